@@ -1,0 +1,36 @@
+# Two commands for a fresh machine with Python >= 3.11:
+#   make demo   set up, then measure a trained network
+#   make test   set up, then lint, type-check and test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint types unit clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nncomplexity needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	cd examples/digits && ../../$(BIN)/nncomplexity measure checkpoints/mlp.safetensors --loss-fn task:loss \
+	    --eps 0.1 --eps 0.01 --risk-fn task:error --n 1437 --save mlp_{eps}.coarse
+
+test: lint types unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/pytest -n 2
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Complete tasks on real data, each with its own README."""

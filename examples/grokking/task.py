@@ -1,0 +1,98 @@
+"""Loss and error of the networks, for `nncomplexity measure … --loss-fn examples.grokking.task:loss` and for `estimate`.
+
+`loss` and `error` are those of the two checkpoints that ship with the example, or of the run whose folder the environment variable
+GROKKING_RUN names; `task_for` gives them for any configuration.
+"""
+
+import functools
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from examples.grokking.config import Config, preset
+from examples.grokking.data import Examples
+from examples.grokking.model import Decoder
+from nncomplexity.errors import InputError
+
+SHIPPED = preset("paper", "addition", "full", seed=0)
+"""The run that made checkpoints/memorised.safetensors and checkpoints/grokked.safetensors."""
+
+Network = Mapping[str, Tensor] | nn.Module
+
+
+class Task:
+    """A run's training and test examples, and how a network does on them. `network` is a module or a mapping of its tensors."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._model = config.decoder()
+        self._shapes = {name: tensor.shape for name, tensor in self._model.state_dict().items()}
+        self._examples = dict(zip(("train", "test"), config.examples(), strict=True))
+
+    def loss(self, network: Network) -> Tensor:
+        """Mean cross-entropy of the answer over the training examples, nats per example: 0-d, differentiable."""
+        examples = self._on_device(network, "train")
+        return functional.cross_entropy(self._logits(network, examples), examples.answers)
+
+    def error(self, network: Network, part: str = "train") -> float:
+        """Share of wrong answers on the 'train' or 'test' examples."""
+        examples = self._on_device(network, part)
+        with torch.no_grad():
+            wrong = self._logits(network, examples).argmax(1) != examples.answers
+        return wrong.double().mean().item()
+
+    def size(self, part: str = "train") -> int:
+        """Number of 'train' or 'test' examples."""
+        return len(self._examples[part])
+
+    def build(self) -> Decoder:
+        """The network with its initial weights."""
+        return self.config.decoder()
+
+    def _on_device(self, network: Network, part: str) -> Examples:
+        tensors = network.parameters() if isinstance(network, nn.Module) else network.values()
+        return self._examples[part].to(next(iter(tensors)).device)
+
+    def _logits(self, network: Network, examples: Examples) -> Tensor:
+        if isinstance(network, nn.Module):
+            return network(examples.tokens)
+        if {name: tensor.shape for name, tensor in network.items()} != self._shapes:
+            raise InputError(
+                f"weights: they are not those of a network for {self.config.operation} modulo {self.config.prime} with "
+                f"{self.config.layers} layer(s); set GROKKING_RUN to the folder of the run that they come from"
+            )
+        return functional_call(self._model, dict(network), (examples.tokens,))
+
+
+@functools.cache
+def task_for(config: Config) -> Task:
+    """The task of a run: `task_for(Config.of_run("runs/quick"))`."""
+    return Task(config)
+
+
+@functools.cache
+def _task_of(folder: str) -> Task:
+    return task_for(Config.of_run(folder) if folder else SHIPPED)
+
+
+def _chosen() -> Task:
+    return _task_of(os.environ.get("GROKKING_RUN", ""))
+
+
+def loss(network: Network) -> Tensor:
+    """Mean training cross-entropy, nats per example."""
+    return _chosen().loss(network)
+
+
+def error(network: Network, part: str = "train") -> float:
+    """Share of wrong answers."""
+    return _chosen().error(network, part)
+
+
+def build() -> Decoder:
+    """The network, for `--model`."""
+    return _chosen().build()

@@ -1,0 +1,9 @@
+"""nncomplexity: how many bits does what a neural network has learned take, and what does that promise about unseen data?"""
+
+from nncomplexity.bitstream import load
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.estimate import estimate
+from nncomplexity.report import Layer, Report
+from nncomplexity.version import __version__
+
+__all__ = ["FormatError", "InputError", "Layer", "Report", "__version__", "estimate", "load"]

@@ -1,0 +1,36 @@
+"""Hoeffding's form of the bound, and the paper's price for the length of a file.
+
+The losses are scaled to [0, 1] here; :func:`nncomplexity.bounds.bound` puts their range back.
+"""
+
+import math
+
+
+def hoeffding_bound(risk: float, nats: float) -> float:
+    """The largest true risk that Hoeffding's inequality leaves: min(1, r̂ + √(c/2)), rounded upwards.
+
+    Args:
+        risk: empirical risk r̂ in [0, 1].
+        nats: c = (K·ln 2 + ln(1/δ)) / n ≥ 0, in nats per example.
+
+    Source: DeMoss et al. 2025, Eq. 4; W. Hoeffding, "Probability inequalities for sums of bounded random variables",
+    Journal of the American Statistical Association 58 (1963), Theorem 1.
+
+    >>> round(hoeffding_bound(0.1, 0.02), 12)
+    0.2
+    """
+    # The sum is off by at most one unit in its last place: half from the root, half from the addition.
+    return min(1.0, math.nextafter(risk + math.sqrt(nats / 2), math.inf))
+
+
+def paper_bits(bits: float) -> float:
+    """What the paper pays for K bits: K + 2·log₂ K, of which the second term is for the length.
+
+    Below one bit the logarithm is taken as 0. For files of whole bytes, not empty, 2^(−K)·K^(−2) adds up to
+    π²/384 < 1 over all files, so this price suffices also where the payload doesn't tell its own end.
+    Source: DeMoss et al. 2025, Eq. 4, with K in bits.
+
+    >>> paper_bits(1024.0)
+    1044.0
+    """
+    return bits + 2 * math.log2(max(bits, 1.0))

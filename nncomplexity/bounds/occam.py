@@ -1,0 +1,188 @@
+"""The Occam bound: from bits, risk, n and δ to what is promised on unseen data, in numbers and in words."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, SupportsFloat, SupportsIndex
+
+from nncomplexity.bounds import arguments
+from nncomplexity.bounds.kinds import Kind, bound_in_range, check_kind, paid_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """An upper bound on the risk on unseen data; holds with probability 1 − ``delta`` over the draw of the examples.
+
+    Attributes:
+        value: the bound, in the risk's unit, clipped at the top of the risk's range.
+        kind: ``"kl"``, ``"hoeffding"``, ``"paper"`` or ``"best"``.
+        risk: the empirical risk r̂ on the n examples, of the weights that the file decodes to.
+        n: number of examples.
+        delta: failure probability δ.
+        bits: length K of the payload in bits.
+        paid_bits: what entered the bound: K, the price of its length where it has one, and choices outside the file.
+        range: the interval that holds every loss.
+        chance: the risk that needs no learning.
+        bits_needed: the largest K at which the bound is not vacuous, all else equal; ``None`` if 0 bits are too many.
+    """
+
+    value: float
+    kind: Kind
+    risk: float
+    n: int
+    delta: float
+    bits: float
+    paid_bits: float
+    range: tuple[float, float]
+    chance: float
+    bits_needed: float | None
+
+    _quantity: ClassVar[str] = "risk"
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound promises no more than chance does: value ≥ chance."""
+        return self.value >= self.chance
+
+    def sentence(self) -> str:
+        """What the bound says, in plain English: vacuous or not, and how many bits it takes not to be.
+
+        >>> print(bound(16_000, risk=0.0, n=2553, chance=112 / 113).sentence())
+        Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987031, below chance (0.99115).
+        It stays so up to 17,407 bits. (kl bound: 16,000 bits, n = 2,553, risk 0 on these.)
+        """
+        if self.vacuous:
+            verdict, relation = "Vacuous", "no better than"
+        else:
+            verdict, relation = "Not vacuous", "below"
+        reference = "chance" if self.chance < self.range[1] else "the worst possible"
+        if self.bits_needed is None:
+            remedy = "No number of bits would change that: it takes more examples or a lower risk."
+        elif self.vacuous:
+            remedy = f"It takes {math.floor(self.bits_needed):,} bits or fewer not to be vacuous."
+        else:
+            remedy = f"It stays so up to {math.floor(self.bits_needed):,} bits."
+        return (
+            f"{verdict}: with probability {1 - self.delta:.6g} the {self._quantity} on unseen data is at most "
+            f"{self._shown_value()}, {relation} {reference} ({self.chance:.6g}). {remedy} "
+            f"({self.kind} bound: {math.ceil(self.bits):,} bits, n = {self.n:,}, risk {self.risk:.6g} on these.)"
+        )
+
+    def _shown_value(self) -> str:
+        """The value in six digits, or in as many as set it off from a chance that it is below."""
+        digits = 6
+        while not self.vacuous and f"{self.value:.{digits}g}" == f"{self.chance:.{digits}g}":
+            digits += 1
+        return f"{self.value:.{digits}g}"
+
+    def to_dict(self) -> dict[str, float | int | str | bool | None]:
+        """The plain values that a report keeps, under the names of the attributes.
+
+        >>> bound(16_000, risk=0.0, n=2553, delta=0.05).to_dict()["vacuous"]
+        False
+        """
+        return {
+            "risk": self.risk,
+            "n": self.n,
+            "delta": self.delta,
+            "kind": self.kind,
+            "value": self.value,
+            "vacuous": self.vacuous,
+            "chance": self.chance,
+            "bits_needed": self.bits_needed,
+        }
+
+
+def bound(
+    bits: SupportsFloat,
+    *,
+    risk: SupportsFloat,
+    n: SupportsIndex,
+    delta: SupportsFloat = 0.05,
+    kind: Kind = "kl",
+    range: tuple[SupportsFloat, SupportsFloat] = (0.0, 1.0),
+    chance: SupportsFloat | None = None,
+    self_delimiting: bool = True,
+    side_bits: SupportsFloat = 0.0,
+) -> Bound:
+    """Bound the risk on unseen data of the predictor that a file of K = ``bits`` bits describes.
+
+    With losses in [a, b], B = b − a and r̂ = (risk − a)/B, with probability 1 − δ and for all files of the code at once:
+
+        kl:         R ≤ a + B·sup{ p : kl(r̂‖p) ≤ (K·ln 2 + ln(1/δ)) / n }
+        hoeffding:  R ≤ risk + B·√((K·ln 2 + ln(1/δ)) / 2n)
+        paper:      as hoeffding, with K + 2·log₂ K in place of K
+        best:       the lesser of kl and hoeffding, each with δ/2
+
+    This assumes that the examples are drawn independently from one distribution, and that architecture, code and range
+    were fixed before the data were seen. ε, ranks and steps may be chosen afterwards: they stand in the file.
+
+    Args:
+        bits: length of the payload, ≥ 0.
+        risk: mean loss of the *decoded* weights over the n examples, within ``range``.
+        n: number of examples.
+        delta: failure probability δ, strictly between 0 and 1.
+        kind: one of the above.
+        range: (a, b), an interval that holds the loss of every possible example; (0, 1) is that of an error rate.
+        chance: the risk that needs no learning, such as 1 − 1/C for the error over C equally frequent classes. A bound
+            that is no better is vacuous. Left out, it is 1 (or b, if 1 is not within the range).
+        self_delimiting: whether the payload itself tells its end. If not, its length is paid for in Elias delta.
+        side_bits: log₂ of the number of choices there were for what was chosen from the data outside the file.
+
+    Raises:
+        InputError: an argument is out of its range.
+
+    Source: DeMoss et al. 2025, Eq. 4; the kl form is the Occam's razor bound of J. Langford, "Tutorial on practical
+    prediction theory for classification", Journal of Machine Learning Research 6 (2005).
+
+    >>> result = bound(1_000, risk=0.02, n=2553, delta=0.05)
+    >>> round(result.value, 4), result.vacuous
+    (0.2978, False)
+    >>> round(bound(1_000, risk=0.02, n=2553, kind="hoeffding").value, 4)
+    0.3892
+    """
+    kind = check_kind(kind)
+    payload, side = arguments.check_bits(bits), arguments.check_bits(side_bits, "side_bits")
+    examples, failure = arguments.check_n(n), arguments.check_delta(delta)
+    low, high = arguments.check_range(range)
+    mean_loss, guess = arguments.check_risk(risk, low, high), arguments.check_chance(chance, low, high)
+
+    def cost(k: float) -> float:
+        return paid_bits(kind, k, side_bits=side, self_delimiting=self_delimiting)
+
+    def value_at(k: float) -> float:
+        return bound_in_range(kind, risk=mean_loss, low=low, high=high, cost=cost(k), n=examples, delta=failure)
+
+    return Bound(
+        value=value_at(payload),
+        kind=kind,
+        risk=mean_loss,
+        n=examples,
+        delta=failure,
+        bits=payload,
+        paid_bits=cost(payload),
+        range=(low, high),
+        chance=guess,
+        bits_needed=most_bits_below(value_at, guess),
+    )
+
+
+def most_bits_below(value_at: Callable[[float], float], chance: float) -> float | None:
+    """The largest K with ``value_at(K)`` < ``chance``, for a bound that reaches ``chance`` as K grows; ``None`` if none.
+
+    By bisection on the values that are reported, so that a bound at this K calls itself not vacuous.
+
+    >>> most_bits_below(lambda k: k / 4, 3.0) == math.nextafter(12.0, 0.0)
+    True
+    """
+    if value_at(0.0) >= chance:
+        return None
+    low, high = 0.0, 1.0
+    while value_at(high) < chance:
+        low, high = high, 2 * high
+    while low < (middle := low + (high - low) / 2) < high:
+        if value_at(middle) < chance:
+            low = middle
+        else:
+            high = middle
+    return low

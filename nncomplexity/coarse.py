@@ -1,0 +1,132 @@
+"""Coarse-grained tensors: the forms in which a file may hold one, and the exact arithmetic that decodes them.
+
+Every decoder must get the same bits. Symbols are integers, so a product of factors is exact in float64, in any order of summation,
+as long as it stays below 2⁵³; it is then multiplied by one step and rounded once to the tensor's dtype, elementwise, in that order.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomplexity.codecs.contract import Integers
+from nncomplexity.errors import FormatError
+from nncomplexity.lowrank import matrix_view
+from nncomplexity.quantize import round_once
+from nncomplexity.weights import TensorSpec
+
+EXACT_LIMIT = 2.0**53
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Every element is `value`, which is 0 or 1: gone, or a norm's gain as it was made."""
+
+    value: int
+
+    def decode(self, spec: TensorSpec) -> Tensor:
+        return torch.full(spec.shape, self.value, dtype=spec.dtype)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Element i is symbols_i · step; symbols in the tensor's own shape."""
+
+    symbols: Integers
+    step: float
+
+    def decode(self, spec: TensorSpec) -> Tensor:
+        return _scaled(self.symbols.astype(np.float64), self.step, spec)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The matrix view (m, n) of the tensor is (A · B) · (step_a · step_b) with symbols A (m, k) and B (k, n)."""
+
+    A: Integers
+    B: Integers
+    step_a: float
+    step_b: float
+
+    @property
+    def rank(self) -> int:
+        return int(self.A.shape[1])
+
+    def decode(self, spec: TensorSpec) -> Tensor:
+        reach = float(self.rank) * float(np.abs(self.A).max(initial=0)) * float(np.abs(self.B).max(initial=0))
+        if reach >= EXACT_LIMIT:
+            raise FormatError(f"{spec.name}: factors reach {reach:.3g}, beyond 2^53, where products are no longer exact")
+        step = self.step_a * self.step_b
+        if not math.isfinite(step):
+            raise FormatError(
+                f"{spec.name}: steps {self.step_a:.3g} and {self.step_b:.3g} have no finite product: the payload is damaged"
+            )
+        product = self.A.astype(np.float64) @ self.B.astype(np.float64)
+        product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
+        return _scaled(product, step, spec)
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """The elements' bytes, little-endian, (count · itemsize,)."""
+
+    data: NDArray[np.uint8]
+
+    def decode(self, spec: TensorSpec) -> Tensor:
+        if not spec.count:
+            return torch.zeros(spec.shape, dtype=spec.dtype)
+        return torch.from_numpy(self.data.copy()).view(spec.dtype).reshape(spec.shape)
+
+
+CoarseTensor = Constant | Dense | LowRank | Lossless
+
+
+def lossless(tensor: Tensor) -> Lossless:
+    """A tensor of any dtype as its bytes."""
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return Lossless(flat.view(torch.uint8).numpy().copy() if flat.numel() else np.zeros(0, dtype=np.uint8))
+
+
+def exact(tensor: Tensor) -> Constant | Lossless:
+    """A tensor of any dtype, bit for bit, in the cheaper form: a constant where all its elements are 0 or all are 1, else its bytes."""
+    stored = lossless(tensor)
+    for value in (0, 1):
+        if np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):  # bytes, since −0 equals 0 and isn't it
+            return Constant(value)
+    return stored
+
+
+def dense(symbols: Integers, step: float) -> Constant | Dense:
+    """Symbols under a step: a constant where all elements come to 0 or all to 1."""
+    if not symbols.any():
+        return Constant(0)
+    value = float(symbols.flat[0]) * step
+    return Constant(1) if value == 1.0 and (symbols == symbols.flat[0]).all() else Dense(symbols, step)
+
+
+def form_of(coarse: CoarseTensor) -> str:
+    """The form's name in reports."""
+    match coarse:
+        case Constant(0):
+            return "zero"
+        case Constant():
+            return "constant"
+        case Dense():
+            return "dense"
+        case LowRank():
+            return "low_rank"
+        case Lossless():
+            return "lossless"
+
+
+def matrix_shape(spec: TensorSpec) -> tuple[int, int] | None:
+    """(m, n) of the tensor's matrix view, or None where it has none."""
+    return matrix_view(spec.shape)
+
+
+def _scaled(values: NDArray[np.float64], step: float, spec: TensorSpec) -> Tensor:
+    rows = np.ascontiguousarray(values).reshape(spec.shape)  # symbols off a payload lie column by column
+    return round_once(torch.from_numpy(rows).mul_(step), spec.dtype)

@@ -1,0 +1,116 @@
+"""Range coding under explicit frequencies: an encoder, its decoder, and a meter that only weighs.
+
+The arithmetic is constriction's range coder (32-bit words, 64-bit state, frequencies normalised to 24 bits). Two things are added:
+words are stored big-endian and cut to the fewest bytes that still name a point of the final interval, and a decoder pads its
+input with zeros for ever, so that cutting costs nothing. Frequencies are whole numbers held in float64, on which the
+normalisation is exact; no logarithm or exponential takes part, so every machine derives the same intervals.
+"""
+
+import constriction
+import numpy as np
+
+from nncomplexity.codecs.contract import Frequencies, Integers
+from nncomplexity.errors import FormatError
+
+_Categorical = constriction.stream.model.Categorical
+_Uniform = constriction.stream.model.Uniform
+_FAMILY = _Categorical(perfect=False)
+_WORD_BITS = 32
+_STATE_BITS = 64
+
+
+class Encoder:
+    """Writes decisions into a growing stream."""
+
+    def __init__(self) -> None:
+        self._stream = constriction.stream.queue.RangeEncoder()
+
+    def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        assert values is not None
+        if count and frequencies.shape[-1] > 1:  # a certain symbol takes no interval, and constriction refuses its alphabet
+            symbols = np.ascontiguousarray(values, dtype=np.int32)
+            if frequencies.ndim == 1:
+                self._stream.encode(symbols, _Categorical(frequencies, perfect=False))
+            else:
+                self._stream.encode(symbols, _FAMILY, frequencies)
+        return values
+
+    def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        assert values is not None
+        if count and size > 1:
+            self._stream.encode(np.ascontiguousarray(values, dtype=np.int32), _Uniform(size))
+        return values
+
+    def finish(self) -> bytes:
+        """The shortest byte string which, followed by zeros, lies in the final interval.
+
+        constriction keeps the interval [lower, lower + width) of what follows the first `position` words. It may reach beyond 2^64,
+        into the words before; `get_compressed` has then raised those by one if its own point lies there.
+        """
+        position, (lower, width) = self._stream.pos()
+        words = self._stream.get_compressed()[:position].astype(">u4").tobytes()
+        carried = lower + (1 << _WORD_BITS) - 1 >> _STATE_BITS
+        point: int = (int.from_bytes(words, "big") - carried << _STATE_BITS) + _roundest(lower, lower + width)
+        return point.to_bytes(len(words) + _STATE_BITS // 8, "big").rstrip(b"\0")
+
+
+class Decoder:
+    """Reads the decisions back. A damaged stream gives other symbols, or FormatError where it points between all intervals.
+
+    It never runs out: counts come from its callers, who must have checked them.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        padded = payload + bytes(-len(payload) % 4 + _STATE_BITS // 8)
+        self._stream = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+
+    def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        assert values is None
+        if not count or frequencies.shape[-1] == 1:
+            return np.zeros(count, dtype=np.int64)
+        if frequencies.ndim == 1:
+            return self._decode(_Categorical(frequencies, perfect=False), count)
+        return self._decode(_FAMILY, frequencies)
+
+    def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        assert values is None
+        if not count or size == 1:
+            return np.zeros(count, dtype=np.int64)
+        return self._decode(_Uniform(size), count)
+
+    def _decode(self, model: object, count_or_frequencies: int | Frequencies) -> Integers:
+        try:
+            return np.asarray(self._stream.decode(model, count_or_frequencies), dtype=np.int64)
+        except AssertionError as error:  # how constriction refuses the sliver that normalising to 24 bits leaves to no symbol
+            raise FormatError("payload points outside every symbol's interval: it is damaged") from error
+
+
+class Meter:
+    """Adds up −log₂ of the coded probabilities, in bits, and writes nothing."""
+
+    def __init__(self) -> None:
+        self.bits = 0.0
+
+    def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        assert values is not None
+        if count and frequencies.ndim == 1:
+            tally = np.bincount(values, minlength=frequencies.size)
+            self.bits += count * np.log2(frequencies.sum()) - float((tally * np.log2(frequencies)).sum())
+        elif count:
+            chosen = np.take_along_axis(frequencies, values[:, None], axis=1)[:, 0]
+            self.bits += float(np.log2(frequencies.sum(axis=1) / chosen).sum())
+        return values
+
+    def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        assert values is not None
+        self.bits += count * float(np.log2(size))
+        return values
+
+
+def _roundest(low: int, high: int) -> int:
+    """The integer in [low, high) that is a multiple of the largest power of 256."""
+    for zeros in range(_STATE_BITS, -1, -8):
+        candidate = -(-low >> zeros) << zeros
+        if candidate < high:
+            return candidate
+    raise AssertionError("an interval is never empty")

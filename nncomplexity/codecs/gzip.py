@@ -1,0 +1,23 @@
+"""gzip: DEFLATE, for comparison with what everybody has."""
+
+import gzip
+import zlib
+
+from nncomplexity.codecs.general import General
+from nncomplexity.errors import FormatError
+
+_GZIP_WINDOW = 31
+
+
+def _decompress(payload: bytes, most: int) -> bytes:
+    stream = zlib.decompressobj(wbits=_GZIP_WINDOW)
+    try:
+        data = stream.decompress(payload, most)
+    except zlib.error as error:
+        raise FormatError(f"payload is no gzip stream ({error})") from error
+    if len(data) < most and (not stream.eof or stream.unused_data):
+        raise FormatError("gzip payload is cut, or followed by something else")
+    return data
+
+
+GZIP = General("gzip", lambda data: gzip.compress(data, 9, mtime=0), _decompress)

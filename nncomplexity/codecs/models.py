@@ -1,0 +1,203 @@
+"""Models of the small integers of a payload: choices, counts, indices and raw bytes.
+
+`Tally` is what a model has learned so far. Records that share a tally share what they learn, in the order of the file, so that
+forms, ranks and steps get cheaper with each tensor and no table of them is ever written.
+"""
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from nncomplexity.codecs.coder import Meter
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
+from nncomplexity.codecs.learning import weigh_table
+from nncomplexity.errors import FormatError
+
+_WORD_BITS = 16
+_FIRST_BLOCK = 32
+_LENGTHS = SYMBOL_LIMIT.bit_length() + 1
+
+
+class Tally:
+    """Counts of symbols in [0, size), begun at a prior of positive whole numbers; each seen symbol adds `gain`."""
+
+    def __init__(self, prior: Integers | Frequencies, gain: int = 16) -> None:
+        self.frequencies: Frequencies = prior.astype(np.float64)
+        self.gain = gain
+
+    def copy(self) -> "Tally":
+        """A tally that learns on its own from here on."""
+        return Tally(self.frequencies, self.gain)
+
+    def add(self, symbols: Integers) -> None:
+        """Learn from symbols (n,) that both sides know by now."""
+        self.frequencies += self.gain * np.bincount(symbols, minlength=self.frequencies.size)
+
+
+def flat_tally(size: int, gain: int = 2) -> Tally:
+    """All symbols equally likely at first; a gain of 2 is the estimator of Krichevsky and Trofimov (1981)."""
+    return Tally(np.ones(size, dtype=np.int64), gain)
+
+
+def length_tally(typical: int = 3) -> Tally:
+    """For `Natural` and `Signed`: bit lengths near `typical` are likely at first, the others ever less."""
+    return Tally(_length_prior(typical))
+
+
+@functools.cache
+def _length_prior(typical: int) -> Integers:
+    prior: Integers = np.maximum(1, 64 >> np.abs(np.arange(_LENGTHS) - typical))
+    return prior
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One symbol in [0, size) under a tally."""
+
+    tally: Tally
+
+    count = 1
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return 0, self.tally.frequencies.size - 1
+
+    def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        symbols = coder.categorical(symbols, self.tally.frequencies, 1)
+        self.tally.add(symbols)
+        return symbols
+
+
+@dataclass(frozen=True)
+class Natural:
+    """One integer in [0, 2^31): its bit length under a tally, then the bits below the leading one."""
+
+    tally: Tally
+
+    count = 1
+    bounds = (0, SYMBOL_LIMIT)
+
+    def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        value = None if symbols is None else int(symbols[0])
+        lengths = coder.categorical(single(None if value is None else value.bit_length()), self.tally.frequencies, 1)
+        self.tally.add(lengths)
+        low_bits = max(int(lengths[0]) - 1, 0)
+        low = wide_uniform(coder, single(None if value is None else value & ((1 << low_bits) - 1)), low_bits, 1)
+        return low + (1 << low_bits if lengths[0] else 0)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """One integer of magnitude below 2^31: `Natural` for the magnitude, then a sign unless it is zero."""
+
+    tally: Tally
+
+    count = 1
+    bounds = (-SYMBOL_LIMIT, SYMBOL_LIMIT)
+
+    def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        magnitude = Natural(self.tally).code(coder, None if symbols is None else np.abs(symbols))
+        signed = int(magnitude[0] > 0)
+        negative = coder.uniform(None if symbols is None else (symbols[:signed] < 0).astype(np.int64), 2, signed)
+        return np.where(negative.any(), -magnitude, magnitude)
+
+
+@dataclass(frozen=True)
+class Bits:
+    """One integer of `width` equally likely bits: fields with no more to say about them."""
+
+    width: int
+
+    count = 1
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return 0, (1 << self.width) - 1
+
+    def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        return wide_uniform(coder, symbols, self.width, 1)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Bytes (uint8) of `count // width` numbers of `width` bytes each, number after number; one adaptive table a byte position.
+
+    Sign and exponent bytes of trained weights are far from uniform while the mantissa's are not: apart, each finds its own table.
+    """
+
+    count: int
+    width: int
+
+    bounds = (0, 255)
+
+    def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        numbers = (
+            np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
+        )
+        for byte in range(self.width):
+            decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256))
+            if symbols is None:
+                numbers[:, byte] = decoded
+        return numbers.reshape(-1)
+
+
+def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally) -> Integers:
+    """Code (count,) symbols under a tally that learns after each block; blocks grow by half of what has been seen.
+
+    Whole blocks keep both directions vectorised: the price against learning after every symbol is a fraction of a bit for each
+    table entry and doubling of the length.
+    """
+    edges = _block_edges(count)
+    if isinstance(coder, Meter):
+        assert symbols is not None
+        coder.bits += weigh_table(symbols, edges, tally.frequencies, tally.gain)
+        return symbols
+    decoded = np.empty(count, dtype=np.int64)
+    for start, stop in itertools.pairwise(edges):
+        block = None if symbols is None else symbols[start:stop]
+        decoded[start:stop] = coder.categorical(block, tally.frequencies, stop - start)
+        tally.add(decoded[start:stop])
+    return decoded
+
+
+def _block_edges(count: int) -> list[int]:
+    """Where the blocks of `adaptive` begin, and the end of the last."""
+    edges = [0]
+    while edges[-1] < count:
+        edges.append(min(count, edges[-1] + max(_FIRST_BLOCK, edges[-1] // 2)))
+    return edges
+
+
+def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally) -> Integers:
+    """Code (count,) integers in [0, 2^31): all bit lengths, adaptive under the tally, then length by length the bits below them."""
+    lengths = adaptive(coder, None if values is None else np.frexp(values)[1].astype(np.int64), count, tally)
+    decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
+    for length in (np.flatnonzero(np.bincount(lengths, minlength=3)[2:]) + 2).tolist():
+        chosen = lengths == length
+        low = None if values is None else values[chosen] - decoded[chosen]
+        decoded[chosen] += wide_uniform(coder, low, length - 1, int(chosen.sum()))
+    return decoded
+
+
+def wide_uniform(coder: Coder, values: Integers | None, width: int, count: int) -> Integers:
+    """Code (count,) integers of `width` equally likely bits each, in words of at most 16 bits, highest first."""
+    decoded = np.zeros(count, dtype=np.int64)
+    for low in range((width - 1) // _WORD_BITS * _WORD_BITS, -1, -_WORD_BITS) if width > 0 else ():
+        bits = min(_WORD_BITS, width - low)
+        word = None if values is None else values >> low & ((1 << bits) - 1)
+        decoded |= coder.uniform(word, 1 << bits, count) << low
+    return decoded
+
+
+def single(value: int | None) -> Integers | None:
+    """A record of one symbol, or none where it is to be read."""
+    return None if value is None else np.array([value], dtype=np.int64)
+
+
+def within(value: int, low: int, high: int, what: str) -> int:
+    """`value` where it is in [low, high], as every count from a file must be before it is used; raises FormatError."""
+    if not low <= value <= high:
+        raise FormatError(f"{what} is {value}, outside {low} to {high}: the payload is damaged")
+    return value

@@ -1,0 +1,107 @@
+"""A loss made of examples, which a search may also evaluate on a part of them.
+
+A plain closure is measured whole each time. A `MeanLoss` knows its examples, so that a descent may follow gradients of a part, m of n
+examples at the price of m / n evaluations, and measure only its candidates on all of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.errors import InputError
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A loss closure that is a mean over examples and can be taken over some of them."""
+
+    @property
+    def examples(self) -> int:
+        """n, the number of examples."""
+        ...
+
+    def __call__(self, network: Any) -> Any: ...
+
+    def part(self, rows: Tensor) -> Callable[[Any], Any]:
+        """The same loss over the examples numbered in `rows`, (m,) int64."""
+        ...
+
+
+@dataclass(frozen=True)
+class MeanLoss:
+    """The mean of a loss per example over data held in tensors.
+
+    Attributes:
+        per_example: `per_example(network, inputs, targets)` -> (m,) losses, one for each row; the network is whatever the search hands
+            to a closure, a module or a mapping of tensors.
+        inputs: (n, ...) tensor.
+        targets: (n, ...) tensor.
+        batch: rows evaluated at once; bounds memory.
+
+    Raises InputError where inputs and targets differ in length or are empty.
+
+    >>> from torch.nn.functional import cross_entropy
+    >>> images, labels = torch.randn(10, 4), torch.arange(10) % 3
+    >>> loss = MeanLoss(lambda net, x, y: cross_entropy(net(x), y, reduction="none"), images, labels)
+    >>> network = nn.Linear(4, 3)
+    >>> bool(torch.isclose(loss(network), cross_entropy(network(images), labels)))
+    True
+    """
+
+    per_example: Callable[[Any, Tensor, Tensor], Tensor]
+    inputs: Tensor
+    targets: Tensor
+    batch: int = 4096
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets) or not len(self.inputs):
+            raise InputError(
+                f"targets: expected one row for each of the inputs and at least one, got {len(self.targets)} for {len(self.inputs)}"
+            )
+        if self.batch < 1:
+            raise InputError(f"batch: expected at least 1 row, got {self.batch}")
+
+    @property
+    def examples(self) -> int:
+        return len(self.inputs)
+
+    def __call__(self, network: nn.Module | Mapping[str, Tensor]) -> Tensor:
+        """Mean loss over all examples, a 0-d tensor."""
+        return self._mean(network, self.inputs, self.targets)
+
+    def part(self, rows: Tensor) -> Callable[[Any], Tensor]:
+        inputs, targets = self.inputs[rows], self.targets[rows]
+        return lambda network: self._mean(network, inputs, targets)
+
+    def _mean(self, network: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+        sums = []
+        for start in range(0, len(inputs), self.batch):
+            x, y = inputs[start : start + self.batch], targets[start : start + self.batch]
+            losses = self.per_example(network, x, y)
+            if losses.shape != (len(x),):
+                raise InputError(
+                    f"per_example: expected one loss for each of {len(x)} rows, got shape {tuple(losses.shape)}; use reduction='none'"
+                )
+            sums.append(losses.sum())
+        return torch.stack(sums).sum() / len(inputs)
+
+
+def loss_from(
+    per_example: Callable[[Any, Tensor, Tensor], Tensor],
+    data: Iterable[tuple[Tensor, Tensor]] | tuple[Tensor, Tensor],
+    *,
+    batch: int = 4096,
+) -> MeanLoss:
+    """A `MeanLoss` of a pair of tensors (inputs, targets), or of a DataLoader that yields such pairs, read once and kept.
+
+    A loader that shuffles or augments is read once, so that the loss stays one function.
+    """
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+        return MeanLoss(per_example, data[0], data[1], batch)
+    pairs = [(x, y) for x, y in data]
+    if not pairs:
+        raise InputError("data: expected at least one batch of (inputs, targets), got none")
+    return MeanLoss(per_example, torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]), batch)

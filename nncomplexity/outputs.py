@@ -1,0 +1,114 @@
+"""Where the command line's results go: settled before anything costs time, and kept apart from what users' code prints."""
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nncomplexity.bitstream import save_bytes
+from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.errors import InputError
+from nncomplexity.report import Report, reports_json
+from nncomplexity.search.contract import Progress as Callback
+from nncomplexity.table import WIDTH
+
+STDOUT = "-"
+"""The name that stands for standard output."""
+
+
+def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
+    """The file for each ε: `{eps}` in `save` is filled in as typed. Raises InputError where several ε would share one file.
+
+    >>> names_by_eps("net_{eps}.coarse", ["1e-1", "0.01"])
+    ['net_1e-1.coarse', 'net_0.01.coarse']
+    """
+    if save is not None and len(eps) > 1 and "{eps}" not in save:
+        raise InputError(f"--save: with several --eps, expected {{eps}} in the name, such as model_{{eps}}.coarse, got {save!r}")
+    return [None if save is None else save.replace("{eps}", text) for text in eps]
+
+
+def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
+    """Raises InputError where an output can't be written, or would overwrite an input or another output; None is no file."""
+    taken = {Path(name).resolve() for name in inputs if name is not None}
+    for name in dict.fromkeys(outputs):
+        if name is None:
+            continue
+        target = Path(name)
+        try:
+            if target.is_dir():
+                raise InputError(f"{name}: it is a folder; name a file in it")
+            if target.exists() and not target.is_file():
+                raise InputError(f"{name}: it is no regular file, which a finished file could replace; choose another name")
+            if target.resolve() in taken:
+                raise InputError(f"{name}: it would overwrite another file of this call; choose another name")
+            taken.add(target.resolve())
+            tempfile.TemporaryFile(dir=target.parent).close()  # the one test that permissions and file systems agree with
+        except OSError as error:
+            raise InputError(f"{name}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
+
+
+def write_json(path: str | None, document: str) -> None:
+    """Write the document, whole or not at all; None is nowhere."""
+    if path is not None:
+        # A path typed in bytes that are no Unicode text stands in the document as typed; backslashes make it JSON.
+        save_bytes(path, f"{document}\n".encode(errors="backslashreplace"))
+
+
+def page_width() -> int:
+    """The terminal's width, and what the tables need at least."""
+    return max(WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
+
+
+@contextlib.contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """What the user's code prints inside goes to standard error: standard output is for the table or the JSON."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callback | None]:
+    """A bar on standard error while the search runs, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} evaluations"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=1)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+
+
+def report_document(
+    reports: Sequence[Report],
+    files: Sequence[str | None],
+    bounds: Sequence[Bound | None],
+    lengths: Sequence[DescriptionLength | None],
+    about: dict[str, Any],
+) -> str:
+    """report.json: the reports, and with each the file it was saved to, the bound and the description length that it gives.
+
+    Args:
+        reports: one for each ε.
+        files: the name that each report's file was saved under, None where it wasn't.
+        bounds: None where no risk was measured.
+        lengths: None where the number of examples wasn't given.
+        about: what goes to the top level.
+    """
+    document = json.loads(reports_json(reports, **about))
+    for entry, report, file, promise, length in zip(document["results"], reports, files, bounds, lengths, strict=True):
+        entry |= {"file": file, "codec": report.file.codec.name, "status": report.status, "bound": promise and promise.to_dict()}
+        entry["description_length"] = length and {**asdict(length), "total_bits": length.total_bits}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,64 @@
+"""The size that the paper's figures are in: bzip2 over a pickle of float32 arrays.
+
+A `.coarse` file holds small integers; the authors' recipe holds the float32 numbers that they stand for, four bytes each, which bzip2
+can only partly undo, and pays for pickle's names and headers. Figures published with it compare with `paper_bytes`, never with `bits`.
+"""
+
+import bz2
+import pickle
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank
+from nncomplexity.codecs.contract import Integers
+from nncomplexity.weights import Skeleton, TensorSpec
+
+_PROTOCOL = 4
+"""Named, so that a later Python's default doesn't move published sizes."""
+
+Array = NDArray[np.float32] | NDArray[np.uint8]
+
+
+def paper_bytes(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> int:
+    """Bytes of the coarse tensors under the recipe of DeMoss et al.'s code: `bz2.compress(pickle.dumps(...))`.
+
+    What is pickled is a dict of names to float32 arrays: quantized values k·Δ for a tensor stored whole, the pair (U·S, Vᵀ) of quantized
+    factors for a decomposed one. Tied names hold one array, which pickle stores once. Zeros are positive: rounding −0.2 to its bin
+    gives −0.0 in floating point, and a mixture of two zeros, which mean the same, can double the size (docs/paper.md has figures).
+    A tensor that must stay as it is goes in as its bytes.
+
+    Args:
+        skeleton: names, shapes and dtypes.
+        tensors: one for each of the skeleton's tensors, in its order.
+
+    >>> import torch
+    >>> from nncomplexity.weights import skeleton_of
+    >>> skeleton = skeleton_of({"w": torch.zeros(64, 64)})
+    >>> symbols = np.arange(64 * 64).reshape(64, 64) % 7 - 3
+    >>> paper_bytes(skeleton, [Constant(0)]) < paper_bytes(skeleton, [Dense(symbols, step=0.1)]) < 4 * 64 * 64
+    True
+    """
+    tree: dict[str, Array | tuple[Array, Array]] = {}
+    for spec, coarse in zip(skeleton.tensors, tensors, strict=True):
+        leaf = _leaf(coarse, spec)
+        tree.update(dict.fromkeys(spec.names, leaf))
+    return len(bz2.compress(pickle.dumps(tree, protocol=_PROTOCOL)))
+
+
+def _leaf(coarse: CoarseTensor, spec: TensorSpec) -> Array | tuple[Array, Array]:
+    match coarse:
+        case Constant(value):
+            return np.full(spec.shape, value, dtype=np.float32)
+        case Dense(symbols, step):
+            return _values(symbols.reshape(spec.shape), step)
+        case LowRank(A, B, step_a, step_b):
+            return _values(A, step_a), _values(B, step_b)
+        case Lossless(data):
+            return data
+
+
+def _values(symbols: Integers, step: float) -> NDArray[np.float32]:
+    """Integers have one zero, so their multiples have too. C order, as an array that a computation returned has."""
+    return (symbols * step).astype(np.float32, order="C")

@@ -1,0 +1,227 @@
+"""The payload of a file: the walk over all tensors, written once for encoder, decoder and meter.
+
+Order: the precision of steps, then tensor by tensor its form and what the form needs. docs/format.md is the specification.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape
+from nncomplexity.codecs import CODECS
+from nncomplexity.codecs.coder import Meter
+from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records
+from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.codecs.matrix import Matrix, MatrixState
+from nncomplexity.codecs.models import Bits, Choice, Planes, Signed, Tally, length_tally, single, within
+from nncomplexity.errors import FormatError
+from nncomplexity.weights import Skeleton, TensorSpec
+
+ESCAPE = 0xFF
+"""A payload that begins with this byte names its codec in the next one; any other is entropy-coded."""
+
+_ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS = range(5)
+_FORM_PRIOR = np.array([8, 8, 8, 4, 4])
+_INTEGER_FORM_PRIOR = np.array([1, 1, 1, 1, 60])
+_MANTISSA_BITS = 52
+_EXPONENTS = (-1074, 1023)
+_OVERHEAD = 64
+"""Bytes that the fields of one tensor can take under a byte codec, generously."""
+
+
+@dataclass
+class _Walk:
+    """What the tensors of one payload share while they are coded."""
+
+    records: Records
+    precision: int = 0
+    exponent: int = -4
+    rank: int = 8
+    forms: Tally = field(default_factory=lambda: Tally(_FORM_PRIOR, 8))
+    integer_forms: Tally = field(default_factory=lambda: Tally(_INTEGER_FORM_PRIOR, 8))
+    exponents: Tally = field(default_factory=lambda: length_tally(2))
+    ranks: Tally = field(default_factory=length_tally)
+    state: MatrixState = field(default_factory=MatrixState)
+
+    def integer(self, value: int | None, model: Model) -> int:
+        return int(self.records.record(single(value), model)[0])
+
+    def step(self, step: float | None) -> float:
+        """(1 + j / 2^precision) · 2^e: e as its difference from the last one, j as plain bits."""
+        mantissa, exponent = (0, None) if step is None else split_step(step, self.precision)
+        delta = self.integer(None if exponent is None else exponent - self.exponent, Signed(self.exponents))
+        self.exponent = within(self.exponent + delta, *_EXPONENTS, "the exponent of a step")
+        bits = self.integer(None if step is None else mantissa, Bits(self.precision)) if self.precision else 0
+        return math.ldexp((1 << self.precision) + bits, self.exponent - self.precision)
+
+    def matrix(self, symbols: Integers | None, rows: int, columns: int, profile: Frequencies | None = None) -> Integers:
+        """Symbols (rows, columns), coded along the longer side."""
+        if columns > rows:
+            return self.matrix(None if symbols is None else symbols.T, columns, rows, profile).T
+        flat = None if symbols is None else np.ascontiguousarray(symbols.T).reshape(-1)
+        decoded = self.records.record(flat, Matrix(rows, columns, self.state, profile))
+        return decoded.reshape(columns, rows).T
+
+    def tensor(self, coarse: CoarseTensor | None, spec: TensorSpec) -> CoarseTensor:
+        forms = self.forms if spec.quantizable else self.integer_forms
+        form = self.integer(None if coarse is None else _form(coarse), Choice(forms))
+        if form in (_ZERO, _ONE):
+            return Constant(int(form == _ONE))
+        if form != _LOSSLESS and not spec.quantizable:
+            raise FormatError(f"{spec.name}: symbols for a tensor of {spec.dtype}, which is kept as it is: the payload is damaged")
+        if form == _DENSE:
+            assert coarse is None or isinstance(coarse, Dense)
+            return self.dense(coarse, spec)
+        if form == _LOW_RANK:
+            assert coarse is None or isinstance(coarse, LowRank)
+            return self.low_rank(coarse, spec)
+        assert coarse is None or isinstance(coarse, Lossless)
+        data = self.records.record(None if coarse is None else coarse.data, Planes(spec.raw_bytes, spec.dtype.itemsize))
+        if spec.dtype == torch.bool and data.max(initial=0) > 1:
+            raise FormatError(f"{spec.name}: a truth value is stored as {data.max()}, neither 0 nor 1: the payload is damaged")
+        return Lossless(data.astype(np.uint8, copy=False))
+
+    def dense(self, coarse: Dense | None, spec: TensorSpec) -> Dense:
+        step = self.step(None if coarse is None else coarse.step)
+        m, n = matrix_shape(spec) or (spec.count, 1)
+        symbols = self.matrix(None if coarse is None else coarse.symbols.reshape(m, n), m, n)
+        return Dense(symbols.reshape(spec.shape), step)
+
+    def low_rank(self, coarse: LowRank | None, spec: TensorSpec) -> LowRank:
+        shape = matrix_shape(spec)
+        if shape is None:
+            raise FormatError(f"{spec.name}: factors for a tensor of shape {spec.shape}, which is no matrix")
+        m, n = shape
+        delta = self.integer(None if coarse is None else coarse.rank - self.rank, Signed(self.ranks))
+        self.rank = rank = within(self.rank + delta, 1, min(m, n), f"{spec.name}: rank")
+        step_a = self.step(None if coarse is None else coarse.step_a)
+        step_b = self.step(None if coarse is None else coarse.step_b)
+        A = self.matrix(None if coarse is None else coarse.A, m, rank)
+        B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
+        return LowRank(A, B, step_a, step_b)
+
+
+def split_step(step: float, precision: int = _MANTISSA_BITS) -> tuple[int, int]:
+    """(j, e) with step = (1 + j / 2^precision) · 2^e exactly; raises ValueError where that takes more bits."""
+    fraction, exponent = math.frexp(step)
+    scaled = math.ldexp(fraction, precision + 1)
+    if scaled != int(scaled):
+        raise ValueError(f"step {step!r} has more than {precision} bits behind its leading one")
+    return int(scaled) - (1 << precision), exponent - 1
+
+
+def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) -> bytes:
+    """The payload of the coarse tensors, one for each of the skeleton's."""
+    writer = codec.writer()
+    if isinstance(codec, Entropy):
+        writer.record(single(0), _Escape())
+        _walk(writer, skeleton, tensors)
+        return writer.finish()
+    _walk(writer, skeleton, tensors)
+    return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
+
+
+def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor]]:
+    """The codec that wrote the payload and the coarse tensors in it; raises FormatError where it isn't one."""
+    codec = CODECS[0]
+    if payload[:1] == bytes([ESCAPE]):
+        number = payload[1] if len(payload) > 1 else 0
+        if not 0 < number < len(CODECS):
+            raise FormatError(f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}")
+        codec, payload = CODECS[number], payload[2:]
+    reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.tensors) + _OVERHEAD)
+    if isinstance(codec, Entropy):
+        within(int(reader.record(None, _Escape())[0]), 0, 0, "the first decision")
+    tensors = _walk(reader, skeleton, None)
+    reader.finish()
+    return codec, tensors
+
+
+def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
+    """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them."""
+    scale = _Scale()
+    _walk(scale, skeleton, tensors, scale.marks)
+    return list(np.diff(scale.marks))
+
+
+class _Scale:
+    """Records that are only weighed."""
+
+    def __init__(self) -> None:
+        self.coder = Meter()
+        self.marks: list[float] = []
+
+    def record(self, symbols: Integers | None, model: Model) -> Integers:
+        return model.code(self.coder, symbols)
+
+
+@dataclass(frozen=True)
+class _Escape:
+    """The decision that keeps an entropy-coded payload from beginning with 0xFF: 0, at a probability of 255/256."""
+
+    count = 1
+    bounds = (0, 1)
+
+    def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        return coder.categorical(symbols, np.array([255.0, 1.0]), 1)
+
+
+def _walk(
+    records: Records, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None, marks: list[float] | None = None
+) -> list[CoarseTensor]:
+    walk = _Walk(records)
+    precision = None if tensors is None else _precision(tensors)
+    walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
+    coded = []
+    for index, spec in enumerate(skeleton.tensors):
+        if marks is not None and isinstance(records, _Scale):
+            marks.append(records.coder.bits)
+        coded.append(walk.tensor(None if tensors is None else tensors[index], spec))
+    if marks is not None and isinstance(records, _Scale):
+        marks.append(records.coder.bits)
+    return coded
+
+
+def _most_bytes(spec: TensorSpec) -> int:
+    """The most bytes that a tensor's records take unpacked, in a byte codec: two factors, each with a symbol for each element."""
+    return _OVERHEAD + max(spec.raw_bytes, 2 * 4 * spec.count if spec.quantizable else 0)
+
+
+def _precision_tally() -> Tally:
+    """Coarse grids of steps and full float64 ones are likely, what lies between less so."""
+    prior = np.ones(_MANTISSA_BITS + 1, dtype=np.int64)
+    prior[:4] = prior[-1] = 64
+    return Tally(prior)
+
+
+def _precision(tensors: Sequence[CoarseTensor]) -> int:
+    """The fewest mantissa bits that hold every step exactly."""
+    precision = 0
+    for coarse in tensors:
+        steps = (coarse.step,) if isinstance(coarse, Dense) else ()
+        for step in (coarse.step_a, coarse.step_b) if isinstance(coarse, LowRank) else steps:
+            mantissa, _ = split_step(step)
+            precision = max(precision, _MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) if mantissa else 0)
+    return precision
+
+
+def _form(coarse: CoarseTensor) -> int:
+    match coarse:
+        case Constant(value):
+            return _ONE if value else _ZERO
+        case Dense():
+            return _DENSE
+        case LowRank():
+            return _LOW_RANK
+        case Lossless():
+            return _LOSSLESS
+
+
+def _profile(A: Integers) -> Frequencies:
+    """(k,) mean magnitude of each component in the first factor against that of all: the second's are much alike."""
+    sums = np.abs(A).sum(axis=0) + 1  # integers, so that no order of summation shows
+    profile: Frequencies = sums.astype(np.float64) * (A.shape[1] / float(sums.sum()))
+    return profile

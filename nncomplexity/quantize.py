@@ -1,0 +1,127 @@
+"""Uniform quantization: real numbers as integer multiples of one bin size (DeMoss et al. 2025, Eqs. 9 and 11).
+
+An encoder needs the integers, so quantization comes in two halves: `symbols` finds the nearest bins and `dequantize` gives the
+reals back. Both work in float64 whatever the tensor's dtype and round to that dtype once, so that every machine gets the same bits.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from nncomplexity.errors import InputError
+
+LARGEST_SYMBOL = 2**31 - 1
+
+
+def symbols(x: Tensor, step: float) -> Tensor:
+    """The index of the nearest bin, round(x/Δ), a tie going to the even index: the integers of Eq. 11.
+
+    Args:
+        x: a floating-point tensor of any shape.
+        step: the bin size Δ > 0, in the units of x.
+
+    Returns:
+        An int64 tensor of x's shape, on x's device, with entries in ±(2³¹ − 1).
+
+    Raises:
+        InputError: `step` isn't a finite number above 0; `x` isn't floating-point, holds a NaN or an infinity, or reaches beyond
+            2³¹ − 1 steps.
+
+    >>> symbols(torch.tensor([0.26, -0.74, 0.75, 1.25]), step=0.5).tolist()
+    [1, -1, 2, 2]
+    """
+    step = _positive("step", step)
+    if not x.is_floating_point():
+        raise InputError(f"x must be a floating-point tensor; got {x.dtype}, which is stored as it is instead")
+    indices = (x.detach().double() / step).round_()
+    largest = indices.abs().amax().item() if indices.numel() else 0.0
+    if not largest <= LARGEST_SYMBOL:
+        if not torch.isfinite(x).all():
+            raise InputError("x must be finite; got a NaN or an infinity, which lies in no bin")
+        raise InputError(f"step must keep |x/step| <= {LARGEST_SYMBOL}; got step {step:g}, {largest:.3g} steps: use a larger step")
+    return indices.long()
+
+
+def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
+    """The reals that the indices stand for, symbols·Δ, in float64 and then rounded once to `dtype`.
+
+    Zero comes back as +0. A value beyond the range of `dtype` becomes an infinity, as IEEE 754 rounds it.
+
+    Args:
+        symbols: an int64 tensor of any shape.
+        step: the bin size Δ > 0.
+        dtype: the floating-point dtype of the result.
+
+    Raises:
+        InputError: `step` isn't a finite number above 0, or `symbols` holds no integers.
+
+    >>> dequantize(torch.tensor([1, -1, 0]), step=0.1, dtype=torch.float64).tolist()
+    [0.1, -0.1, 0.0]
+    """
+    step = _positive("step", step)
+    if symbols.is_floating_point() or symbols.is_complex():
+        raise InputError(f"symbols must be an integer tensor, as quantize.symbols gives; got {symbols.dtype}")
+    return round_once(symbols.double() * step, dtype)
+
+
+def quantize(x: Tensor, step: float) -> Tensor:
+    """Q(x, Δ) = round(x/Δ)·Δ (Eq. 11), in x's own dtype and shape, with every zero positive.
+
+    Raises:
+        InputError: as `symbols` does.
+
+    >>> quantize(torch.tensor([0.26, -0.1, 0.8]), step=0.5).tolist()
+    [0.5, 0.0, 1.0]
+    """
+    return dequantize(symbols(x, step), step, x.dtype)
+
+
+def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float64 `values` in `dtype`, each the nearest number there is, a tie going to the even one.
+
+    PyTorch goes from float64 to the 8- and 16-bit types by way of float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
+    float16, though the next number up is nearer. Rounding the middle step to odd (Boldo and Melquiond 2008) leaves one rounding.
+
+    Raises:
+        InputError: `dtype` isn't a floating-point one.
+
+    >>> round_once(torch.tensor([1 + 2**-11 + 2**-40], dtype=torch.float64), torch.float16).item()
+    1.0009765625
+    """
+    if not dtype.is_floating_point:
+        raise InputError(f"dtype must be a floating-point one; got {dtype}")
+    if torch.finfo(dtype).bits >= 32:
+        return values.to(dtype)
+    nearest = values.float()
+    back = nearest.double()
+    # A float's bits are its sign and its size, so one less is the next one towards zero, and the last bit set makes it odd.
+    beyond = (back.abs() > values.abs()).int()
+    inexact = (back != values).int()
+    return ((nearest.view(torch.int32) - beyond) | inexact).view(torch.float32).to(dtype)
+
+
+def capacity(scale: float, step: float) -> float:
+    """Bits in one positive parameter of size up to λ, known to a precision δ: I = log₂(λ/δ) (Eq. 9), and 0 where δ exceeds λ.
+
+    Args:
+        scale: the largest size λ > 0.
+        step: the precision δ > 0, in the same units.
+
+    Raises:
+        InputError: `scale` or `step` isn't a finite number above 0.
+
+    >>> capacity(scale=8.0, step=0.5)
+    4.0
+    """
+    return max(0.0, math.log2(_positive("scale", scale)) - math.log2(_positive("step", step)))
+
+
+def _positive(name: str, value: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise InputError(f"{name} must be a finite number above 0; got {value!r}")
+    return number

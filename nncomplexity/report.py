@@ -1,0 +1,136 @@
+"""The result of a measurement: one report for each ε, and what several share about their network."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from nncomplexity.bitstream import CoarseFile, save_bytes
+from nncomplexity.bounds import Bound, Kind, bound
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The original network, as every report on it says it."""
+
+    parameters: int
+    raw_bits: int
+    lossless_bits: dict[str, int]
+    """Bits of the lossless files, by codec."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What became of one tensor. `bits` are −log₂ of the probabilities under which it was coded."""
+
+    name: str
+    shape: tuple[int, ...]
+    form: str
+    rank: int | None
+    step: float | None
+    """The step of a dense tensor, or the geometric mean of its two factors' steps."""
+    bits: float
+    effective_rank: float | None
+    """exp(H_svd) of the original tensor's matrix view (Eq. 15)."""
+    names: tuple[str, ...] = ()
+    """All names of a tied tensor."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The smallest file found whose decoded weights have a loss within ε of the original's.
+
+    `bits` counts the payload; `coarse_loss` and `distortion` were measured on weights that the file's bytes decode to. `evaluations` may be a
+    fraction, since a loss on part of the examples counts as that part. Losses are in the closure's unit, nats per example for
+    cross-entropy.
+    """
+
+    eps: float
+    method: str
+    bits: int
+    file_bits: int
+    coarse_loss: float
+    distortion: float
+    evaluations: float
+    seconds: float
+    cpu_seconds: float
+    shared_bits: float
+    paper_bytes: int | None
+    layers: tuple[Layer, ...]
+    subject: Subject
+    file: CoarseFile = field(repr=False)
+    within: bool = True
+    """False where nothing within ε was smaller than the lossless file, which is then the answer."""
+
+    @property
+    def loss(self) -> float:
+        """L(θ) of the original weights."""
+        return self.subject.loss
+
+    @property
+    def status(self) -> str:
+        """One sentence on how the search ended."""
+        if self.within:
+            return f"found a file of {self.bits} bits within ε = {self.eps:g}"
+        return f"nothing within ε = {self.eps:g} was smaller than the lossless file; raise eps or the budget"
+
+    def bound(
+        self,
+        *,
+        risk: float,
+        n: int,
+        delta: float = 0.05,
+        kind: Kind = "kl",
+        range: tuple[float, float] = (0.0, 1.0),
+        chance: float | None = None,
+    ) -> Bound:
+        """The generalization bound that this file's bits give (see `nncomplexity.bounds.bound`).
+
+        Args:
+            risk: empirical risk of the *decoded* weights, measured on the n training examples.
+            n: number of training examples.
+            delta: failure probability.
+            kind: "kl" (the default), "hoeffding", "paper" (Eq. 4 as printed) or "best".
+            range: the interval in which an example's risk lies.
+            chance: the risk of a guess; a bound at or above it is vacuous. None means 1.
+
+        A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code.
+        """
+        return bound(self.bits, risk=risk, n=n, delta=delta, kind=kind, range=range, chance=chance, self_delimiting=False)
+
+    def coarse_weights(self) -> dict[str, Tensor]:
+        """The decoded tensors by name; tied names share one tensor."""
+        return self.file.weights()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the `.coarse` file, whole or not at all."""
+        save_bytes(path, self.file.content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of this ε in `results` of report.json."""
+        layers = [{**asdict(layer), "shape": list(layer.shape), "names": list(layer.names)} for layer in self.layers]
+        keys = ("eps", "method", "bits", "file_bits", "coarse_loss", "distortion", "evaluations", "seconds", "cpu_seconds")
+        return {
+            **{key: getattr(self, key) for key in keys},
+            "shared_bits": self.shared_bits,
+            "paper_bytes": self.paper_bytes,
+            "within": self.within,
+            "layers": layers,
+        }
+
+    def to_json(self) -> str:
+        """report.json of this measurement alone."""
+        return reports_json([self])
+
+
+def reports_json(reports: Sequence[Report], **about: Any) -> str:
+    """report.json of several ε on one network; `about` goes to the top level (checkpoint, sha256 and the like)."""
+    subject = asdict(reports[0].subject)
+    content = {"schema": SCHEMA, **about, **subject, "results": [report.to_dict() for report in reports]}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,148 @@
+"""Algorithm 1 of DeMoss et al. 2025: Bayesian optimisation of one τ and one Δ for all weights, with ε as a constraint.
+
+docs/paper.md says what is the paper's, where its authors' code departs from it, and what each departure does to the size.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from nncomplexity.search.contract import Found, Problem
+from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_budget, checked_range
+
+Measure = Callable[[float, float], Point]
+"""measure(step, tau) -> the point, its loss measured."""
+
+_START = 12
+"""Points measured before there is a model: two probes and ten random points, as many as the authors' code has."""
+
+_GAUSSIAN = 16
+"""Proposals by a Gaussian process: each takes a tenth of a second, about as long as a small network's loss."""
+
+
+@dataclass(frozen=True)
+class Bayes:
+    """τ ∈ [0, 1] and log Δ, proposed by a Bayesian optimiser (`Optimizer`); the smallest `paper_bytes` within ε is kept.
+
+    ε is a constraint on the optimiser's trials, so that points beyond it are ranked by how far beyond they are, and none can pass for
+    a large one within it. Points don't depend on ε: the first dozen are measured once for all ε, each ε's optimiser is told what was
+    measured before and is within it, and each ε's answer is the smallest of all.
+
+    Attributes:
+        budget: loss evaluations for each ε, of which the last measures the file that was written.
+        steps: the smallest and the largest Δ, in the units of the weights.
+    """
+
+    budget: float = 62
+    steps: tuple[float, float] = (1e-3, 1.0)
+
+    name = "bayes"
+    codec = "bzip2"
+
+    def __post_init__(self) -> None:
+        checked_budget(self.budget)
+        checked_range("steps", self.steps)
+
+    def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        gauge = Gauge(problem)
+        points = Points(problem)
+        tries = int(self.budget) - 1
+        start = start_points(min(_START, tries), self.steps, problem.seed)
+        total = len(start) + len(eps) * (tries - len(start))
+
+        def measure(step: float, tau: float) -> Point:
+            problem.progress(len(points.measured), total, f"bin size {step:.4g}, singular values {tau:.0%}")
+            return points.measure(step, tau)
+
+        known = [measure(step, tau) for step, tau in start]
+        shared = gauge.read().share(max(len(eps), 1))
+        efforts: list[Effort] = []
+        for value in eps:
+            tolerance = problem.distortion.tolerance(value)
+            # Points that another ε crowded together just beyond this one would draw the optimiser there.
+            useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
+            Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
+            efforts.append(shared + gauge.read())
+        found = []
+        for value, effort in zip(eps, efforts, strict=True):
+            best = points.best(value)
+            found.append((effort + gauge.read()).found(best))
+        return found
+
+
+def start_points(count: int, steps: tuple[float, float], seed: int) -> list[tuple[float, float]]:
+    """`count` points (Δ, τ): two probes at τ = 1, where nothing is decomposed and Algorithm 2 looks, and a Latin hypercube.
+
+    The hypercube (McKay et al. 1979) has one point in each of as many equal parts of log Δ, and of τ.
+    """
+    probes = [(step, 1.0) for step in np.geomspace(*steps, 4)[1:3].tolist()][:count]
+    spread = count - len(probes)
+    rng = np.random.default_rng(seed)
+    places = (np.stack([rng.permutation(spread) for _ in range(2)]) + rng.random((2, spread))) / max(spread, 1)
+    low, high = np.log(steps)
+    sizes = np.clip(np.exp(low + (high - low) * places[0]), *steps)
+    return probes + list(zip(sizes.tolist(), places[1].tolist(), strict=True))
+
+
+class Optimizer:
+    """One constrained minimisation over (τ, Δ).
+
+    Its first proposals are a Gaussian process's (Gardner et al. 2014), which learns a smooth surface from few points; the others are a
+    tree-structured Parzen estimator's (Bergstra et al. 2011), much cheaper and more widely spread.
+
+    Args:
+        steps: the smallest and the largest Δ.
+        seed: makes every choice.
+        tolerance: the largest distortion within ε.
+        known: points measured before, from which the model begins.
+    """
+
+    def __init__(self, steps: tuple[float, float], seed: int, tolerance: float, known: Iterable[Point]) -> None:
+        self._gaussian = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
+        self._parzen = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True)
+        with _quiet():
+            self._study = optuna.create_study(sampler=self._gaussian)
+        self._space: dict[str, BaseDistribution] = {"tau": FloatDistribution(0, 1), "step": FloatDistribution(*steps, log=True)}
+        self._tolerance = tolerance
+        for point in known:
+            params = {"tau": point.tau, "step": point.step}
+            violation = {"eps": self._violation(point)}
+            trial = optuna.create_trial(params=params, distributions=self._space, value=self._value(point), constraints=violation)
+            self._study.add_trial(trial)
+
+    def run(self, tries: int, measure: Measure) -> None:
+        """Measure `tries` points, each where the model of all before it expects the most."""
+        for done in range(tries):
+            self._study.sampler = self._gaussian if done < _GAUSSIAN else self._parzen
+            # The process is fitted by gradients, also for a caller who turned them off.
+            with _quiet(), torch.inference_mode(False), torch.enable_grad():
+                trial = self._study.ask(self._space)
+            point = measure(trial.params["step"], trial.params["tau"])
+            trial.set_constraint("eps", self._violation(point))
+            self._study.tell(trial, self._value(point))
+
+    def _violation(self, point: Point) -> float:
+        """log(distortion / largest allowed), at most 0 within ε; cut off where how far beyond no longer says anything."""
+        return math.log(min(max(point.distortion / self._tolerance, 1e-3), 1e3))
+
+    def _value(self, point: Point) -> float:
+        """The logarithm of the size: sizes range over three orders of magnitude."""
+        return math.log(point.paper_bytes)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna logs each study, and its Gaussian process how it does without greenlet or where no point is within ε."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with np.errstate(invalid="ignore"):
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

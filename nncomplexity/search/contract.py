@@ -1,0 +1,98 @@
+"""What a search is given, what it must give back, and the one way to turn an idea into a candidate."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from nncomplexity.bitstream import CoarseFile, write
+from nncomplexity.coarse import CoarseTensor
+from nncomplexity.codecs.contract import Codec
+from nncomplexity.distortion import Distortion
+from nncomplexity.weights import Skeleton
+
+Progress = Callable[[float, float, str], None]
+"""progress(evaluations done, evaluations in all, what is going on)."""
+
+
+def unseen(done: float, total: float, what: str) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file, and the loss measured on the weights that it decodes to."""
+
+    file: CoarseFile
+    loss: float
+    distortion: float
+    paper_bytes: int | None = None
+    """What the authors' recipe gives for the same weights, where the method is one of the paper's."""
+
+    @property
+    def bits(self) -> int:
+        return self.file.bits
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The original network, its counted loss, and the codec in which the answer is to be written."""
+
+    distortion: Distortion
+    codec: Codec
+    seed: int = 0
+    progress: Progress = unseen
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.distortion.skeleton
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The original tensors by first name."""
+        return self.distortion.weights
+
+    def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
+        """Write the tensors, decode what was written, measure its loss: one evaluation."""
+        return self.measured(write(self.skeleton, tensors, self.codec), paper_bytes)
+
+    def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
+        """Measure the loss of a file's decoded weights: one evaluation."""
+        loss = self.distortion.loss(file.weights())
+        return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes)
+
+    def feasible(self, candidate: Candidate, eps: float) -> bool:
+        """Eq. 7, less a margin for floating point; False for a NaN."""
+        return candidate.distortion <= self.distortion.tolerance(eps)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A search's answer for one ε: its best candidate, or None where nothing was within ε, and what it took."""
+
+    best: Candidate | None
+    evaluations: float
+    seconds: float
+    cpu_seconds: float
+
+
+class Method(Protocol):
+    """A search. Its settings are its fields, checked when it is made."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def codec(self) -> str:
+        """The codec that its answers are written in unless the caller names another."""
+        ...
+
+    @property
+    def budget(self) -> float:
+        """Loss evaluations for each ε."""
+        ...
+
+    def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        """The smallest candidate found for each ε, in the order of `eps`, with a seed the same each time."""
+        ...

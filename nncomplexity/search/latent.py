@@ -1,0 +1,87 @@
+"""The continuous numbers behind a coarse tensor: what a descent moves, and what rounds to symbols.
+
+A latent holds u in units of the step, so that its symbols are round(u) with a dead zone around zero, and one scale s:
+
+    W = s · Q(u)            dense,       u in the tensor's matrix view (m, n) or (n,)
+    W = s · Q(u_A) · Q(u_B)  low rank,    u_A (m, k), u_B (k, n)
+
+Gradients pass through Q as if it were the identity (the straight-through estimator of Bengio et al. 2013), taken at the rounded
+weights, which are those that the file decodes to.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
+from nncomplexity.weights import TensorSpec
+
+DEAD_ZONE = 0.6
+"""Magnitudes below this round to zero: a zero is the cheapest symbol, and what it costs in loss the descent sees."""
+
+
+@dataclass
+class Latent:
+    """One tensor's latents u (a dense one, or a pair of factors) and the logarithm of its scale."""
+
+    spec: TensorSpec
+    parts: list[Tensor]
+    log_scale: float
+    precision: int | None = None
+    """Mantissa bits of the steps that the file may hold; None leaves them free while the descent still moves them."""
+
+    @property
+    def low_rank(self) -> bool:
+        return len(self.parts) == 2
+
+    @property
+    def step(self) -> float:
+        """The step of each part: √s for two factors."""
+        step = math.exp(self.log_scale / len(self.parts))
+        return step if self.precision is None else snapped(step, self.precision)
+
+    @property
+    def scale(self) -> float:
+        return self.step ** len(self.parts)
+
+    def rounded(self) -> list[Tensor]:
+        """Q(u): symbols as floats, in the shapes of the parts."""
+        return [torch.where(u.abs() < DEAD_ZONE, 0.0, u.round()) for u in self.parts]
+
+    def coarse(self) -> CoarseTensor:
+        """The tensor as a file would hold it; components that one factor has lost are dropped from both."""
+        symbols = [_integers(part) for part in self.rounded()]
+        if self.low_rank:
+            A, B = symbols
+            kept = A.any(axis=0) & B.any(axis=1)
+            if not kept.any():
+                return Constant(0)
+            # Strong components first: the codec expects of a column what the ones before it showed.
+            order = np.flatnonzero(kept)[np.argsort(-np.abs(A[:, kept]).sum(axis=0), kind="stable")]
+            return LowRank(A[:, order], B[order], self.step, self.step)
+        return dense(symbols[0].reshape(self.spec.shape), self.step)
+
+    def gradients(self, grad: Tensor, rounded: list[Tensor]) -> tuple[list[Tensor], float]:
+        """∂L/∂u of each part and ∂L/∂log s, from ∂L/∂W in the shape of the tensor."""
+        scale = self.scale
+        if self.low_rank:
+            A, B = rounded
+            grad = grad.reshape(A.shape[0], B.shape[1]).float() * scale
+            grad_a = grad @ B.T
+            return [grad_a, A.T @ grad], float((grad_a * A).sum())
+        grad = grad.reshape(rounded[0].shape).float() * scale
+        return [grad], float((grad * rounded[0]).sum())
+
+
+def snapped(step: float, precision: int) -> float:
+    """The nearest step of the grid (1 + j / 2^precision) · 2^e."""
+    fraction, exponent = math.frexp(step)
+    return math.ldexp(round(math.ldexp(fraction, precision + 1)), exponent - precision - 1)
+
+
+def _integers(values: Tensor) -> Integers:
+    return values.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT).to(torch.int64).numpy()

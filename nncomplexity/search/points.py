@@ -1,0 +1,147 @@
+"""What the paper's two searches share: a point (τ, Δ), the weights it coarse-grains to, and a record of all that were measured.
+
+A point's loss and size don't depend on ε, so several ε share one record: whatever was measured for one of them serves all.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, exact
+from nncomplexity.errors import InputError
+from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
+from nncomplexity.paper_bytes import paper_bytes
+from nncomplexity.quantize import symbols
+from nncomplexity.search.contract import Candidate, Found, Problem
+from nncomplexity.weights import TensorSpec
+
+_FILES = 3
+"""Most files to write in search of one that is within ε."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A coarse-graining that was measured.
+
+    Attributes:
+        step: the bin size Δ of all tensors, factors included.
+        tau: the share τ of the singular values' sum that a decomposed matrix keeps; None leaves every tensor whole.
+        distortion: |L(θ) − L(θ̂)| in the loss's own unit; infinite where the loss isn't finite or the weights have no exact form.
+        paper_bytes: the size; that of the weights as they are where the point has no exact form.
+    """
+
+    step: float
+    tau: float | None
+    distortion: float
+    paper_bytes: int
+
+
+class CoarseGraining:
+    """The map from (τ, Δ) to coarse tensors: R of Eq. 14, then Q of Eq. 11 (DeMoss et al. 2025).
+
+    A matrix whose k(τ) pays (Eq. 14) becomes round(U·S/Δ) and round(Vᵀ/Δ), every other tensor round(θ/Δ). Unit-norm rows of Vᵀ
+    round away long before U·S does; so it is in the paper. Tensors of other than floating-point dtypes stay as they are.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._specs, self._weights = problem.skeleton.tensors, problem.weights
+        self._svds = SVDCache(self._weights)
+        self._kept = {spec.name: exact(self._weights[spec.name]) for spec in self._specs if not spec.quantizable}
+
+    def __call__(self, step: float, tau: float | None = None) -> list[CoarseTensor]:
+        """The coarse tensors at a point, in the skeleton's order; raises InputError where a symbol is beyond 2³¹."""
+        return [self._kept.get(spec.name) or self._coarse(spec, step, tau) for spec in self._specs]
+
+    def _coarse(self, spec: TensorSpec, step: float, tau: float | None) -> CoarseTensor:
+        shape = matrix_view(spec.shape)
+        if tau is not None and shape is not None:
+            svd = self._svds[spec.name]
+            rank = rank_for(svd.S, tau)
+            if pays(rank, *shape):
+                A, B = (symbols(factor, step).numpy() for factor in truncate(svd, rank))
+                return LowRank(A, B, step, step) if A.any() and B.any() else Constant(0)
+        return dense(symbols(self._weights[spec.name], step).numpy(), step)
+
+
+class Points:
+    """Every point measured in a search, for all its ε."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.measured: list[Point] = []
+        self._problem = problem
+        self._coarse_grain = CoarseGraining(problem)
+
+    def measure(self, step: float, tau: float | None = None) -> Point:
+        """Measure the size of a point, and the loss of its decoded weights: one evaluation."""
+        skeleton = self._problem.skeleton
+        try:
+            tensors = self._coarse_grain(step, tau)
+            decoded = {spec.name: coarse.decode(spec) for spec, coarse in zip(skeleton.tensors, tensors, strict=True)}
+        except InputError:  # a symbol or a product of factors too large to be exact
+            distortion, size = math.inf, skeleton.raw_bits // 8
+        else:
+            distortion = abs(self._problem.distortion.loss(decoded) - self._problem.distortion.original)
+            size = paper_bytes(skeleton, tensors)
+        self.measured.append(Point(step, tau, distortion if math.isfinite(distortion) else math.inf, size))
+        return self.measured[-1]
+
+    def best(self, eps: float) -> Candidate | None:
+        """The smallest point within ε, as a file whose decoded weights were measured once more; None where there is none.
+
+        Among points of one size the largest bin size wins: its symbols are the smallest. A loss that isn't quite deterministic may
+        refuse the file; the next smallest then takes its place.
+        """
+        tolerance = self._problem.distortion.tolerance(eps)
+        within = [point for point in self.measured if point.distortion <= tolerance]
+        for point in sorted(within, key=lambda point: (point.paper_bytes, -point.step))[:_FILES]:
+            candidate = self._problem.candidate(self._coarse_grain(point.step, point.tau), point.paper_bytes)
+            if self._problem.feasible(candidate, eps):
+                return candidate
+        return None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a part of a search took."""
+
+    evaluations: float = 0.0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def __add__(self, other: "Effort") -> "Effort":
+        return Effort(self.evaluations + other.evaluations, self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+
+    def share(self, count: int) -> "Effort":
+        """The part of each of `count` equal shares."""
+        return Effort(self.evaluations / count, self.seconds / count, self.cpu_seconds / count)
+
+    def found(self, best: Candidate | None) -> Found:
+        return Found(best, self.evaluations, self.seconds, self.cpu_seconds)
+
+
+class Gauge:
+    """Measures the effort from each reading to the next."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._distortion = problem.distortion
+        self._last = self._now()
+
+    def read(self) -> Effort:
+        last, self._last = self._last, self._now()
+        now = self._last
+        return Effort(now[0] - last[0], now[1] - last[1], now[2] - last[2])
+
+    def _now(self) -> tuple[float, float, float]:
+        return self._distortion.evaluations, time.perf_counter(), time.process_time()
+
+
+def checked_budget(budget: object) -> None:
+    """Raises InputError where a budget isn't a finite number of at least 2 evaluations: one to find a file and one to measure it."""
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 2 <= budget < math.inf:
+        raise InputError(f"budget: expected a number of loss evaluations, at least 2, got {budget!r}")
+
+
+def checked_range(name: str, values: tuple[float, float]) -> None:
+    """Raises InputError where `values` isn't a pair 0 < low < high."""
+    if len(values) != 2 or not 0 < values[0] < values[1] < math.inf:
+        raise InputError(f"{name}: expected a pair of numbers 0 < low < high, got {values!r}")

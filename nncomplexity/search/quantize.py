@@ -1,0 +1,48 @@
+"""Algorithm 2 of DeMoss et al. 2025: one bin size for all weights, no decomposition.
+
+It answers how much the decomposition of Algorithm 1 gains: about half (their Fig. 7).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nncomplexity.search.contract import Found, Problem
+from nncomplexity.search.points import Gauge, Points, checked_budget, checked_range
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Bin sizes Δ from small to large on a logarithmic grid; the smallest `paper_bytes` within ε is kept.
+
+    The loss isn't monotone in Δ, so all bin sizes are tried. Each is measured once, for all ε together.
+
+    Attributes:
+        budget: loss evaluations, of which the last measures the file that was written; the grid has one bin size for each other.
+        steps: the smallest and the largest Δ, in the units of the weights.
+    """
+
+    budget: float = 62
+    steps: tuple[float, float] = (1e-3, 1.0)
+
+    name = "quantize"
+    codec = "bzip2"
+
+    def __post_init__(self) -> None:
+        checked_budget(self.budget)
+        checked_range("steps", self.steps)
+
+    def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        gauge = Gauge(problem)
+        points = Points(problem)
+        tries = int(self.budget) - 1
+        for step in np.geomspace(*self.steps, tries).tolist():
+            problem.progress(len(points.measured), tries, f"bin size {step:.4g}")
+            points.measure(step)
+        shared = gauge.read().share(max(len(eps), 1))
+        found = []
+        for value in eps:
+            best = points.best(value)
+            found.append((shared + gauge.read()).found(best))
+        return found

@@ -1,0 +1,283 @@
+"""The project's own search: rank, steps and symbols of every tensor, found by descending bits and loss together.
+
+It spends its budget in three parts. Uniform quantization by bisection gives a first answer. A bisection over ranks and one over
+steps find the lowest start from which the loss can be won back. The rest are gradients of a descent on both
+(`nncomplexity.search.descent`), every one of which measures a candidate. A loss without a gradient is searched by moves instead
+(`nncomplexity.search.moves`).
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, repeat
+
+import torch
+from torch import Tensor
+
+from nncomplexity.coarse import CoarseTensor, Constant, exact
+from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.errors import InputError
+from nncomplexity.lowrank import SVDCache
+from nncomplexity.payload import weigh
+from nncomplexity.search.contract import Candidate, Found, Problem
+from nncomplexity.search.descent import Schedule, descend
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.moves import Plan, improve
+from nncomplexity.search.start import (
+    COARSENESS,
+    FINEST,
+    Shape,
+    first_that,
+    grid_step,
+    latents_at,
+    ranks_that_pay,
+    uniformly_quantized,
+)
+from nncomplexity.weights import TensorSpec
+
+_STEPS = [2.0 ** (-half / 2) for half in range(-6, 26)]
+"""Uniform steps to bisect, from coarse to fine, relative to the root mean square of all weights."""
+
+_SMALL = 4096
+"""Parameters below which half of the budget goes into moves: their price is by the tensor, that of what a gradient learns is not."""
+_SHORT = 15
+"""Gradients below which a descent can win nothing back and starts within ε."""
+_LEAST_BUDGET = 250
+"""Evaluations below which a budget isn't divided among several descents."""
+_LOST = 0.8
+"""The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
+_CHECKS = 10
+"""Measurements on all examples along a descent over parts of them, and as many again at its end."""
+
+
+@dataclass(frozen=True)
+class Tight:
+    """Settings of the search; the budget is the one that matters.
+
+    Attributes:
+        budget: loss evaluations for each ε; a gradient counts three.
+        reach: how far beyond ε a start may be, in ε, when the descent has `long` gradients or more to win it back.
+        long: gradients that make a long descent.
+        ruin: how far a start may be, as a share of the distortion of all weights zero.
+        part: the share of the examples that a gradient is over, where the loss can be divided (`nncomplexity.losses.Divisible`).
+        least: the fewest examples of such a part; a smaller one is not taken.
+        patience: the share of a descent after which one still 4 ε away, or lost, is given up for a cautious start.
+        schedule: the descent's settings.
+    """
+
+    budget: float = 400
+    reach: float = 4.0
+    long: int = 60
+    ruin: float = 0.4
+    patience: float = 1 / 3
+    part: float = 0.125
+    least: int = 128
+    schedule: Schedule = field(default_factory=Schedule)
+
+    name = "tight"
+    codec = "entropy"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.budget, bool) or not isinstance(self.budget, (int, float)) or not self.budget >= 1:
+            raise InputError(f"budget: expected a number of loss evaluations, at least 1, got {self.budget!r}")
+
+    def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        shared = _Shared(problem)
+        return [_Run(self, shared, value).found() for value in eps]
+
+
+class _Shared:
+    """What the searches for all ε have in common: decompositions, and which tensors have a gradient."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.svds = SVDCache(problem.weights)
+        specs = problem.skeleton.tensors
+        self.moving = tuple(spec for spec in specs if spec.quantizable and spec.count)
+        self.held: dict[str, CoarseTensor] = {
+            spec.name: exact(problem.weights[spec.name]) for spec in specs if spec not in self.moving
+        }
+        self.gradient_names: frozenset[str] | None = None
+
+    def with_gradient(self) -> tuple[TensorSpec, ...]:
+        """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""
+        if self.gradient_names is None:
+            measured = self.problem.distortion.gradient(self.problem.weights)
+            self.gradient_names = frozenset(measured[1]) if measured else frozenset()
+        return tuple(spec for spec in self.moving if spec.name in self.gradient_names)
+
+
+class _Run:
+    """The search for one ε."""
+
+    def __init__(self, method: Tight, shared: _Shared, eps: float) -> None:
+        self.method, self.shared, self.eps = method, shared, eps
+        self.problem, self.distortion = shared.problem, shared.problem.distortion
+        self.limit = self.distortion.tolerance(eps)
+        self.kept: list[tuple[float, list[CoarseTensor]]] = []
+        self.start, self.wall, self.cpu = self.distortion.evaluations, time.perf_counter(), time.process_time()
+
+    @property
+    def left(self) -> float:
+        """Evaluations of the budget not yet spent, but for the last one, which measures the answer."""
+        return self.method.budget - 1 - (self.distortion.evaluations - self.start)
+
+    def found(self) -> Found:
+        self._quantize()
+        specs = self.shared.with_gradient() if self.left >= 6 * GRADIENT_COST else ()
+        if sum(spec.count for spec in self.shared.moving) < _SMALL or not specs:
+            self._move(0.5 if specs else 1.0)
+        if specs:
+            self._descend(specs, self._without_gradient(specs))
+        best = self._confirmed()
+        spent = self.distortion.evaluations - self.start
+        return Found(best, spent, time.perf_counter() - self.wall, time.process_time() - self.cpu)
+
+    def _quantize(self) -> None:
+        """Uniform quantization, at the coarsest step within ε that a bisection finds."""
+        specs, weights = self.shared.moving, self.problem.weights
+        square = sum(float(weights[spec.name].double().square().sum()) for spec in specs)
+        scale = math.sqrt(square / max(1, sum(spec.count for spec in specs))) or 1.0
+
+        def holds(index: int) -> bool:
+            return self._try(uniformly_quantized(specs, weights, grid_step(scale * _STEPS[index]))) <= self.limit
+
+        first_that(holds, len(_STEPS))
+
+    def _without_gradient(self, specs: Sequence[TensorSpec]) -> dict[str, CoarseTensor]:
+        """Tensors that no gradient reaches, such as running statistics: gone where the loss doesn't need them, else quantized finely.
+
+        They may take a quarter of ε, the descent has the rest.
+        """
+        weights, svds = self.problem.weights, self.shared.svds
+        silent = [spec for spec in self.shared.moving if spec not in specs]
+
+        def quantized(index: int) -> dict[str, CoarseTensor]:
+            latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, svds)
+            return {latent.spec.name: replace(latent, precision=self.method.schedule.precision).coarse() for latent in latents}
+
+        def holds(coarse: dict[str, CoarseTensor], share: float) -> bool:
+            decoded = weights | {spec.name: coarse[spec.name].decode(spec) for spec in silent}
+            return abs(self.distortion.loss(decoded) - self.distortion.original) <= share * self.limit
+
+        gone: dict[str, CoarseTensor] = {spec.name: Constant(0) for spec in silent}
+        if not silent or holds(gone, 0.01):
+            return gone
+        return quantized(first_that(lambda index: holds(quantized(index), 0.25), len(COARSENESS)))
+
+    def _descend(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor]) -> None:
+        """Descents over growing shares of the budget, the last over three quarters of it, each from a start of its own.
+
+        A budget of 4 B begins with all that a budget of B does, so that it never gives a larger file; and the best of several descents
+        of a loss with many valleys is more even than one.
+        """
+        nothing = self._try(fixed | {spec.name: Constant(0) for spec in specs})
+        far = min(4 * self.eps, _LOST * nothing)
+        for budget in self._budgets():
+            for reach, patience in ((self.method.reach, self.method.patience), (0.0, 1.0)):
+                steps = (self.left - self.method.budget + budget) / GRADIENT_COST
+                bold = reach * self.eps * min(1.0, max(0.0, (steps - _SHORT) / (self.method.long - _SHORT)))
+                latents = self._start(specs, fixed, max(min(bold, self.method.ruin * nothing), self.limit / 2))
+                if self._descent(latents, fixed, self.left - self.method.budget + budget, patience, far):
+                    break
+
+    def _budgets(self) -> list[float]:
+        """What may be spent by the end of each descent."""
+        budgets: list[float] = [self.method.budget]
+        while budgets[0] >= 4 * _LEAST_BUDGET:
+            budgets.insert(0, budgets[0] // 4)
+        return budgets
+
+    def _descent(self, latents: list[Latent], fixed: dict[str, CoarseTensor], left: float, patience: float, far: float) -> bool:
+        """One descent; False where it was given up, as far away as `far` after `patience` of its steps."""
+        steps, parts = self._parts(left)
+        schedule = self.method.schedule
+        for done, visit in enumerate(descend(self.distortion, latents, self.shared.held | fixed, self.eps, steps, schedule, parts)):
+            self._report("descending")
+            distortion = abs(visit.loss - self.distortion.original)
+            if self.partial:
+                if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
+                    self._try_tensors(visit.tensors)
+            elif distortion <= self.limit and (done % 5 == 0 or 3 * done >= 2 * steps or steps < self.method.long):
+                self._keep(visit.tensors)
+            if done >= patience * steps and not distortion < far:
+                return False
+        return True
+
+    @property
+    def partial(self) -> bool:
+        """Whether gradients are over parts of the examples, so that visits must be measured once more on all."""
+        examples = self.distortion.examples
+        return examples is not None and examples * self.method.part >= self.method.least
+
+    def _parts(self, left: float) -> tuple[int, Iterator[Tensor | None]]:
+        """How many gradients fit into what is left, and the examples of each."""
+        examples = self.distortion.examples
+        if not self.partial or examples is None:
+            return int(left / GRADIENT_COST), repeat(None)
+        rows = round(examples * self.method.part)
+        generator = torch.Generator().manual_seed(self.problem.seed)
+        steps = int((left - 2 * _CHECKS) / (GRADIENT_COST * rows / examples))
+        return max(1, steps), (torch.randperm(examples, generator=generator)[:rows] for _ in count())
+
+    def _start(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float) -> list[Latent]:
+        """Latents of the lowest rank, then of the coarsest steps, whose distortion is within what is allowed."""
+        weights, svds = self.problem.weights, self.shared.svds
+
+        def distortion(shape: Shape) -> float:
+            return self._try(fixed | {latent.spec.name: latent.coarse() for latent in latents_at(shape, specs, weights, svds)})
+
+        ranks = ranks_that_pay(specs)
+        rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= allowed, len(ranks))]
+        index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= 2 * allowed, len(COARSENESS))
+        return latents_at(Shape(rank, COARSENESS[index]), specs, weights, svds)
+
+    def _move(self, share: float) -> None:
+        """Moves over a share of the budget."""
+        weights, svds, precision = self.problem.weights, self.shared.svds, self.method.schedule.precision
+
+        def start(index: int) -> list[Plan]:
+            return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.shared.moving]
+
+        def coarsen(plan: Plan) -> CoarseTensor:
+            return plan.coarse(weights, svds, precision)
+
+        index = first_that(
+            lambda index: self._try({plan.spec.name: coarsen(plan) for plan in start(index)}) <= self.limit / 4, len(COARSENESS)
+        )
+        improve(start(index), coarsen, self._try, self.limit, lambda: (1 - self.left / self.method.budget) / share)
+
+    def _try(self, moving: dict[str, CoarseTensor]) -> float:
+        """The distortion of a candidate, kept where it is within ε and the smallest yet; infinite when the budget is spent."""
+        coarse = self.shared.held | moving
+        return self._try_tensors([coarse[spec.name] for spec in self.problem.skeleton.tensors])
+
+    def _try_tensors(self, tensors: list[CoarseTensor]) -> float:
+        if self.left < 1:
+            return math.inf
+        specs = self.problem.skeleton.tensors
+        decoded = {spec.name: coarse.decode(spec) for spec, coarse in zip(specs, tensors, strict=True)}
+        distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
+        self._report("starting")
+        if distortion <= self.limit:
+            self._keep(tensors)
+        return distortion if math.isfinite(distortion) else math.inf
+
+    def _keep(self, tensors: list[CoarseTensor]) -> None:
+        """Remember a candidate within ε if it is smaller than the last kept."""
+        bits = sum(weigh(self.problem.skeleton, tensors))
+        if not self.kept or bits < self.kept[0][0]:
+            self.kept.insert(0, (bits, tensors))
+            del self.kept[3:]
+
+    def _confirmed(self) -> Candidate | None:
+        """The smallest kept candidate, written, decoded and measured again."""
+        for _, tensors in self.kept:
+            candidate = self.problem.candidate(tensors)
+            if self.problem.feasible(candidate, self.eps):
+                return candidate
+        return None
+
+    def _report(self, what: str) -> None:
+        self.problem.progress(self.method.budget - self.left - 1, self.method.budget, f"ε = {self.eps:g}: {what}")

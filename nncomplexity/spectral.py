@@ -1,0 +1,86 @@
+"""Spectral entropy and effective rank: in how many directions a matrix acts (DeMoss et al. 2025, Eqs. 12 and 15).
+
+These measure; for a term that a loss can be trained on, see `nncomplexity.regularizers`.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from nncomplexity.errors import InputError
+
+
+def spectral_entropy(x: Tensor) -> Tensor:
+    """H_svd = −Σ σ̄_i ln σ̄_i in nats, with σ̄_i = σ_i / Σ_j σ_j (Eqs. 12 and 15).
+
+    It lies between 0 (rank one, or a zero matrix) and ln min(m, n) (all singular values equal), whatever the matrix's scale.
+
+    Args:
+        x: a matrix (m, n) of any floating-point dtype; its singular values are computed in float64.
+
+    Returns:
+        A 0-d float64 tensor on x's device, apart from the autograd graph.
+
+    Raises:
+        InputError: `x` isn't a floating-point matrix with entries, or holds a NaN or an infinity.
+
+    >>> round(spectral_entropy(torch.eye(4)).item(), 6) == round(math.log(4), 6)
+    True
+    """
+    return _entropy(_singular_values(x))
+
+
+def effective_rank(x: Tensor) -> float:
+    """exp(H_svd): the number of equal singular values that would have the same entropy (Roy and Vetterli 2007).
+
+    A zero matrix has H_svd = 0 but no direction to act in: its effective rank is 0, as its rank.
+
+    Args:
+        x: a matrix (m, n) of any floating-point dtype.
+
+    Raises:
+        InputError: `x` isn't a floating-point matrix with entries, or holds a NaN or an infinity.
+
+    >>> round(effective_rank(torch.diag(torch.tensor([5.0, 5.0, 0.0]))), 6)
+    2.0
+    """
+    return effective_rank_of(_singular_values(x))
+
+
+def effective_rank_of(S: Tensor) -> float:
+    """exp(H_svd) of a matrix whose singular values are known, and 0 where all of them are zero.
+
+    Args:
+        S: singular values, (r,), in any order.
+
+    Raises:
+        InputError: `S` isn't one row of finite numbers >= 0.
+
+    >>> effective_rank_of(torch.tensor([7.0, 0.0]))
+    1.0
+    """
+    if S.ndim != 1 or not (torch.isfinite(S).all() and (S >= 0).all()):
+        raise InputError(f"S must be one row of finite singular values >= 0; got shape {tuple(S.shape)}, {S.dtype}")
+    return math.exp(_entropy(S.double()).item()) if S.any() else 0.0
+
+
+def _entropy(S: Tensor) -> Tensor:
+    largest = S.max() if S.numel() else S.sum()
+    if largest <= 0:
+        return torch.zeros_like(largest)
+    scaled = S / largest  # the sum of values near the largest float would overflow
+    entropy: Tensor = torch.special.entr(scaled / scaled.sum()).sum()
+    return entropy
+
+
+def _singular_values(x: Tensor) -> Tensor:
+    if x.ndim != 2 or not x.is_floating_point() or not x.numel():
+        raise InputError(
+            f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "
+            "fold other tensors by lowrank.matrix_view"
+        )
+    if not torch.isfinite(x).all():
+        raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no singular values")
+    values: Tensor = torch.linalg.svdvals(x.detach().double())
+    return values

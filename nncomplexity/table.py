@@ -1,0 +1,131 @@
+"""Tables for people: what was measured and what was verified, in 80 columns and without colour."""
+
+from collections.abc import Sequence
+from io import StringIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.report import Report
+from nncomplexity.verify import Verification
+
+WIDTH = 80
+
+
+def measured(
+    checkpoint: str,
+    reports: Sequence[Report],
+    bounds: Sequence[Bound | None],
+    lengths: Sequence[DescriptionLength | None],
+    *,
+    width: int = WIDTH,
+) -> str:
+    """The network and a row for each ε; then for each ε the file's layers, and what its bits promise.
+
+    Args:
+        checkpoint: the network's name.
+        reports: one for each ε, all of one network.
+        bounds: the bound that each report gives, None where none was asked for.
+        lengths: the description length of the data with each report's network, None where none was asked for.
+        width: columns of the page.
+    """
+    subject = reports[0].subject
+    bzip2 = subject.lossless_bits["bzip2"]
+    head = (
+        f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
+        f"{bzip2 // 8:,} bytes under bzip2, loss {subject.loss:.6g}."
+    )
+    summary = _table("ε", "bits", "bytes", "of raw", "of bzip2", "loss after", "distortion")
+    for report in reports:
+        summary.add_row(
+            f"{report.eps:g}{'' if report.within else ' *'}",
+            f"{report.bits:,}",
+            f"{report.bits // 8:,}",
+            _percent(report.bits, subject.raw_bits),
+            _percent(report.bits, bzip2),
+            f"{report.coarse_loss:.4g}",
+            f"{report.distortion:.4g}",
+        )
+    parts: list[str | Table] = [head, "", summary]
+    parts += [f"* {report.status}" for report in reports if not report.within]
+    for report, bound, length in zip(reports, bounds, lengths, strict=True):
+        parts += ["", _heading(report), _layers(report)]
+        if bound:
+            parts += ["", bound.sentence()]
+        if length:
+            parts += ["", _description(length)]
+    totals = {report.eps: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
+    if len(totals) > 1:
+        parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__):g}."]
+    return _page(parts, width)
+
+
+def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
+    """A line for each claim on the file of that name, then the verdict."""
+    table = _table("claim", "", "figures", left=("claim", "", "figures"))
+    for claim in found.claims:
+        table.add_row(claim.name, "holds" if claim.holds else "FAILS", claim.figures)
+    failing = sum(not claim.holds for claim in found.claims)
+    verdict = f"{name}: {f'{failing} of {len(found.claims)} claims fail' if failing else f'all {len(found.claims)} claims hold'}."
+    parts: list[str | Table] = [table, ""]
+    if bound:
+        parts += [bound.sentence(), ""]
+    return _page([*parts, verdict], width)
+
+
+def _heading(report: Report) -> str:
+    spent = f"{report.evaluations:,.0f} evaluations, {report.seconds:,.1f} seconds"
+    paper = "" if report.paper_bytes is None else f" The paper's recipe: {report.paper_bytes:,} bytes."
+    return f"ε = {report.eps:g}: method {report.method}, codec {report.file.codec.name}, {spent}.{paper}"
+
+
+def _layers(report: Report) -> Table:
+    table = _table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
+    for layer in report.layers:
+        table.add_row(
+            " = ".join(layer.names or (layer.name,)),
+            "×".join(str(extent) for extent in layer.shape) or "scalar",
+            layer.form.replace("_", " "),
+            *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
+            f"{layer.bits:,.0f}",
+        )
+    table.add_row("(shared by all)", "", "", "", "", "", f"{report.shared_bits:,.0f}")
+    return table
+
+
+def _description(length: DescriptionLength) -> str:
+    return (
+        f"Description length (MDL): {length.model_bits:,.0f} bits of model + {length.data_bits:,.0f} bits of data given it "
+        f"(n·loss/ln 2) = {length.total_bits:,.0f} bits."
+    )
+
+
+def _table(*columns: str, left: Sequence[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
+    for column in columns:
+        if column in left:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _page(parts: Sequence[str | Table], width: int) -> str:
+    """The parts one below the other, lines broken at `width`, without a trailing blank."""
+    console = Console(
+        file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
+    )
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f} %" if whole else "-"
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

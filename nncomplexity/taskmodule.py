@@ -1,0 +1,198 @@
+"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.distortion import preserved_random_state
+from nncomplexity.errors import InputError
+from nncomplexity.weights import Skeleton, skeleton_of
+
+Function = Callable[..., Any]
+
+_LISTED = 3
+"""How many names a message lists before it says how many more there are."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The user's functions, and the network in the form that they take.
+
+    Without `build` they are called with a dict of tensors, tied names being one tensor; with it, with the module that it returns,
+    in which the weights were loaded.
+    """
+
+    loss_fn: Function
+    build: Function | None = None
+    risk_fn: Function | None = None
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 -- devices are immutable
+
+    def network(self, weights: Mapping[str, Tensor]) -> nn.Module | dict[str, Tensor]:
+        """What the functions are called on, holding a copy of `weights` on the device; a module is one and the same each time.
+
+        Raises InputError where `build` fails, or where names, shapes or values don't fit the module that it returns.
+        """
+        if self._module is None:
+            skeleton = skeleton_of(weights)
+            return skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors})
+        _load(self._module, weights)
+        return self._module
+
+    def loss(self, weights: Mapping[str, Tensor]) -> float:
+        """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
+        return self._value("--loss-fn", self.loss_fn, weights)
+
+    def risk(self, weights: Mapping[str, Tensor]) -> float:
+        """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
+        if self.risk_fn is None:
+            raise InputError("--risk-fn: expected a function that gives the error rate, got none")
+        risk = self._value("--risk-fn", self.risk_fn, weights)
+        if not 0 <= risk <= 1:
+            raise InputError(f"--risk-fn: expected the share of wrong answers, in [0, 1], got {risk}")
+        return risk
+
+    @cached_property
+    def _module(self) -> nn.Module | None:
+        # Made once: what is random in a module and not among its weights must not change from one loss to the next.
+        if self.build is None:
+            return None
+        try:
+            module = self.build()
+        except Exception as error:
+            raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
+        if not isinstance(module, nn.Module):
+            raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
+        return module.to(self.device)
+
+    def _value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
+        network = self.network(weights)
+        with torch.no_grad(), preserved_random_state():
+            try:
+                value = function(network)
+            except Exception as error:
+                raise InputError(f"{option}: {_raised(error, _name(function))}") from error
+        if isinstance(value, Tensor) and not value.dim() and not value.is_complex():
+            return float(value)
+        if isinstance(value, (int, float, np.number)):
+            return float(value)
+        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"{option}: expected a float or a 0-d tensor, got {came}")
+
+
+def find_function(spec: str, option: str) -> Function:
+    """The function that `MODULE:NAME` names, the module being looked for in the current folder first.
+
+    The current folder goes to the front of `sys.path` and stays there, so that the module can import its neighbours at any time.
+    Dots are allowed on both sides: `package.task:Losses.train`.
+
+    Args:
+        spec: what the user typed.
+        option: the option that it was typed for, named in messages.
+
+    Raises InputError where it names nothing that can be called.
+
+    >>> find_function("math:sqrt", "--loss-fn")(9.0)
+    3.0
+    """
+    module_name, _, path = spec.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]) or module_name.endswith(".py"):
+        raise InputError(f"{option}: expected MODULE:FUNCTION, such as mytask:loss for loss() in ./mytask.py, got {spec!r}")
+    module = _import(module_name, option)
+    try:
+        function = reduce(getattr, path.split("."), module)
+    except AttributeError:
+        raise InputError(f"{option}: module {module_name} ({_origin(module)}) has no {path!r}; define it there") from None
+    if not callable(function):
+        raise InputError(f"{option}: expected {spec} to be a function, got {type(function).__name__}")
+    return function
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; raises InputError where this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"--device: expected one that this machine has, such as cpu, cuda or cuda:1, got {name!r}") from None
+    return device
+
+
+def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
+    """Names, shapes, dtypes and ties of a module's state, or of a mapping."""
+    return skeleton_of(_state(network) if isinstance(network, nn.Module) else network)
+
+
+def _import(name: str, option: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path[:1]:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise InputError(f"{option}: no module {name!r} in {here} or among the installed ones; run from its folder") from None
+        raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
+
+
+def _raised(error: BaseException, what: str) -> str:
+    """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(Path.cwd())]
+    place = f" ({Path(frames[-1].filename).relative_to(Path.cwd())}, line {frames[-1].lineno})" if frames else ""
+    return f"{what} raised {type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def _name(function: Function) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _origin(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or "built in"
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights into the module in place; each of its tensors must get values, under one of its names at least."""
+    state = _state(module)
+    tensors = skeleton_of(state).tensors
+    missing = [spec.name for spec in tensors if not any(name in weights for name in spec.names)]
+    unexpected = [name for name in weights if name not in state]
+    if missing or unexpected:
+        lists = [f"{kind} {_listed(names)}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        raise InputError(f"--model: the checkpoint does not fit the module: {'; '.join(lists)}")
+    misfits = []
+    for spec in tensors:
+        given = [weights[name] for name in spec.names if name in weights]
+        first = given[0]
+        if tuple(first.shape) != spec.shape:
+            misfits.append(f"{spec.name} is {tuple(first.shape)} in the checkpoint and {spec.shape} in the module")
+        elif not all(other is first or torch.equal(other, first) for other in given):
+            misfits.append(f"{spec.name} is tied to {_listed(list(spec.names[1:]))} in the module and differs in the checkpoint")
+        elif first.dtype != spec.dtype and not torch.equal(first.to(spec.dtype).to(first.dtype), first):
+            misfits.append(f"{spec.name} is {first.dtype} in the checkpoint and {spec.dtype} in the module, which would change it")
+    if misfits:
+        raise InputError(f"--model: the checkpoint does not fit the module: {_listed(misfits, '; ')}")
+    with torch.no_grad():
+        for spec in tensors:
+            state[spec.name].copy_(next(weights[name] for name in spec.names if name in weights))
+
+
+def _listed(names: list[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return separator.join(names[:_LISTED]) + more

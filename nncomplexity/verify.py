@@ -1,0 +1,172 @@
+"""Verification of a `.coarse` file: what can be claimed of it, claim by claim, measured anew on the decoded weights."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nncomplexity.bitstream import CoarseFile
+from nncomplexity.checkpoint import Checkpoint
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.taskmodule import Task, architecture_of
+from nncomplexity.weights import Skeleton
+
+RELATIVE_TOLERANCE = 1e-4
+ABSOLUTE_TOLERANCE = 1e-6
+"""How far a loss or risk may be from the one reported: the weights are the same bits everywhere, the sums of a loss are not."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something said of a file, and whether it holds."""
+
+    name: str
+    holds: bool
+    figures: str
+    """What was found, and beside it what was claimed."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a file was found to be. Losses are in the loss function's unit, nats per example for cross-entropy."""
+
+    bits: int
+    file_bits: int
+    coarse_loss: float
+    loss: float | None
+    """The original's loss: measured where its checkpoint is given, else as reported, else None."""
+    distortion: float | None
+    eps: float | None
+    risk: float | None
+    claims: tuple[Claim, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim does."""
+        return all(claim.holds for claim in self.claims)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; a loss that is not finite is None."""
+        finite = self.coarse_loss if math.isfinite(self.coarse_loss) else None
+        distortion = self.distortion if self.distortion is not None and math.isfinite(self.distortion) else None
+        return {**asdict(self), "coarse_loss": finite, "distortion": distortion, "holds": self.holds}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a report.json says of one file, and of the network that it was made from."""
+
+    result: Mapping[str, Any]
+    loss: float
+    sha256: str | None
+
+
+def check_claims(
+    file: CoarseFile,
+    task: Task,
+    *,
+    against: Checkpoint | None = None,
+    eps: float | None = None,
+    reported: Reported | None = None,
+) -> Verification:
+    """Measure a decoded file anew and check what is claimed of it.
+
+    The payload's bits need no claim to be checked against: the decoder got by on the skeleton and the payload alone, and used the
+    payload up. What is left to check is that the skeleton is nothing but the architecture, which only the original can tell.
+
+    Args:
+        file: what was read.
+        task: the user's functions; its risk is measured where it has one.
+        against: the original. Claimed then: the architecture is the same, and |L(θ) − L(θ̃)| ≤ ε (Eq. 7 of DeMoss et al. 2025).
+        eps: the bound on the distortion; the reported one where it is None.
+        reported: what a report says. Claimed then: each of its figures, the losses up to rounding.
+
+    Raises InputError where the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
+    """
+    weights = file.weights()
+    coarse_loss = task.loss(weights)
+    risk = task.risk(weights) if task.risk_fn else None
+    claims = [
+        Claim("bits", True, f"{file.bits:,} in the payload, which decodes to {file.skeleton.parameters:,} parameters"),
+        Claim("loss", math.isfinite(coarse_loss), f"{coarse_loss:.6g} of the decoded weights"),
+    ]
+    loss = reported.loss if reported else None
+    if against is not None:
+        original = architecture_of(task.network(against.tensors))
+        claims.append(Claim("architecture", *_same_architecture(file.skeleton, original)))
+        loss = task.loss(against.tensors)
+        if not math.isfinite(loss):
+            raise InputError(f"--against: expected a finite loss of the original weights, got {loss}; check data and model")
+    eps = eps if eps is not None or reported is None else float(reported.result["eps"])
+    distortion = None if loss is None else abs(loss - coarse_loss)
+    if distortion is not None and eps is not None:
+        figures = f"{distortion:.6g} = |{loss:.6g} − {coarse_loss:.6g}|, at most ε = {eps:g} claimed"
+        claims.append(Claim("distortion", distortion <= eps, figures))
+    if reported:
+        claims += _reported_claims(reported, file, coarse_loss, risk)
+        if against is not None:
+            same = against.sha256 == reported.sha256
+            claims.append(Claim("reported sha256", same, f"{against.sha256[:12]}…, {str(reported.sha256)[:12]}… claimed"))
+            claims.append(_close("reported loss", float(loss or 0.0), reported.loss))
+    return Verification(file.bits, file.file_bits, coarse_loss, loss, distortion, eps, risk, tuple(claims))
+
+
+def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Reported:
+    """What the report.json at `path` says of a file: the result that names it, or the only one there is.
+
+    Raises InputError where it can't be read or says nothing of the file, FormatError where it is no report.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it ({error.strerror}); name a report.json") from error
+    except ValueError as error:
+        raise FormatError(f"{path}: no report.json, since it is no JSON ({error})") from error
+    try:
+        results = document["results"]
+        named = [result for result in results if Path(result.get("file") or "").name == Path(file).name] or results
+        if len(named) != 1:
+            raise InputError(f"{path}: expected one result whose file is {Path(file).name!r}, got {len(named)} results without it")
+        return Reported(_checked(named[0]), float(document["loss"]), document.get("sha256"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path}: no report.json of this program ({type(error).__name__}: {error})") from error
+
+
+def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in ("eps", "bits", "file_bits", "coarse_loss", "distortion"):
+        if isinstance(result[key], bool) or not isinstance(result[key], (int, float)):
+            raise TypeError(f"{key} is {result[key]!r}")
+    return result
+
+
+def _reported_claims(reported: Reported, file: CoarseFile, coarse_loss: float, risk: float | None) -> list[Claim]:
+    result = reported.result
+    claims = [
+        Claim("reported bits", file.bits == result["bits"], f"{file.bits:,}, {result['bits']:,} claimed"),
+        Claim("reported file_bits", file.file_bits == result["file_bits"], f"{file.file_bits:,}, {result['file_bits']:,} claimed"),
+        _close("reported coarse_loss", coarse_loss, result["coarse_loss"]),
+    ]
+    if risk is not None and result.get("bound"):
+        claims.append(_close("reported risk", risk, result["bound"]["risk"]))
+    return claims
+
+
+def _close(name: str, found: float, claimed: float) -> Claim:
+    holds = math.isclose(found, claimed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    return Claim(name, holds, f"{found:.6g}, {claimed:.6g} claimed")
+
+
+def _same_architecture(coarse: Skeleton, original: Skeleton) -> tuple[bool, str]:
+    def entries(skeleton: Skeleton) -> set[tuple[frozenset[str], tuple[int, ...], str]]:
+        return {(frozenset(spec.names), spec.shape, str(spec.dtype)) for spec in skeleton.tensors}
+
+    different = entries(coarse) ^ entries(original)
+    if not different:
+        return True, f"the same {len(original.tensors)} tensors as the original"
+    names, shape, dtype = min(different, key=lambda entry: (sorted(entry[0]), entry[1], entry[2]))
+    owner = "the file" if (names, shape, dtype) in entries(coarse) else "the original"
+    tensor = f"{' = '.join(sorted(names))} {shape} {dtype.removeprefix('torch.')}"
+    return False, f"{len(different)} differences, such as {tensor}, in {owner} alone"

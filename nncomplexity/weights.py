@@ -1,0 +1,106 @@
+"""Named tensors and their skeleton: what a decoder knows before it reads a bit.
+
+The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are tied when they are the same view of the same storage;
+equal values alone never tie, since which values are equal depends on the weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from nncomplexity.errors import InputError
+
+QUANTIZABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Dtypes that a search may coarse-grain; all others are kept as they are."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's shape and dtype, under every name that shares its storage, the first name first."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the elements as stored."""
+        return self.count * self.dtype.itemsize
+
+    @property
+    def quantizable(self) -> bool:
+        return self.dtype in QUANTIZABLE
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Every tensor once, in the order of the mapping that it was taken from."""
+
+    tensors: tuple[TensorSpec, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Elements in all, tied ones counted once."""
+        return sum(spec.count for spec in self.tensors)
+
+    @property
+    def raw_bits(self) -> int:
+        return 8 * sum(spec.raw_bytes for spec in self.tensors)
+
+    def expand(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors by first name to tensors by every name; tied names get one object."""
+        return {name: tensors[spec.name] for spec in self.tensors for name in spec.names}
+
+
+def skeleton_of(weights: Mapping[str, Tensor]) -> Skeleton:
+    """The skeleton of a mapping of names to tensors.
+
+    Raises InputError where the mapping is empty or a value is no dense tensor.
+
+    >>> shared = torch.zeros(3, 2)
+    >>> skeleton_of({"in.weight": shared, "out.weight": shared, "copy": torch.zeros(3, 2)}).tensors
+    (TensorSpec(names=('in.weight', 'out.weight'), shape=(3, 2), dtype=torch.float32),
+     TensorSpec(names=('copy',), shape=(3, 2), dtype=torch.float32))
+    """
+    if not weights:
+        raise InputError("weights: expected at least one tensor, got an empty mapping; pass a state dict")
+    names: dict[object, list[str]] = {}
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"weights: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            kind = "a meta tensor" if tensor.is_meta else tensor.dtype if tensor.is_quantized else tensor.layout
+            raise InputError(f"weights: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
+        names.setdefault(_storage_key(name, tensor), []).append(name)
+    return Skeleton(
+        tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())
+    )
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raises InputError naming the first tensor that holds a NaN or an infinity."""
+    for name, tensor in weights.items():
+        if tensor.dtype.itemsize == 1:
+            tensor = tensor.float()  # torch.isfinite doesn't take 8-bit floats
+        count = int((~torch.isfinite(tensor)).sum())
+        if count:
+            raise InputError(f"weights: {name!r} holds {count} values that are NaN or infinite; measure an earlier checkpoint")
+
+
+def _storage_key(name: str, tensor: Tensor) -> object:
+    if tensor.numel() == 0:
+        return name  # empty storages all begin at address zero
+    view = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
+    return tensor.device, tensor.data_ptr(), view

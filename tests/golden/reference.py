@@ -1,0 +1,301 @@
+"""A second decoder of `.coarse` files, written from docs/format.md alone: plain Python numbers, one decision at a time.
+
+It shares no line with the package, so that where both agree the page says what the program does. It checks nothing and is slow.
+"""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import struct
+from functools import cache
+from itertools import accumulate, pairwise
+from math import floor, ldexp, prod
+
+import zstandard
+
+ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8, "int32": 4}
+ITEM |= {"int16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16}
+QUANTIZABLE = ("float64", "float32", "float16", "bfloat16")
+MASK = 2**64 - 1
+
+
+def decode(content: bytes) -> dict[str, bytes]:
+    """A file's tensors by name, as the little-endian bytes of their elements."""
+    skeleton_length, payload_length = struct.unpack_from("<IQ", content, 10)
+    skeleton = json.loads(content[22 : 22 + skeleton_length])
+    payload = content[22 + skeleton_length :][:payload_length]
+    records = Bytes(payload) if payload[:1] == b"\xff" else Ranges(payload)
+    precision = records.choice([64 if i in (0, 1, 2, 3, 52) else 1 for i in range(53)], 0, "precision")
+    walk = Walk(records, precision)
+    return {name: data for names, dtype, shape in skeleton for data in [walk.tensor(dtype, shape)] for name in names}
+
+
+class Walk:
+    def __init__(self, records, precision):
+        self.records, self.precision = records, precision
+        self.exponent, self.rank = -4, 8
+
+    def tensor(self, dtype, shape):
+        count = prod(shape)
+        quantizable = dtype in QUANTIZABLE
+        form = self.records.choice([8, 8, 8, 4, 4] if quantizable else [1, 1, 1, 1, 60], 8, ("form", quantizable))
+        m, n = (shape[0], prod(shape[1:])) if len(shape) > 1 and count else (count, 1)
+        if form == 1:
+            step = self.step()
+            return b"".join(rounded(symbol * step, dtype) for row in self.records.matrix(m, n) for symbol in row)
+        if form == 2:
+            self.rank = k = self.rank + self.records.signed(3, "ranks")
+            scale = self.step()
+            scale *= self.step()
+            A = self.records.matrix(m, k)
+            q = [1 + sum(abs(row[i]) for row in A) for i in range(k)]
+            B = self.records.matrix(k, n, [float(size) * (k / float(sum(q))) for size in q])
+            return b"".join(
+                rounded(float(sum(A[i][r] * B[r][j] for r in range(k))) * scale, dtype) for i in range(m) for j in range(n)
+            )
+        if form == 4:
+            return self.records.planes(count * ITEM[dtype], ITEM[dtype])
+        return one(dtype) * count if form == 3 else bytes(count * ITEM[dtype])
+
+    def step(self):
+        self.exponent += self.records.signed(2, "exponents")
+        j = self.records.bits(self.precision) if self.precision else 0
+        return ldexp(2**self.precision + j, self.exponent - self.precision)
+
+
+class Ranges:
+    """Records that come from the range coder."""
+
+    def __init__(self, payload):
+        self.stream = io.BytesIO(payload)
+        self.range, self.point = MASK, self.read(8)
+        self.state = {}
+        self.tables = [list(geometric(c)) for c in range(64)]
+        assert self.categorical([255, 1]) == 0
+
+    def read(self, count):
+        return int.from_bytes(self.stream.read(count).ljust(count, b"\0"), "big")
+
+    def decision(self, lefts):
+        scale = self.range >> 24
+        quantile = self.point // scale
+        s = next(i for i, (low, high) in enumerate(pairwise(lefts)) if low <= quantile < high)
+        self.point -= scale * lefts[s]
+        self.range = scale * (lefts[s + 1] - lefts[s])
+        if self.range < 2**32:
+            self.range <<= 32
+            self.point = self.point << 32 | self.read(4)
+        return s
+
+    def categorical(self, frequencies):
+        A = len(frequencies)
+        if A == 1:
+            return 0
+        r = float(2**24 - A) / float(sum(frequencies))
+        lefts = [floor(float(C) * r) + s for s, C in enumerate(accumulate(frequencies[:-1], initial=0))]
+        return self.decision([*lefts, 2**24])
+
+    def wide(self, width, count=1):
+        values = [0] * count
+        first = width % 16 or 16
+        for bits in [first] + [16] * ((width - first) // 16) if width else []:
+            values = [value << bits | self.uniform(bits) for value in values]
+        return values
+
+    def uniform(self, bits):
+        scale = (self.range >> 24) << (24 - bits)
+        s = self.point // scale
+        self.point -= scale * s
+        self.range = scale
+        if self.range < 2**32:
+            self.range <<= 32
+            self.point = self.point << 32 | self.read(4)
+        return s
+
+    def choice(self, prior, gain, name):
+        tally = self.state.setdefault(name, list(prior))
+        s = self.categorical(tally)
+        tally[s] += gain
+        return s
+
+    def natural(self, t, name):
+        length = self.choice([max(1, 64 >> abs(i - t)) for i in range(32)], 16, name)
+        return 2 ** (length - 1) + self.wide(length - 1)[0] if length else 0
+
+    def naturals(self, t, count):
+        lengths = self.adaptive([max(1, 64 >> abs(i - t)) for i in range(32)], 16, count)
+        values = [2**length // 2 for length in lengths]
+        for width in range(1, 31):
+            mine = [i for i, length in enumerate(lengths) if length == width + 1]
+            for i, low in zip(mine, self.wide(width, len(mine)), strict=True):
+                values[i] += low
+        return values
+
+    def signed(self, t, name):
+        magnitude = self.natural(t, name)
+        return -magnitude if magnitude and self.uniform(1) else magnitude
+
+    def bits(self, width):
+        return self.wide(width)[0]
+
+    def adaptive(self, tally, gain, count):
+        symbols = []
+        while len(symbols) < count:
+            size = min(max(32, len(symbols) // 2), count - len(symbols))
+            block = [self.categorical(tally) for _ in range(size)]
+            for s in block:
+                tally[s] += gain
+            symbols += block
+        return symbols
+
+    def planes(self, count, width):
+        planes = [self.adaptive([1] * 256, 2, count // width) for _ in range(width)]
+        return bytes(byte for number in zip(*planes, strict=True) for byte in number)
+
+    def matrix(self, m, n, profile=None):
+        R, C = max(m, n), min(m, n)
+        columns = self.columns(R, C, profile or [1.0] * C)
+        return columns if n > m else [list(row) for row in zip(*columns, strict=True)]
+
+    def columns(self, R, C, profile):
+        peak = self.natural(3, "peaks") if R * C else 0
+        if not peak:
+            return [[0] * R for _ in range(C)]
+        if kind := self.choice([1, 1, 1], 2, "kinds"):
+            for own in ("low", "size"):
+                self.state.pop(own, None)
+            low = self.signed(3, "low")
+            size = self.natural(3, "size")
+            values = list(accumulate([1] * size if kind == 1 else [gap + 1 for gap in self.naturals(3, size)], initial=low))
+            symbols = [values[s] for s in self.adaptive([1] * (size + 1), 4, R * C)]
+            return [symbols[j * R : (j + 1) * R] for j in range(C)]
+        columns = self.magnitudes(R, C, profile, peak)
+        negative = iter(self.adaptive([8, 8], 2, sum(v > 0 for column in columns for v in column)))
+        return [[-v if v and next(negative) else v for v in column] for column in columns]
+
+    def magnitudes(self, R, C, profile, peak):
+        start = ladder(self.choice([1] * 44, 16, "levels"))
+        A = sum(floor_of(t) <= peak for t in range(124))
+        columns, rows, S = [], [0] * R, 0
+        for j in range(C):
+            column, c = [], 0
+            while (a := len(column)) < R:
+                g = (float(S) + 32.0 * start) / float(j * R + a + 32)
+                gamma = (float(c) + 8.0 * (g * profile[j])) / float(a + 8)
+                last = min(R, 2 * a if a else 32)
+                mus = [gamma * ((float(r) + 4.0 * g) / (g * (j + 4.0))) for r in rows[a:last]]
+                contexts = [sum(ladder(i) <= mu for i in range(1, 64)) for mu in mus]
+                tokens = [self.categorical(self.tables[context][:A]) for context in contexts]
+                for context, token in zip(contexts, tokens, strict=True):
+                    self.tables[context][token] += 192
+                block = [floor_of(token) for token in tokens]
+                for width in range(2, 29):
+                    mine = [i for i, token in enumerate(tokens) if token >= 16 and (token - 16) // 4 + 2 == width]
+                    for i, low in zip(mine, self.wide(width, len(mine)), strict=True):
+                        block[i] += low
+                column += block
+                c += sum(block)
+                S += sum(block)
+            columns.append(column)
+            rows = [r + v for r, v in zip(rows, column, strict=True)]
+        return columns
+
+
+class Bytes:
+    """Records that come from a byte codec."""
+
+    def __init__(self, payload):
+        unpack = {
+            1: bz2.decompress,
+            2: lzma.decompress,
+            3: gzip.decompress,
+            4: lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+        }
+        self.stream = io.BytesIO(unpack[payload[1]](payload[2:]))
+
+    def take(self, width, signed):
+        return int.from_bytes(self.stream.read(width), "little", signed=signed)
+
+    def choice(self, *_):
+        return self.take(1, False)
+
+    def signed(self, *_):
+        return self.take(4, True)
+
+    def bits(self, width):
+        return self.take(next(b for b in (1, 2, 4, 8) if 8 * b >= width), False)
+
+    def planes(self, count, _):
+        return self.stream.read(count)
+
+    def matrix(self, m, n, _=None):
+        R, C = max(m, n), min(m, n)
+        width = self.take(1, False)
+        columns = [[self.take(width, True) for _ in range(R)] for _ in range(C)]
+        return columns if n > m else [list(row) for row in zip(*columns, strict=True)]
+
+
+def floor_of(token):
+    return token if token < 16 else 16 + 4 * ((token - 16) % 4) << (token - 16) // 4
+
+
+def ladder(c):
+    return ldexp(1.0 if c % 2 == 0 else float.fromhex("0x1.6a09e667f3bcdp+0"), (c - 14) // 2)
+
+
+@cache
+def geometric(c):
+    theta = ladder(c) / (1.0 + ladder(c))
+    powers = [theta]
+    while len(powers) < 32:
+        powers.append(powers[-1] * powers[-1])
+    tails = []
+    for token in range(125):
+        tail = 1.0
+        for b in range(32):
+            if floor_of(token) >> b & 1:
+                tail *= powers[b]
+        tails.append(tail)
+    return [1 + floor(4096.0 * (low - high)) for low, high in pairwise(tails)]
+
+
+def rounded(value, dtype):
+    """The little-endian bytes of a float64 rounded once to a quantizable dtype."""
+    if dtype == "float64":
+        return struct.pack("<d", value)
+    if dtype == "bfloat16":
+        return bfloat16(value)
+    code = {"float32": "<f", "float16": "<e"}[dtype]
+    try:
+        return struct.pack(code, value)
+    except OverflowError:
+        return struct.pack(code, float("inf") if value > 0 else float("-inf"))
+
+
+def bfloat16(value):
+    """Search for the nearest of all bfloat16 numbers of the value's sign: their bits ascend with their size."""
+    size, sign = abs(value), 0x8000 if struct.pack(">d", value)[0] >> 7 else 0
+    low, high = 0, 0x7F80
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if of_bfloat16(middle) <= size else (low, middle)
+    below, above = of_bfloat16(low), of_bfloat16(high) if high < 0x7F80 else 2.0**128
+    nearest = low if size - below < above - size or (size - below == above - size and low % 2 == 0) else high
+    return struct.pack("<H", nearest | sign)
+
+
+def of_bfloat16(bits):
+    return struct.unpack(">f", struct.pack(">I", bits << 16))[0]
+
+
+def one(dtype):
+    floats = {"float64": "000000000000f03f", "float32": "0000803f", "float16": "003c", "bfloat16": "803f"}
+    floats |= {
+        "float8_e4m3fn": "38",
+        "float8_e5m2": "3c",
+        "complex64": "0000803f" + "00" * 4,
+        "complex128": "000000000000f03f" + "00" * 8,
+    }
+    return bytes.fromhex(floats[dtype]) if dtype in floats else (1).to_bytes(ITEM[dtype], "little")

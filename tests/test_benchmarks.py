@@ -1,0 +1,240 @@
+"""The comparison's parts that need no peer installed: cases, record, int8 peer, NNCodec's search, tables and docs."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import ablation, report, tight_vs_peers
+from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
+from benchmarks.peers import int8_zstd, nncodec_client
+from benchmarks.peers.nncodec_client import Encoded, Settings
+from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
+from benchmarks.picture import draw
+from benchmarks.record import Record, machine
+from nncomplexity.weights import skeleton_of
+
+TASK = """
+import torch
+TARGET = torch.load(__file__.replace("task.py", "target.pt"))
+def loss(weights):
+    return sum(((weights[name] - target) ** 2).sum() for name, target in TARGET.items())
+"""
+
+
+def weights() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"w": torch.randn(12, 8, generator=generator), "b": torch.randn(8, 4, generator=generator)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as a user brings it: a task that imports nothing of the project, and one checkpoint."""
+    here = tmp_path / "mine"
+    here.mkdir()
+    (here / "task.py").write_text(TASK, encoding="utf-8")
+    torch.save(weights(), here / "target.pt")
+    save_file(weights(), here / "net.safetensors")
+    return here
+
+
+@pytest.fixture
+def case(folder: Path) -> Case:
+    return find_cases([folder])[0]
+
+
+def test_every_shipped_folder_has_a_task_and_checkpoints() -> None:
+    names = [case_name(folder, file) for folder in SHIPPED for file in checkpoints_in(folder)]
+    assert {"digits/mlp", "digits/convnet"} <= set(names)
+    assert len(set(names)) == len(names)
+
+
+def test_a_folder_is_known_by_its_last_component_and_measured_by_its_own_task(case: Case) -> None:
+    assert case.name == "mine/net"
+    assert case.loss(case.weights) == 0
+    assert case.about()["parameters"] == 12 * 8 + 8 * 4
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected task\.py and \.safetensors files"):
+        find_cases([tmp_path])
+
+
+def test_an_unknown_case_is_refused_with_the_names_there_are(folder: Path) -> None:
+    with pytest.raises(ValueError, match="expected some of mine/net, got mine/other"):
+        find_cases([folder], ["mine/other"])
+
+
+def test_int8_file_decodes_to_the_nearest_multiples_and_keeps_other_dtypes() -> None:
+    tensors = {**weights(), "half": torch.tensor([0.5, -200.0], dtype=torch.float16), "count": torch.tensor([1 << 40])}
+    skeleton = skeleton_of(tensors)
+    step = 0.25
+    decoded = int8_zstd.decode(skeleton, int8_zstd.encode(skeleton, tensors, step))
+    for name in ("w", "b"):
+        expected = np.round(tensors[name].double().numpy() / step) * step
+        np.testing.assert_array_equal(decoded[name].double().numpy(), expected)
+    assert decoded["half"].tolist() == [0.5, -127 * step]
+    assert torch.equal(decoded["count"], tensors["count"])
+    assert {name: (t.dtype, t.shape) for name, t in decoded.items()} == {name: (t.dtype, t.shape) for name, t in tensors.items()}
+
+
+def test_int8_search_keeps_to_the_bound_and_a_larger_bound_is_no_larger_file(case: Case) -> None:
+    loose, strict = int8_zstd.search(case, 4.0), int8_zstd.search(case, 0.5)
+    assert strict.distortion <= 0.5
+    assert loose.distortion <= 4.0
+    assert loose.bytes is not None
+    assert strict.bytes is not None
+    assert loose.bytes < strict.bytes
+
+
+def test_int8_search_says_so_where_nothing_is_within_the_bound(case: Case) -> None:
+    assert int8_zstd.search(case, 1e-12).bytes is None
+
+
+class UniformCodec:
+    """Stands in for NNCodec: plain rounding, 1 + log₂(1 + |k|) bits a symbol and 5 bytes a tensor."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.specs = {spec.name: spec for spec in case.skeleton.tensors}
+
+    def encode(self, settings: Settings) -> Encoded:
+        decoded, length = {}, 0.0
+        for name, qp in settings.qp.items():
+            step = (1 + qp % OCTAVE / OCTAVE) * 2.0 ** (qp // OCTAVE)
+            symbols = (self.case.weights[name] / step).round()
+            length += 5 + float((1 + (1 + symbols.abs()).log2()).sum()) / 8
+            decoded[name] = symbols * step
+        return Encoded(round(length), decoded)
+
+    def encode_one(self, name: str, qp: int, use_dq: bool) -> Encoded:
+        return self.encode(Settings({name: qp}, use_dq))
+
+    def loss(self, weights: dict[str, torch.Tensor]) -> float:
+        return self.case.loss(weights)
+
+
+def lopsided(case: Case) -> Case:
+    """The loss feels `b` a thousand times as much as `w`, so one step for both is wasteful."""
+
+    def loss(network: dict[str, torch.Tensor]) -> torch.Tensor:
+        squares = {name: ((network[name] - tensor) ** 2).sum() for name, tensor in case.weights.items()}
+        return squares["w"] + 1e6 * squares["b"]
+
+    return Case(case.name, case.sha256, case.weights, loss)
+
+
+def test_a_step_per_tensor_beats_one_step_and_keeps_to_the_bound(case: Case) -> None:
+    search = Search(UniformCodec(lopsided(case)), eps=1.0)  # type: ignore[arg-type]
+    search.best_single()
+    single = search.answer()
+    search.best_per_tensor(budget=200)
+    per_tensor = search.answer()
+    assert single.bytes is not None
+    assert per_tensor.bytes is not None
+    assert per_tensor.bytes < 0.8 * single.bytes
+    assert per_tensor.distortion <= 1.0
+    assert per_tensor.evaluations <= single.evaluations + 200 + 1
+    qp = per_tensor.settings["qp"]
+    assert isinstance(qp, dict)
+    assert qp["w"] > qp["b"]
+    assert all(FINEST <= value <= COARSEST for value in qp.values())
+
+
+def test_nncodec_is_skipped_with_a_reason_where_it_is_not_installed(case: Case, tmp_path: Path) -> None:
+    nowhere = tmp_path / "no-such-python"
+    assert "nncodec_env.sh" in str(nncodec_client.absence(nowhere))
+    plan = tight_vs_peers.Plan(eps=(4.0,), methods=("nncodec",), nncodec_python=nowhere)
+    record = tight_vs_peers.run([case], plan, tmp_path / "out.json")
+    assert "nncodec_env.sh" in record.skipped["nncodec"]
+    assert record.rows == []
+
+
+def test_an_interpreter_without_nncodec_is_told_apart() -> None:
+    assert "nncodec" in str(nncodec_client.absence(Path(sys.executable)))
+
+
+def test_a_run_writes_every_row_and_a_second_run_measures_nothing(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.json"
+    plan = tight_vs_peers.Plan(eps=(4.0,), methods=("tight", "int8_zstd"), budgets=(5,))
+    tight_vs_peers.run([case], plan, output)
+    content = report.read(output)
+    assert [(row["method"], row.get("budget")) for row in content["rows"]] == [("tight", None), ("tight", 5), ("int8_zstd", None)]
+    assert all(row["distortion"] <= 4.0 and row["bytes"] > 0 and row["cost"] > 0 for row in content["rows"])
+    assert content["machine"] == machine()
+    assert str(tmp_path) not in output.read_text(encoding="utf-8")
+
+    monkeypatch.setattr(tight_vs_peers, "estimate", None)
+    monkeypatch.setattr(int8_zstd, "search", None)
+    tight_vs_peers.run([case], plan, output)
+    assert report.read(output)["rows"] == content["rows"]
+
+
+def test_again_forgets_a_methods_rows_on_the_cases_named(tmp_path: Path) -> None:
+    rows = [{"case": case, "method": method} for case in ("a/b", "c/d") for method in ("tight", "bayes")]
+    record = Record(tmp_path / "out.json", rows=rows)
+    record.forget(["tight"], ["a/b"])
+    assert record.rows == [rows[1], *rows[2:]]
+
+
+def test_a_record_of_another_schema_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"schema": 99}', encoding="utf-8")
+    with pytest.raises(ValueError, match="expected schema 1, got 99"):
+        Record.open(tmp_path / "old.json", {})
+
+
+def test_tables_take_the_median_over_seeds_and_leave_out_what_is_missing() -> None:
+    row = {"case": "a/b", "eps": 0.1, "evaluations": 10, "cost": 20.0, "evaluation_cpu_seconds": 0.001}
+    rows = [
+        {**row, "method": "tight", "budget": None, "bytes": 1000},
+        {**row, "method": "tight", "budget": 30, "bytes": 3000},
+        *({**row, "method": "bayes", "seed": seed, "bytes": size} for seed, size in enumerate((9000, 4000, 2000))),
+        {**row, "method": "int8_zstd", "bytes": None, "cost": 5.0},
+    ]
+    content = {"rows": rows, "cases": {"a/b": {"parameters": 12345}}}
+    assert report.sizes([content]).splitlines()[-1] == "| a/b | 12,345 | 0.1 | 1,000 | 4,000 | – | – | – | – | 0.25 | – |"
+    assert report.ratios([content]).splitlines()[2:] == ["| `bayes` | 1 | 0.250 | 0.250 |"]
+    assert report.budgets([content]).splitlines()[-1] == "| a/b | 0.1 | 3,000 (20) | 1,000 (20) |"
+
+
+def test_picture_is_the_same_each_time_and_names_networks_and_methods(tmp_path: Path) -> None:
+    rows = [{"case": "a/b", "eps": eps, "method": "tight", "budget": None, "bytes": 10} for eps in (1.0, 0.1)]
+    content = {"rows": rows, "cases": {"a/b": {}}}
+    draw([content], tmp_path / "one.svg")
+    draw([content], tmp_path / "two.svg")
+    text = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
+    assert all(f">{word}<" in text for word in ("a/b", "tight", "ε = 1 nats", "ε = 0.1 nats"))
+
+
+def test_docs_sections_without_marks_are_refused() -> None:
+    assert report.rewritten("<!-- x -->\nold\n<!-- end x -->", {"x": "new"}) == "<!-- x -->\nnew\n<!-- end x -->"
+    with pytest.raises(ValueError, match="expected one section between <!-- y -->"):
+        report.rewritten("", {"y": "new"})
+
+
+def test_docs_say_what_the_records_say() -> None:
+    text = report.DOCS.read_text(encoding="utf-8")
+    assert report.rewritten(text, report.sections()) == text
+
+
+@pytest.mark.parametrize("path", sorted(report.RESULTS.glob("tight_vs_peers*.json")), ids=lambda path: path.stem)
+def test_committed_rows_are_within_their_bound_and_name_no_folders(path: Path) -> None:
+    content = report.read(path)
+    for row in content["rows"]:
+        assert row["bytes"] is None or row["distortion"] <= row["eps"]
+        assert row["case"].count("/") == 1
+    assert str(Path.home()) not in json.dumps(content)
+
+
+@pytest.mark.parametrize("name", ablation.VARIANTS)
+def test_every_variant_of_the_ablation_gives_a_file_within_the_bound(name: str, case: Case) -> None:
+    row = ablation.VARIANTS[name].bytes(case, 4.0)
+    assert row["distortion"] <= 4.0
+    assert row["bytes"] > 0

@@ -1,0 +1,139 @@
+"""Checkpoints: read as safetensors writes them, written as safetensors reads them, and bad ones named for what they are."""
+
+import hashlib
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from nncomplexity.checkpoint import load_checkpoint, save_safetensors
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.weights import skeleton_of
+
+
+class Tied(nn.Module):
+    """An embedding and its transpose's twin: two names, one tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(5, 3)
+        self.unembed = nn.Linear(3, 5, bias=False)
+        self.unembed.weight = self.embed.weight
+        self.register_buffer("steps", torch.tensor(7))
+
+
+TENSORS = {
+    "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "half": torch.tensor([0.5, -2.0], dtype=torch.bfloat16),
+    "count": torch.tensor(3),
+    "mask": torch.tensor([True, False]),
+    "empty": torch.zeros(0, 4),
+}
+
+
+def test_a_checkpoint_is_what_safetensors_wrote(tmp_path):
+    path = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(TENSORS, path, {"format": "pt", "epoch": "599"})
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert checkpoint.tensors[name].dtype == tensor.dtype
+        assert torch.equal(checkpoint.tensors[name], tensor)
+    assert checkpoint.metadata == {"format": "pt", "epoch": "599"}
+    assert checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert checkpoint.path == path
+
+
+def test_names_tied_by_save_model_come_back_as_one_tensor(tmp_path):
+    model = Tied()
+    safetensors.torch.save_model(model, tmp_path / "tied.safetensors")
+    tensors = load_checkpoint(tmp_path / "tied.safetensors").tensors
+    assert tensors["embed.weight"] is tensors["unembed.weight"]
+    assert torch.equal(tensors["embed.weight"], model.embed.weight)
+    assert {spec.names for spec in skeleton_of(tensors).tensors} == {("embed.weight", "unembed.weight"), ("steps",)}
+
+
+def test_equal_values_under_two_names_are_not_a_tie(tmp_path):
+    safetensors.torch.save_file({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / "two.safetensors")
+    assert len(skeleton_of(load_checkpoint(tmp_path / "two.safetensors").tensors).tensors) == 2
+
+
+def test_metadata_that_names_no_tensor_adds_none(tmp_path):
+    safetensors.torch.save_file({"a": torch.ones(2), "b": torch.zeros(2)}, tmp_path / "net.safetensors", {"a": "b", "note": "c"})
+    tensors = load_checkpoint(tmp_path / "net.safetensors").tensors
+    assert tensors.keys() == {"a", "b"}
+    assert torch.equal(tensors["a"], torch.ones(2))
+
+
+def test_what_is_written_loads_into_a_module_with_tied_weights(tmp_path):
+    source, target = Tied(), Tied()
+    save_safetensors(tmp_path / "out.safetensors", source.state_dict())
+    safetensors.torch.load_model(target, tmp_path / "out.safetensors")
+    assert torch.equal(target.embed.weight, source.embed.weight)
+    assert target.unembed.weight is target.embed.weight
+    stored = safetensors.torch.load_file(tmp_path / "out.safetensors")
+    assert stored.keys() == {"embed.weight", "steps"}
+
+
+def test_save_and_load_are_inverse(tmp_path):
+    shared = torch.randn(3, 3)
+    tensors = {**TENSORS, "z": shared, "a": shared, "rows": shared[:2], "transposed": shared.T}
+    save_safetensors(tmp_path / "out.safetensors", tensors)
+    loaded = load_checkpoint(tmp_path / "out.safetensors").tensors
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    assert loaded["z"] is loaded["a"]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "out.safetensors"
+    save_safetensors(path, {"a": torch.ones(2)})
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="no form for these tensors"):
+        save_safetensors(path, {"a": torch.ones(2, dtype=torch.complex128)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+GOOD = safetensors.torch.save({"a": torch.ones(64)})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no .safetensors file"),
+        (b"hello, this is a text of some length", "no .safetensors file"),
+        (GOOD[:-1], "cut or damaged"),
+        (GOOD[:40], "cut or damaged"),
+        (GOOD + b"x", "cut or damaged"),
+        (GOOD[:12] + b"\xff" + GOOD[13:], "cut or damaged"),
+        (b"PK\x03\x04" + bytes(60), "pickled checkpoint"),
+        (b"\x80\x04" + bytes(60), "pickled checkpoint"),
+        (b"\x89COARSE\n" + bytes(60), "decompress it first"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_for_what_it_is(tmp_path, content, words):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=words) as caught:
+        load_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_cut_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    for length in range(len(GOOD)):
+        path.write_bytes(GOOD[:length])
+        with pytest.raises(FormatError):
+            load_checkpoint(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(InputError, match=r"none\.safetensors: cannot read it \(No such file"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="File name too long"):
+        load_checkpoint(tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match="it is a folder"):
+        load_checkpoint(tmp_path)

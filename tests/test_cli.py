@@ -1,0 +1,575 @@
+"""The command line as its users meet it: figures on standard output, one line on standard error, and the exit codes."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nncomplexity import __version__, load
+from nncomplexity.cli import main
+
+QUICK = ["--method", "quantize", "--budget", "20"]
+MEASURE = ["measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK]
+
+TASK = """
+from functools import cache
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+calls = []
+
+@cache
+def data():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 6, generator=generator)
+    return inputs, (inputs[:, :3]).argmax(1)
+
+def logits(network):
+    inputs, _ = data()
+    if isinstance(network, nn.Module):
+        return network(inputs)
+    return inputs @ network["weight"].T + network["bias"]
+
+def loss(network):
+    print("a loss was asked for")
+    return cross_entropy(logits(network), data()[1])
+
+def error(network):
+    return (logits(network).argmax(1) != data()[1]).double().mean()
+
+def build():
+    return nn.Linear(6, 3)
+
+def exact(network):
+    calls.append(float(network["weight"].sum()))
+    return 0.0 if calls[-1] == calls[0] else 1e9
+
+def interrupting(network):
+    calls.append(1)
+    if len(calls) > 3:
+        raise KeyboardInterrupt
+    return loss(network)
+
+def sleeping(network):
+    import time
+    print("asleep", flush=True)
+    time.sleep(600)
+
+def negative(network): return loss(network) - 10
+def undecided(network):
+    if calls:
+        raise ValueError("only once")
+    calls.append(1)
+    return 0.5
+
+def raising(network): raise RuntimeError("no such layer\\nand more")
+def vector(network): return torch.ones(3)
+def nan(network): return float("nan")
+def infinite(network): return torch.tensor(float("inf"))
+def text(network): return "0.5"
+def risky(network): return 1.5
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a trained classifier and its task module."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("mytask.py").write_text(TASK)
+    Path("broken.py").write_text("import absent_library")
+    generator = torch.Generator().manual_seed(1)
+    weights = {
+        "weight": 6 * torch.eye(3, 6) + 0.1 * torch.randn(3, 6, generator=generator),
+        "bias": torch.tensor([0.1, -0.07, 0.02]),
+    }
+    save_file(weights, "model.safetensors")
+    save_file({**weights, "bias": torch.tensor([0.0, float("nan"), 0.0])}, "nan.safetensors")
+    save_file({**weights, "other": torch.ones(2)}, "other.safetensors")
+    Path("text.safetensors").write_text("no tensors in here")
+    Path("cut.safetensors").write_bytes(Path("model.safetensors").read_bytes()[:-4])
+    yield tmp_path
+    for name in ("mytask", "broken", "tied"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def run(request, capsys):
+    """Run a command line in the folder: its exit code, standard output and standard error."""
+    request.getfixturevalue("folder")
+
+    def run(*argv):
+        code = main([str(argument) for argument in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+measured: dict[str, bytes] = {}
+
+
+@pytest.fixture
+def coarse(run):
+    """model.coarse and report.json, as `measure` wrote them once for all tests."""
+    names = ("model.coarse", "report.json")
+    if not measured:
+        assert run(*MEASURE, "--eps", "0.1", "--save", names[0], "--json", names[1])[0] == 0
+        measured.update({name: Path(name).read_bytes() for name in names})
+    for name in names:
+        Path(name).write_bytes(measured[name])
+    return Path(names[0])
+
+
+def loss_of(tensors):
+    """The task's loss, written again."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 6, generator=generator)
+    logits = inputs @ tensors["weight"].T + tensors["bias"]
+    return float(-logits.log_softmax(1)[torch.arange(64), inputs[:, :3].argmax(1)].mean())
+
+
+# --- measure
+
+
+def test_measure_prints_a_table_and_nothing_else(run):
+    code, out, err = run(*MEASURE, "--eps", "0.1", "--eps", "0.01", "--risk-fn", "mytask:error", "--n", "64")
+    assert code == 0
+    assert set(err.splitlines()) <= {"a loss was asked for"}
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+    assert "model.safetensors: 21 parameters, 84 bytes raw" in out
+    for word in (
+        "ε = 0.1",
+        "ε = 0.01",
+        "of raw",
+        "of bzip2",
+        "loss after",
+        "distortion",
+        "weight",
+        "3×6",
+        "acuous: with probability 0.95",
+    ):
+        assert word in out
+    assert "Description length (MDL):" in out
+    assert re.search(r"Least description length: at ε = 0\.\d+\.", out)
+    assert re.search(r"The paper's recipe: \d+ bytes\.", " ".join(out.split()))
+
+
+def test_the_report_is_as_documented_and_true(run):
+    extra = ("--risk-fn", "mytask:error", "--n", "64", "--delta", "0.1", "--save", "m_{eps}.coarse", "--json", "report.json")
+    assert run(*MEASURE, "--eps", "1e-1", "--eps", "0.01", *extra)[0] == 0
+    report = json.loads(Path("report.json").read_text())
+    original = load_file("model.safetensors")
+    assert {key: report[key] for key in ("schema", "checkpoint", "parameters", "raw_bits")} == {
+        **{"schema": 1, "checkpoint": "model.safetensors", "parameters": 21, "raw_bits": 32 * 21}
+    }
+    assert re.fullmatch("[0-9a-f]{64}", report["sha256"])
+    assert report["lossless_bits"]["bzip2"] > 0
+    assert report["loss"] == pytest.approx(loss_of(original), rel=1e-5)
+    assert (report["version"], report["loss_fn"], report["seed"], report["budget"]) == (__version__, "mytask:loss", 0, 20)
+    assert [result["file"] for result in report["results"]] == ["m_1e-1.coarse", "m_0.01.coarse"]
+    for result, eps in zip(report["results"], (0.1, 0.01), strict=True):
+        decoded = load(result["file"])
+        assert (result["eps"], result["method"], result["within"]) == (eps, "quantize", True)
+        assert result["file_bits"] == 8 * Path(result["file"]).stat().st_size
+        assert sum(layer["bits"] for layer in result["layers"]) + result["shared_bits"] == pytest.approx(result["bits"])
+        assert result["coarse_loss"] == pytest.approx(loss_of(decoded), rel=1e-5)
+        assert result["distortion"] == pytest.approx(abs(loss_of(decoded) - loss_of(original)), rel=1e-4, abs=1e-7)
+        assert result["distortion"] <= eps
+        assert result["paper_bytes"] > 0
+        assert {layer["name"]: tuple(layer["shape"]) for layer in result["layers"]} == {"weight": (3, 6), "bias": (3,)}
+        bound = result["bound"]
+        assert (bound["n"], bound["delta"], bound["kind"]) == (64, 0.1, "kl")
+        assert bound["risk"] <= bound["value"] <= 1
+        length = result["description_length"]
+        assert length["total_bits"] == pytest.approx(result["bits"] + 64 * result["coarse_loss"] / 0.6931471805599453)
+
+
+def test_json_on_standard_output_stands_alone(run):
+    code, out, _ = run(*MEASURE, "--eps", "0.1", "--json", "-")
+    result = json.loads(out)["results"][0]
+    assert code == 0
+    assert (result["file"], result["bound"], result["description_length"]) == (None, None, None)
+
+
+def test_what_is_saved_is_said(run):
+    _, out, _ = run(*MEASURE, "--eps", "0.1", "--save", "model.coarse", "--json", "report.json")
+    assert out.splitlines()[-1] == "Written: model.coarse, report.json"
+
+
+def test_with_build_the_loss_gets_the_module(run):
+    _, mapping, _ = run(*MEASURE, "--eps", "0.1", "--json", "-")
+    code, module, _ = run(
+        *MEASURE, "--eps", "0.1", "--json", "-", "--model", "mytask:build", "--risk-fn", "mytask:error", "--n", "64"
+    )
+    assert code == 0
+    assert json.loads(module)["results"][0]["coarse_loss"] <= 0.1 + json.loads(mapping)["loss"]
+    assert json.loads(module)["loss"] == pytest.approx(json.loads(mapping)["loss"], rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_file(run):
+    for name in ("one.coarse", "two.coarse"):
+        assert run(*MEASURE, "--eps", "0.1", "--seed", "3", "--save", name)[0] == 0
+    assert Path("one.coarse").read_bytes() == Path("two.coarse").read_bytes()
+
+
+def test_the_default_method_beats_the_papers(run):
+    common = ("measure", "model.safetensors", "--loss-fn", "mytask:loss", "--eps", "0.1", "--json", "-")
+    bits = [json.loads(run(*common, *options)[1])["results"][0]["bits"] for options in (("--budget", "60"), QUICK)]
+    assert bits[0] < bits[1]
+
+
+def test_epsilon_zero_is_lossless(run):
+    assert run(*MEASURE, "--eps", "0", "--save", "model.coarse")[0] == 0
+    decoded, original = load("model.coarse"), load_file("model.safetensors")
+    assert all(torch.equal(decoded[name], original[name]) for name in original)
+
+
+def test_nothing_within_epsilon_ends_with_3_and_the_lossless_file(run):
+    code, out, err = run(
+        "measure", "model.safetensors", "--loss-fn", "mytask:exact", *QUICK, "--eps", "0.5", "--save", "model.coarse"
+    )
+    assert (code, err) == (3, "")
+    assert "nothing within ε = 0.5 was smaller than the lossless file" in " ".join(out.split())
+    assert torch.equal(load("model.coarse")["weight"], load_file("model.safetensors")["weight"])
+
+
+def test_a_negative_loss_has_no_description_length(run):
+    code, out, _ = run(
+        "measure", "model.safetensors", "--loss-fn", "mytask:negative", *QUICK, "--eps", "0.1", "--n", "64", "--json", "-"
+    )
+    assert code == 0
+    assert json.loads(out)["results"][0]["description_length"] is None
+
+
+def test_progress_goes_to_a_terminal_only(run, monkeypatch):
+    assert "evaluations" not in run(*MEASURE, "--eps", "0.1")[2]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    code, out, err = run(*MEASURE, "--eps", "0.1", "--json", "-")
+    assert code == 0
+    assert "evaluations" in err
+    json.loads(out)
+
+
+# --- decompress and verify
+
+
+def test_decompress_writes_what_the_file_decodes_to(run, coarse):
+    code, out, err = run("decompress", coarse, "--out", "coarse.safetensors")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"wrote coarse.safetensors: 2 tensors, 21 parameters, from [\d,]+ bits\n", out)
+    decoded = load(coarse)
+    assert all(torch.equal(tensor, decoded[name]) for name, tensor in load_file("coarse.safetensors").items())
+
+
+def test_tied_weights_come_back_tied(run):
+    Path("tied.py").write_text("def loss(w):\n    assert w['a'] is w['b']\n    return (w['a'] ** 2).mean()\n")
+    save_file({"a": torch.randn(8, 8)}, "tied.safetensors", {"b": "a"})
+    assert run("measure", "tied.safetensors", "--loss-fn", "tied:loss", *QUICK, "--eps", "0.1", "--save", "tied.coarse")[0] == 0
+    assert run("decompress", "tied.coarse", "--out", "coarse.safetensors")[0] == 0
+    assert run("verify", "tied.coarse", "--loss-fn", "tied:loss", "--against", "coarse.safetensors", "--eps", "0")[0] == 0
+    assert load_file("coarse.safetensors").keys() == {"a"}
+
+
+def test_verify_holds_for_what_measure_wrote(run, coarse):
+    against = (
+        "--against",
+        "model.safetensors",
+        "--eps",
+        "0.1",
+        "--claims",
+        "report.json",
+        "--risk-fn",
+        "mytask:error",
+        "--n",
+        "64",
+    )
+    code, out, _ = run("verify", coarse, "--loss-fn", "mytask:loss", *against)
+    assert code == 0
+    assert "FAILS" not in out
+    assert "claims hold." in out
+    assert "acuous: with probability" in out
+
+
+def test_verify_ends_with_1_where_a_claim_fails(run, coarse):
+    report = json.loads(Path("report.json").read_text())
+    eps = report["results"][0]["distortion"] / 2
+    code, out, err = run(
+        "verify", coarse, "--loss-fn", "mytask:loss", "--against", "model.safetensors", "--eps", eps, "--json", "-"
+    )
+    found = json.loads(out)
+    assert (code, found["holds"]) == (1, False)
+    assert set(err.splitlines()) <= {"a loss was asked for"}
+    assert [claim["name"] for claim in found["claims"] if not claim["holds"]] == ["distortion"]
+    assert (found["file"], found["bits"], found["bound"]) == ("model.coarse", report["results"][0]["bits"], None)
+    report["results"][0]["bits"] -= 8
+    Path("report.json").write_text(json.dumps(report))
+    assert run("verify", coarse, "--loss-fn", "mytask:loss", "--claims", "report.json")[0] == 1
+
+
+def test_verify_writes_its_findings(run, coarse):
+    assert run("verify", coarse, "--loss-fn", "mytask:loss", "--json", "found.json")[0] == 0
+    assert json.loads(Path("found.json").read_text())["holds"]
+
+
+@pytest.mark.parametrize("part", range(0, 100, 4))
+@pytest.mark.parametrize("command", ["decompress", "verify"])
+def test_a_damaged_file_is_refused(run, coarse, command, part):
+    content = bytearray(coarse.read_bytes())
+    content[len(content) * part // 100] ^= 1 << part % 8
+    coarse.write_bytes(content)
+    code, out, err = run(
+        command, coarse, *(("--out", "o.safetensors") if command == "decompress" else ("--loss-fn", "mytask:loss"))
+    )
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"nncomplexity: model\.coarse: .*\.coarse.*\n", err)
+    assert not Path("o.safetensors").exists()
+
+
+def test_a_cut_file_is_refused_at_every_length(run, coarse):
+    content = coarse.read_bytes()
+    for length in range(0, len(content), 7):
+        coarse.write_bytes(content[:length])
+        code, _, err = run("decompress", coarse, "--out", "o.safetensors")
+        assert code == 2
+        assert re.fullmatch(r"nncomplexity: model\.coarse: (\.coarse file is cut|no \.coarse file).*\n", err)
+
+
+def test_more_weights_than_the_limit_are_refused(run, coarse):
+    code, _, err = run("decompress", coarse, "--out", "o.safetensors", "--limit", "83")
+    assert code == 2
+    assert "84 bytes of weights, above the limit of 83" in err
+
+
+# --- wrong calls: exit code 2 and one line
+
+
+def measuring(**changes):
+    """The arguments of `measure` with some replaced, left out (None) or added."""
+    options = {
+        "checkpoint": "model.safetensors",
+        "loss-fn": "mytask:loss",
+        "eps": "0.1",
+        "method": "quantize",
+        "budget": "20",
+        **changes,
+    }
+    checkpoint = options.pop("checkpoint")
+    given = [argument for name, value in options.items() if value is not None for argument in (f"--{name}", value)]
+    return ["measure", *([checkpoint] if checkpoint else []), *given]
+
+
+WRONG = [
+    ([], "Missing command"),
+    (["explode"], "No such command 'explode'"),
+    (["measure", "--help-me"], "No such option: --help-me"),
+    (measuring(checkpoint=None), "Missing argument 'CHECKPOINT'"),
+    (measuring(eps=None), "Missing option '--eps'"),
+    ([*measuring(), "more"], "unexpected extra argument"),
+    (measuring(checkpoint="none.safetensors"), "none.safetensors: cannot read it (No such file or directory)"),
+    (measuring(checkpoint="."), "it is a folder"),
+    (measuring(checkpoint="text.safetensors"), "no .safetensors file"),
+    (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
+    (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN or infinite"),
+    (
+        measuring(checkpoint="other.safetensors", model="mytask:build"),
+        "--model: the checkpoint does not fit the module: unexpected other",
+    ),
+    (measuring(**{"loss-fn": "mytask"}), "--loss-fn: expected MODULE:FUNCTION"),
+    (measuring(**{"loss-fn": "absent:loss"}), "--loss-fn: no module 'absent'"),
+    (measuring(**{"loss-fn": "mytask:absent"}), "has no 'absent'"),
+    (measuring(**{"loss-fn": "mytask:number"}), "expected mytask:number to be a function, got int"),
+    (
+        measuring(**{"loss-fn": "broken:loss"}),
+        "import broken raised ModuleNotFoundError: No module named 'absent_library' (broken.py, line 1)",
+    ),
+    (measuring(**{"loss-fn": "mytask:raising"}), "RuntimeError: no such layer"),
+    (measuring(**{"loss-fn": "mytask:vector"}), "a tensor of shape (3,)"),
+    (measuring(**{"loss-fn": "mytask:nan"}), "a finite loss of the original weights, got nan"),
+    (measuring(**{"loss-fn": "mytask:infinite"}), "a finite loss of the original weights, got inf"),
+    (measuring(**{"loss-fn": "mytask:text"}), "expected a float or a 0-d tensor, got str"),
+    (measuring(model="mytask:number"), "expected mytask:number to be a function"),
+    (measuring(model="mytask:loss"), "--model: loss raised TypeError"),
+    (measuring(eps="-0.1"), "--eps: expected a finite number of at least 0, in the loss's own unit, got '-0.1'"),
+    (measuring(eps="small"), "got 'small'"),
+    (measuring(eps="nan"), "got 'nan'"),
+    (measuring(eps="inf"), "got 'inf'"),
+    (measuring(eps=""), "got ''"),
+    (measuring(method="magic"), "method: expected one of tight, bayes, quantize, got 'magic'"),
+    (measuring(codec="rar"), "codec: expected one of entropy, bzip2, xz, gzip, zstd, got 'rar'"),
+    (measuring(budget="many"), "'--budget'"),
+    (measuring(budget="0"), "'--budget'"),
+    (measuring(seed="-1"), "'--seed'"),
+    (measuring(device="abacus"), "--device: expected one that this machine has"),
+    (measuring(**{"risk-fn": "mytask:error"}), "--n: expected the number of training examples"),
+    (measuring(**{"risk-fn": "mytask:risky", "n": "64"}), "--risk-fn: expected the share of wrong answers, in [0, 1], got 1.5"),
+    (measuring(**{"risk-fn": "mytask:vector", "n": "64"}), "--risk-fn: expected a float or a 0-d tensor"),
+    (measuring(n="0"), "'--n'"),
+    (measuring(n="64", delta="1.5"), "delta must be a failure probability strictly between 0 and 1"),
+    (measuring(save="absent/model.coarse"), "absent/model.coarse: cannot write there (No such file or directory)"),
+    (measuring(save="mytask.py/model.coarse"), "cannot write there (Not a directory)"),
+    (measuring(save="x" * 300), "cannot write there (File name too long)"),
+    (measuring(save="."), "it is a folder"),
+    (measuring(json="absent/report.json"), "absent/report.json: cannot write there"),
+    (measuring(save="model.safetensors"), "it would overwrite another file of this call"),
+    (measuring(save="same", json="./same"), "it would overwrite another file of this call"),
+    ([*measuring(save="model.coarse"), "--eps", "1"], "--save: with several --eps, expected {eps} in the name"),
+    (["decompress", "none.coarse", "--out", "o.safetensors"], "none.coarse: cannot read it (No such file or directory)"),
+    (["decompress", "model.safetensors", "--out", "o.safetensors"], "no .coarse file"),
+    (["decompress", "model.safetensors"], "Missing option '--out'"),
+    (["decompress", "model.safetensors", "--out", "model.safetensors"], "it would overwrite another file of this call"),
+    (["verify", "none.coarse", "--loss-fn", "mytask:loss"], "none.coarse: cannot read it"),
+    (["verify", "none.coarse", "--loss-fn", "mytask:loss", "--eps", "0.1"], "--eps: it needs --against CHECKPOINT"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), WRONG, ids=[" ".join(argv)[-60:] or "nothing" for argv, _ in WRONG])
+def test_a_wrong_call_ends_with_2_and_one_line(run, folder, argv, words):
+    before = sorted(folder.iterdir())
+    code, out, err = run(*argv)
+    err = err.replace("a loss was asked for\n", "")
+    assert (code, out) == (2, "")
+    assert err.startswith("nncomplexity: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"save": "absent/model.coarse"}, "cannot write there"),
+        ({"eps": "-1"}, "--eps"),
+        ({"method": "magic"}, "method"),
+        ({"codec": "rar"}, "codec"),
+        ({"risk-fn": "mytask:error"}, "--n"),
+        ({"risk-fn": "mytask:risky", "n": "64"}, "--risk-fn"),
+    ],
+)
+def test_what_is_cheap_to_check_is_checked_before_a_loss_is_asked_for(run, changes, words):
+    _, _, err = run(*measuring(**changes))
+    assert "a loss was asked for" not in err
+    assert words in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_regular_file_is_not_replaced(run):
+    os.mkfifo("pipe")
+    assert "pipe: it is no regular file" in run(*measuring(json="pipe"))[2]
+    assert Path("pipe").is_fifo()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="needs a user whom permissions bind")
+def test_a_folder_that_may_not_be_written_to(run):
+    Path("locked").mkdir(mode=0o555)
+    assert "cannot write there (Permission denied)" in run(*measuring(save="locked/model.coarse"))[2]
+
+
+def test_a_file_that_cannot_be_written_after_all_still_gets_its_table(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nncomplexity.bitstream.os.fdopen", full)
+    code, out, err = run(*MEASURE, "--eps", "0.1", "--save", "model.coarse")
+    assert code == 2
+    assert "ε = 0.1" in out
+    assert "No space left on device" in err
+
+
+def test_a_risk_that_fails_after_the_search_does_not_lose_its_results(run):
+    code, out, err = run(*MEASURE, "--eps", "0.1", "--risk-fn", "mytask:undecided", "--n", "64", "--save", "model.coarse")
+    assert code == 2
+    assert "ε = 0.1" in out
+    assert err.splitlines()[-1] == "nncomplexity: --risk-fn: undecided raised ValueError: only once (mytask.py, line 49)"
+    assert Path("model.coarse").exists()
+
+
+def test_a_name_that_is_no_unicode_text_becomes_json(run):
+    name = os.fsdecode(b"model\xff.coarse")
+    assert run(*MEASURE, "--eps", "0.1", "--save", name, "--json", "report.json")[0] == 0
+    assert json.loads(Path("report.json").read_bytes())["results"][0]["file"] == name
+
+
+# --- interrupted, asked for help, and as a program
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(run, folder):
+    before = sorted(folder.iterdir())
+    argv = ("measure", "model.safetensors", "--loss-fn", "mytask:interrupting", *QUICK, "--eps", "0.1", "--save", "model.coarse")
+    code, out, err = run(*argv, "--json", "report.json")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "nncomplexity: interrupted"
+    assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == before
+
+
+def test_help_and_version(run):
+    assert run("--version") == (0, f"nncomplexity {__version__}\n", "")
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(word in out for word in ("measure", "decompress", "verify", "--loss-fn mytask:loss", "130 interrupted"))
+    for command in ("measure", "decompress", "verify"):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert f"nncomplexity {command}" in out
+    out = run("measure", "-h")[1]
+    assert all(word in out for word in ("nats per example", "--risk-fn", "{eps}", "[default: tight]"))
+
+
+def program(*argv):
+    return [sys.executable, "-m", "nncomplexity", *argv]
+
+
+@pytest.mark.usefixtures("folder")
+def test_as_a_program():
+    argv = program("measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK, "--eps", "0.1", "--json", "-")
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"][0]["distortion"] <= 0.1
+
+
+def test_as_a_program_interrupted(folder):
+    argv = program("measure", "model.safetensors", "--loss-fn", "mytask:sleeping", "--eps", "0.1", "--save", "model.coarse")
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stderr.readline() == "asleep\n"
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate()
+    assert (running.returncode, out, err) == (130, "", "nncomplexity: interrupted\n")
+    assert not list(folder.glob("*coarse*"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_as_a_program_whose_reader_leaves():
+    shell = f"{shlex.join(program(*MEASURE, '--eps', '0.1', '--save', 'model.coarse'))} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.stderr.replace("a loss was asked for\n", "") == ""
+    assert done.returncode in (0, 141)
+    assert Path("model.coarse").exists()
+
+
+def commands_of(document):
+    """The lines of a document's shell blocks, those that end in a backslash joined with the next."""
+    blocks = re.findall(r"```sh\n(.*?)```", document, re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("nncomplexity ")]
+
+
+def test_the_commands_of_the_reference_run(run):
+    commands = commands_of((Path(__file__).parents[1] / "docs" / "cli.md").read_text())
+    assert len(commands) > 6
+    for command in commands:
+        # Few evaluations will do to see that the options are right.
+        argv = shlex.split(command)[1:] + (["--budget", "30"] if "measure" in command and "--budget" not in command else [])
+        code, _, err = run(*argv)
+        assert code == 0, (command, err)

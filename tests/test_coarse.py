@@ -1,0 +1,172 @@
+"""The forms of a coarse tensor against exact arithmetic, and lossless ones bit for bit."""
+
+import math
+import struct
+import warnings
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nncomplexity.coarse import Constant, Dense, Lossless, LowRank, form_of, lossless, matrix_shape
+from nncomplexity.errors import FormatError
+from nncomplexity.weights import TensorSpec
+from tests.golden.reference import rounded
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+STEPS = st.floats(2.0**-40, 2.0**40)
+
+
+def spec(*shape: int, dtype: torch.dtype = torch.float32) -> TensorSpec:
+    return TensorSpec(("w",), shape, dtype)
+
+
+def data(tensor: torch.Tensor) -> bytes:
+    return lossless(tensor).data.tobytes()
+
+
+def float64(exact: Fraction) -> float:
+    return exact.numerator / exact.denominator  # Python rounds this quotient of integers correctly
+
+
+@given(st.lists(st.integers(-(2**31) + 1, 2**31 - 1) | st.integers(-9, 9), max_size=6), STEPS, st.sampled_from(DTYPES))
+def test_dense_symbols_times_the_step_are_rounded_once(symbols: list[int], step: float, dtype: torch.dtype) -> None:
+    expected = b"".join(
+        rounded(float64(Fraction(symbol) * Fraction(step)), str(dtype).removeprefix("torch.")) for symbol in symbols
+    )
+    decoded = Dense(np.array(symbols, dtype=np.int64), step).decode(spec(len(symbols), dtype=dtype))
+    assert decoded.dtype == dtype
+    assert data(decoded) == expected
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.data(), STEPS, STEPS, st.sampled_from(DTYPES))
+def test_products_of_factors_are_exact_before_they_are_rounded(m, k, n, draw, step_a, step_b, dtype) -> None:
+    elements = st.integers(-(2**24), 2**24)
+    A, B = (draw.draw(hnp.arrays(np.int64, shape, elements=elements)) for shape in ((m, k), (k, n)))
+    coarse = LowRank(A, B, step_a, step_b)
+    exact = [[sum(int(A[i, r]) * int(B[r, j]) for r in range(k)) for j in range(n)] for i in range(m)]
+    expected = b"".join(
+        rounded(float(value) * (step_a * step_b), str(dtype).removeprefix("torch.")) for row in exact for value in row
+    )
+    assert coarse.rank == k
+    assert data(coarse.decode(spec(m, n, dtype=dtype))) == expected
+
+
+def test_large_products_do_not_depend_on_the_order_of_summation() -> None:
+    rng = np.random.default_rng(0)
+    A, B = rng.integers(-(2**22), 2**22, (300, 64)), rng.integers(-(2**22), 2**22, (64, 200))
+    order = rng.permutation(64)
+    one = LowRank(A, B, 0.1, 0.3).decode(spec(300, 200, dtype=torch.float64))
+    other = LowRank(A[:, order], B[order], 0.1, 0.3).decode(spec(300, 200, dtype=torch.float64))
+    assert torch.equal(one, other)
+    assert (one.numpy() == (A @ B).astype(np.float64) * (0.1 * 0.3)).all()
+
+
+def test_products_beyond_exactness_are_refused() -> None:
+    big = np.full((1, 1), 2**27)
+    LowRank(big, big // 2 - 1, 1.0, 1.0).decode(spec(1, 1))
+    with pytest.raises(FormatError, match=r"w: factors reach 1\.8e\+16, beyond 2\^53, where products are no longer exact"):
+        LowRank(big, big, 1.0, 1.0).decode(spec(1, 1))
+
+
+def test_steps_without_a_finite_product_are_refused() -> None:
+    zeros = np.zeros((1, 1), dtype=np.int64)
+    with pytest.raises(FormatError, match=r"w: steps 8\.99e\+307 and 4 have no finite product: the payload is damaged"):
+        LowRank(zeros, zeros, 2.0**1023, 4.0).decode(spec(1, 1))
+
+
+def test_a_zero_is_positive_whatever_it_is_the_product_of() -> None:
+    for k in (1, 2, 40):
+        A, B = -np.ones((3, k), dtype=np.int64), np.zeros((k, 2), dtype=np.int64)
+        assert data(LowRank(A, B, 0.5, 0.5).decode(spec(3, 2))) == bytes(24)
+    assert data(Dense(np.array([0, 0]), 0.5).decode(spec(2))) == bytes(8)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float16, 65504.0), (torch.float32, 3.4028234663852886e38)])
+def test_what_exceeds_the_dtype_becomes_infinite_without_a_warning(dtype: torch.dtype, largest: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoded = Dense(np.array([1, 2, -2]), largest).decode(spec(3, dtype=dtype))
+        assert decoded.tolist() == [largest, math.inf, -math.inf]
+        assert Dense(np.array([2**31 - 1]), 2.0**1023).decode(spec(1, dtype=torch.float64)).tolist() == [math.inf]
+
+
+def test_sixteen_bits_are_not_rounded_by_way_of_float32() -> None:
+    # 1 + 2^-11 + 2^-40 lies just above the middle of two float16 numbers; as a float32 it is the middle itself.
+    symbols, step = np.array([2**30 + 2**19 + 1]), 2.0**-30
+    assert Dense(symbols, step).decode(spec(1, dtype=torch.float16)).item() == 1 + 2**-10
+    assert torch.tensor(2**30 + 2**19 + 1, dtype=torch.float64).mul(step).to(torch.float16).item() == 1
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (2, 3), (2, 1, 3, 2)])
+@pytest.mark.parametrize("value", [0, 1])
+def test_constants_fill_any_shape(shape: tuple[int, ...], value: int) -> None:
+    for dtype in (*DTYPES, torch.int64, torch.bool, torch.float8_e4m3fn, torch.uint16, torch.complex64):
+        decoded = Constant(value).decode(spec(*shape, dtype=dtype))
+        assert (decoded.shape, decoded.dtype) == (shape, dtype)
+        assert decoded.to(torch.complex128).eq(value).all()
+
+
+ALL = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int64", "int32", "int16", "int8", "uint8")
+ALL += ("uint16", "uint32", "uint64", "complex64", "complex128")
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (0, 3), (3, 2), (2, 2, 1, 3)])
+def test_lossless_tensors_keep_every_bit(name: str, shape: tuple[int, ...]) -> None:
+    dtype = getattr(torch, name)
+    original = spec(*shape, dtype=dtype)
+    content = np.random.default_rng(0).integers(0, 256, original.raw_bytes, dtype=np.uint8)
+    decoded = Lossless(content).decode(original)
+    assert (decoded.shape, decoded.dtype) == (shape, dtype)
+    assert data(decoded) == content.tobytes()
+
+
+def test_lossless_keeps_signed_zeros_infinities_and_payloads_of_nans() -> None:
+    content = struct.pack("<5I", 0x80000000, 0x7F800000, 0x7FC00001, 0xFFA5A5A5, 0x00000001)
+    tensor = torch.frombuffer(bytearray(content), dtype=torch.float32)
+    assert data(lossless(tensor).decode(spec(5))) == content
+
+
+def test_lossless_takes_views_as_what_they_show() -> None:
+    base = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    for view in (base.T, base[:, ::2], base[1], base[2, 3]):
+        assert torch.equal(lossless(view).decode(spec(*view.shape)), view)
+    numbers = torch.tensor([1 + 2j, 3 - 4j])
+    assert torch.equal(lossless(numbers.conj()).decode(spec(2, dtype=torch.complex64)), numbers.conj())
+    assert torch.equal(lossless(numbers.conj().imag).decode(spec(2)), -numbers.imag)
+
+
+def test_lossless_holds_a_copy() -> None:
+    tensor = torch.zeros(3)
+    held = lossless(tensor)
+    tensor += 1
+    decoded = held.decode(spec(3))
+    decoded += 5
+    assert held.decode(spec(3)).tolist() == [0, 0, 0]
+
+
+def test_truth_values_are_kept() -> None:
+    tensor = torch.tensor([[True, False], [False, True]])
+    assert torch.equal(lossless(tensor).decode(spec(2, 2, dtype=torch.bool)), tensor)
+
+
+def test_forms_have_names() -> None:
+    symbols = np.zeros((1, 1), dtype=np.int64)
+    forms = [
+        Constant(0),
+        Constant(1),
+        Dense(symbols, 1.0),
+        LowRank(symbols, symbols, 1.0, 1.0),
+        Lossless(np.zeros(0, dtype=np.uint8)),
+    ]
+    assert [form_of(form) for form in forms] == ["zero", "constant", "dense", "low_rank", "lossless"]
+
+
+def test_only_what_has_two_extents_and_entries_is_a_matrix() -> None:
+    shapes = {(): None, (4,): None, (3, 0): None, (3, 4): (3, 4), (8, 3, 2, 2): (8, 12)}
+    assert {shape: matrix_shape(spec(*shape)) for shape in shapes} == shapes

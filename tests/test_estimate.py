@@ -1,0 +1,203 @@
+"""The front door: what every method must hold, on networks small enough to search in a second."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nncomplexity import InputError, estimate, load
+from nncomplexity.bitstream import read
+from nncomplexity.bounds import bound
+from nncomplexity.losses import MeanLoss
+from nncomplexity.report import reports_json
+from nncomplexity.search.bayes import Bayes
+from nncomplexity.search.contract import Method
+from nncomplexity.search.moves import Plan
+from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.start import Shape, quartimax, ranks_that_pay, uniformly_quantized
+from nncomplexity.search.tight import Tight
+from nncomplexity.weights import skeleton_of
+
+METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]
+
+
+def teacher() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network trained for a moment on what a rank-2 teacher says."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 16, generator=generator)
+    y = (x @ torch.randn(16, 2, generator=generator) @ torch.randn(2, 4, generator=generator)).argmax(1)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model, x, y
+
+
+MODEL, X, Y = teacher()
+
+
+def loss(model: nn.Module) -> Tensor:
+    return F.cross_entropy(model(X), Y)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_method_gives_a_file_that_decodes_within_eps(method: Method) -> None:
+    reports = estimate(MODEL, loss, [0.05, 0.5], method=method)
+    for report in reports:
+        decoded = read(report.file.content).weights()
+        twin = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4))
+        twin.load_state_dict(decoded, strict=True)
+        with torch.no_grad():
+            assert loss(twin).item() == report.coarse_loss
+        assert report.distortion == abs(report.coarse_loss - report.loss) <= report.eps
+        assert report.bits == 8 * len(report.file.payload)
+        assert sum(layer.bits for layer in report.layers) + report.shared_bits == pytest.approx(report.bits)
+        assert report.shared_bits >= -1e-6
+        assert 0 < report.evaluations <= method.budget
+        assert report.within
+        assert report.bits < min(report.subject.lossless_bits.values())
+    assert reports[1].bits <= reports[0].bits
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_one_seed_gives_one_file(method: Method) -> None:
+    first, second = (estimate(MODEL, loss, 0.1, method=method, seed=3) for _ in range(2))
+    assert first.file.content == second.file.content
+
+
+def test_the_searches_come_in_the_order_of_their_claims() -> None:
+    tight, quantize = estimate(MODEL, loss, 0.1, budget=250), estimate(MODEL, loss, 0.1, method="quantize")
+    assert tight.bits <= quantize.bits * 2 / 3
+    assert tight.paper_bytes is None
+    assert quantize.paper_bytes is not None
+
+
+def test_a_larger_budget_that_begins_with_a_smaller_never_gives_a_larger_file() -> None:
+    sizes = [estimate(MODEL, loss, 0.1, budget=budget).bits for budget in (62, 250, 1000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+
+
+def test_a_loss_without_a_gradient_is_searched_by_moves() -> None:
+    def error(model: nn.Module) -> float:
+        return float((model(X).argmax(1) != Y).double().mean())
+
+    report = estimate(MODEL, error, 0.05, budget=120)
+    assert report.distortion <= 0.05
+    assert report.evaluations <= 120
+    assert report.bits < estimate(MODEL, error, 0.05, method="quantize").bits
+
+
+def test_a_loss_of_examples_is_followed_on_parts_and_answered_on_all() -> None:
+    whole = MeanLoss(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), X, Y)
+    report = estimate(MODEL, whole, 0.1, method=Tight(budget=100, least=16))
+    assert report.distortion <= 0.1
+    assert report.evaluations <= 100
+    assert report.evaluations != round(report.evaluations)
+
+
+def test_zeros_and_unused_tensors_cost_next_to_nothing() -> None:
+    weights = {"used": torch.randn(20, 20), "unused": torch.randn(300, 300), "zero": torch.zeros(50), "one": torch.ones(50)}
+    report = estimate(weights, lambda w: (w["used"] - weights["used"]).square().mean(), 0.01)
+    assert {layer.name: layer.form for layer in report.layers}["unused"] == "zero"
+    exact = estimate({"z": torch.zeros(100, 100), "o": torch.ones(100)}, lambda w: w["z"].sum() + w["o"].sum(), 0)
+    assert exact.bits <= 8
+    assert all(layer.bits <= 8 for layer in exact.layers)
+
+
+def test_eps_zero_is_lossless_and_integers_stay_as_they_are() -> None:
+    weights = {"w": torch.randn(9, 5), "n": torch.tensor(7), "b": torch.tensor([True, False]), "h": torch.randn(3).half()}
+    report = estimate(weights, lambda w: w["w"].sum() + w["h"].float().sum(), 0)
+    decoded = report.coarse_weights()
+    assert report.within
+    assert report.distortion == 0
+    assert all(torch.equal(decoded[name], weights[name]) and decoded[name].dtype == weights[name].dtype for name in weights)
+    near = estimate(weights, lambda w: w["w"].sum() + w["h"].float().sum(), 0.5, budget=40)
+    assert torch.equal(near.coarse_weights()["n"], weights["n"])
+    assert torch.equal(near.coarse_weights()["b"], weights["b"])
+
+
+def test_nothing_within_eps_is_answered_by_the_lossless_file() -> None:
+    weights = {"w": torch.randn(30)}
+    report = estimate(weights, lambda w: 0.0 if torch.equal(w["w"], weights["w"]) else 1.0, 0.5, budget=20)
+    assert not report.within
+    assert torch.equal(report.coarse_weights()["w"], weights["w"])
+    assert "nothing within ε = 0.5 was smaller than the lossless file; raise eps or the budget" in report.status
+
+
+def test_tied_weights_are_coded_once_and_come_back_tied() -> None:
+    model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False))
+    model[1].weight = model[0].weight
+    report = estimate(model, lambda m: m(torch.eye(6)).square().sum(), 0.1, budget=40)
+    assert report.subject.parameters == 36
+    assert len(report.layers) == 1
+    decoded = report.coarse_weights()
+    assert decoded["0.weight"] is decoded["1.weight"]
+
+
+def test_reports_save_load_and_say_what_they_measured(tmp_path) -> None:
+    report = estimate(MODEL, loss, 0.1, budget=40)
+    report.save(tmp_path / "model.coarse")
+    assert all(torch.equal(tensor, report.coarse_weights()[name]) for name, tensor in load(tmp_path / "model.coarse").items())
+    content = json.loads(report.to_json())
+    assert content["schema"] == 1
+    assert content["results"][0]["bits"] == report.bits
+    assert content["parameters"] == 16 * 24 + 24 + 24 * 4 + 4
+    assert content["raw_bits"] == 32 * content["parameters"]
+    assert json.loads(reports_json([report], checkpoint="x"))["checkpoint"] == "x"
+    expected = bound(report.bits, risk=0.1, n=300, self_delimiting=False).value
+    assert report.bound(risk=0.1, n=300).value == expected
+    with pytest.raises(InputError, match="cannot write there"):
+        report.save(tmp_path / "nowhere" / "model.coarse")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"eps": -0.1}, "eps: expected a finite number of at least 0, in the loss's unit, got -0.1"),
+        ({"eps": float("nan")}, "eps: expected a finite number of at least 0"),
+        ({"eps": "0.1"}, "eps: expected a finite number of at least 0"),
+        ({"eps": []}, "eps: expected at least one value, got none"),
+        ({"eps": 0.1, "method": "best"}, "method: expected one of tight, bayes, quantize, got 'best'"),
+        ({"eps": 0.1, "codec": "rar"}, "codec: expected one of entropy, bzip2"),
+        ({"eps": 0.1, "budget": 0}, "budget: expected a number of loss evaluations, at least 1, got 0"),
+        ({"eps": 0.1, "method": Tight(), "budget": 9}, "budget: a method object carries its own"),
+    ],
+)
+def test_arguments_that_are_not_usable_are_refused(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        estimate(MODEL, loss, **arguments)
+
+
+def test_progress_counts_up_to_the_budget() -> None:
+    seen: list[tuple[float, float]] = []
+    estimate(MODEL, loss, 0.1, budget=40, progress=lambda done, total, what: seen.append((done, total)))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert all(done <= total == 40 for done, total in seen)
+
+
+def test_quartimax_keeps_the_product_and_raises_the_fourth_powers() -> None:
+    torch.manual_seed(0)
+    sparse = torch.randn(40, 5, dtype=torch.float64) * (torch.rand(40, 5) < 0.2)
+    mixed, B = sparse @ torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q, torch.randn(5, 7, dtype=torch.float64)
+    rotated, C = quartimax(mixed, B)
+    assert torch.allclose(rotated @ C, mixed @ B)
+    assert (rotated**4).sum() > 0.99 * (sparse**4).sum() > (mixed**4).sum()
+
+
+def test_starts_and_moves_only_get_simpler() -> None:
+    weights = {"w": torch.randn(30, 20), "b": torch.randn(20)}
+    specs = skeleton_of(weights).tensors
+    ranks = ranks_that_pay(specs)
+    assert ranks[0] == 1
+    assert ranks[-1] == 0
+    assert ranks[-2] <= 0.8 * 30 * 20 / 50
+    for plan in Plan(specs[0], Shape(8, 0.5)).moves():
+        assert plan.gone or plan.shape.rank < 8 or plan.shape.coarseness > 0.5
+    coarse = uniformly_quantized(specs, weights, 0.25)
+    assert (coarse["w"].decode(specs[0]) - weights["w"]).abs().max() <= 0.125 + 1e-6

@@ -1,0 +1,35 @@
+"""The quick preset of the grokking example, in a still shorter form: complexity rises with memorization and falls with the rule."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from examples.grokking.complexity import Settings
+from examples.grokking.config import preset
+from examples.grokking.folder import RunFolder, read_lines
+from examples.grokking.recording import train_run
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_complexity_rises_and_falls(tmp_path: Path) -> None:
+    shorter = {"prime": 31, "train_fraction": 0.5, "d_model": 64, "d_mlp": 256, "learning_rate": 4e-3, "batch_size": 128}
+    folder = RunFolder(tmp_path / "run", preset("quick", epochs=120, **shorter), Settings(budget=30))
+    train_run(folder)
+    lines = read_lines(folder.metrics)
+    peak = max(lines, key=lambda line: line["bits@1"])
+    assert lines[0]["bits@1"] < 0.05 * peak["bits@1"]
+    assert peak["train_accuracy"] > 0.8
+    assert peak["test_accuracy"] < 0.5
+    assert lines[-1]["epoch"] > 2 * peak["epoch"]
+    assert lines[-1]["test_accuracy"] > 0.95
+    assert lines[-1]["bits@1"] < 0.75 * peak["bits@1"]

@@ -1,0 +1,241 @@
+"""The model of quantized matrices: round trips, and lengths against sources whose entropy is known."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nncomplexity.codecs.coder import Decoder, Encoder, Meter
+from nncomplexity.codecs.contract import SYMBOL_LIMIT
+from nncomplexity.codecs.matrix import Matrix, MatrixState
+from nncomplexity.codecs.models import Choice, Natural, Signed, flat_tally, length_tally, naturals, single
+from nncomplexity.errors import FormatError
+
+
+@dataclass(frozen=True)
+class Case:
+    """Symbols (rows, columns) in column-major order, and the profile to expect of the columns."""
+
+    rows: int
+    columns: int
+    symbols: np.ndarray
+    profile: np.ndarray | None = None
+
+    def model(self, state: MatrixState) -> Matrix:
+        return Matrix(self.rows, self.columns, state, self.profile)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    columns = draw(st.integers(0, 7))
+    rows = draw(st.integers(columns, 150))
+    elements = draw(
+        st.sampled_from(
+            [st.integers(-2, 2), st.integers(-40, 40), st.integers(990, 1010), st.integers(-SYMBOL_LIMIT, SYMBOL_LIMIT), st.just(0)]
+        )
+    )
+    symbols = draw(hnp.arrays(np.int64, rows * columns, elements=elements, fill=elements))
+    scales = draw(st.none() | hnp.arrays(np.float64, columns, elements=st.floats(0.01, 100)))
+    return Case(rows, columns, symbols, scales)
+
+
+def written(cases: list[Case]) -> bytes:
+    encoder, state = Encoder(), MatrixState()
+    for case in cases:
+        case.model(state).code(encoder, case.symbols)
+    return encoder.finish()
+
+
+def weighed(cases: list[Case]) -> tuple[float, MatrixState]:
+    meter, state = Meter(), MatrixState()
+    for case in cases:
+        case.model(state).code(meter, case.symbols)
+    return meter.bits, state
+
+
+def entropy_and_table(symbols: np.ndarray) -> tuple[float, float]:
+    """Bits of the symbols under their own frequencies, and of a plain table of these: log₂ n for each symbol that occurs."""
+    counts = np.unique(symbols, return_counts=True)[1]
+    return float(counts @ np.log2(symbols.size / counts)), counts.size * math.log2(symbols.size)
+
+
+@given(st.lists(cases(), min_size=1, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_matrices_come_back(cases: list[Case]) -> None:
+    decoder, state = Decoder(written(cases)), MatrixState()
+    for case in cases:
+        decoded = case.model(state).code(decoder, None)
+        assert decoded.dtype == np.int64
+        assert decoded.tolist() == case.symbols.tolist()
+
+
+@given(st.lists(cases(), min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_writer_reader_and_meter_learn_the_same(cases: list[Case]) -> None:
+    """The writer works contexts out for many blocks at once, the reader block by block, and the meter sorts instead of coding."""
+    encoder, writer = Encoder(), MatrixState()
+    for case in cases:
+        case.model(writer).code(encoder, case.symbols)
+    payload = encoder.finish()
+    decoder, reader = Decoder(payload), MatrixState()
+    for case in cases:
+        case.model(reader).code(decoder, None)
+    bits, meter = weighed(cases)
+    for state in (reader, meter):
+        assert (state.tables == writer.tables).all()
+        for name in ("kinds", "levels", "peaks"):
+            assert (getattr(state, name).frequencies == getattr(writer, name).frequencies).all()
+    assert 8 * len(payload) <= bits * 1.001 + 16
+
+
+N = 1_000_000
+SOURCES = {
+    "geometric": lambda rng: rng.geometric(0.2, N) * rng.choice([-1, 1], N),
+    "one-sided geometric": lambda rng: rng.geometric(0.05, N),
+    "uniform": lambda rng: rng.integers(-128, 128, N),
+    "uniform, wide": lambda rng: rng.integers(-5000, 5001, N),
+    "two points away from zero": lambda rng: np.where(rng.random(N) < 0.9, 1000, 1007),
+    "two points far apart": lambda rng: np.where(rng.random(N) < 0.9, -(10**6), 10**6),
+    "multiples": lambda rng: rng.integers(-500, 500, N) * 100,
+    "two heaps far apart": lambda rng: np.rint(rng.normal(size=N) * 10).astype(np.int64) + rng.choice([-100_000, 100_000], N),
+    "outliers": lambda rng: np.where(rng.random(N) < 1e-4, rng.integers(-(10**6), 10**6, N), rng.integers(-1, 2, N)),
+    "signs": lambda rng: rng.choice([-7, 7], N),
+    "Gaussian, fine": lambda rng: np.rint(rng.normal(size=N) * 100).astype(np.int64),
+    "Gaussian, coarse": lambda rng: np.rint(rng.normal(size=N) * 0.4).astype(np.int64),
+    "Gaussian away from zero": lambda rng: np.rint(12_345 + rng.normal(size=N) * 3).astype(np.int64),
+    "sparse": lambda rng: np.where(rng.random(N) < 0.01, rng.integers(-3, 4, N), 0),
+    "heavy-tailed": lambda rng: np.rint(rng.standard_t(3, N) * 3).astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("shape", [(1000, 1000), (N, 1)])
+def test_a_million_symbols_take_their_entropy_and_a_table(source: str, shape: tuple[int, int]) -> None:
+    symbols = SOURCES[source](np.random.default_rng(3))
+    entropy, table = entropy_and_table(symbols)
+    bits, _ = weighed([Case(*shape, symbols)])
+    assert entropy * 0.99 < bits < entropy * 1.01 + table
+
+
+@pytest.mark.parametrize("source", ["geometric", "two points away from zero", "heavy-tailed"])
+def test_a_million_symbols_come_back_from_as_many_bytes_as_the_meter_says(source: str) -> None:
+    case = Case(2000, 500, SOURCES[source](np.random.default_rng(4)))
+    payload = written([case])
+    bits, _ = weighed([case])
+    assert 0 < 8 * len(payload) - bits < bits * 1e-3 + 64
+    assert (case.model(MatrixState()).code(Decoder(payload), None) == case.symbols).all()
+
+
+@pytest.mark.parametrize("value", [1, -5, 1000, -(2**31) + 1])
+def test_a_large_matrix_of_one_value_costs_next_to_nothing(value: int) -> None:
+    assert weighed([Case(1000, 200, np.full(200_000, value))])[0] < 100
+
+
+def test_a_matrix_of_zeros_costs_less_than_a_byte() -> None:
+    assert weighed([Case(1000, 200, np.zeros(200_000, dtype=np.int64))])[0] < 8
+
+
+def test_a_matrix_without_entries_costs_nothing() -> None:
+    for rows, columns in ((0, 0), (5, 0), (10**15, 0)):
+        bits, state = weighed([Case(rows, columns, np.zeros(0, dtype=np.int64))])
+        assert bits == 0
+        assert Matrix(rows, columns, state).code(Decoder(b"\x7f"), None).size == 0
+
+
+def test_scales_of_rows_and_columns_are_found() -> None:
+    rng = np.random.default_rng(5)
+    rows, columns = np.exp(rng.normal(size=(1, 512)) * 1.5), np.exp(rng.normal(size=(64, 1)))
+    ordered = np.rint(rng.laplace(size=(64, 512)) * rows * columns * 3).astype(np.int64)
+    shuffled = rng.permutation(ordered.reshape(-1))
+    assert weighed([Case(512, 64, ordered.reshape(-1))])[0] < 0.9 * weighed([Case(512, 64, shuffled)])[0]
+
+
+def test_a_profile_that_is_true_helps_and_a_flat_one_changes_nothing() -> None:
+    rng = np.random.default_rng(6)
+    scales = np.exp(np.linspace(3, -2, 16))
+    symbols = np.rint(rng.laplace(size=(16, 64)) * scales[:, None]).astype(np.int64).reshape(-1)
+    plain, _ = weighed([Case(64, 16, symbols)])
+    told, _ = weighed([Case(64, 16, symbols, scales / scales.mean())])
+    flat, _ = weighed([Case(64, 16, symbols, np.ones(16))])
+    assert told < plain - 50
+    assert flat == plain
+
+
+def test_tables_learned_from_one_matrix_serve_the_next() -> None:
+    rng = np.random.default_rng(7)
+    scales = np.exp(rng.normal(size=(12, 1)) * 2) * np.exp(rng.normal(size=(1, 128)))
+    matrices = [Case(128, 12, np.rint(rng.uniform(-9, 9, size=(12, 128)) * scales).astype(np.int64).reshape(-1)) for _ in range(2)]
+    assert weighed(matrices)[0] < weighed(matrices[:1])[0] + weighed(matrices[1:])[0] - 20
+
+
+def test_a_copied_state_learns_on_its_own() -> None:
+    state = MatrixState()
+    copy = state.copy()
+    Matrix(4, 2, copy).code(Meter(), np.array([3, 1, 0, -2, 5, 0, 1, 1]))
+    fresh = MatrixState()
+    assert (state.tables == fresh.tables).all()
+    assert all(
+        (getattr(state, name).frequencies == getattr(fresh, name).frequencies).all() for name in ("kinds", "levels", "peaks")
+    )
+
+
+def table_record(low: int, span: int) -> bytes:
+    """A record (4, 1) that claims a table of its own from `low` to `low + span`."""
+    encoder, state = Encoder(), MatrixState()
+    Natural(state.peaks).code(encoder, single(9))
+    Choice(state.kinds).code(encoder, single(1))
+    Signed(length_tally()).code(encoder, single(low))
+    Natural(length_tally()).code(encoder, single(span))
+    encoder.categorical(np.zeros(4, dtype=np.int64), flat_tally(min(span, 100) + 1).frequencies, 4)
+    return encoder.finish()
+
+
+def test_a_table_wider_than_it_may_be_is_refused() -> None:
+    assert Matrix(4, 1, MatrixState()).code(Decoder(table_record(-2, 80)), None).tolist() == [-2] * 4
+    with pytest.raises(FormatError, match="a table's span is 81, outside 0 to 80: the payload is damaged"):
+        Matrix(4, 1, MatrixState()).code(Decoder(table_record(-2, 81)), None)
+    with pytest.raises(FormatError, match="a table's span is 2147483647, outside 0 to 65536"):
+        Matrix(40_000, 1, MatrixState()).code(Decoder(table_record(-2, 2**31 - 1)), None)
+
+
+def list_record(low: int, gaps: list[int]) -> bytes:
+    """A record (4, 1) of zeros that claims a table of values with these gaps."""
+    encoder, state = Encoder(), MatrixState()
+    Natural(state.peaks).code(encoder, single(9))
+    Choice(state.kinds).code(encoder, single(2))
+    Signed(length_tally()).code(encoder, single(low))
+    Natural(length_tally()).code(encoder, single(len(gaps)))
+    naturals(encoder, np.array(gaps) - 1, len(gaps), length_tally())
+    encoder.categorical(np.full(4, len(gaps)), flat_tally(len(gaps) + 1).frequencies, 4)
+    return encoder.finish()
+
+
+def test_a_list_longer_than_the_record_is_refused() -> None:
+    assert Matrix(4, 1, MatrixState()).code(Decoder(list_record(-2, [1, 7, 100])), None).tolist() == [106] * 4
+    with pytest.raises(FormatError, match="the length of a list of symbols is 4, outside 0 to 3: the payload is damaged"):
+        Matrix(4, 1, MatrixState()).code(Decoder(list_record(-2, [1, 1, 1, 1])), None)
+
+
+def test_a_list_beyond_the_largest_symbol_is_refused() -> None:
+    with pytest.raises(FormatError, match="a list's largest symbol is 2147483648, outside -2147483647 to 2147483647"):
+        Matrix(4, 1, MatrixState()).code(Decoder(list_record(-1, [2**31 - 1, 2])), None)
+
+
+def test_a_table_beyond_the_largest_symbol_is_refused() -> None:
+    with pytest.raises(FormatError, match="a table's largest symbol is 2147483648, outside -2147483647 to 2147483647"):
+        Matrix(4, 1, MatrixState()).code(Decoder(table_record(SYMBOL_LIMIT, 1)), None)
+
+
+@given(st.binary(max_size=200), st.integers(1, 60), st.integers(1, 8))
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_give_symbols_within_the_limit_or_are_refused(payload: bytes, rows: int, columns: int) -> None:
+    try:
+        symbols = Matrix(rows, columns, MatrixState()).code(Decoder(payload), None)
+    except FormatError:
+        return
+    assert symbols.shape == (rows * columns,)
+    assert np.abs(symbols).max() <= SYMBOL_LIMIT

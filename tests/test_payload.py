@@ -1,0 +1,247 @@
+"""The payload: what tensors cost, how steps are split, and what a decoder refuses in a range-coded one."""
+
+import contextlib
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, lossless
+from nncomplexity.codecs import CODECS, codec_named
+from nncomplexity.codecs.coder import Encoder
+from nncomplexity.codecs.models import Bits, Choice, Signed, Tally, length_tally, single
+from nncomplexity.errors import FormatError
+from nncomplexity.payload import decode, encode, split_step, weigh
+from nncomplexity.weights import Skeleton, TensorSpec
+
+ENTROPY = codec_named("entropy")
+ZERO, DENSE, LOW_RANK, ONE, LOSSLESS = range(5)
+
+
+def skeleton(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Skeleton:
+    return Skeleton(tuple(TensorSpec((f"w{index}",), shape, dtype) for index, shape in enumerate(shapes)))
+
+
+def laplace(*shape: int, scale: float = 2.0) -> np.ndarray:
+    return np.rint(np.random.default_rng(shape).laplace(size=shape) * scale).astype(np.int64)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("shape", [(), (1,), (1000, 1000), (2**40,)])
+def test_a_tensor_of_zeros_or_ones_costs_at_most_a_byte(value: int, shape: tuple[int, ...]) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.int64, torch.bool):
+        spec = skeleton(shape, dtype=dtype)
+        assert weigh(spec, [Constant(value)])[0] <= 8
+        assert len(encode(spec, [Constant(value)], ENTROPY)) <= 2  # the precision of steps beside it
+    spec = skeleton(shape)
+    assert len(encode(spec, [Constant(value)], ENTROPY)) <= 1
+
+
+def test_zeros_among_many_tensors_cost_a_fraction_of_a_bit() -> None:
+    spec = skeleton(*[(3, 3)] * 200)
+    bits = weigh(spec, [Constant(0)] * 200)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(bits))
+    assert sum(bits) < 25
+    assert len(encode(spec, [Constant(0)] * 200, ENTROPY)) == 0  # the likeliest file of all
+
+
+def test_tensors_and_what_they_share_add_up() -> None:
+    tensors: list[CoarseTensor] = [
+        LowRank(laplace(60, 4, scale=9), laplace(4, 50, scale=9), 0.375, 0.5),
+        Dense(laplace(30, 20), 0.25),
+        Constant(1),
+        lossless(torch.randn(5, generator=torch.Generator().manual_seed(0))),
+    ]
+    spec = skeleton((60, 50), (30, 20), (9,), (5,))
+    layers, total = weigh(spec, tensors), 8 * len(encode(spec, tensors, ENTROPY))
+    assert len(layers) == 4
+    assert all(bits > 0 for bits in layers)
+    assert 0 < total - sum(layers) < 32
+
+
+def test_a_tensors_bits_are_what_it_adds_to_the_file() -> None:
+    tensors: list[CoarseTensor] = [Dense(laplace(100, 80), 0.5) for _ in range(3)]
+    spec = skeleton(*[(100, 80)] * 3)
+    bits = weigh(spec, tensors)
+    for count in range(1, 4):
+        part = Skeleton(spec.tensors[:count])
+        assert 8 * len(encode(part, tensors[:count], ENTROPY)) == pytest.approx(sum(bits[:count]), abs=32)
+
+
+@pytest.mark.parametrize("step", [1.0, 0.1, 3.0, 2.0**-1074, 2.0**1023, 5e-324 * 3, 1.7976931348623157e308, math.pi])
+def test_any_positive_float64_is_a_step(step: float) -> None:
+    spec = skeleton((3,), dtype=torch.float64)
+    _, decoded = decode(spec, encode(spec, [Dense(np.array([1, 0, 1]), step)], ENTROPY))
+    assert isinstance(decoded[0], Dense)
+    assert decoded[0].step == step
+
+
+@given(st.floats(min_value=5e-324, allow_infinity=False, allow_nan=False))
+def test_steps_split_into_mantissa_and_exponent(step: float) -> None:
+    mantissa, exponent = split_step(step)
+    assert 0 <= mantissa < 2**52
+    assert math.ldexp(2**52 + mantissa, exponent - 52) == step
+
+
+def test_a_step_off_the_grid_is_refused() -> None:
+    assert split_step(0.75, 1) == (1, -1)
+    with pytest.raises(ValueError, match=r"step 0\.1 has more than 3 bits behind its leading one"):
+        split_step(0.1, 3)
+
+
+def test_steps_on_a_coarse_grid_take_fewer_bits() -> None:
+    spec = skeleton(*[(4,)] * 20)
+
+    def bits(factor: float) -> int:
+        return 8 * len(encode(spec, [Dense(np.array([1, 2, 0, 1]), factor * 2.0**-index) for index in range(20)], ENTROPY))
+
+    assert bits(1.25) - bits(1.0) == pytest.approx(2 * 20, abs=8)
+    assert bits(1 / 3) - bits(1.0) == pytest.approx(52 * 20, abs=8)
+
+
+def test_a_square_factor_of_full_rank_comes_back() -> None:
+    spec = skeleton((5, 5))
+    coarse = LowRank(laplace(5, 5), laplace(5, 5), 1.0, 1.0)
+    _, [decoded] = decode(spec, encode(spec, [coarse], ENTROPY))
+    assert isinstance(decoded, LowRank)
+    assert (decoded.A == coarse.A).all()
+    assert (decoded.B == coarse.B).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_an_entropy_payload_never_begins_with_the_escape(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spec = skeleton((4, 3))
+    payload = encode(spec, [Dense(rng.integers(-1000, 1000, (4, 3)), float(rng.uniform(0.1, 1)))], ENTROPY)
+    assert payload[:1] != b"\xff"
+    assert not payload.endswith(b"\0")
+    assert decode(spec, payload)[0] is ENTROPY
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"\xff\x00", b"\xff\x05", b"\xff\xff\x01"])
+def test_a_codec_that_does_not_exist_is_refused(payload: bytes) -> None:
+    number = payload[1] if len(payload) > 1 else 0
+    with pytest.raises(FormatError, match=f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}"):
+        decode(skeleton((1,)), payload)
+
+
+def test_a_payload_that_ends_in_zeros_is_refused() -> None:
+    with pytest.raises(FormatError, match="payload ends in zero bytes, which a writer cuts: it is damaged"):
+        decode(skeleton((1,)), b"\x10\x00")
+
+
+def test_the_sliver_between_entropy_and_escape_is_refused() -> None:
+    with pytest.raises(FormatError, match="the first decision is 1, outside 0 to 0: the payload is damaged"):
+        decode(skeleton((1,)), b"\xfe\xff\xff\x01")
+
+
+class Forger:
+    """Writes an entropy-coded payload decision by decision, sound or not."""
+
+    def __init__(self, precision: int = 0) -> None:
+        self.encoder = Encoder()
+        self.encoder.categorical(single(0), np.array([255.0, 1.0]), 1)
+        prior = np.ones(53, dtype=np.int64)
+        prior[[0, 1, 2, 3, 52]] = 64
+        self.precision = precision
+        self.code(Choice(Tally(prior)), precision)
+        self.forms, self.kept = Tally(np.array([8, 8, 8, 4, 4]), 8), Tally(np.array([1, 1, 1, 1, 60]), 8)
+        self.ranks, self.exponents = length_tally(3), length_tally(2)
+
+    def code(self, model: Choice | Signed | Bits, value: int) -> None:
+        model.code(self.encoder, single(value))
+
+    def form(self, form: int, *, kept: bool = False) -> None:
+        self.code(Choice(self.kept if kept else self.forms), form)
+
+    def step(self, exponent: int) -> None:
+        self.code(Signed(self.exponents), exponent)
+        if self.precision:
+            self.code(Bits(self.precision), 0)
+
+    def rank(self, difference: int) -> None:
+        self.code(Signed(self.ranks), difference)
+
+    def refused(self, spec: Skeleton) -> str:
+        with pytest.raises(FormatError) as caught:
+            decode(spec, self.encoder.finish())
+        return str(caught.value)
+
+
+@pytest.mark.parametrize("difference", [-9, -8, -(2**31) + 1, 3, 1000, 2**31 - 1])
+def test_ranks_outside_the_matrix_are_refused(difference: int) -> None:
+    forger = Forger()
+    forger.form(LOW_RANK)
+    forger.rank(difference)
+    assert f"w0: rank is {8 + difference}, outside 1 to 10: the payload is damaged" in forger.refused(skeleton((10, 30)))
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (0, 3), (0, 10**12)])
+def test_factors_of_what_is_no_matrix_are_refused(shape: tuple[int, ...]) -> None:
+    forger = Forger()
+    forger.form(LOW_RANK)
+    words = f"w0: factors for a tensor of shape {shape}, which is no matrix"
+    assert words in forger.refused(skeleton(shape))
+
+
+@pytest.mark.parametrize("difference", [-1071, 1028, 2**31 - 1, -(2**31) + 1])
+def test_exponents_outside_float64_are_refused(difference: int) -> None:
+    forger = Forger(precision=3)
+    forger.form(DENSE)
+    forger.step(difference)
+    words = f"the exponent of a step is {difference - 4}, outside -1074 to 1023: the payload is damaged"
+    assert words in forger.refused(skeleton((3,)))
+
+
+@pytest.mark.parametrize("form", [DENSE, LOW_RANK])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_symbols_for_what_is_kept_as_it_is_are_refused(form: int, dtype: torch.dtype) -> None:
+    forger = Forger()
+    forger.form(form, kept=True)
+    assert f"w0: symbols for a tensor of {dtype}, which is kept as it is" in forger.refused(skeleton((3, 3), dtype=dtype))
+
+
+def test_truth_values_other_than_0_and_1_are_refused() -> None:
+    forger = Forger()
+    forger.form(LOSSLESS, kept=True)
+    forger.encoder.categorical(np.array([0, 1, 2]), np.ones(256), 3)
+    words = "w0: a truth value is stored as 2, neither 0 nor 1: the payload is damaged"
+    assert forger.refused(skeleton((3,), dtype=torch.bool)) == words
+
+
+@given(
+    st.binary(max_size=300), st.lists(st.tuples(st.lists(st.sampled_from([0, 1, 2, 5, 33]), max_size=3), st.booleans()), max_size=5)
+)
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_decode_to_tensors_or_are_refused(payload: bytes, tensors: list[tuple[list[int], bool]]) -> None:
+    dtypes = {True: torch.float32, False: torch.bool}
+    spec = Skeleton(tuple(TensorSpec((f"w{i}",), tuple(shape), dtypes[real]) for i, (shape, real) in enumerate(tensors)))
+    with contextlib.suppress(FormatError):
+        _, decoded = decode(spec, payload)
+        for coarse, one in zip(decoded, spec.tensors, strict=True):
+            tensor = coarse.decode(one)
+            assert (tuple(tensor.shape), tensor.dtype) == (one.shape, one.dtype)
+            assert isinstance(coarse, Lossless) or not tensor.isnan().any()
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_payloads_decode_or_are_refused(data: st.DataObject) -> None:
+    """Damage behind sound beginnings, which random bytes seldom have."""
+    spec = skeleton((40, 12), (30, 8), (6,))
+    tensors = [
+        LowRank(laplace(40, 3), laplace(3, 12), 0.5, 0.5),
+        Dense(laplace(30, 8, scale=200), 0.1),
+        lossless(torch.zeros(6) + 0.1),
+    ]
+    payload = bytearray(encode(spec, tensors, ENTROPY))
+    for _ in range(data.draw(st.integers(1, 3))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(FormatError):
+        for coarse, one in zip(decode(spec, bytes(payload))[1], spec.tensors, strict=True):
+            assert coarse.decode(one).shape == one.shape

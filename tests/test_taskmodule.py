@@ -1,0 +1,226 @@
+"""The user's functions: found as typed from the current folder, called on what they take, and named when they fail."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from nncomplexity.errors import InputError
+from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty current folder; modules imported from it and its place on sys.path are forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+class Net(nn.Module):
+    """Two names for one weight, and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3, bias=False)
+        self.second = nn.Linear(3, 3, bias=False)
+        self.second.weight = self.first.weight
+        self.register_buffer("count", torch.tensor(0))
+
+
+WEIGHTS = {"first.weight": torch.eye(3), "second.weight": torch.eye(3), "count": torch.tensor(5)}
+
+
+def total(network):
+    values = network.parameters() if isinstance(network, nn.Module) else network.values()
+    return sum(value.double().sum() for value in values)
+
+
+# --- finding
+
+
+def test_a_module_of_the_current_folder_comes_first(folder):
+    (folder / "colorsys.py").write_text("def loss(w): return 'ours'")
+    sys.modules.pop("colorsys", None)
+    assert find_function("colorsys:loss", "--loss-fn")({}) == "ours"
+
+
+def test_packages_neighbours_and_attributes(folder):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "losses.py").write_text("import neighbour\nclass Losses:\n    train = staticmethod(neighbour.loss)\n")
+    (folder / "neighbour.py").write_text("def loss(w): return 3.0")
+    assert find_function("deep.losses:Losses.train", "--loss-fn")({}) == 3.0
+
+
+def test_a_later_import_of_a_neighbour_is_found(folder):
+    (folder / "late.py").write_text("def loss(w):\n    import later\n    return later.VALUE\n")
+    (folder / "later.py").write_text("VALUE = 2.0")
+    assert find_function("late:loss", "--loss-fn")({}) == 2.0
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "loss", "task:", ":loss", "task.py:loss", "a/b:loss", "task:loss()", "task:loss:more", "1task:loss"]
+)
+def test_a_malformed_name_says_how_one_looks(spec):
+    with pytest.raises(InputError, match="--loss-fn: expected MODULE:FUNCTION, such as mytask:loss"):
+        find_function(spec, "--loss-fn")
+
+
+@pytest.mark.parametrize(
+    ("source", "spec", "words"),
+    [
+        ("", "absent:loss", "no module 'absent' in .* or among the installed ones"),
+        ("", "absent.deeper:loss", "no module 'absent.deeper'"),
+        ("", "given.deeper:loss", "no module .given.deeper."),
+        ("x = 1", "given:loss", r"module given \(.*given.py\) has no 'loss'"),
+        ("loss = 3", "given:loss", "expected given:loss to be a function, got int"),
+        (
+            "import absent_library",
+            "given:loss",
+            r"import given raised ModuleNotFoundError: .*absent_library.* \(given.py, line 1\)",
+        ),
+        ("\n\nraise OSError('no data\\nat all')", "given:loss", r"import given raised OSError: no data \(given.py, line 3\)"),
+        ("def loss(w:", "given:loss", r"import given raised SyntaxError: .*given.py, line 1"),
+        ("raise SystemExit(0)", "given:loss", r"import given raised SystemExit: 0 \(given.py, line 1\)"),
+        ("raise RuntimeError", "given:loss", r"import given raised RuntimeError \(given.py, line 1\)"),
+    ],
+)
+def test_what_is_wrong_with_a_module_is_said_in_one_line(folder, source, spec, words):
+    (folder / "given.py").write_text(source)
+    with pytest.raises(InputError, match=f"--risk-fn: .*{words}") as caught:
+        find_function(spec, "--risk-fn")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_there():
+    assert find_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["", "abacus", "cuda:99", "meta"])
+def test_a_device_that_is_not_there(name):
+    with pytest.raises(InputError, match="--device: expected one that this machine has"):
+        find_device(name)
+
+
+# --- what the functions are called on
+
+
+def test_without_build_the_functions_get_copies_under_all_names():
+    weights = {"a": torch.ones(2), "b": torch.zeros(3)}
+    weights["tied"] = weights["a"]
+
+    def loss(given):
+        assert given["a"] is given["tied"]
+        given["a"] += 1
+        return given["a"].sum()
+
+    assert Task(loss).loss(weights) == 4.0
+    assert torch.equal(weights["a"], torch.ones(2))
+
+
+def test_with_build_they_get_the_module_with_the_weights():
+    task = Task(total, build=Net)
+    network = task.network(WEIGHTS)
+    assert isinstance(network, Net)
+    assert network.first.weight is network.second.weight
+    assert network.count == 5
+    assert task.loss(WEIGHTS) == 3.0
+
+
+@pytest.mark.parametrize("name", ["first.weight", "second.weight"])
+def test_one_name_of_a_tie_is_enough(name):
+    network = Task(total, build=Net).network({name: torch.eye(3), "count": torch.tensor(5)})
+    assert torch.equal(network.first.weight, torch.eye(3))
+
+
+def test_a_dtype_that_holds_the_values_is_fine():
+    given = {"first.weight": torch.eye(3, dtype=torch.float16), "count": torch.tensor(5)}
+    assert torch.equal(Task(total, build=Net).network(given).first.weight, torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"first.weight": None, "second.weight": None}, "missing first.weight$"),
+        ({"count": None, "extra": torch.ones(1)}, "missing count; unexpected extra$"),
+        ({f"extra{i}": torch.ones(1) for i in range(5)}, "unexpected extra0, extra1, extra2, and 2 more$"),
+        ({"count": torch.ones(2)}, r"count is \(2,\) in the checkpoint and \(\) in the module$"),
+        (
+            {"second.weight": torch.zeros(3, 3)},
+            "first.weight is tied to second.weight in the module and differs in the checkpoint$",
+        ),
+        (
+            {"count": torch.tensor(0.5)},
+            "count is torch.float32 in the checkpoint and torch.int64 in the module, which would change it$",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_the_module(change, words):
+    weights = {name: tensor for name, tensor in {**WEIGHTS, **change}.items() if tensor is not None}
+    with pytest.raises(InputError, match=f"--model: the checkpoint does not fit the module: .*{words}"):
+        Task(total, build=Net).network(weights)
+
+
+def test_a_build_that_fails_or_makes_something_else():
+    def build():
+        raise OSError("no config")
+
+    with pytest.raises(InputError, match="--model: build raised OSError: no config"):
+        Task(total, build=build).network(WEIGHTS)
+    with pytest.raises(InputError, match=r"--model: expected a function that returns an nn.Module, got type"):
+        Task(total, build=lambda: Net).network(WEIGHTS)
+
+
+# --- what they return
+
+
+@pytest.mark.parametrize("value", [0.25, torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64).numpy()[()]])
+def test_numbers_and_scalar_tensors_count(value):
+    task = Task(lambda _: value, risk_fn=lambda _: value)
+    assert task.loss(WEIGHTS) == task.risk(WEIGHTS) == 0.25
+
+
+def test_a_loss_may_be_nan_and_leaves_the_random_state_alone():
+    state = torch.get_rng_state()
+    assert Task(lambda _: torch.rand(()) * float("nan")).loss(WEIGHTS) != 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.ones(2), r"got a tensor of shape \(2,\)"),
+        ("0.5", "got str"),
+        (None, "got NoneType"),
+        (torch.tensor(1j), "got a tensor"),
+    ],
+)
+def test_a_value_that_is_no_number(value, words):
+    with pytest.raises(InputError, match=f"--loss-fn: expected a float or a 0-d tensor, {words}"):
+        Task(lambda _: value).loss(WEIGHTS)
+
+
+def test_a_function_that_raises(folder):
+    (folder / "given.py").write_text("def loss(w):\n    return w['absent']\n")
+    with pytest.raises(InputError, match=r"--loss-fn: loss raised KeyError: 'absent' \(given.py, line 2\)"):
+        Task(find_function("given:loss", "--loss-fn")).loss(WEIGHTS)
+
+
+@pytest.mark.parametrize("risk", [-0.1, 1.5, float("nan")])
+def test_a_risk_outside_its_range(risk):
+    with pytest.raises(InputError, match=r"--risk-fn: expected the share of wrong answers, in \[0, 1\]"):
+        Task(total, risk_fn=lambda _: risk).risk(WEIGHTS)
+
+
+def test_a_risk_that_was_not_given():
+    with pytest.raises(InputError, match="--risk-fn: expected a function that gives the error rate, got none"):
+        Task(total).risk(WEIGHTS)
+
+
+def test_the_architecture_is_the_same_for_module_and_mapping():
+    module = Net()
+    assert set(architecture_of(module).tensors) == set(architecture_of(module.state_dict()).tensors)

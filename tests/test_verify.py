@@ -1,0 +1,179 @@
+"""Verification: true claims hold, each kind of false one fails, and what can't be checked is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nncomplexity import bitstream
+from nncomplexity.checkpoint import load_checkpoint, save_safetensors
+from nncomplexity.coarse import Dense
+from nncomplexity.codecs import codec_named
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.table import verified
+from nncomplexity.taskmodule import Task
+from nncomplexity.verify import Reported, check_claims, read_report
+from nncomplexity.weights import skeleton_of
+
+STEP = 0.25
+SYMBOLS = np.arange(-6, 6).reshape(3, 4)
+ORIGINAL = {"w": torch.from_numpy(SYMBOLS * STEP).float() + 0.01}
+LOSS = float(ORIGINAL["w"].double().abs().sum())
+COARSE_LOSS = float(np.abs(SYMBOLS * STEP).sum())
+DISTORTION = abs(LOSS - COARSE_LOSS)
+
+
+def loss(weights):
+    return weights["w"].double().abs().sum()
+
+
+TASK = Task(loss, risk_fn=lambda _: 0.125)
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    return bitstream.write(skeleton_of(ORIGINAL), [Dense(SYMBOLS, STEP)], codec_named("entropy"))
+
+
+@pytest.fixture
+def original(tmp_path):
+    save_safetensors(tmp_path / "net.safetensors", ORIGINAL)
+    return load_checkpoint(tmp_path / "net.safetensors")
+
+
+def report_of(coarse, **changes):
+    """The part of a report.json that speaks of the file, as it ought to be but for the changes."""
+    true = {"eps": 1.0, "bits": coarse.bits, "file_bits": coarse.file_bits, "coarse_loss": COARSE_LOSS, "distortion": DISTORTION}
+    return Reported({**true, "bound": {"risk": 0.125}, **changes}, loss=LOSS, sha256=None)
+
+
+def claims_of(found):
+    return {claim.name: claim.holds for claim in found.claims}
+
+
+def test_alone_a_file_has_bits_and_a_loss(coarse):
+    found = check_claims(coarse, Task(loss))
+    assert (found.bits, found.file_bits) == (8 * len(coarse.payload), 8 * len(coarse.content))
+    assert found.coarse_loss == pytest.approx(COARSE_LOSS, rel=1e-12)
+    assert (found.loss, found.distortion, found.eps, found.risk) == (None, None, None, None)
+    assert claims_of(found) == {"bits": True, "loss": True}
+    assert found.holds
+
+
+@pytest.mark.parametrize(("factor", "holds"), [(1.01, True), (0.99, False)])
+def test_distortion_against_the_original_is_at_most_eps_or_fails(coarse, original, factor, holds):
+    found = check_claims(coarse, TASK, against=original, eps=factor * DISTORTION)
+    assert found.distortion == pytest.approx(DISTORTION, rel=1e-9)
+    assert claims_of(found) == {"bits": True, "loss": True, "architecture": True, "distortion": holds}
+    assert found.holds is holds
+    assert found.risk == 0.125
+
+
+def test_without_eps_the_distortion_is_told_and_nothing_claimed(coarse, original):
+    found = check_claims(coarse, TASK, against=original)
+    assert found.distortion == pytest.approx(DISTORTION, rel=1e-9)
+    assert "distortion" not in claims_of(found)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({**ORIGINAL, "more": torch.ones(1)}, "1 differences, such as more (1,) float32, in the original alone"),
+        ({"w": ORIGINAL["w"].double()}, "float"),
+        ({"w": ORIGINAL["w"].reshape(4, 3)}, "2 differences, such as w"),
+        ({"w": ORIGINAL["w"], "v": ORIGINAL["w"]}, "v = w (3, 4)"),
+    ],
+)
+def test_a_skeleton_that_is_not_the_originals_fails(coarse, tmp_path, weights, words):
+    save_safetensors(tmp_path / "other.safetensors", weights)
+    found = check_claims(coarse, TASK, against=load_checkpoint(tmp_path / "other.safetensors"), eps=1.0)
+    claim = next(claim for claim in found.claims if claim.name == "architecture")
+    assert not claim.holds
+    assert words in claim.figures
+    assert not found.holds
+
+
+def test_a_loss_that_is_not_finite_fails(coarse):
+    found = check_claims(coarse, Task(lambda _: math.nan))
+    assert claims_of(found) == {"bits": True, "loss": False}
+    assert found.to_dict()["coarse_loss"] is None
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_an_original_without_a_loss_is_refused(coarse, original):
+    with pytest.raises(InputError, match="--against: expected a finite loss of the original weights, got inf"):
+        check_claims(coarse, Task(lambda _: math.inf), against=original)
+
+
+def test_true_figures_of_a_report_hold(coarse):
+    found = check_claims(coarse, TASK, reported=report_of(coarse))
+    names = {"bits", "loss", "distortion", "reported bits", "reported file_bits", "reported coarse_loss", "reported risk"}
+    assert claims_of(found) == dict.fromkeys(names, True)
+    assert (found.loss, found.eps) == (LOSS, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"bits": 8}, "reported bits"),
+        ({"file_bits": 8}, "reported file_bits"),
+        ({"coarse_loss": COARSE_LOSS * 1.001}, "reported coarse_loss"),
+        ({"eps": DISTORTION / 2}, "distortion"),
+        ({"bound": {"risk": 0.1}}, "reported risk"),
+    ],
+)
+def test_a_false_figure_of_a_report_fails_alone(coarse, change, failing):
+    found = check_claims(coarse, TASK, reported=report_of(coarse, **change))
+    assert [name for name, holds in claims_of(found).items() if not holds] == [failing]
+
+
+@pytest.mark.parametrize(("of", "holds"), [(None, False), ("itself", True)])
+def test_a_report_on_another_checkpoint_fails(coarse, original, of, holds):
+    reported = Reported(report_of(coarse).result, loss=LOSS, sha256=of and original.sha256)
+    found = check_claims(coarse, TASK, against=original, reported=reported)
+    assert claims_of(found)["reported sha256"] is holds
+    assert claims_of(found)["reported loss"]
+
+
+def test_the_result_for_a_file_is_found_by_its_name(tmp_path, coarse):
+    results = [{**report_of(coarse).result, "file": f"out/net_{eps}.coarse", "eps": eps} for eps in (0.1, 1)]
+    (tmp_path / "report.json").write_text(json.dumps({"loss": 1.5, "sha256": "ab", "results": results}))
+    found = read_report(tmp_path / "report.json", tmp_path / "net_1.coarse")
+    assert (found.result["eps"], found.loss, found.sha256) == (1, 1.5, "ab")
+    with pytest.raises(InputError, match=r"expected one result whose file is 'renamed.coarse', got 2 results"):
+        read_report(tmp_path / "report.json", "renamed.coarse")
+    (tmp_path / "report.json").write_text(json.dumps({"loss": 1.5, "results": results[:1]}))
+    assert read_report(tmp_path / "report.json", "renamed.coarse").result["eps"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"results": [1], "loss": 1}', '{"results": [{"eps": 1}], "loss": 1}', "nothing", "\x80"]
+)
+def test_a_file_that_is_no_report(tmp_path, text):
+    (tmp_path / "report.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(FormatError, match=r"report\.json: no report\.json"):
+        read_report(tmp_path / "report.json", "net.coarse")
+
+
+def test_a_report_with_a_figure_of_another_type(tmp_path, coarse):
+    document = {"loss": 1.5, "results": [report_of(coarse, bits="many").result]}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    with pytest.raises(FormatError, match="bits is 'many'"):
+        read_report(tmp_path / "report.json", "net.coarse")
+
+
+def test_a_report_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read it \(No such file or directory\); name a report\.json"):
+        read_report(tmp_path / "none.json", "net.coarse")
+
+
+def test_the_table_says_holds_and_fails_within_80_columns(coarse, original):
+    page = verified("net.coarse", check_claims(coarse, TASK, against=original, eps=DISTORTION / 2))
+    assert page.splitlines()[-1] == "net.coarse: 1 of 4 claims fail."
+    assert [line.split()[1] for line in page.splitlines() if line.startswith(("bits", "loss", "arch", "dist"))] == [
+        *("holds", "holds", "holds", "FAILS")
+    ]
+    assert max(map(len, page.splitlines())) <= 80
+    assert "all 2 claims hold." in verified("net.coarse", check_claims(coarse, TASK))

@@ -1,0 +1,125 @@
+"""Skeletons: what is tied, what is refused, and that nothing in them depends on values."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from nncomplexity.errors import InputError
+from nncomplexity.weights import Skeleton, TensorSpec, check_finite, skeleton_of
+
+
+def names_of(weights: dict[str, torch.Tensor]) -> list[tuple[str, ...]]:
+    return [spec.names for spec in skeleton_of(weights).tensors]
+
+
+def test_a_state_dict_becomes_names_shapes_and_dtypes_in_its_order() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4))
+    skeleton = skeleton_of(module.state_dict())
+    assert [(spec.name, spec.shape, spec.dtype) for spec in skeleton.tensors] == [
+        (name, tuple(tensor.shape), tensor.dtype) for name, tensor in module.state_dict().items()
+    ]
+    assert skeleton.parameters == sum(tensor.numel() for tensor in module.state_dict().values())
+    assert skeleton.raw_bits == 8 * sum(tensor.nbytes for tensor in module.state_dict().values())
+
+
+def test_names_of_one_storage_are_tied_and_equal_values_are_not() -> None:
+    shared, equal = torch.ones(2, 3), torch.ones(2, 3)
+    assert names_of({"a": shared, "b": equal, "c": shared, "d": shared.detach()}) == [("a", "c", "d"), ("b",)]
+
+
+def test_tied_modules_are_counted_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(7, 4)
+            self.unembed = nn.Linear(4, 7, bias=False)
+            self.unembed.weight = self.embed.weight
+
+    skeleton = skeleton_of(Tied().state_dict())
+    assert [spec.names for spec in skeleton.tensors] == [("embed.weight", "unembed.weight")]
+    assert skeleton.parameters == 28
+
+
+def test_other_views_of_one_storage_are_tensors_of_their_own() -> None:
+    base = torch.zeros(4, 4)
+    views = {
+        "base": base,
+        "row": base[0],
+        "transposed": base.T,
+        "flat": base.view(16),
+        "bits": base.view(torch.int32),
+        "next": base[1],
+    }
+    assert names_of(views) == [(name,) for name in views]
+
+
+def test_a_conjugate_is_no_tie_though_it_shares_storage() -> None:
+    numbers = torch.tensor([1 + 2j, 3 - 4j])
+    assert names_of({"z": numbers, "conjugate": numbers.conj(), "again": numbers.conj()}) == [("z",), ("conjugate", "again")]
+
+
+def test_empty_tensors_are_not_tied_through_the_address_that_all_of_them_have() -> None:
+    assert names_of({"a": torch.zeros(0, 3), "b": torch.zeros(0, 3)}) == [("a",), ("b",)]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_nothing_in_a_skeleton_depends_on_values(groups: list[int], random) -> None:
+    storages = [torch.zeros(2, 2), torch.zeros(3), torch.zeros((), dtype=torch.int64), torch.zeros(2, 2)]
+    weights = {f"t{index}": storages[group] for index, group in enumerate(groups)}
+    before = skeleton_of(weights)
+    for storage in storages:
+        storage.fill_(random.choice([0, 1, 7]))
+    assert skeleton_of(weights) == before
+    assert len(before.tensors) == len(set(groups))
+
+
+def test_expanding_gives_tied_names_one_object() -> None:
+    skeleton = Skeleton((TensorSpec(("a", "c"), (2,), torch.float32), TensorSpec(("b",), (), torch.float32)))
+    one, other = torch.ones(2), torch.zeros(())
+    expanded = skeleton.expand({"a": one, "b": other})
+    assert list(expanded) == ["a", "c", "b"]
+    assert expanded["a"] is expanded["c"] is one
+    assert expanded["b"] is other
+
+
+def test_specs_know_their_sizes() -> None:
+    spec = TensorSpec(("w", "v"), (3, 0, 2), torch.float64)
+    assert (spec.name, spec.count, spec.raw_bytes, spec.quantizable) == ("w", 0, 0, True)
+    scalar = TensorSpec(("s",), (), torch.int16)
+    assert (scalar.count, scalar.raw_bytes, scalar.quantizable) == (1, 2, False)
+    assert not any(TensorSpec(("x",), (), dtype).quantizable for dtype in (torch.bool, torch.complex64, torch.float8_e5m2))
+
+
+def test_an_empty_mapping_is_refused() -> None:
+    with pytest.raises(InputError, match="weights: expected at least one tensor, got an empty mapping; pass a state dict"):
+        skeleton_of({})
+
+
+def test_values_other_than_tensors_are_refused() -> None:
+    with pytest.raises(InputError, match="weights: expected a tensor under 'epoch', got int; leave other values out"):
+        skeleton_of({"w": torch.zeros(1), "epoch": 3})
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_tensors_that_are_not_dense_are_refused() -> None:
+    quantized = torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)
+    kinds = {"torch.sparse_coo": torch.eye(3).to_sparse(), "a meta tensor": torch.zeros(2, device="meta"), "torch.qint8": quantized}
+    for kind, tensor in kinds.items():
+        with pytest.raises(InputError, match=f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"):
+            skeleton_of({"w": tensor})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_named(bad: float) -> None:
+    fine = {
+        "fine": torch.zeros(3),
+        "steps": torch.tensor(3),
+        "mask": torch.tensor([True]),
+        "small": torch.ones(2).to(torch.float8_e5m2),
+    }
+    check_finite(fine)
+    for dtype in (torch.float32, torch.float16, torch.complex64, torch.float8_e5m2):
+        with pytest.raises(InputError, match="weights: 'w' holds 2 values that are NaN or infinite; measure an earlier checkpoint"):
+            check_finite(fine | {"w": torch.tensor([1.0, bad, bad]).to(dtype)})
