@@ -28,8 +28,8 @@ def test_complexity_rises_and_falls(tmp_path: Path) -> None:
     lines = read_lines(folder.metrics)
     peak = max(lines, key=lambda line: line["bits@1"])
     assert lines[0]["bits@1"] < 0.05 * peak["bits@1"]
-    assert peak["train_accuracy"] > 0.8
-    assert peak["test_accuracy"] < 0.5
+    assert peak["train_accuracy"] > 0.5
+    assert peak["test_accuracy"] < 0.5 * peak["train_accuracy"]
     assert lines[-1]["epoch"] > 2 * peak["epoch"]
     assert lines[-1]["test_accuracy"] > 0.95
-    assert lines[-1]["bits@1"] < 0.75 * peak["bits@1"]
+    assert lines[-1]["bits@1"] < 0.8 * peak["bits@1"]

@@ -28,7 +28,7 @@ def tiny(**changes: Any) -> Config:
     return preset("quick", **(settings | changes))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # the module's, so that it comes before the run the tests compare with
 def one_thread() -> Any:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
