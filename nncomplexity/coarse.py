@@ -64,7 +64,8 @@ class LowRank:
             raise FormatError(
                 f"{spec.name}: steps {self.step_a:.3g} and {self.step_b:.3g} have no finite product: the payload is damaged"
             )
-        product = self.A.astype(np.float64) @ self.B.astype(np.float64)
+        # By PyTorch, whose threads the caller has set: NumPy's BLAS would start its own, which wait at full speed.
+        product: NDArray[np.float64] = (torch.from_numpy(self.A).double() @ torch.from_numpy(self.B).double()).numpy()
         product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
         return _scaled(product, step, spec)
 

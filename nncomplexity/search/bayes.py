@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
+from threadpoolctl import threadpool_limits
 
 from nncomplexity.search.contract import Found, Problem
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_budget, checked_range
@@ -22,7 +23,7 @@ Measure = Callable[[float, float], Point]
 _START = 12
 """Points measured before there is a model: two probes and ten random points, as many as the authors' code has."""
 
-_GAUSSIAN = 16
+_GAUSSIAN = 10
 """Proposals by a Gaussian process: each takes a tenth of a second, about as long as a small network's loss."""
 
 
@@ -121,7 +122,8 @@ class Optimizer:
         for done in range(tries):
             self._study.sampler = self._gaussian if done < _GAUSSIAN else self._parzen
             # The process is fitted by gradients, also for a caller who turned them off.
-            with _quiet(), torch.inference_mode(False), torch.enable_grad():
+            # Its matrices have a row for each trial, where a second thread of the BLAS library waits longer than it works.
+            with _quiet(), threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
                 trial = self._study.ask(self._space)
             point = measure(trial.params["step"], trial.params["tau"])
             trial.set_constraint("eps", self._violation(point))
