@@ -81,7 +81,7 @@ VARIANTS = {
     ),
     "no gradient, moves instead": Variant(patched=_replaced("nncomplexity.search.tight._Shared.with_gradient", lambda _: ())),
     "descent on the loss alone": Variant(Tight(schedule=Schedule(pressure=0.0))),
-    "λ not following the distortion": Variant(Tight(schedule=Schedule(gain=0.0))),
+    "λ not following the distortion": Variant(Tight(schedule=Schedule(gain=0.0, response=(0.0, 0.0)))),
     "scales not learned": Variant(Tight(schedule=Schedule(scale_rate=0.0))),
     "rounding without a dead zone": Variant(patched=_replaced("nncomplexity.search.latent.DEAD_ZONE", 0.5)),
     "one table for a matrix, no contexts": Variant(patched=_tables_alone),

@@ -5,13 +5,14 @@ It minimises J = max(L(θ̃), L(θ)) + λ·R(u), with L the loss of the *rounded
     R(u) = Σ log₂(1 + c·|u|)
 
 a smooth stand-in for the bits of the symbols, whose gradient pulls small latents to zero and leaves large ones almost alone. λ
-begins where both gradients are equally long, which is what a minimum of J would have, and follows the distortion: up while L is
-below its target inside ε, down while it is above. Adam (Kingma and Ba 2015) makes the steps, in units of the bin size, with a rate
-that falls to a tenth, so that the end is calm enough to land within ε.
+begins where both gradients are equally long, which is what a minimum of J would have, and is then led by the distortion, as a
+proportional and integral controller leads a valve: L is to stay at its target inside ε, from which it strays at once when a
+tensor's last symbols go. Adam (Kingma and Ba 2015) makes the steps, in units of the bin size, with a rate that falls to a tenth, so
+that the end is calm enough to land within ε. A step that leaps out of reach is taken back, and the later ones are half as long.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -27,7 +28,7 @@ from nncomplexity.search.latent import Latent
 class Schedule:
     """Settings of a descent."""
 
-    rate: float = 0.12
+    rate: float = 0.25
     """Adam's learning rate for latents, in bin sizes."""
     scale_rate: float = 0.1
     """The same for the logarithm of each tensor's scale."""
@@ -35,18 +36,27 @@ class Schedule:
     """The rates' last value over their first."""
     warmup: float = 0.1
     """The share of the steps in which the rates rise to their full value."""
-    target: float = 0.9
-    """Where in ε the loss is led to."""
-    gain: float = 0.1
-    """How strongly λ follows the distortion: d log λ = gain · log(target · ε / distortion), the logarithm within ±2."""
+    target: float = 0.97
+    """Where in ε the loss is led to, in a long descent; in one of n steps n/(n + `slack`) of it, as its end strays more."""
+    slack: float = 3.0
+    """Steps."""
+    gain: float = 0.05
+    """How fast λ follows the distortion: e = log(target / distortion), within ±2, adds gain · e to log λ at every step."""
+    response: tuple[float, float] = (1.0, 2.0)
+    """How much of e acts on log λ at once, and is forgotten as it passes: at the start, and at the end, which must be within ε."""
     pressure: float = 2.0
     """λ at the start, over the ratio of the two gradients' norms."""
     curvature: float = 3.0
     """c in R(u)."""
+    leap: float = 4.0
+    """The distortion, in ε, from which a step is taken back, unless the descent began with half of that; half as much, or little more,
+    in a descent of few steps."""
     freeze: float = 0.8
     """The share of the steps after which scales are snapped to the file's grid and stay."""
+    free_precision: int = 6
+    """Mantissa bits of steps before that: enough for small changes, few enough to weigh little."""
     precision: int = 3
-    """Mantissa bits of that grid."""
+    """Mantissa bits of steps after it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,10 @@ class Visit:
 
 
 _MOMENTUM, _SQUARES = 0.9, 0.95
+_LONG = 60
+"""Steps of a descent that can come back from anywhere."""
+_RETREATS = 6
+"""Steps taken back before a descent goes on regardless: rates are then a sixty-fourth."""
 
 
 class _Adam:
@@ -72,6 +86,42 @@ class _Adam:
         self.square.mul_(_SQUARES).addcmul_(grad, grad, value=1 - _SQUARES)
         root = (self.square / (1 - _SQUARES**self.count)).sqrt_().add_(1e-20)
         return self.mean / (1 - _MOMENTUM**self.count) / root
+
+
+class _Mover:
+    """A latent, what moves it, and the place to go back to."""
+
+    def __init__(self, latent: Latent, schedule: Schedule) -> None:
+        self.latent, self.schedule = latent, schedule
+        self.adam = [_Adam(part) for part in latent.parts]
+        self.adam_scale = _Adam(torch.zeros(()))
+        self.keep_place()
+
+    def keep_place(self) -> None:
+        self.place = [part.clone() for part in self.latent.parts], self.latent.log_scale
+
+    def go_back(self) -> None:
+        parts, self.latent.log_scale = self.place
+        self.latent.parts = [part.clone() for part in parts]
+        for state in (*self.adam, self.adam_scale):
+            state.mean.zero_()
+
+    def pull(self, grads: Mapping[str, Tensor]) -> tuple[list[Tensor], float]:
+        """∂L/∂u of each part and ∂L/∂log s."""
+        grad = grads.get(self.latent.spec.name)
+        return self.latent.gradients(torch.zeros(self.latent.spec.shape) if grad is None else grad, self.latent.rounded())
+
+    def rates(self) -> list[Tensor]:
+        """∂R/∂u of each part."""
+        return [_rate_gradient(u, self.schedule.curvature) for u in self.latent.parts]
+
+    def step(self, gradients: Sequence[Tensor], scale_gradient: float | None, length: float) -> None:
+        """One step against the gradients of J, `length` times the schedule's; None leaves the scale."""
+        for part, gradient, state in zip(self.latent.parts, gradients, self.adam, strict=True):
+            part.sub_(state.direction(gradient), alpha=self.schedule.rate * length)
+        if scale_gradient is not None:
+            direction = float(self.adam_scale.direction(torch.tensor(scale_gradient)))
+            self.latent.log_scale -= self.schedule.scale_rate * length * direction
 
 
 def descend(
@@ -90,43 +140,54 @@ def descend(
     """
     specs = distortion.skeleton.tensors
     held = {spec.name: fixed[spec.name].decode(spec) for spec in specs if spec.name in fixed}
-    adam = {latent.spec.name: [_Adam(part) for part in latent.parts] for latent in latents}
-    adam_scale = {latent.spec.name: _Adam(torch.zeros(())) for latent in latents}
-    weight = 0.0
+    movers = [_Mover(latent, schedule) for latent in latents]
+    leap = schedule.leap * eps * (0.5 + 0.5 * min(1.0, steps / _LONG))
+    target = schedule.target * eps * steps / (steps + schedule.slack)
+    weight, length, retreats, reach, kept = 0.0, 1.0, 0, math.inf, None
     for step in range(steps):
-        if step == int(schedule.freeze * steps):
-            for latent in latents:
-                latent.precision = schedule.precision
+        free = step < int(schedule.freeze * steps)
+        for latent in latents:
+            latent.precision = schedule.free_precision if free else schedule.precision
         coarse = {latent.spec.name: latent.coarse() for latent in latents}
         decoded = held | {latent.spec.name: coarse[latent.spec.name].decode(latent.spec) for latent in latents}
         measured = distortion.gradient(decoded, next(parts))
         if measured is None:
             return
-        loss, grads = measured
+        loss = measured[0]
         yield Visit([fixed.get(spec.name) or coarse[spec.name] for spec in specs], loss)
-        if not math.isfinite(loss):
+        apart = abs(loss - distortion.original)
+        if kept is not None and not apart <= reach and retreats < _RETREATS:
+            retreats, length = retreats + 1, length / 2
+            for mover in movers:
+                mover.go_back()
+            loss, grads = kept
+        elif math.isfinite(loss):
+            kept = loss, grads = measured
+            reach = min(reach, max(leap, 2 * apart))
+            for mover in movers:
+                mover.keep_place()
+        else:
             return
-        pulls: dict[str, tuple[list[Tensor], float]] = {}
-        for latent in latents:
-            grad = grads.get(latent.spec.name)
-            pulls[latent.spec.name] = latent.gradients(
-                grad if grad is not None else torch.zeros(latent.spec.shape), latent.rounded()
-            )
-        rates = {latent.spec.name: [_rate_gradient(u, schedule.curvature) for u in latent.parts] for latent in latents}
+        pulls = [mover.pull(grads) for mover in movers]
+        rates = [mover.rates() for mover in movers]
         if step == 0:
-            weight = schedule.pressure * _ratio([grad for pull, _ in pulls.values() for grad in pull], rates)
-        decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
+            weight = schedule.pressure * _ratio(
+                [part for pull, _ in pulls for part in pull], [part for rate in rates for part in rate]
+            )
+        error = _error(loss - distortion.original, target)
+        first, last = schedule.response
+        pressure = weight * math.exp((first + (last - first) * step / steps) * error)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
-        for latent in latents:
-            name = latent.spec.name
-            pull, pull_scale = pulls[name]
-            for part, grad, rate, state in zip(latent.parts, pull, rates[name], adam[name], strict=True):
-                part.sub_(state.direction(hinge * grad + weight * rate), alpha=schedule.rate * decay)
-            if latent.precision is None:
-                latent.log_scale -= schedule.scale_rate * decay * float(adam_scale[name].direction(torch.tensor(pull_scale)))
-        excess = max(loss - distortion.original, 1e-3 * eps)
-        off = min(2.0, max(-2.0, math.log(schedule.target * eps / excess)))
-        weight *= math.exp(schedule.gain * off)
+        decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
+        for mover, (pull, pull_scale), rate in zip(movers, pulls, rates, strict=True):
+            gradients = [hinge * part + pressure * pressed for part, pressed in zip(pull, rate, strict=True)]
+            mover.step(gradients, pull_scale if free else None, length * decay)
+        weight *= math.exp(schedule.gain * error)
+
+
+def _error(rise: float, target: float) -> float:
+    """log(target / rise) within ±2: positive where the loss leaves room. A loss below the original's leaves all."""
+    return min(2.0, max(-2.0, math.log(target / max(rise, 1e-3 * target))))
 
 
 def _rate_gradient(u: Tensor, curvature: float) -> Tensor:
@@ -134,7 +195,7 @@ def _rate_gradient(u: Tensor, curvature: float) -> Tensor:
     return curvature * u.sign() / ((1 + curvature * u.abs()) * math.log(2))
 
 
-def _ratio(pulls: Sequence[Tensor], rates: dict[str, list[Tensor]]) -> float:
+def _ratio(pulls: Sequence[Tensor], rates: Sequence[Tensor]) -> float:
     loss = math.sqrt(sum(float((grad * grad).sum()) for grad in pulls))
-    rate = math.sqrt(sum(float((grad * grad).sum()) for grads in rates.values() for grad in grads))
+    rate = math.sqrt(sum(float((grad * grad).sum()) for grad in rates))
     return loss / rate if rate else 0.0

@@ -12,6 +12,7 @@ from torch import Tensor
 from nncomplexity.coarse import CoarseTensor, Constant
 from nncomplexity.lowrank import SVDCache
 from nncomplexity.payload import weigh
+from nncomplexity.search.latent import Latent
 from nncomplexity.search.start import Shape, largest_rank, latents_at
 from nncomplexity.weights import Skeleton, TensorSpec
 
@@ -30,9 +31,15 @@ class Plan:
     def coarse(self, weights: Mapping[str, Tensor], svds: SVDCache, precision: int) -> CoarseTensor:
         if self.gone:
             return Constant(0)
-        latent = latents_at(self.shape, [self.spec], weights, svds)[0]
+        latent = self.latent(weights, svds)
         latent.precision = precision
         return latent.coarse()
+
+    def latent(self, weights: Mapping[str, Tensor], svds: SVDCache) -> Latent:
+        return latents_at(self.shape, [self.spec], weights, svds)[0]
+
+    def coarser(self, factor: float) -> "Plan":
+        return replace(self, shape=replace(self.shape, coarseness=self.shape.coarseness * factor))
 
     def moves(self) -> Iterator["Plan"]:
         """Simpler plans, the boldest first."""
@@ -45,7 +52,7 @@ class Plan:
             if 0 < int(lower * cut) < lower:
                 yield replace(self, shape=replace(self.shape, rank=int(lower * cut)))
         for factor in (2.0, _SQRT_2):
-            yield replace(self, shape=replace(self.shape, coarseness=self.shape.coarseness * factor))
+            yield self.coarser(factor)
 
 
 def improve(
@@ -54,8 +61,8 @@ def improve(
     measure: Callable[[dict[str, CoarseTensor]], float],
     limit: float,
     spent: Callable[[], float],
-) -> None:
-    """Try moves until the budget is spent or none is left.
+) -> list[Plan]:
+    """Try moves until the budget is spent or none is left; the plans at the end.
 
     Args:
         plans: the start, one for each tensor that may change.
@@ -73,7 +80,7 @@ def improve(
         for name in sorted(current, key=lambda name: -bits[name]):
             for plan in current[name].moves():
                 if spent() >= 1:
-                    return
+                    return list(current.values())
                 trial = coarsen(plan)
                 cost = _bits(plan.spec, trial)
                 if cost >= bits[name]:
@@ -84,6 +91,7 @@ def improve(
                     improving = True
                     break
         improving = improving or spent() < 0.8
+    return list(current.values())
 
 
 def _bits(spec: TensorSpec, coarse: CoarseTensor) -> float:

@@ -13,8 +13,8 @@ from nncomplexity.quantize import symbols
 from nncomplexity.search.latent import Latent, snapped
 from nncomplexity.weights import TensorSpec
 
-COARSENESS = tuple(2.0 ** (-half / 2) for half in range(2, 14))
-"""Steps tried for a start, relative to the root mean square of what they divide: from 1/2 down in factors of √2."""
+COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
+"""Steps tried for a start, relative to the root mean square of what they divide: from 2 down in factors of √2."""
 FINEST = 2.0**-7
 """A relative step that costs no loss to speak of."""
 _ROTATIONS = 30

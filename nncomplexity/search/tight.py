@@ -1,9 +1,9 @@
 """The project's own search: rank, steps and symbols of every tensor, found by descending bits and loss together.
 
-It spends its budget in three parts. Uniform quantization by bisection gives a first answer. A bisection over ranks and one over
-steps find the lowest start from which the loss can be won back. The rest are gradients of a descent on both
-(`nncomplexity.search.descent`), every one of which measures a candidate. A loss without a gradient is searched by moves instead
-(`nncomplexity.search.moves`).
+A bisection over ranks and one over steps find the lowest start from which the loss can be won back; in a small network moves of single
+tensors (`nncomplexity.search.moves`) find it. Uniform quantization is tried where its file could be smaller than what there is by
+then. The rest of the budget are gradients of a descent on bits and loss (`nncomplexity.search.descent`), every one of which measures a
+candidate. A loss without a gradient is searched by uniform quantization and by moves alone.
 """
 
 import math
@@ -40,13 +40,19 @@ _STEPS = [2.0 ** (-half / 2) for half in range(-6, 26)]
 """Uniform steps to bisect, from coarse to fine, relative to the root mean square of all weights."""
 
 _SMALL = 4096
-"""Parameters below which half of the budget goes into moves: their price is by the tensor, that of what a gradient learns is not."""
+"""Parameters below which a descent starts where moves ended: their price is by the tensor, that of what a gradient learns is not."""
+_MOVES = 0.35
+"""The share of the budget for these moves."""
+_COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
+"""How much coarser than the moves left it a descent may start."""
 _SHORT = 15
 """Gradients below which a descent can win nothing back and starts within ε."""
 _LEAST_BUDGET = 250
 """Evaluations below which a budget isn't divided among several descents."""
 _LOST = 0.8
 """The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
+_LOST_FOR = 0.1
+"""The share of its steps for which a descent must have been lost to be given up."""
 _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
 
@@ -124,26 +130,35 @@ class _Run:
         return self.method.budget - 1 - (self.distortion.evaluations - self.start)
 
     def found(self) -> Found:
-        self._quantize()
         specs = self.shared.with_gradient() if self.left >= 6 * GRADIENT_COST else ()
-        if sum(spec.count for spec in self.shared.moving) < _SMALL or not specs:
-            self._move(0.5 if specs else 1.0)
         if specs:
-            self._descend(specs, self._without_gradient(specs))
+            self._descend(specs)
+        else:
+            self._quantize()
+            self._move(self.method.budget)
         best = self._confirmed()
         spent = self.distortion.evaluations - self.start
         return Found(best, spent, time.perf_counter() - self.wall, time.process_time() - self.cpu)
 
     def _quantize(self) -> None:
-        """Uniform quantization, at the coarsest step within ε that a bisection finds."""
+        """Uniform quantization, at the coarsest step within ε that a bisection finds, unless its file is larger than the best so far."""
         specs, weights = self.shared.moving, self.problem.weights
         square = sum(float(weights[spec.name].double().square().sum()) for spec in specs)
         scale = math.sqrt(square / max(1, sum(spec.count for spec in specs))) or 1.0
 
-        def holds(index: int) -> bool:
-            return self._try(uniformly_quantized(specs, weights, grid_step(scale * _STEPS[index]))) <= self.limit
+        def quantized(index: int) -> dict[str, CoarseTensor]:
+            return uniformly_quantized(specs, weights, grid_step(scale * _STEPS[index]))
 
-        first_that(holds, len(_STEPS))
+        def holds(index: int) -> bool:
+            return self._try(quantized(index)) <= self.limit
+
+        finest = len(_STEPS)
+        if self.kept:
+            best = self.kept[0][0]
+            finest = first_that(lambda index: self._bits(self._whole(quantized(index))) > best, len(_STEPS))
+            if not finest or not holds(finest - 1):
+                return
+        first_that(holds, finest)
 
     def _without_gradient(self, specs: Sequence[TensorSpec]) -> dict[str, CoarseTensor]:
         """Tensors that no gradient reaches, such as running statistics: gone where the loss doesn't need them, else quantized finely.
@@ -166,19 +181,30 @@ class _Run:
             return gone
         return quantized(first_that(lambda index: holds(quantized(index), 0.25), len(COARSENESS)))
 
-    def _descend(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor]) -> None:
+    def _descend(self, specs: Sequence[TensorSpec]) -> None:
         """Descents over growing shares of the budget, the last over three quarters of it, each from a start of its own.
 
         A budget of 4 B begins with all that a budget of B does, so that it never gives a larger file; and the best of several descents
         of a loss with many valleys is more even than one.
         """
+        budgets = self._budgets()
+        plans: list[Plan] = []
+        if sum(spec.count for spec in self.shared.moving) < _SMALL:
+            plans = self._move(_MOVES * budgets[0])
+            fixed = {plan.spec.name: self._coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
+            specs = [spec for spec in specs if spec.name not in fixed]
+        else:
+            fixed = self._without_gradient(specs)
         nothing = self._try(fixed | {spec.name: Constant(0) for spec in specs})
         far = min(4 * self.eps, _LOST * nothing)
-        for budget in self._budgets():
+        for budget in budgets:
             for reach, patience in ((self.method.reach, self.method.patience), (0.0, 1.0)):
                 steps = (self.left - self.method.budget + budget) / GRADIENT_COST
                 bold = reach * self.eps * min(1.0, max(0.0, (steps - _SHORT) / (self.method.long - _SHORT)))
-                latents = self._start(specs, fixed, max(min(bold, self.method.ruin * nothing), self.limit / 2))
+                allowed = max(min(bold, self.method.ruin * nothing), self.limit / 2)
+                latents = self._start_from(plans, specs, fixed, allowed) if plans else self._start(specs, fixed, allowed)
+                if budget == budgets[0] and reach:
+                    self._quantize()
                 if self._descent(latents, fixed, self.left - self.method.budget + budget, patience, far):
                     break
 
@@ -190,9 +216,10 @@ class _Run:
         return budgets
 
     def _descent(self, latents: list[Latent], fixed: dict[str, CoarseTensor], left: float, patience: float, far: float) -> bool:
-        """One descent; False where it was given up, as far away as `far` after `patience` of its steps."""
+        """One descent; False where it was given up, as far away as `far` for a while after `patience` of its steps."""
         steps, parts = self._parts(left)
         schedule = self.method.schedule
+        near = 0
         for done, visit in enumerate(descend(self.distortion, latents, self.shared.held | fixed, self.eps, steps, schedule, parts)):
             self._report("descending")
             distortion = abs(visit.loss - self.distortion.original)
@@ -201,7 +228,8 @@ class _Run:
                     self._try_tensors(visit.tensors)
             elif distortion <= self.limit and (done % 5 == 0 or 3 * done >= 2 * steps or steps < self.method.long):
                 self._keep(visit.tensors)
-            if done >= patience * steps and not distortion < far:
+            near = done if distortion < far else near
+            if done >= patience * steps and done - near >= _LOST_FOR * steps:
                 return False
         return True
 
@@ -233,25 +261,50 @@ class _Run:
         index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= 2 * allowed, len(COARSENESS))
         return latents_at(Shape(rank, COARSENESS[index]), specs, weights, svds)
 
-    def _move(self, share: float) -> None:
-        """Moves over a share of the budget."""
-        weights, svds, precision = self.problem.weights, self.shared.svds, self.method.schedule.precision
+    def _start_from(
+        self, plans: Sequence[Plan], specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float
+    ) -> list[Latent]:
+        """Latents of the plans that moves ended with, with all steps coarser by the factor whose distortion is within what is allowed."""
+
+        def latents(index: int) -> list[Latent]:
+            coarser = (plan.coarser(_COARSER[index]) for plan in plans if plan.spec in specs)
+            return [plan.latent(self.problem.weights, self.shared.svds) for plan in coarser]
+
+        def holds(index: int) -> bool:
+            precision = self.method.schedule.precision
+            return self._try(fixed | {x.spec.name: replace(x, precision=precision).coarse() for x in latents(index)}) <= allowed
+
+        return latents(first_that(holds, len(_COARSER)))
+
+    def _move(self, budget: float) -> list[Plan]:
+        """Moves over so many evaluations, from where all tensors are dense; the plans that they end with."""
+        begin = self.distortion.evaluations
 
         def start(index: int) -> list[Plan]:
             return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.shared.moving]
 
-        def coarsen(plan: Plan) -> CoarseTensor:
-            return plan.coarse(weights, svds, precision)
+        def holds(index: int) -> bool:
+            return self._try({plan.spec.name: self._coarsen(plan) for plan in start(index)}) <= self.limit / 4
 
-        index = first_that(
-            lambda index: self._try({plan.spec.name: coarsen(plan) for plan in start(index)}) <= self.limit / 4, len(COARSENESS)
-        )
-        improve(start(index), coarsen, self._try, self.limit, lambda: (1 - self.left / self.method.budget) / share)
+        def spent() -> float:
+            return 1.0 if self.left < 1 else (self.distortion.evaluations - begin) / budget
+
+        return improve(start(first_that(holds, len(COARSENESS))), self._coarsen, self._try, self.limit, spent)
+
+    def _coarsen(self, plan: Plan) -> CoarseTensor:
+        return plan.coarse(self.problem.weights, self.shared.svds, self.method.schedule.precision)
+
+    def _whole(self, moving: dict[str, CoarseTensor]) -> list[CoarseTensor]:
+        """All tensors, in their order: those that move, and those that the search keeps as they are."""
+        coarse = self.shared.held | moving
+        return [coarse[spec.name] for spec in self.problem.skeleton.tensors]
+
+    def _bits(self, tensors: list[CoarseTensor]) -> float:
+        return sum(weigh(self.problem.skeleton, tensors))
 
     def _try(self, moving: dict[str, CoarseTensor]) -> float:
         """The distortion of a candidate, kept where it is within ε and the smallest yet; infinite when the budget is spent."""
-        coarse = self.shared.held | moving
-        return self._try_tensors([coarse[spec.name] for spec in self.problem.skeleton.tensors])
+        return self._try_tensors(self._whole(moving))
 
     def _try_tensors(self, tensors: list[CoarseTensor]) -> float:
         if self.left < 1:
@@ -266,7 +319,7 @@ class _Run:
 
     def _keep(self, tensors: list[CoarseTensor]) -> None:
         """Remember a candidate within ε if it is smaller than the last kept."""
-        bits = sum(weigh(self.problem.skeleton, tensors))
+        bits = self._bits(tensors)
         if not self.kept or bits < self.kept[0][0]:
             self.kept.insert(0, (bits, tensors))
             del self.kept[3:]
