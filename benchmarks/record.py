@@ -20,6 +20,8 @@ from nncomplexity.version import __version__
 
 SCHEMA = 1
 Row = dict[str, Any]
+Content = Mapping[str, Any]
+"""A record as it was read."""
 
 
 @dataclass

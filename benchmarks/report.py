@@ -7,7 +7,10 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
+from benchmarks import report_paper
 from benchmarks.cases import ROOT
+from benchmarks.markdown import table
+from benchmarks.record import Content
 
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"
@@ -20,9 +23,6 @@ TITLES = {
     "nncodec": "NNCodec",
     "nncodec_per_tensor": "NNCodec, a step per tensor",
 }
-
-Content = Mapping[str, Any]
-"""A record as it was read."""
 
 
 def read(path: Path) -> Content:
@@ -143,12 +143,6 @@ def setting(contents: Sequence[Content]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the columns from the second on aligned to the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
-
-
 def sections() -> dict[str, str]:
     """What the marked sections of docs/benchmarks.md hold."""
     contents = recorded()
@@ -161,6 +155,11 @@ def sections() -> dict[str, str]:
     }
     if (RESULTS / "ablation.json").exists():
         found["ablation"] = ablation(read(RESULTS / "ablation.json"))
+    if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
+        found["departures"] = report_paper.departures(departures)
+    for name, tell in (("spectral_penalty", report_paper.penalty), ("grokking_epoch", report_paper.epoch)):
+        if (RESULTS / f"{name}.json").exists():
+            found[name] = tell(read(RESULTS / f"{name}.json"))
     return found
 
 
