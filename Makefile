@@ -1,5 +1,5 @@
 # Two commands for a fresh machine with Python >= 3.11:
-#   make demo   set up, then measure a trained network
+#   make demo   set up, then measure trained networks
 #   make test   set up, then lint, type-check and test
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	cd examples/digits && ../../$(BIN)/nncomplexity measure checkpoints/mlp.safetensors --loss-fn task:loss \
 	    --eps 0.1 --eps 0.01 --risk-fn task:error --n 1437 --save mlp_{eps}.coarse
+	for network in memorised grokked; do \
+	    $(BIN)/nncomplexity measure examples/grokking/checkpoints/$$network.safetensors --loss-fn examples.grokking.task:loss \
+	        --eps 1 --risk-fn examples.grokking.task:error --n 2553 || exit; \
+	done
 
 test: lint types unit
 
