@@ -67,16 +67,15 @@ def sizes(contents: Sequence[Content]) -> str:
 
 
 def ratios(contents: Sequence[Content]) -> str:
-    """Geometric mean and largest of tight's bytes over those of `bayes` and of NNCodec with a step per tensor."""
+    """Geometric mean and largest of tight's bytes over those of the others; a payload of no bytes counts as one."""
     lines = []
     for method in ("bayes", "nncodec_per_tensor", "nncodec", "quantize", "int8_zstd"):
         quotients = []
         for content in contents:
             for case, eps in points(content):
                 tight, other = (figure(rows_of(content, case, eps, name), "bytes") for name in ("tight", method))
-                quotient = _share(tight, other)
-                if quotient is not None:
-                    quotients.append(quotient)
+                if tight is not None and other:
+                    quotients.append(max(tight, 1.0) / other)
         if quotients:
             cells = [TITLES[method], str(len(quotients)), f"{geometric_mean(quotients):.3f}", f"{max(quotients):.3f}"]
             lines.append(cells)
@@ -124,7 +123,7 @@ def ablation(content: Content) -> str:
     lines = []
     for variant in variants:
         quotients = [_share(found[variant, point], found[variants[0], point]) for point in columns]
-        known = [quotient for quotient in quotients if quotient is not None]
+        known = [quotient for quotient in quotients if quotient]
         mean = f"{geometric_mean(known):.2f}" if known else "–"
         lines.append([variant, *(_count(found[variant, point]) for point in columns), mean])
     return table(["`tight`", *(f"{case}, ε = {eps:g}" for case, eps in columns), "geometric mean"], lines)

@@ -203,6 +203,12 @@ def test_tables_take_the_median_over_seeds_and_leave_out_what_is_missing() -> No
     assert report.budgets([content]).splitlines()[-1] == "| a/b | 0.1 | 3,000 (20) | 1,000 (20) |"
 
 
+def test_a_payload_of_no_bytes_counts_as_one_in_a_mean_of_ratios() -> None:
+    row = {"case": "a/b", "eps": 1.0, "seed": 0}
+    rows = [{**row, "method": "tight", "budget": None, "bytes": 0}, {**row, "method": "bayes", "bytes": 500}]
+    assert report.ratios([{"rows": rows}]).splitlines()[2:] == ["| `bayes` | 1 | 0.002 | 0.002 |"]
+
+
 def test_picture_is_the_same_each_time_and_names_networks_and_methods(tmp_path: Path) -> None:
     rows = [{"case": "a/b", "eps": eps, "method": "tight", "budget": None, "bytes": 10} for eps in (1.0, 0.1)]
     content = {"rows": rows, "cases": {"a/b": {}}}
