@@ -44,6 +44,9 @@ class Schedule:
     """How fast λ follows the distortion: e = log(target / distortion), within ±2, adds gain · e to log λ at every step."""
     response: tuple[float, float] = (1.0, 2.0)
     """How much of e acts on log λ at once, and is forgotten as it passes: at the start, and at the end, which must be within ε."""
+    release: float = 2.0
+    """How many times stronger that response is where the distortion is over its target: too little pressure costs bits, too much a
+    landing."""
     pressure: float = 2.0
     """λ at the start, over the ratio of the two gradients' norms."""
     curvature: float = 3.0
@@ -176,7 +179,8 @@ def descend(
             )
         error = _error(loss - distortion.original, target)
         first, last = schedule.response
-        pressure = weight * math.exp((first + (last - first) * step / steps) * error)
+        response = (first + (last - first) * step / steps) * (1.0 if error > 0 else schedule.release)
+        pressure = weight * math.exp(response * error)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
         decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
         for mover, (pull, pull_scale), rate in zip(movers, pulls, rates, strict=True):

@@ -45,7 +45,7 @@ _MOVES = 0.35
 """The share of the budget for these moves."""
 _COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
 """How much coarser than the moves left it a descent may start."""
-_SHORT = 15
+_SHORT = 30
 """Gradients below which a descent can win nothing back and starts within ε."""
 _LEAST_BUDGET = 250
 """Evaluations below which a budget isn't divided among several descents."""
@@ -74,7 +74,7 @@ class Tight:
 
     budget: float = 400
     reach: float = 4.0
-    long: int = 60
+    long: int = 90
     ruin: float = 0.4
     patience: float = 1 / 3
     part: float = 0.125
