@@ -41,12 +41,12 @@ _STEPS = [2.0 ** (-half / 2) for half in range(-6, 26)]
 
 _SMALL = 4096
 """Parameters below which a descent starts where moves ended: their price is by the tensor, that of what a gradient learns is not."""
-_MOVES = 0.35
-"""The share of the budget for these moves."""
+_MOVES = 0.5
+"""The share of the budget for these moves; all of it where too few gradients would be left."""
 _COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
 """How much coarser than the moves left it a descent may start."""
 _SHORT = 30
-"""Gradients below which a descent can win nothing back and starts within ε."""
+"""Gradients below which a descent can win nothing back: it starts within ε, and where moves are an alternative there is none."""
 _LEAST_BUDGET = 250
 """Evaluations below which a budget isn't divided among several descents."""
 _LOST = 0.8
@@ -190,7 +190,8 @@ class _Run:
         budgets = self._budgets()
         plans: list[Plan] = []
         if sum(spec.count for spec in self.shared.moving) < _SMALL:
-            plans = self._move(_MOVES * budgets[0])
+            gradients = (1 - _MOVES) * budgets[0] / GRADIENT_COST
+            plans = self._move(budgets[0] * (_MOVES if gradients >= _SHORT else 1.0))
             fixed = {plan.spec.name: self._coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
             specs = [spec for spec in specs if spec.name not in fixed]
         else:
@@ -200,6 +201,8 @@ class _Run:
         for budget in budgets:
             for reach, patience in ((self.method.reach, self.method.patience), (0.0, 1.0)):
                 steps = (self.left - self.method.budget + budget) / GRADIENT_COST
+                if steps < 1:
+                    break
                 bold = reach * self.eps * min(1.0, max(0.0, (steps - _SHORT) / (self.method.long - _SHORT)))
                 allowed = max(min(bold, self.method.ruin * nothing), self.limit / 2)
                 latents = self._start_from(plans, specs, fixed, allowed) if plans else self._start(specs, fixed, allowed)
