@@ -34,7 +34,7 @@ class Schedule:
     """The same for the logarithm of each tensor's scale."""
     final_rate: float = 0.1
     """The rates' last value over their first."""
-    warmup: float = 0.1
+    warmup: float = 0.15
     """The share of the steps in which the rates rise to their full value."""
     target: float = 0.97
     """Where in ε the loss is led to, in a long descent; in one of n steps n/(n + `slack`) of it, as its end strays more."""
@@ -158,15 +158,15 @@ def descend(
             return
         loss = measured[0]
         yield Visit([fixed.get(spec.name) or coarse[spec.name] for spec in specs], loss)
-        apart = abs(loss - distortion.original)
-        if kept is not None and not apart <= reach and retreats < _RETREATS:
+        rise = loss - distortion.original
+        if kept is not None and not rise <= reach and retreats < _RETREATS:
             retreats, length = retreats + 1, length / 2
             for mover in movers:
                 mover.go_back()
             loss, grads = kept
         elif math.isfinite(loss):
             kept = loss, grads = measured
-            reach = min(reach, max(leap, 2 * apart))
+            reach = min(reach, max(leap, 2 * rise))
             for mover in movers:
                 mover.keep_place()
         else:

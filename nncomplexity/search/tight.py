@@ -36,8 +36,10 @@ from nncomplexity.search.start import (
 )
 from nncomplexity.weights import TensorSpec
 
-_STEPS = [2.0 ** (-half / 2) for half in range(-6, 26)]
+_STEPS = [2.0 ** (-quarter / 4) for quarter in range(-12, 52)]
 """Uniform steps to bisect, from coarse to fine, relative to the root mean square of all weights."""
+_BRIEF = 60
+"""Evaluations below which every other one of them does."""
 
 _SMALL = 4096
 """Parameters below which a descent starts where moves ended: their price is by the tensor, that of what a gradient learns is not."""
@@ -145,17 +147,18 @@ class _Run:
         specs, weights = self.shared.moving, self.problem.weights
         square = sum(float(weights[spec.name].double().square().sum()) for spec in specs)
         scale = math.sqrt(square / max(1, sum(spec.count for spec in specs))) or 1.0
+        steps = _STEPS if self.method.budget >= _BRIEF else _STEPS[::2]
 
         def quantized(index: int) -> dict[str, CoarseTensor]:
-            return uniformly_quantized(specs, weights, grid_step(scale * _STEPS[index]))
+            return uniformly_quantized(specs, weights, grid_step(scale * steps[index]))
 
         def holds(index: int) -> bool:
             return self._try(quantized(index)) <= self.limit
 
-        finest = len(_STEPS)
+        finest = len(steps)
         if self.kept:
             best = self.kept[0][0]
-            finest = first_that(lambda index: self._bits(self._whole(quantized(index))) > best, len(_STEPS))
+            finest = first_that(lambda index: self._bits(self._whole(quantized(index))) > best, len(steps))
             if not finest or not holds(finest - 1):
                 return
         first_that(holds, finest)
@@ -231,7 +234,7 @@ class _Run:
                     self._try_tensors(visit.tensors)
             elif distortion <= self.limit and (done % 5 == 0 or 3 * done >= 2 * steps or steps < self.method.long):
                 self._keep(visit.tensors)
-            near = done if distortion < far else near
+            near = done if visit.loss - self.distortion.original < far else near
             if done >= patience * steps and done - near >= _LOST_FOR * steps:
                 return False
         return True
