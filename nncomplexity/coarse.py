@@ -12,13 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.codecs.contract import Integers
+from nncomplexity.basis import largest_entry, shift, waves
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.errors import FormatError
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.quantize import round_once
 from nncomplexity.weights import TensorSpec
 
 EXACT_LIMIT = 2.0**53
+INTEGERS: dict[torch.dtype, type[np.generic]] = {
+    torch.int64: np.int64,
+    torch.int32: np.int32,
+    torch.int16: np.int16,
+    torch.int8: np.int8,
+    torch.uint64: np.uint64,
+    torch.uint32: np.uint32,
+    torch.uint16: np.uint16,
+    torch.uint8: np.uint8,
+    torch.bool: np.bool_,
+}
+"""The dtypes whose elements may be symbols themselves."""
 
 
 @dataclass(frozen=True)
@@ -33,41 +46,56 @@ class Constant:
 
 @dataclass(frozen=True)
 class Dense:
-    """Element i is symbols_i · step; symbols in the tensor's own shape."""
+    """Element i is symbols_i · step; symbols in the tensor's own shape. Integers and truth values are symbols under a step of 1."""
 
     symbols: Integers
-    step: float
+    step: float = 1.0
 
     def decode(self, spec: TensorSpec) -> Tensor:
+        if not spec.quantizable:
+            return _integers(self.symbols, spec)
         return _scaled(self.symbols.astype(np.float64), self.step, spec)
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """The matrix view (m, n) of the tensor is (A · B) · (step_a · step_b) with symbols A (m, k) and B (k, n)."""
+    """The matrix view (m, n) of the tensor is (T_a · A · B · T_bᵀ) · step · 2^−shift with symbols A (m, k) and B (k, n).
+
+    T_a (m, m) and T_b (n, n) are the bases of `nncomplexity.basis` with these periods and the shift is the sum of theirs; a period of 0
+    leaves a basis out. The step is step_a · step_b.
+    """
 
     A: Integers
     B: Integers
     step_a: float
     step_b: float
+    periods: tuple[int, int] = (0, 0)
 
     @property
     def rank(self) -> int:
         return int(self.A.shape[1])
 
     def decode(self, spec: TensorSpec) -> Tensor:
-        reach = float(self.rank) * float(np.abs(self.A).max(initial=0)) * float(np.abs(self.B).max(initial=0))
-        if reach >= EXACT_LIMIT:
-            raise FormatError(f"{spec.name}: factors reach {reach:.3g}, beyond 2^53, where products are no longer exact")
         step = self.step_a * self.step_b
         if not math.isfinite(step):
             raise FormatError(
                 f"{spec.name}: steps {self.step_a:.3g} and {self.step_b:.3g} have no finite product: the payload is damaged"
             )
-        # By PyTorch, whose threads the caller has set: NumPy's BLAS would start its own, which wait at full speed.
-        product: NDArray[np.float64] = (torch.from_numpy(self.A).double() @ torch.from_numpy(self.B).double()).numpy()
+        A, B = self._along(0, self.A, spec), self._along(1, self.B.T, spec).T
+        _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
+        product: NDArray[np.float64] = (A @ B).numpy()
         product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
-        return _scaled(product, step, spec)
+        return _scaled(product, math.ldexp(step, -sum(shift(period) for period in self.periods if period)), spec)
+
+    def _along(self, side: int, symbols: Integers, spec: TensorSpec) -> Tensor:
+        """One factor's symbols, (rows, k), in the basis of its side, as float64."""
+        # By PyTorch, whose threads the caller has set: NumPy's BLAS would start its own, which wait at full speed.
+        factor = torch.from_numpy(symbols).double()
+        period = self.periods[side]
+        if not period:
+            return factor
+        _check_exact(float(len(factor)) * largest_entry(period) * _largest(factor), spec)
+        return waves(len(factor), period) @ factor
 
 
 @dataclass(frozen=True)
@@ -91,12 +119,18 @@ def lossless(tensor: Tensor) -> Lossless:
     return Lossless(flat.view(torch.uint8).numpy().copy() if flat.numel() else np.zeros(0, dtype=np.uint8))
 
 
-def exact(tensor: Tensor) -> Constant | Lossless:
-    """A tensor of any dtype, bit for bit, in the cheaper form: a constant where all its elements are 0 or all are 1, else its bytes."""
+def exact(tensor: Tensor) -> Constant | Dense | Lossless:
+    """A tensor of any dtype, bit for bit, in the cheapest form: a constant where all its elements are 0 or all are 1; integers and truth
+    values as symbols where these hold them; else its bytes.
+    """
     stored = lossless(tensor)
     for value in (0, 1):
         if np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):  # bytes, since −0 equals 0 and isn't it
             return Constant(value)
+    if tensor.dtype in INTEGERS:
+        values: NDArray[np.generic] = stored.data.view(INTEGERS[tensor.dtype])
+        if not values.size or -SYMBOL_LIMIT <= int(values.min()) <= int(values.max()) <= SYMBOL_LIMIT:
+            return Dense(values.astype(np.int64).reshape(tensor.shape))
     return stored
 
 
@@ -126,6 +160,22 @@ def form_of(coarse: CoarseTensor) -> str:
 def matrix_shape(spec: TensorSpec) -> tuple[int, int] | None:
     """(m, n) of the tensor's matrix view, or None where it has none."""
     return matrix_view(spec.shape)
+
+
+def _integers(symbols: Integers, spec: TensorSpec) -> Tensor:
+    values: NDArray[np.generic] = symbols.astype(INTEGERS[spec.dtype]).reshape(spec.shape)
+    if not np.array_equal(values.astype(np.int64), symbols):
+        raise FormatError(f"{spec.name}: symbols go beyond what {spec.dtype} holds: the payload is damaged")
+    return torch.from_numpy(values)
+
+
+def _largest(symbols: Tensor) -> float:
+    return float(symbols.abs().max()) if symbols.numel() else 0.0
+
+
+def _check_exact(reach: float, spec: TensorSpec) -> None:
+    if reach >= EXACT_LIMIT:
+        raise FormatError(f"{spec.name}: factors reach {reach:.3g}, beyond 2^53, where products are no longer exact")
 
 
 def _scaled(values: NDArray[np.float64], step: float, spec: TensorSpec) -> Tensor:

@@ -184,5 +184,8 @@ def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Lay
     for spec, coarse, bits in zip(file.skeleton.tensors, file.tensors, weights, strict=True):
         step = math.sqrt(coarse.step_a * coarse.step_b) if isinstance(coarse, LowRank) else getattr(coarse, "step", None)
         rank = coarse.rank if isinstance(coarse, LowRank) else None
-        layers.append(Layer(spec.name, spec.shape, form_of(coarse), rank, step, bits * scale, ranks[spec.name], spec.names))
+        form = form_of(coarse)
+        if not spec.quantizable and form == "dense":  # integers, which are their own symbols
+            form, step = "lossless", None
+        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], spec.names))
     return tuple(layers), file.bits - sum(layer.bits for layer in layers)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape
+from nncomplexity.basis import MOST_ROWS
+from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.codecs.matrix import Matrix, MatrixState
-from nncomplexity.codecs.models import Bits, Choice, Planes, Signed, Tally, length_tally, single, within
+from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.errors import FormatError
 from nncomplexity.weights import Skeleton, TensorSpec
 
@@ -25,7 +26,9 @@ ESCAPE = 0xFF
 
 _ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS = range(5)
 _FORM_PRIOR = np.array([8, 8, 8, 4, 4])
-_INTEGER_FORM_PRIOR = np.array([1, 1, 1, 1, 60])
+_OTHER_FORM_PRIOR = np.array([8, 32, 1, 8, 16])
+_NO_BASIS, _LAST_BASIS, _NEW_BASIS = range(3)
+_BASIS_PRIOR = np.array([48, 4, 4])
 _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
 _OVERHEAD = 64
@@ -41,7 +44,11 @@ class _Walk:
     exponent: int = -4
     rank: int = 8
     forms: Tally = field(default_factory=lambda: Tally(_FORM_PRIOR, 8))
-    integer_forms: Tally = field(default_factory=lambda: Tally(_INTEGER_FORM_PRIOR, 8))
+    other_forms: Tally = field(default_factory=lambda: Tally(_OTHER_FORM_PRIOR, 8))
+    bases: Tally = field(default_factory=lambda: Tally(_BASIS_PRIOR, 8))
+    period: int = 0
+    unlike: Tally = field(default_factory=lambda: Tally(np.array([8, 8]), 8))
+    margins: Tally = field(default_factory=length_tally)
     exponents: Tally = field(default_factory=lambda: length_tally(2))
     ranks: Tally = field(default_factory=length_tally)
     state: MatrixState = field(default_factory=MatrixState)
@@ -66,12 +73,12 @@ class _Walk:
         return decoded.reshape(columns, rows).T
 
     def tensor(self, coarse: CoarseTensor | None, spec: TensorSpec) -> CoarseTensor:
-        forms = self.forms if spec.quantizable else self.integer_forms
+        forms = self.forms if spec.quantizable else self.other_forms
         form = self.integer(None if coarse is None else _form(coarse), Choice(forms))
         if form in (_ZERO, _ONE):
             return Constant(int(form == _ONE))
-        if form != _LOSSLESS and not spec.quantizable:
-            raise FormatError(f"{spec.name}: symbols for a tensor of {spec.dtype}, which is kept as it is: the payload is damaged")
+        if not spec.quantizable and (form == _LOW_RANK or (form == _DENSE and spec.dtype not in INTEGERS)):
+            raise FormatError(f"{spec.name}: no form for a tensor of {spec.dtype}, which is kept as it is: the payload is damaged")
         if form == _DENSE:
             assert coarse is None or isinstance(coarse, Dense)
             return self.dense(coarse, spec)
@@ -85,7 +92,7 @@ class _Walk:
         return Lossless(data.astype(np.uint8, copy=False))
 
     def dense(self, coarse: Dense | None, spec: TensorSpec) -> Dense:
-        step = self.step(None if coarse is None else coarse.step)
+        step = self.step(None if coarse is None else coarse.step) if spec.quantizable else 1.0
         m, n = matrix_shape(spec) or (spec.count, 1)
         symbols = self.matrix(None if coarse is None else coarse.symbols.reshape(m, n), m, n)
         return Dense(symbols.reshape(spec.shape), step)
@@ -97,11 +104,28 @@ class _Walk:
         m, n = shape
         delta = self.integer(None if coarse is None else coarse.rank - self.rank, Signed(self.ranks))
         self.rank = rank = within(self.rank + delta, 1, min(m, n), f"{spec.name}: rank")
-        step_a = self.step(None if coarse is None else coarse.step_a)
-        step_b = self.step(None if coarse is None else coarse.step_b)
+        periods = (
+            self.basis(None if coarse is None else coarse.periods[0], m, spec),
+            self.basis(None if coarse is None else coarse.periods[1], n, spec),
+        )
+        step_b = step_a = self.step(None if coarse is None else coarse.step_a)
+        if self.integer(None if coarse is None else int(coarse.step_b != step_a), Choice(self.unlike)):
+            step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
-        return LowRank(A, B, step_a, step_b)
+        return LowRank(A, B, step_a, step_b, periods)
+
+    def basis(self, period: int | None, rows: int, spec: TensorSpec) -> int:
+        """The period of a side's basis, 0 for none: that of the last basis, or by how many rows it falls short of the side."""
+        if not 2 <= rows <= MOST_ROWS:
+            return 0
+        kind = None if period is None else _NO_BASIS if not period else _LAST_BASIS if period == self.period else _NEW_BASIS
+        kind = self.integer(kind, Choice(self.bases))
+        if kind == _NO_BASIS:
+            return 0
+        if kind == _NEW_BASIS:
+            self.period = rows - self.integer(None if period is None else rows - period, Natural(self.margins))
+        return within(self.period, 2, rows, f"{spec.name}: the period of a basis")
 
 
 def split_step(step: float, precision: int = _MANTISSA_BITS) -> tuple[int, int]:
@@ -187,7 +211,8 @@ def _walk(
 
 def _most_bytes(spec: TensorSpec) -> int:
     """The most bytes that a tensor's records take unpacked, in a byte codec: two factors, each with a symbol for each element."""
-    return _OVERHEAD + max(spec.raw_bytes, 2 * 4 * spec.count if spec.quantizable else 0)
+    symbols = 2 if spec.quantizable else 1 if spec.dtype in INTEGERS else 0
+    return _OVERHEAD + max(spec.raw_bytes, 4 * symbols * spec.count)
 
 
 def _precision_tally() -> Tally:
@@ -201,7 +226,7 @@ def _precision(tensors: Sequence[CoarseTensor]) -> int:
     """The fewest mantissa bits that hold every step exactly."""
     precision = 0
     for coarse in tensors:
-        steps = (coarse.step,) if isinstance(coarse, Dense) else ()
+        steps = (coarse.step,) if isinstance(coarse, Dense) else ()  # 1, that of integers, asks for no bits
         for step in (coarse.step_a, coarse.step_b) if isinstance(coarse, LowRank) else steps:
             mantissa, _ = split_step(step)
             precision = max(precision, _MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) if mantissa else 0)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.coarse import Constant, Dense, Lossless, LowRank, form_of, lossless, matrix_shape
+from nncomplexity.basis import waves
+from nncomplexity.coarse import INTEGERS, Constant, Dense, Lossless, LowRank, exact, form_of, lossless, matrix_shape
 from nncomplexity.errors import FormatError
 from nncomplexity.weights import TensorSpec
 from tests.golden.reference import rounded
@@ -71,6 +72,47 @@ def test_products_beyond_exactness_are_refused() -> None:
     LowRank(big, big // 2 - 1, 1.0, 1.0).decode(spec(1, 1))
     with pytest.raises(FormatError, match=r"w: factors reach 1\.8e\+16, beyond 2\^53, where products are no longer exact"):
         LowRank(big, big, 1.0, 1.0).decode(spec(1, 1))
+
+
+def test_bases_multiply_the_factors_exactly() -> None:
+    rng = np.random.default_rng(0)
+    A, B = rng.integers(-9, 9, (7, 3)), rng.integers(-9, 9, (3, 6))
+    T, S = (waves(rows, period).numpy().astype(object).astype(int).astype(object) for rows, period in ((7, 5), (6, 6)))
+    expected = (T @ A @ B @ S.T).astype(np.float64) * (0.1 * 0.3 * 2.0**-22)
+    decoded = LowRank(A, B, 0.1, 0.3, (5, 6)).decode(spec(7, 6, dtype=torch.float64))
+    assert np.array_equal(decoded.numpy(), expected)
+
+
+def test_products_with_a_basis_beyond_exactness_are_refused() -> None:
+    big = np.full((4, 1), 2**31 - 1)
+    LowRank(big, np.ones((1, 4), dtype=np.int64), 1.0, 1.0, (4, 0)).decode(spec(4, 4))
+    with pytest.raises(FormatError, match=r"w: factors reach .*, beyond 2\^53"):
+        LowRank(big, big.T, 1.0, 1.0, (4, 0)).decode(spec(4, 4))
+    with pytest.raises(FormatError, match=r"w: factors reach .*, beyond 2\^53"):
+        LowRank(np.full((1000, 1), 2**31 - 1), np.ones((1, 4), dtype=np.int64), 1.0, 1.0, (1000, 0)).decode(spec(1000, 4))
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_are_their_own_symbols(dtype: torch.dtype) -> None:
+    values = torch.tensor([0, 1, 1, 0]) if dtype == torch.bool else torch.tensor([0, 1, 100, 7])
+    tensor = values.to(dtype).reshape(2, 2)
+    coarse = exact(tensor)
+    assert isinstance(coarse, Dense)
+    decoded = coarse.decode(spec(2, 2, dtype=dtype))
+    assert decoded.dtype == dtype
+    assert data(decoded) == data(tensor)
+
+
+def test_integers_beyond_symbols_are_kept_as_bytes() -> None:
+    for tensor in (torch.tensor([2**31]), torch.tensor([-(2**31)]), torch.tensor([2**63 + 5], dtype=torch.uint64)):
+        assert isinstance(exact(tensor), Lossless)
+    assert isinstance(exact(torch.tensor([2**31 - 1, 1 - 2**31])), Dense)
+
+
+@pytest.mark.parametrize(("symbol", "dtype"), [(256, torch.uint8), (-1, torch.uint16), (2, torch.bool), (-129, torch.int8)])
+def test_symbols_beyond_the_dtype_are_refused(symbol: int, dtype: torch.dtype) -> None:
+    with pytest.raises(FormatError, match=f"w: symbols go beyond what {dtype} holds: the payload is damaged"):
+        Dense(np.array([symbol])).decode(spec(1, dtype=dtype))
 
 
 def test_steps_without_a_finite_product_are_refused() -> None:

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nncomplexity.basis import MOST_ROWS
 from nncomplexity.bitstream import read, write
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, lossless, matrix_shape
+from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, lossless, matrix_shape
 from nncomplexity.codecs import CODECS, codec_named
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.codecs.general import General
@@ -46,18 +47,29 @@ def symbols(*shape: int) -> st.SearchStrategy[np.ndarray]:
 
 @st.composite
 def coarse_tensors(draw: st.DrawFn, spec: TensorSpec) -> CoarseTensor:
-    forms = ["constant", "lossless", *(["dense"] if spec.quantizable else [])]
+    forms = ["constant", "lossless", *(["dense"] if spec.quantizable or spec.dtype in INTEGERS else [])]
     shape = matrix_shape(spec)
     match draw(st.sampled_from([*forms, *(["low rank"] if spec.quantizable and shape else [])])):
         case "constant":
             return Constant(draw(st.integers(0, 1)))
+        case "dense" if not spec.quantizable:
+            return Dense(draw(hnp.arrays(np.int64, spec.shape, elements=st.integers(0, 1))))
         case "dense":
             wide = st.integers(-(2**31) + 1, 2**31 - 1)
             return Dense(draw(symbols(*spec.shape) | hnp.arrays(np.int64, spec.shape, elements=wide)), draw(steps()))
         case "low rank":
             assert shape is not None
             rank = draw(st.integers(1, min(shape)))
-            return LowRank(draw(symbols(shape[0], rank)), draw(symbols(rank, shape[1])), draw(steps()), draw(steps()))
+            step = draw(steps())
+            periods = tuple(
+                draw(st.sampled_from([0, extent, max(extent - 1, 2)])) if 1 < extent <= MOST_ROWS else 0 for extent in shape
+            )
+            few = {"elements": st.integers(-30, 30), "fill": st.integers(-30, 30)}  # what a basis multiplies stays exact
+            A, B = (
+                draw(hnp.arrays(np.int64, sides, **few) if any(periods) else symbols(*sides))
+                for sides in ((shape[0], rank), (rank, shape[1]))
+            )
+            return LowRank(A, B, step, draw(st.just(step) | steps()), periods)
         case _:
             top = 1 if spec.dtype == torch.bool else 255
             return Lossless(draw(hnp.arrays(np.uint8, spec.raw_bytes, elements=st.integers(0, top))))
@@ -253,9 +265,9 @@ UNPACKED: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("longer", lambda data: data + b"\0\0", "2 bytes are left over after the last tensor"),
     ("rank", lambda data: data[:1] + b"\x02" + b"\x01\0\0\0" + data[6:], "a: rank is 9, outside 1 to 4: the payload is damaged"),
     (
-        "symbols for integers",
-        lambda data: data[:127] + b"\x01" + data[128:],
-        "b: symbols for a tensor of torch.int16, which is kept as it is",
+        "factors for integers",
+        lambda data: data[:127] + b"\x02" + data[128:],
+        "b: no form for a tensor of torch.int16, which is kept as it is",
     ),
 ]
 

@@ -1,6 +1,7 @@
 """The front door: what every method must hold, on networks small enough to search in a second."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ from nncomplexity import InputError, estimate, load
 from nncomplexity.bitstream import read
 from nncomplexity.bounds import bound
 from nncomplexity.losses import MeanLoss
+from nncomplexity.lowrank import SVDCache
 from nncomplexity.report import reports_json
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.contract import Method
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import Shape, quartimax, ranks_that_pay, uniformly_quantized
+from nncomplexity.search.start import Shape, latents_at, quartimax, ranks_that_pay, uniformly_quantized
 from nncomplexity.search.tight import Tight
 from nncomplexity.weights import skeleton_of
 
@@ -184,10 +186,29 @@ def test_progress_counts_up_to_the_budget() -> None:
 def test_quartimax_keeps_the_product_and_raises_the_fourth_powers() -> None:
     torch.manual_seed(0)
     sparse = torch.randn(40, 5, dtype=torch.float64) * (torch.rand(40, 5) < 0.2)
-    mixed, B = sparse @ torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q, torch.randn(5, 7, dtype=torch.float64)
-    rotated, C = quartimax(mixed, B)
-    assert torch.allclose(rotated @ C, mixed @ B)
-    assert (rotated**4).sum() > 0.99 * (sparse**4).sum() > (mixed**4).sum()
+    mixed = sparse @ torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64)).Q
+    R = quartimax(mixed)
+    assert torch.allclose(R.T @ R, torch.eye(5, dtype=torch.float64))
+    assert ((mixed @ R) ** 4).sum() > 0.99 * (sparse**4).sum() > (mixed**4).sum()
+
+
+def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
+    """Rows 0 to 28 of 31 are 3 waves of period 29 in a rotated basis; a random matrix has no waves to find."""
+    generator = torch.Generator().manual_seed(0)
+    i = torch.arange(29) * (2 * torch.pi / 29)
+    rows = torch.zeros(31, 6)
+    rows[:29] = torch.stack([wave(f * i) for f in (3, 5, 11) for wave in (torch.cos, torch.sin)], dim=1)
+    rows[29, 0], rows[30, 1] = 2.0, -2.0
+    weights = {
+        "waves": rows @ torch.randn(6, 40, generator=generator),
+        "noise": torch.randn(31, 40, generator=generator),
+    }
+    specs = skeleton_of(weights).tensors
+    waves, noise = latents_at(Shape(6, 0.25), specs, weights, SVDCache(weights))
+    assert (waves.periods, noise.periods) == ((29, 0), (0, 0))
+    assert waves.rounded()[0].any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
+    error = (replace(waves, precision=6).coarse().decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()
+    assert error < 0.15
 
 
 def test_starts_and_moves_only_get_simpler() -> None:

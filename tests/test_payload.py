@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, lossless
 from nncomplexity.codecs import CODECS, codec_named
 from nncomplexity.codecs.coder import Encoder
-from nncomplexity.codecs.models import Bits, Choice, Signed, Tally, length_tally, single
+from nncomplexity.codecs.models import Bits, Choice, Natural, Signed, Tally, length_tally, single
 from nncomplexity.errors import FormatError
 from nncomplexity.payload import decode, encode, split_step, weigh
 from nncomplexity.weights import Skeleton, TensorSpec
@@ -150,8 +150,9 @@ class Forger:
         prior[[0, 1, 2, 3, 52]] = 64
         self.precision = precision
         self.code(Choice(Tally(prior)), precision)
-        self.forms, self.kept = Tally(np.array([8, 8, 8, 4, 4]), 8), Tally(np.array([1, 1, 1, 1, 60]), 8)
+        self.forms, self.kept = Tally(np.array([8, 8, 8, 4, 4]), 8), Tally(np.array([8, 32, 1, 8, 16]), 8)
         self.ranks, self.exponents = length_tally(3), length_tally(2)
+        self.bases, self.margins = Tally(np.array([48, 4, 4]), 8), length_tally(3)
 
     def code(self, model: Choice | Signed | Bits, value: int) -> None:
         model.code(self.encoder, single(value))
@@ -166,6 +167,11 @@ class Forger:
 
     def rank(self, difference: int) -> None:
         self.code(Signed(self.ranks), difference)
+
+    def basis(self, kind: int, margin: int | None = None) -> None:
+        self.code(Choice(self.bases), kind)
+        if margin is not None:
+            Natural(self.margins).code(self.encoder, single(margin))
 
     def refused(self, spec: Skeleton) -> str:
         with pytest.raises(FormatError) as caught:
@@ -198,12 +204,24 @@ def test_exponents_outside_float64_are_refused(difference: int) -> None:
     assert words in forger.refused(skeleton((3,)))
 
 
-@pytest.mark.parametrize("form", [DENSE, LOW_RANK])
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
-def test_symbols_for_what_is_kept_as_it_is_are_refused(form: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "form"),
+    [(dtype, LOW_RANK) for dtype in (torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn)]
+    + [(torch.complex64, DENSE), (torch.float8_e4m3fn, DENSE)],
+)
+def test_forms_that_a_dtype_does_not_have_are_refused(dtype: torch.dtype, form: int) -> None:
     forger = Forger()
     forger.form(form, kept=True)
-    assert f"w0: symbols for a tensor of {dtype}, which is kept as it is" in forger.refused(skeleton((3, 3), dtype=dtype))
+    assert f"w0: no form for a tensor of {dtype}, which is kept as it is" in forger.refused(skeleton((3, 3), dtype=dtype))
+
+
+@pytest.mark.parametrize(("kind", "margin", "period"), [(1, None, 0), (2, 9, 1), (2, 10, 0), (2, 2**31 - 1, 11 - 2**31)])
+def test_periods_outside_the_side_are_refused(kind: int, margin: int | None, period: int) -> None:
+    forger = Forger()
+    forger.form(LOW_RANK)
+    forger.rank(0)
+    forger.basis(kind, margin)
+    assert f"w0: the period of a basis is {period}, outside 2 to 10: the payload is damaged" in forger.refused(skeleton((10, 30)))
 
 
 def test_truth_values_other_than_0_and_1_are_refused() -> None:

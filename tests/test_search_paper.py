@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nncomplexity.bitstream import read
-from nncomplexity.coarse import Constant, Dense, Lossless, LowRank
+from nncomplexity.coarse import Constant, Dense, LowRank
 from nncomplexity.codecs import codec_named
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
@@ -114,7 +114,7 @@ def test_vectors_stay_whole_and_integers_as_they_are() -> None:
         specs = problem.skeleton.tensors
         assert isinstance(w, LowRank)
         assert isinstance(b, Dense)
-        assert isinstance(count, Lossless)
+        assert isinstance(count, Dense)
         assert count.decode(specs[2]).item() == 7
         assert mask.decode(specs[3]).tolist() == [True, False]
 

@@ -4,11 +4,12 @@ It minimises J = max(L(θ̃), L(θ)) + λ·R(u), with L the loss of the *rounded
 
     R(u) = Σ log₂(1 + c·|u|)
 
-a smooth stand-in for the bits of the symbols, whose gradient pulls small latents to zero and leaves large ones almost alone. λ
-begins where both gradients are equally long, which is what a minimum of J would have, and is then led by the distortion, as a
-proportional and integral controller leads a valve: L is to stay at its target inside ε, from which it strays at once when a
-tensor's last symbols go. Adam (Kingma and Ba 2015) makes the steps, in units of the bin size, with a rate that falls to a tenth, so
-that the end is calm enough to land within ε. A step that leaps out of reach is taken back, and the later ones are half as long.
+a smooth stand-in for the bits of the symbols, whose gradient pulls small latents to zero and leaves large ones almost alone. λ keeps
+both gradients about equally long, as they are in a minimum of J, and is led by the distortion, as a proportional and integral
+controller leads a valve: L is to stay at its target inside ε, from which it strays at once when a tensor's last symbols go. Adam
+(Kingma and Ba 2015) makes the steps, in units of the bin size, with a rate that falls to a tenth, so that the end is calm enough to
+land within ε. A step that leaps out of reach is taken back: what it changed against the gradient at its end is put back into the
+middle of its bin, and the next step is half as long.
 """
 
 import math
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.distortion import Distortion
+from nncomplexity.errors import FormatError
 from nncomplexity.search.latent import Latent
 
 
@@ -28,7 +30,7 @@ from nncomplexity.search.latent import Latent
 class Schedule:
     """Settings of a descent."""
 
-    rate: float = 0.25
+    rate: float = 0.3
     """Adam's learning rate for latents, in bin sizes."""
     scale_rate: float = 0.1
     """The same for the logarithm of each tensor's scale."""
@@ -38,10 +40,10 @@ class Schedule:
     """The share of the steps in which the rates rise to their full value."""
     target: float = 0.97
     """Where in ε the loss is led to, in a long descent; in one of n steps n/(n + `slack`) of it, as its end strays more."""
-    slack: float = 3.0
+    slack: float = 6.0
     """Steps."""
-    gain: float = 0.05
-    """How fast λ follows the distortion: e = log(target / distortion), within ±2, adds gain · e to log λ at every step."""
+    gain: float = 0.02
+    """How fast λ follows the distortion: e = log(target / rise of the loss), within ±2, adds gain · e to log λ at every step."""
     response: tuple[float, float] = (1.0, 2.0)
     """How much of e acts on log λ at once, and is forgotten as it passes: at the start, and at the end, which must be within ε."""
     release: float = 2.0
@@ -49,6 +51,8 @@ class Schedule:
     landing."""
     pressure: float = 2.0
     """λ at the start, over the ratio of the two gradients' norms."""
+    follow: float = 0.1
+    """The share by which the logarithm of that ratio, in λ, follows what it is at each step."""
     curvature: float = 3.0
     """c in R(u)."""
     leap: float = 4.0
@@ -73,8 +77,10 @@ class Visit:
 _MOMENTUM, _SQUARES = 0.9, 0.95
 _LONG = 60
 """Steps of a descent that can come back from anywhere."""
-_RETREATS = 6
-"""Steps taken back before a descent goes on regardless: rates are then a sixty-fourth."""
+_RETREATS = 0.1
+"""The share of steps that may be taken back before a descent goes on regardless."""
+_RECOVERY = 2**0.125
+"""By how much a step may be longer than the one before, where that was not taken back."""
 
 
 class _Adam:
@@ -103,11 +109,17 @@ class _Mover:
     def keep_place(self) -> None:
         self.place = [part.clone() for part in self.latent.parts], self.latent.log_scale
 
-    def go_back(self) -> None:
+    def go_back(self, grads: Mapping[str, Tensor]) -> None:
+        """Return to the place kept. Symbols that the step has changed, and which the gradients there want back, go into the middle of
+        their bins: the next step would change them again, as its direction is nearly the same.
+        """
+        moved, (pulls, _) = self.latent.rounded(), self.pull(grads)
         parts, self.latent.log_scale = self.place
         self.latent.parts = [part.clone() for part in parts]
-        for state in (*self.adam, self.adam_scale):
-            state.mean.zero_()
+        for part, now, before, pull, state in zip(self.latent.parts, moved, self.latent.rounded(), pulls, self.adam, strict=True):
+            wanted = pull * (now - before) > 0
+            part[wanted] = before[wanted]
+            state.mean[wanted] = 0.0
 
     def pull(self, grads: Mapping[str, Tensor]) -> tuple[list[Tensor], float]:
         """∂L/∂u of each part and ∂L/∂log s."""
@@ -145,27 +157,31 @@ def descend(
     held = {spec.name: fixed[spec.name].decode(spec) for spec in specs if spec.name in fixed}
     movers = [_Mover(latent, schedule) for latent in latents]
     leap = schedule.leap * eps * (0.5 + 0.5 * min(1.0, steps / _LONG))
-    target = schedule.target * eps * steps / (steps + schedule.slack)
-    weight, length, retreats, reach, kept = 0.0, 1.0, 0, math.inf, None
+    pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
+    length, retreats, reach, kept = 1.0, 0, math.inf, None
     for step in range(steps):
         free = step < int(schedule.freeze * steps)
         for latent in latents:
             latent.precision = schedule.free_precision if free else schedule.precision
         coarse = {latent.spec.name: latent.coarse() for latent in latents}
-        decoded = held | {latent.spec.name: coarse[latent.spec.name].decode(latent.spec) for latent in latents}
+        try:
+            decoded = held | {latent.spec.name: coarse[latent.spec.name].decode(latent.spec) for latent in latents}
+        except FormatError:  # symbols so large that the product of factors is no longer exact
+            return
         measured = distortion.gradient(decoded, next(parts))
         if measured is None:
             return
         loss = measured[0]
         yield Visit([fixed.get(spec.name) or coarse[spec.name] for spec in specs], loss)
         rise = loss - distortion.original
-        if kept is not None and not rise <= reach and retreats < _RETREATS:
+        if kept is not None and not rise <= reach and retreats < _RETREATS * steps:
             retreats, length = retreats + 1, length / 2
             for mover in movers:
-                mover.go_back()
+                mover.go_back(measured[1])
             loss, grads = kept
         elif math.isfinite(loss):
             kept = loss, grads = measured
+            length = min(1.0, length * _RECOVERY)
             reach = min(reach, max(leap, 2 * rise))
             for mover in movers:
                 mover.keep_place()
@@ -173,25 +189,38 @@ def descend(
             return
         pulls = [mover.pull(grads) for mover in movers]
         rates = [mover.rates() for mover in movers]
-        if step == 0:
-            weight = schedule.pressure * _ratio(
-                [part for pull, _ in pulls for part in pull], [part for rate in rates for part in rate]
-            )
-        error = _error(loss - distortion.original, target)
-        first, last = schedule.response
-        response = (first + (last - first) * step / steps) * (1.0 if error > 0 else schedule.release)
-        pressure = weight * math.exp(response * error)
+        ratio = _ratio([part for pull, _ in pulls for part in pull], [part for rate in rates for part in rate])
+        weight = pressure.at(step, loss - distortion.original, ratio)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
         decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
         for mover, (pull, pull_scale), rate in zip(movers, pulls, rates, strict=True):
-            gradients = [hinge * part + pressure * pressed for part, pressed in zip(pull, rate, strict=True)]
+            gradients = [hinge * part + weight * pressed for part, pressed in zip(pull, rate, strict=True)]
             mover.step(gradients, pull_scale if free else None, length * decay)
-        weight *= math.exp(schedule.gain * error)
 
 
-def _error(rise: float, target: float) -> float:
-    """log(target / rise) within ±2: positive where the loss leaves room. A loss below the original's leaves all."""
-    return min(2.0, max(-2.0, math.log(target / max(rise, 1e-3 * target))))
+class _Pressure:
+    """λ = r · b · exp(c·e): r follows the ratio of the gradients' norms ‖∂L‖/‖∂R‖, b sums up the errors e so far, c·e answers the last.
+
+    e = log(target / rise) within ±2 is positive where the loss leaves room; a loss below the original's leaves all. The ratio changes
+    a hundredfold along a descent. Left to b, which is slow, such a change would be made up for too late, and then for too long.
+    """
+
+    def __init__(self, schedule: Schedule, target: float, steps: int) -> None:
+        self.schedule, self.target, self.steps = schedule, target, steps
+        self.log_ratio: float | None = None
+        self.log_sum = math.log(schedule.pressure) if schedule.pressure else -math.inf
+
+    def at(self, step: int, rise: float, ratio: float) -> float:
+        """λ for a step from where the loss has risen so much."""
+        if ratio > 0:
+            last = math.log(ratio) if self.log_ratio is None else self.log_ratio
+            self.log_ratio = last + (math.log(ratio) - last) * self.schedule.follow
+        error = min(2.0, max(-2.0, math.log(self.target / max(rise, 1e-3 * self.target))))
+        first, last = self.schedule.response
+        response = (first + (last - first) * step / self.steps) * (1.0 if error > 0 else self.schedule.release)
+        pressure = math.exp((self.log_ratio or 0.0) + self.log_sum + response * error)
+        self.log_sum += self.schedule.gain * error
+        return pressure
 
 
 def _rate_gradient(u: Tensor, curvature: float) -> Tensor:

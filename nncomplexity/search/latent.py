@@ -3,12 +3,15 @@
 A latent holds u in units of the step, so that its symbols are round(u) with a dead zone around zero, and one scale s:
 
     W = s · Q(u)            dense,       u in the tensor's matrix view (m, n) or (n,)
-    W = s · Q(u_A) · Q(u_B)  low rank,    u_A (m, k), u_B (k, n)
+    W = s · F_A · Q(u_A) · Q(u_B) · F_Bᵀ   low rank,    u_A (m, k), u_B (k, n)
+
+with F the basis of a side, scaled to columns of a norm near 1 (`nncomplexity.basis`), or the identity where it has none.
 
 Gradients pass through Q as if it were the identity (the straight-through estimator of Bengio et al. 2013), taken at the rounded
 weights, which are those that the file decodes to.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -16,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nncomplexity.basis import shift, waves
 from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.weights import TensorSpec
@@ -31,6 +35,8 @@ class Latent:
     spec: TensorSpec
     parts: list[Tensor]
     log_scale: float
+    periods: tuple[int, int] = (0, 0)
+    """The periods of the two sides' bases, 0 for none."""
     precision: int | None = None
     """Mantissa bits of the steps that the file may hold; None leaves them free while the descent still moves them."""
 
@@ -48,13 +54,13 @@ class Latent:
     def scale(self) -> float:
         return self.step ** len(self.parts)
 
-    def rounded(self) -> list[Tensor]:
-        """Q(u): symbols as floats, in the shapes of the parts."""
-        return [torch.where(u.abs() < DEAD_ZONE, 0.0, u.round()) for u in self.parts]
+    def rounded(self, bias: float = 0.0) -> list[Tensor]:
+        """Q(u): symbols as floats, in the shapes of the parts; with a bias, magnitudes are rounded as if they were less by so much."""
+        return [torch.where(u.abs() < DEAD_ZONE + bias, 0.0, u.sign() * (u.abs() - bias).round()) for u in self.parts]
 
-    def coarse(self) -> CoarseTensor:
+    def coarse(self, bias: float = 0.0) -> CoarseTensor:
         """The tensor as a file would hold it; components that one factor has lost are dropped from both."""
-        symbols = [_integers(part) for part in self.rounded()]
+        symbols = [_integers(part) for part in self.rounded(bias)]
         if self.low_rank:
             A, B = symbols
             kept = A.any(axis=0) & B.any(axis=1)
@@ -62,19 +68,35 @@ class Latent:
                 return Constant(0)
             # Strong components first: the codec expects of a column what the ones before it showed.
             order = np.flatnonzero(kept)[np.argsort(-np.abs(A[:, kept]).sum(axis=0), kind="stable")]
-            return LowRank(A[:, order], B[order], self.step, self.step)
+            return LowRank(A[:, order], B[order], self.step, self.step, self.periods)
         return dense(symbols[0].reshape(self.spec.shape), self.step)
 
     def gradients(self, grad: Tensor, rounded: list[Tensor]) -> tuple[list[Tensor], float]:
         """∂L/∂u of each part and ∂L/∂log s, from ∂L/∂W in the shape of the tensor."""
         scale = self.scale
         if self.low_rank:
-            A, B = rounded
-            grad = grad.reshape(A.shape[0], B.shape[1]).float() * scale
-            grad_a = grad @ B.T
-            return [grad_a, A.T @ grad], float((grad_a * A).sum())
+            bases = [
+                scaled_basis(side, period) if period else None for side, period in zip(_sides(rounded), self.periods, strict=True)
+            ]
+            A, B = (F @ part if F is not None else part for F, part in zip(bases, (rounded[0], rounded[1].T), strict=True))
+            grad = grad.reshape(A.shape[0], B.shape[0]).float() * scale
+            grads = [grad @ B, grad.T @ A]
+            along = float((grads[0] * A).sum())
+            grad_a, grad_b = (F.T @ part if F is not None else part for F, part in zip(bases, grads, strict=True))
+            return [grad_a, grad_b.T], along
         grad = grad.reshape(rounded[0].shape).float() * scale
         return [grad], float((grad * rounded[0]).sum())
+
+
+@functools.lru_cache(maxsize=8)
+def scaled_basis(rows: int, period: int) -> Tensor:
+    """F (rows, rows), float32: the basis as a file's factors meet it, with columns of a norm near 1."""
+    return (waves(rows, period) * 2.0 ** -shift(period)).float()
+
+
+def _sides(parts: list[Tensor]) -> tuple[int, int]:
+    """(m, n) of a pair of factors."""
+    return parts[0].shape[0], parts[1].shape[1]
 
 
 def snapped(step: float, precision: int) -> float:

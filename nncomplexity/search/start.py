@@ -1,5 +1,6 @@
 """Where a search begins: latents of the lowest rank and coarsest steps from which the loss can still be won back."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nncomplexity.basis import MOST_ROWS
 from nncomplexity.coarse import CoarseTensor, dense
-from nncomplexity.lowrank import SVD, SVDCache, balanced, matrix_view
+from nncomplexity.lowrank import SVDCache, balanced, matrix_view
 from nncomplexity.quantize import symbols
-from nncomplexity.search.latent import Latent, snapped
+from nncomplexity.search.latent import Latent, scaled_basis, snapped
 from nncomplexity.weights import TensorSpec
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
@@ -18,6 +20,10 @@ COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
 FINEST = 2.0**-7
 """A relative step that costs no loss to speak of."""
 _ROTATIONS = 30
+_MARGIN = 8
+"""The most rows that a basis of waves may leave to unit vectors: tokens that are no numbers."""
+_GATHERED = 0.5
+"""By how much, in nats, the energy of a factor must be less spread over waves than over rows for waves to be considered."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +62,17 @@ def first_that(holds: Callable[[int], bool], count: int) -> int:
     return low
 
 
-def quartimax(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """The same product A·B in the basis where the longer factor is sparsest: (A·R, Rᵀ·B), R orthogonal.
+def quartimax(A: Tensor) -> Tensor:
+    """The rotation R (k, k) in which A·R, (m, k), is sparsest: orthogonal, maximising the sum of fourth powers of A·R.
 
-    R maximises the sum of fourth powers of that factor's entries (quartimax, Neuhaus and Wrigley 1954) by the fixed-point iteration
-    R ← polar(Mᵀ(M·R)³). R is absorbed and never coded.
+    (A·R)·(Rᵀ·B) is the same matrix as A·B, so that R is absorbed and never coded. It is quartimax (Neuhaus and Wrigley 1954), by the
+    fixed-point iteration R ← polar(Aᵀ(A·R)³).
     """
-    long = A if A.shape[0] >= B.shape[1] else B.T
-    R = torch.eye(long.shape[1], dtype=long.dtype)
+    R = torch.eye(A.shape[1], dtype=A.dtype)
     for _ in range(_ROTATIONS):
-        U, _, Vh = torch.linalg.svd(long.T @ (long @ R) ** 3)
+        U, _, Vh = torch.linalg.svd(A.T @ (A @ R) ** 3)
         R = U @ Vh
-    return A @ R, R.T @ B
+    return R
 
 
 def uniformly_quantized(specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], step: float) -> dict[str, CoarseTensor]:
@@ -77,16 +82,66 @@ def uniformly_quantized(specs: Sequence[TensorSpec], weights: Mapping[str, Tenso
 
 def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, svds: SVDCache) -> Latent:
     view = matrix_view(spec.shape)
-    if view is not None and 0 < shape.rank <= largest_rank(spec):
-        parts = list(_factors(svds[spec.name], shape.rank))
-    else:
-        parts = [weight.double().reshape(view or (spec.count,))]
-    steps = [shape.coarseness * _rms(part) for part in parts]
-    return Latent(spec, [(part / step).float() for part, step in zip(parts, steps, strict=True)], math.log(math.prod(steps)))
+    periods, parts = (0, 0), [weight.double().reshape(view or (spec.count,))]
+    if 0 < shape.rank <= largest_rank(spec):
+        periods, parts = _sparsest(*balanced(svds[spec.name], shape.rank), shape.coarseness)
+    steps = [shape.coarseness * _typical(part) for part in parts]
+    latents = [(part / step).float() for part, step in zip(parts, steps, strict=True)]
+    return Latent(spec, latents, math.log(math.prod(steps)), periods)
 
 
-def _factors(svd: SVD, rank: int) -> tuple[Tensor, Tensor]:
-    return quartimax(*balanced(svd, rank))
+def _sparsest(A: Tensor, B: Tensor, coarseness: float) -> tuple[tuple[int, int], list[Tensor]]:
+    """The same product in the bases, of its sides and of its components, where the factors seem to take the fewest bits.
+
+    Components are rotated to make one factor sparse, the longer one unless it is the other that lies in a basis of waves.
+    """
+    best: tuple[float, tuple[int, int], list[Tensor]] | None = None
+    periods_a, periods_b = _likely_periods(A), _likely_periods(B.T)
+    for period_a, period_b in itertools.product(periods_a, periods_b):
+        left, right = _in_basis(A, period_a), _in_basis(B.T, period_b)
+        for target in (left, right):
+            R = quartimax(target)
+            factors = [left @ R, (right @ R).T]
+            price = sum(_price(factor, coarseness) for factor in factors)
+            if best is None or price < best[0]:
+                best = price, (period_a, period_b), factors
+    assert best is not None
+    return best[1:]
+
+
+def _likely_periods(factor: Tensor) -> list[int]:
+    """0, for no basis, and the period up to the rows of factor (m, k) that gathers its energy in the fewest waves, where few they are."""
+    rows = len(factor)
+    if not 16 <= rows <= MOST_ROWS:
+        return [0]
+    spreads = {period: _spread(factor, period) for period in range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)}
+    best = min(spreads, key=lambda period: spreads[period])
+    return [0, best] if spreads[best] < _entropy(factor.square().sum(1)) - _GATHERED else [0]
+
+
+def _spread(factor: Tensor, period: int) -> float:
+    """The entropy, in nats, of how the factor's energy (m, k) is shared among the waves of a period and the rows beyond it."""
+    energy = torch.fft.rfft(factor[:period], dim=0).abs().square().sum(1) / period
+    pairs = energy[1 : (period + 1) // 2]  # all but the constant and the alternating wave are a cosine and a sine
+    single = energy[(period + 1) // 2 :]
+    return _entropy(torch.cat([energy[:1], pairs, pairs, single, factor[period:].square().sum(1)]))
+
+
+def _entropy(energy: Tensor) -> float:
+    return float(torch.special.entr(energy / energy.sum().clamp(min=1e-300)).sum())
+
+
+def _in_basis(factor: Tensor, period: int) -> Tensor:
+    """The factor (m, k) in coordinates of a side's basis, all of whose columns have nearly the same norm."""
+    if not period:
+        return factor
+    F = scaled_basis(len(factor), period).double()
+    return F.T @ factor / F.square().sum(0)[:, None]
+
+
+def _price(factor: Tensor, coarseness: float) -> float:
+    """About how many bits a factor's symbols take: Σ log₂(1 + |u|)."""
+    return float((factor / (coarseness * _typical(factor))).abs().log1p().sum())
 
 
 def largest_rank(spec: TensorSpec) -> int:
@@ -95,9 +150,13 @@ def largest_rank(spec: TensorSpec) -> int:
     return 0 if view is None else int(0.8 * view[0] * view[1] / (view[0] + view[1]))
 
 
-def _rms(part: Tensor) -> float:
-    """Root mean square, or 1 for a tensor of zeros, which any step divides."""
-    return float(part.square().mean().sqrt()) or 1.0
+def _typical(part: Tensor) -> float:
+    """The size √(Σx⁴ / 3Σx²) of the numbers that matter, 1 for zeros: the root mean square of a normal distribution's, more of sparse ones."""
+    largest = part.abs().max()
+    if not largest > 0:
+        return 1.0
+    squares = (part / largest).square()
+    return float(largest * (squares.square().sum() / (3 * squares.sum())).sqrt())
 
 
 def grid_step(step: float) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor, Constant, exact
 from nncomplexity.distortion import GRADIENT_COST
-from nncomplexity.errors import InputError
+from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache
 from nncomplexity.payload import weigh
 from nncomplexity.search.contract import Candidate, Found, Problem
@@ -49,12 +49,18 @@ _COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
 """How much coarser than the moves left it a descent may start."""
 _SHORT = 30
 """Gradients below which a descent can win nothing back: it starts within ε, and where moves are an alternative there is none."""
-_LEAST_BUDGET = 250
-"""Evaluations below which a budget isn't divided among several descents."""
+_LEAST_BUDGET = 400
+"""Evaluations of the first of several descents, at the least."""
+_GROWTH = 2.5
+"""How many times as many have been spent at the end of each later one."""
 _LOST = 0.8
 """The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
 _LOST_FOR = 0.1
 """The share of its steps for which a descent must have been lost to be given up."""
+_BIASES = tuple(i / 40 for i in range(14, -6, -1))
+"""How much less than they are magnitudes may be taken for when a descent's end is rounded once more."""
+_PRESSES = 5
+"""Evaluations which that takes."""
 _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
 
@@ -185,10 +191,10 @@ class _Run:
         return quantized(first_that(lambda index: holds(quantized(index), 0.25), len(COARSENESS)))
 
     def _descend(self, specs: Sequence[TensorSpec]) -> None:
-        """Descents over growing shares of the budget, the last over three quarters of it, each from a start of its own.
+        """Descents over growing shares of the budget, the last over three fifths of it, each from a start of its own.
 
-        A budget of 4 B begins with all that a budget of B does, so that it never gives a larger file; and the best of several descents
-        of a loss with many valleys is more even than one.
+        A budget of 2.5 B begins with all that a budget of B does, so that it never gives a larger file; and the best of several
+        descents of a loss with many valleys is more even than one.
         """
         budgets = self._budgets()
         plans: list[Plan] = []
@@ -217,8 +223,8 @@ class _Run:
     def _budgets(self) -> list[float]:
         """What may be spent by the end of each descent."""
         budgets: list[float] = [self.method.budget]
-        while budgets[0] >= 4 * _LEAST_BUDGET:
-            budgets.insert(0, budgets[0] // 4)
+        while budgets[0] >= _GROWTH * _LEAST_BUDGET:
+            budgets.insert(0, budgets[0] / _GROWTH)
         return budgets
 
     def _descent(self, latents: list[Latent], fixed: dict[str, CoarseTensor], left: float, patience: float, far: float) -> bool:
@@ -237,7 +243,16 @@ class _Run:
             near = done if visit.loss - self.distortion.original < far else near
             if done >= patience * steps and done - near >= _LOST_FOR * steps:
                 return False
+        self._press(latents, fixed)
         return True
+
+    def _press(self, latents: list[Latent], fixed: dict[str, CoarseTensor]) -> None:
+        """Round what a descent ends with towards zero, by as much as ε still allows: latents far from the next symbol are the last to go."""
+
+        def holds(index: int) -> bool:
+            return self._try(fixed | {x.spec.name: x.coarse(_BIASES[index]) for x in latents}) <= self.limit
+
+        first_that(holds, len(_BIASES))
 
     @property
     def partial(self) -> bool:
@@ -249,10 +264,10 @@ class _Run:
         """How many gradients fit into what is left, and the examples of each."""
         examples = self.distortion.examples
         if not self.partial or examples is None:
-            return int(left / GRADIENT_COST), repeat(None)
+            return int((left - _PRESSES) / GRADIENT_COST), repeat(None)
         rows = round(examples * self.method.part)
         generator = torch.Generator().manual_seed(self.problem.seed)
-        steps = int((left - 2 * _CHECKS) / (GRADIENT_COST * rows / examples))
+        steps = int((left - 2 * _CHECKS - _PRESSES) / (GRADIENT_COST * rows / examples))
         return max(1, steps), (torch.randperm(examples, generator=generator)[:rows] for _ in count())
 
     def _start(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float) -> list[Latent]:
@@ -316,7 +331,10 @@ class _Run:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
-        decoded = {spec.name: coarse.decode(spec) for spec, coarse in zip(specs, tensors, strict=True)}
+        try:
+            decoded = {spec.name: coarse.decode(spec) for spec, coarse in zip(specs, tensors, strict=True)}
+        except FormatError:  # symbols so large that the product of factors is no longer exact
+            return math.inf
         distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         self._report("starting")
         if distortion <= self.limit:

@@ -11,7 +11,7 @@ import lzma
 import struct
 from functools import cache
 from itertools import accumulate, pairwise
-from math import floor, ldexp, prod
+from math import cos, floor, isqrt, ldexp, pi, prod, sin
 
 import zstandard
 
@@ -35,29 +35,44 @@ def decode(content: bytes) -> dict[str, bytes]:
 class Walk:
     def __init__(self, records, precision):
         self.records, self.precision = records, precision
-        self.exponent, self.rank = -4, 8
+        self.exponent, self.rank, self.period = -4, 8, 0
 
     def tensor(self, dtype, shape):
         count = prod(shape)
         quantizable = dtype in QUANTIZABLE
-        form = self.records.choice([8, 8, 8, 4, 4] if quantizable else [1, 1, 1, 1, 60], 8, ("form", quantizable))
+        form = self.records.choice([8, 8, 8, 4, 4] if quantizable else [8, 32, 1, 8, 16], 8, ("form", quantizable))
         m, n = (shape[0], prod(shape[1:])) if len(shape) > 1 and count else (count, 1)
+        if form == 1 and not quantizable:
+            return b"".join(
+                symbol.to_bytes(ITEM[dtype], "little", signed=symbol < 0) for row in self.records.matrix(m, n) for symbol in row
+            )
         if form == 1:
             step = self.step()
             return b"".join(rounded(symbol * step, dtype) for row in self.records.matrix(m, n) for symbol in row)
         if form == 2:
             self.rank = k = self.rank + self.records.signed(3, "ranks")
-            scale = self.step()
-            scale *= self.step()
+            periods = self.basis(m), self.basis(n)
+            scale = step = self.step()
+            scale *= self.step() if self.records.choice([8, 8], 8, "likeness") else step
+            for period in periods:
+                scale *= 2.0 ** -(10 + period.bit_length() // 2 if period else 0)
             A = self.records.matrix(m, k)
             q = [1 + sum(abs(row[i]) for row in A) for i in range(k)]
             B = self.records.matrix(k, n, [float(size) * (k / float(sum(q))) for size in q])
+            A = multiplied(A, periods[0])
+            B = [list(row) for row in zip(*multiplied([list(row) for row in zip(*B, strict=True)], periods[1]), strict=True)]
             return b"".join(
                 rounded(float(sum(A[i][r] * B[r][j] for r in range(k))) * scale, dtype) for i in range(m) for j in range(n)
             )
         if form == 4:
             return self.records.planes(count * ITEM[dtype], ITEM[dtype])
         return one(dtype) * count if form == 3 else bytes(count * ITEM[dtype])
+
+    def basis(self, m):
+        kind = self.records.choice([48, 4, 4], 8, "bases") if 2 <= m <= 1024 else 0
+        if kind == 2:
+            self.period = m - self.records.natural(3, "margins")
+        return self.period if kind else 0
 
     def step(self):
         self.exponent += self.records.signed(2, "exponents")
@@ -227,6 +242,9 @@ class Bytes:
     def bits(self, width):
         return self.take(next(b for b in (1, 2, 4, 8) if 8 * b >= width), False)
 
+    def natural(self, *_):
+        return self.take(4, False)
+
     def planes(self, count, _):
         return self.stream.read(count)
 
@@ -235,6 +253,23 @@ class Bytes:
         width = self.take(1, False)
         columns = [[self.take(width, True) for _ in range(R)] for _ in range(C)]
         return columns if n > m else [list(row) for row in zip(*columns, strict=True)]
+
+
+def multiplied(factor, period):
+    """T · factor, for a factor of m rows."""
+    if not period:
+        return factor
+    T = [[wave(i, j, period) if max(i, j) < period else 0 for j in range(len(factor))] for i in range(len(factor))]
+    for i in range(period, len(factor)):
+        T[i][i] = isqrt(period * 2**20)
+    return [[sum(t * row[c] for t, row in zip(basis, factor, strict=True)) for c in range(len(factor[0]))] for basis in T]
+
+
+def wave(i, j, period):
+    f = (j + 1) // 2
+    if j == 0 or 2 * f == period:
+        return -1024 if j and i % 2 else 1024
+    return round(2**10.5 * (cos if j % 2 else sin)(2 * pi * f * i / period))
 
 
 def floor_of(token):
