@@ -49,10 +49,12 @@ _COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
 """How much coarser than the moves left it a descent may start."""
 _SHORT = 30
 """Gradients below which a descent can win nothing back: it starts within ε, and where moves are an alternative there is none."""
-_LEAST_BUDGET = 400
-"""Evaluations of the first of several descents, at the least."""
+_DIVIDED = 1000
+"""Evaluations from which on a budget is divided among several descents."""
 _GROWTH = 2.5
 """How many times as many have been spent at the end of each later one."""
+_GROWTH_SMALL = 4.0
+"""The same for a small network, whose moves begin anew with each descent."""
 _LOST = 0.8
 """The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
 _LOST_FOR = 0.1
@@ -193,38 +195,41 @@ class _Run:
     def _descend(self, specs: Sequence[TensorSpec]) -> None:
         """Descents over growing shares of the budget, the last over three fifths of it, each from a start of its own.
 
-        A budget of 2.5 B begins with all that a budget of B does, so that it never gives a larger file; and the best of several
-        descents of a loss with many valleys is more even than one.
+        A budget of 2.5 B (4 B for a small network) begins with all that a budget of B does, so that it never gives a larger file; and
+        the best of several descents of a loss with many valleys is more even than one.
         """
-        budgets = self._budgets()
-        plans: list[Plan] = []
-        if sum(spec.count for spec in self.shared.moving) < _SMALL:
-            gradients = (1 - _MOVES) * budgets[0] / GRADIENT_COST
-            plans = self._move(budgets[0] * (_MOVES if gradients >= _SHORT else 1.0))
-            fixed = {plan.spec.name: self._coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
-            specs = [spec for spec in specs if spec.name not in fixed]
-        else:
-            fixed = self._without_gradient(specs)
-        nothing = self._try(fixed | {spec.name: Constant(0) for spec in specs})
-        far = min(4 * self.eps, _LOST * nothing)
+        small = sum(spec.count for spec in self.shared.moving) < _SMALL
+        fixed: dict[str, CoarseTensor] = {} if small else self._without_gradient(specs)
+        nothing = self._try({spec.name: Constant(0) for spec in self.shared.moving} | fixed)
+        budgets = self._budgets(_GROWTH_SMALL if small else _GROWTH)
         for budget in budgets:
+            moving, plans = specs, list[Plan]()
+            if small:
+                gradients = (1 - _MOVES) * self._left_of(budget) / GRADIENT_COST
+                plans = self._move(self._left_of(budget) * (_MOVES if gradients >= _SHORT else 1.0))
+                fixed = {plan.spec.name: self._coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
+                moving = [spec for spec in specs if spec.name not in fixed]
             for reach, patience in ((self.method.reach, self.method.patience), (0.0, 1.0)):
-                steps = (self.left - self.method.budget + budget) / GRADIENT_COST
+                steps = self._left_of(budget) / GRADIENT_COST
                 if steps < 1:
                     break
                 bold = reach * self.eps * min(1.0, max(0.0, (steps - _SHORT) / (self.method.long - _SHORT)))
                 allowed = max(min(bold, self.method.ruin * nothing), self.limit / 2)
-                latents = self._start_from(plans, specs, fixed, allowed) if plans else self._start(specs, fixed, allowed)
+                latents = self._start_from(plans, moving, fixed, allowed) if plans else self._start(moving, fixed, allowed)
                 if budget == budgets[0] and reach:
                     self._quantize()
-                if self._descent(latents, fixed, self.left - self.method.budget + budget, patience, far):
+                if self._descent(latents, fixed, self._left_of(budget), patience, min(4 * self.eps, _LOST * nothing)):
                     break
 
-    def _budgets(self) -> list[float]:
+    def _left_of(self, budget: float) -> float:
+        """Evaluations of a part of the budget, counted from the search's start, that are not yet spent."""
+        return self.left - self.method.budget + budget
+
+    def _budgets(self, growth: float) -> list[float]:
         """What may be spent by the end of each descent."""
         budgets: list[float] = [self.method.budget]
-        while budgets[0] >= _GROWTH * _LEAST_BUDGET:
-            budgets.insert(0, budgets[0] / _GROWTH)
+        while budgets[0] >= _DIVIDED:
+            budgets.insert(0, budgets[0] / growth)
         return budgets
 
     def _descent(self, latents: list[Latent], fixed: dict[str, CoarseTensor], left: float, patience: float, far: float) -> bool:
