@@ -156,7 +156,12 @@ def sections() -> dict[str, str]:
         found["ablation"] = ablation(read(RESULTS / "ablation.json"))
     if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
         found["departures"] = report_paper.departures(departures)
-    for name, tell in (("spectral_penalty", report_paper.penalty), ("grokking_epoch", report_paper.epoch)):
+    tables = {
+        "spectral_penalty": report_paper.penalty,
+        "grokking_epoch": report_paper.epoch,
+        "grokking_bounds": report_paper.bounds,
+    }
+    for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
             found[name] = tell(read(RESULTS / f"{name}.json"))
     return found

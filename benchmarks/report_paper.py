@@ -64,5 +64,36 @@ def epoch(content: Content) -> str:
     return table(header, lines)
 
 
+def bounds(content: Content) -> str:
+    """Bytes, errors of the decoded weights and the bound they give, by case, budget and ε."""
+    lines = []
+    for row in content["rows"]:
+        lines.append(
+            [
+                row["case"],
+                f"{row['budget']:,}",
+                f"{row['eps']:g}",
+                f"{row['bytes']:,}",
+                f"{row['train_error']:.1%}",
+                f"{row['test_error']:.1%}",
+                f"{row['bound']:.3f}" + (" (vacuous)" if row["vacuous"] else ""),
+                f"{row['bytes_needed']:,}",
+                f"{row['cpu_seconds']:.0f} s",
+            ]
+        )
+    header = [
+        "network",
+        "budget",
+        "ε",
+        "bytes",
+        "training error",
+        "test error",
+        "bound",
+        "not vacuous up to, bytes",
+        "processor time",
+    ]
+    return table(header, lines)
+
+
 def _milliseconds(seconds: float) -> str:
     return f"{1e3 * seconds:,.1f} ms"

@@ -49,11 +49,9 @@ _COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
 """How much coarser than the moves left it a descent may start."""
 _SHORT = 30
 """Gradients below which a descent can win nothing back: it starts within ε, and where moves are an alternative there is none."""
-_DIVIDED = 1000
-"""Evaluations from which on a budget is divided among several descents."""
-_GROWTH = 2.5
-"""How many times as many have been spent at the end of each later one."""
-_GROWTH_SMALL = 4.0
+_DIVIDED, _GROWTH = 1000, 2.5
+"""Evaluations from which on a budget is divided among several descents, and how many times as many have been spent at each one's end."""
+_DIVIDED_SMALL, _GROWTH_SMALL = 500, 2.0
 """The same for a small network, whose moves begin anew with each descent."""
 _LOST = 0.8
 """The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
@@ -195,13 +193,13 @@ class _Run:
     def _descend(self, specs: Sequence[TensorSpec]) -> None:
         """Descents over growing shares of the budget, the last over three fifths of it, each from a start of its own.
 
-        A budget of 2.5 B (4 B for a small network) begins with all that a budget of B does, so that it never gives a larger file; and
-        the best of several descents of a loss with many valleys is more even than one.
+        A divided budget begins with all that its part does, so that it never gives a larger file; and the best of several descents of a
+        loss with many valleys is more even than one.
         """
         small = sum(spec.count for spec in self.shared.moving) < _SMALL
         fixed: dict[str, CoarseTensor] = {} if small else self._without_gradient(specs)
         nothing = self._try({spec.name: Constant(0) for spec in self.shared.moving} | fixed)
-        budgets = self._budgets(_GROWTH_SMALL if small else _GROWTH)
+        budgets = self._budgets(*((_DIVIDED_SMALL, _GROWTH_SMALL) if small else (_DIVIDED, _GROWTH)))
         for budget in budgets:
             moving, plans = specs, list[Plan]()
             if small:
@@ -225,10 +223,10 @@ class _Run:
         """Evaluations of a part of the budget, counted from the search's start, that are not yet spent."""
         return self.left - self.method.budget + budget
 
-    def _budgets(self, growth: float) -> list[float]:
+    def _budgets(self, divided: float, growth: float) -> list[float]:
         """What may be spent by the end of each descent."""
         budgets: list[float] = [self.method.budget]
-        while budgets[0] >= _DIVIDED:
+        while budgets[0] >= divided:
             budgets.insert(0, budgets[0] / growth)
         return budgets
 
