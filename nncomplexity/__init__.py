@@ -4,6 +4,7 @@ from nncomplexity.bitstream import load
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.report import Layer, Report
+from nncomplexity.search.contract import StopSearch
 from nncomplexity.version import __version__
 
-__all__ = ["FormatError", "InputError", "Layer", "Report", "__version__", "estimate", "load"]
+__all__ = ["FormatError", "InputError", "Layer", "Report", "StopSearch", "__version__", "estimate", "load"]

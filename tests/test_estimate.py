@@ -8,17 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nncomplexity import InputError, estimate, load
+from nncomplexity import InputError, StopSearch, estimate, load
 from nncomplexity.bitstream import read
 from nncomplexity.bounds import bound
 from nncomplexity.losses import MeanLoss
-from nncomplexity.lowrank import SVDCache
 from nncomplexity.report import reports_json
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.contract import Method
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import Shape, latents_at, quartimax, ranks_that_pay, uniformly_quantized
+from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay, uniformly_quantized
 from nncomplexity.search.tight import Tight
 from nncomplexity.weights import skeleton_of
 
@@ -183,6 +182,25 @@ def test_progress_counts_up_to_the_budget() -> None:
     assert all(done <= total == 40 for done, total in seen)
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_search_that_is_stopped_gives_its_best_file_so_far(method: Method) -> None:
+    model, x, y = teacher()
+
+    def bits_after(most: float) -> tuple[int, float, bool]:
+        def stop(done: float, *_: object) -> None:
+            if done >= most:
+                raise StopSearch
+
+        report = estimate(model, lambda net: F.cross_entropy(net(x), y), 0.1, method=method, progress=stop)
+        assert report.distortion <= 0.1
+        return report.bits, report.evaluations, report.within
+
+    stopped, whole = bits_after(12), bits_after(1e9)
+    assert stopped[1] <= 16 < whole[1] or method.budget <= 16
+    assert stopped[0] >= whole[0]
+    assert bits_after(0)[1] <= 4
+
+
 def test_quartimax_keeps_the_product_and_raises_the_fourth_powers() -> None:
     torch.manual_seed(0)
     sparse = torch.randn(40, 5, dtype=torch.float64) * (torch.rand(40, 5) < 0.2)
@@ -204,7 +222,7 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
         "noise": torch.randn(31, 40, generator=generator),
     }
     specs = skeleton_of(weights).tensors
-    waves, noise = latents_at(Shape(6, 0.25), specs, weights, SVDCache(weights))
+    waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factors(weights))
     assert (waves.periods, noise.periods) == ((29, 0), (0, 0))
     assert waves.rounded()[0].any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
     error = (replace(waves, precision=6).coarse().decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()

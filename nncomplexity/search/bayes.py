@@ -5,7 +5,7 @@ docs/paper.md says what is the paper's, where its authors' code departs from it,
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from threadpoolctl import threadpool_limits
 
-from nncomplexity.search.contract import Found, Problem
+from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_budget, checked_range
 
 Measure = Callable[[float, float], Point]
@@ -61,14 +61,18 @@ class Bayes:
             problem.progress(len(points.measured), total, f"bin size {step:.4g}, singular values {tau:.0%}")
             return points.measure(step, tau)
 
-        known = [measure(step, tau) for step, tau in start]
+        known: list[Point] = []
+        with suppress(StopSearch):
+            for step, tau in start:
+                known.append(measure(step, tau))
         shared = gauge.read().share(max(len(eps), 1))
         efforts: list[Effort] = []
         for value in eps:
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
-            Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
+            with suppress(StopSearch):
+                Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
             efforts.append(shared + gauge.read())
         found = []
         for value, effort in zip(eps, efforts, strict=True):

@@ -13,7 +13,11 @@ from nncomplexity.distortion import Distortion
 from nncomplexity.weights import Skeleton
 
 Progress = Callable[[float, float, str], None]
-"""progress(evaluations done, evaluations in all, what is going on)."""
+"""progress(evaluations done, evaluations in all, what is going on); it may raise `StopSearch`."""
+
+
+class StopSearch(Exception):  # noqa: N818 - it is no error
+    """Raised by a progress callback to end a search: the best file so far is confirmed, at one more evaluation, and is the answer."""
 
 
 def unseen(done: float, total: float, what: str) -> None:
@@ -94,5 +98,8 @@ class Method(Protocol):
         ...
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
-        """The smallest candidate found for each ε, in the order of `eps`, with a seed the same each time."""
+        """The smallest candidate found for each ε, in the order of `eps`, with a seed the same each time.
+
+        A `StopSearch` from `problem.progress` ends the search early, with the best there is by then for each ε.
+        """
         ...

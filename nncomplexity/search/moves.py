@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor, Constant
-from nncomplexity.lowrank import SVDCache
 from nncomplexity.payload import weigh
 from nncomplexity.search.latent import Latent
-from nncomplexity.search.start import Shape, largest_rank, latents_at
+from nncomplexity.search.start import Factors, Shape, largest_rank, latents_at
 from nncomplexity.weights import Skeleton, TensorSpec
 
 _SQRT_2 = 2**0.5
@@ -28,15 +27,15 @@ class Plan:
     shape: Shape
     gone: bool = False
 
-    def coarse(self, weights: Mapping[str, Tensor], svds: SVDCache, precision: int) -> CoarseTensor:
+    def coarse(self, weights: Mapping[str, Tensor], factors: Factors, precision: int) -> CoarseTensor:
         if self.gone:
             return Constant(0)
-        latent = self.latent(weights, svds)
+        latent = self.latent(weights, factors)
         latent.precision = precision
         return latent.coarse()
 
-    def latent(self, weights: Mapping[str, Tensor], svds: SVDCache) -> Latent:
-        return latents_at(self.shape, [self.spec], weights, svds)[0]
+    def latent(self, weights: Mapping[str, Tensor], factors: Factors) -> Latent:
+        return latents_at(self.shape, [self.spec], weights, factors)[0]
 
     def coarser(self, factor: float) -> "Plan":
         return replace(self, shape=replace(self.shape, coarseness=self.shape.coarseness * factor))

@@ -4,11 +4,12 @@ It answers how much the decomposition of Algorithm 1 gains: about half (their Fi
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from nncomplexity.search.contract import Found, Problem
+from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.points import Gauge, Points, checked_budget, checked_range
 
 
@@ -37,9 +38,10 @@ class Quantize:
         gauge = Gauge(problem)
         points = Points(problem)
         tries = int(self.budget) - 1
-        for step in np.geomspace(*self.steps, tries).tolist():
-            problem.progress(len(points.measured), tries, f"bin size {step:.4g}")
-            points.measure(step)
+        with suppress(StopSearch):
+            for step in np.geomspace(*self.steps, tries).tolist():
+                problem.progress(len(points.measured), tries, f"bin size {step:.4g}")
+                points.measure(step)
         shared = gauge.read().share(max(len(eps), 1))
         found = []
         for value in eps:

@@ -26,6 +26,10 @@ _GATHERED = 0.5
 """By how much, in nats, the energy of a factor must be less spread over waves than over rows for waves to be considered."""
 
 
+Factored = tuple[tuple[int, int], list[Tensor]]
+"""The periods of the two sides' bases, and the factors (m, k) and (k, n) in them."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """One start: the rank that matrices are cut to where that pays (0 leaves all dense), and the relative step."""
@@ -34,9 +38,9 @@ class Shape:
     coarseness: float
 
 
-def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], svds: SVDCache) -> list[Latent]:
+def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factors") -> list[Latent]:
     """The latents of a start, for the tensors that move."""
-    return [_latent(shape, spec, weights[spec.name], svds) for spec in specs]
+    return [_latent(shape, spec, weights[spec.name], factors) for spec in specs]
 
 
 def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
@@ -80,33 +84,41 @@ def uniformly_quantized(specs: Sequence[TensorSpec], weights: Mapping[str, Tenso
     return {spec.name: dense(symbols(weights[spec.name], step).numpy(), step) for spec in specs}
 
 
-def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, svds: SVDCache) -> Latent:
+def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, factors: "Factors") -> Latent:
     view = matrix_view(spec.shape)
     periods, parts = (0, 0), [weight.double().reshape(view or (spec.count,))]
     if 0 < shape.rank <= largest_rank(spec):
-        periods, parts = _sparsest(*balanced(svds[spec.name], shape.rank), shape.coarseness)
+        periods, parts = factors.cheapest(spec.name, shape.rank, shape.coarseness)
     steps = [shape.coarseness * _typical(part) for part in parts]
     latents = [(part / step).float() for part, step in zip(parts, steps, strict=True)]
     return Latent(spec, latents, math.log(math.prod(steps)), periods)
 
 
-def _sparsest(A: Tensor, B: Tensor, coarseness: float) -> tuple[tuple[int, int], list[Tensor]]:
-    """The same product in the bases, of its sides and of its components, where the factors seem to take the fewest bits.
+class Factors:
+    """The factors of each matrix at a rank, in all bases that are worth a look; those last asked for are kept, for each matrix."""
 
-    Components are rotated to make one factor sparse, the longer one unless it is the other that lies in a basis of waves.
-    """
-    best: tuple[float, tuple[int, int], list[Tensor]] | None = None
-    periods_a, periods_b = _likely_periods(A), _likely_periods(B.T)
-    for period_a, period_b in itertools.product(periods_a, periods_b):
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._svds = SVDCache(weights)
+        self._last: dict[str, tuple[int, list[Factored]]] = {}
+
+    def cheapest(self, name: str, rank: int, coarseness: float) -> Factored:
+        """The factors whose symbols seem to take the fewest bits under steps of this coarseness."""
+        kept, found = self._last.get(name, (0, []))
+        if kept != rank:
+            found = _factored(*balanced(self._svds[name], rank))
+            self._last[name] = rank, found
+        return min(found, key=lambda one: sum(_price(factor, coarseness) for factor in one[1]))
+
+
+def _factored(A: Tensor, B: Tensor) -> list[Factored]:
+    """The same product in several bases, of its sides and of its components; the latter make one factor or the other sparse."""
+    found: list[Factored] = []
+    for period_a, period_b in itertools.product(_likely_periods(A), _likely_periods(B.T)):
         left, right = _in_basis(A, period_a), _in_basis(B.T, period_b)
         for target in (left, right):
             R = quartimax(target)
-            factors = [left @ R, (right @ R).T]
-            price = sum(_price(factor, coarseness) for factor in factors)
-            if best is None or price < best[0]:
-                best = price, (period_a, period_b), factors
-    assert best is not None
-    return best[1:]
+            found.append(((period_a, period_b), [left @ R, (right @ R).T]))
+    return found
 
 
 def _likely_periods(factor: Tensor) -> list[int]:

@@ -9,6 +9,7 @@ candidate. A loss without a gradient is searched by uniform quantization and by 
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, repeat
 
@@ -18,15 +19,15 @@ from torch import Tensor
 from nncomplexity.coarse import CoarseTensor, Constant, exact
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.lowrank import SVDCache
 from nncomplexity.payload import weigh
-from nncomplexity.search.contract import Candidate, Found, Problem
+from nncomplexity.search.contract import Candidate, Found, Problem, StopSearch
 from nncomplexity.search.descent import Schedule, descend
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.start import (
     COARSENESS,
     FINEST,
+    Factors,
     Shape,
     first_that,
     grid_step,
@@ -106,7 +107,7 @@ class _Shared:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.svds = SVDCache(problem.weights)
+        self.factors = Factors(problem.weights)
         specs = problem.skeleton.tensors
         self.moving = tuple(spec for spec in specs if spec.quantizable and spec.count)
         self.held: dict[str, CoarseTensor] = {
@@ -138,12 +139,13 @@ class _Run:
         return self.method.budget - 1 - (self.distortion.evaluations - self.start)
 
     def found(self) -> Found:
-        specs = self.shared.with_gradient() if self.left >= 6 * GRADIENT_COST else ()
-        if specs:
-            self._descend(specs)
-        else:
-            self._quantize()
-            self._move(self.method.budget)
+        with suppress(StopSearch):
+            specs = self.shared.with_gradient() if self.left >= 6 * GRADIENT_COST else ()
+            if specs:
+                self._descend(specs)
+            else:
+                self._quantize()
+                self._move(self.method.budget)
         best = self._confirmed()
         spent = self.distortion.evaluations - self.start
         return Found(best, spent, time.perf_counter() - self.wall, time.process_time() - self.cpu)
@@ -174,11 +176,11 @@ class _Run:
 
         They may take a quarter of ε, the descent has the rest.
         """
-        weights, svds = self.problem.weights, self.shared.svds
+        weights, factors = self.problem.weights, self.shared.factors
         silent = [spec for spec in self.shared.moving if spec not in specs]
 
         def quantized(index: int) -> dict[str, CoarseTensor]:
-            latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, svds)
+            latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, factors)
             return {latent.spec.name: replace(latent, precision=self.method.schedule.precision).coarse() for latent in latents}
 
         def holds(coarse: dict[str, CoarseTensor], share: float) -> bool:
@@ -275,15 +277,15 @@ class _Run:
 
     def _start(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float) -> list[Latent]:
         """Latents of the lowest rank, then of the coarsest steps, whose distortion is within what is allowed."""
-        weights, svds = self.problem.weights, self.shared.svds
+        weights, factors = self.problem.weights, self.shared.factors
 
         def distortion(shape: Shape) -> float:
-            return self._try(fixed | {latent.spec.name: latent.coarse() for latent in latents_at(shape, specs, weights, svds)})
+            return self._try(fixed | {latent.spec.name: latent.coarse() for latent in latents_at(shape, specs, weights, factors)})
 
         ranks = ranks_that_pay(specs)
         rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= allowed, len(ranks))]
         index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= 2 * allowed, len(COARSENESS))
-        return latents_at(Shape(rank, COARSENESS[index]), specs, weights, svds)
+        return latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors)
 
     def _start_from(
         self, plans: Sequence[Plan], specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float
@@ -292,7 +294,7 @@ class _Run:
 
         def latents(index: int) -> list[Latent]:
             coarser = (plan.coarser(_COARSER[index]) for plan in plans if plan.spec in specs)
-            return [plan.latent(self.problem.weights, self.shared.svds) for plan in coarser]
+            return [plan.latent(self.problem.weights, self.shared.factors) for plan in coarser]
 
         def holds(index: int) -> bool:
             precision = self.method.schedule.precision
@@ -316,7 +318,7 @@ class _Run:
         return improve(start(first_that(holds, len(COARSENESS))), self._coarsen, self._try, self.limit, spent)
 
     def _coarsen(self, plan: Plan) -> CoarseTensor:
-        return plan.coarse(self.problem.weights, self.shared.svds, self.method.schedule.precision)
+        return plan.coarse(self.problem.weights, self.shared.factors, self.method.schedule.precision)
 
     def _whole(self, moving: dict[str, CoarseTensor]) -> list[CoarseTensor]:
         """All tensors, in their order: those that move, and those that the search keeps as they are."""
@@ -339,9 +341,9 @@ class _Run:
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
         distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
-        self._report("starting")
         if distortion <= self.limit:
             self._keep(tensors)
+        self._report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
     def _keep(self, tensors: list[CoarseTensor]) -> None:
