@@ -201,6 +201,15 @@ def test_a_search_that_is_stopped_gives_its_best_file_so_far(method: Method) -> 
     assert bits_after(0)[1] <= 4
 
 
+def test_a_search_ends_where_no_move_is_left() -> None:
+    """One unit of two inputs: at ε = 1 everything goes at once, and nothing is left to try."""
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    weights = {"w": torch.ones(1, 2), "b": torch.zeros(1)}
+    report = estimate(weights, lambda w: (x @ w["w"].T + w["b"]).tanh().square().mean(), 1.0, budget=400)
+    assert report.within
+    assert report.evaluations < 400
+
+
 def test_quartimax_keeps_the_product_and_raises_the_fourth_powers() -> None:
     torch.manual_seed(0)
     sparse = torch.randn(40, 5, dtype=torch.float64) * (torch.rand(40, 5) < 0.2)

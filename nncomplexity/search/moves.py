@@ -75,7 +75,7 @@ def improve(
     bits = {name: _bits(plan.spec, coarse[name]) for name, plan in current.items()}
     improving = True
     while improving and spent() < 1:
-        improving = False
+        improving, before = False, spent()
         for name in sorted(current, key=lambda name: -bits[name]):
             for plan in current[name].moves():
                 if spent() >= 1:
@@ -89,7 +89,7 @@ def improve(
                     current[name], coarse[name], bits[name] = plan, trial, cost
                     improving = True
                     break
-        improving = improving or spent() < 0.8
+        improving = improving or before < spent() < 0.8  # a round that had nothing to measure would go on for ever
     return list(current.values())
 
 
