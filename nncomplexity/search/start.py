@@ -152,7 +152,7 @@ def _in_basis(factor: Tensor, period: int) -> Tensor:
 
 
 def _price(factor: Tensor, coarseness: float) -> float:
-    """About how many bits a factor's symbols take: Σ log₂(1 + |u|)."""
+    """Σ ln(1 + |u|), which is about in proportion to the bits that a factor's symbols take."""
     return float((factor / (coarseness * _typical(factor))).abs().log1p().sum())
 
 
