@@ -96,6 +96,7 @@ def folder(tmp_path, monkeypatch):
     save_file(weights, "model.safetensors")
     save_file({**weights, "bias": torch.tensor([0.0, float("nan"), 0.0])}, "nan.safetensors")
     save_file({**weights, "other": torch.ones(2)}, "other.safetensors")
+    Path("empty").mkdir()
     Path("text.safetensors").write_text("no tensors in here")
     Path("cut.safetensors").write_bytes(Path("model.safetensors").read_bytes()[:-4])
     yield tmp_path
@@ -379,8 +380,8 @@ WRONG = [
     (measuring(eps=None), "Missing option '--eps'"),
     ([*measuring(), "more"], "unexpected extra argument"),
     (measuring(checkpoint="none.safetensors"), "none.safetensors: cannot read it (No such file or directory)"),
-    (measuring(checkpoint="."), "it is a folder"),
-    (measuring(checkpoint="text.safetensors"), "no .safetensors file"),
+    (measuring(checkpoint="empty"), "empty: it is a folder without a checkpoint: it is empty; name a checkpoint"),
+    (measuring(checkpoint="text.safetensors"), "no checkpoint; name a .safetensors file"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
     (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN or infinite"),
     (
