@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -412,3 +413,14 @@ def test_damage_is_refused_or_changes_values_only(tmp_path, zipped):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x15]) + whole[position + 1 :])
         with contextlib.suppress(InputError):  # anything else fails the test
             load_checkpoint(path)
+
+
+def test_a_disk_that_fails_is_not_called_damage(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = saved(tmp_path / "net.pt", WEIGHTS)
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(InputError, match=r"net\.pt: cannot read it \(Input/output error\); name a \.safetensors file") as caught:
+        load_checkpoint(path)
+    assert not isinstance(caught.value, FormatError)

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.checkpoint.sharded import read_index
 from nncomplexity.errors import FormatError, InputError
 
 FIRST = {"embed.weight": torch.arange(6.0).reshape(2, 3), "norm": torch.ones(3, dtype=torch.float16)}
@@ -175,5 +176,6 @@ def test_an_index_takes_no_key(tmp_path):
 
 
 def test_an_index_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read it \(No such file or directory\)"):
-        load_checkpoint(tmp_path / "model.safetensors.index.json")
+    for read in (load_checkpoint, read_index):
+        with pytest.raises(InputError, match=r"model\.safetensors\.index\.json: cannot read it \(No such file or directory\)"):
+            read(tmp_path / "model.safetensors.index.json")
