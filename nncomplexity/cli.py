@@ -15,7 +15,7 @@ from typer.main import get_command
 from nncomplexity import table
 from nncomplexity.bitstream import DEFAULT_LIMIT, read_file
 from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
-from nncomplexity.checkpoint import load_checkpoint, save_safetensors
+from nncomplexity.checkpoint import Checkpoint, load_checkpoint, save_safetensors
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -55,6 +55,10 @@ Examples = Annotated[
 Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where the loss gets the weights: cpu, cuda, cuda:1, mps.")]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON there; - prints it instead of the table.")]
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
+]
 Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
 CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save wrote.")]
 
@@ -120,11 +124,17 @@ def _root(
 
 @app.command(short_help="Bits of the smallest file found within each ε.")
 def measure(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, a .safetensors file.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", help="The network: .safetensors, .pt, .pth, .bin, .ckpt, an index of shards, a folder."
+        ),
+    ],
     loss_fn: LossFn,
     eps: Annotated[
         list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several; 0 is lossless.")
     ],
+    key: Key = None,
     model: Model = None,
     method: Annotated[
         str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
@@ -158,6 +168,9 @@ def measure(
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.1 \\
           --risk-fn mytask:error --n 2553
     \b
+    A checkpoint of a training loop, of which the averaged weights are meant:
+      nncomplexity measure last.pt --key ema --loss-fn mytask:loss --eps 0.1
+    \b
     A loss that takes a module, such as mytask.build() makes:
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
@@ -170,7 +183,7 @@ def measure(
     check_writable([*files, json_path], inputs=[checkpoint])
     with stdout_for_results():
         task = _task(loss_fn, model, risk_fn, device)
-        original = load_checkpoint(checkpoint)
+        original = _load(checkpoint, key, task, outputs=[*files, json_path])
         check_finite(original.tensors)
         network = task.network(original.tensors)
         if task.risk_fn:
@@ -180,6 +193,8 @@ def measure(
     about = {
         "checkpoint": checkpoint,
         "sha256": original.sha256,
+        "key": original.key,
+        "step": original.step,
         "loss_fn": loss_fn,
         "model": model,
         "risk_fn": risk_fn,
@@ -234,7 +249,8 @@ def verify(
     file: CoarseFile,
     loss_fn: LossFn,
     model: Model = None,
-    against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, a .safetensors file.")] = None,
+    against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
+    key: Key = None,
     eps: Annotated[str | None, typer.Option(metavar="NUMBER", help="The ε that the file is claimed to keep.")] = None,
     claims: Annotated[
         str | None, typer.Option(metavar="REPORT", help="A report.json whose figures for this file to check.")
@@ -259,6 +275,8 @@ def verify(
     value = None if eps is None else _eps(eps)
     if value is not None and against is None and claims is None:
         raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
+    if key is not None and against is None:
+        raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
     _check_bound_options(risk_fn, n, delta)
     json_path = None if json_file == STDOUT else json_file
     check_writable([json_path], inputs=[file, against, claims])
@@ -266,7 +284,7 @@ def verify(
     reported = read_report(claims, file) if claims is not None else None
     with stdout_for_results():
         task = _task(loss_fn, model, risk_fn, device)
-        original = load_checkpoint(against) if against is not None else None
+        original = _load(against, key, task, outputs=[json_path]) if against is not None else None
         found = check_claims(coarse, task, against=original, eps=value, reported=reported)
     promise = _bound(found.bits, found.risk, n, delta)
     extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
@@ -298,6 +316,18 @@ def _task(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> 
         build=find_function(model, "--model") if model is not None else None,
         risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
     )
+
+
+def _load(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
+    """The network; what was guessed of it is said on standard error."""
+    checkpoint = load_checkpoint(path, key)
+    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
+    notes = list(checkpoint.notes)
+    if prefix := task.prefix(checkpoint.tensors):
+        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
+    for note in notes:
+        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
+    return checkpoint
 
 
 def _check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:

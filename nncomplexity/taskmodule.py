@@ -3,7 +3,7 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
+from nncomplexity.listing import listed
 from nncomplexity.weights import Skeleton, skeleton_of
 
 Function = Callable[..., Any]
 
-_LISTED = 3
-"""How many names a message lists before it says how many more there are."""
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and a LightningModule with its network in `model` put before the names."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,15 @@ class Task:
         if self._module is None:
             skeleton = skeleton_of(weights)
             return skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors})
-        _load(self._module, weights)
+        _load(self._module, weights, self.prefix(weights))
         return self._module
+
+    def prefix(self, weights: Mapping[str, Tensor]) -> str:
+        """What a wrapper put before each name ("module.", "_orig_mod."), where the names fit the module only without it; else "".
+
+        DataParallel, torch.compile and Lightning write such names. A dict of tensors keeps its names as they are.
+        """
+        return "" if self._module is None else _wrapper_prefix(_state(self._module), weights)
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
@@ -167,15 +175,32 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
 
 
-def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def _unfit(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[list[str], list[str]]:
+    """The module's tensors that have no name among these, of tied ones one being enough; and the names that it doesn't know."""
+    missing = [spec.name for spec in skeleton_of(state).tensors if not any(name in names for name in spec.names)]
+    return missing, [name for name in names if name not in state]
+
+
+def _wrapper_prefix(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    prefix, names = "", set(weights)
+    while any(_unfit(state, names)):
+        found = next((wrapper for wrapper in _WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
+        if found is None:
+            return ""
+        prefix += found
+        names = {name.removeprefix(found) for name in names}
+    return prefix
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
     """Copy the weights into the module in place; each of its tensors must get values, under one of its names at least."""
     state = _state(module)
-    tensors = skeleton_of(state).tensors
-    missing = [spec.name for spec in tensors if not any(name in weights for name in spec.names)]
-    unexpected = [name for name in weights if name not in state]
+    weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    missing, unexpected = _unfit(state, weights)
     if missing or unexpected:
-        lists = [f"{kind} {_listed(names)}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        lists = [f"{kind} {listed(names)}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
         raise InputError(f"--model: the checkpoint does not fit the module: {'; '.join(lists)}")
+    tensors = skeleton_of(state).tensors
     misfits = []
     for spec in tensors:
         given = [weights[name] for name in spec.names if name in weights]
@@ -183,16 +208,11 @@ def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         if tuple(first.shape) != spec.shape:
             misfits.append(f"{spec.name} is {tuple(first.shape)} in the checkpoint and {spec.shape} in the module")
         elif not all(other is first or torch.equal(other, first) for other in given):
-            misfits.append(f"{spec.name} is tied to {_listed(list(spec.names[1:]))} in the module and differs in the checkpoint")
+            misfits.append(f"{spec.name} is tied to {listed(spec.names[1:])} in the module and differs in the checkpoint")
         elif first.dtype != spec.dtype and not torch.equal(first.to(spec.dtype).to(first.dtype), first):
             misfits.append(f"{spec.name} is {first.dtype} in the checkpoint and {spec.dtype} in the module, which would change it")
     if misfits:
-        raise InputError(f"--model: the checkpoint does not fit the module: {_listed(misfits, '; ')}")
+        raise InputError(f"--model: the checkpoint does not fit the module: {listed(misfits, separator='; ')}")
     with torch.no_grad():
         for spec in tensors:
             state[spec.name].copy_(next(weights[name] for name in spec.names if name in weights))
-
-
-def _listed(names: list[str], separator: str = ", ") -> str:
-    more = f"{separator}and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return separator.join(names[:_LISTED]) + more

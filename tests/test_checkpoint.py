@@ -1,6 +1,8 @@
 """Checkpoints: read as safetensors writes them, written as safetensors reads them, and bad ones named for what they are."""
 
 import hashlib
+import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -102,15 +104,16 @@ GOOD = safetensors.torch.save({"a": torch.ones(64)})
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no .safetensors file"),
-        (b"hello, this is a text of some length", "no .safetensors file"),
+        (b"", "no checkpoint; name a .safetensors file"),
+        (b"hello, this is a text of some length", "no checkpoint; name a .safetensors file"),
         (GOOD[:-1], "cut or damaged"),
         (GOOD[:40], "cut or damaged"),
         (GOOD + b"x", "cut or damaged"),
         (GOOD[:12] + b"\xff" + GOOD[13:], "cut or damaged"),
         (b"PK\x03\x04" + bytes(60), "pickled checkpoint"),
-        (b"\x80\x04" + bytes(60), "pickled checkpoint"),
+        (b"\x80\x04" + bytes(60), "a pickle that torch.save did not write, or a damaged one"),
         (b"\x89COARSE\n" + bytes(60), "decompress it first"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "git lfs pull"),
     ],
 )
 def test_a_file_of_another_kind_is_named_for_what_it_is(tmp_path, content, words):
@@ -135,5 +138,47 @@ def test_a_missing_file_and_a_folder(tmp_path):
         load_checkpoint(tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="File name too long"):
         load_checkpoint(tmp_path / ("x" * 300))
-    with pytest.raises(InputError, match="it is a folder"):
+    with pytest.raises(InputError, match="it is a folder without a checkpoint: it is empty"):
         load_checkpoint(tmp_path)
+
+
+def test_a_key_has_nothing_to_choose_from_in_safetensors(tmp_path):
+    safetensors.torch.save_file(TENSORS, tmp_path / "net.safetensors")
+    with pytest.raises(
+        InputError, match=r"^key: expected none, since .*net\.safetensors is a \.safetensors file.*got 'model'; leave"
+    ):
+        load_checkpoint(tmp_path / "net.safetensors", key="model")
+
+
+def test_the_content_tells_the_format_and_not_the_name(tmp_path):
+    safetensors.torch.save_file(TENSORS, tmp_path / "net.pt")
+    torch.save(TENSORS, tmp_path / "net.safetensors")
+    for name in ("net.pt", "net.safetensors"):
+        assert torch.equal(load_checkpoint(tmp_path / name).tensors["matrix"], TENSORS["matrix"])
+
+
+def test_the_length_of_a_header_may_look_like_json(tmp_path):
+    path = tmp_path / "net.safetensors"
+    # The first byte of the file is the low byte of the header's length, made to be that of an opening brace.
+    lengths = (safetensors.torch.save({"a" * count: torch.ones(1)}) for count in range(1, 300))
+    path.write_bytes(next(content for content in lengths if content[0] == ord("x")))
+    header = path.read_bytes()[8:-4] + b" " * 3
+    path.write_bytes((ord("{")).to_bytes(8, "little") + header + path.read_bytes()[-4:])
+    assert len(load_checkpoint(path).tensors) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc what is mapped")
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+def test_tensors_are_mapped_and_writing_to_them_does_not_reach_the_file(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith(".pt"):
+        torch.save({"a": torch.ones(1 << 20)}, path)
+    else:
+        safetensors.torch.save_file({"a": torch.ones(1 << 20)}, path)
+    before = path.read_bytes()
+    tensor = load_checkpoint(path).tensors["a"]
+    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps]
+    assert any(start <= tensor.data_ptr() < end for start, end in spans)
+    tensor.zero_()
+    assert path.read_bytes() == before

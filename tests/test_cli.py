@@ -1,5 +1,6 @@
 """The command line as its users meet it: figures on standard output, one line on standard error, and the exit codes."""
 
+import hashlib
 import json
 import os
 import re
@@ -94,8 +95,13 @@ def folder(tmp_path, monkeypatch):
         "bias": torch.tensor([0.1, -0.07, 0.02]),
     }
     save_file(weights, "model.safetensors")
+    average = {name: value.clone() for name, value in weights.items()}
+    torch.save({"epoch": 3, "model": weights, "ema": average, "optimizer": {"state": {}, "param_groups": []}}, "last.pt")
     save_file({**weights, "bias": torch.tensor([0.0, float("nan"), 0.0])}, "nan.safetensors")
     save_file({**weights, "other": torch.ones(2)}, "other.safetensors")
+    Path("empty").mkdir()
+    Path("folder").mkdir()
+    save_file(weights, "folder/model.safetensors")
     Path("text.safetensors").write_text("no tensors in here")
     Path("cut.safetensors").write_bytes(Path("model.safetensors").read_bytes()[:-4])
     yield tmp_path
@@ -353,6 +359,63 @@ def test_more_weights_than_the_limit_are_refused(run, coarse):
     assert "84 bytes of weights, above the limit of 83" in err
 
 
+# --- checkpoints of every format
+
+
+NOTE = "nncomplexity: last.pt: took the state dict under 'model', not the one under ema; --key names another\n"
+
+
+def test_what_was_guessed_of_a_checkpoint_is_said(run):
+    code, out, err = run("measure", "last.pt", *MEASURE[2:], "--eps", "0.1", "--json", "-")
+    assert code == 0
+    assert NOTE in err
+    report = json.loads(out)
+    assert (report["checkpoint"], report["key"], report["step"]) == ("last.pt", "model", 3)
+    assert report["sha256"] == hashlib.sha256(Path("last.pt").read_bytes()).hexdigest()
+
+
+def test_what_is_named_is_not_said(run):
+    code, out, err = run("measure", "last.pt", "--key", "ema", *MEASURE[2:], "--eps", "0.1", "--json", "-")
+    assert (code, json.loads(out)["key"]) == (0, "ema")
+    assert "took" not in err
+
+
+def test_every_format_measures_the_same(run):
+    Path("plain").mkdir()
+    weights = load_file("model.safetensors")
+    torch.save(weights, "plain/pytorch_model.bin")
+    shards = {name: f"{name}.safetensors" for name in weights}
+    Path("sharded").mkdir()
+    for name, shard in shards.items():
+        save_file({name: weights[name]}, f"sharded/{shard}")
+    Path("sharded/model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    found = {}
+    for checkpoint in ("model.safetensors", "last.pt", "plain", "sharded", "sharded/model.safetensors.index.json"):
+        code, out, _ = run("measure", checkpoint, *MEASURE[2:], "--eps", "0.1", "--json", "-")
+        assert code == 0
+        found[checkpoint] = (json.loads(out)["loss"], json.loads(out)["results"][0]["bits"])
+    assert len(set(found.values())) == 1, found
+
+
+def test_verify_takes_every_format(run, coarse):
+    arguments = ("verify", coarse, "--loss-fn", "mytask:loss", "--eps", "0.1", "--against", "last.pt")
+    code, out, err = run(*arguments)
+    assert (code, NOTE in err) == (0, True), (out, err)
+    code, _, err = run(*arguments, "--key", "ema")
+    assert (code, "took" in err) == (0, False)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+def test_the_prefix_of_a_wrapper_is_taken_off_for_a_module_and_said(run, prefix):
+    torch.save({prefix + name: tensor for name, tensor in load_file("model.safetensors").items()}, "wrapped.pt")
+    argv = ["measure", "wrapped.pt", *MEASURE[2:], "--eps", "0.1", "--json", "-"]
+    code, out, err = run(*argv, "--model", "mytask:build")
+    assert (code, [layer["name"] for layer in json.loads(out)["results"][0]["layers"]]) == (0, ["weight", "bias"])
+    assert f"nncomplexity: wrapped.pt: took {prefix!r} off the names, which fit the module of --model without it\n" in err
+    code, _, err = run(*argv)
+    assert (code, "KeyError: 'weight'" in err) == (2, True), "a dict of tensors keeps its names"
+
+
 # --- wrong calls: exit code 2 and one line
 
 
@@ -379,8 +442,14 @@ WRONG = [
     (measuring(eps=None), "Missing option '--eps'"),
     ([*measuring(), "more"], "unexpected extra argument"),
     (measuring(checkpoint="none.safetensors"), "none.safetensors: cannot read it (No such file or directory)"),
-    (measuring(checkpoint="."), "it is a folder"),
-    (measuring(checkpoint="text.safetensors"), "no .safetensors file"),
+    (measuring(checkpoint="empty"), "empty: it is a folder without a checkpoint: it is empty; name a checkpoint"),
+    (measuring(checkpoint="text.safetensors"), "text.safetensors: no checkpoint; name a .safetensors file"),
+    (measuring(key="model"), "key: expected none, since model.safetensors is a .safetensors file"),
+    (
+        measuring(checkpoint="last.pt", key="modle"),
+        "key: expected a state dict under 'modle' in last.pt, got nothing; name one of model",
+    ),
+    (measuring(checkpoint="folder", save="folder/model.safetensors"), "it would overwrite another file of this call"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
     (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN or infinite"),
     (
@@ -432,6 +501,7 @@ WRONG = [
     (["decompress", "model.safetensors", "--out", "model.safetensors"], "it would overwrite another file of this call"),
     (["verify", "none.coarse", "--loss-fn", "mytask:loss"], "none.coarse: cannot read it"),
     (["verify", "none.coarse", "--loss-fn", "mytask:loss", "--eps", "0.1"], "--eps: it needs --against CHECKPOINT"),
+    (["verify", "none.coarse", "--loss-fn", "mytask:loss", "--key", "ema"], "--key: it needs --against CHECKPOINT"),
 ]
 
 

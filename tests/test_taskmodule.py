@@ -224,3 +224,51 @@ def test_a_risk_that_was_not_given():
 def test_the_architecture_is_the_same_for_module_and_mapping():
     module = Net()
     assert set(architecture_of(module).tensors) == set(architecture_of(module.state_dict()).tensors)
+
+
+# --- names of wrappers
+
+
+def prefixed(prefix, names=("first.weight", "second.weight", "count")):
+    return {prefix + name: WEIGHTS[name] for name in names}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.module."])
+def test_the_prefix_of_a_wrapper_is_taken_off(prefix):
+    task = Task(total, build=Net)
+    assert task.prefix(prefixed(prefix)) == prefix
+    assert task.loss(prefixed(prefix)) == task.loss(WEIGHTS) == 3 + 3 + 5 - 3 - 5
+
+
+def test_of_tied_names_one_is_enough_behind_a_prefix():
+    assert Task(total, build=Net).prefix(prefixed("module.", ("second.weight", "count"))) == "module."
+
+
+class Inner(nn.Module):
+    """A module whose own names begin as a wrapper's do."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Linear(2, 2, bias=False)
+
+
+def test_a_prefix_that_belongs_to_the_module_stays():
+    weights = {"module.weight": torch.ones(2, 2)}
+    assert Task(total, build=Inner).prefix(weights) == ""
+    assert Task(total, build=Inner).loss(weights) == 4
+    assert Task(total, build=Inner).prefix({"module.module.weight": torch.ones(2, 2)}) == "module."
+
+
+@pytest.mark.parametrize("names", [{"module.other": 1}, {"module.first.weight": 1, "count": 1}, {}])
+def test_names_that_fit_neither_way_are_an_error_as_they_are(names):
+    weights = dict.fromkeys(names, torch.eye(3))
+    task = Task(total, build=Net)
+    assert task.prefix(weights) == ""
+    if weights:
+        with pytest.raises(InputError, match=r"does not fit the module: .*unexpected module\."):
+            task.loss(weights)
+
+
+def test_a_dict_of_tensors_keeps_its_names():
+    assert Task(total).prefix(prefixed("module.")) == ""
+    assert Task(lambda network: float("module.count" in network)).loss(prefixed("module.")) == 1

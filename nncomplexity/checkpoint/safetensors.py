@@ -1,0 +1,57 @@
+"""`.safetensors` files, read and written, ties included.
+
+The format can't say that two names share one tensor, so `safetensors.torch.save_model` leaves all but one of the names out and notes
+each in the metadata, as {left out: kept}. Both directions here keep that custom.
+
+`safe_open` maps the file: what `get_tensor` gives are views of the mapping, so that loading takes no memory and a byte is read when
+it is used.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nncomplexity.bitstream import save_bytes
+from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.weights import skeleton_of
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that begins so is one: the length of its header, of which four bytes are always zero, then an object in JSON."""
+    return head[4:9] == b"\0\0\0\0{"
+
+
+def read_safetensors(file: Path) -> Contents:
+    """All tensors of a file. Raises FormatError where it is cut or damaged."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- the file is no mapping
+            return Contents(tensors, metadata, ties=metadata)
+    except (SafetensorError, OSError) as error:
+        what = "a .safetensors file that is cut or damaged; fetch it again"
+        raise FormatError(f"{file}: {what} ({str(error).splitlines()[0]})") from error
+
+
+def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors to a .safetensors file, whole or not at all; each tied tensor once, the other names noted in the metadata.
+
+    Raises InputError where the file can't be written, or a tensor has a dtype that the format lacks.
+    """
+    kept: dict[str, Tensor] = {}
+    metadata = {"format": "pt"}
+    for spec in skeleton_of(tensors).tensors:
+        first, *others = sorted(spec.names)
+        # The format refuses tensors that share storage, as two slices of one tensor do.
+        kept[first] = tensors[first].detach().cpu().contiguous().clone()
+        metadata |= dict.fromkeys(others, first)
+    try:
+        content = safetensors.torch.save(kept, metadata)
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path}: safetensors has no form for these tensors ({error}); convert them first") from error
+    save_bytes(path, content)

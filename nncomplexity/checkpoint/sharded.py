@@ -1,0 +1,121 @@
+"""Checkpoints in several files: an index in JSON says which name stands in which shard.
+
+The index is what Hugging Face writes as `model.safetensors.index.json` and `pytorch_model.bin.index.json`:
+`{"metadata": {...}, "weight_map": {name: file}}`. The shards are looked for beside the index and nowhere else.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from torch import Tensor
+
+from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.safetensors import is_safetensors
+from nncomplexity.checkpoint.single import read_single
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.listing import listed
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which shard each name stands in, by the index at `path`."""
+
+    path: Path
+    weight_map: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The shards' names, sorted."""
+        return tuple(sorted(set(self.weight_map.values())))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The shards, in the order of their names."""
+        return tuple(self.path.parent / shard for shard in self.shards)
+
+
+def is_index(file: Path, head: bytes) -> bool:
+    """Whether a file that begins so is to be read as an index: an object in JSON, or what bears the name of one."""
+    return not is_safetensors(head) and (head.lstrip().startswith(b"{") or file.name.endswith(".index.json"))
+
+
+def read_index(path: Path) -> Index:
+    """Read an index of shards.
+
+    Raises InputError where it can't be read; FormatError where it is no index, or names a shard that is not in its folder.
+    """
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it ({error.strerror}); name an index of shards") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: no index of shards, since it is no JSON ({error}); fetch it again") from error
+    weight_map = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise FormatError(
+            f'{path}: no index of shards; expected {{"weight_map": {{name: file}}}} in it, or name the checkpoint itself'
+        )
+    for shard in weight_map.values():
+        if not _stays_inside(shard):
+            raise FormatError(
+                f"{path}: expected shards beside the index, got {shard!r}, which leads out of its folder; fetch it again"
+            )
+    about = document.get("metadata")
+    plain = (
+        {name: str(value) for name, value in about.items() if isinstance(value, (str, int, float))}
+        if isinstance(about, dict)
+        else {}
+    )
+    return Index(path, weight_map, plain)
+
+
+def read_shards(index: Index) -> tuple[Contents, str]:
+    """The tensors of all shards, and a digest: the SHA-256 of a line `DIGEST  NAME` for each shard in the order of their names.
+
+    That is what `sha256sum SHARDS | sha256sum` prints. Names that stand in a shard and not in the index are left out, and listed.
+
+    Raises InputError where a shard is missing; FormatError where one is damaged, or lacks a tensor that should stand in it.
+    """
+    missing = [file.name for file in index.files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{index.path}: {len(missing)} of its {len(index.shards)} shards are missing: {listed(missing)}; fetch them"
+        )
+    found: dict[str, dict[str, Tensor]] = {}
+    metadata = dict(index.metadata)
+    ties = dict(index.metadata)
+    unlisted: list[str] = []
+    lines = ""
+    for shard, file in zip(index.shards, index.files, strict=True):
+        contents, digest = read_single(file)
+        found[shard] = contents.tensors
+        metadata |= contents.metadata
+        ties |= contents.ties
+        unlisted += [name for name in contents.tensors if name not in index.weight_map]
+        lines += f"{digest}  {shard}\n"
+    for name, shard in index.weight_map.items():
+        if name not in found[shard]:
+            holders = [other for other in index.shards if name in found[other]]
+            where = f"but it stands in {listed(holders)}" if holders else "but it stands in none"
+            raise FormatError(f"{index.path}: expected {name!r} in {shard}, {where}; fetch index and shards again")
+    for shard, tensors in found.items():
+        wrong = next((name for name in tensors if index.weight_map.get(name, shard) != shard), None)
+        if wrong is not None:
+            raise FormatError(
+                f"{index.path}: {wrong!r} stands in {index.weight_map[wrong]} and in {shard}; fetch index and shards again"
+            )
+    tensors = {name: found[shard][name] for name, shard in index.weight_map.items()}
+    notes = (f"left out what stands in a shard and not in the index: {listed(unlisted)}",) if unlisted else ()
+    return Contents(tensors, metadata, ties, notes=notes), hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _stays_inside(shard: str) -> bool:
+    """Whether a path leads nowhere but into the index's folder, on any system."""
+    windows, posix = PureWindowsPath(shard), PurePosixPath(shard)
+    anchored = windows.anchor or posix.anchor
+    return bool(windows.name) and not anchored and ".." not in windows.parts and shard.isprintable()

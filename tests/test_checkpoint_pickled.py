@@ -1,0 +1,426 @@
+"""Files of torch.save: read as they were written, no code of theirs run, and the network found in what training loops write."""
+
+import argparse
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import pickle
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.checkpoint.selection import select
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.weights import skeleton_of
+
+WEIGHTS = {
+    "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+    "half": torch.tensor([0.5, -2.0], dtype=torch.bfloat16),
+    "count": torch.tensor(3),
+    "empty": torch.zeros(0, 4),
+}
+OTHERS = {"weight": torch.full((2, 2), 7.0)}
+FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def optimizer_of(module):
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+def saved(path, content, *, zipped=True):
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def same(found, expected):
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+        assert not found[name].requires_grad
+
+
+# --- round trips
+
+
+@FORMATS
+@pytest.mark.parametrize("suffix", ["pt", "pth", "bin", "ckpt"])
+def test_a_state_dict_is_what_was_saved(tmp_path, suffix, zipped):
+    path = saved(tmp_path / f"net.{suffix}", WEIGHTS, zipped=zipped)
+    checkpoint = load_checkpoint(path)
+    same(checkpoint.tensors, WEIGHTS)
+    assert (checkpoint.path, checkpoint.files, checkpoint.key, checkpoint.notes) == (path, (path,), None, ())
+    assert checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_modules_ordered_dict_with_its_metadata(tmp_path):
+    state = network().state_dict()
+    assert isinstance(state, OrderedDict)
+    assert state._metadata
+    same(load_checkpoint(saved(tmp_path / "net.pt", state)).tensors, state)
+
+
+def test_parameters_lose_their_gradients(tmp_path):
+    same(
+        load_checkpoint(saved(tmp_path / "net.pt", dict(network().named_parameters()))).tensors, dict(network().named_parameters())
+    )
+
+
+@FORMATS
+def test_shared_storage_stays_tied_and_equal_values_do_not_tie(tmp_path, zipped):
+    shared = nn.Parameter(torch.eye(3))
+    state = {"embed": shared, "unembed": shared, "view": shared.detach(), "row": shared.detach()[0], "twin": torch.eye(3)}
+    tensors = load_checkpoint(saved(tmp_path / "net.pt", state, zipped=zipped)).tensors
+    assert tensors["embed"] is tensors["unembed"]
+    assert tensors["embed"] is tensors["view"]
+    assert [spec.names for spec in skeleton_of(tensors).tensors] == [("embed", "unembed", "view"), ("row",), ("twin",)]
+
+
+def test_a_zip_whose_entries_are_compressed_is_read_whole(tmp_path):
+    plain, packed = saved(tmp_path / "plain.pt", WEIGHTS), tmp_path / "packed.pt"
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    same(load_checkpoint(packed).tensors, WEIGHTS)
+
+
+# --- which state dict
+
+
+def test_the_network_of_a_training_loop(tmp_path):
+    module = network()
+    content = {
+        "epoch": 12,
+        "global_step": 3400,
+        "model_state_dict": module.state_dict(),
+        "optimizer_state_dict": optimizer_of(module),
+        "best_loss": 0.25,
+        "torch_rng_state": torch.get_rng_state(),
+        "loss": torch.tensor(0.5),
+    }
+    checkpoint = load_checkpoint(saved(tmp_path / "last.pt", content))
+    same(checkpoint.tensors, module.state_dict())
+    assert (checkpoint.key, checkpoint.step) == ("model_state_dict", 3400)
+    assert checkpoint.notes == ("took the state dict under 'model_state_dict'; --key names another",)
+    assert checkpoint.metadata == {"epoch": "12", "global_step": "3400", "best_loss": "0.25"}
+
+
+def test_a_checkpoint_of_lightning(tmp_path):
+    content = {
+        "epoch": 3,
+        "global_step": 1200,
+        "pytorch-lightning_version": "2.4.0",
+        "state_dict": OrderedDict(WEIGHTS),
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 4}}}},
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(0.1), "best_k_models": {"a": torch.tensor(0.1)}}},
+        "optimizer_states": [optimizer_of(network())],
+        "lr_schedulers": [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": {"mean": torch.ones(3)},
+    }
+    checkpoint = load_checkpoint(saved(tmp_path / "epoch=3-step=1200.ckpt", content))
+    same(checkpoint.tensors, WEIGHTS)
+    assert (checkpoint.key, checkpoint.step) == ("state_dict", 1200)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "others"),
+    [
+        ({"model": WEIGHTS, "ema": OTHERS}, "model", ("ema",)),
+        ({"ema": WEIGHTS, "optimizer": OTHERS}, "ema", ()),
+        ({"net": WEIGHTS, "teacher": OTHERS}, "net", ("teacher",)),
+        ({"params_ema": OTHERS, "params": WEIGHTS}, "params", ("params_ema",)),
+        ({"anything": WEIGHTS}, "anything", ()),
+        ({"model": {"state_dict": WEIGHTS, "args": {"width": 3}}}, "model.state_dict", ()),
+        ({"run": {"policy": WEIGHTS}}, "run.policy", ()),
+        ({"state": {"model": WEIGHTS, "opt_state": OTHERS}}, "state.model", ()),
+        ({"model": WEIGHTS, "best": WEIGHTS}, "model", ()),
+        ({"module": WEIGHTS, "loose": torch.ones(2)}, "module", (".",)),
+        ({"policy": WEIGHTS, "score": torch.tensor(1.0), "rng": torch.ones(4)}, "policy", ()),
+        ({"state_dict": WEIGHTS, "optimizer": {"inner": {"model": OTHERS}}}, "state_dict", ()),
+        ({"state_dict": WEIGHTS, "hidden": {"state": {"p": OTHERS}, "param_groups": []}}, "state_dict", ()),
+    ],
+)
+def test_what_can_only_be_meant_is_taken_and_said(tmp_path, content, key, others):
+    checkpoint = load_checkpoint(saved(tmp_path / "net.pt", content))
+    same(checkpoint.tensors, WEIGHTS)
+    assert checkpoint.key == key
+    (note,) = checkpoint.notes
+    assert note.startswith(f"took the state dict under {key!r}")
+    assert all(other in note for other in others)
+    assert ("not the one under" in note) == bool(others)
+
+
+@pytest.mark.parametrize(
+    ("content", "listed"),
+    [
+        ({"generator": WEIGHTS, "discriminator": OTHERS}, "generator, discriminator"),
+        ({"model": WEIGHTS, "net": OTHERS}, "model, net"),
+        ({"model": WEIGHTS, "net": OTHERS, "ema": dict(OTHERS)}, "model, net"),
+        ({"ema": WEIGHTS, "critic": OTHERS}, "ema, critic"),
+        ({"model": {"encoder": WEIGHTS, "decoder": OTHERS}}, "model.encoder, model.decoder"),
+        ({"head": WEIGHTS, "weight": torch.ones(2)}, r"head, \."),
+    ],
+)
+def test_where_several_could_be_meant_they_are_listed(tmp_path, content, listed):
+    with pytest.raises(
+        InputError, match=rf"net\.pt: several state dicts could be meant: {listed}; name one, such as --key \w"
+    ) as caught:
+        load_checkpoint(saved(tmp_path / "net.pt", content))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("ema", OTHERS),
+        ("agent.policy", WEIGHTS),
+        ("v1.0", OTHERS),
+        ("agent.v1.0.net", WEIGHTS),
+        (".", {"loose": torch.ones(2)}),
+    ],
+)
+def test_a_key_is_followed(tmp_path, key, expected):
+    content = {
+        "model": {"a": torch.zeros(1)},
+        "ema": OTHERS,
+        "agent": {"policy": WEIGHTS, "v1.0": {"net": dict(WEIGHTS)}},
+        "v1.0": dict(OTHERS),
+        "loose": torch.ones(2),
+    }
+    checkpoint = load_checkpoint(saved(tmp_path / "net.pt", content), key=key)
+    same(checkpoint.tensors, expected)
+    assert checkpoint.key == (None if key == "." else key)
+    assert checkpoint.notes == (("left out what is no tensor: model, ema, agent, and 1 more",) if key == "." else ())
+
+
+CONTENT = {
+    "epoch": 1,
+    "model": WEIGHTS,
+    "parts": {"a": {"w": torch.ones(1)}, "b": {"w": torch.ones(1)}},
+    "optimizer": {"state": {"p": {"m": torch.ones(1)}}, "param_groups": []},
+    "solver": {"state": {"p": {"m": torch.ones(1)}}, "param_groups": []},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("modle", r"key: expected a state dict under 'modle' in .*net\.pt, got nothing; name one of model, parts\.a, parts\.b"),
+        ("", "under ''"),
+        ("model.matrix", "under 'model.matrix' .* got a single tensor; name one of model"),
+        ("epoch", "got a value of type int"),
+        ("parts", r"expected tensors by name under 'parts' in .*, got none; name one of parts\.a, parts\.b"),
+        (".", r"expected tensors by name under '\.'"),
+        ("optimizer", "got 'optimizer' in .*, which is an optimizer's state"),
+        ("optimizer.state.p", "which is an optimizer's state"),
+        ("solver.state.p", "which is an optimizer's state"),
+    ],
+)
+def test_a_key_that_names_no_network(tmp_path, key, words):
+    with pytest.raises(InputError, match=words) as caught:
+        load_checkpoint(saved(tmp_path / "net.pt", CONTENT), key=key)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (torch.ones(3), "expected a state dict or a dictionary that holds one, got a single tensor"),
+        ([WEIGHTS], "got a value of type list"),
+        (3, "got a value of type int"),
+        ({}, "got no entry"),
+        ({"epoch": 3, "args": {"lr": 0.1}}, "expected a state dict in it, tensors by name, got epoch, args; save model.state_dict"),
+        ({0: torch.ones(2)}, "tensors by name, got 0"),
+        (optimizer_of(network()), "tensors by name, got state, param_groups"),
+        ({"state": {"p": {"exp_avg": torch.ones(2)}}, "param_groups": []}, "tensors by name, got state, param_groups"),
+        ({"a": torch.eye(3).to_sparse()}, "expected 'a' to be a dense tensor"),
+    ],
+)
+def test_a_file_without_a_state_dict(tmp_path, content, words):
+    with pytest.raises(InputError, match=words) as caught:
+        load_checkpoint(saved(tmp_path / "net.pt", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_tensor_is_left_out_and_said(tmp_path):
+    content = {**WEIGHTS, "epoch": 4, "config": {"width": 3}, "extra._extra_state": {"scale": torch.ones(1)}, 5: torch.ones(1)}
+    checkpoint = load_checkpoint(saved(tmp_path / "net.pt", content))
+    same(checkpoint.tensors, WEIGHTS)
+    assert checkpoint.notes == ("left out what is no tensor: epoch, config, extra._extra_state, and 1 more",)
+    assert checkpoint.step == 4
+
+
+def test_plain_values_tie_no_names(tmp_path):
+    checkpoint = load_checkpoint(saved(tmp_path / "net.pt", {"best": "matrix", "model": WEIGHTS}))
+    same(checkpoint.tensors, WEIGHTS)
+    assert checkpoint.metadata == {"best": "matrix"}
+
+
+def test_a_dictionary_that_holds_itself():
+    content = {"model": WEIGHTS}
+    content["again"] = content
+    content["model"] = {**WEIGHTS, "up": content}
+    assert select(content, None, "net.pt").key == "model"
+    assert select(content, "model", "net.pt").key == "model"
+
+
+NAMES = st.text("ab.", min_size=1, max_size=3)
+TREES = st.recursive(
+    st.dictionaries(NAMES, st.just(torch.ones(1)), min_size=1, max_size=2), lambda tree: st.dictionaries(NAMES, tree, max_size=3)
+)
+
+
+@given(TREES)
+def test_every_candidate_that_is_listed_can_be_named(tree):
+    try:
+        chosen = select(tree, None, "net.pt")
+    except InputError as error:
+        if "could be meant" not in str(error) or " more;" in str(error):
+            return
+        keys = str(error).split("meant: ")[1].split("; name one")[0].split(", ")
+        assert len(keys) > 1
+    else:
+        keys = [chosen.key or "."]
+    for key in keys:
+        assert any(isinstance(value, torch.Tensor) for value in select(tree, key, "net.pt").state.values())
+
+
+# --- what is refused
+
+
+class Malicious:
+    """An object that makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+class Config:
+    """A type of the user's own."""
+
+
+@FORMATS
+def test_code_in_a_file_does_not_run(tmp_path, zipped):
+    trap = tmp_path / "sprung"
+    path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": Malicious(trap)}, zipped=zipped)
+    with pytest.raises(InputError, match=r"an object of type posix\.mkdir, which is not loaded since that can run code"):
+        load_checkpoint(path)
+    assert not trap.exists()
+    torch.load(path, weights_only=False)
+    assert trap.exists(), "the trap would not have worked"
+
+
+def test_code_in_a_plain_pickle_does_not_run(tmp_path):
+    trap = tmp_path / "sprung"
+    for protocol in (2, 3, 4, 5):
+        (tmp_path / "net.pt").write_bytes(pickle.dumps(Malicious(trap), protocol=protocol))
+        with pytest.raises(InputError), warnings.catch_warnings(action="error"):
+            load_checkpoint(tmp_path / "net.pt")
+    assert not trap.exists()
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (Config(), r"[\w.]*Config"),
+        (network(), r"torch\.nn\.modules\.container\.Sequential"),
+        (argparse.Namespace(lr=0.1), r"argparse\.Namespace"),
+        (np.float64(0.5), r"numpy\._?core\.multiarray\.scalar"),
+        (Path("runs"), r"pathlib\.\w*PosixPath"),
+    ],
+    ids=["own", "module", "namespace", "numpy", "path"],
+)
+def test_a_refused_type_is_named_with_what_to_do(tmp_path, value, kind, zipped):
+    words = rf"net\.pt: it holds more than tensors, an object of type {kind}, .*torch\.save\(model\.state_dict\(\), FILE\)$"
+    with pytest.raises(InputError, match=words) as caught:
+        load_checkpoint(saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": value}, zipped=zipped))
+    assert "weights_only" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def archive(**entries):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as written:
+        for name, data in entries.items():
+            written.writestr(name.replace("__", "/").replace("_pkl", ".pkl"), data)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (pickle.dumps({"a": 1}, protocol=2), "a pickle that torch.save did not write"),
+        (pickle.dumps({"a": 1}, protocol=4), "a pickle that torch.save did not write"),
+        (archive(readme="hello"), "a zip archive that torch.save did not write"),
+        (
+            archive(net__data_pkl=b"", net__constants_pkl=b""),
+            r"a TorchScript archive; save its weights alone: torch\.save\(torch\.jit",
+        ),
+        (archive(net__data_pkl=b"hello"), "cut or damaged"),
+    ],
+    ids=["pickle 2", "pickle 4", "zip", "torchscript", "no pickle"],
+)
+def test_a_file_that_torch_save_did_not_write(tmp_path, content, words):
+    (tmp_path / "net.pt").write_bytes(content)
+    with pytest.raises(FormatError, match=words) as caught:
+        load_checkpoint(tmp_path / "net.pt")
+    assert "weights_only" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@FORMATS
+def test_every_cut_is_refused(tmp_path, zipped):
+    path = saved(tmp_path / "net.pt", {"model": {"a": torch.ones(8)}}, zipped=zipped)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        # Cut within a type's name, the pickle of the older format asks for a type that there is none.
+        with pytest.raises(FormatError if zipped else InputError) as caught:
+            load_checkpoint(path)
+        assert "weights_only" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@FORMATS
+def test_damage_is_refused_or_changes_values_only(tmp_path, zipped):
+    path = saved(tmp_path / "net.pt", {"model": {"a": torch.ones(8)}}, zipped=zipped)
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 5):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x15]) + whole[position + 1 :])
+        with contextlib.suppress(InputError):  # anything else fails the test
+            load_checkpoint(path)
+
+
+def test_a_disk_that_fails_is_not_called_damage(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = saved(tmp_path / "net.pt", WEIGHTS)
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(InputError, match=r"net\.pt: cannot read it \(Input/output error\); name a \.safetensors file") as caught:
+        load_checkpoint(path)
+    assert not isinstance(caught.value, FormatError)
