@@ -74,18 +74,19 @@ class Variant:
 
 VARIANTS = {
     "as it is": Variant(),
-    "no low rank": Variant(patched=_replaced("nncomplexity.search.tight.ranks_that_pay", lambda _: [0])),
+    "no low rank": Variant(patched=_replaced("nncomplexity.search.opening.ranks_that_pay", lambda _: [0])),
     "factors not rotated": Variant(patched=_replaced("nncomplexity.search.start.quartimax", _no_rotation)),
     "no basis of waves": Variant(patched=_replaced("nncomplexity.search.start._likely_periods", lambda _: [0])),
     "no descent, the start alone": Variant(
-        Tight(reach=0.0), patched=_replaced("nncomplexity.search.tight.descend", lambda *_: iter(()))
+        Tight(reach=0.0), patched=_replaced("nncomplexity.search.downhill.descend", lambda *_: iter(()))
     ),
-    "no gradient, moves instead": Variant(patched=_replaced("nncomplexity.search.tight._Shared.with_gradient", lambda _: ())),
+    "no outline first": Variant(Tight(outline=0.0)),
+    "no gradient, moves instead": Variant(patched=_replaced("nncomplexity.search.tensors.Tensors.with_gradient", lambda _: ())),
     "descent on the loss alone": Variant(Tight(schedule=Schedule(pressure=0.0))),
     "λ not following the distortion": Variant(Tight(schedule=Schedule(gain=0.0, response=(0.0, 0.0), follow=0.0))),
     "λ not following the gradients' norms": Variant(Tight(schedule=Schedule(follow=0.0))),
     "steps not taken back": Variant(Tight(schedule=Schedule(leap=float("inf")))),
-    "the end not rounded once more": Variant(patched=_replaced("nncomplexity.search.tight._Run._press", lambda *_: None)),
+    "the end not rounded once more": Variant(patched=_replaced("nncomplexity.search.downhill.Downhill._press", lambda *_: None)),
     "scales not learned": Variant(Tight(schedule=Schedule(scale_rate=0.0))),
     "rounding without a dead zone": Variant(patched=_replaced("nncomplexity.search.latent.DEAD_ZONE", 0.5)),
     "one table for a matrix, no contexts": Variant(patched=_tables_alone),

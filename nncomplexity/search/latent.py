@@ -54,6 +54,12 @@ class Latent:
     def scale(self) -> float:
         return self.step ** len(self.parts)
 
+    def refine(self, factor: float) -> None:
+        """The same numbers under a step finer by `factor`: more of them differ from zero, at a smaller error."""
+        for part in self.parts:
+            part.mul_(factor)
+        self.log_scale -= len(self.parts) * math.log(factor)
+
     def rounded(self, bias: float = 0.0) -> list[Tensor]:
         """Q(u): symbols as floats, in the shapes of the parts; with a bias, magnitudes are rounded as if they were less by so much."""
         return [torch.where(u.abs() < DEAD_ZONE + bias, 0.0, u.sign() * (u.abs() - bias).round()) for u in self.parts]

@@ -34,12 +34,16 @@ class Quantize:
         checked_budget(self.budget)
         checked_range("steps", self.steps)
 
+    def grid(self) -> list[float]:
+        """The bin sizes, from small to large."""
+        return [float(step) for step in np.geomspace(*self.steps, int(self.budget) - 1)]
+
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
         gauge = Gauge(problem)
         points = Points(problem)
         tries = int(self.budget) - 1
         with suppress(StopSearch):
-            for step in np.geomspace(*self.steps, tries).tolist():
+            for step in self.grid():
                 problem.progress(len(points.measured), tries, f"bin size {step:.4g}")
                 points.measure(step)
         shared = gauge.read().share(max(len(eps), 1))

@@ -1,0 +1,94 @@
+"""Running a descent within a budget: whole or in parts of the examples, given up where it is lost, pressed to ε at its end."""
+
+from collections.abc import Iterator
+from itertools import count, repeat
+
+import torch
+from torch import Tensor
+
+from nncomplexity.coarse import CoarseTensor
+from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.search.descent import Schedule, descend
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.start import first_that
+from nncomplexity.search.trials import Trials
+
+LOST = 0.8
+"""The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
+_LOST_FOR = 0.1
+"""The share of its steps for which a descent must have been lost to be given up."""
+_BIASES = tuple(i / 40 for i in range(14, -6, -1))
+"""How much less than they are magnitudes may be taken for when a descent's end is rounded once more."""
+_PRESSES = 5
+"""Evaluations which that takes."""
+_CHECKS = 10
+"""Measurements on all examples along a descent over parts of them, and as many again at its end."""
+_EVERY = 5
+"""Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest."""
+
+
+class Downhill:
+    """Descents of one search.
+
+    Args:
+        trials: where candidates are kept.
+        schedule: the descents' settings.
+        long: gradients that make a long descent.
+        part: the share of the examples that a gradient is over, where the loss can be divided.
+        least: the fewest examples of such a part; a smaller one is not taken.
+    """
+
+    def __init__(self, trials: Trials, schedule: Schedule, long: int, part: float, least: int) -> None:
+        self.trials, self.schedule, self.long, self.part, self.least = trials, schedule, long, part, least
+
+    @property
+    def partial(self) -> bool:
+        """Whether gradients are over parts of the examples, so that visits must be measured once more on all."""
+        examples = self.trials.distortion.examples
+        return examples is not None and examples * self.part >= self.least
+
+    def run(
+        self, latents: list[Latent], fixed: dict[str, CoarseTensor], eps: float, budget: float, patience: float, far: float
+    ) -> bool:
+        """One descent to ε over so many evaluations, in which the latents move.
+
+        False where it was given up: as far away as `far`, in distortion, for a while after `patience` of its steps.
+        """
+        trials, distortion = self.trials, self.trials.distortion
+        steps, parts = self._parts(budget)
+        limit, weighed = trials.limit(eps), max(trials.kept) > eps
+        near = 0
+        for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
+            trials.report("descending")
+            rise = visit.loss - distortion.original
+            if self.partial:
+                if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
+                    trials.measure_whole(visit.tensors)
+            elif weighed or (abs(rise) <= limit and (done % _EVERY == 0 or 3 * done >= 2 * steps or steps < self.long)):
+                trials.keep(visit.tensors, abs(rise))
+            near = done if rise < far else near
+            if done >= patience * steps and done - near >= _LOST_FOR * steps:
+                return False
+        for value in sorted(trials.kept, reverse=True) if weighed else [eps]:
+            if value >= eps:
+                self._press(latents, fixed, value)
+        return True
+
+    def _press(self, latents: list[Latent], fixed: dict[str, CoarseTensor], eps: float) -> None:
+        """Round what a descent ends with towards zero, by as much as ε still allows: latents far from the next symbol are the last to go."""
+        limit = self.trials.limit(eps)
+
+        def holds(index: int) -> bool:
+            return self.trials.measure(fixed | {x.spec.name: x.coarse(_BIASES[index]) for x in latents}) <= limit
+
+        first_that(holds, len(_BIASES))
+
+    def _parts(self, budget: float) -> tuple[int, Iterator[Tensor | None]]:
+        """How many gradients the budget has, and the examples of each."""
+        examples = self.trials.distortion.examples
+        if not self.partial or examples is None:
+            return max(0, int((budget - _PRESSES) / GRADIENT_COST)), repeat(None)
+        rows = round(examples * self.part)
+        generator = torch.Generator().manual_seed(self.trials.problem.seed)
+        steps = int((budget - 2 * _CHECKS - _PRESSES) / (GRADIENT_COST * rows / examples))
+        return max(1, steps), (torch.randperm(examples, generator=generator)[:rows] for _ in count())

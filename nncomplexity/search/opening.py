@@ -1,0 +1,125 @@
+"""How a search opens: bisections that measure where a descent may begin, and what there is without one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nncomplexity.coarse import CoarseTensor, Constant
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.moves import Plan, improve
+from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay, uniformly_quantized
+from nncomplexity.search.trials import Trials
+from nncomplexity.weights import TensorSpec
+
+_COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
+"""How much coarser than the moves left it a descent may start."""
+_SILENT = 0.25
+"""The share of ε that tensors without a gradient may take; a descent has the rest."""
+_FREE = 0.01
+"""The share of ε below which they are gone without a further look."""
+_BETWEEN = 2.0
+"""How much larger than the best a file of Algorithm 2's must be for those of smaller steps to be larger, too."""
+
+
+class Opening:
+    """The openings of one search.
+
+    Args:
+        trials: where candidates are measured.
+        precision: mantissa bits of the steps of a candidate.
+    """
+
+    def __init__(self, trials: Trials, precision: int) -> None:
+        self.trials, self.tensors, self.precision = trials, trials.tensors, precision
+
+    def nothing(self, fixed: dict[str, CoarseTensor]) -> float:
+        """The distortion of all weights zero."""
+        return self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving} | fixed)
+
+    def latents(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float) -> list[Latent]:
+        """Latents of the lowest rank, then of the coarsest steps, whose distortion is within what is allowed."""
+        weights, factors = self.tensors.weights, self.tensors.factors
+
+        def distortion(shape: Shape) -> float:
+            return self.trials.measure(fixed | {x.spec.name: x.coarse() for x in latents_at(shape, specs, weights, factors)})
+
+        ranks = ranks_that_pay(specs)
+        rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= allowed, len(ranks))]
+        index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= 2 * allowed, len(COARSENESS))
+        return latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors)
+
+    def latents_of(
+        self, plans: Sequence[Plan], specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float
+    ) -> list[Latent]:
+        """Latents of the plans that moves ended with, with all steps coarser by the factor whose distortion is within what is allowed."""
+
+        def latents(index: int) -> list[Latent]:
+            coarser = (plan.coarser(_COARSER[index]) for plan in plans if plan.spec in specs)
+            return [plan.latent(self.tensors.weights, self.tensors.factors) for plan in coarser]
+
+        def holds(index: int) -> bool:
+            rounded = {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents(index)}
+            return self.trials.measure(fixed | rounded) <= allowed
+
+        return latents(first_that(holds, len(_COARSER)))
+
+    def without_gradient(self, limit: float) -> dict[str, CoarseTensor]:
+        """Tensors that no gradient reaches: gone where the loss doesn't need them, else quantized as finely as `limit` asks."""
+        weights, factors = self.tensors.weights, self.tensors.factors
+        silent = self.tensors.without_gradient()
+
+        def quantized(index: int) -> dict[str, CoarseTensor]:
+            latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, factors)
+            return {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents}
+
+        def holds(coarse: dict[str, CoarseTensor], share: float) -> bool:
+            distortion = self.trials.distortion
+            decoded = weights | {spec.name: coarse[spec.name].decode(spec) for spec in silent}
+            return abs(distortion.loss(decoded) - distortion.original) <= share * limit
+
+        gone: dict[str, CoarseTensor] = {spec.name: Constant(0) for spec in silent}
+        if not silent or holds(gone, _FREE):
+            return gone
+        return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
+
+    def quantize(self, eps: float) -> None:
+        """Algorithm 2 as far as it can matter: where there is no candidate yet a bisection over its steps, then all coarser ones.
+
+        Each one's bits are known without a loss, so that only steps whose file is smaller than the best are measured. What is left
+        then isn't larger than Algorithm 2's answer.
+        """
+        steps = Quantize().grid()[::-1]
+        limit = self.trials.limit(eps)
+        if not self.trials.kept[eps]:
+            first_that(lambda index: self.trials.measure(self._quantized(steps[index])) <= limit, len(steps))
+        smaller: dict[float, dict[str, CoarseTensor]] = {}
+        for step in steps:
+            coarse = self._quantized(step)
+            bits = self.trials.bits(self.trials.whole(coarse))
+            if bits > _BETWEEN * self.trials.best(eps):
+                break
+            smaller[bits] = coarse  # steps that leave nothing differ in no bit
+        for bits in sorted(smaller, reverse=True):
+            if bits < self.trials.best(eps):
+                self.trials.measure(smaller[bits])
+
+    def _quantized(self, step: float) -> dict[str, CoarseTensor]:
+        return uniformly_quantized(self.tensors.moving, self.tensors.weights, step)
+
+    def moves(self, eps: float, budget: float) -> list[Plan]:
+        """Moves over so many evaluations, from where all tensors are dense; the plans that they end with."""
+        limit, begin = self.trials.limit(eps), self.trials.spent
+
+        def start(index: int) -> list[Plan]:
+            return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]
+
+        def holds(index: int) -> bool:
+            return self.trials.measure({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
+
+        def spent() -> float:
+            return 1.0 if self.trials.left < 1 else (self.trials.spent - begin) / budget
+
+        return improve(start(first_that(holds, len(COARSENESS))), self.coarsen, self.trials.measure, limit, spent)
+
+    def coarsen(self, plan: Plan) -> CoarseTensor:
+        return plan.coarse(self.tensors.weights, self.tensors.factors, self.precision)

@@ -1,0 +1,46 @@
+"""What the searches of one network share: which of its tensors move, which have a gradient, and their decompositions."""
+
+from nncomplexity.coarse import CoarseTensor, exact
+from nncomplexity.search.contract import Problem
+from nncomplexity.search.start import Factors
+from nncomplexity.weights import TensorSpec
+
+SMALL = 4096
+"""Parameters below which moves are worth their price: that is by the tensor, while what a gradient learns is by the parameter."""
+
+
+class Tensors:
+    """The tensors of a network, as searches see them.
+
+    Attributes:
+        moving: those that may be coarse-grained.
+        held: the others, as they are, by first name.
+        factors: decompositions of those that move.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        specs = problem.skeleton.tensors
+        self.weights = problem.weights
+        self.moving = tuple(spec for spec in specs if spec.quantizable and spec.count)
+        self.held: dict[str, CoarseTensor] = {
+            spec.name: exact(problem.weights[spec.name]) for spec in specs if spec not in self.moving
+        }
+        self.factors = Factors(problem.weights)
+        self._distortion = problem.distortion
+        self._gradient_names: frozenset[str] | None = None
+
+    @property
+    def small(self) -> bool:
+        return sum(spec.count for spec in self.moving) < SMALL
+
+    def with_gradient(self) -> tuple[TensorSpec, ...]:
+        """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""
+        if self._gradient_names is None:
+            measured = self._distortion.gradient(self.weights)
+            self._gradient_names = frozenset(measured[1]) if measured else frozenset()
+        return tuple(spec for spec in self.moving if spec.name in self._gradient_names)
+
+    def without_gradient(self) -> tuple[TensorSpec, ...]:
+        """The others that move, such as running statistics."""
+        reached = self.with_gradient()
+        return tuple(spec for spec in self.moving if spec not in reached)
