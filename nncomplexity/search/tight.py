@@ -52,7 +52,9 @@ class Tight:
         reach: how far beyond ε a start may be, in ε, when the descent has `long` gradients or more to win it back.
         long: gradients that make a long descent.
         ruin: how far a start may be, as a share of the distortion of all weights zero.
-        outline: the distortion to which a first descent leads, as a share of that of all weights zero, where ε is less than a quarter of it.
+        outline: the distortion to which a first descent leads, as a share of that of all weights zero, where ε is less than a quarter of it
+            and the start is noisy.
+        noise: bits for each parameter above which a start is.
         sketch: the share of the gradients for that first descent.
         finer: how many times finer the steps are for the second one, for each halving of the distortion on the way.
         part: the share of the examples that a gradient is over, where the loss can be divided (`nncomplexity.losses.Divisible`).
@@ -66,6 +68,7 @@ class Tight:
     long: int = 90
     ruin: float = 0.4
     outline: float = 0.15
+    noise: float = 1.0
     sketch: float = 0.4
     finer: float = 1.15
     part: float = 0.125
@@ -134,24 +137,33 @@ class Run:
                     break
 
     def _stages(self, moving: Sequence[TensorSpec], plans: Sequence[Plan], left: float, nothing: float, bold: bool) -> bool:
-        """A descent to ε or, where that is far below the network's outline and there is time, one to the outline and one from there."""
-        method, steps, end = self.method, left / GRADIENT_COST, self.trials.spent + left
+        """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
+        method, end, lost = self.method, self.trials.spent + left, LOST * nothing
+        self.latents = self._start(self.eps, moving, plans, left / GRADIENT_COST if bold else 0.0, nothing)
         outline = method.outline * nothing
-        staged = bold and not plans and steps >= method.long and outline > _FAR * self.eps
-        first, steps = (outline, method.sketch * steps) if staged else (self.eps, steps)
-        reach = method.reach * first * min(1.0, max(0.0, (steps - _SHORT) / (method.long - _SHORT))) if bold else 0.0
-        allowed = max(min(reach, method.ruin * nothing), self.trials.limit(first) / 2)
-        if plans:
-            self.latents = self.opening.latents_of(plans, moving, self.fixed, allowed)
-        else:
-            self.latents = self.opening.latents(moving, self.fixed, allowed)
-        lost = LOST * nothing
+        staged = bold and not plans and left / GRADIENT_COST >= method.long and outline > _FAR * self.eps and self._noisy()
         if staged:
-            self.downhill.run(self.latents, self.fixed, first, method.sketch * (end - self.trials.spent), 1.0, lost)
+            left = end - self.trials.spent
+            self.latents = self._start(outline, moving, plans, method.sketch * left / GRADIENT_COST, nothing)
+            self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent), 1.0, lost)
             for latent in self.latents:
-                latent.refine(method.finer ** math.log2(first / self.eps))
+                latent.refine(method.finer ** math.log2(outline / self.eps))
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
         return self.downhill.run(self.latents, self.fixed, self.eps, end - self.trials.spent, patience, min(far * self.eps, lost))
+
+    def _start(self, eps: float, moving: Sequence[TensorSpec], plans: Sequence[Plan], steps: float, nothing: float) -> list[Latent]:
+        """Where a descent of so many gradients to an ε begins: beyond it as far as they may win back."""
+        method = self.method
+        reach = method.reach * eps * min(1.0, max(0.0, (steps - _SHORT) / (method.long - _SHORT)))
+        allowed = max(min(reach, method.ruin * nothing), self.trials.limit(eps) / 2)
+        if plans:
+            return self.opening.latents_of(plans, moving, self.fixed, allowed)
+        return self.opening.latents(moving, self.fixed, allowed)
+
+    def _noisy(self) -> bool:
+        """Whether the latents take more than `noise` bits for each parameter, which a hundred gradients can't shed."""
+        bits = self.trials.bits(self.trials.whole(self.fixed | {x.spec.name: x.coarse() for x in self.latents}))
+        return bits > self.method.noise * sum(latent.spec.count for latent in self.latents)
 
     def _left(self, end: float) -> float:
         """Evaluations up to an end that may be spent on descents."""
