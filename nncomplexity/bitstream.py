@@ -18,7 +18,7 @@ from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.payload import decode, encode
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.weights import Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
 VERSION = 1
@@ -41,7 +41,7 @@ DEFAULT_LIMIT = 1 << 30
 
 @dataclass(frozen=True)
 class CoarseFile:
-    """A file's content: what was coded, by which codec, and the bytes themselves."""
+    """A file's content: what was coded, by which codec, and the bytes themselves. Coarse tensors are those of `skeleton.real`."""
 
     skeleton: Skeleton
     tensors: tuple[CoarseTensor, ...]
@@ -61,9 +61,8 @@ class CoarseFile:
 
     def weights(self) -> dict[str, Tensor]:
         """The decoded tensors under all their names; bit-identical wherever they are decoded."""
-        return self.skeleton.expand(
-            {spec.name: coarse.decode(spec) for spec, coarse in zip(self.skeleton.tensors, self.tensors, strict=True)}
-        )
+        coded = zip(self.skeleton.tensors, self.tensors, strict=True)
+        return self.skeleton.expand({spec.name: complex_view(coarse.decode(spec.real), spec.dtype) for spec, coarse in coded})
 
 
 def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) -> CoarseFile:

@@ -34,7 +34,7 @@ from nncomplexity.search import method_named
 from nncomplexity.taskmodule import Task, find_device, find_function
 from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
-from nncomplexity.weights import check_finite
+from nncomplexity.weights import check_numbers
 
 DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -171,7 +171,7 @@ def measure(
     with stdout_for_results():
         task = _task(loss_fn, model, risk_fn, device)
         original = load_checkpoint(checkpoint)
-        check_finite(original.tensors)
+        check_numbers(original.tensors)
         network = task.network(original.tensors)
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
+from nncomplexity.modulestate import load_into, tensors_of
 from nncomplexity.weights import Skeleton, skeleton_of
 
 Function = Callable[..., Any]
@@ -129,7 +130,7 @@ def find_device(name: str) -> torch.device:
 
 def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
     """Names, shapes, dtypes and ties of a module's state, or of a mapping."""
-    return skeleton_of(_state(network) if isinstance(network, nn.Module) else network)
+    return skeleton_of(tensors_of(network) if isinstance(network, nn.Module) else network)
 
 
 def _import(name: str, option: str) -> ModuleType:
@@ -163,14 +164,11 @@ def _origin(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or "built in"
 
 
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
-
-
 def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy the weights into the module in place; each of its tensors must get values, under one of its names at least."""
-    state = _state(module)
-    tensors = skeleton_of(state).tensors
+    """Copy the weights into the module; each of its tensors must get values, under one of its names at least."""
+    state = tensors_of(module)
+    skeleton = skeleton_of(state)
+    tensors = skeleton.tensors
     missing = [spec.name for spec in tensors if not any(name in weights for name in spec.names)]
     unexpected = [name for name in weights if name not in state]
     if missing or unexpected:
@@ -188,9 +186,7 @@ def _load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             misfits.append(f"{spec.name} is {first.dtype} in the checkpoint and {spec.dtype} in the module, which would change it")
     if misfits:
         raise InputError(f"--model: the checkpoint does not fit the module: {_listed(misfits, '; ')}")
-    with torch.no_grad():
-        for spec in tensors:
-            state[spec.name].copy_(next(weights[name] for name in spec.names if name in weights))
+    load_into(module, skeleton, {spec.name: next(weights[name] for name in spec.names if name in weights) for spec in tensors})
 
 
 def _listed(names: list[str], separator: str = ", ") -> str:

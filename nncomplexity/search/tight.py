@@ -109,7 +109,7 @@ class _Shared:
         self.problem = problem
         self.factors = Factors(problem.weights)
         specs = problem.skeleton.tensors
-        self.moving = tuple(spec for spec in specs if spec.quantizable and spec.count)
+        self.moving = tuple(spec for spec in specs if problem.quantizable(spec) and spec.count)
         self.held: dict[str, CoarseTensor] = {
             spec.name: exact(problem.weights[spec.name]) for spec in specs if spec not in self.moving
         }
