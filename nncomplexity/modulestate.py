@@ -81,7 +81,7 @@ class Borrowed:
             self._before = [(tensor, tensor.detach().clone()) for tensor in _own(module)]
         self.differentiable = self._module is not module
         if self.differentiable:
-            _separate(tensors_of(self._module), self.skeleton)
+            _settle(tensors_of(self._module), self.skeleton)
             for parameter in self._module.parameters():
                 parameter.requires_grad_(has_gradient(parameter))
                 parameter.grad = None
@@ -122,11 +122,16 @@ def _results(module: nn.Module) -> dict[int, Tensor]:
     return {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
 
 
-def _separate(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
-    """Give elements that share memory, as in an expanded buffer, memory of their own, so that values can be copied in."""
+def _settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
+    """Make a copy's tensors ready to be written to.
+
+    Elements that share memory, as in an expanded buffer, get memory of their own. Two parameters of one storage, which `deepcopy` takes
+    apart, get one again.
+    """
     for spec in skeleton.tensors:
         first = state[spec.name]
         if any(stride == 0 and extent > 1 for stride, extent in zip(first.stride(), first.shape, strict=True)):
             first.data = first.data.contiguous()
-            for name in spec.names[1:]:
+        for name in spec.names[1:]:
+            if state[name].data_ptr() != first.data_ptr():
                 state[name].data = first.data

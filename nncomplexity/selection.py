@@ -39,9 +39,7 @@ def kept_exactly(
         for spec in skeleton.tensors
         if spec.quantizable
         and (
-            (include is not None and not _matches(spec, included))
-            or _matches(spec, excluded)
-            or not is_finite(weights[spec.name])
+            (include is not None and not _matches(spec, included)) or _matches(spec, excluded) or not is_finite(weights[spec.name])
         )
     )
 

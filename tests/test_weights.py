@@ -107,7 +107,9 @@ def test_complex_tensors_are_seen_as_their_parts_and_come_back() -> None:
 
 
 def test_a_tensor_without_a_shape_is_refused() -> None:
-    with pytest.raises(InputError, match="weights: 'weight' has no shape yet, as its module is lazy; call the model on a batch first"):
+    with pytest.raises(
+        InputError, match="weights: 'weight' has no shape yet, as its module is lazy; call the model on a batch first"
+    ):
         skeleton_of(torch.nn.LazyLinear(3).state_dict())
 
 
