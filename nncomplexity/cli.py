@@ -53,6 +53,10 @@ Examples = Annotated[
     int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for the bound and the description length.")
 ]
 Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
+Include = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names, as 'encoder.*'; repeat it.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly; repeat it.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where the loss gets the weights: cpu, cuda, cuda:1, mps.")]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON there; - prints it instead of the table.")]
 Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
@@ -136,6 +140,8 @@ def measure(
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε; else the method's own.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
+    include: Include = None,
+    exclude: Exclude = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,
     n: Examples = None,
@@ -176,7 +182,15 @@ def measure(
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after
         with progress_bar() as progress:
-            reports = estimate(network, task.loss_fn, values, method=search, codec=codec_name, seed=seed, progress=progress)
+            reports = estimate(
+                *(network, task.loss_fn, values),
+                method=search,
+                codec=codec_name,
+                seed=seed,
+                include=include or None,
+                exclude=exclude or None,
+                progress=progress,
+            )
     about = {
         "checkpoint": checkpoint,
         "sha256": original.sha256,
@@ -185,6 +199,8 @@ def measure(
         "risk_fn": risk_fn,
         "budget": search.budget,
         "seed": seed,
+        "include": include,
+        "exclude": exclude,
         "device": device,
         "version": __version__,
         "torch": torch.__version__,

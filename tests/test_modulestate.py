@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from nncomplexity import InputError, estimate
 from nncomplexity.distortion import Distortion
 from nncomplexity.modulestate import Borrowed, left_out, load_into, parameters_of, tensors_of
+from nncomplexity.report import reports_json
+from nncomplexity.table import measured
 from nncomplexity.weights import skeleton_of
 from tests.families import Hooked
 
@@ -19,6 +21,9 @@ def test_state_that_is_no_tensor_and_buffers_that_are_not_in_it_are_named() -> N
     assert left_out(Hooked()) == ("_extra_state", "scratch")
     report = estimate(Hooked(), lambda net: net.inner.weight.square().mean(), 0.05, budget=8)
     assert report.subject.left_out == ("_extra_state", "scratch")
+    page = measured("net", [report], [None], [None])
+    assert "Not measured, as part of the architecture: _extra_state, scratch." in page.splitlines()
+    assert reports_json([report]).count('"left_out"') == 1
 
 
 def test_copies_in_a_state_dict_are_loaded_by_the_module_itself() -> None:
@@ -47,18 +52,18 @@ def test_two_parameters_of_one_storage_have_one_gradient_the_sum_of_both() -> No
     skeleton = skeleton_of(tensors_of(module))
     assert [name for name, _ in parameters_of(module, skeleton)] == ["0.weight", "0.weight"]
     with Distortion(module, lambda net: (net[0].weight + 2 * net[1].weight).sum()) as distortion:
-        measured = distortion.gradient(distortion.weights)
-    assert measured is not None
-    assert measured[1]["0.weight"].unique().tolist() == [3]
+        gradient = distortion.gradient(distortion.weights)
+    assert gradient is not None
+    assert gradient[1]["0.weight"].unique().tolist() == [3]
     with Distortion(module, lambda net: (net[0].weight + 2 * net[1].weight).abs().sum()) as distortion:
         assert distortion.loss({"0.weight": torch.ones(3, 3)}) == 27
 
 
 def test_a_gradient_that_is_not_finite_counts_as_zero() -> None:
     with Distortion({"w": torch.tensor([0.0, 4.0])}, lambda w: w["w"].sqrt().sum()) as distortion:
-        measured = distortion.gradient(distortion.weights)
-    assert measured is not None
-    assert measured[1]["w"].tolist() == [0, 0.25]
+        gradient = distortion.gradient(distortion.weights)
+    assert gradient is not None
+    assert gradient[1]["w"].tolist() == [0, 0.25]
 
 
 def test_elements_that_share_memory_can_be_changed() -> None:
