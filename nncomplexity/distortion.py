@@ -99,7 +99,7 @@ class Distortion:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
-            except RuntimeError:  # autograd's refusals: numpy() of a leaf, its change in place, an operation without a derivative
+            except Exception:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
                 # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
                 if not self._target.spare_buffers():
                     return None

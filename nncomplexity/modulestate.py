@@ -37,10 +37,12 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
             for spec in skeleton.tensors:
                 state[spec.name].copy_(weights[spec.name])
             return
+        whole = module.state_dict()  # with the versions in its metadata, by which modules read it
+        whole.update(skeleton.expand(weights))
         try:
-            module.load_state_dict({**module.state_dict(), **skeleton.expand(weights)})
-        except RuntimeError as error:
-            text = " ".join(str(error).split())
+            module.load_state_dict(whole)
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"model: its own state dict does not load back ({text:.160}); pass a mapping of tensors") from error
 
 

@@ -16,11 +16,15 @@ from nncomplexity.errors import InputError
 
 PARTS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 """The dtypes of the real and imaginary parts of complex numbers."""
-QUANTIZABLE = (
-    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
-    *PARTS,
-)
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+QUANTIZABLE = (*FLOATS, *PARTS)
 """Dtypes that a search may coarse-grain; all others are kept as they are."""
+STORED = (
+    *FLOATS,
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.bool, *PARTS),
+)
+"""Dtypes that have a form in a file."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,9 @@ def skeleton_of(weights: Mapping[str, Tensor]) -> Skeleton:
             raise InputError(f"weights: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
         if is_lazy(tensor):
             raise InputError(f"weights: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            kind = "a meta tensor" if tensor.is_meta else tensor.dtype if tensor.is_quantized else tensor.layout
+        if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
+            what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
+            kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
             raise InputError(f"weights: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
         names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(

@@ -123,3 +123,31 @@ def test_a_lazy_module_is_refused_until_it_has_seen_a_batch() -> None:
         estimate(module, sum_of, 0.1)
     module(torch.ones(1, 2))
     assert estimate(module, lambda net: sum_of(net).sigmoid(), 0.4, budget=20).within
+
+
+def test_a_closure_that_fails_only_under_autograd_has_no_gradient() -> None:
+    def closure(weights: dict[str, Tensor]) -> float:
+        if weights["w"].requires_grad:
+            raise TypeError("no leaves, please")
+        return float(weights["w"].square().mean())
+
+    assert estimate({"w": torch.linspace(-1, 1, 30)}, closure, 0.1, budget=40).within
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_packed_weights_are_named_as_what_is_not_measured() -> None:
+    packed = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2)), {nn.Linear})
+    report = estimate(packed, lambda net: net(torch.ones(1, 3)).square().mean(), 1.0, budget=20)
+    assert {layer.name for layer in report.layers} == {"0.scale", "0.zero_point"}
+    assert "0._packed_params._packed_params" in report.subject.left_out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_modules_of_other_kinds_are_measured() -> None:
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    reference = model(x).detach()
+    kinds = [torch.jit.trace(model, x), torch.compile(model, backend="eager"), nn.DataParallel(model)]
+    reports = [estimate(kind, lambda net: (net(x) - reference).square().mean(), 0.05, budget=30) for kind in (model, *kinds)]
+    assert len({report.bits for report in reports}) == 1
+    assert reports[0].within

@@ -123,10 +123,12 @@ def test_values_other_than_tensors_are_refused() -> None:
         skeleton_of({"w": torch.zeros(1), "epoch": 3})
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
 def test_tensors_that_are_not_dense_are_refused() -> None:
     quantized = torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)
     kinds = {"torch.sparse_coo": torch.eye(3).to_sparse(), "a meta tensor": torch.zeros(2, device="meta"), "torch.qint8": quantized}
+    kinds["a nested tensor"] = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    kinds["torch.float8_e5m2fnuz"] = torch.zeros(2, dtype=torch.float8_e5m2fnuz)
     for kind, tensor in kinds.items():
         with pytest.raises(InputError, match=f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"):
             skeleton_of({"w": tensor})
