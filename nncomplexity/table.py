@@ -94,7 +94,7 @@ def _layers(report: Report) -> Table:
             *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
             f"{layer.bits:,.0f}",
         )
-    table.add_row("(shared by all)", "", "", "", "", "", f"{report.shared_bits:,.0f}")
+    table.add_row("(shared by all)", "", "", "", "", "", f"{round(report.shared_bits):,}")
     return table
 
 

@@ -1,5 +1,7 @@
 """Which tensors may change: by name, by dtype, and by what they hold."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +9,7 @@ from torch import Tensor
 from nncomplexity import InputError, estimate
 from nncomplexity.coarse import lossless
 from nncomplexity.selection import kept_exactly
+from nncomplexity.table import measured
 from nncomplexity.weights import skeleton_of
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -95,3 +98,8 @@ def test_numbers_of_every_dtype_are_coarse_grained(dtype: torch.dtype, method: s
     decoded = report.coarse_weights()
     assert distance(decoded).item() == report.coarse_loss
     assert all(decoded[name].dtype == dtype and decoded[name].shape == weights[name].shape for name in weights)
+
+
+def test_shares_that_add_up_but_for_rounding_leave_no_negative_zero() -> None:
+    report = replace(estimate(WEIGHTS, loss, 0.1, budget=14), shared_bits=-1e-13)
+    assert measured("net", [report], [None], [None]).splitlines()[-1].split()[-1] == "0"
