@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.payload import decode, encode
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.weights import STORED, Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
 VERSION = 1
@@ -27,21 +26,14 @@ _DIGEST = hashlib.sha256().digest_size
 _DIMENSIONS = 64
 _EXTENTS = 1 << 48
 """Shapes are kept within what numpy and torch can hold, so that their sizes can be worked out at all."""
-_DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
-        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
-        *(torch.bool, torch.complex64, torch.complex128),
-    )
-}
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORED}
 DEFAULT_LIMIT = 1 << 30
 """Bytes of decoded weights that a reader accepts unless told otherwise."""
 
 
 @dataclass(frozen=True)
 class CoarseFile:
-    """A file's content: what was coded, by which codec, and the bytes themselves."""
+    """A file's content: what was coded, by which codec, and the bytes themselves. Coarse tensors are those of `skeleton.real`."""
 
     skeleton: Skeleton
     tensors: tuple[CoarseTensor, ...]
@@ -61,9 +53,8 @@ class CoarseFile:
 
     def weights(self) -> dict[str, Tensor]:
         """The decoded tensors under all their names; bit-identical wherever they are decoded."""
-        return self.skeleton.expand(
-            {spec.name: coarse.decode(spec) for spec, coarse in zip(self.skeleton.tensors, self.tensors, strict=True)}
-        )
+        coded = zip(self.skeleton.tensors, self.tensors, strict=True)
+        return self.skeleton.expand({spec.name: complex_view(coarse.decode(spec.real), spec.dtype) for spec, coarse in coded})
 
 
 def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) -> CoarseFile:

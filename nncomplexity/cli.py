@@ -34,7 +34,7 @@ from nncomplexity.search import method_named
 from nncomplexity.taskmodule import Task, find_device, find_function
 from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
-from nncomplexity.weights import check_finite
+from nncomplexity.weights import check_numbers
 
 DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -53,6 +53,10 @@ Examples = Annotated[
     int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for the bound and the description length.")
 ]
 Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
+Include = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names, as 'encoder.*'; repeat it.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly; repeat it.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Where the loss gets the weights: cpu, cuda, cuda:1, mps.")]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON there; - prints it instead of the table.")]
 Key = Annotated[
@@ -146,6 +150,8 @@ def measure(
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε; else the method's own.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
+    include: Include = None,
+    exclude: Exclude = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,
     n: Examples = None,
@@ -184,12 +190,20 @@ def measure(
     with stdout_for_results():
         task = _task(loss_fn, model, risk_fn, device)
         original = _load(checkpoint, key, task, outputs=[*files, json_path])
-        check_finite(original.tensors)
+        check_numbers(original.tensors)
         network = task.network(original.tensors)
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after
         with progress_bar() as progress:
-            reports = estimate(network, task.loss_fn, values, method=search, codec=codec_name, seed=seed, progress=progress)
+            reports = estimate(
+                *(network, task.loss_fn, values),
+                method=search,
+                codec=codec_name,
+                seed=seed,
+                include=include or None,
+                exclude=exclude or None,
+                progress=progress,
+            )
     about = {
         "checkpoint": checkpoint,
         "sha256": original.sha256,
@@ -200,6 +214,8 @@ def measure(
         "risk_fn": risk_fn,
         "budget": search.budget,
         "seed": seed,
+        "include": include,
+        "exclude": exclude,
         "device": device,
         "version": __version__,
         "torch": torch.__version__,

@@ -3,7 +3,6 @@
 One evaluation is one loss on the original's data; a gradient counts three, a loss on m of n examples m / n.
 """
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.losses import Divisible
-from nncomplexity.weights import Skeleton, check_finite, skeleton_of
+from nncomplexity.modulestate import Borrowed, has_gradient
+from nncomplexity.weights import Skeleton, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
@@ -41,11 +41,16 @@ class Distortion:
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn
-        self._target = _Borrowed(target) if isinstance(target, nn.Module) else _Mapping(target)
-        self.skeleton: Skeleton = self._target.skeleton
-        self.weights: dict[str, Tensor] = self._target.weights
-        """The original tensors by first name, detached, on the CPU."""
-        check_finite(self.weights)
+        self._target = Borrowed(target) if isinstance(target, nn.Module) else _Mapping(target)
+        self.stored: Skeleton = self._target.skeleton
+        """The skeleton of the weights as they are stored."""
+        self.skeleton: Skeleton = self.stored.real
+        """The skeleton that a search sees: complex tensors as their real and imaginary parts."""
+        self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
+        """The original tensors of `skeleton` by first name, detached, on the CPU."""
+        self.left_out: tuple[str, ...] = self._target.left_out
+        """What the network holds besides: entries of a state dict that are no tensors, and buffers that aren't in it."""
+        check_numbers(self.weights)
         self.evaluations = 0.0
         self.original = math.nan
 
@@ -67,7 +72,7 @@ class Distortion:
         _set_random_state(self._random)
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
-        """L of weights by first name; NaN and infinity come back as they are and make a candidate infeasible."""
+        """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""
         self.evaluations += 1
         return self._measure(weights)
 
@@ -78,6 +83,9 @@ class Distortion:
 
     def gradient(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> tuple[float, dict[str, Tensor]] | None:
         """L and its gradients by first name, on the CPU; None where the closure has no gradient. Tensors without one are left out.
+
+        Gradients are those of `skeleton`: PyTorch's gradient of a complex number is that of its two parts. Where an element's isn't
+        finite, such as that of a norm at zero, it counts as zero.
 
         With `rows` (m,) both are over these examples alone, which a `Divisible` loss allows, and cost m / n as much.
         """
@@ -91,7 +99,7 @@ class Distortion:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
-            except RuntimeError:  # autograd's refusals: numpy() of a leaf, its change in place, an operation without a derivative
+            except Exception:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
                 # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
                 if not self._target.spare_buffers():
                     return None
@@ -99,21 +107,30 @@ class Distortion:
     def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]] | None:
         with torch.inference_mode(False), torch.enable_grad():
             _set_random_state(self._random)
-            argument, leaves = self._target.leaves(weights)
+            argument, leaves = self._target.leaves(self._stored(weights))
             value = loss_fn(argument)
             if not isinstance(value, Tensor) or not value.requires_grad or value.dim():
                 return None
-            grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        return value.item(), {name: grad.detach().cpu() for name, grad in zip(leaves, grads, strict=True) if grad is not None}
+            grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
+        summed: dict[str, Tensor] = {}
+        for (name, _), grad in zip(leaves, grads, strict=True):
+            if grad is not None:
+                parts = real_view(grad.detach().cpu())
+                parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
+                summed[name] = summed[name] + parts if name in summed else parts
+        return value.item(), summed
 
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean."""
         return eps - min(eps / 2, 1e-6 * (abs(self.original) + eps))
 
+    def _stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {spec.name: complex_view(weights[spec.name], spec.dtype) for spec in self.stored.tensors}
+
     def _measure(self, weights: Mapping[str, Tensor]) -> float:
         _set_random_state(self._random)
         with torch.no_grad():
-            argument = self._target.load(weights)
+            argument = self._target.load(self._stored(weights))
             try:
                 value = self._loss_fn(argument)
             except InputError:
@@ -123,10 +140,15 @@ class Distortion:
         return _scalar(value)
 
 
+Leaves = list[tuple[str, Tensor]]
+"""Tensors to differentiate by, each under the first name of what it holds; two parameters of one storage have one name."""
+
+
 class _Mapping:
     """A mapping of tensors as what the closure gets."""
 
     differentiable = True
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.skeleton = skeleton_of(weights)
@@ -138,10 +160,10 @@ class _Mapping:
         # A copy, so that a closure which changes its argument changes nobody's weights.
         return self.skeleton.expand({name: weights[name].to(device, copy=True) for name, device in self._devices.items()})
 
-    def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
         loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._devices.items()}
-        leaves = {name: tensor for name, tensor in loaded.items() if tensor.is_floating_point() and name not in self._spared}
-        for tensor in leaves.values():
+        leaves = [(name, tensor) for name, tensor in loaded.items() if has_gradient(tensor) and name not in self._spared]
+        for _, tensor in leaves:
             tensor.requires_grad_()
         return self.skeleton.expand(loaded), leaves
 
@@ -154,48 +176,6 @@ class _Mapping:
 
     def restore(self) -> None:
         """Nothing of the user's was touched."""
-
-
-class _Borrowed:
-    """A copy of a module, or where it can't be copied the module itself, with weights loaded in place."""
-
-    def __init__(self, module: nn.Module) -> None:
-        state = _state(module)
-        self.skeleton = skeleton_of(state)
-        self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
-        try:
-            self._module = copy.deepcopy(module)
-        except Exception:
-            self._module = module
-        self.differentiable = self._module is not module
-        if self.differentiable:
-            for parameter in self._module.parameters():
-                parameter.requires_grad_(parameter.is_floating_point())
-                parameter.grad = None
-        self._live = _state(self._module)
-
-    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        with torch.no_grad():
-            for name in self.weights:
-                self._live[name].copy_(weights[name])
-        return self._module
-
-    def leaves(self, weights: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
-        parameters = {name: parameter for name, parameter in self._module.named_parameters() if parameter.requires_grad}
-        return self.load(weights), {name: parameters[name] for name in self.weights if name in parameters}
-
-    def spare_buffers(self) -> bool:
-        """A module's buffers are no leaves to begin with."""
-        return False
-
-    def restore(self) -> None:
-        if not self.differentiable:
-            self.load(self.weights)
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    """The module's tensors, live; entries of a state dict which are no tensors (extra state) stay the architecture's."""
-    return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
 
 
 def _scalar(value: object) -> float:

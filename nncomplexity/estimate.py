@@ -19,7 +19,9 @@ from nncomplexity.payload import encode, weigh
 from nncomplexity.report import Layer, Report, Subject
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Candidate, Found, Method, Problem, Progress, unseen
+from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.spectral import effective_rank
+from nncomplexity.weights import is_finite
 
 
 @overload
@@ -32,6 +34,8 @@ def estimate(
     codec: str | None = ...,
     budget: float | None = ...,
     seed: int = ...,
+    include: Patterns = ...,
+    exclude: Patterns = ...,
     progress: Progress | None = ...,
 ) -> Report: ...
 
@@ -46,6 +50,8 @@ def estimate(
     codec: str | None = ...,
     budget: float | None = ...,
     seed: int = ...,
+    include: Patterns = ...,
+    exclude: Patterns = ...,
     progress: Progress | None = ...,
 ) -> tuple[Report, ...]: ...
 
@@ -59,6 +65,8 @@ def estimate(
     codec: str | None = None,
     budget: float | None = None,
     seed: int = 0,
+    include: Patterns = None,
+    exclude: Patterns = None,
     progress: Progress | None = None,
 ) -> Report | tuple[Report, ...]:
     """Bits of the smallest file whose decoded weights have a loss within ε of the model's (Eqs. 5-7 of DeMoss et al. 2025).
@@ -71,6 +79,8 @@ def estimate(
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
         seed: makes the search's choices; the same seed gives the same file.
+        include: glob patterns on tensor names: only tensors that match one are coarse-grained. None includes all.
+        exclude: glob patterns of tensors to keep exactly as they are; they are paid for without loss.
         progress: called as `progress(evaluations done, evaluations in all, what)`.
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
@@ -92,7 +102,8 @@ def estimate(
         raise InputError("budget: a method object carries its own; set it there")
     clock = _Clock()
     with preserved_random_state(), Distortion(model, loss_fn) as distortion:
-        problem = Problem(distortion, codec_named(codec or chosen.codec), seed, progress or unseen)
+        kept = kept_exactly(distortion.skeleton, distortion.weights, include, exclude)
+        problem = Problem(distortion, codec_named(codec or chosen.codec), seed, progress or unseen, kept)
         subject, fallback = _lossless(problem)
         searched = sorted({value for value in values if value > 0}, reverse=True)
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
@@ -156,17 +167,17 @@ def _checked_eps(eps: float | Sequence[float]) -> list[float]:
 
 def _lossless(problem: Problem) -> tuple[Subject, Candidate]:
     """The network as it is under every codec, and the smallest of the files, whose loss is the original's bit for bit."""
-    skeleton = problem.skeleton
+    skeleton, distortion = problem.distortion.stored, problem.distortion
     tensors = [exact(problem.weights[spec.name]) for spec in skeleton.tensors]
     bits = {codec.name: 8 * len(encode(skeleton, tensors, codec)) for codec in CODECS}
     file = write(skeleton, tensors, min(CODECS, key=lambda codec: bits[codec.name]))
-    original = problem.distortion.original
-    return Subject(skeleton.parameters, skeleton.raw_bits, bits, original), problem.measured(file)
+    subject = Subject(skeleton.parameters, skeleton.raw_bits, bits, distortion.original, distortion.left_out)
+    return subject, problem.measured(file)
 
 
 def _effective_rank(tensor: Tensor) -> float | None:
     shape = matrix_view(tuple(tensor.shape))
-    if shape is None or not tensor.is_floating_point() or tensor.numel() == 0:
+    if shape is None or not tensor.is_floating_point() or not is_finite(tensor):
         return None
     return effective_rank(tensor.reshape(shape).double())
 
@@ -187,5 +198,6 @@ def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Lay
         form = form_of(coarse)
         if not spec.quantizable and form == "dense":  # integers, which are their own symbols
             form, step = "lossless", None
-        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], spec.names))
+        dtype = str(spec.dtype).removeprefix("torch.")
+        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], spec.names, dtype))
     return tuple(layers), file.bits - sum(layer.bits for layer in layers)

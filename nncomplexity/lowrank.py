@@ -57,9 +57,10 @@ def svd(x: Tensor) -> SVD:
             f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "
             "fold other tensors by matrix_view"
         )
+    x = x.detach().double()
     if not torch.isfinite(x).all():
         raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no SVD")
-    U, S, Vh = torch.linalg.svd(x.detach().double(), full_matrices=False)
+    U, S, Vh = torch.linalg.svd(x, full_matrices=False)
     sizes = U.abs()
     largest = (sizes >= sizes.amax(0) * (1 - SIGN_TOLERANCE)).int().argmax(0, keepdim=True)
     signs = torch.where(U.gather(0, largest) < 0, -1.0, 1.0).to(U)

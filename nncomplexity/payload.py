@@ -1,6 +1,7 @@
 """The payload of a file: the walk over all tensors, written once for encoder, decoder and meter.
 
-Order: the precision of steps, then tensor by tensor its form and what the form needs. docs/format.md is the specification.
+Order: the precision of steps, then tensor by tensor its form and what the form needs. Complex tensors are coded as pairs of reals, so
+that coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
 """
 
 import math
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records
@@ -77,7 +78,7 @@ class _Walk:
         form = self.integer(None if coarse is None else _form(coarse), Choice(forms))
         if form in (_ZERO, _ONE):
             return Constant(int(form == _ONE))
-        if not spec.quantizable and (form == _LOW_RANK or (form == _DENSE and spec.dtype not in INTEGERS)):
+        if not spec.quantizable and form == _LOW_RANK:
             raise FormatError(f"{spec.name}: no form for a tensor of {spec.dtype}, which is kept as it is: the payload is damaged")
         if form == _DENSE:
             assert coarse is None or isinstance(coarse, Dense)
@@ -156,7 +157,7 @@ def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor
         if not 0 < number < len(CODECS):
             raise FormatError(f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}")
         codec, payload = CODECS[number], payload[2:]
-    reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.tensors) + _OVERHEAD)
+    reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
     if isinstance(codec, Entropy):
         within(int(reader.record(None, _Escape())[0]), 0, 0, "the first decision")
     tensors = _walk(reader, skeleton, None)
@@ -200,7 +201,7 @@ def _walk(
     precision = None if tensors is None else _precision(tensors)
     walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
     coded = []
-    for index, spec in enumerate(skeleton.tensors):
+    for index, spec in enumerate(skeleton.real.tensors):
         if marks is not None and isinstance(records, _Scale):
             marks.append(records.coder.bits)
         coded.append(walk.tensor(None if tensors is None else tensors[index], spec))
@@ -211,7 +212,7 @@ def _walk(
 
 def _most_bytes(spec: TensorSpec) -> int:
     """The most bytes that a tensor's records take unpacked, in a byte codec: two factors, each with a symbol for each element."""
-    symbols = 2 if spec.quantizable else 1 if spec.dtype in INTEGERS else 0
+    symbols = 2 if spec.quantizable else 1
     return _OVERHEAD + max(spec.raw_bytes, 4 * symbols * spec.count)
 
 

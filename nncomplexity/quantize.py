@@ -37,7 +37,7 @@ def symbols(x: Tensor, step: float) -> Tensor:
     indices = (x.detach().double() / step).round_()
     largest = indices.abs().amax().item() if indices.numel() else 0.0
     if not largest <= LARGEST_SYMBOL:
-        if not torch.isfinite(x).all():
+        if not torch.isfinite(x.double()).all():
             raise InputError("x must be finite; got a NaN or an infinity, which lies in no bin")
         raise InputError(f"step must keep |x/step| <= {LARGEST_SYMBOL}; got step {step:g}, {largest:.3g} steps: use a larger step")
     return indices.long()
@@ -80,6 +80,8 @@ def quantize(x: Tensor, step: float) -> Tensor:
 def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Float64 `values` in `dtype`, each the nearest number there is, a tie going to the even one.
 
+    Beyond the dtype's range is an infinity or, in float8_e4m3fn, which has none, the largest number.
+
     PyTorch goes from float64 to the 8- and 16-bit types by way of float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
     float16, though the next number up is nearer. Rounding the middle step to odd (Boldo and Melquiond 2008) leaves one rounding.
 
@@ -93,6 +95,8 @@ def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
         raise InputError(f"dtype must be a floating-point one; got {dtype}")
     if torch.finfo(dtype).bits >= 32:
         return values.to(dtype)
+    if dtype == torch.float8_e4m3fn:  # it has no infinity, and what PyTorch makes of large values depends on its version
+        values = values.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
     nearest = values.float()
     back = nearest.double()
     # A float's bits are its sign and its size, so one less is the next one towards zero, and the last bit set makes it odd.

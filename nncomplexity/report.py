@@ -23,6 +23,8 @@ class Subject:
     lossless_bits: dict[str, int]
     """Bits of the lossless files, by codec."""
     loss: float
+    left_out: tuple[str, ...] = ()
+    """What the network holds besides, taken for architecture: state that is no tensor, and buffers that its state dict leaves out."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Layer:
     """The step of a dense tensor, or the geometric mean of its two factors' steps."""
     bits: float
     effective_rank: float | None
-    """exp(H_svd) of the original tensor's matrix view (Eq. 15)."""
+    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from nncomplexity.report import Report
 from nncomplexity.verify import Verification
 
 WIDTH = 80
+_LISTED = 6
 
 
 def measured(
@@ -56,6 +57,8 @@ def measured(
             parts += ["", bound.sentence()]
         if length:
             parts += ["", _description(length)]
+    if subject.left_out:
+        parts += ["", f"Not measured, as part of the architecture: {_listed(subject.left_out)}."]
     totals = {report.eps: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
         parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__):g}."]
@@ -91,8 +94,12 @@ def _layers(report: Report) -> Table:
             *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
             f"{layer.bits:,.0f}",
         )
-    table.add_row("(shared by all)", "", "", "", "", "", f"{report.shared_bits:,.0f}")
+    table.add_row("(shared by all)", "", "", "", "", "", f"{round(report.shared_bits):,}")
     return table
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def _description(length: DescriptionLength) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.modulestate import load_into, tensors_of
 from nncomplexity.weights import Skeleton, skeleton_of
 
 Function = Callable[..., Any]
@@ -54,7 +55,7 @@ class Task:
 
         DataParallel, torch.compile and Lightning write such names. A dict of tensors keeps its names as they are.
         """
-        return "" if self._module is None else _wrapper_prefix(_state(self._module), weights)
+        return "" if self._module is None else _wrapper_prefix(tensors_of(self._module), weights)
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
@@ -137,7 +138,7 @@ def find_device(name: str) -> torch.device:
 
 def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
     """Names, shapes, dtypes and ties of a module's state, or of a mapping."""
-    return skeleton_of(_state(network) if isinstance(network, nn.Module) else network)
+    return skeleton_of(tensors_of(network) if isinstance(network, nn.Module) else network)
 
 
 def _import(name: str, option: str) -> ModuleType:
@@ -171,10 +172,6 @@ def _origin(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or "built in"
 
 
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
-
-
 def _unfit(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[list[str], list[str]]:
     """The module's tensors that have no name among these, of tied ones one being enough; and the names that it doesn't know."""
     missing = [spec.name for spec in skeleton_of(state).tensors if not any(name in names for name in spec.names)]
@@ -193,14 +190,15 @@ def _wrapper_prefix(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) 
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
-    """Copy the weights into the module in place; each of its tensors must get values, under one of its names at least."""
-    state = _state(module)
+    """Copy the weights into the module; each of its tensors must get values, under one of its names at least."""
+    state = tensors_of(module)
+    skeleton = skeleton_of(state)
+    tensors = skeleton.tensors
     weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     missing, unexpected = _unfit(state, weights)
     if missing or unexpected:
         lists = [f"{kind} {listed(names)}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
         raise InputError(f"--model: the checkpoint does not fit the module: {'; '.join(lists)}")
-    tensors = skeleton_of(state).tensors
     misfits = []
     for spec in tensors:
         given = [weights[name] for name in spec.names if name in weights]
@@ -213,6 +211,4 @@ def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None
             misfits.append(f"{spec.name} is {first.dtype} in the checkpoint and {spec.dtype} in the module, which would change it")
     if misfits:
         raise InputError(f"--model: the checkpoint does not fit the module: {listed(misfits, separator='; ')}")
-    with torch.no_grad():
-        for spec in tensors:
-            state[spec.name].copy_(next(weights[name] for name in spec.names if name in weights))
+    load_into(module, skeleton, {spec.name: next(weights[name] for name in spec.names if name in weights) for spec in tensors})

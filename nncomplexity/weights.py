@@ -5,16 +5,26 @@ equal values alone never tie, since which values are equal depends on the weight
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from nncomplexity.errors import InputError
 
-QUANTIZABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+PARTS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""The dtypes of the real and imaginary parts of complex numbers."""
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+QUANTIZABLE = (*FLOATS, *PARTS)
 """Dtypes that a search may coarse-grain; all others are kept as they are."""
+STORED = (
+    *FLOATS,
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.bool, *PARTS),
+)
+"""Dtypes that have a form in a file."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,13 @@ class TensorSpec:
     def quantizable(self) -> bool:
         return self.dtype in QUANTIZABLE
 
+    @property
+    def real(self) -> "TensorSpec":
+        """A complex tensor as that of its real and imaginary parts, (..., 2), as `real_view` gives it; others as they are."""
+        if self.dtype not in PARTS:
+            return self
+        return replace(self, shape=(*self.shape, 2), dtype=PARTS[self.dtype])
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -58,6 +75,11 @@ class Skeleton:
     @property
     def raw_bits(self) -> int:
         return 8 * sum(spec.raw_bytes for spec in self.tensors)
+
+    @property
+    def real(self) -> "Skeleton":
+        """The skeleton of the `real_view` of every tensor: what the payload holds, and what a search sees."""
+        return Skeleton(tuple(spec.real for spec in self.tensors))
 
     def expand(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by first name to tensors by every name; tied names get one object."""
@@ -80,26 +102,52 @@ def skeleton_of(weights: Mapping[str, Tensor]) -> Skeleton:
     for name, tensor in weights.items():
         if not isinstance(tensor, Tensor):
             raise InputError(f"weights: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
-            kind = "a meta tensor" if tensor.is_meta else tensor.dtype if tensor.is_quantized else tensor.layout
+        if is_lazy(tensor):
+            raise InputError(f"weights: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
+        if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
+            what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
+            kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
             raise InputError(f"weights: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
-        names.setdefault(_storage_key(name, tensor), []).append(name)
+        names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(
         tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())
     )
 
 
-def check_finite(weights: Mapping[str, Tensor]) -> None:
-    """Raises InputError naming the first tensor that holds a NaN or an infinity."""
+def real_view(tensor: Tensor) -> Tensor:
+    """A complex tensor (...) as its real and imaginary parts (..., 2); any other as it is.
+
+    >>> real_view(torch.tensor([1 + 2j])).tolist()
+    [[1.0, 2.0]]
+    """
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.dtype in PARTS else tensor
+
+
+def complex_view(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor of this dtype whose `real_view` is given."""
+    return torch.complex(tensor[..., 0], tensor[..., 1]) if dtype in PARTS and not tensor.is_complex() else tensor
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no element is a NaN or an infinity, for tensors of any dtype."""
+    return bool(torch.isfinite(_testable(tensor)).all())
+
+
+def check_numbers(weights: Mapping[str, Tensor]) -> None:
+    """Raises InputError naming the first tensor that holds a NaN. Infinities are let pass: masks and fresh observers hold them."""
     for name, tensor in weights.items():
-        if tensor.dtype.itemsize == 1:
-            tensor = tensor.float()  # torch.isfinite doesn't take 8-bit floats
-        count = int((~torch.isfinite(tensor)).sum())
+        count = int(torch.isnan(_testable(tensor)).sum())
         if count:
-            raise InputError(f"weights: {name!r} holds {count} values that are NaN or infinite; measure an earlier checkpoint")
+            raise InputError(f"weights: {name!r} holds {count} values that are NaN; measure an earlier checkpoint")
 
 
-def _storage_key(name: str, tensor: Tensor) -> object:
+def _testable(tensor: Tensor) -> Tensor:
+    """PyTorch's tests for NaN and infinity don't take 8-bit floats."""
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize == 1 else tensor
+
+
+def storage_key(name: str, tensor: Tensor) -> object:
+    """What tensors have in common that are the same view of the same storage, and no others."""
     if tensor.numel() == 0:
         return name  # empty storages all begin at address zero
     view = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import ablation, report, tight_vs_peers
+from benchmarks import ablation, families, report, report_families, tight_vs_peers
 from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
@@ -237,6 +237,22 @@ def test_committed_rows_are_within_their_bound_and_name_no_folders(path: Path) -
         assert row["bytes"] is None or row["distortion"] <= row["eps"]
         assert row["case"].count("/") == 1
     assert str(Path.home()) not in json.dumps(content)
+
+
+def test_a_networks_row_is_measured_and_told() -> None:
+    row = families.measure("nn.Transformer", 0.5, 20)
+    assert row["exact"]
+    assert row["within"]
+    assert row["distortion"] <= 0.5
+    told = report_families.families({"rows": [{"case": "nn.Transformer", "eps": 0.5, **row}]}).splitlines()[-1]
+    assert told.startswith(f"| nn.Transformer | 42,880 | 64 | 0.5 | {row['bits'] // 8:,} | ")
+    assert told.endswith("| yes |")
+
+
+def test_every_recorded_network_gave_its_loss_again() -> None:
+    rows = report.read(report.RESULTS / "families.json")["rows"]
+    assert [row["case"] for row in rows] == list(families.FAMILIES)
+    assert all(row["exact"] and row["within"] and row["distortion"] <= row["eps"] for row in rows)
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)

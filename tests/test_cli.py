@@ -230,6 +230,17 @@ def test_the_same_seed_gives_the_same_file(run):
     assert Path("one.coarse").read_bytes() == Path("two.coarse").read_bytes()
 
 
+@pytest.mark.parametrize("options", [("--exclude", "bias"), ("--include", "weight"), ("--include", "w*", "--include", "?eight")])
+def test_tensors_are_kept_by_name(run, options):
+    arguments = ("--method", "tight", "--budget", "40", "--eps", "0.1", *options, "--save", "model.coarse", "--json", "-")
+    code, out, _ = run("measure", "model.safetensors", "--loss-fn", "mytask:loss", *arguments)
+    assert code == 0
+    report = json.loads(out)
+    assert [*(report["include"] or []), *(report["exclude"] or [])] == list(options[1::2])
+    assert {layer["name"]: layer["form"] for layer in report["results"][0]["layers"]}["bias"] == "lossless"
+    assert torch.equal(load("model.coarse")["bias"], load_file("model.safetensors")["bias"])
+
+
 def test_the_default_method_beats_the_papers(run):
     common = ("measure", "model.safetensors", "--loss-fn", "mytask:loss", "--eps", "0.1", "--json", "-")
     bits = [json.loads(run(*common, *options)[1])["results"][0]["bits"] for options in (("--budget", "60"), QUICK)]
@@ -451,7 +462,7 @@ WRONG = [
     ),
     (measuring(checkpoint="folder", save="folder/model.safetensors"), "it would overwrite another file of this call"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
-    (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN or infinite"),
+    (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN"),
     (
         measuring(checkpoint="other.safetensors", model="mytask:build"),
         "--model: the checkpoint does not fit the module: unexpected other",
@@ -481,6 +492,7 @@ WRONG = [
     (measuring(budget="many"), "'--budget'"),
     (measuring(budget="0"), "'--budget'"),
     (measuring(seed="-1"), "'--seed'"),
+    (measuring(exclude="wieght"), "exclude: no tensor's name matches 'wieght'; names near it: weight"),
     (measuring(device="abacus"), "--device: expected one that this machine has"),
     (measuring(**{"risk-fn": "mytask:error"}), "--n: expected the number of training examples"),
     (measuring(**{"risk-fn": "mytask:risky", "n": "64"}), "--risk-fn: expected the share of wrong answers, in [0, 1], got 1.5"),

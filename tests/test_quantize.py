@@ -132,3 +132,11 @@ def test_wrong_dtypes_are_named() -> None:
         dequantize(torch.tensor([1]), 1.0, torch.int8)
     with pytest.raises(InputError, match="scale must be a finite number above 0; got 0"):
         capacity(0, 1.0)
+
+
+def test_what_is_beyond_the_range_of_eight_bits() -> None:
+    """float8_e4m3fn has no infinity, and PyTorch's versions differ in what they put there."""
+    values = torch.tensor([448, 463, 480, -1e6, torch.inf, -torch.inf], dtype=torch.float64)
+    assert round_once(values, torch.float8_e4m3fn).float().tolist() == [448, 448, 448, -448, 448, -448]
+    assert round_once(values, torch.float8_e5m2).float().tolist() == [448, 448, 512, -torch.inf, torch.inf, -torch.inf]
+    assert round_once(torch.tensor([torch.nan], dtype=torch.float64), torch.float8_e4m3fn).isnan().all()

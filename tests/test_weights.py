@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, TensorSpec, check_finite, skeleton_of
+from nncomplexity.weights import Skeleton, TensorSpec, check_numbers, complex_view, is_finite, real_view, skeleton_of
 
 
 def names_of(weights: dict[str, torch.Tensor]) -> list[tuple[str, ...]]:
@@ -89,7 +89,28 @@ def test_specs_know_their_sizes() -> None:
     assert (spec.name, spec.count, spec.raw_bytes, spec.quantizable) == ("w", 0, 0, True)
     scalar = TensorSpec(("s",), (), torch.int16)
     assert (scalar.count, scalar.raw_bytes, scalar.quantizable) == (1, 2, False)
-    assert not any(TensorSpec(("x",), (), dtype).quantizable for dtype in (torch.bool, torch.complex64, torch.float8_e5m2))
+    assert all(TensorSpec(("x",), (), dtype).quantizable for dtype in (torch.complex64, torch.float8_e5m2, torch.bfloat16))
+    assert not any(TensorSpec(("x",), (), dtype).quantizable for dtype in (torch.bool, torch.uint8))
+
+
+def test_complex_tensors_are_seen_as_their_parts_and_come_back() -> None:
+    numbers = torch.tensor([[1 + 2j, 3 - 4j]])
+    for tensor in (numbers, numbers.conj(), numbers.T, numbers.to(torch.complex128), numbers[0, 0]):
+        skeleton = skeleton_of({"z": tensor, "w": torch.ones(2)})
+        parts = real_view(tensor)
+        assert skeleton.real.tensors[0] == TensorSpec(("z",), tuple(parts.shape), parts.dtype)
+        assert skeleton.real.tensors[1] is skeleton.tensors[1]
+        assert skeleton.real.real == skeleton.real
+        assert torch.equal(parts, torch.stack([tensor.real, tensor.imag], -1))
+        assert torch.equal(complex_view(parts, tensor.dtype), tensor)
+    assert real_view(torch.ones(2)).shape == (2,)
+
+
+def test_a_tensor_without_a_shape_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="weights: 'weight' has no shape yet, as its module is lazy; call the model on a batch first"
+    ):
+        skeleton_of(torch.nn.LazyLinear(3).state_dict())
 
 
 def test_an_empty_mapping_is_refused() -> None:
@@ -102,24 +123,29 @@ def test_values_other_than_tensors_are_refused() -> None:
         skeleton_of({"w": torch.zeros(1), "epoch": 3})
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
 def test_tensors_that_are_not_dense_are_refused() -> None:
     quantized = torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)
     kinds = {"torch.sparse_coo": torch.eye(3).to_sparse(), "a meta tensor": torch.zeros(2, device="meta"), "torch.qint8": quantized}
+    kinds["a nested tensor"] = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    kinds["torch.float8_e5m2fnuz"] = torch.zeros(2, dtype=torch.float8_e5m2fnuz)
     for kind, tensor in kinds.items():
         with pytest.raises(InputError, match=f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"):
             skeleton_of({"w": tensor})
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_not_finite_are_named(bad: float) -> None:
+def test_values_that_are_no_numbers_are_named() -> None:
     fine = {
         "fine": torch.zeros(3),
         "steps": torch.tensor(3),
         "mask": torch.tensor([True]),
         "small": torch.ones(2).to(torch.float8_e5m2),
+        "hidden": torch.tensor([0, -float("inf")]),
     }
-    check_finite(fine)
-    for dtype in (torch.float32, torch.float16, torch.complex64, torch.float8_e5m2):
-        with pytest.raises(InputError, match="weights: 'w' holds 2 values that are NaN or infinite; measure an earlier checkpoint"):
-            check_finite(fine | {"w": torch.tensor([1.0, bad, bad]).to(dtype)})
+    check_numbers(fine)
+    assert [is_finite(tensor) for tensor in fine.values()] == [True, True, True, True, False]
+    for dtype in (torch.float32, torch.float16, torch.complex64, torch.float8_e5m2, torch.float8_e4m3fn):
+        tensor = torch.tensor([1.0, float("nan"), float("nan")]).to(dtype)
+        assert not is_finite(tensor)
+        with pytest.raises(InputError, match="weights: 'w' holds 2 values that are NaN; measure an earlier checkpoint"):
+            check_numbers(fine | {"w": tensor})

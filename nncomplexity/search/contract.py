@@ -10,7 +10,7 @@ from nncomplexity.bitstream import CoarseFile, write
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
-from nncomplexity.weights import Skeleton
+from nncomplexity.weights import Skeleton, TensorSpec
 
 Progress = Callable[[float, float, str], None]
 """progress(evaluations done, evaluations in all, what is going on); it may raise `StopSearch`."""
@@ -47,19 +47,26 @@ class Problem:
     codec: Codec
     seed: int = 0
     progress: Progress = unseen
+    kept: frozenset[str] = frozenset()
+    """First names of tensors that stay exactly as they are, whatever their dtype."""
 
     @property
     def skeleton(self) -> Skeleton:
+        """That of what a search moves and a file's coarse tensors are of: complex tensors as pairs of reals."""
         return self.distortion.skeleton
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The original tensors by first name."""
+        """The original tensors of that skeleton by first name."""
         return self.distortion.weights
+
+    def quantizable(self, spec: TensorSpec) -> bool:
+        """Whether a search may coarse-grain the tensor; all others it must pass on exactly, as `coarse.exact` has them."""
+        return spec.quantizable and spec.name not in self.kept
 
     def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
         """Write the tensors, decode what was written, measure its loss: one evaluation."""
-        return self.measured(write(self.skeleton, tensors, self.codec), paper_bytes)
+        return self.measured(write(self.distortion.stored, tensors, self.codec), paper_bytes)
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""

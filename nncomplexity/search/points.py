@@ -40,13 +40,13 @@ class CoarseGraining:
     """The map from (τ, Δ) to coarse tensors: R of Eq. 14, then Q of Eq. 11 (DeMoss et al. 2025).
 
     A matrix whose k(τ) pays (Eq. 14) becomes round(U·S/Δ) and round(Vᵀ/Δ), every other tensor round(θ/Δ). Unit-norm rows of Vᵀ
-    round away long before U·S does; so it is in the paper. Tensors of other than floating-point dtypes stay as they are.
+    round away long before U·S does; so it is in the paper. Tensors that the problem keeps stay as they are.
     """
 
     def __init__(self, problem: Problem) -> None:
         self._specs, self._weights = problem.skeleton.tensors, problem.weights
         self._svds = SVDCache(self._weights)
-        self._kept = {spec.name: exact(self._weights[spec.name]) for spec in self._specs if not spec.quantizable}
+        self._kept = {spec.name: exact(self._weights[spec.name]) for spec in self._specs if not problem.quantizable(spec)}
 
     def __call__(self, step: float, tau: float | None = None) -> list[CoarseTensor]:
         """The coarse tensors at a point, in the skeleton's order; raises InputError where a symbol is beyond 2³¹."""

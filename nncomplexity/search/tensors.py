@@ -21,7 +21,7 @@ class Tensors:
     def __init__(self, problem: Problem) -> None:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
-        self.moving = tuple(spec for spec in specs if spec.quantizable and spec.count)
+        self.moving = tuple(spec for spec in specs if problem.quantizable(spec) and spec.count)
         self.held: dict[str, CoarseTensor] = {
             spec.name: exact(problem.weights[spec.name]) for spec in specs if spec not in self.moving
         }

@@ -46,6 +46,10 @@ def content() -> tuple[Skeleton, list[CoarseTensor]]:
         (("offsets",), (3,), torch.int16, Dense(np.array([-7, 300, 0]))),
         (("mask",), (2, 3), torch.bool, lossless(torch.tensor([[True, False, True], [False, False, True]]))),
         (("kept",), (4,), torch.float32, lossless(torch.tensor([0.1, -0.0, float("inf"), 1e-42]))),
+        (("small.weight",), (6, 7), torch.float8_e4m3fn, Dense(symbols(6, 7, scale=40), 0.3125)),
+        (("small.bias",), (7,), torch.float8_e5m2, Dense(symbols(7, scale=30), 0.0078125)),
+        (("filter",), (6, 9), torch.complex64, LowRank(symbols(6, 2, scale=7), symbols(2, 18, scale=2), 0.125, 0.25)),
+        (("phase",), (), torch.complex64, Dense(symbols(2, scale=20), 0.75)),
     ]
     skeleton = Skeleton(tuple(TensorSpec(names, shape, dtype) for names, shape, dtype, _ in entries))
     return skeleton, [coarse for *_, coarse in entries]

@@ -17,7 +17,8 @@ import zstandard
 
 ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "int64": 8, "int32": 4}
 ITEM |= {"int16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16}
-QUANTIZABLE = ("float64", "float32", "float16", "bfloat16")
+PARTS = {"complex64": "float32", "complex128": "float64"}
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool")
 MASK = 2**64 - 1
 
 
@@ -38,8 +39,10 @@ class Walk:
         self.exponent, self.rank, self.period = -4, 8, 0
 
     def tensor(self, dtype, shape):
+        if dtype in PARTS:
+            return self.tensor(PARTS[dtype], [*shape, 2])
         count = prod(shape)
-        quantizable = dtype in QUANTIZABLE
+        quantizable = dtype not in INTEGERS
         form = self.records.choice([8, 8, 8, 4, 4] if quantizable else [8, 32, 1, 8, 16], 8, ("form", quantizable))
         m, n = (shape[0], prod(shape[1:])) if len(shape) > 1 and count else (count, 1)
         if form == 1 and not quantizable:
@@ -300,8 +303,8 @@ def rounded(value, dtype):
     """The little-endian bytes of a float64 rounded once to a quantizable dtype."""
     if dtype == "float64":
         return struct.pack("<d", value)
-    if dtype == "bfloat16":
-        return bfloat16(value)
+    if dtype in SMALL:
+        return nearest(value, *SMALL[dtype])
     code = {"float32": "<f", "float16": "<e"}[dtype]
     try:
         return struct.pack(code, value)
@@ -309,28 +312,39 @@ def rounded(value, dtype):
         return struct.pack(code, float("inf") if value > 0 else float("-inf"))
 
 
-def bfloat16(value):
-    """Search for the nearest of all bfloat16 numbers of the value's sign: their bits ascend with their size."""
-    size, sign = abs(value), 0x8000 if struct.pack(">d", value)[0] >> 7 else 0
-    low, high = 0, 0x7F80
+def nearest(value, of, top, size):
+    """Search for the nearest of all numbers of a small dtype with the value's sign: their bits ascend with their size.
+
+    `of` gives the number that bits stand for, and `top` is what a value beyond the largest of them gets: an infinity, or that one.
+    """
+    sign = struct.pack(">d", value)[0] >> 7
+    low, high = 0, top
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if of_bfloat16(middle) <= size else (low, middle)
-    below, above = of_bfloat16(low), of_bfloat16(high) if high < 0x7F80 else 2.0**128
-    nearest = low if size - below < above - size or (size - below == above - size and low % 2 == 0) else high
-    return struct.pack("<H", nearest | sign)
+        low, high = (middle, high) if of(middle) <= abs(value) else (low, middle)
+    # An infinity counts as the number that would come next, if there were one.
+    below, above = of(low), of(high) if high < top or top == 0x7E else 2 * of(top - 1) - of(top - 2)
+    bits = low if abs(value) - below < above - abs(value) or (abs(value) - below == above - abs(value) and low % 2 == 0) else high
+    return (bits | sign << (8 * size - 1)).to_bytes(size, "little")
 
 
 def of_bfloat16(bits):
     return struct.unpack(">f", struct.pack(">I", bits << 16))[0]
 
 
+def of_e5m2(bits):
+    return struct.unpack(">e", struct.pack(">H", bits << 8))[0]
+
+
+def of_e4m3fn(bits):
+    exponent, mantissa = bits >> 3, bits & 7
+    return ldexp(8 + mantissa, exponent - 10) if exponent else ldexp(mantissa, -9)
+
+
+SMALL = {"bfloat16": (of_bfloat16, 0x7F80, 2), "float8_e5m2": (of_e5m2, 0x7C, 1), "float8_e4m3fn": (of_e4m3fn, 0x7E, 1)}
+
+
 def one(dtype):
     floats = {"float64": "000000000000f03f", "float32": "0000803f", "float16": "003c", "bfloat16": "803f"}
-    floats |= {
-        "float8_e4m3fn": "38",
-        "float8_e5m2": "3c",
-        "complex64": "0000803f" + "00" * 4,
-        "complex128": "000000000000f03f" + "00" * 8,
-    }
+    floats |= {"float8_e4m3fn": "38", "float8_e5m2": "3c"}
     return bytes.fromhex(floats[dtype]) if dtype in floats else (1).to_bytes(ITEM[dtype], "little")

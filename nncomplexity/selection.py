@@ -1,0 +1,61 @@
+"""Which tensors a search may change, and which stay exactly as they are."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from torch import Tensor
+
+from nncomplexity.errors import InputError
+from nncomplexity.weights import Skeleton, TensorSpec, is_finite
+
+Patterns = str | Sequence[str] | None
+"""Globs on tensor names, as `fnmatch` has them: `*` for any text, dots included, `?` for a character, `[…]` for one of several."""
+
+_NEAR = 4
+"""Names to list where a pattern matches none."""
+
+
+def kept_exactly(
+    skeleton: Skeleton, weights: Mapping[str, Tensor], include: Patterns = None, exclude: Patterns = None
+) -> frozenset[str]:
+    """The first names of the tensors that stay exactly as they are, paid for without loss.
+
+    Those are tensors that `exclude` names, those that `include` doesn't, where it is given, and those with an infinity in them, which
+    no step divides: masks, and the ranges of observers that have seen nothing. A tied tensor is named by any of its names. Integers and
+    truth values are always kept, and aren't listed.
+
+    Raises InputError for a pattern that no name matches.
+
+    >>> import torch
+    >>> from nncomplexity.weights import skeleton_of
+    >>> weights = {"embed.weight": torch.ones(2), "head.weight": torch.ones(3), "head.bias": torch.ones(3)}
+    >>> sorted(kept_exactly(skeleton_of(weights), weights, include="*.weight", exclude=["embed.*"]))
+    ['embed.weight', 'head.bias']
+    """
+    included, excluded = _checked("include", include, skeleton), _checked("exclude", exclude, skeleton)
+    return frozenset(
+        spec.name
+        for spec in skeleton.tensors
+        if spec.quantizable
+        and (
+            (include is not None and not _matches(spec, included)) or _matches(spec, excluded) or not is_finite(weights[spec.name])
+        )
+    )
+
+
+def _matches(spec: TensorSpec, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in spec.names for pattern in patterns)
+
+
+def _checked(argument: str, given: Patterns, skeleton: Skeleton) -> list[str]:
+    """The patterns, each of which matches a name."""
+    patterns = [given] if isinstance(given, str) else list(given or ())
+    names = [name for spec in skeleton.tensors for name in spec.names]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(f"{argument}: expected glob patterns of tensor names, got {pattern!r}; use such as 'encoder.*'")
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, _NEAR, 0.3) or names[:_NEAR]
+            raise InputError(f"{argument}: no tensor's name matches {pattern!r}; names near it: {', '.join(near)}")
+    return patterns
