@@ -16,6 +16,7 @@ from nncomplexity import table
 from nncomplexity.bitstream import DEFAULT_LIMIT, read_file
 from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint, save_safetensors
+from nncomplexity.cli_show import add_commands
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -308,6 +309,9 @@ def verify(
     write_json(json_path, document)
     print(document if json_file == STDOUT else table.verified(file, found, promise, width=page_width()), flush=True)
     return DONE if found.holds else CLAIM_FAILS
+
+
+add_commands(app)
 
 
 def _fail(message: str, code: int) -> int:

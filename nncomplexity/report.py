@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, save_bytes
 from nncomplexity.bounds import Bound, Kind, bound
+from nncomplexity.html.notebook import report_html
 
 SCHEMA = 1
 
@@ -130,6 +131,10 @@ class Report:
     def to_json(self) -> str:
         """report.json of this measurement alone."""
         return reports_json([self])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""
+        return report_html(self.to_dict(), asdict(self.subject), self.status)
 
 
 def reports_json(reports: Sequence[Report], **about: Any) -> str:

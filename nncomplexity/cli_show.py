@@ -1,0 +1,91 @@
+"""The commands that show results: `plot` draws a figure of them, `report` writes a page."""
+
+import math
+from typing import Annotated
+
+import typer
+
+from nncomplexity.bitstream import save_bytes
+from nncomplexity.errors import InputError
+from nncomplexity.html.page import page
+from nncomplexity.outputs import check_writable
+from nncomplexity.plots import KINDS, chart, default_kind, read_results, save
+from nncomplexity.plots.drawing import picture_format
+from nncomplexity.plots.results import Results
+from nncomplexity.plots.runs import runs_of
+
+ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
+Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, in place of its own.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the command line `plot` and `report`."""
+    app.command(short_help="Draw a figure of results files.")(plot)
+    app.command(short_help="Write a page on results files.")(report)
+
+
+def plot(
+    results: ResultsFiles,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The figure; .png, .svg or .pdf says which.")],
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}; else what fits the data.")] = None,
+    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε; repeat it for several; else all.")] = None,
+    step: Annotated[
+        list[str] | None, typer.Option(metavar="NUMBER", help="For rate-distortion: the training step; repeat it; else the last.")
+    ] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="The mean over runs with its standard error, not a line for each.")] = False,
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.")] = "bytes",
+    title: Title = None,
+) -> None:
+    """Draw a figure of what was measured: complexity over training, rate and distortion, bits by layer, bounds.
+
+    \b
+      nncomplexity plot results.jsonl --out dynamics.svg
+      nncomplexity plot run1.jsonl run2.jsonl --mean --eps 0.1 --out mean.pdf
+      nncomplexity plot report.json --kind layers --out layers.png
+    """
+    picture_format(out)
+    check_writable([out], inputs=results)
+    found = read_results(results)
+    picture = chart(found, kind, eps=_numbers(eps, "--eps"), steps=_numbers(step, "--step"), mean=mean, unit=unit)
+    save(picture, out, title=title)
+    print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)
+
+
+def report(
+    results: ResultsFiles,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The page, an .html file that stands alone.")],
+    title: Title = None,
+) -> None:
+    """Write one page on what was measured, with all figures, layers, bounds and where they come from.
+
+    It needs no network and no other file, and can be read without scripts.
+
+    \b
+      nncomplexity report results.jsonl --out report.html
+    """
+    check_writable([out], inputs=results)
+    found = read_results(results)
+    save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))
+    print(f"wrote {out}: {_told(found)}", flush=True)
+
+
+def _numbers(texts: list[str] | None, option: str) -> list[float]:
+    values = []
+    for text in texts or []:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0:
+            raise InputError(f"{option}: expected a finite number of at least 0, got {text!r}")
+        values.append(value)
+    return values
+
+
+def _told(results: Results) -> str:
+    """How much was read, and what was left out of it."""
+    networks, runs = len(results.networks), len(runs_of(results))
+    left = [f"{len(results.failures)} failed"] if results.failures else []
+    left += [f"{results.cut_lines} cut"] if results.cut_lines else []
+    counted = f"{networks} checkpoint{'s' if networks > 1 else ''}" + (f" of {runs} runs" if runs > 1 else "")
+    return counted + (f"; left out: {', '.join(left)}" if left else "")

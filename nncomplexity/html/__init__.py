@@ -1,0 +1,1 @@
+"""Results as pages: pictures in SVG, one self-contained page, and what a notebook shows."""

@@ -1,0 +1,80 @@
+"""What the page's script needs to know, as JSON that may stand inside a script element."""
+
+import json
+from typing import Any
+
+from nncomplexity.html.sections import promise
+from nncomplexity.html.summary import key_figures, name_of
+from nncomplexity.plots.bounds import chance_of
+from nncomplexity.plots.chart import Axis, Chart
+from nncomplexity.plots.results import LayerBits, Measurement, Results
+from nncomplexity.plots.runs import runs_of
+
+
+def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network: int) -> dict[str, Any]:
+    """Every network with its layers at each ε, the charts' points, and what is chosen at first."""
+    names: dict[str, int] = {}
+    labels = {id(one): run.label for run in runs_of(results) for one in run.networks}
+    networks, chance = [], chance_of(results)
+    for one in results.networks:
+        points = {
+            f"{point.eps:g}": _point(point, names) | {"key": key_figures(one, point), "promise": promise(point, chance)}
+            for point in one.points
+        }
+        networks.append({"name": name_of(one, results), "run": labels[id(one)], "step": one.step, "points": points})
+    return {
+        "eps": [f"{value:g}" for value in results.eps],
+        "first": {"eps": f"{eps:g}", "network": network},
+        "networks": networks,
+        "names": list(names),
+        "charts": {name: _chart(chart) for name, chart in charts.items()},
+    }
+
+
+def embedded(data: dict[str, Any]) -> str:
+    """JSON in which nothing can end the script element that it stands in.
+
+    >>> embedded({"a": "</script>"})
+    '{"a":"\\\\u003c/script\\\\u003e"}'
+    """
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(sign, code)
+    return text
+
+
+def _point(point: Measurement, names: dict[str, int]) -> dict[str, Any]:
+    return {"layers": [_layer(layer, names) for layer in point.layers], "shared": _rounded(point.shared_bits)}
+
+
+def _layer(layer: LayerBits, names: dict[str, int]) -> list[Any]:
+    shape = "×".join(str(extent) for extent in layer.shape) or "scalar"
+    number = names.setdefault(layer.name, len(names))
+    form = layer.form.replace("_", " ")
+    return [number, _rounded(layer.bits), shape, form, layer.rank, _rounded(layer.effective_rank), _rounded(layer.step)]
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    panels = []
+    for panel in chart.panels:
+        lines = [
+            {
+                "label": line.label,
+                "colour": line.colour,
+                "x": [_rounded(x) for x in line.x],
+                "y": [_rounded(y - low) for y, low in zip(line.y, line.base or (0.0,) * len(line.y), strict=True)],
+            }
+            for line in panel.lines
+            if line.label
+        ]
+        panels.append({"label": panel.y.label, "title": panel.title, "lines": lines})
+    return {"x": _axis(chart.x), "panels": panels}
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    low, high = axis.limits or (0.0, 1.0)
+    return {"label": axis.label, "log": axis.log, "low": low, "high": high, "zero": axis.zero_at, "names": list(axis.names)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

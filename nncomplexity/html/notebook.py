@@ -1,0 +1,73 @@
+"""A report as a notebook shows it: the figures, a picture of bits by layer, and the layers in a table."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+ROW, WIDTH, NAMES = 20, 560, 190
+"""Pixels: the height of a row of the picture, its width, and what its names take of it."""
+MOST_BARS = 12
+_CELL = ' style="text-align:right;padding:2px 10px"'
+_WORD = ' style="text-align:left;padding:2px 10px"'
+
+
+def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: str) -> str:
+    """The plain values of one report (an entry of report.json's `results`) and of its network, as HTML with an SVG picture inside.
+
+    Colours follow the notebook's, light or dark. Every name is escaped.
+    """
+    raw, bzip2 = subject["raw_bits"], subject["lossless_bits"].get("bzip2")
+    shares = f"{_percent(result['bits'], raw)} of raw" + (f", {_percent(result['bits'], bzip2)} of bzip2" if bzip2 else "")
+    head = (
+        f"<p style='margin:4px 0'><b>{result['bits']:,} bits</b> ({result['bits'] // 8:,} bytes: {shares}) within "
+        f"ε = {result['eps']:g}; loss {subject['loss']:.4g} → {result['coarse_loss']:.4g}, distortion {result['distortion']:.4g}. "
+        f"<span style='opacity:.7'>{subject['parameters']:,} parameters; {escape(result['method'])}, "
+        f"{result['evaluations']:,.0f} evaluations, {result['seconds']:,.1f} s.</span></p>"
+    )
+    warning = "" if result["within"] else f"<p style='margin:4px 0'><b>{escape(status)}</b></p>"
+    return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
+
+
+def _picture(layers: list[Mapping[str, Any]]) -> str:
+    """A bar for each of the largest layers."""
+    largest = sorted(layers, key=lambda layer: -layer["bits"])[:MOST_BARS]
+    most = max((layer["bits"] for layer in largest), default=0.0) or 1.0
+    rows = []
+    for index, layer in enumerate(largest):
+        y, length = index * ROW, (WIDTH - NAMES - 80) * layer["bits"] / most
+        rows.append(
+            f'<text x="{NAMES - 8}" y="{y + 14}" text-anchor="end">{escape(_short(layer["name"]))}</text>'
+            f'<rect x="{NAMES}" y="{y + 3}" width="{max(length, 0.5):.1f}" height="{ROW - 6}" rx="2" fill="#3a8fc4"/>'
+            f'<text x="{NAMES + length + 6:.1f}" y="{y + 14}">{layer["bits"]:,.0f}</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {ROW * len(largest)}" width="{WIDTH}" height="{ROW * len(largest)}" role="img" '
+        f'aria-label="bits by layer" style="max-width:100%;font:12px sans-serif;fill:currentColor">{"".join(rows)}</svg>'
+    )
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    rows = []
+    for layer in result["layers"]:
+        shape = "×".join(str(extent) for extent in layer["shape"]) or "scalar"
+        words = (" = ".join(layer["names"] or (layer["name"],)), shape, layer["form"].replace("_", " "))
+        figures = (_or_dash(layer["rank"], ","), _or_dash(layer["effective_rank"], ".1f"), _or_dash(layer["step"], ".3g"))
+        cells = "".join(f"<td{_WORD}>{escape(word)}</td>" for word in words)
+        cells += "".join(f"<td{_CELL}>{figure}</td>" for figure in (*figures, f"{layer['bits']:,.0f}"))
+        rows.append(f"<tr>{cells}</tr>")
+    rows.append(f"<tr><td{_WORD}>(shared by all)</td>{'<td></td>' * 5}<td{_CELL}>{result['shared_bits']:,.0f}</td></tr>")
+    heads = "".join(f"<th{_WORD}>{name}</th>" for name in ("layer", "shape", "form"))
+    heads += "".join(f"<th{_CELL}>{name}</th>" for name in ("rank", "eff. rank", "step", "bits"))
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _short(name: str, most: int = 28) -> str:
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f} %" if whole else "–"
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

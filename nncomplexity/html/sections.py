@@ -1,0 +1,180 @@
+"""Parts of the page that are text and tables."""
+
+import re
+from html import escape
+from pathlib import PurePath
+
+from nncomplexity.html.summary import key_figures, percent
+from nncomplexity.html.svg import svg
+from nncomplexity.plots.bounds import chance_of
+from nncomplexity.plots.chart import Chart
+from nncomplexity.plots.results import Measurement, Network, Results
+from nncomplexity.plots.runs import runs_of
+
+WIDE, NARROW = 820, 336
+COLUMNS = (("layer", "text"), ("bits", ""), ("shape", "text"), ("form", "text"), ("rank", ""), ("eff. rank", ""), ("step", ""))
+ASSUMPTIONS = (
+    "The n training examples were drawn independently from one distribution, and the unseen data come from the same.",
+    "The architecture, the code of the file and the range of the risk were fixed before the data were seen.",
+    "The risk is that of the decoded weights, the ones that the file gives, on those n examples.",
+    "Choosing among ε, ranks and steps after seeing the data is paid for: the bound holds for all files at once.",
+)
+
+
+def figure(
+    chart: Chart,
+    name: str,
+    caption: str,
+    *,
+    chosen: bool = True,
+    eps: float | None = None,
+    run: str | None = None,
+    alternative: bool = False,
+) -> str:
+    """A chart for wide screens and one for narrow ones. An alternative is shown by the script alone."""
+    about = "" if eps is None else f' data-eps="{eps:g}"'
+    about += "" if run is None else f' data-run="{escape(run)}"'
+    classes = " ".join(part for part, on in (("on", chosen), ("alt", alternative)) if on)
+    return (
+        f'<figure class="{classes}"{about}><div class="wide">{svg(chart, WIDE, name=name)}</div>'
+        f'<div class="narrow">{svg(chart, NARROW, name=name)}</div><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def key_strip(name: str, eps: float, network: Network, point: Measurement) -> str:
+    """The figures that matter most, of one network at one ε."""
+    cells = "".join(
+        f"<div><dt>{escape(what)}</dt><dd><b>{escape(value)}</b><small>{escape(remark)}</small></dd></div>"
+        for what, value, remark in key_figures(network, point)
+    )
+    return (
+        f'<section id="key" aria-live="polite"><p class="which"><span id="key-name">{escape(name)}</span>, '
+        f'ε = <span id="key-eps">{eps:g}</span></p><dl>{cells}</dl></section>'
+    )
+
+
+def layers_table(point: Measurement, name: str, eps: float) -> str:
+    """A row for each tensor."""
+    total = max((layer.bits for layer in point.layers), default=0.0) or 1.0
+    rows = []
+    for layer in point.layers:
+        shape = "×".join(str(extent) for extent in layer.shape) or "scalar"
+        cells = (f"{layer.rank or '–'}", _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g"))
+        figures = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(
+            f'<tr><th scope="row">{_breakable(layer.name)}</th><td class="bar" style="--share:{layer.bits / total:.3f}">{layer.bits:,.0f}</td>'
+            f'<td class="text">{shape}</td><td class="text">{escape(layer.form.replace("_", " "))}</td>{figures}</tr>'
+        )
+    shared = "" if point.shared_bits is None else _shared(point.shared_bits)
+    heads = "".join(f'<th scope="col" class="{kind}" aria-sort="none">{name}</th>' for name, kind in COLUMNS)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Layers"><table id="layers-table"><caption><span class="fixed">Layers of '
+        f'<span id="table-name">{escape(name)}</span> within ε = <span id="table-eps">{eps:g}</span></span></caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody><tfoot>{shared}</tfoot></table></div>"
+    )
+
+
+def bound_section(results: Results, point: Measurement, picture: str) -> str:
+    """What the bound says and what it assumes, then its picture; empty where no bound was measured."""
+    if all(one.bound is None for every in results.networks for one in every.points):
+        return ""
+    word, rest = promise(point, chance_of(results))
+    listed = "".join(f"<li>{text}</li>" for text in ASSUMPTIONS)
+    return (
+        '<section id="bounds"><h2>What the bits promise on unseen data</h2><p aria-live="polite"><strong id="bound-word">'
+        f'{escape(word)}</strong> <span id="bound-rest">{escape(rest)}</span></p><h3>What this assumes</h3><ul>{listed}</ul>{picture}</section>'
+    )
+
+
+def promise(point: Measurement, chance: float) -> tuple[str, str]:
+    """What the bound says: vacuous or not, and why."""
+    bound = point.bound
+    if bound is None:
+        return "No bound", f"was measured at ε = {point.eps:g}."
+    terms = [
+        f"{bound.kind} bound" if bound.kind else "",
+        f"{point.bits:,.0f} bits",
+        f"n = {bound.n:,}" if bound.n is not None else "",
+        f"error {bound.risk:.4g} on these" if bound.risk is not None else "",
+        f"δ = {bound.delta:g}" if bound.delta is not None else "",
+        f"not vacuous up to {bound.bits_needed:,.0f} bits" if bound.bits_needed is not None else "",
+    ]
+    details = ", ".join(term for term in terms if term)
+    if bound.vacuous:
+        return (
+            "Vacuous",
+            f"at ε = {point.eps:g}: the bound is {bound.value:.4g}, no better than {chance:.4g}, which needs no learning. ({details}.)",
+        )
+    sure = f"with probability {1 - bound.delta:.6g} " if bound.delta is not None else ""
+    return "Not vacuous", f"at ε = {point.eps:g}: {sure}the error on unseen data is at most {bound.value:.4g}. ({details}.)"
+
+
+def failures(results: Results) -> str:
+    """The checkpoints that could not be measured, with their errors."""
+    rows = "".join(
+        f"<tr><th scope=row>{escape(one.checkpoint)}</th><td>{'–' if one.step is None else f'{one.step:,g}'}</td>"
+        f'<td class="text error">{escape(one.error)}</td></tr>'
+        for one in results.failures
+    )
+    table = (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Failed checkpoints"><table><thead><tr><th scope="col" class="text">'
+        f'checkpoint</th><th scope="col">step</th><th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+    cut = f"<p>{results.cut_lines} cut line{'s' if results.cut_lines > 1 else ''} left out, as an interrupted run leaves them.</p>"
+    return f'<section id="failed"><h2>Not measured</h2>{table if rows else ""}{cut if results.cut_lines else ""}</section>'
+
+
+def provenance(results: Results) -> str:
+    """Where the figures come from; what the files don't tell is left out."""
+    facts: list[tuple[str, str]] = []
+    networks = results.networks
+    facts.append(
+        ("networks", f"{len(networks)} measured, {len(results.failures)} failed, {len(results.calibrations)} calibrations")
+    )
+    settings: dict[str, dict[str, None]] = {}
+    for network in networks:
+        for key, value in network.settings.items():
+            if key != "seed":
+                settings.setdefault(key, {})[_said(value)] = None
+    seeds = sorted({network.seed for network in networks if network.seed is not None})
+    if seeds:
+        facts.append(("search seeds", ", ".join(map(str, seeds))))
+    facts += [(key, ", ".join(values)) for key, values in settings.items()]
+    first = networks[0]
+    if len({network.parameters for network in networks}) == 1 and first.parameters:
+        facts.append(("parameters", f"{first.parameters:,}"))
+    if len({network.raw_bits for network in networks}) == 1 and first.raw_bits:
+        facts.append(("raw weights", f"{first.raw_bits / 8:,.0f} bytes"))
+    if len(networks) == 1 and first.bzip2_bits and first.raw_bits:
+        facts.append(("under bzip2", f"{first.bzip2_bits / 8:,.0f} bytes, {percent(first.bzip2_bits, first.raw_bits)}"))
+    listed = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in facts)
+    sources = "".join(f"<li>{escape(one.name)}<br><code>sha256 {one.sha256}</code></li>" for one in results.sources)
+    digests = "".join(
+        f"<li>{escape(one.checkpoint or PurePath(one.run).name)}<br><code>sha256 {escape(one.sha256)}</code></li>"
+        for one in networks
+        if one.sha256
+    )
+    more = f"<details><summary>Checkpoints and their digests</summary><ul>{digests}</ul></details>" if digests else ""
+    runs = runs_of(results)
+    many = f"<p>{len(runs)} runs: {escape(', '.join(run.label for run in runs))}.</p>" if len(runs) > 1 else ""
+    return (
+        f'<section id="provenance"><h2>Where this comes from</h2>{many}<dl class="facts">{listed}</dl>'
+        f"<h3>Results files</h3><ul>{sources}</ul>{more}</section>"
+    )
+
+
+def _shared(bits: float) -> str:
+    return f'<tr><th scope="row">shared by all</th><td>{bits:,.0f}</td>{"<td></td>" * 5}</tr>'
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken after its dots and dashes."""
+    return re.sub(r"([._/-])", r"\1<wbr>", escape(name))
+
+
+def _said(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,172 @@
+"""Charts as SVG, drawn without matplotlib: colours are classes, which the page's style sheet fills in for light and dark."""
+
+import json
+from html import escape
+
+from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Line, Panel, place, spread, ticks
+
+PANEL = 210
+"""Height of a panel's axes in pixels."""
+LEFT, TOP, BETWEEN, BOTTOM = 50, 26, 42, 40
+ROOM_PER_LETTER = 7.6
+"""In the widest of usual fonts."""
+LONGEST_LABEL = 17
+LINE_HEIGHT = 15
+
+
+def svg(chart: Chart, width: int, *, name: str = "") -> str:
+    """One picture of that width in pixels, with a legend inside; `name` is put on it as data-chart.
+
+    Every text from the data is escaped. The places of the axes stand in data-axes, from which a script finds the data under a pointer.
+    """
+    labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
+    beside = width >= 420 and len(labels) <= 9 and all(len(label) <= LONGEST_LABEL for label in labels)
+    levels = [level.label for panel in chart.panels for level in panel.levels]
+    written = [*labels, *levels] if beside else levels
+    right = width - max(14.0, 14 + 1.1 * ROOM_PER_LETTER * max(map(len, written), default=0))
+    parts, axes, top = [], [], TOP
+    for panel in chart.panels:
+        bottom = top + PANEL * panel.share
+        parts.append(_panel(panel, chart.x, (LEFT, right), (top, bottom), beside=beside))
+        axes.append([round(top), round(bottom)])
+        top = round(bottom) + BETWEEN
+    foot = float(top - BETWEEN)
+    parts.append(_x_axis(chart.x, LEFT, right, foot))
+    height = foot + BOTTOM
+    if not beside:
+        legend, height = _legend(chart, width, height)
+        parts.append(legend)
+    place_ = {"left": LEFT, "right": round(right), "panels": axes}
+    about = f' data-chart="{escape(name)}" data-axes="{escape(json.dumps(place_))}"' if name else ""
+    return (
+        f'<svg class="chart" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="img" '
+        f'aria-label="{escape(_summary(chart))}"{about}>{"".join(parts)}</svg>'
+    )
+
+
+def _summary(chart: Chart) -> str:
+    said = []
+    for panel in chart.panels:
+        for line in panel.lines:
+            if line.label and line.y:
+                said.append(f"{line.label}: {line.y[0]:.4g} to {line.y[-1]:.4g}")
+    return f"{chart.title}. {chart.panels[0].y.label} by {chart.x.label}. {'; '.join(said[:8])}"
+
+
+def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float, float], *, beside: bool) -> str:
+    (left, right), (top, bottom) = across, down
+    parts = [f'<text class="axis-label" x="{left - 44}" y="{top - 11:.0f}">{escape(_heading(panel))}</text>']
+    for tick in ticks(panel.y, 5 if panel.share >= 1 else 3):
+        y = _y(panel.y, tick.value, down)
+        if top - 1 <= y <= bottom + 1:
+            parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right:.1f}"/>')
+            parts.append(f'<text class="tick" x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(tick.label)}</text>')
+    parts.append(f'<path class="axis" d="M{left} {bottom:.1f}H{right:.1f}"/>')
+    ends: list[tuple[float, str, int]] = []
+    for level in panel.levels:
+        y = _y(panel.y, level.value, down)
+        parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
+    for line in panel.lines:
+        parts.append(_line(line, x, panel, across, down))
+        if line.label and beside:
+            height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
+            ends.append((_y(panel.y, height, down), line.label, line.colour))
+    ends += [(_y(panel.y, level.value, down), level.label, level.colour) for level in panel.levels]
+    for (_, label, index), y in zip(ends, spread([end[0] for end in ends], LINE_HEIGHT, top + 2, bottom - 2), strict=True):
+        parts.append(f'<text class="label {_colour(index)}" x="{right + 8:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
+    return "".join(parts)
+
+
+def _heading(panel: Panel) -> str:
+    return (
+        f"{panel.y.label}, {panel.title}"
+        if panel.title and not panel.title.startswith("accuracy")
+        else panel.title or panel.y.label
+    )
+
+
+def _x_axis(x: Axis, left: float, right: float, bottom: float) -> str:
+    parts, last = [], -1e9
+    for tick in ticks(x, 6):
+        at = _x(x, tick.value, (left, right))
+        half = 3.5 * len(tick.label)
+        if left - 1 <= at <= right + 1 and at - half > last + 6:
+            last = at + half
+            parts.append(f'<path class="axis" d="M{at:.1f} {bottom:.1f}v4"/>')
+            parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{escape(tick.label)}</text>')
+    parts.append(
+        f'<text class="axis-label" x="{(left + right) / 2:.1f}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(x.label)}</text>'
+    )
+    return "".join(parts)
+
+
+def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: tuple[float, float]) -> str:
+    points = [(_x(x, at, across), _y(panel.y, value, down)) for at, value in zip(line.x, line.y, strict=True)]
+    shade = _colour(line.colour)
+    if line.base:
+        lows = [_y(panel.y, value, down) for value in line.base]
+        if panel.bars:
+            half = min(26.0, (across[1] - across[0]) / max(len(x.names), 1) * 0.31)
+            return "".join(
+                f'<path class="area {shade}" d="M{at - half:.1f} {high:.1f}H{at + half:.1f}V{low:.1f}H{at - half:.1f}Z"/>'
+                for (at, high), low in zip(points, lows, strict=True)
+            )
+        back = [(at, low) for (at, _), low in zip(points, lows, strict=True)][::-1]
+        return f'<path class="area {shade}" d="{_path(points + back)}Z"/>'
+    parts = []
+    if line.error:
+        above = [_y(panel.y, value + error, down) for value, error in zip(line.y, line.error, strict=True)]
+        below = [_y(panel.y, value - error, down) for value, error in zip(line.y, line.error, strict=True)]
+        band = [(at, y) for (at, _), y in zip(points, above, strict=True)]
+        band += [(at, y) for (at, _), y in zip(points, below, strict=True)][::-1]
+        parts.append(f'<path class="band {shade}" d="{_path(band)}Z"/>')
+    if line.drawn and len(points) > 1:
+        looks = f"{line.dash}{' faint' if line.faint else ''}"
+        parts.append(f'<path class="line {shade} {looks}" d="{_path(points)}"/>')
+    if line.marks or len(points) == 1:
+        hollow = line.hollow or (False,) * len(points)
+        parts += [
+            f'<circle class="mark {shade}{" hollow" if empty else ""}" cx="{at:.1f}" cy="{y:.1f}" r="4"/>'
+            for (at, y), empty in zip(points, hollow, strict=True)
+        ]
+    return "".join(parts)
+
+
+def _legend(chart: Chart, width: int, top: float) -> tuple[str, float]:
+    """Entries below the axes, from left to right; returns the height that they end at too."""
+    seen: dict[str, tuple[Line, bool]] = {}
+    for panel in chart.panels:
+        for line in panel.lines:
+            if line.label:
+                seen.setdefault(line.label, (line, bool(line.base)))
+    if not seen:
+        return "", top
+    parts, x, y = [], 6.0, top + 14
+    for label, (line, area) in seen.items():
+        shown = label if len(label) * ROOM_PER_LETTER < width - 50 else f"…{label[-int((width - 60) / ROOM_PER_LETTER) :]}"
+        room = 40 + ROOM_PER_LETTER * len(shown)
+        if x > 6 and x + room > width:
+            x, y = 6.0, y + 19
+        look = f"M{x} {y - 9:.1f}h20v10h-20Z" if area else f"M{x} {y - 4:.1f}h20"
+        kind = "area" if area else f"line {line.dash}"
+        parts.append(f'<path class="{kind} {_colour(line.colour)}" d="{look}"/>')
+        parts.append(f'<text class="tick" x="{x + 26:.1f}" y="{y:.1f}">{escape(shown)}</text>')
+        x += room
+    return "".join(parts), y + 10
+
+
+def _path(points: list[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _x(axis: Axis, value: float, across: tuple[float, float]) -> float:
+    return across[0] + 6 + place(axis, value) * (across[1] - across[0] - 12)
+
+
+def _y(axis: Axis, value: float, down: tuple[float, float]) -> float:
+    share = min(max(place(axis, value), -0.05), 1.05)
+    return down[1] - share * (down[1] - down[0])
+
+
+def _colour(index: int) -> str:
+    return "cn" if index == NEUTRAL else f"c{index % 7}"

@@ -1,0 +1,68 @@
+"""Figures of results files: plain values first, then a chart in plain data, then the picture.
+
+>>> KINDS
+('dynamics', 'rate-distortion', 'layers', 'bounds', 'description-length')
+"""
+
+from collections.abc import Sequence
+
+from nncomplexity.errors import InputError
+from nncomplexity.plots.bounds import bounds
+from nncomplexity.plots.chart import Chart
+from nncomplexity.plots.description_length import description_length
+from nncomplexity.plots.drawing import draw, save
+from nncomplexity.plots.dynamics import dynamics
+from nncomplexity.plots.layers import layers
+from nncomplexity.plots.rate_distortion import rate_distortion
+from nncomplexity.plots.reading import read_results
+from nncomplexity.plots.results import Results
+from nncomplexity.plots.runs import UNITS, trained
+
+KINDS = ("dynamics", "rate-distortion", "layers", "bounds", "description-length")
+
+
+def default_kind(results: Results) -> str:
+    """dynamics where a run has several steps; else rate-distortion where a network has several ε; else layers."""
+    if trained(results):
+        return "dynamics"
+    return "rate-distortion" if any(len(network.points) > 1 for network in results.networks) else "layers"
+
+
+def chart(
+    results: Results,
+    kind: str | None = None,
+    *,
+    eps: Sequence[float] = (),
+    steps: Sequence[float] = (),
+    mean: bool = False,
+    unit: str = "bytes",
+) -> Chart:
+    """The chart of that kind, by default of the kind that the data have.
+
+    Args:
+        results: what `read_results` gave.
+        kind: one of `KINDS`.
+        eps: which ε; all of them unless given.
+        steps: for rate-distortion, the steps whose networks are drawn; the last ones unless given.
+        mean: the mean over runs and its standard error in place of a line for each.
+        unit: "bytes" or "bits".
+
+    Raises InputError where the data have no such figure, and for an unknown kind or unit.
+    """
+    kind = kind or default_kind(results)
+    if kind not in KINDS:
+        raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if unit not in UNITS:
+        raise InputError(f"unit: expected bytes or bits, got {unit!r}")
+    if kind == "rate-distortion":
+        return rate_distortion(results, eps=eps, steps=steps, unit=unit)
+    if kind == "bounds":
+        return bounds(results, eps=eps, mean=mean)
+    figure = {"dynamics": dynamics, "layers": layers, "description-length": description_length}[kind]
+    return figure(results, eps=eps, mean=mean, unit=unit)
+
+
+__all__ = [
+    "KINDS", "Chart", "Results", "bounds", "chart", "default_kind", "description_length", "draw", "dynamics", "layers",
+    "rate_distortion", "read_results", "save",
+]  # fmt: skip

@@ -1,0 +1,69 @@
+"""The bound on the risk on unseen data over training (Fig. 6 of DeMoss et al. 2025)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nncomplexity.errors import InputError
+from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Level, Line, Panel
+from nncomplexity.plots.results import Network, Results
+from nncomplexity.plots.runs import by_eps, lines_of, runs_note, runs_of, steps_of
+
+
+def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -> Chart:
+    """The bound that the bits give at each ε, with the line above which it promises nothing, and the test error where it is known.
+
+    With several runs, the least bound over the ε, a choice that costs nothing: a prefix code's bound holds for all its files at once.
+    Raises InputError where no bound was measured, or no network has a step.
+    """
+    chosen = results.chosen_eps(tuple(eps), over_training=True)
+    several = len(runs_of(results)) > 1 and not mean
+    if several and len(chosen) > 1:
+        lines = lines_of(results, lambda network: least_bound(network, chosen), mean=False)
+    else:
+        panels = by_eps(results, lambda point: point.bound.value if point.bound else None, "", eps=chosen, mean=mean, log=False)
+        lines = list(panels[0].lines) if panels else []
+    if not lines:
+        raise InputError("bounds: no network with a training step has a bound; measure with --risk-fn and --n")
+    errors = [replace(line, dash="dashed", label="") for line in test_errors(results, mean=mean)]
+    if not several:
+        errors = [replace(line, label="test error", colour=NEUTRAL) for line in errors]
+    panel = Panel(Axis("error on unseen data", limits=(0, 1.08)), (*lines, *errors), (Level(chance_of(results), "vacuous"),))
+    delta = delta_of(results)
+    notes = [f"Bounds hold with probability {1 - delta:.6g} over the draw of the training examples."] if delta is not None else []
+    if several and len(chosen) > 1:
+        notes.append("The least bound over the ε.")
+    if several and errors:
+        notes.append("Dashed: test error.")
+    notes += runs_note(results, mean=mean)
+    return Chart("bounds", "Bound on the error on unseen data", steps_of([panel]), (panel,), tuple(notes))
+
+
+def least_bound(network: Network, eps: Sequence[float]) -> float | None:
+    """The smallest bound among the network's files."""
+    return min((point.bound.value for point in network.points if point.bound and point.eps in eps), default=None)
+
+
+def test_errors(results: Results, *, mean: bool) -> list[Line]:
+    """The error of the original weights on test examples, by the first metric that has test in its name."""
+    names = sorted({name for network in results.networks for name in network.metrics if "test" in name})
+    if not names:
+        return []
+    name = names[0]
+
+    def value(network: Network) -> float | None:
+        found = network.metrics.get(name)
+        return found if found is None or name.endswith("error") else 1 - found
+
+    return lines_of(results, value, mean=mean)
+
+
+def chance_of(results: Results) -> float:
+    """Where a bound becomes vacuous: the chance that the files tell, else 1."""
+    points = [point for network in results.networks for point in network.points]
+    return min((point.bound.chance for point in points if point.bound and point.bound.chance is not None), default=1.0)
+
+
+def delta_of(results: Results) -> float | None:
+    """The bounds' failure probability, None where the files don't tell or differ."""
+    found = {point.bound.delta for network in results.networks for point in network.points if point.bound}
+    return found.pop() if len(found) == 1 else None

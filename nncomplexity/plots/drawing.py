@@ -1,0 +1,194 @@
+"""Charts as pictures by matplotlib, which is loaded when the first is drawn."""
+
+import io
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nncomplexity.bitstream import save_bytes
+from nncomplexity.errors import InputError
+from nncomplexity.plots.chart import Axis, Chart, Level, Line, Panel, drawn_at, place, spread, ticks
+from nncomplexity.plots.palette import GREY, colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+WIDTH_INCHES, PANEL_INCHES = 3.5, 1.75
+"""One column of a paper."""
+FONT = 8
+LONGEST_LABEL, MOST_LABELS = 16, 7
+"""Labels that fit beside the curves; longer ones or more stand in a legend below."""
+_STYLE: dict[Any, Any] = {
+    "font.size": FONT,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "#333333",
+    "ytick.labelcolor": "#333333",
+    "svg.hashsalt": "nncomplexity",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+
+
+def draw(chart: Chart, *, title: str | None = None) -> "Figure":
+    """The chart as a matplotlib figure, one column wide. `title` replaces its own; "" leaves it out.
+
+    Raises InputError where matplotlib is missing.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("matplotlib: the figures need it; pip install 'nncomplexity[plots]'") from None
+    with rc_context(_STYLE):
+        heights = [panel.share for panel in chart.panels]
+        figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * sum(heights) + 0.75), layout="constrained")
+        figure.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.04)  # type: ignore[union-attr, call-arg]
+        heading = chart.title if title is None else title
+        if heading:
+            figure.suptitle(heading, fontsize=FONT + 1, fontweight="bold", x=0.02, ha="left")
+        grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
+        beside = _labels_fit(chart)
+        handles: dict[str, Any] = {}
+        for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
+            found = _draw_panel(axes, panel, chart.x, beside=beside)
+            handles |= {name: handle for name, handle in found.items() if name not in handles}
+        grid[-1, 0].set_xlabel(chart.x.label)
+        _add_below(figure, {} if beside else handles, chart.notes)
+    return figure
+
+
+def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+    """Write the chart as PNG, SVG or PDF, by the name's ending, whole or not at all.
+
+    Raises InputError for another ending, where it can't be written, and where matplotlib is missing.
+    """
+    form = picture_format(path)
+    figure = draw(chart, title=title)
+    content = io.BytesIO()
+    from matplotlib import rc_context
+
+    metadata: dict[str, Any] = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[
+        form
+    ]
+    with rc_context(_STYLE):
+        figure.savefig(content, format=form, dpi=220, metadata=metadata)
+    save_bytes(path, content.getvalue())
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """The format that a file's ending names. Raises InputError where it is none of png, svg, pdf."""
+    form = Path(path).suffix.removeprefix(".").lower()
+    if form not in FORMATS:
+        raise InputError(f"{path}: expected a name that ends in .png, .svg or .pdf; rename the figure")
+    return form
+
+
+def _labels_fit(chart: Chart) -> bool:
+    for panel in chart.panels:
+        labels = [line.label for line in panel.lines if line.label] + [level.label for level in panel.levels]
+        if len(labels) > MOST_LABELS * panel.share or any(len(label) > LONGEST_LABEL for label in labels):
+            return False
+    return True
+
+
+def _draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str, Any]:
+    _frame(axes, panel, x)
+    handles: dict[str, Any] = {}
+    ends: list[tuple[float, str, int]] = []
+    for line in panel.lines:
+        handle = _draw_line(axes, line, x, bars=panel.bars)
+        if line.label:
+            handles[line.label] = handle
+            height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
+            ends.append((place(panel.y, height), line.label, line.colour))
+    for level in panel.levels:
+        _draw_level(axes, level)
+        ends.append((place(panel.y, level.value), level.label, level.colour))
+    if not beside:
+        ends = ends[len(ends) - len(panel.levels) :]
+    if ends:
+        gap = FONT * 1.25 / (72 * PANEL_INCHES * panel.share)
+        for at, (_, label, index) in zip(spread([end[0] for end in ends], gap, 0.02, 0.98), ends, strict=True):
+            axes.annotate(
+                label, (1, at), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points", va="center", color=colour(index),
+                fontsize=FONT - 1, annotation_clip=False,
+            )  # fmt: skip
+    return handles
+
+
+def _frame(axes: "Axes", panel: Panel, x: Axis) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.35)
+    axes.set_axisbelow(True)
+    if panel.title:
+        axes.set_title(panel.title, fontsize=FONT - 1, loc="left", color="#333333", pad=4)
+    axes.set_ylabel(panel.y.label)
+    for axis, which, most in ((x, "x", 5), (panel.y, "y", 5 if panel.share >= 1 else 3)):
+        if axis.log:
+            getattr(axes, f"set_{which}scale")("log")
+        low, high = axis.limits or (0.0, 1.0)
+        margin = (high / low) ** 0.02 if axis.log else (high - low) * 0.02
+        if which == "x" and not axis.names:
+            low, high = (low / margin, high * margin) if axis.log else (low - margin, high + margin)
+        getattr(axes, f"set_{which}lim")(low, high)
+        found = ticks(axis, most)
+        getattr(axes, f"set_{which}ticks")([tick.value for tick in found], [tick.label for tick in found])
+        getattr(axes, f"{which}axis").set_minor_locator(_no_ticks())
+
+
+def _no_ticks() -> Any:
+    from matplotlib.ticker import NullLocator
+
+    return NullLocator()
+
+
+def _draw_line(axes: "Axes", line: Line, x: Axis, *, bars: bool) -> Any:
+    at, shade = drawn_at(x, line.x), colour(line.colour)
+    if line.base and bars:
+        height = [top - low for top, low in zip(line.y, line.base, strict=True)]
+        return axes.bar(at, height, bottom=list(line.base), width=0.62, color=shade, linewidth=0.4, edgecolor="white")
+    if line.base:
+        return axes.fill_between(at, line.base, line.y, color=shade, alpha=0.9, linewidth=0.3, edgecolor="white")
+    if line.error:
+        low = [value - error for value, error in zip(line.y, line.error, strict=True)]
+        high = [value + error for value, error in zip(line.y, line.error, strict=True)]
+        axes.fill_between(at, low, high, color=shade, alpha=0.2, linewidth=0)
+    width = 0.0 if not line.drawn else 1.0 if line.faint else 1.4
+    dashes = line.dash if line.drawn else "none"
+    (handle,) = axes.plot(at, line.y, color=shade, linestyle=dashes, linewidth=width, alpha=0.75 if line.faint else 1.0)
+    if line.marks:
+        fills = ["white" if hollow else shade for hollow in line.hollow] or [shade] * len(at)
+        axes.scatter(at, line.y, s=14, facecolors=fills, edgecolors=shade, linewidths=1.0, zorder=3)
+    return handle
+
+
+def _draw_level(axes: "Axes", level: Level) -> None:
+    axes.axhline(level.value, color=colour(level.colour), linestyle=(0, (4, 3)), linewidth=0.9)
+
+
+def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) -> None:
+    """The legend and the notes, in small print below the axes; the figure grows by their lines."""
+    widest = max(map(len, handles), default=0)
+    columns = 1 if widest > 24 else 2 if widest > 11 else 4
+    rows = -(-len(handles) // columns)
+    lines = [part for note in notes for part in textwrap.wrap(note, 70)]
+    legend, text = rows * (FONT - 1.5) * 1.42 / 72, len(lines) * FONT * 1.15 / 72
+    below = legend + text + (0.1 if legend else 0.0) + (0.08 if text else 0.0)
+    if not below:
+        return
+    whole = figure.get_figheight() + below
+    figure.set_figheight(whole)
+    figure.get_layout_engine().set(rect=(0, below / whole, 1, 1 - below / whole))  # type: ignore[union-attr, call-arg]
+    if handles:
+        figure.legend(
+            list(handles.values()), list(handles), loc="lower left", bbox_to_anchor=(0.01, (text + 0.06) / whole), ncols=columns,
+            frameon=False, fontsize=FONT - 1.5, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
+        )  # fmt: skip
+    figure.text(0.02, 0.04 / whole, "\n".join(lines), fontsize=FONT - 1.5, color="#4B5563", va="bottom", linespacing=1.25)

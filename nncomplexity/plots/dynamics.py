@@ -1,0 +1,72 @@
+"""Complexity and accuracy over training (Figs. 2, 3 and 5 of DeMoss et al. 2025)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nncomplexity.errors import InputError
+from nncomplexity.plots.chart import Axis, Chart, Line, Panel
+from nncomplexity.plots.results import Network, Results
+from nncomplexity.plots.runs import UNITS, by_eps, lines_of, runs_note, runs_of, steps_of, styled
+
+
+def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
+    """Bits of the smallest file found at each ε against training steps, and below them the accuracies of the original weights.
+
+    Step 0 stands left of the first other step. Raises InputError where the networks have no steps.
+    """
+    chosen = results.chosen_eps(tuple(eps), over_training=True)
+    panels = by_eps(
+        results,
+        lambda point: point.bits / UNITS[unit],
+        f"complexity ({unit})",
+        eps=chosen,
+        mean=mean,
+    )
+    if not panels:
+        raise InputError("dynamics: no network has a training step; draw the kind rate-distortion or layers instead")
+    accuracy = accuracies(results, mean=mean)
+    panels += [accuracy] if accuracy else []
+    return Chart("dynamics", "Complexity over training", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean))
+
+
+def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
+    """The metrics whose names end in error (as 1 − error) or accuracy; None without any."""
+    names = sorted({name for network in results.networks for name in network.metrics}, key=_order)
+    found = [(name, lines_of(results, lambda network, name=name: accuracy_of(network, name), mean=mean)) for name in names]  # type: ignore[misc]
+    found = [(name, lines) for name, lines in found if lines]
+    if not found:
+        return None
+    lines: list[Line] = []
+    alone = len(found) == 1
+    single = mean or (len(runs_of(results)) == 1 and all(len(some) == 1 for _, some in found))
+    for index, (name, some) in enumerate(found):
+        dash = ("solid", "dashed", "dotted")[index % 3]
+        if single:
+            lines += [replace(styled(line, index), label=_said(name), dash=dash) for line in some]
+        elif alone:
+            lines += some
+        else:
+            lines += [replace(line, dash=dash) for line in some]
+    title = (
+        ""
+        if single
+        else f"accuracy: {', '.join(f'{_said(name)} {dash}' for (name, _), dash in zip(found, ('solid', 'dashed', 'dotted'), strict=False))}"
+    )
+    return Panel(Axis("accuracy", limits=(-0.03, 1.03)), tuple(lines), title="" if alone and single else title, share=0.62)
+
+
+def accuracy_of(network: Network, name: str) -> float | None:
+    """A metric of the original weights as an accuracy, None where the network has none of that name."""
+    value = network.metrics.get(name)
+    if value is None:
+        return None
+    return 1 - value if name.endswith("error") else value
+
+
+def _said(name: str) -> str:
+    return name.removesuffix("error").removesuffix("accuracy").rstrip("_ ").replace("_", " ") or "accuracy"
+
+
+def _order(name: str) -> tuple[bool, str]:
+    """Test metrics come first and get the solid line."""
+    return ("test" not in name, name)

@@ -1,0 +1,162 @@
+"""What results files say, as plain values: networks, what was measured of them at each ε, and what failed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nncomplexity.errors import InputError
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """What became of one tensor; `bits` may be a fraction."""
+
+    name: str
+    shape: tuple[int, ...]
+    form: str
+    rank: int | None
+    step: float | None
+    bits: float
+    effective_rank: float | None
+
+
+@dataclass(frozen=True)
+class BoundValue:
+    """A bound on the risk on unseen data. None where the file doesn't tell."""
+
+    value: float
+    risk: float | None
+    n: int | None
+    delta: float | None
+    kind: str | None
+    chance: float | None
+    vacuous: bool
+    bits_needed: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One ε of one network. Losses in the loss's own unit, sizes in bits."""
+
+    eps: float
+    bits: float
+    coarse_loss: float | None = None
+    distortion: float | None = None
+    within: bool = True
+    """False where the lossless file is the answer."""
+    paper_bytes: int | None = None
+    evaluations: float | None = None
+    mdl_bits: float | None = None
+    """bits + n·loss/ln 2 of the decoded weights (Eq. 8 of DeMoss et al. 2025)."""
+    bound: BoundValue | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """On the decoded weights, by name."""
+    layers: tuple[LayerBits, ...] = ()
+    shared_bits: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """log: bits = a·ln(distortion) + b; power: bits = b·distortion^a. `r2` is measured on bits for both."""
+
+    kind: str
+    a: float
+    b: float
+    r2: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a curve.json makes of its points."""
+
+    hull: tuple[float, ...]
+    """The ε on the lower convex hull."""
+    fits: tuple[Fit, ...]
+    best_fit: str | None
+    mdl_eps: float | None = None
+    """The ε of the smallest description length."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network that was measured: a row of a results.jsonl, or a report.json."""
+
+    source: str
+    """The file that says so, as typed."""
+    run: str
+    checkpoint: str
+    kind: str = "checkpoint"
+    """Or a calibration: "untrained", "constant", "shuffled"."""
+    step: float | None = None
+    seed: int | None = None
+    sha256: str | None = None
+    method: str | None = None
+    loss: float | None = None
+    parameters: int | None = None
+    raw_bits: float | None = None
+    bzip2_bits: float | None = None
+    l2_norm: float | None = None
+    effective_rank: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Error rates and accuracies of the original weights, by name."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    points: tuple[Measurement, ...] = ()
+    curve: Curve | None = None
+
+    def at(self, eps: float) -> Measurement | None:
+        """What was measured at ε, None where nothing was."""
+        return next((point for point in self.points if point.eps == eps), None)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A checkpoint that could not be measured, and why."""
+
+    source: str
+    run: str
+    checkpoint: str
+    step: float | None
+    seed: int | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was read."""
+
+    name: str
+    form: str
+    """"results.jsonl", "report.json" or "curve.json"."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that one or several files say. Where a network stands there twice, the last one counts."""
+
+    networks: tuple[Network, ...]
+    """Checkpoints, in the order of the files."""
+    calibrations: tuple[Network, ...]
+    failures: tuple[Failure, ...]
+    sources: tuple[Source, ...]
+    cut_lines: int = 0
+    """Lines that are no whole JSON, such as a killed run leaves at the end."""
+
+    @property
+    def eps(self) -> tuple[float, ...]:
+        """Every ε that was measured, from large to small."""
+        return tuple(sorted({point.eps for network in self.networks for point in network.points}, reverse=True))
+
+    @property
+    def eps_over_training(self) -> tuple[float, ...]:
+        """The ε that were measured in at least half as many networks as the most frequent one; others make no curve over training."""
+        stepped = [network for network in self.networks if network.step is not None] or self.networks
+        counts = {eps: sum(network.at(eps) is not None for network in stepped) for eps in self.eps}
+        return tuple(eps for eps in self.eps if 2 * counts[eps] >= max(counts.values()))
+
+    def chosen_eps(self, wanted: tuple[float, ...], *, over_training: bool = False) -> tuple[float, ...]:
+        """`wanted` from large to small, or every ε where none is. Raises InputError where one was not measured."""
+        for eps in wanted:
+            if eps not in self.eps:
+                raise InputError(f"eps: {eps:g} was not measured; choose among {', '.join(f'{one:g}' for one in self.eps)}")
+        return tuple(sorted(set(wanted), reverse=True)) or (self.eps_over_training if over_training else self.eps)

@@ -1,0 +1,141 @@
+"""The page stands alone, escapes what comes from data, and says in plain HTML all that its pictures show."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from nncomplexity.html.page import page
+from nncomplexity.plots import read_results
+from tests.rows import failed, report, row, write_rows
+
+NASTY = '<script>alert("1")</script>&\'"\u2028'
+VOID = {"meta", "input", "br", "wbr"}
+
+
+class Structure(HTMLParser):
+    """The tags of a page: well nested or an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID and not (self.get_starttag_text() or "").endswith("/>"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.text += data
+
+
+def parsed(text: str) -> Structure:
+    structure = Structure()
+    structure.feed(text)
+    assert structure.open == []
+    return structure
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, list[Path]]:
+    curve = {"hull": [1.0, 0], "fits": {"log": {"a": -1.0, "b": 2.0, "r2": 0.9, "points": 3}}, "best_fit": "log", "mdl": None}
+    for name, content in (("report", report()), ("curve", report(curve=curve)), ("bare", report(eps=[0.5]))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    steps = [row(step, scale=scale) for step, scale in ((0, 1.0), (10, 9.0), (100, 2.0))]
+    one = write_rows(tmp_path / "one.jsonl", [*steps, row(None, kind="untrained"), failed()], end="{")
+    two = write_rows(tmp_path / "two.jsonl", [row(step, run="runs/b") for step in (0, 10)])
+    single = {name: [tmp_path / f"{name}.json"] for name in ("report", "curve", "bare")}
+    return {**single, "one": [one], "both": [one, two], "mixed": [one, tmp_path / "report.json"]}
+
+
+@pytest.mark.parametrize("name", ["report", "curve", "bare", "one", "both", "mixed"])
+def test_a_page_is_well_formed_and_stands_alone(files: dict[str, list[Path]], name: str) -> None:
+    text = page(read_results(files[name]))
+    structure = parsed(text)
+    tags = [tag for tag, _ in structure.tags]
+    assert not {"link", "img", "iframe", "object", "base"} & set(tags)
+    assert not re.search(r"(?:src|href)=|url\(|@import|https?://(?!www\.w3\.org/2000/svg)", text)
+    ids = [attributes["id"] for _, attributes in structure.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert tags.count("h1") == 1
+    charts = {attributes["data-chart"] for tag, attributes in structure.tags if tag == "svg"}
+    assert charts == set(json.loads(text.split('id="data">')[1].split("</script>")[0])["charts"])
+    assert all(attributes.get("aria-label") for tag, attributes in structure.tags if tag == "svg")
+
+
+def test_the_verdict_tells_of_the_rise_and_fall(files: dict[str, list[Path]]) -> None:
+    text = parsed(page(read_results(files["one"]))).text
+    assert "complexity rose to 2,846 bytes at step 10 and fell to 632 bytes (22.2 %) by step 100; the bound" in text
+    assert "Complexity of a" in text
+
+
+def test_a_page_without_scripts_shows_every_figure(files: dict[str, list[Path]]) -> None:
+    text = page(read_results(files["one"]))
+    structure = parsed(text)
+    shown = [attributes for tag, attributes in structure.tags if tag == "figure" and "alt" not in (attributes["class"] or "")]
+    assert [one.get("data-eps") for one in shown] == ["1", "0.1", None, "0.1", None, None]
+    for words in (
+        "Rate and distortion",
+        "embed.weight",
+        "Vacuous at ε = 0.1",
+        "drawn independently",
+        "Description length",
+        "sha256",
+    ):
+        assert words in structure.text
+    assert "loss: it is nan" in structure.text
+    assert "1 cut line left out" in structure.text
+
+
+def test_one_network_is_told_with_its_bound(files: dict[str, list[Path]]) -> None:
+    text = parsed(page(read_results(files["report"]))).text
+    assert "net.safetensors" in text
+    assert "at most 0.8" in text
+    assert "Not vacuous at ε = 0.1: with probability 0.95 the error on unseen data is at most 0.8." in text
+    assert "kl bound" in text
+    assert "not vacuous up to 900 bits" in text
+
+
+def test_what_is_not_told_is_not_shown(tmp_path: Path) -> None:
+    bare = {"schema": 1, "results": [{"eps": 1.0, "bits": 800}]}
+    (tmp_path / "report.json").write_text(json.dumps(bare), encoding="utf-8")
+    text = parsed(page(read_results(tmp_path / "report.json"))).text
+    for absent in ("None", "nan", "search seeds", "bound", "Description length", "Not measured"):
+        assert absent not in text
+
+
+def test_every_text_from_the_data_is_escaped(tmp_path: Path) -> None:
+    layers = [{"name": NASTY, "shape": [2], "form": NASTY, "rank": None, "step": None, "bits": 5.0, "effective_rank": None}]
+    settings = {"method": NASTY, "loss_fn": NASTY, "metrics": [NASTY], "n": 10, "delta": 0.05}
+    rows = [
+        row(step, run=f"runs/{NASTY}/{run}", sha256=NASTY, checkpoint=NASTY, settings=settings) for step in (1, 2) for run in "ab"
+    ]
+    rows = [one | {"layers@1": layers, "layers@0.1": layers, f"{NASTY}error": 0.5} for one in rows]
+    results = read_results(write_rows(tmp_path / "r.jsonl", [*rows, failed(error=NASTY, run=NASTY)]))
+    text = page(results, title=NASTY)
+    structure = parsed(text)
+    scripts = [attributes for tag, attributes in structure.tags if tag == "script"]
+    assert len(scripts) == 3
+    assert "alert(" in structure.text
+    assert not re.search(
+        r"<script>alert|<(?!/?[a-z0-9]+[ >/]|!doctype)", re.sub(r"<script>.*?</script>|<style>.*?</style>", "", text, flags=re.S)
+    )
+    assert json.loads(text.split('id="data">')[1].split("</script>")[0])["names"] == [NASTY]
+
+
+def test_an_eps_without_steps_has_no_curve(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(report(eps=[0.5])), encoding="utf-8")
+    rows = write_rows(tmp_path / "r.jsonl", [row(step, eps=[1.0]) for step in (1, 2)])
+    structure = parsed(page(read_results([rows, tmp_path / "report.json"])))
+    assert {attributes.get("data-eps") for tag, attributes in structure.tags if tag == "figure"} == {"1", None}

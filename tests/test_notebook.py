@@ -1,0 +1,50 @@
+"""What a notebook shows of a report, and of a search that runs."""
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nncomplexity import Report, estimate
+from nncomplexity.progress import show_progress
+from tests.test_html_page import parsed
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    weights = {"first.weight": torch.eye(12), "<script>alert(1)</script>": torch.ones(5)}
+    return estimate(weights, lambda w: sum((v - 1).square().mean() for v in w.values()), eps=0.05, method="quantize", budget=8)
+
+
+def test_a_report_shows_itself(report: Report) -> None:
+    structure = parsed(report._repr_html_())
+    assert f"{report.bits:,} bits" in structure.text
+    assert "within ε = 0.05" in structure.text
+    tags = [tag for tag, _ in structure.tags]
+    assert (tags.count("rect"), tags.count("tr")) == (2, 4)
+    assert "script" not in tags
+    assert "<script>alert(1)</script>" in structure.text
+
+
+def test_a_lossless_answer_says_so(report: Report) -> None:
+    assert "raise eps or the budget" in parsed(replace(report, within=False)._repr_html_()).text
+
+
+def test_progress_is_one_line_written_anew() -> None:
+    stream = io.StringIO()
+    shown = show_progress(stream)
+    shown(0, 12, "starting")
+    shown(1, 12, "too soon to be shown")
+    shown(12, 12, "moves")
+    first, last = stream.getvalue().strip("\r\n").split("\r")
+    assert "0 of 12 evaluations, starting" in first
+    assert last.startswith("█" * 24)
+    assert "12 of 12 evaluations, moves" in last
+    assert stream.getvalue().endswith("\n")
+
+
+def test_a_search_reports_to_it() -> None:
+    stream = io.StringIO()
+    estimate({"w": torch.eye(4)}, lambda w: w["w"].sum(), eps=0.1, method="quantize", budget=5, progress=show_progress(stream))
+    assert " evaluations, " in stream.getvalue()

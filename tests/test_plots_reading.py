@@ -1,0 +1,110 @@
+"""Results files are read as docs/results.md has them; anything else is refused in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nncomplexity import estimate
+from nncomplexity.errors import InputError
+from nncomplexity.plots import read_results
+from tests.rows import failed, report, row, write_rows
+
+
+def test_a_row_keeps_what_the_file_says(tmp_path: Path) -> None:
+    results = read_results(write_rows(tmp_path / "results.jsonl", [row(7, seed=3)]))
+    (network,) = results.networks
+    assert (network.run, network.step, network.seed, network.method) == ("runs/a", 7, 3, "tight")
+    assert network.metrics == {"test_error": 0.25, "train_error": 0.0}
+    point = network.at(0.1)
+    assert point is not None
+    assert point.bits == round(800 / 0.1**0.5)
+    assert [layer.name for layer in point.layers] == ["embed.weight", "hidden.weight", "output.weight"]
+    assert sum(layer.bits for layer in point.layers) + (point.shared_bits or 0) == point.bits
+    assert point.bound is not None
+    assert (point.bound.vacuous, point.bound.n, point.bound.delta) == (True, 2553, 0.05)
+    assert results.eps == (1.0, 0.1)
+
+
+def test_an_eps_is_found_under_its_shortest_spelling(tmp_path: Path) -> None:
+    results = read_results(write_rows(tmp_path / "results.jsonl", [row(eps=[1e-5, 100.0])]))
+    assert [point.eps for point in results.networks[0].points] == [1e-5, 100.0]
+
+
+def test_failed_rows_and_cut_lines_are_left_out_and_counted(tmp_path: Path) -> None:
+    results = read_results(write_rows(tmp_path / "r.jsonl", [row(), failed(300)], end='{"schema": 1, "kind": "chec'))
+    assert (len(results.networks), results.failures[0].error, results.cut_lines) == (1, "loss: it is nan", 1)
+
+
+def test_the_last_row_on_a_checkpoint_counts(tmp_path: Path) -> None:
+    rows = [failed(100), row(100, checkpoint="runs/a/step_100.safetensors"), row(100, scale=2.0), failed(100)]
+    results = read_results(write_rows(tmp_path / "r.jsonl", rows))
+    assert [network.at(1.0).bits for network in results.networks] == [1600]  # type: ignore[union-attr]
+    assert results.failures == ()
+
+
+def test_calibrations_are_no_checkpoints(tmp_path: Path) -> None:
+    results = read_results(write_rows(tmp_path / "r.jsonl", [row(), row(None, kind="untrained"), row(None, kind="shuffled")]))
+    assert (len(results.networks), [one.kind for one in results.calibrations]) == (1, ["untrained", "shuffled"])
+
+
+def test_a_report_and_a_curve_are_read(tmp_path: Path) -> None:
+    curve = {
+        "hull": [1.0, 0],
+        "fits": {"log": {"a": -1.0, "b": 2.0, "r2": 0.9, "points": 3}, "power": None},
+        "best_fit": "log",
+        "mdl": None,
+    }
+    for name, content in (("report.json", report()), ("curve.json", report(curve=curve))):
+        (tmp_path / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    plain, curved = (read_results(tmp_path / name).networks[0] for name in ("report.json", "curve.json"))
+    assert plain.curve is None
+    assert curved.curve is not None
+    assert (curved.curve.hull, [fit.kind for fit in curved.curve.fits]) == ((1.0, 0.0), ["log"])
+    assert plain.at(1.0).mdl_bits == 809.0  # type: ignore[union-attr]
+    both = read_results([tmp_path / "report.json", tmp_path / "curve.json"])
+    assert [source.form for source in both.sources] == [
+        "report.json",
+        "curve.json",
+    ]
+
+
+def test_what_a_measurement_writes_is_read(tmp_path: Path) -> None:
+    weights = {"w": torch.eye(8)}
+    measured = estimate(weights, lambda w: ((w["w"] - torch.eye(8)) ** 2).mean(), eps=0.01, method="quantize", budget=5)
+    (tmp_path / "report.json").write_text(measured.to_json(), encoding="utf-8")
+    (network,) = read_results(tmp_path / "report.json").networks
+    assert (network.points[0].bits, network.loss) == (measured.bits, measured.loss)
+    assert [layer.name for layer in network.points[0].layers] == [layer.name for layer in measured.layers]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "got an empty file"),
+        ("loss,bits\n1,2\n", "got a file that is none of these"),
+        ('{"epoch": 1}\n', r'line 1: expected a results.jsonl.*got \{"epoch": 1\}'),
+        ("[1, 2]", r"got \[1, 2\]"),
+        (json.dumps(row(schema=2)), "schema 2, which another version wrote"),
+        (json.dumps({**row(), "bits@1": None}), "bits@1 = None"),
+        (json.dumps({key: value for key, value in row().items() if key != "bits@1"}), "no 'bits@1'"),
+        (json.dumps(row(kind="dream")), "kind 'dream'"),
+        (json.dumps({"schema": 1, "results": [{"eps": 1}]}), "no 'bits'"),
+        (json.dumps(failed()), "no checkpoint was measured there; 1 failed: loss: it is nan"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=words) as caught:
+        read_results(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_file_and_no_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing: cannot read it \(No such file"):
+        read_results(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"results: expected .* got no file"):
+        read_results([])
