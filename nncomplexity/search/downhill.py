@@ -1,6 +1,7 @@
 """Running a descent within a budget: whole or in parts of the examples, given up where it is lost, pressed to ε at its end."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from itertools import count, repeat
 
 import torch
@@ -23,8 +24,8 @@ _PRESSES = 5
 """Evaluations which that takes."""
 _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
-_EVERY = 5
-"""Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest."""
+_EVERY, _EVERY_OF_SEVERAL = 5, 3
+"""Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest, for one ε or several."""
 
 
 class Downhill:
@@ -48,15 +49,33 @@ class Downhill:
         return examples is not None and examples * self.part >= self.least
 
     def run(
-        self, latents: list[Latent], fixed: dict[str, CoarseTensor], eps: float, budget: float, patience: float, far: float
+        self,
+        latents: list[Latent],
+        fixed: dict[str, CoarseTensor],
+        eps: float,
+        budget: float,
+        *,
+        patience: float = 1.0,
+        far: float = math.inf,
+        presses: Sequence[float] = (),
     ) -> bool:
         """One descent to ε over so many evaluations, in which the latents move.
 
-        False where it was given up: as far away as `far`, in distortion, for a while after `patience` of its steps.
+        Args:
+            latents: where it begins, and afterwards where it ended.
+            fixed: the coarse tensors that don't move.
+            eps: where it leads.
+            budget: evaluations.
+            patience: the share of its steps after which it is given up where, for a while, it has been
+            far: as far away as this distortion.
+            presses: the ε to each of which its end is pressed, a few evaluations each.
+
+        False where it was given up.
         """
         trials, distortion = self.trials, self.trials.distortion
-        steps, parts = self._parts(budget)
-        limit, weighed = trials.limit(eps), max(trials.kept) > eps
+        steps, parts = self._parts(budget - len(presses) * _PRESSES)
+        limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
+        every = 1 if single and steps < self.long else _EVERY if single else _EVERY_OF_SEVERAL
         near = 0
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
             trials.report("descending")
@@ -64,14 +83,13 @@ class Downhill:
             if self.partial:
                 if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
                     trials.measure_whole(visit.tensors)
-            elif weighed or (abs(rise) <= limit and (done % _EVERY == 0 or 3 * done >= 2 * steps or steps < self.long)):
+            elif abs(rise) <= limit and (done % every == 0 or (single and 3 * done >= 2 * steps)):
                 trials.keep(visit.tensors, abs(rise))
             near = done if rise < far else near
             if done >= patience * steps and done - near >= _LOST_FOR * steps:
                 return False
-        for value in sorted(trials.kept, reverse=True) if weighed else [eps]:
-            if value >= eps:
-                self._press(latents, fixed, value)
+        for value in presses:
+            self._press(latents, fixed, value)
         return True
 
     def _press(self, latents: list[Latent], fixed: dict[str, CoarseTensor], eps: float) -> None:
@@ -87,8 +105,8 @@ class Downhill:
         """How many gradients the budget has, and the examples of each."""
         examples = self.trials.distortion.examples
         if not self.partial or examples is None:
-            return max(0, int((budget - _PRESSES) / GRADIENT_COST)), repeat(None)
+            return max(0, int(budget / GRADIENT_COST)), repeat(None)
         rows = round(examples * self.part)
         generator = torch.Generator().manual_seed(self.trials.problem.seed)
-        steps = int((budget - 2 * _CHECKS - _PRESSES) / (GRADIENT_COST * rows / examples))
+        steps = int((budget - 2 * _CHECKS) / (GRADIENT_COST * rows / examples))
         return max(1, steps), (torch.randperm(examples, generator=generator)[:rows] for _ in count())

@@ -31,6 +31,9 @@ class Opening:
 
     def __init__(self, trials: Trials, precision: int) -> None:
         self.trials, self.tensors, self.precision = trials, trials.tensors, precision
+        self._steps = Quantize().grid()[::-1]
+        self._grid_bits: dict[int, float] = {}
+        self._measured: set[float] = set()
 
     def nothing(self, fixed: dict[str, CoarseTensor]) -> float:
         """The distortion of all weights zero."""
@@ -88,26 +91,31 @@ class Opening:
         Each one's bits are known without a loss, so that only steps whose file is smaller than the best are measured. What is left
         then isn't larger than Algorithm 2's answer.
         """
-        steps = Quantize().grid()[::-1]
         limit = self.trials.limit(eps)
         if not self.trials.kept[eps]:
-            first_that(lambda index: self.trials.measure(self._quantized(steps[index])) <= limit, len(steps))
-        smaller: dict[float, dict[str, CoarseTensor]] = {}
-        for step in steps:
-            coarse = self._quantized(step)
-            bits = self.trials.bits(self.trials.whole(coarse))
+            first_that(lambda index: self.trials.measure(self._quantized(index)) <= limit, len(self._steps))
+        smaller: dict[float, int] = {}
+        for index in range(len(self._steps)):
+            bits = self._bits_at(index)
             if bits > _BETWEEN * self.trials.best(eps):
                 break
-            smaller[bits] = coarse  # steps that leave nothing differ in no bit
-        for bits in sorted(smaller, reverse=True):
+            smaller.setdefault(bits, index)  # steps that leave nothing differ in no bit
+        for bits in sorted(smaller.keys() - self._measured, reverse=True):
             if bits < self.trials.best(eps):
-                self.trials.measure(smaller[bits])
+                self._measured.add(bits)
+                self.trials.measure(self._quantized(smaller[bits]))
 
-    def _quantized(self, step: float) -> dict[str, CoarseTensor]:
-        return uniformly_quantized(self.tensors.moving, self.tensors.weights, step)
+    def _quantized(self, index: int) -> dict[str, CoarseTensor]:
+        return uniformly_quantized(self.tensors.moving, self.tensors.weights, self._steps[index])
 
-    def moves(self, eps: float, budget: float) -> list[Plan]:
-        """Moves over so many evaluations, from where all tensors are dense; the plans that they end with."""
+    def _bits_at(self, index: int) -> float:
+        """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""
+        if index not in self._grid_bits:
+            self._grid_bits[index] = self.trials.bits(self.trials.whole(self._quantized(index)))
+        return self._grid_bits[index]
+
+    def moves(self, eps: float, budget: float, plans: Sequence[Plan] | None = None) -> list[Plan]:
+        """Moves over so many evaluations, from plans or from where all tensors are dense; the plans that they end with."""
         limit, begin = self.trials.limit(eps), self.trials.spent
 
         def start(index: int) -> list[Plan]:
@@ -119,7 +127,9 @@ class Opening:
         def spent() -> float:
             return 1.0 if self.trials.left < 1 else (self.trials.spent - begin) / budget
 
-        return improve(start(first_that(holds, len(COARSENESS))), self.coarsen, self.trials.measure, limit, spent)
+        if plans is None:
+            plans = start(first_that(holds, len(COARSENESS)))
+        return improve(plans, self.coarsen, self.trials.measure, limit, spent)
 
     def coarsen(self, plan: Plan) -> CoarseTensor:
         return plan.coarse(self.tensors.weights, self.tensors.factors, self.precision)

@@ -17,6 +17,8 @@ from nncomplexity.weights import TensorSpec
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
 """Steps tried for a start, relative to the root mean square of what they divide: from 2 down in factors of √2."""
+FIRST_COARSENESS = 1.0
+"""A step for numbers of which nothing is known but their size."""
 FINEST = 2.0**-7
 """A relative step that costs no loss to speak of."""
 _ROTATIONS = 30

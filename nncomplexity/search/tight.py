@@ -10,6 +10,7 @@ searched by uniform quantization and by moves alone.
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from nncomplexity.coarse import CoarseTensor
@@ -136,20 +137,35 @@ class Run:
                 if self._left(end) < GRADIENT_COST or self._stages(moving, plans, self._left(end), nothing, bold):
                     break
 
+    def state(self) -> tuple[list[Latent], dict[str, CoarseTensor]]:
+        """A copy of where the last descent ended, to be restored."""
+        return deepcopy(self.latents), dict(self.fixed)
+
+    def restore(self, state: tuple[list[Latent], dict[str, CoarseTensor]]) -> None:
+        self.latents, self.fixed = state
+
     def _stages(self, moving: Sequence[TensorSpec], plans: Sequence[Plan], left: float, nothing: float, bold: bool) -> bool:
         """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
-        method, end, lost = self.method, self.trials.spent + left, LOST * nothing
+        method, end = self.method, self.trials.spent + left
         self.latents = self._start(self.eps, moving, plans, left / GRADIENT_COST if bold else 0.0, nothing)
         outline = method.outline * nothing
         staged = bold and not plans and left / GRADIENT_COST >= method.long and outline > _FAR * self.eps and self._noisy()
         if staged:
             left = end - self.trials.spent
             self.latents = self._start(outline, moving, plans, method.sketch * left / GRADIENT_COST, nothing)
-            self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent), 1.0, lost)
+            self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent))
             for latent in self.latents:
                 latent.refine(method.finer ** math.log2(outline / self.eps))
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
-        return self.downhill.run(self.latents, self.fixed, self.eps, end - self.trials.spent, patience, min(far * self.eps, lost))
+        return self.downhill.run(
+            self.latents,
+            self.fixed,
+            self.eps,
+            end - self.trials.spent,
+            patience=patience,
+            far=min(far * self.eps, LOST * nothing),
+            presses=[self.eps],
+        )
 
     def _start(self, eps: float, moving: Sequence[TensorSpec], plans: Sequence[Plan], steps: float, nothing: float) -> list[Latent]:
         """Where a descent of so many gradients to an ε begins: beyond it as far as they may win back."""
