@@ -80,7 +80,7 @@ VARIANTS = {
     "no descent, the start alone": Variant(
         Tight(reach=0.0), patched=_replaced("nncomplexity.search.downhill.descend", lambda *_: iter(()))
     ),
-    "no outline first": Variant(Tight(outline=0.0)),
+    "straight to ε, without the outline": Variant(Tight(outline=0.0)),
     "no gradient, moves instead": Variant(patched=_replaced("nncomplexity.search.tensors.Tensors.with_gradient", lambda _: ())),
     "descent on the loss alone": Variant(Tight(schedule=Schedule(pressure=0.0))),
     "λ not following the distortion": Variant(Tight(schedule=Schedule(gain=0.0, response=(0.0, 0.0), follow=0.0))),

@@ -1,18 +1,16 @@
 """Bits against distortion, with the lower convex hull and the best fit (Fig. 4 of DeMoss et al. 2025)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from nncomplexity.errors import InputError
+from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.plots.chart import Axis, Chart, Line, Panel, values_axis
-from nncomplexity.plots.results import Fit, Measurement, Network, Results
+from nncomplexity.plots.results import Measurement, Network, Results
 from nncomplexity.plots.runs import UNITS, runs_of, styled
 
-LEAST_POINTS = 3
 MOST_FITS = 6
 """Fits that are also told in words; more of them are only drawn."""
 
@@ -46,9 +44,9 @@ def rate_distortion(
         fit = best_fit(network)
         if fits and fit and len(points) > 1:
             along = np.geomspace(x[0], x[-1], 60)
-            fitted = tuple(max(value, 0.0) / UNITS[unit] for value in evaluate(fit, along))
+            fitted = tuple(max(value, 0.0) / UNITS[unit] for value in fit(along))
             lines.append(replace(styled(Line("", tuple(along.tolist()), fitted, faint=True), index), dash="dotted"))
-            notes.append(f"{label}: {sentence(fit)}" if len(networks) > 1 else f"Fit: {sentence(fit)}")
+            notes.append(f"{label}: {fit.sentence()}" if len(networks) > 1 else f"Fit: {fit.sentence()}")
     if not lines:
         raise InputError("rate-distortion: no chosen network has a file with a distortion above 0; choose other --step or --eps")
     x_values = [value for line in lines for value in line.x]
@@ -71,63 +69,22 @@ def hull_of(network: Network) -> tuple[float, ...]:
     """
     if network.curve:
         return network.curve.hull
-    points = [(point.distortion or 0.0, point.bits, point.eps) for point in network.points]
-    if network.bzip2_bits is not None and 0.0 not in {point.eps for point in network.points}:
-        points.append((0.0, network.bzip2_bits, 0.0))
-    hull: list[tuple[float, float, float]] = []
-    for point in sorted(points):
-        if hull and point[0] == hull[-1][0]:
-            continue
-        while len(hull) > 1 and _turn(hull[-2], hull[-1], point) <= 0:
-            hull.pop()
-        hull.append(point)
-    while len(hull) > 1 and hull[-1][1] >= hull[-2][1]:  # what costs more at a larger distortion is no use
-        hull.pop()
-    return tuple(eps for _, _, eps in hull)
-
-
-def fits_of(points: Sequence[Measurement]) -> tuple[Fit, ...]:
-    """bits = a·ln(distortion) + b, and bits = b·distortion^a by least squares of the logarithms; R² is of bits for both.
-
-    None with fewer than three points of different distortion.
-    """
-    used = [(point.distortion, point.bits) for point in points if point.distortion and point.distortion > 0 and point.bits > 0]
-    if len({distortion for distortion, _ in used}) < LEAST_POINTS:
-        return ()
-    x, y = np.log([one for one, _ in used]), np.array([bits for _, bits in used], dtype=float)
-    slope, level = np.polyfit(x, y, 1)
-    power, scale = np.polyfit(x, np.log(y), 1)
-    spread = float(((y - y.mean()) ** 2).sum())
-    found = (("log", slope, level, slope * x + level), ("power", power, math.exp(scale), np.exp(scale + power * x)))
-    return tuple(
-        Fit(kind, float(a), float(b), 1 - float(((y - fitted) ** 2).sum()) / spread if spread else 1.0)
-        for kind, a, b, fitted in found
-    )
+    points = [(point.distortion or 0.0, point.bits) for point in network.points]
+    eps = [point.eps for point in network.points]
+    if network.bzip2_bits is not None and 0.0 not in eps:
+        points.append((0.0, network.bzip2_bits))
+        eps.append(0.0)
+    return tuple(eps[index] for index in lower_hull(points))
 
 
 def best_fit(network: Network) -> Fit | None:
     """The fit with the larger R²; None without any."""
-    fits = network.curve.fits if network.curve else fits_of(network.points)
-    return max(fits, key=lambda fit: fit.r2, default=None)
+    return best_of(network.curve.fits if network.curve else fits_of(network.points))
 
 
-def evaluate(fit: Fit, distortion: ArrayLike) -> list[float]:
-    """Bits that the fit gives at each distortion."""
-    x = np.asarray(distortion, dtype=float)
-    values = fit.a * np.log(x) + fit.b if fit.kind == "log" else fit.b * x**fit.a
-    return [float(value) for value in values]
-
-
-def sentence(fit: Fit) -> str:
-    """The fit as a formula.
-
-    >>> sentence(Fit("log", -100.0, 1234.5, 0.98765))
-    'bits = 1,234 − 100·ln D, R² = 0.988'
-    """
-    sign = "−" if fit.a < 0 else "+"
-    if fit.kind == "log":
-        return f"bits = {fit.b:,.0f} {sign} {abs(fit.a):,.0f}·ln D, R² = {fit.r2:.3f}"
-    return f"bits = {fit.b:,.0f}·D^{fit.a:.3g}, R² = {fit.r2:.3f}".replace("^-", "^−")
+def fits_of(points: Sequence[Measurement]) -> tuple[Fit, ...]:
+    """The formulas fitted to what was measured; None with fewer than three points of different distortion."""
+    return fitted([(point.distortion or 0.0, point.bits) for point in points])
 
 
 def _networks(results: Results, steps: Sequence[float]) -> list[tuple[str, Network]]:
@@ -149,8 +106,3 @@ def _networks(results: Results, steps: Sequence[float]) -> list[tuple[str, Netwo
         name = f"step {network.step:g}" if network.step is not None else network.checkpoint
         return [(name.rsplit("/", 1)[-1], network)]
     return found
-
-
-def _turn(a: tuple[float, float, float], b: tuple[float, float, float], c: tuple[float, float, float]) -> float:
-    """Positive where a, b, c bend upwards."""
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

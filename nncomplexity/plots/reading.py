@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.results import BoundValue, Curve, Failure, Fit, LayerBits, Measurement, Network, Results, Source
+from nncomplexity.fits import Fit
+from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network, Results, Source
 
 Json = Mapping[str, Any]
 SCHEMA = 1

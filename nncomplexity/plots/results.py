@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nncomplexity.errors import InputError
+from nncomplexity.fits import Fit
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,6 @@ class Measurement:
     """On the decoded weights, by name."""
     layers: tuple[LayerBits, ...] = ()
     shared_bits: float | None = None
-
-
-@dataclass(frozen=True)
-class Fit:
-    """log: bits = a·ln(distortion) + b; power: bits = b·distortion^a. `r2` is measured on bits for both."""
-
-    kind: str
-    a: float
-    b: float
-    r2: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""A chain of descents: each from where the last one ended, to a finer ε.
+
+A network that was brought to a coarse ε holds little, and what it holds is in order. From there a few gradients lead to the next finer
+ε, and the file is often smaller than one that was sought for that ε alone.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.run import Run
+from nncomplexity.search.start import FIRST_COARSENESS, Shape, latents_at
+
+LINK = 150
+"""Evaluations that a link is worth: some forty gradients."""
+
+
+def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[float]) -> None:
+    """Links from the first ε of a ladder, where the run has ended, to each of the others.
+
+    Args:
+        run: where the chain begins; afterwards, where it ended.
+        ladder: ε from coarse to fine.
+        budget: evaluations for all links.
+        presses: the ε that are to be answered; the end of each link is pressed to those that it passes.
+    """
+    end, tensors = run.trials.spent + budget, run.tensors
+    for link, (last, eps) in enumerate(itertools.pairwise(ladder)):
+        if tensors.without_gradient():
+            run.fixed |= run.opening.without_gradient(run.trials.limit(eps))
+        _reopen(run)
+        for latent in run.latents:
+            latent.refine(run.method.link_finer ** math.log2(last / eps))
+        share = (end - run.trials.spent) / (len(ladder) - 1 - link)
+        run.downhill.run(run.latents, run.fixed, eps, share, presses=[value for value in presses if eps <= value < last])
+
+
+def outwards(run: Run, coarse: Sequence[float], budget: float) -> None:
+    """Links to coarser ε, one after the other."""
+    end = run.trials.spent + budget
+    for done, eps in enumerate(coarse):
+        run.downhill.run(run.latents, run.fixed, eps, (end - run.trials.spent) / (len(coarse) - done), presses=[eps])
+
+
+def thinned(ladder: Sequence[float], links: int) -> list[float]:
+    """A ladder of at most so many links, evenly spaced, with the same ends.
+
+    >>> thinned([8, 4, 2, 1], 2), thinned([8, 4], 5)
+    ([8, 2, 1], [8, 4])
+    """
+    links = max(1, min(links, len(ladder) - 1))
+    return [ladder[round(link * (len(ladder) - 1) / links)] for link in range(links + 1)]
+
+
+def _reopen(run: Run) -> None:
+    """Let tensors that moves have taken away come back: they begin at zero, under a coarse step."""
+    specs = [spec for spec in run.tensors.with_gradient() if spec.name in run.fixed]
+    for latent in latents_at(Shape(0, FIRST_COARSENESS), specs, run.tensors.weights, run.tensors.factors):
+        run.latents.append(Latent(latent.spec, [torch.zeros_like(part) for part in latent.parts], latent.log_scale))
+        del run.fixed[latent.spec.name]

@@ -1,0 +1,129 @@
+"""One search by descents: from a measured start to ε, by the network's outline where the start is mostly noise."""
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+
+from nncomplexity.coarse import CoarseTensor
+from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.search.downhill import LOST, Downhill
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.moves import Plan
+from nncomplexity.search.opening import Opening
+from nncomplexity.search.settings import Settings
+from nncomplexity.search.trials import Trials
+from nncomplexity.weights import TensorSpec
+
+_MOVES = 0.5
+"""The share of a small network's budget for its moves; all of it where too few gradients would be left."""
+_SHORT = 30
+"""Gradients below which a descent can win nothing back: it starts within ε, and where moves are an alternative there is none."""
+_DIVIDED, _GROWTH = 1000, 2.5
+"""Evaluations from which on a budget is divided among several descents, and how many times as many have been spent at each one's end."""
+_DIVIDED_SMALL, _GROWTH_SMALL = 500, 2.0
+"""The same for a small network, whose moves begin anew with each descent."""
+_FAR = 4.0
+"""How far beyond its ε, in ε, a descent is lost; one from an outline may be so far squared, until it is late."""
+_LATE = 0.85
+"""The share of a descent after which it is late."""
+_FLOOR = 0.01
+"""The share of the budget kept for uniform quantization at the end."""
+
+
+class Run:
+    """The search for one ε among the trials of one or several.
+
+    Attributes:
+        latents: where the last descent ended; empty before.
+        fixed: the coarse tensors that did not move in it.
+    """
+
+    def __init__(self, method: Settings, trials: Trials, eps: float) -> None:
+        self.method, self.trials, self.tensors, self.eps = method, trials, trials.tensors, eps
+        self.opening = Opening(trials, method.schedule.precision)
+        self.downhill = Downhill(trials, method.schedule, method.long, method.part, method.least)
+        self.latents: list[Latent] = []
+        self.fixed: dict[str, CoarseTensor] = {}
+
+    def descend(self, until: float) -> None:
+        """Descents over growing shares of the evaluations until so many are spent, each from a start of its own.
+
+        The last one takes three fifths of them. A divided budget begins with all that its part does, so that it never gives a larger
+        file; and the best of several descents of a loss with many valleys is more even than one.
+        """
+        specs, small = self.tensors.with_gradient(), self.tensors.small
+        if not small:
+            self.fixed = self.opening.without_gradient(self.trials.limit(self.eps))
+        nothing = self.opening.nothing(self.fixed)
+        for end in _ends(self.trials.spent, until, *((_DIVIDED_SMALL, _GROWTH_SMALL) if small else (_DIVIDED, _GROWTH))):
+            moving, plans = specs, list[Plan]()
+            if small:
+                left = self._left(end)
+                moves = left * (_MOVES if (1 - _MOVES) * left / GRADIENT_COST >= _SHORT else 1.0)
+                plans = self.opening.moves(self.eps, moves)
+                self.fixed = {plan.spec.name: self.opening.coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
+                moving = tuple(spec for spec in specs if spec.name not in self.fixed)
+            for bold in (True, False):
+                if self._left(end) < GRADIENT_COST or self._stages(moving, plans, self._left(end), nothing, bold):
+                    break
+
+    @property
+    def ended(self) -> bool:
+        """Whether a descent has begun and ended, so that another can go on from there."""
+        return len(self.latents) + len(self.fixed) == len(self.tensors.moving)
+
+    def state(self) -> tuple[list[Latent], dict[str, CoarseTensor]]:
+        """A copy of where the last descent ended, to be restored."""
+        return deepcopy(self.latents), dict(self.fixed)
+
+    def restore(self, state: tuple[list[Latent], dict[str, CoarseTensor]]) -> None:
+        self.latents, self.fixed = state
+
+    def _stages(self, moving: Sequence[TensorSpec], plans: Sequence[Plan], left: float, nothing: float, bold: bool) -> bool:
+        """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
+        method, end = self.method, self.trials.spent + left
+        self.latents = self._start(self.eps, moving, plans, left / GRADIENT_COST if bold else 0.0, nothing)
+        outline = method.outline * nothing
+        staged = bold and not plans and left / GRADIENT_COST >= method.long and outline > _FAR * self.eps and self._noisy()
+        if staged:
+            left = end - self.trials.spent
+            self.latents = self._start(outline, moving, plans, method.sketch * left / GRADIENT_COST, nothing)
+            self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent))
+            for latent in self.latents:
+                latent.refine(method.finer ** math.log2(outline / self.eps))
+        patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
+        return self.downhill.run(
+            self.latents,
+            self.fixed,
+            self.eps,
+            end - self.trials.spent,
+            patience=patience,
+            far=min(far * self.eps, LOST * nothing),
+            presses=[self.eps],
+        )
+
+    def _start(self, eps: float, moving: Sequence[TensorSpec], plans: Sequence[Plan], steps: float, nothing: float) -> list[Latent]:
+        """Where a descent of so many gradients to an ε begins: beyond it as far as they may win back."""
+        method = self.method
+        reach = method.reach * eps * min(1.0, max(0.0, (steps - _SHORT) / (method.long - _SHORT)))
+        allowed = max(min(reach, method.ruin * nothing), self.trials.limit(eps) / 2)
+        if plans:
+            return self.opening.latents_of(plans, moving, self.fixed, allowed)
+        return self.opening.latents(moving, self.fixed, allowed)
+
+    def _noisy(self) -> bool:
+        """Whether the latents take more than `noise` bits for each parameter, which a hundred gradients can't shed."""
+        bits = self.trials.bits(self.trials.whole(self.fixed | {x.spec.name: x.coarse() for x in self.latents}))
+        return bits > self.method.noise * sum(latent.spec.count for latent in self.latents)
+
+    def _left(self, end: float) -> float:
+        """Evaluations up to an end that may be spent on descents."""
+        return min(self.trials.left, end * (1 - _FLOOR) - self.trials.spent)
+
+
+def _ends(begin: float, until: float, divided: float, growth: float) -> list[float]:
+    """How many evaluations may be spent by the end of each descent."""
+    shares = [until - begin]
+    while shares[0] >= divided:
+        shares.insert(0, shares[0] / growth)
+    return [begin + share for share in shares]
