@@ -51,8 +51,9 @@ def thinned(ladder: Sequence[float], links: int) -> list[float]:
     >>> thinned([8, 4, 2, 1], 2), thinned([8, 4], 5)
     ([8, 2, 1], [8, 4])
     """
-    links = max(1, min(links, len(ladder) - 1))
-    return [ladder[round(link * (len(ladder) - 1) / links)] for link in range(links + 1)]
+    most = len(ladder) - 1
+    links = min(max(1, links), most)
+    return [ladder[round(link * most / links)] for link in range(links + 1)] if links else list(ladder)
 
 
 def _reopen(run: Run) -> None:

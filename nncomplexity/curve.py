@@ -1,0 +1,185 @@
+"""The rate-distortion curve of a network: bits against ε, and what follows from it (Eqs. 5, 8 of DeMoss et al. 2025)."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from nncomplexity.bounds import Bound, DescriptionLength, description_length
+from nncomplexity.distortion import LossFn
+from nncomplexity.errors import InputError
+from nncomplexity.estimate import estimate
+from nncomplexity.fits import Fit, best_of, fitted, lower_hull
+from nncomplexity.report import Report, reports_json
+from nncomplexity.search import method_named
+from nncomplexity.search.contract import Method, Progress
+from nncomplexity.search.sweep import Sweep
+from nncomplexity.search.tight import Tight
+from nncomplexity.selection import Patterns
+
+DEFAULT_EPS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
+"""From the outline of what a classifier has learned to nearly all of it, for a loss in nats per example."""
+
+Risk = Callable[[dict[str, Tensor]], float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A report for each ε, in the order in which they were asked for, and what they make together.
+
+    Attributes:
+        reports: what was found for each ε. A larger ε never has the larger file.
+        bounds: what each one's bits promise; None where no risk was measured. A prefix code's bound holds for all files at once, so the
+            best of them costs nothing more.
+        lengths: the description length of the data with each one's network; None without n, and for a negative loss.
+        hull: the ε whose points (distortion, bits) are on the lower convex hull, 0 for the lossless file, from small to large.
+        fits: bits = a·ln(distortion) + b, the paper's formula, and bits = b·distortion^a; empty with fewer than three points.
+    """
+
+    reports: tuple[Report, ...]
+    bounds: tuple[Bound | None, ...]
+    lengths: tuple[DescriptionLength | None, ...]
+    hull: tuple[float, ...]
+    fits: tuple[Fit, ...]
+
+    @property
+    def best_fit(self) -> Fit | None:
+        """The formula that explains more of the bits."""
+        return best_of(self.fits)
+
+    @property
+    def mdl(self) -> tuple[Report, DescriptionLength] | None:
+        """ε*: the report of the least description length, model bits + n·loss/ln 2 (Eq. 8); None without any."""
+        known = [(report, length) for report, length in zip(self.reports, self.lengths, strict=True) if length]
+        return min(known, key=lambda one: one[1].total_bits, default=None)
+
+    @property
+    def best_bound(self) -> tuple[Report, Bound] | None:
+        """The report whose bits promise most; None without any."""
+        known = [(report, promise) for report, promise in zip(self.reports, self.bounds, strict=True) if promise]
+        return min(known, key=lambda one: (one[1].value, one[0].bits), default=None)
+
+    @property
+    def evaluations(self) -> float:
+        return sum(report.evaluations for report in self.reports)
+
+    @property
+    def seconds(self) -> float:
+        return sum(report.seconds for report in self.reports)
+
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(report.cpu_seconds for report in self.reports)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The key `curve` of curve.json (docs/results.md)."""
+        best, mdl, bound = self.best_fit, self.mdl, self.best_bound
+        return {
+            "hull": list(self.hull),
+            "fits": dict[str, Any].fromkeys(("log", "power")) | {fit.kind: asdict(fit) for fit in self.fits},
+            "best_fit": best and best.kind,
+            "mdl": mdl and {"eps": mdl[0].eps, **asdict(mdl[1]), "total_bits": mdl[1].total_bits},
+            "best_bound": bound and {"eps": bound[0].eps, "value": bound[1].value},
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+        }
+
+    def to_json(self) -> str:
+        """curve.json of this curve alone."""
+        return json.dumps(
+            {**json.loads(reports_json(self.reports)), "curve": self.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False
+        )
+
+
+def rate_distortion(
+    model: nn.Module | Mapping[str, Tensor],
+    loss_fn: LossFn,
+    eps: Sequence[float] = DEFAULT_EPS,
+    *,
+    risk: Risk | None = None,
+    n: int | None = None,
+    delta: float = 0.05,
+    chance: float | None = None,
+    method: str | Method = "tight",
+    codec: str | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Bits of the smallest file found within each of several ε, in one run that shares its work.
+
+    With `tight`, three or more ε are answered by one chain of descents (`nncomplexity.search.sweep`), which costs less than three
+    measurements of one ε, however many ε there are. `quantize` measures its grid once for all.
+
+    Args:
+        model: a module, or a mapping of names to tensors; as for `estimate`.
+        loss_fn: the loss of the module or mapping.
+        eps: the ε, in the loss's unit; by default twelve from 2 to 0.0005.
+        risk: gives the risk in [0, 1] on the n training examples of decoded weights by name, for the bounds.
+        n: number of training examples, for the bounds and the description lengths (a loss in nats per example).
+        delta: failure probability of the bounds.
+        chance: the risk of a guess, at which a bound is vacuous; None is 1.
+        method: "tight", "bayes", "quantize", or a method object.
+        codec, budget, seed, include, exclude, progress: as for `estimate`; the budget is that of a single measurement.
+
+    Raises InputError where an argument isn't usable, or `risk` comes without n.
+
+    >>> import torch
+    >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
+    >>> curve = rate_distortion(weights, lambda w: ((w["w"] - torch.eye(16)) ** 2).mean(), [0.03, 0.01, 0.001, 0.0001], budget=40)
+    >>> sizes = [report.bits for report in curve.reports]
+    >>> sizes == sorted(sizes), curve.evaluations < 3 * 40
+    (True, True)
+    """
+    if risk is not None and n is None:
+        raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
+    if not isinstance(eps, Sequence):
+        raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
+    if isinstance(method, str):
+        method, budget = method_named(method, budget), None
+    if isinstance(method, Tight):
+        method = Sweep(method)
+    reports = estimate(
+        *(model, loss_fn, list(eps)),
+        method=method,
+        codec=codec,
+        budget=budget,
+        seed=seed,
+        include=include,
+        exclude=exclude,
+        progress=progress,
+    )
+    return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
+
+
+def curve_of(
+    reports: Sequence[Report],
+    *,
+    risk: Risk | None = None,
+    n: int | None = None,
+    delta: float = 0.05,
+    chance: float | None = None,
+) -> Curve:
+    """What reports on one network make together; the arguments are those of `rate_distortion`."""
+    bounds: list[Bound | None] = [None] * len(reports)
+    if risk is not None and n is not None:
+        files: dict[int, float] = {}  # several ε often have one file
+        for report in reports:
+            if id(report.file) not in files:
+                files[id(report.file)] = risk(report.coarse_weights())
+        bounds = [report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance) for report in reports]
+    lengths = [
+        None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)
+        for report in reports
+    ]
+    lossless = min(reports[0].subject.lossless_bits.values())
+    points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
+    eps = [report.eps for report in reports] + [0.0]
+    hull = tuple(eps[index] for index in lower_hull(points))
+    within = [(report.distortion, float(report.bits)) for report in reports if report.within]
+    return Curve(tuple(reports), tuple(bounds), tuple(lengths), hull, fitted(list(dict.fromkeys(within))))

@@ -1,0 +1,133 @@
+"""What `tight` owes its users beyond the contract of all searches, for one ε and for many at once."""
+
+import itertools
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from nncomplexity import InputError, StopSearch, estimate
+from nncomplexity.search.chain import thinned
+from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.sweep import Sweep
+from nncomplexity.search.tight import Tight
+
+MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
+
+
+def network(seed=0, hidden=24, classes=4, features=12):
+    """A trained network of two layers and its loss; seeds give different data."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(64, features, generator=generator)
+    y = (x @ torch.randn(features, classes, generator=generator)).argmax(1)
+    weights = {
+        "one": torch.randn(hidden, features, generator=generator) / features**0.5,
+        "bias": torch.zeros(hidden),
+        "two": torch.randn(classes, hidden, generator=generator) / hidden**0.5,
+    }
+    for tensor in weights.values():
+        tensor.requires_grad_()
+    optimizer = torch.optim.Adam(weights.values(), lr=0.03)
+
+    def loss(weights):
+        return cross_entropy(torch.relu(x @ weights["one"].T + weights["bias"]) @ weights["two"].T, y)
+
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(weights).backward()
+        optimizer.step()
+    return {name: tensor.detach() for name, tensor in weights.items()}, loss
+
+
+def without_gradient(loss):
+    return lambda weights: float(loss(weights).detach())
+
+
+@pytest.mark.parametrize(("seed", "budget"), list(itertools.product(range(4), (30, 100))))
+def test_never_larger_than_algorithm_2(seed, budget):
+    weights, loss = network(seed)
+    for eps in (1.0, 0.1, 0.01):
+        assert estimate(weights, loss, eps, budget=budget).bits <= estimate(weights, loss, eps, method="quantize").bits
+
+
+def test_algorithm_2_is_the_floor_where_the_search_finds_nothing_of_its_own():
+    # A loss that jumps wherever a weight is no multiple of one of Algorithm 2's steps has no gradient to follow.
+    step = Quantize().grid()[45]
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        "w": torch.randint(-3, 4, (16, 16), generator=generator) * step + 0.2 * step * torch.rand(16, 16, generator=generator)
+    }
+    wanted = (weights["w"] / step).round()
+
+    def loss(weights):
+        return float(((weights["w"] / step - wanted).abs() > 0.25).any())
+
+    tight, quantize = (estimate(weights, loss, 0.5, method=method, budget=62) for method in ("tight", "quantize"))
+    assert quantize.within
+    assert tight.bits <= quantize.bits
+
+
+@pytest.mark.parametrize("hidden", [24, 160], ids=["small", "large"])
+@pytest.mark.parametrize("loss_of", [lambda loss: loss, without_gradient], ids=["gradient", "no gradient"])
+def test_a_sweep_answers_every_eps(hidden, loss_of):
+    weights, loss = network(hidden=hidden, features=28)
+    loss = loss_of(loss)
+    method = Sweep(Tight(budget=60))
+    reports = estimate(weights, loss, MANY, method=method)
+    assert [report.eps for report in reports] == MANY
+    for report in reports:
+        decoded = report.coarse_weights()
+        assert abs(float(loss(decoded)) - float(loss(weights))) <= report.eps
+        assert report.within
+    sizes = [report.bits for report in reports]
+    assert sizes == sorted(sizes)
+    assert sum(report.evaluations for report in reports) <= 2.9 * 60 + len(MANY)
+    again = estimate(weights, loss, MANY, method=method)
+    assert [report.file.content for report in again] == [report.file.content for report in reports]
+
+
+def test_a_sweep_is_no_larger_than_single_searches_altogether():
+    weights, loss = network(hidden=160, features=28)
+    sweep = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
+    single = [estimate(weights, loss, eps, budget=200) for eps in MANY]
+    assert sum(report.evaluations for report in sweep) < 0.5 * sum(report.evaluations for report in single)
+    assert sum(report.bits for report in sweep) < sum(report.bits for report in single)
+
+
+def test_a_sweep_of_two_is_two_searches():
+    weights, loss = network()
+    sweep = estimate(weights, loss, [0.3, 0.01], method=Sweep(Tight(budget=40)))
+    assert [report.bits for report in sweep] == [report.bits for report in estimate(weights, loss, [0.3, 0.01], budget=40)]
+
+
+def test_a_sweep_that_is_stopped_has_answers():
+    weights, loss = network(hidden=160, features=28)
+
+    def stop(done, total, _what):
+        assert total == pytest.approx(2.9 * 100)
+        if done > 120:
+            raise StopSearch
+
+    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)), progress=stop)
+    assert sum(report.evaluations for report in reports) < 140
+    assert all(report.within for report in reports[:2])
+
+
+def test_a_large_budget_goes_on_from_a_small_one_s_result():
+    weights, loss = network(hidden=160, features=28)
+    sizes = [estimate(weights, loss, 0.01, budget=budget).bits for budget in (60, 400, 1000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+
+
+def test_a_sweep_s_cost_is_checked():
+    with pytest.raises(InputError, match=r"cost: expected a number of single searches, at least 1, got 0.5"):
+        Sweep(cost=0.5)
+    with pytest.raises(InputError, match=r"budget: expected a number of loss evaluations, at least 1, got 0"):
+        Sweep(Tight(budget=0))
+
+
+def test_a_ladder_is_thinned_evenly():
+    assert thinned([6, 5, 4, 3, 2, 1], 5) == [6, 5, 4, 3, 2, 1]
+    assert thinned([6, 5, 4, 3, 2, 1], 1) == [6, 1]
+    assert thinned([6], 3) == [6]
