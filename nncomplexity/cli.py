@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -14,8 +13,35 @@ from typer.main import get_command
 
 from nncomplexity import table
 from nncomplexity.bitstream import DEFAULT_LIMIT, read_file
-from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
-from nncomplexity.checkpoint import Checkpoint, load_checkpoint, save_safetensors
+from nncomplexity.bounds import Bound
+from nncomplexity.checkpoint import save_safetensors
+from nncomplexity.cli_curve import curve
+from nncomplexity.cli_options import (
+    CLAIM_FAILS,
+    DONE,
+    INTERRUPTED,
+    NOT_WITHIN,
+    PIPE_CLOSED,
+    WRONG_CALL,
+    CoarseFile,
+    Delta,
+    Device,
+    Examples,
+    Exclude,
+    Include,
+    Json,
+    Key,
+    Limit,
+    LossFn,
+    Model,
+    RiskFn,
+    bound_of,
+    check_bound_options,
+    description_of,
+    eps_value,
+    load_network,
+    task_of,
+)
 from nncomplexity.cli_show import add_commands
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
@@ -30,42 +56,14 @@ from nncomplexity.outputs import (
     stdout_for_results,
     write_json,
 )
-from nncomplexity.report import SCHEMA, Report
+from nncomplexity.report import SCHEMA
 from nncomplexity.search import method_named
-from nncomplexity.taskmodule import Task, find_device, find_function
 from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
 from nncomplexity.weights import check_numbers
 
-DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
-
 # typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
-
-_FUNCTION = "MODULE:FUNCTION"
-LossFn = Annotated[str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py.")]
-Model = Annotated[
-    str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
-]
-RiskFn = Annotated[
-    str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1]: gives the bound.")
-]
-Examples = Annotated[
-    int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for the bound and the description length.")
-]
-Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
-Include = Annotated[
-    list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names, as 'encoder.*'; repeat it.")
-]
-Exclude = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly; repeat it.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="Where the loss gets the weights: cpu, cuda, cuda:1, mps.")]
-Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON there; - prints it instead of the table.")]
-Key = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
-]
-Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
-CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save wrote.")]
 
 app = typer.Typer(
     add_completion=False,
@@ -182,15 +180,15 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
-    values = [_eps(text) for text in eps]
+    values = [eps_value(text) for text in eps]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
-    _check_bound_options(risk_fn, n, delta)
+    check_bound_options(risk_fn, n, delta)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
     check_writable([*files, json_path], inputs=[checkpoint])
     with stdout_for_results():
-        task = _task(loss_fn, model, risk_fn, device)
-        original = _load(checkpoint, key, task, outputs=[*files, json_path])
+        task = task_of(loss_fn, model, risk_fn, device)
+        original = load_network(checkpoint, key, task, outputs=[*files, json_path])
         check_numbers(original.tensors)
         network = task.network(original.tensors)
         if task.risk_fn:
@@ -221,14 +219,16 @@ def measure(
         "version": __version__,
         "torch": torch.__version__,
     }
-    lengths = [_description_length(report, n) for report in reports]
+    lengths = [description_of(report, n) for report in reports]
     bounds: list[Bound | None] = [None] * len(reports)
     try:
         for report, file in zip(reports, files, strict=True):
             if file is not None:
                 report.save(file)
         with stdout_for_results():
-            bounds = [_bound(report.bits, task.risk(report.coarse_weights()) if risk_fn else None, n, delta) for report in reports]
+            bounds = [
+                bound_of(report.bits, task.risk(report.coarse_weights()) if risk_fn else None, n, delta) for report in reports
+            ]
         document = report_document(reports, files, bounds, lengths, about)
         write_json(json_path, document)
     finally:  # what took long to find is shown even where it can't be written
@@ -239,6 +239,9 @@ def measure(
     elif written := [file for file in dict.fromkeys([*files, json_path]) if file is not None]:
         print(f"\nWritten: {', '.join(written)}", flush=True)
     return DONE if all(report.within for report in reports) else NOT_WITHIN
+
+
+app.command(short_help="Bits against ε, and what follows from it.")(curve)
 
 
 @app.command(short_help="Decode a .coarse file to .safetensors.")
@@ -289,21 +292,21 @@ def verify(
           --against model.safetensors --eps 0.01
       nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
     """
-    value = None if eps is None else _eps(eps)
+    value = None if eps is None else eps_value(eps)
     if value is not None and against is None and claims is None:
         raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
     if key is not None and against is None:
         raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
-    _check_bound_options(risk_fn, n, delta)
+    check_bound_options(risk_fn, n, delta)
     json_path = None if json_file == STDOUT else json_file
     check_writable([json_path], inputs=[file, against, claims])
     coarse = read_file(file, limit=limit)
     reported = read_report(claims, file) if claims is not None else None
     with stdout_for_results():
-        task = _task(loss_fn, model, risk_fn, device)
-        original = _load(against, key, task, outputs=[json_path]) if against is not None else None
+        task = task_of(loss_fn, model, risk_fn, device)
+        original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
         found = check_claims(coarse, task, against=original, eps=value, reported=reported)
-    promise = _bound(found.bits, found.risk, n, delta)
+    promise = bound_of(found.bits, found.risk, n, delta)
     extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
     document = json.dumps({**extra, **found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
     write_json(json_path, document)
@@ -317,50 +320,3 @@ add_commands(app)
 def _fail(message: str, code: int) -> int:
     print(f"nncomplexity: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def _eps(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise InputError(f"--eps: expected a finite number of at least 0, in the loss's own unit, got {text!r}")
-    return value
-
-
-def _task(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> Task:
-    return Task(
-        device=find_device(device),
-        loss_fn=find_function(loss_fn, "--loss-fn"),
-        build=find_function(model, "--model") if model is not None else None,
-        risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
-    )
-
-
-def _load(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
-    """The network; what was guessed of it is said on standard error."""
-    checkpoint = load_checkpoint(path, key)
-    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
-    notes = list(checkpoint.notes)
-    if prefix := task.prefix(checkpoint.tensors):
-        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
-    for note in notes:
-        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
-    return checkpoint
-
-
-def _check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:
-    if risk_fn is not None and n is None:
-        raise InputError("--n: expected the number of training examples that --risk-fn looks at, got none; add --n N")
-    bound(0.0, risk=0.0, n=n or 1, delta=delta)
-
-
-def _bound(bits: int, risk: float | None, n: int | None, delta: float) -> Bound | None:
-    # A payload doesn't say where it ends, so its length is paid for.
-    return None if risk is None or n is None else bound(bits, risk=risk, n=n, delta=delta, self_delimiting=False)
-
-
-def _description_length(report: Report, n: int | None) -> DescriptionLength | None:
-    """None without n, and for a negative loss, which is no code length."""
-    return None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)

@@ -1,0 +1,186 @@
+"""The command `curve`: many ε of one network, and what they make together."""
+
+import json
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from nncomplexity.cli_options import (
+    DONE,
+    NOT_WITHIN,
+    Delta,
+    Device,
+    Examples,
+    Exclude,
+    Include,
+    Json,
+    Key,
+    LossFn,
+    Model,
+    RiskFn,
+    check_bound_options,
+    eps_value,
+    load_network,
+    task_of,
+)
+from nncomplexity.codecs import codec_named
+from nncomplexity.curve import DEFAULT_EPS, Curve, rate_distortion
+from nncomplexity.curve_table import curve_table
+from nncomplexity.errors import InputError
+from nncomplexity.outputs import (
+    STDOUT,
+    check_writable,
+    names_by_eps,
+    page_width,
+    progress_bar,
+    report_document,
+    stdout_for_results,
+    write_json,
+)
+from nncomplexity.search import method_named
+from nncomplexity.version import __version__
+from nncomplexity.weights import check_numbers
+
+
+def curve(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
+    loss_fn: LossFn,
+    key: Key = None,
+    eps: Annotated[
+        list[str] | None, typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, such as 0.001:1:12, in place of --eps.")
+    ] = None,
+    model: Model = None,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
+    ] = "tight",
+    codec: Annotated[
+        str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations of a single measurement; else the method's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same files.")] = 0,
+    include: Include = None,
+    exclude: Exclude = None,
+    device: Device = "cpu",
+    risk_fn: RiskFn = None,
+    n: Examples = None,
+    delta: Delta = 0.05,
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the .coarse files; {eps} in it stands for each ε.")
+    ] = None,
+    save_best: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the file of the least description length, at ε*; needs --n.")
+    ] = None,
+    json_file: Json = None,
+) -> int:
+    """Measure a network at many ε in one run: the rate-distortion curve, and what follows from it.
+
+    With tight, all ε together cost less than three measurements of one ε. The table has the lower convex hull, the paper's fit
+    bits = a·ln(distortion) + b and a power law, with --n the ε of the least description length (MDL), and with --risk-fn the bound
+    at each ε.
+
+    \b
+    Twelve ε from 2 to 0.0005, and a picture:
+      nncomplexity curve model.safetensors --loss-fn mytask:loss --json curve.json
+      nncomplexity plot curve.json --out curve.svg
+    \b
+    Where the description length is least, and its file:
+      nncomplexity curve model.safetensors --loss-fn mytask:loss --grid 0.001:1:12 \\
+          --n 2553 --save-best model.coarse
+    """
+    if eps and grid is not None:
+        raise InputError("--grid: expected it in place of --eps, got both; leave one out")
+    typed = eps or (_grid(grid) if grid is not None else [f"{value:g}" for value in DEFAULT_EPS])
+    values = [eps_value(text) for text in typed]
+    search, codec_name = method_named(method, budget), codec and codec_named(codec).name
+    check_bound_options(risk_fn, n, delta)
+    if save_best is not None and n is None:
+        raise InputError("--save-best: it needs --n, the number of examples of the description length; add --n N")
+    files = names_by_eps(save, typed)
+    json_path = None if json_file == STDOUT else json_file
+    outputs = [*files, save_best, json_path]
+    check_writable(outputs, inputs=[checkpoint])
+    with stdout_for_results():
+        task = task_of(loss_fn, model, risk_fn, device)
+        original = load_network(checkpoint, key, task, outputs=outputs)
+        check_numbers(original.tensors)
+        network = task.network(original.tensors)
+        if task.risk_fn:
+            task.risk(original.tensors)  # what is wrong with it should show before the search, not after
+        with progress_bar() as progress:
+            found = rate_distortion(
+                *(network, task.loss_fn, values),
+                risk=task.risk if task.risk_fn else None,
+                n=n,
+                delta=delta,
+                method=search,
+                codec=codec_name,
+                seed=seed,
+                include=include or None,
+                exclude=exclude or None,
+                progress=progress,
+            )
+    about = {
+        "checkpoint": checkpoint,
+        "sha256": original.sha256,
+        "key": original.key,
+        "step": original.step,
+        "loss_fn": loss_fn,
+        "model": model,
+        "risk_fn": risk_fn,
+        "budget": search.budget,
+        "seed": seed,
+        "include": include,
+        "exclude": exclude,
+        "device": device,
+        "version": __version__,
+        "torch": torch.__version__,
+    }
+    report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))
+    document = json.dumps({**report, "curve": found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        written = _save(found, files, save_best)
+        write_json(json_path, document)
+    finally:  # what took long to find is shown even where it can't be written
+        if json_file != STDOUT:
+            print(curve_table(checkpoint, found, width=page_width()), flush=True)
+    if json_file == STDOUT:
+        print(document, flush=True)
+    elif written + [json_path] * (json_path is not None):
+        print(f"\nWritten: {', '.join([*written, *([json_path] if json_path else [])])}", flush=True)
+    return DONE if all(one.within for one in found.reports) else NOT_WITHIN
+
+
+def _grid(text: str) -> list[str]:
+    """ε as a person would type them, from large to small."""
+    try:
+        low, high, points = text.split(":")
+        values = (float(low), float(high), int(points))
+    except ValueError:
+        values = (0.0, 0.0, 0)
+    if not (0 < values[0] < values[1] < float("inf") and 2 <= values[2] <= 1000):
+        raise InputError(
+            f"--grid: expected LOW:HIGH:POINTS with 0 < LOW < HIGH and 2 to 1000 points, such as 0.001:1:12, got {text!r}"
+        )
+    return [f"{value:.4g}" for value in np.geomspace(values[1], values[0], values[2])]
+
+
+def _save(found: Curve, files: list[str | None], best: str | None) -> list[str]:
+    """Write the files that were asked for; their names."""
+    written = []
+    for report, file in zip(found.reports, files, strict=True):
+        if file is not None:
+            report.save(file)
+            written.append(file)
+    if best is not None:
+        if found.mdl is None:
+            raise InputError("--save-best: the loss is negative, which is no code length; use a cross-entropy")
+        found.mdl[0].save(best)
+        written.append(best)
+    return written

@@ -1,0 +1,93 @@
+"""The options that commands share, and what they stand for."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
+from nncomplexity.checkpoint import Checkpoint, load_checkpoint
+from nncomplexity.errors import InputError
+from nncomplexity.outputs import check_writable
+from nncomplexity.report import Report
+from nncomplexity.taskmodule import Task, find_device, find_function
+
+DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+"""Exit codes."""
+
+_FUNCTION = "MODULE:FUNCTION"
+LossFn = Annotated[str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py.")]
+Model = Annotated[
+    str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
+]
+RiskFn = Annotated[
+    str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1]: gives the bound.")
+]
+Examples = Annotated[
+    int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for the bound and the description length.")
+]
+Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
+Include = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names, as 'encoder.*'; repeat it.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly; repeat it.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where the loss gets the weights: cpu, cuda, cuda:1, mps.")]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON there; - prints it instead of the table.")]
+Key = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
+]
+Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
+CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save wrote.")]
+
+
+def eps_value(text: str) -> float:
+    """What --eps says. Raises InputError where it is no distortion bound."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f"--eps: expected a finite number of at least 0, in the loss's own unit, got {text!r}")
+    return value
+
+
+def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> Task:
+    """The user's functions. Raises InputError where one of them can't be found."""
+    return Task(
+        device=find_device(device),
+        loss_fn=find_function(loss_fn, "--loss-fn"),
+        build=find_function(model, "--model") if model is not None else None,
+        risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
+    )
+
+
+def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
+    """The network; what was guessed of it is said on standard error."""
+    checkpoint = load_checkpoint(path, key)
+    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
+    notes = list(checkpoint.notes)
+    if prefix := task.prefix(checkpoint.tensors):
+        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
+    for note in notes:
+        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
+    return checkpoint
+
+
+def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:
+    """Raises InputError where a bound can't be made of them."""
+    if risk_fn is not None and n is None:
+        raise InputError("--n: expected the number of training examples that --risk-fn looks at, got none; add --n N")
+    bound(0.0, risk=0.0, n=n or 1, delta=delta)
+
+
+def bound_of(bits: int, risk: float | None, n: int | None, delta: float) -> Bound | None:
+    """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends."""
+    return None if risk is None or n is None else bound(bits, risk=risk, n=n, delta=delta, self_delimiting=False)
+
+
+def description_of(report: Report, n: int | None) -> DescriptionLength | None:
+    """None without n, and for a negative loss, which is no code length."""
+    return None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)

@@ -1,0 +1,56 @@
+"""A curve for people: a row for each ε, then what they make together."""
+
+from rich.table import Table
+
+from nncomplexity.curve import Curve
+from nncomplexity.table import WIDTH, columns, page
+
+
+def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
+    """The network, a row for each ε, the fits, ε* and the best bound; a + marks the lower convex hull.
+
+    Args:
+        checkpoint: the network's name.
+        curve: what was found.
+        width: columns of the page.
+    """
+    subject = curve.reports[0].subject
+    head = (
+        f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
+        f"{subject.lossless_bits['bzip2'] // 8:,} bytes under bzip2, loss {subject.loss:.6g}."
+    )
+    names = ["ε", "", "bits", "bytes", "of raw", "loss after", "distortion"]
+    names += ["bound"] if any(curve.bounds) else []
+    names += ["MDL bits"] if any(curve.lengths) else []
+    table = columns(*names)
+    for report, bound, length in zip(curve.reports, curve.bounds, curve.lengths, strict=True):
+        row = [
+            f"{report.eps:g}{'' if report.within else ' *'}",
+            "+" if report.eps in curve.hull else "",
+            f"{report.bits:,}",
+            f"{report.bits // 8:,}",
+            f"{100 * report.bits / subject.raw_bits:.2f} %",
+            f"{report.coarse_loss:.4g}",
+            f"{report.distortion:.4g}",
+        ]
+        row += [f"{bound.value:.4g}" if bound else "-"] if any(curve.bounds) else []
+        row += [f"{length.total_bits:,.0f}" if length else "-"] if any(curve.lengths) else []
+        table.add_row(*row)
+    parts: list[str | Table] = [head, "", table, "+ on the lower convex hull."]
+    if any(not report.within for report in curve.reports):
+        parts.append("* nothing within ε was smaller than the lossless file; raise eps or the budget.")
+    spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
+    parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
+    for fit in curve.fits:
+        parts.append(f"{'Best fit' if fit is curve.best_fit else 'Fit'}, D the distortion: {fit.sentence()}.")
+    if curve.mdl:
+        report, length = curve.mdl
+        parts += [
+            "",
+            f"Least description length (MDL): ε* = {report.eps:g}, {length.model_bits:,.0f} bits of model + "
+            f"{length.data_bits:,.0f} bits of data given it (n·loss/ln 2) = {length.total_bits:,.0f} bits.",
+        ]
+    if curve.best_bound:
+        report, bound = curve.best_bound
+        parts += ["", f"Best bound, at ε = {report.eps:g}. {bound.sentence()}"]
+    return page(parts, width)
