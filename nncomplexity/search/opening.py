@@ -17,8 +17,6 @@ _SILENT = 0.25
 """The share of ε that tensors without a gradient may take; a descent has the rest."""
 _FREE = 0.01
 """The share of ε below which they are gone without a further look."""
-_BETWEEN = 2.0
-"""How much larger than the best a file of Algorithm 2's must be for those of smaller steps to be larger, too."""
 
 
 class Opening:
@@ -33,7 +31,7 @@ class Opening:
         self.trials, self.tensors, self.precision = trials, trials.tensors, precision
         self._steps = Quantize().grid()[::-1]
         self._grid_bits: dict[int, float] = {}
-        self._measured: set[float] = set()
+        self._measured: set[int] = set()
 
     def nothing(self, fixed: dict[str, CoarseTensor]) -> float:
         """The distortion of all weights zero."""
@@ -86,24 +84,22 @@ class Opening:
         return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
 
     def quantize(self, eps: float) -> None:
-        """Algorithm 2 as far as it can matter: where there is no candidate yet a bisection over its steps, then all coarser ones.
+        """Algorithm 2 as far as it can matter: where there is no candidate yet a bisection over its steps; then the coarser ones.
 
-        Each one's bits are known without a loss, so that only steps whose file is smaller than the best are measured. What is left
-        then isn't larger than Algorithm 2's answer.
+        Steps whose file is larger than the best are known without a loss. Of the others the finest come first, as they are the likeliest
+        to be within ε; they go on while the budget lasts and anything is left of the network. Where it does last, what is kept then
+        isn't larger than Algorithm 2's answer.
         """
-        limit = self.trials.limit(eps)
+        limit, count = self.trials.limit(eps), len(self._steps)
         if not self.trials.kept[eps]:
-            first_that(lambda index: self.trials.measure(self._quantized(index)) <= limit, len(self._steps))
-        smaller: dict[float, int] = {}
-        for index in range(len(self._steps)):
-            bits = self._bits_at(index)
-            if bits > _BETWEEN * self.trials.best(eps):
-                break
-            smaller.setdefault(bits, index)  # steps that leave nothing differ in no bit
-        for bits in sorted(smaller.keys() - self._measured, reverse=True):
-            if bits < self.trials.best(eps):
-                self._measured.add(bits)
-                self.trials.measure(self._quantized(smaller[bits]))
+            first_that(lambda index: self.trials.measure(self._quantized(index)) <= limit, count)
+        smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), count)
+        for index in range(smaller - 1, -1, -1):
+            if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
+                break  # the coarsest step leaves nothing, or next to it
+            if index not in self._measured:
+                self._measured.add(index)
+                self.trials.measure(self._quantized(index))
 
     def _quantized(self, index: int) -> dict[str, CoarseTensor]:
         return uniformly_quantized(self.tensors.moving, self.tensors.weights, self._steps[index])
