@@ -253,7 +253,7 @@ def _settings(settings: Json) -> dict[str, Any]:
     known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
     base = settings.get("relative_to")
     if isinstance(base, dict):
-        known["relative_to"] = base.get("path") or f"a base of sha256 {str(base.get('sha256')):.12}…"
+        known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
     return known
 
 
