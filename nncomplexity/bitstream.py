@@ -3,20 +3,22 @@
 import hashlib
 import json
 import os
+import re
 import struct
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.payload import decode, encode
+from nncomplexity.relative import Base, base_of
 from nncomplexity.weights import STORED, Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
@@ -40,6 +42,10 @@ class CoarseFile:
     codec: Codec
     payload: bytes
     content: bytes
+    base_sha256: str | None = None
+    """The digest of the base that the tensors are differences from; None where they are the weights themselves."""
+    base: Base | None = field(default=None, repr=False)
+    """That base, where it was given; the skeleton's tensors then hold theirs."""
 
     @property
     def bits(self) -> int:
@@ -52,21 +58,47 @@ class CoarseFile:
         return 8 * len(self.content)
 
     def weights(self) -> dict[str, Tensor]:
-        """The decoded tensors under all their names; bit-identical wherever they are decoded."""
+        """The decoded tensors under all their names; bit-identical wherever they are decoded.
+
+        Raises InputError where the file is relative to a base and wasn't given it by `on`.
+        """
+        if self.base_sha256 is not None and self.base is None:
+            self.on(None)
         coded = zip(self.skeleton.tensors, self.tensors, strict=True)
         return self.skeleton.expand({spec.name: complex_view(coarse.decode(spec.real), spec.dtype) for spec, coarse in coded})
 
+    def on(self, base: Base | None) -> "CoarseFile":
+        """The file with the base that its weights are relative to, or with None where they are relative to none.
 
-def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) -> CoarseFile:
-    """Encode, then decode what was encoded: the result holds what a reader will find, not what the writer was given."""
+        Raises InputError where that isn't the one by whose digest the file knows it.
+        """
+        came = None if base is None else base.sha256
+        if came == self.base_sha256:
+            return self if base is None else replace(self, skeleton=base.under(self.skeleton), base=base)
+        where = "" if base is None or base.path is None else f" ({base.path})"
+        if self.base_sha256 is None:
+            raise InputError(f"base: expected none, as the file is relative to no base, got one{where}; leave it out")
+        wanted = f"base: expected the tensors that the file is relative to, of sha256 {self.base_sha256}"
+        if base is None:
+            raise InputError(f"{wanted}, got none; give it as base=, on the command line as --base CHECKPOINT")
+        raise InputError(f"{wanted}, got those of {came}{where}; name the checkpoint that it was measured relative to")
+
+
+def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, base: Base | None = None) -> CoarseFile:
+    """Encode, then decode what was encoded: the result holds what a reader will find, not what the writer was given.
+
+    With a base, the coarse tensors of those that have one are differences from it.
+    """
     payload = encode(skeleton, tensors, codec)
-    names = _skeleton_json(skeleton)
+    names = _skeleton_json(skeleton, None if base is None else base.sha256)
     body = _HEAD.pack(MAGIC, VERSION, len(names), len(payload)) + names + payload
-    return read(body + hashlib.sha256(body).digest(), limit=sys.maxsize)
+    return read(body + hashlib.sha256(body).digest(), limit=sys.maxsize).on(base)
 
 
 def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """Decode a file's bytes, from whomever they come.
+
+    One that is relative to a base gets it by `CoarseFile.on`; all but its weights can be read without.
 
     Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make. Raises FormatError saying what
     is wrong with the file.
@@ -85,7 +117,7 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     body = content[:-_DIGEST]
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
-    skeleton = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
+    skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
     size = sum(prod(max(extent, 1) for extent in spec.shape) * spec.dtype.itemsize for spec in skeleton.tensors)
     if size > limit:
         raise FormatError(
@@ -93,12 +125,27 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
         )
     payload = body[_HEAD.size + skeleton_length :]
     codec, tensors = decode(skeleton, payload)
-    return CoarseFile(skeleton, tuple(tensors), codec, payload, content)
+    return CoarseFile(skeleton, tuple(tensors), codec, payload, content, base_sha256)
 
 
-def load(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> dict[str, Tensor]:
-    """Decode a `.coarse` file to its tensors by name; tied names share one tensor. Raises InputError where it isn't such a file."""
-    return read_file(path, limit=limit).weights()
+def load(
+    path: str | os.PathLike[str], *, base: nn.Module | Mapping[str, Tensor] | Base | None = None, limit: int = DEFAULT_LIMIT
+) -> dict[str, Tensor]:
+    """Decode a `.coarse` file to its tensors by name; tied names share one tensor.
+
+    Args:
+        path: the file.
+        base: the module or tensors that the file is relative to; None where it is relative to none.
+        limit: the most bytes of weights to make.
+
+    Raises InputError where it isn't such a file, and where its base is another one.
+    """
+    file = read_file(path, limit=limit)
+    given = base if base is None or isinstance(base, Base) else base_of(base)
+    try:
+        return file.on(given).weights()
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
@@ -134,33 +181,38 @@ def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         raise
 
 
-def _skeleton_json(skeleton: Skeleton) -> bytes:
+def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:
     entries = [[list(spec.names), str(spec.dtype).removeprefix("torch."), list(spec.shape)] for spec in skeleton.tensors]
     for _, dtype, _ in entries:
         if dtype not in _DTYPES:
             raise InputError(f"weights: tensors of dtype {dtype} have no form in a file; expected one of {', '.join(_DTYPES)}")
     try:
-        return json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+        head = [] if base_sha256 is None else [{"base": base_sha256}]
+        return json.dumps([*head, *entries], separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"weights: the name of a tensor is no Unicode text ({error.reason}); rename it") from error
 
 
-def _parse_skeleton(text: bytes) -> Skeleton:
+def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
+    """The skeleton, and the digest of the base where the file is relative to one."""
     try:
         entries = json.loads(text)
+        base = entries.pop(0)["base"] if isinstance(entries, list) and entries and isinstance(entries[0], dict) else None
+        if base is not None and not re.fullmatch("[0-9a-f]{64}", base):
+            raise ValueError(f"the base's digest is {base!r:.40}")
         skeleton = Skeleton(
             tuple(
                 TensorSpec(tuple(_name(name) for name in names), _shape(shape), _DTYPES[dtype]) for names, dtype, shape in entries
             )
         )
-        if _skeleton_json(skeleton) != text:
+        if _skeleton_json(skeleton, base) != text:
             raise ValueError("it is spelled otherwise, which could hide something")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"skeleton is not what a writer makes ({type(error).__name__}: {error!s:.80})") from error
     every = [name for spec in skeleton.tensors for name in spec.names]
     if not all(spec.names for spec in skeleton.tensors) or len(set(every)) != len(every):
         raise FormatError("skeleton names a tensor twice or not at all")
-    return skeleton
+    return skeleton, base
 
 
 def _name(name: object) -> str:

@@ -12,7 +12,8 @@ import typer
 from typer.main import get_command
 
 from nncomplexity import table
-from nncomplexity.bitstream import DEFAULT_LIMIT, read_file
+from nncomplexity.basefile import base_file, read_on
+from nncomplexity.bitstream import DEFAULT_LIMIT
 from nncomplexity.bounds import Bound
 from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli_curve import curve
@@ -23,6 +24,8 @@ from nncomplexity.cli_options import (
     NOT_WITHIN,
     PIPE_CLOSED,
     WRONG_CALL,
+    BaseKey,
+    BasePath,
     CoarseFile,
     Delta,
     Device,
@@ -58,6 +61,7 @@ from nncomplexity.outputs import (
 )
 from nncomplexity.report import SCHEMA
 from nncomplexity.search import method_named
+from nncomplexity.taskmodule import architecture_of
 from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
 from nncomplexity.weights import check_numbers
@@ -151,6 +155,13 @@ def measure(
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
     include: Include = None,
     exclude: Exclude = None,
+    relative_to: Annotated[
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
+    ] = None,
+    relative_to_key: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The state dict in it, as --key is for the network.")
+    ] = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,
     n: Examples = None,
@@ -176,6 +187,10 @@ def measure(
     A checkpoint of a training loop, of which the averaged weights are meant:
       nncomplexity measure last.pt --key ema --loss-fn mytask:loss --eps 0.1
     \b
+    What fine-tuning added to a base:
+      nncomplexity measure tuned.safetensors --relative-to base.safetensors \\
+          --loss-fn mytask:loss --eps 0.1
+    \b
     A loss that takes a module, such as mytask.build() makes:
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
@@ -185,12 +200,15 @@ def measure(
     check_bound_options(risk_fn, n, delta)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
-    check_writable([*files, json_path], inputs=[checkpoint])
+    base = base_file(relative_to, relative_to_key, "--relative-to")
+    check_writable([*files, json_path], inputs=[checkpoint, relative_to])
     with stdout_for_results():
         task = task_of(loss_fn, model, risk_fn, device)
         original = load_network(checkpoint, key, task, outputs=[*files, json_path])
         check_numbers(original.tensors)
         network = task.network(original.tensors)
+        names = (name for spec in architecture_of(network).tensors for name in spec.names)
+        relative = base.load(names, outputs=[*files, json_path]) if base else None
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after
         with progress_bar() as progress:
@@ -201,6 +219,7 @@ def measure(
                 seed=seed,
                 include=include or None,
                 exclude=exclude or None,
+                relative_to=relative,
                 progress=progress,
             )
     about = {
@@ -248,15 +267,18 @@ app.command(short_help="Bits against ε, and what follows from it.")(curve)
 def decompress(
     file: CoarseFile,
     out: Annotated[str, typer.Option(metavar="FILE", help="The .safetensors file to write.")],
+    base: BasePath = None,
+    base_key: BaseKey = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> None:
     """Decode a .coarse file to a .safetensors checkpoint, with the same bits on every machine.
 
     \b
       nncomplexity decompress model.coarse --out coarse.safetensors
+      nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
     """
-    check_writable([out], inputs=[file])
-    coarse = read_file(file, limit=limit)
+    check_writable([out], inputs=[file, base])
+    coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
     save_safetensors(out, coarse.weights())
     skeleton = coarse.skeleton
     print(
@@ -269,6 +291,8 @@ def verify(
     file: CoarseFile,
     loss_fn: LossFn,
     model: Model = None,
+    base: BasePath = None,
+    base_key: BaseKey = None,
     against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
     key: Key = None,
     eps: Annotated[str | None, typer.Option(metavar="NUMBER", help="The ε that the file is claimed to keep.")] = None,
@@ -299,8 +323,8 @@ def verify(
         raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
     check_bound_options(risk_fn, n, delta)
     json_path = None if json_file == STDOUT else json_file
-    check_writable([json_path], inputs=[file, against, claims])
-    coarse = read_file(file, limit=limit)
+    check_writable([json_path], inputs=[file, base, against, claims])
+    coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
     reported = read_report(claims, file) if claims is not None else None
     with stdout_for_results():
         task = task_of(loss_fn, model, risk_fn, device)

@@ -1,7 +1,8 @@
 """Coarse-grained tensors: the forms in which a file may hold one, and the exact arithmetic that decodes them.
 
 Every decoder must get the same bits. Symbols are integers, so a product of factors is exact in float64, in any order of summation,
-as long as it stays below 2⁵³; it is then multiplied by one step and rounded once to the tensor's dtype, elementwise, in that order.
+as long as it stays below 2⁵³; it is then multiplied by one step, added to the base's element where the tensor has a base, and rounded once
+to the tensor's dtype, elementwise, in that order.
 """
 
 import math
@@ -17,7 +18,8 @@ from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.errors import FormatError
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.quantize import round_once
-from nncomplexity.weights import TensorSpec
+from nncomplexity.relative import added, in_dtype
+from nncomplexity.weights import TensorSpec, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
@@ -36,11 +38,13 @@ INTEGERS: dict[torch.dtype, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Constant:
-    """Every element is `value`, which is 0 or 1: gone, or a norm's gain as it was made."""
+    """Every element is `value`, which is 0 or 1: gone, or a norm's gain as it was made. On a base 0 is the base, bit for bit."""
 
     value: int
 
     def decode(self, spec: TensorSpec) -> Tensor:
+        if spec.base is not None:
+            return Dense(np.broadcast_to(np.int64(self.value), spec.shape)).decode(spec)
         return torch.full(spec.shape, self.value, dtype=spec.dtype)
 
 
@@ -100,14 +104,12 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Lossless:
-    """The elements' bytes, little-endian, (count · itemsize,)."""
+    """The elements' bytes, little-endian, (count · itemsize,); on a base, XORed with those of the base."""
 
     data: NDArray[np.uint8]
 
     def decode(self, spec: TensorSpec) -> Tensor:
-        if not spec.count:
-            return torch.zeros(spec.shape, dtype=spec.dtype)
-        return torch.from_numpy(self.data.copy()).view(spec.dtype).reshape(spec.shape)
+        return of_bytes(self.data.copy() if spec.base is None else _toggled(self.data, spec.base, spec.dtype), spec)
 
 
 CoarseTensor = Constant | Dense | LowRank | Lossless
@@ -115,14 +117,15 @@ CoarseTensor = Constant | Dense | LowRank | Lossless
 
 def lossless(tensor: Tensor) -> Lossless:
     """A tensor of any dtype as its bytes."""
-    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return Lossless(flat.view(torch.uint8).numpy().copy() if flat.numel() else np.zeros(0, dtype=np.uint8))
+    return Lossless(stored_bytes(tensor).copy())
 
 
-def exact(tensor: Tensor) -> Constant | Dense | Lossless:
+def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Lossless:
     """A tensor of any dtype, bit for bit, in the cheapest form: a constant where all its elements are 0 or all are 1; integers and truth
-    values as symbols where these hold them; else its bytes.
+    values as symbols where these hold them; else its bytes. On a base that is said of the difference, of bytes that of their bits.
     """
+    if base is not None:
+        return _exact_on(base, tensor)
     stored = lossless(tensor)
     for value in (0, 1):
         if np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):  # bytes, since −0 equals 0 and isn't it
@@ -162,7 +165,35 @@ def matrix_shape(spec: TensorSpec) -> tuple[int, int] | None:
     return matrix_view(spec.shape)
 
 
+def _exact_on(base: Tensor, tensor: Tensor) -> Constant | Dense | Lossless:
+    changed = Lossless(_toggled(stored_bytes(tensor), base, tensor.dtype))
+    if not changed.data.any():
+        return Constant(0)
+    if tensor.dtype in INTEGERS:
+        with np.errstate(over="ignore"):  # it may wrap around, and so does the decoder's sum
+            changes = np.asarray(_int64(tensor) - _int64(base))
+        if (changes == 1).all():
+            return Constant(1)
+        if -SYMBOL_LIMIT <= int(changes.min()) <= int(changes.max()) <= SYMBOL_LIMIT:
+            return Dense(changes)
+    return changed
+
+
+def _toggled(data: NDArray[np.uint8], base: Tensor, dtype: torch.dtype) -> NDArray[np.uint8]:
+    return np.bitwise_xor(data, stored_bytes(in_dtype(base, dtype)))
+
+
+def _int64(tensor: Tensor) -> Integers:
+    values: Integers = stored_bytes(tensor).view(INTEGERS[tensor.dtype]).astype(np.int64).reshape(tensor.shape)
+    return values
+
+
 def _integers(symbols: Integers, spec: TensorSpec) -> Tensor:
+    if spec.base is not None:
+        with np.errstate(over="ignore"):
+            sums = np.asarray(_int64(spec.base) + symbols)
+        wrapped = sums & 1 if spec.dtype == torch.bool else sums
+        return torch.from_numpy(wrapped.astype(INTEGERS[spec.dtype]).reshape(spec.shape))
     values: NDArray[np.generic] = symbols.astype(INTEGERS[spec.dtype]).reshape(spec.shape)
     if not np.array_equal(values.astype(np.int64), symbols):
         raise FormatError(f"{spec.name}: symbols go beyond what {spec.dtype} holds: the payload is damaged")
@@ -180,4 +211,5 @@ def _check_exact(reach: float, spec: TensorSpec) -> None:
 
 def _scaled(values: NDArray[np.float64], step: float, spec: TensorSpec) -> Tensor:
     rows = np.ascontiguousarray(values).reshape(spec.shape)  # symbols off a payload lie column by column
-    return round_once(torch.from_numpy(rows).mul_(step), spec.dtype)
+    scaled = torch.from_numpy(rows).mul_(step)
+    return round_once(scaled, spec.dtype) if spec.base is None else added(spec.base, scaled, spec.dtype)

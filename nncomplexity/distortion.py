@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.losses import Divisible
 from nncomplexity.modulestate import Borrowed, has_gradient
+from nncomplexity.relative import Base, difference
 from nncomplexity.weights import Skeleton, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
@@ -30,6 +31,7 @@ class Distortion:
     Args:
         target: a module, or a mapping of names to tensors. A module is copied; where it can't be, the original is used in place.
         loss_fn: the closure; it gets the copy, or a dict of tensors in which tied names are one object.
+        base: what the weights are coded relative to, or None.
 
     Every call begins from the random state in which the object was made, so a loss that draws random numbers is the same function each
     time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module.
@@ -37,17 +39,22 @@ class Distortion:
     Raises InputError where the weights or the original's loss aren't usable.
     """
 
-    def __init__(self, target: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> None:
+    def __init__(self, target: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, base: Base | None = None) -> None:
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn
         self._target = Borrowed(target) if isinstance(target, nn.Module) else _Mapping(target)
-        self.stored: Skeleton = self._target.skeleton
+        self.base = base
+        self.stored: Skeleton = self._target.skeleton if base is None else base.under(self._target.skeleton)
         """The skeleton of the weights as they are stored."""
         self.skeleton: Skeleton = self.stored.real
         """The skeleton that a search sees: complex tensors as their real and imaginary parts."""
         self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
         """The original tensors of `skeleton` by first name, detached, on the CPU."""
+        self.coded: dict[str, Tensor] = {
+            spec.name: difference(self.weights[spec.name], spec.base) for spec in self.skeleton.tensors
+        }
+        """What a search coarse-grains of them: the tensors, in float64 their differences from the base where they have one."""
         self.left_out: tuple[str, ...] = self._target.left_out
         """What the network holds besides: entries of a state dict that are no tensors, and buffers that aren't in it."""
         check_numbers(self.weights)

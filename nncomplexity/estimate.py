@@ -9,19 +9,21 @@ import numpy as np
 from torch import Tensor, nn
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import LowRank, exact, form_of
+from nncomplexity.coarse import Constant, LowRank, exact, form_of
 from nncomplexity.codecs import CODECS, codec_named
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.errors import InputError
+from nncomplexity.listing import listed
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.payload import encode, weigh
-from nncomplexity.report import Layer, Report, Subject
+from nncomplexity.relative import Base, base_of
+from nncomplexity.report import Layer, RelativeTo, Report, Subject
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Candidate, Found, Method, Problem, Progress, unseen
 from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.spectral import effective_rank
-from nncomplexity.weights import is_finite
+from nncomplexity.weights import TensorSpec, is_finite
 
 
 @overload
@@ -36,6 +38,7 @@ def estimate(
     seed: int = ...,
     include: Patterns = ...,
     exclude: Patterns = ...,
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
     progress: Progress | None = ...,
 ) -> Report: ...
 
@@ -52,6 +55,7 @@ def estimate(
     seed: int = ...,
     include: Patterns = ...,
     exclude: Patterns = ...,
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
     progress: Progress | None = ...,
 ) -> tuple[Report, ...]: ...
 
@@ -67,6 +71,7 @@ def estimate(
     seed: int = 0,
     include: Patterns = None,
     exclude: Patterns = None,
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
     progress: Progress | None = None,
 ) -> Report | tuple[Report, ...]:
     """Bits of the smallest file whose decoded weights have a loss within ε of the model's (Eqs. 5-7 of DeMoss et al. 2025).
@@ -81,6 +86,8 @@ def estimate(
         seed: makes the search's choices; the same seed gives the same file.
         include: glob patterns on tensor names: only tensors that match one are coarse-grained. None includes all.
         exclude: glob patterns of tensors to keep exactly as they are; they are paid for without loss.
+        relative_to: a base, whose bits are free: a module or tensors by name. What is measured is then what the model has beyond it,
+            K(θ | θ₀): the differences of the tensors that the base has in the same shape, and whole tensors where it has none.
         progress: called as `progress(evaluations done, evaluations in all, what)`.
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
@@ -94,6 +101,7 @@ def estimate(
     (True, True)
     """
     values = _checked_eps(eps)
+    base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
     if isinstance(method, str):
         chosen = method_named(method, budget)
     elif budget is None:
@@ -101,11 +109,13 @@ def estimate(
     else:
         raise InputError("budget: a method object carries its own; set it there")
     clock = _Clock()
-    with preserved_random_state(), Distortion(model, loss_fn) as distortion:
-        kept = kept_exactly(distortion.skeleton, distortion.weights, include, exclude)
+    with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
+        about = _relative_to(distortion)
+        kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         problem = Problem(distortion, codec_named(codec or chosen.codec), seed, progress or unseen, kept)
-        subject, fallback = _lossless(problem)
-        searched = sorted({value for value in values if value > 0}, reverse=True)
+        subject, fallback = _lossless(problem, about)
+        nothing_new = base is not None and all(coarse == Constant(0) for coarse in fallback.file.tensors)
+        searched = sorted({value for value in values if value > 0 and not nothing_new}, reverse=True)
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
         ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
         share = clock.since(found.values(), len(values))
@@ -113,7 +123,7 @@ def estimate(
         for value in values:
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
             best = min(pool, key=lambda candidate: candidate.bits, default=fallback)
-            within = value == 0 or best.bits < fallback.bits
+            within = value == 0 or nothing_new or best.bits < fallback.bits
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
             twice = values.count(value)
             candidate = best if within and value > 0 else fallback
@@ -165,13 +175,36 @@ def _checked_eps(eps: float | Sequence[float]) -> list[float]:
     return checked
 
 
-def _lossless(problem: Problem) -> tuple[Subject, Candidate]:
+def _relative_to(distortion: Distortion) -> RelativeTo | None:
+    """What the report says of the base; raises InputError where it has none of the network's tensors."""
+    base, specs = distortion.base, distortion.stored.tensors
+    if base is None:
+        return None
+    without = tuple(spec.name for spec in specs if spec.base is None)
+    if len(without) == len(specs):
+        names = [listed(names, most=2) for names in (without, list(base.tensors))]
+        raise InputError(
+            f"relative_to: expected tensors of the model's names and shapes, such as {names[0]}, got none; it has {names[1]}"
+        )
+    return RelativeTo(base.path, base.sha256, without, base.unused(distortion.stored))
+
+
+def _unchanged(distortion: Distortion) -> frozenset[str]:
+    """First names of the tensors that are the base's: they stay, since nothing costs less."""
+
+    def unchanged(spec: TensorSpec) -> bool:
+        return not distortion.coded[spec.name].any() or exact(distortion.weights[spec.name], spec.base) == Constant(0)
+
+    return frozenset(spec.name for spec in distortion.skeleton.tensors if spec.base is not None and unchanged(spec))
+
+
+def _lossless(problem: Problem, relative_to: RelativeTo | None) -> tuple[Subject, Candidate]:
     """The network as it is under every codec, and the smallest of the files, whose loss is the original's bit for bit."""
     skeleton, distortion = problem.distortion.stored, problem.distortion
-    tensors = [exact(problem.weights[spec.name]) for spec in skeleton.tensors]
+    tensors = [problem.exact(spec) for spec in problem.skeleton.tensors]
     bits = {codec.name: 8 * len(encode(skeleton, tensors, codec)) for codec in CODECS}
-    file = write(skeleton, tensors, min(CODECS, key=lambda codec: bits[codec.name]))
-    subject = Subject(skeleton.parameters, skeleton.raw_bits, bits, distortion.original, distortion.left_out)
+    file = write(skeleton, tensors, min(CODECS, key=lambda codec: bits[codec.name]), distortion.base)
+    subject = Subject(skeleton.parameters, skeleton.raw_bits, bits, distortion.original, distortion.left_out, relative_to)
     return subject, problem.measured(file)
 
 
@@ -198,6 +231,8 @@ def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Lay
         form = form_of(coarse)
         if not spec.quantizable and form == "dense":  # integers, which are their own symbols
             form, step = "lossless", None
-        dtype = str(spec.dtype).removeprefix("torch.")
-        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], spec.names, dtype))
+        if spec.base is not None and form == "zero":
+            form = "unchanged"
+        dtype, relative = str(spec.dtype).removeprefix("torch."), spec.base is not None
+        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], spec.names, dtype, relative))
     return tuple(layers), file.bits - sum(layer.bits for layer in layers)

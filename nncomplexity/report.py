@@ -16,6 +16,20 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
+class RelativeTo:
+    """The base that a network was measured relative to, whose bits are free."""
+
+    path: str | None
+    """Where it came from, as typed; None for tensors."""
+    sha256: str
+    """Of the base's tensors (docs/format.md)."""
+    without_base: tuple[str, ...]
+    """First names of the tensors that the base doesn't have in this shape, coded as they are."""
+    unused: tuple[str, ...]
+    """Names of the base's tensors that the network doesn't have."""
+
+
+@dataclass(frozen=True)
 class Subject:
     """The original network, as every report on it says it."""
 
@@ -26,6 +40,8 @@ class Subject:
     loss: float
     left_out: tuple[str, ...] = ()
     """What the network holds besides, taken for architecture: state that is no tensor, and buffers that its state dict leaves out."""
+    relative_to: RelativeTo | None = None
+    """The base, where there is one: bits, the lossless ones too, are then of what is needed beside it."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,12 @@ class Layer:
     """The step of a dense tensor, or the geometric mean of its two factors' steps."""
     bits: float
     effective_rank: float | None
-    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex."""
+    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex; on a base of the difference."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
     dtype: str = "float32"
+    relative: bool = False
+    """Whether form, rank, step and bits are of the difference from a base."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +122,8 @@ class Report:
             range: the interval in which an example's risk lies.
             chance: the risk of a guess; a bound at or above it is vacuous. None means 1.
 
-        A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code.
+        A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code. Relative to a base the bound
+        holds only where that was made without these n examples.
         """
         return bound(self.bits, risk=risk, n=n, delta=delta, kind=kind, range=range, chance=chance, self_delimiting=False)
 

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
-from nncomplexity.report import Report
+from nncomplexity.report import Report, Subject
 from nncomplexity.verify import Verification
 
 WIDTH = 80
 _LISTED = 6
+BOUND_ON_BASE = "It holds only if the base was made without the examples that the bound is about."
 
 
 def measured(
@@ -49,12 +50,13 @@ def measured(
             f"{report.coarse_loss:.4g}",
             f"{report.distortion:.4g}",
         )
-    parts: list[str | Table] = [head, "", summary]
+    parts: list[str | Table] = [head, *_relative(subject), "", summary]
     parts += [f"* {report.status}" for report in reports if not report.within]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
         parts += ["", _heading(report), _layers(report)]
         if bound:
             parts += ["", bound.sentence()]
+            parts += [BOUND_ON_BASE] if subject.relative_to else []
         if length:
             parts += ["", _description(length)]
     if subject.left_out:
@@ -74,8 +76,21 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     verdict = f"{name}: {f'{failing} of {len(found.claims)} claims fail' if failing else f'all {len(found.claims)} claims hold'}."
     parts: list[str | Table] = [table, ""]
     if bound:
-        parts += [bound.sentence(), ""]
+        parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
     return page([*parts, verdict], width)
+
+
+def _relative(subject: Subject) -> list[str]:
+    """What the bits are relative to, and which tensors are not."""
+    base = subject.relative_to
+    if base is None:
+        return []
+    lines = [f"Relative to {base.path or 'a base'}, whose bits are free (tensors' sha256 {base.sha256[:12]}…)."]
+    if base.without_base:
+        lines.append(f"Not in it in the same shape, and coded whole: {_listed(base.without_base)}.")
+    if base.unused:
+        lines.append(f"In it alone, and not used: {_listed(base.unused)}.")
+    return lines
 
 
 def _heading(report: Report) -> str:

@@ -22,7 +22,7 @@ from nncomplexity.weights import Skeleton, skeleton_of
 
 Function = Callable[..., Any]
 
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and a LightningModule with its network in `model` put before the names."""
 
 
@@ -181,7 +181,7 @@ def _unfit(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[list[st
 def _wrapper_prefix(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
     prefix, names = "", set(weights)
     while any(_unfit(state, names)):
-        found = next((wrapper for wrapper in _WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
+        found = next((wrapper for wrapper in WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
         if found is None:
             return ""
         prefix += found

@@ -42,6 +42,8 @@ class Verification:
     eps: float | None
     risk: float | None
     claims: tuple[Claim, ...]
+    relative_to: Mapping[str, str | None] | None = None
+    """`path`, as typed, and `sha256` of the base on which the file was decoded; None where it is relative to none."""
 
     @property
     def holds(self) -> bool:
@@ -62,6 +64,7 @@ class Reported:
     result: Mapping[str, Any]
     loss: float
     sha256: str | None
+    base_sha256: str | None = None
 
 
 def check_claims(
@@ -89,8 +92,9 @@ def check_claims(
     weights = file.weights()
     coarse_loss = task.loss(weights)
     risk = task.risk(weights) if task.risk_fn else None
+    on_base = "" if file.base_sha256 is None else f" on the base {_short(file.base_sha256)}"
     claims = [
-        Claim("bits", True, f"{file.bits:,} in the payload, which decodes to {file.skeleton.parameters:,} parameters"),
+        Claim("bits", True, f"{file.bits:,} in the payload, which decodes to {file.skeleton.parameters:,} parameters{on_base}"),
         Claim("loss", math.isfinite(coarse_loss), f"{coarse_loss:.6g} of the decoded weights"),
     ]
     loss = reported.loss if reported else None
@@ -106,12 +110,16 @@ def check_claims(
         figures = f"{distortion:.6g} = |{loss:.6g} − {coarse_loss:.6g}|, at most ε = {eps:g} claimed"
         claims.append(Claim("distortion", distortion <= eps, figures))
     if reported:
+        if reported.base_sha256 or file.base_sha256:
+            same = reported.base_sha256 == file.base_sha256
+            claims.append(Claim("reported base", same, f"{_short(file.base_sha256)}, {_short(reported.base_sha256)} claimed"))
         claims += _reported_claims(reported, file, coarse_loss, risk)
         if against is not None:
             same = against.sha256 == reported.sha256
             claims.append(Claim("reported sha256", same, f"{against.sha256[:12]}…, {str(reported.sha256)[:12]}… claimed"))
             claims.append(_close("reported loss", float(loss or 0.0), reported.loss))
-    return Verification(file.bits, file.file_bits, coarse_loss, loss, distortion, eps, risk, tuple(claims))
+    base = None if file.base is None else {"path": file.base.path, "sha256": file.base.sha256}
+    return Verification(file.bits, file.file_bits, coarse_loss, loss, distortion, eps, risk, tuple(claims), base)
 
 
 def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Reported:
@@ -130,7 +138,8 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
         named = [result for result in results if Path(result.get("file") or "").name == Path(file).name] or results
         if len(named) != 1:
             raise InputError(f"{path}: expected one result whose file is {Path(file).name!r}, got {len(named)} results without it")
-        return Reported(_checked(named[0]), float(document["loss"]), document.get("sha256"))
+        base = document.get("relative_to") or {}
+        return Reported(_checked(named[0]), float(document["loss"]), document.get("sha256"), base.get("sha256"))
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: no report.json of this program ({type(error).__name__}: {error})") from error
 
@@ -152,6 +161,10 @@ def _reported_claims(reported: Reported, file: CoarseFile, coarse_loss: float, r
     if risk is not None and result.get("bound"):
         claims.append(_close("reported risk", risk, result["bound"]["risk"]))
     return claims
+
+
+def _short(sha256: str | None) -> str:
+    return "none" if sha256 is None else f"{sha256[:12]}…"
 
 
 def _close(name: str, found: float, claimed: float) -> Claim:

@@ -5,10 +5,12 @@ equal values alone never tie, since which values are equal depends on the weight
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
@@ -34,6 +36,8 @@ class TensorSpec:
     names: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype
+    base: Tensor | None = field(default=None, compare=False, repr=False)
+    """The tensor of the same shape from which this one is coded as a difference (`nncomplexity.relative`), which a decoder knows too."""
 
     @property
     def name(self) -> str:
@@ -58,7 +62,8 @@ class TensorSpec:
         """A complex tensor as that of its real and imaginary parts, (..., 2), as `real_view` gives it; others as they are."""
         if self.dtype not in PARTS:
             return self
-        return replace(self, shape=(*self.shape, 2), dtype=PARTS[self.dtype])
+        base = None if self.base is None else real_view(self.base)
+        return replace(self, shape=(*self.shape, 2), dtype=PARTS[self.dtype], base=base)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,10 @@ class Skeleton:
         return {name: tensors[spec.name] for spec in self.tensors for name in spec.names}
 
 
-def skeleton_of(weights: Mapping[str, Tensor]) -> Skeleton:
+def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Skeleton:
     """The skeleton of a mapping of names to tensors.
 
-    Raises InputError where the mapping is empty or a value is no dense tensor.
+    Raises InputError, which names the argument, where the mapping is empty or a value is no dense tensor.
 
     >>> shared = torch.zeros(3, 2)
     >>> skeleton_of({"in.weight": shared, "out.weight": shared, "copy": torch.zeros(3, 2)}).tensors
@@ -97,17 +102,17 @@ def skeleton_of(weights: Mapping[str, Tensor]) -> Skeleton:
      TensorSpec(names=('copy',), shape=(3, 2), dtype=torch.float32))
     """
     if not weights:
-        raise InputError("weights: expected at least one tensor, got an empty mapping; pass a state dict")
+        raise InputError(f"{argument}: expected at least one tensor, got an empty mapping; pass a state dict")
     names: dict[object, list[str]] = {}
     for name, tensor in weights.items():
         if not isinstance(tensor, Tensor):
-            raise InputError(f"weights: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
+            raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
         if is_lazy(tensor):
-            raise InputError(f"weights: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
+            raise InputError(f"{argument}: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
         if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
             what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
             kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
-            raise InputError(f"weights: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
+            raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
         names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(
         tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())
@@ -128,17 +133,28 @@ def complex_view(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.complex(tensor[..., 0], tensor[..., 1]) if dtype in PARTS and not tensor.is_complex() else tensor
 
 
+def stored_bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """The elements' bytes, little-endian, in row-major order; a view of the tensor where that is possible."""
+    flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy() if flat.numel() else np.zeros(0, dtype=np.uint8)
+
+
+def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
+    """The tensor that has these `stored_bytes`; its memory is theirs."""
+    return torch.from_numpy(data).view(spec.dtype).reshape(spec.shape) if spec.count else torch.zeros(spec.shape, dtype=spec.dtype)
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Whether no element is a NaN or an infinity, for tensors of any dtype."""
     return bool(torch.isfinite(_testable(tensor)).all())
 
 
-def check_numbers(weights: Mapping[str, Tensor]) -> None:
+def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
     """Raises InputError naming the first tensor that holds a NaN. Infinities are let pass: masks and fresh observers hold them."""
     for name, tensor in weights.items():
         count = int(torch.isnan(_testable(tensor)).sum())
         if count:
-            raise InputError(f"weights: {name!r} holds {count} values that are NaN; measure an earlier checkpoint")
+            raise InputError(f"{argument}: {name!r} holds {count} values that are NaN; use an earlier checkpoint")
 
 
 def _testable(tensor: Tensor) -> Tensor:

@@ -99,6 +99,7 @@ def folder(tmp_path, monkeypatch):
     torch.save({"epoch": 3, "model": weights, "ema": average, "optimizer": {"state": {}, "param_groups": []}}, "last.pt")
     save_file({**weights, "bias": torch.tensor([0.0, float("nan"), 0.0])}, "nan.safetensors")
     save_file({**weights, "other": torch.ones(2)}, "other.safetensors")
+    save_file({**weights, "weight": weights["weight"] + torch.outer(torch.ones(3), torch.arange(6.0))}, "tuned.safetensors")
     Path("empty").mkdir()
     Path("folder").mkdir()
     save_file(weights, "folder/model.safetensors")

@@ -107,6 +107,17 @@ def test_one_network_is_told_with_its_bound(files: dict[str, list[Path]]) -> Non
     assert "not vacuous up to 900 bits" in text
 
 
+def test_what_the_bits_are_relative_to_is_told(tmp_path: Path) -> None:
+    for base, words in (
+        ({"path": "base<1>.pt", "sha256": "ab"}, "base<1>.pt"),
+        ({"path": None, "sha256": "cd" * 32}, "a base of sha256 cdcd"),
+    ):
+        (tmp_path / "report.json").write_text(json.dumps(report(relative_to=base)), encoding="utf-8")
+        text = parsed(page(read_results(tmp_path / "report.json"))).text
+        assert f"what the network has learned beyond {words}" in text
+        assert f"relative_to{words}" in text
+
+
 def test_what_is_not_told_is_not_shown(tmp_path: Path) -> None:
     bare = {"schema": 1, "results": [{"eps": 1.0, "bits": 800}]}
     (tmp_path / "report.json").write_text(json.dumps(bare), encoding="utf-8")

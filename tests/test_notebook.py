@@ -27,6 +27,13 @@ def test_a_report_shows_itself(report: Report) -> None:
     assert "<script>alert(1)</script>" in structure.text
 
 
+def test_a_report_on_a_base_says_so(report: Report) -> None:
+    weights = {"w": torch.ones(5)}
+    relative = estimate(weights, lambda w: w["w"].sum(), eps=0.05, relative_to=weights)
+    assert "bits beyond the base (" in parsed(relative._repr_html_()).text
+    assert "beyond the base" not in parsed(report._repr_html_()).text
+
+
 def test_a_lossless_answer_says_so(report: Report) -> None:
     assert "raise eps or the budget" in parsed(replace(report, within=False)._repr_html_()).text
 

@@ -147,5 +147,5 @@ def test_values_that_are_no_numbers_are_named() -> None:
     for dtype in (torch.float32, torch.float16, torch.complex64, torch.float8_e5m2, torch.float8_e4m3fn):
         tensor = torch.tensor([1.0, float("nan"), float("nan")]).to(dtype)
         assert not is_finite(tensor)
-        with pytest.raises(InputError, match="weights: 'w' holds 2 values that are NaN; measure an earlier checkpoint"):
+        with pytest.raises(InputError, match="weights: 'w' holds 2 values that are NaN; use an earlier checkpoint"):
             check_numbers(fine | {"w": tensor})

@@ -18,8 +18,9 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
     """
     raw, bzip2 = subject["raw_bits"], subject["lossless_bits"].get("bzip2")
     shares = f"{_percent(result['bits'], raw)} of raw" + (f", {_percent(result['bits'], bzip2)} of bzip2" if bzip2 else "")
+    beyond = " beyond the base" if subject.get("relative_to") else ""
     head = (
-        f"<p style='margin:4px 0'><b>{result['bits']:,} bits</b> ({result['bits'] // 8:,} bytes: {shares}) within "
+        f"<p style='margin:4px 0'><b>{result['bits']:,} bits</b>{beyond} ({result['bits'] // 8:,} bytes: {shares}) within "
         f"ε = {result['eps']:g}; loss {subject['loss']:.4g} → {result['coarse_loss']:.4g}, distortion {result['distortion']:.4g}. "
         f"<span style='opacity:.7'>{subject['parameters']:,} parameters; {escape(result['method'])}, "
         f"{result['evaluations']:,.0f} evaluations, {result['seconds']:,.1f} s.</span></p>"

@@ -38,7 +38,9 @@ def verdict(results: Results, eps: float) -> str:
     point = network.at(eps)
     assert point is not None
     share = f", {percent(point.bits, network.raw_bits)} of its {network.raw_bits / 8:,.0f} raw bytes" if network.raw_bits else ""
-    return f"Within ε = {eps:g}, what the network has learned fits in {point.bits / 8:,.0f} bytes{share}{_promise(point.bound)}."
+    base = network.settings.get("relative_to")
+    beyond = f" beyond {base}" if base else ""
+    return f"Within ε = {eps:g}, what the network has learned{beyond} fits in {point.bits / 8:,.0f} bytes{share}{_promise(point.bound)}."
 
 
 def name_of(network: Network, results: Results) -> str:

@@ -251,7 +251,11 @@ def _about(entry: Json) -> dict[str, Any]:
 
 
 def _settings(settings: Json) -> dict[str, Any]:
-    return {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+    known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+    base = settings.get("relative_to")
+    if isinstance(base, dict):
+        known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
+    return known
 
 
 def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:

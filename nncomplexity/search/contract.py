@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.coarse import CoarseTensor, exact
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
 from nncomplexity.weights import Skeleton, TensorSpec
@@ -57,16 +57,23 @@ class Problem:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The original tensors of that skeleton by first name."""
-        return self.distortion.weights
+        """What is to be coarse-grained, by first name of that skeleton: the original tensors, or their differences from a base.
+
+        What a coarse tensor decodes to, and what a loss takes, are weights in either case.
+        """
+        return self.distortion.coded
+
+    def exact(self, spec: TensorSpec) -> CoarseTensor:
+        """A tensor of the original, bit for bit."""
+        return exact(self.distortion.weights[spec.name], spec.base)
 
     def quantizable(self, spec: TensorSpec) -> bool:
-        """Whether a search may coarse-grain the tensor; all others it must pass on exactly, as `coarse.exact` has them."""
+        """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
         return spec.quantizable and spec.name not in self.kept
 
     def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
         """Write the tensors, decode what was written, measure its loss: one evaluation."""
-        return self.measured(write(self.distortion.stored, tensors, self.codec), paper_bytes)
+        return self.measured(write(self.distortion.stored, tensors, self.codec, self.distortion.base), paper_bytes)
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""

@@ -75,7 +75,7 @@ class Opening:
 
         def holds(coarse: dict[str, CoarseTensor], share: float) -> bool:
             distortion = self.trials.distortion
-            decoded = weights | {spec.name: coarse[spec.name].decode(spec) for spec in silent}
+            decoded = distortion.weights | {spec.name: coarse[spec.name].decode(spec) for spec in silent}
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit
 
         gone: dict[str, CoarseTensor] = {spec.name: Constant(0) for spec in silent}

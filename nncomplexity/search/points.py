@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, exact
+from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense
 from nncomplexity.errors import InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
@@ -46,7 +46,7 @@ class CoarseGraining:
     def __init__(self, problem: Problem) -> None:
         self._specs, self._weights = problem.skeleton.tensors, problem.weights
         self._svds = SVDCache(self._weights)
-        self._kept = {spec.name: exact(self._weights[spec.name]) for spec in self._specs if not problem.quantizable(spec)}
+        self._kept = {spec.name: problem.exact(spec) for spec in self._specs if not problem.quantizable(spec)}
 
     def __call__(self, step: float, tau: float | None = None) -> list[CoarseTensor]:
         """The coarse tensors at a point, in the skeleton's order; raises InputError where a symbol is beyond 2³¹."""

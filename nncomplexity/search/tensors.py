@@ -1,6 +1,6 @@
 """What the searches of one network share: which of its tensors move, which have a gradient, and their decompositions."""
 
-from nncomplexity.coarse import CoarseTensor, exact
+from nncomplexity.coarse import CoarseTensor
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors
 from nncomplexity.weights import TensorSpec
@@ -22,9 +22,7 @@ class Tensors:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
         self.moving = tuple(spec for spec in specs if problem.quantizable(spec) and spec.count)
-        self.held: dict[str, CoarseTensor] = {
-            spec.name: exact(problem.weights[spec.name]) for spec in specs if spec not in self.moving
-        }
+        self.held: dict[str, CoarseTensor] = {spec.name: problem.exact(spec) for spec in specs if spec not in self.moving}
         self.factors = Factors(problem.weights)
         self._distortion = problem.distortion
         self._gradient_names: frozenset[str] | None = None
@@ -36,7 +34,7 @@ class Tensors:
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""
         if self._gradient_names is None:
-            measured = self._distortion.gradient(self.weights)
+            measured = self._distortion.gradient(self._distortion.weights)
             self._gradient_names = frozenset(measured[1]) if measured else frozenset()
         return tuple(spec for spec in self.moving if spec.name in self._gradient_names)
 

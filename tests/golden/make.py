@@ -1,6 +1,7 @@
 """Makes the golden files: `python -m tests.golden.make`, after a change of the format and its version, and at no other time.
 
 Five files, one a codec, hold the same tensors in every form; `expected.safetensors` holds what the reference decoder makes of them.
+`relative.coarse` holds differences from `base.safetensors`, which give `relative_expected.safetensors`.
 """
 
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from nncomplexity.bitstream import write
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, lossless
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, lossless
 from nncomplexity.codecs import CODECS
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.relative import base_of
+from nncomplexity.weights import Skeleton, TensorSpec, stored_bytes
 from tests.golden import reference
 
 FOLDER = Path(__file__).parent
@@ -55,17 +57,96 @@ def content() -> tuple[Skeleton, list[CoarseTensor]]:
     return skeleton, [coarse for *_, coarse in entries]
 
 
+def base_tensors() -> dict[str, torch.Tensor]:
+    """A base of which some tensors fit, of the same dtype or another, and some don't."""
+    generator = torch.Generator().manual_seed(20250302)
+
+    def normal(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    return {
+        "unembed.weight": normal(12, 20),
+        "norm.weight": torch.tensor([-0.0, 1.5, 0.1, -2.0]),
+        "norm.bias": normal(4),
+        "wide": normal(3, 4, dtype=torch.float64),
+        "narrowed": normal(5, 4),
+        "widened": normal(5, 4, dtype=torch.bfloat16),
+        "small": normal(3, 5, dtype=torch.float8_e4m3fn),
+        "smaller": normal(7, dtype=torch.float8_e5m2),
+        "filter": normal(3, 4, 2).to(torch.float32)[..., 0].to(torch.complex64) * (0.5 + 1j),
+        "range": torch.tensor([float("inf"), 2.0]),
+        "steps": torch.tensor(12345),
+        "bytes": torch.tensor([250, 3, 0], dtype=torch.uint8),
+        "large": torch.tensor([2**62, -(2**62)]),
+        "mask": torch.tensor([[True, False], [True, True]]),
+        "head.weight": normal(2, 6),
+        "unused": normal(3),
+    }
+
+
+def relative_content() -> tuple[Skeleton, list[CoarseTensor]]:
+    rng = np.random.default_rng(20250303)
+
+    def symbols(*shape: int, scale: float) -> np.ndarray:
+        return np.rint(rng.laplace(size=shape) * scale).astype(np.int64)
+
+    def changed(*values: int, dtype: type[np.generic]) -> Lossless:
+        return Lossless(np.array(values, dtype=dtype).view(np.uint8))
+
+    entries: list[tuple[tuple[str, ...], tuple[int, ...], torch.dtype, CoarseTensor]] = [
+        (
+            ("embed.weight", "unembed.weight"),
+            (12, 20),
+            torch.float32,
+            LowRank(symbols(12, 1, scale=4), symbols(1, 20, scale=4), 2.0**-7, 2.0**-6, (12, 0)),
+        ),
+        (("norm.weight",), (4,), torch.float32, Dense(np.array([0, 3, 0, -1]), 2.0**-10)),
+        (("norm.bias",), (4,), torch.float32, Constant(0)),
+        (("wide",), (3, 4), torch.float64, Dense(symbols(3, 4, scale=9), 0.1)),
+        (("narrowed",), (5, 4), torch.float16, Dense(symbols(5, 4, scale=2), 2.0**-12)),
+        (("widened",), (5, 4), torch.float32, Constant(1)),
+        (("small",), (3, 5), torch.float8_e4m3fn, Dense(symbols(3, 5, scale=20), 0.0625)),
+        (("smaller",), (7,), torch.float8_e5m2, Constant(0)),
+        (("filter",), (3, 4), torch.complex64, LowRank(symbols(3, 1, scale=7), symbols(1, 8, scale=2), 0.125, 0.25)),
+        (("range",), (2,), torch.float32, changed(0, 0x00400001, dtype=np.uint32)),
+        (("steps",), (), torch.int64, Dense(np.array(100))),
+        (("bytes",), (3,), torch.uint8, Dense(np.array([10, -5, 0]))),
+        (("large",), (2,), torch.int64, changed(2**40, 1, dtype=np.int64)),
+        (("mask",), (2, 2), torch.bool, Dense(np.array([[-1, 1], [0, 0]]))),
+        (("head.weight",), (3, 6), torch.float32, Dense(symbols(3, 6, scale=3), 0.25)),
+        (("new",), (3,), torch.int16, Constant(1)),
+    ]
+    skeleton = Skeleton(tuple(TensorSpec(names, shape, dtype) for names, shape, dtype, _ in entries))
+    return skeleton, [coarse for *_, coarse in entries]
+
+
+def plain(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """Tensors as the reference decoder takes a base."""
+    return {
+        name: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), stored_bytes(tensor).tobytes())
+        for name, tensor in tensors.items()
+    }
+
+
 def main() -> None:
     skeleton, tensors = content()
     for codec in CODECS:
         (FOLDER / f"{codec.name}.coarse").write_bytes(write(skeleton, tensors, codec).content)
-    decoded = reference.decode((FOLDER / "entropy.coarse").read_bytes())
+    save(skeleton, reference.decode((FOLDER / "entropy.coarse").read_bytes()), "expected.safetensors")
+    base = base_tensors()
+    save_file(base, FOLDER / "base.safetensors")
+    skeleton, tensors = relative_content()
+    (FOLDER / "relative.coarse").write_bytes(write(skeleton, tensors, CODECS[0], base_of(base)).content)
+    save(skeleton, reference.decode((FOLDER / "relative.coarse").read_bytes(), plain(base)), "relative_expected.safetensors")
+
+
+def save(skeleton: Skeleton, decoded: dict[str, bytes], file: str) -> None:
     expected = {}
     for spec in skeleton.tensors:
         for name in spec.names:
             flat = torch.frombuffer(bytearray(decoded[name]), dtype=spec.dtype) if spec.count else torch.zeros(0, dtype=spec.dtype)
             expected[name] = flat.reshape(spec.shape)
-    save_file(expected, FOLDER / "expected.safetensors")
+    save_file(expected, FOLDER / file)
 
 
 if __name__ == "__main__":

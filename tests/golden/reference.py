@@ -5,6 +5,7 @@ It shares no line with the package, so that where both agree the page says what 
 
 import bz2
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -22,15 +23,35 @@ INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uin
 MASK = 2**64 - 1
 
 
-def decode(content: bytes) -> dict[str, bytes]:
-    """A file's tensors by name, as the little-endian bytes of their elements."""
+def decode(content, base=None):
+    """A file's tensors by name, as the little-endian bytes of their elements; `base` is {name: (dtype, shape, such bytes)}."""
     skeleton_length, payload_length = struct.unpack_from("<IQ", content, 10)
     skeleton = json.loads(content[22 : 22 + skeleton_length])
+    if isinstance(skeleton[0], dict):
+        assert skeleton.pop(0) == {"base": digest(base)}
     payload = content[22 + skeleton_length :][:payload_length]
     records = Bytes(payload) if payload[:1] == b"\xff" else Ranges(payload)
     precision = records.choice([64 if i in (0, 1, 2, 3, 52) else 1 for i in range(53)], 0, "precision")
     walk = Walk(records, precision)
-    return {name: data for names, dtype, shape in skeleton for data in [walk.tensor(dtype, shape)] for name in names}
+    decoded = {}
+    for names, dtype, shape in skeleton:
+        fitting = [base[name] for name in names if name in base and fits(base[name], dtype, shape)] if base else []
+        data = walk.tensor(dtype, shape, *(fitting[0][::2] if fitting else ()))
+        decoded |= dict.fromkeys(names, data)
+    return decoded
+
+
+def digest(base):
+    whole = hashlib.sha256()
+    for name in sorted(base):
+        dtype, shape, data = base[name]
+        whole.update(json.dumps([name, dtype, list(shape)], separators=(",", ":"), ensure_ascii=False).encode() + b"\n" + data)
+    return whole.hexdigest()
+
+
+def fits(tensor, dtype, shape):
+    kind, other = (2 if name in PARTS else name if name in INTEGERS else 1 for name in (tensor[0], dtype))
+    return kind == other and list(tensor[1]) == list(shape)
 
 
 class Walk:
@@ -38,38 +59,46 @@ class Walk:
         self.records, self.precision = records, precision
         self.exponent, self.rank, self.period = -4, 8, 0
 
-    def tensor(self, dtype, shape):
+    def tensor(self, dtype, shape, base_dtype=None, base=None):
+        """The bytes of a tensor whose base, if it has one, is of that dtype and has those bytes."""
         if dtype in PARTS:
-            return self.tensor(PARTS[dtype], [*shape, 2])
+            return self.tensor(PARTS[dtype], [*shape, 2], None if base is None else PARTS[base_dtype], base)
         count = prod(shape)
-        quantizable = dtype not in INTEGERS
-        form = self.records.choice([8, 8, 8, 4, 4] if quantizable else [8, 32, 1, 8, 16], 8, ("form", quantizable))
-        m, n = (shape[0], prod(shape[1:])) if len(shape) > 1 and count else (count, 1)
-        if form == 1 and not quantizable:
-            return b"".join(
-                symbol.to_bytes(ITEM[dtype], "little", signed=symbol < 0) for row in self.records.matrix(m, n) for symbol in row
-            )
-        if form == 1:
-            step = self.step()
-            return b"".join(rounded(symbol * step, dtype) for row in self.records.matrix(m, n) for symbol in row)
-        if form == 2:
-            self.rank = k = self.rank + self.records.signed(3, "ranks")
-            periods = self.basis(m), self.basis(n)
-            scale = step = self.step()
-            scale *= self.step() if self.records.choice([8, 8], 8, "likeness") else step
-            for period in periods:
-                scale *= 2.0 ** -(10 + period.bit_length() // 2 if period else 0)
-            A = self.records.matrix(m, k)
-            q = [1 + sum(abs(row[i]) for row in A) for i in range(k)]
-            B = self.records.matrix(k, n, [float(size) * (k / float(sum(q))) for size in q])
-            A = multiplied(A, periods[0])
-            B = [list(row) for row in zip(*multiplied([list(row) for row in zip(*B, strict=True)], periods[1]), strict=True)]
-            return b"".join(
-                rounded(float(sum(A[i][r] * B[r][j] for r in range(k))) * scale, dtype) for i in range(m) for j in range(n)
-            )
+        form = self.records.choice([8, 32, 1, 8, 16] if dtype in INTEGERS else [8, 8, 8, 4, 4], 8, ("form", dtype in INTEGERS))
+        values = None if base is None else numbers(base, base_dtype)
         if form == 4:
-            return self.records.planes(count * ITEM[dtype], ITEM[dtype])
-        return one(dtype) * count if form == 3 else bytes(count * ITEM[dtype])
+            data = self.records.planes(count * ITEM[dtype], ITEM[dtype])
+            return data if base is None else bytes(x ^ y for x, y in zip(data, rounded_all(values, dtype), strict=True))
+        if form in (0, 3) and base is None:
+            return one(dtype) * count if form == 3 else bytes(count * ITEM[dtype])
+        d = [form // 3] * count if form in (0, 3) else self.differences(form, dtype, shape, count)
+        if base is None:
+            return rounded_all(d, dtype)
+        if dtype in INTEGERS:
+            # Modulo the dtype's range: the low bytes of the sum, in which a bool is its lowest bit.
+            width = ITEM[dtype]
+            sums = [(x + y) % (2 if dtype == "bool" else 256**width) for x, y in zip(values, d, strict=True)]
+            return b"".join(s.to_bytes(width, "little") for s in sums)
+        return rounded_all([x + y if y and abs(x) != float("inf") else x for x, y in zip(values, d, strict=True)], dtype)
+
+    def differences(self, form, dtype, shape, count):
+        """What the symbols of a dense or low-rank tensor stand for."""
+        m, n = (shape[0], prod(shape[1:])) if len(shape) > 1 and count else (count, 1)
+        if form == 1:
+            step = 1 if dtype in INTEGERS else self.step()
+            return [symbol * step for row in self.records.matrix(m, n) for symbol in row]
+        self.rank = k = self.rank + self.records.signed(3, "ranks")
+        periods = self.basis(m), self.basis(n)
+        scale = step = self.step()
+        scale *= self.step() if self.records.choice([8, 8], 8, "likeness") else step
+        for period in periods:
+            scale *= 2.0 ** -(10 + period.bit_length() // 2 if period else 0)
+        A = self.records.matrix(m, k)
+        q = [1 + sum(abs(row[i]) for row in A) for i in range(k)]
+        B = self.records.matrix(k, n, [float(size) * (k / float(sum(q))) for size in q])
+        A = multiplied(A, periods[0])
+        B = [list(row) for row in zip(*multiplied([list(row) for row in zip(*B, strict=True)], periods[1]), strict=True)]
+        return [float(sum(A[i][r] * B[r][j] for r in range(k))) * scale for i in range(m) for j in range(n)]
 
     def basis(self, m):
         kind = self.records.choice([48, 4, 4], 8, "bases") if 2 <= m <= 1024 else 0
@@ -297,6 +326,30 @@ def geometric(c):
                 tail *= powers[b]
         tails.append(tail)
     return [1 + floor(4096.0 * (low - high)) for low, high in pairwise(tails)]
+
+
+def rounded_all(values, dtype):
+    if dtype in INTEGERS:
+        return b"".join(value.to_bytes(ITEM[dtype], "little", signed=value < 0) for value in values)
+    return b"".join(rounded(value, dtype) for value in values)
+
+
+def numbers(data, dtype):
+    """The numbers that little-endian bytes of a dtype stand for."""
+    width = ITEM[dtype]
+    elements = [data[i : i + width] for i in range(0, len(data), width)]
+    if dtype in INTEGERS:
+        return [int.from_bytes(element, "little", signed=dtype.startswith("int")) for element in elements]
+    if dtype in SMALL:
+        of, top, _ = SMALL[dtype]
+        return [small(int.from_bytes(element, "little"), of, top, 8 * width - 1) for element in elements]
+    return [struct.unpack({"float64": "<d", "float32": "<f", "float16": "<e"}[dtype], element)[0] for element in elements]
+
+
+def small(bits, of, top, sign):
+    size = bits & (1 << sign) - 1
+    magnitude = float("inf") if size == top and top != 0x7E else of(size)
+    return -magnitude if bits >> sign else magnitude
 
 
 def rounded(value, dtype):

@@ -1,0 +1,68 @@
+"""The base that a command line names: a checkpoint, to whose tensors others are relative."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nncomplexity.bitstream import CoarseFile, read_file
+from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.errors import InputError
+from nncomplexity.outputs import check_writable
+from nncomplexity.relative import Base, base_of
+from nncomplexity.taskmodule import WRAPPERS
+
+
+@dataclass(frozen=True)
+class BaseFile:
+    """A checkpoint as typed, and where in it the state dict is."""
+
+    path: str
+    key: str | None
+    option: str
+    """The option that named it, for messages."""
+
+    def load(self, names: Iterable[str], outputs: Sequence[str | None] = ()) -> Base:
+        """The base for tensors of these names; what was guessed is said on standard error.
+
+        Where it has none of the names, what a wrapper put before all of its own ("module.", "_orig_mod.", "model.") is taken off.
+
+        Raises InputError where it can't be read, or where one of the outputs would overwrite it.
+        """
+        checkpoint = load_checkpoint(self.path, self.key)
+        check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
+        prefix = _prefix(checkpoint.tensors, set(names))
+        notes = [note.replace("--key", f"{self.option}-key") for note in checkpoint.notes]
+        notes += [f"took {prefix!r} off the names, which fit only without it"] if prefix else []
+        for note in notes:
+            print(f"nncomplexity: {self.path}: {note}", file=sys.stderr)
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items()}
+        return base_of(tensors, self.option, self.path)
+
+
+def base_file(path: str | None, key: str | None, option: str) -> BaseFile | None:
+    """What the options `option` and `option`-key name; raises InputError for a key of nothing."""
+    if path is None and key is not None:
+        raise InputError(f"{option}-key: it needs {option} CHECKPOINT, in which it names the state dict")
+    return None if path is None else BaseFile(path, key, option)
+
+
+def read_on(file: str, base: BaseFile | None, *, limit: int, outputs: Sequence[str | None] = ()) -> CoarseFile:
+    """The `.coarse` file of that name, on its base; raises InputError where that is missing or another one."""
+    coarse = read_file(file, limit=limit)
+    names = [name for spec in coarse.skeleton.tensors for name in spec.names]
+    given = base.load(names, outputs) if base else None
+    try:
+        return coarse.on(given)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def _prefix(given: Iterable[str], wanted: set[str]) -> str:
+    prefix, names = "", set(given)
+    while not names & wanted:
+        found = next((wrapper for wrapper in WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
+        if found is None:
+            return ""
+        prefix += found
+        names = {name.removeprefix(found) for name in names}
+    return prefix

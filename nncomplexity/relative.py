@@ -1,0 +1,102 @@
+"""Weights relative to a base that the decoder has: which tensors have one, what is coded of them, and how they come back.
+
+What is coded is the difference θ − θ₀; the decoder computes θ₀ + difference, in float64, and rounds once. One function does that for the
+search and for the decoder. docs/format.md is the specification.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.errors import InputError
+from nncomplexity.quantize import round_once
+from nncomplexity.weights import FLOATS, PARTS, Skeleton, TensorSpec, check_numbers, skeleton_of, stored_bytes
+
+
+@dataclass(frozen=True)
+class Base:
+    """Tensors by name, on the CPU, relative to which others are measured; `base_of` makes one."""
+
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    sha256: str
+    """Of names, dtypes, shapes and bytes in the order of the names: one and the same for the tensors in any container."""
+    path: str | None = None
+    """Where they came from, as typed."""
+
+    def under(self, skeleton: Skeleton) -> Skeleton:
+        """The skeleton whose tensors have their bases with them, as far as this one has tensors that fit."""
+        return Skeleton(tuple(replace(spec, base=self._fitting(spec)) for spec in skeleton.tensors))
+
+    def unused(self, skeleton: Skeleton) -> tuple[str, ...]:
+        """The names of tensors here that no name of the skeleton asks for."""
+        wanted = {name for spec in skeleton.tensors for name in spec.names}
+        return tuple(name for name in self.tensors if name not in wanted)
+
+    def _fitting(self, spec: TensorSpec) -> Tensor | None:
+        found = (self.tensors[name] for name in spec.names if name in self.tensors)
+        return next((tensor for tensor in found if tensor.shape == spec.shape and _alike(tensor.dtype, spec.dtype)), None)
+
+
+def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", path: str | None = None) -> Base:
+    """A module's state, or a mapping of tensors, as a base.
+
+    Raises InputError, which names the argument, where it holds no tensors, a NaN, or what has no form in a file.
+
+    >>> base_of({"w": torch.zeros(2)}).sha256 == base_of({"w": torch.zeros(2, 1)[:, 0]}).sha256
+    True
+    """
+    state = given.state_dict() if isinstance(given, nn.Module) else given
+    if not isinstance(state, Mapping):
+        raise InputError(
+            f"{argument}: expected a module or a mapping of names to tensors, got {type(given).__name__}; load it first"
+        )
+    if isinstance(given, nn.Module):
+        state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = skeleton_of(state, argument).expand({name: _plain(tensor) for name, tensor in state.items()})
+    check_numbers(tensors, argument)
+    return Base(tensors, _digest(tensors, argument), path)
+
+
+def difference(tensor: Tensor, base: Tensor | None) -> Tensor:
+    """θ − θ₀ in float64, which is what a search coarse-grains; a tensor without a base, or of integers, as it is."""
+    return tensor if base is None or not tensor.is_floating_point() else tensor.double() - base.double()
+
+
+def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
+    """The float64 `change` added to a base in float64, rounded once to `dtype`. Where it is 0 the base stays, a −0 too, and so does an
+    infinity.
+
+    >>> added(torch.tensor([1.0, -0.0]), torch.tensor([2.0**-12, 0.0], dtype=torch.float64), torch.float16).tolist()
+    [1.0, -0.0]
+    """
+    exact = base.double()
+    return round_once(torch.where((change == 0) | exact.isinf(), exact, exact + change), dtype)
+
+
+def in_dtype(base: Tensor, dtype: torch.dtype) -> Tensor:
+    """The base in a tensor's own dtype, each element rounded once; itself where that is its own."""
+    return base if base.dtype == dtype else round_once(base.double(), dtype)
+
+
+def _alike(one: torch.dtype, other: torch.dtype) -> bool:
+    return one == other or any(one in kind and other in kind for kind in (FLOATS, PARTS))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().resolve_conj().resolve_neg()
+
+
+def _digest(tensors: Mapping[str, Tensor], argument: str) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        entry = [name, str(tensors[name].dtype).removeprefix("torch."), list(tensors[name].shape)]
+        try:
+            digest.update(json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+        except UnicodeEncodeError as error:
+            raise InputError(f"{argument}: the name of a tensor is no Unicode text ({error.reason}); rename it") from error
+        digest.update(stored_bytes(tensors[name]).data)
+    return digest.hexdigest()
