@@ -37,6 +37,8 @@ from nncomplexity.cli_options import (
     Limit,
     LossFn,
     Model,
+    RelativeTo,
+    RelativeToKey,
     RiskFn,
     bound_of,
     check_bound_options,
@@ -155,13 +157,8 @@ def measure(
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
     include: Include = None,
     exclude: Exclude = None,
-    relative_to: Annotated[
-        str | None,
-        typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
-    ] = None,
-    relative_to_key: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The state dict in it, as --key is for the network.")
-    ] = None,
+    relative_to: RelativeTo = None,
+    relative_to_key: RelativeToKey = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,
     n: Examples = None,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import typer
 
+from nncomplexity.basefile import base_file
 from nncomplexity.cli_options import (
     DONE,
     NOT_WITHIN,
@@ -19,6 +20,8 @@ from nncomplexity.cli_options import (
     Key,
     LossFn,
     Model,
+    RelativeTo,
+    RelativeToKey,
     RiskFn,
     check_bound_options,
     eps_value,
@@ -40,6 +43,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.taskmodule import architecture_of
 from nncomplexity.version import __version__
 from nncomplexity.weights import check_numbers
 
@@ -67,6 +71,8 @@ def curve(
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same files.")] = 0,
     include: Include = None,
     exclude: Exclude = None,
+    relative_to: RelativeTo = None,
+    relative_to_key: RelativeToKey = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,
     n: Examples = None,
@@ -105,12 +111,15 @@ def curve(
     files = names_by_eps(save, typed)
     json_path = None if json_file == STDOUT else json_file
     outputs = [*files, save_best, json_path]
-    check_writable(outputs, inputs=[checkpoint])
+    base = base_file(relative_to, relative_to_key, "--relative-to")
+    check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         task = task_of(loss_fn, model, risk_fn, device)
         original = load_network(checkpoint, key, task, outputs=outputs)
         check_numbers(original.tensors)
         network = task.network(original.tensors)
+        names = (name for spec in architecture_of(network).tensors for name in spec.names)
+        relative = base.load(names, outputs=outputs) if base else None
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after
         with progress_bar() as progress:
@@ -124,6 +133,7 @@ def curve(
                 seed=seed,
                 include=include or None,
                 exclude=exclude or None,
+                relative_to=relative,
                 progress=progress,
             )
     about = {
@@ -152,8 +162,8 @@ def curve(
             print(curve_table(checkpoint, found, width=page_width()), flush=True)
     if json_file == STDOUT:
         print(document, flush=True)
-    elif written + [json_path] * (json_path is not None):
-        print(f"\nWritten: {', '.join([*written, *([json_path] if json_path else [])])}", flush=True)
+    elif written := [*written, *([json_path] if json_path else [])]:
+        print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
     return DONE if all(one.within for one in found.reports) else NOT_WITHIN
 
 

@@ -39,6 +39,11 @@ Key = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
 ]
+RelativeTo = Annotated[
+    str | None,
+    typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
+]
+RelativeToKey = Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in it, as --key is for the network.")]
 BasePath = Annotated[str | None, typer.Option("--base", metavar="CHECKPOINT", help="What the file is relative to, where it is.")]
 BaseKey = Annotated[str | None, typer.Option("--base-key", metavar="NAME", help="The state dict in it, as --key of measure.")]
 Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]

@@ -12,6 +12,7 @@ from nncomplexity.distortion import LossFn
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
+from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
@@ -109,6 +110,7 @@ def rate_distortion(
     seed: int = 0,
     include: Patterns = None,
     exclude: Patterns = None,
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
@@ -125,7 +127,7 @@ def rate_distortion(
         delta: failure probability of the bounds.
         chance: the risk of a guess, at which a bound is vacuous; None is 1.
         method: "tight", "bayes", "quantize", or a method object.
-        codec, budget, seed, include, exclude, progress: as for `estimate`; the budget is that of a single measurement.
+        codec, budget, seed, include, exclude, relative_to, progress: as for `estimate`; the budget is that of a single measurement.
 
     Raises InputError where an argument isn't usable, or `risk` comes without n.
 
@@ -152,6 +154,7 @@ def rate_distortion(
         seed=seed,
         include=include,
         exclude=exclude,
+        relative_to=relative_to,
         progress=progress,
     )
     return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)

@@ -30,7 +30,7 @@ class Fit:
 
     def __call__(self, distortion: ArrayLike) -> list[float]:
         """Bits at each distortion."""
-        x = np.asarray(distortion, dtype=float)
+        x = np.atleast_1d(np.asarray(distortion, dtype=float))
         values = self.a * np.log(x) + self.b if self.kind == "log" else self.b * x**self.a
         return [float(value) for value in values]
 
