@@ -17,6 +17,7 @@ from nncomplexity.bitstream import DEFAULT_LIMIT, read_file
 from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint, save_safetensors
 from nncomplexity.cli_show import add_commands
+from nncomplexity.cli_track import add_command as add_track
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -71,7 +72,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 verify found a claim that fails; 2 the call or an input is wrong; "
+    epilog="Exit codes: 0 done; 1 verify found a claim that fails, or track a checkpoint; 2 the call or an input is wrong; "
     "3 nothing within ε was found smaller than the lossless file; 130 interrupted.",
 )
 
@@ -311,6 +312,7 @@ def verify(
     return DONE if found.holds else CLAIM_FAILS
 
 
+add_track(app)
 add_commands(app)
 
 
