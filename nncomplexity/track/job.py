@@ -27,7 +27,7 @@ from nncomplexity.steps import step_of
 from nncomplexity.taskmodule import Task
 from nncomplexity.track import calibration
 from nncomplexity.track.functions import UserFunction
-from nncomplexity.track.rows import Measured, failed_row, head, measured_row
+from nncomplexity.track.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.track.settings import Row, Settings
 from nncomplexity.weights import check_numbers
 
@@ -139,11 +139,11 @@ def _measured(
         risk_fn=None if settings.risk_fn is None else settings.risk_fn.get(),
     )
     network = task.network(subject.tensors)
+    norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
     original = user_values(task, settings, subject.tensors)
     found = _reports(job, settings, task.loss_fn, network, progress)
-    tensors = tensors_of(network) if isinstance(network, nn.Module) else network
     coarse = [user_values(task, settings, report.coarse_weights()) for report in found]
-    return measured_row(start, settings, tensors, found, original, coarse)
+    return measured_row(start, settings, norm, found, original, coarse)
 
 
 def _reports(

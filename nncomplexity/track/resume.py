@@ -14,6 +14,7 @@ class Done:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows: dict[tuple[object, ...], list[Row]] = {}
+        self._moved: set[tuple[str, int]] = set()
         for row in rows:
             if row.get("status") == "measured":
                 self._rows.setdefault(_key(row), []).append(row)
@@ -24,8 +25,7 @@ class Done:
     def row_of(self, job: Job, sha256: str | None, others: Collection[str]) -> Row | None:
         """The row that a job would give, None where it is to be measured.
 
-        A checkpoint is known by its digest, wherever it stood when it was measured; but a copy of another checkpoint of this call has a row
-        of its own.
+        A checkpoint is known by its digest, wherever it stood when it was measured; but each of several copies has a row of its own.
 
         Args:
             job: what is to be measured.
@@ -38,7 +38,13 @@ class Done:
             return rows[-1] if rows else None
         identity = os.path.realpath(job.path)
         known = {os.path.realpath(str(row.get("checkpoint"))): row for row in rows if sha256 is not None}
-        return known.get(identity) or next((row for where, row in known.items() if where not in others), None)
+        if identity in known:
+            return known[identity]
+        for where, row in known.items():
+            if where not in others and (where, job.seed) not in self._moved:
+                self._moved.add((where, job.seed))
+                return row
+        return None
 
 
 def digest_of(source: Source, key: str | None) -> str | None:

@@ -33,7 +33,7 @@ def head(settings: Settings, **about: Any) -> Row:
 def measured_row(
     start: Row,
     settings: Settings,
-    tensors: Mapping[str, Tensor],
+    norm: float,
     reports: Sequence[Report],
     original: Measured,
     coarse: Sequence[Measured],
@@ -43,7 +43,7 @@ def measured_row(
     Args:
         start: its `head`.
         settings: how it was measured.
-        tensors: the original weights by name.
+        norm: `l2_norm` of the original weights.
         reports: one for each ε, in the order of `settings.eps`.
         original: the user's functions on the original weights.
         coarse: the same on the decoded weights of each report.
@@ -55,7 +55,7 @@ def measured_row(
         "parameters": subject.parameters,
         "raw_bits": subject.raw_bits,
         "loss": subject.loss,
-        "l2_norm": l2_norm(tensors),
+        "l2_norm": norm,
         "effective_rank": fmean(ranks) if ranks else None,
         "bzip2_bits": subject.lossless_bits["bzip2"],
         "evaluations": sum(report.evaluations for report in reports),

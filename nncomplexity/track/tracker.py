@@ -17,7 +17,7 @@ from nncomplexity.modulestate import tensors_of
 from nncomplexity.taskmodule import Task
 from nncomplexity.track.job import user_values
 from nncomplexity.track.results_file import ResultsFile
-from nncomplexity.track.rows import failed_row, head, measured_row
+from nncomplexity.track.rows import failed_row, head, l2_norm, measured_row
 from nncomplexity.track.settings import Given, Row, Settings, settings_of
 
 
@@ -92,4 +92,4 @@ class Tracker:
             exclude=settings.exclude,
         )
         coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
-        return measured_row(start, settings, live, reports, original, coarse)
+        return measured_row(start, settings, l2_norm(live), reports, original, coarse)
