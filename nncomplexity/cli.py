@@ -48,6 +48,7 @@ from nncomplexity.cli_options import (
     task_of,
 )
 from nncomplexity.cli_show import add_commands
+from nncomplexity.cli_track import add_command as add_track
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -75,7 +76,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 verify found a claim that fails; 2 the call or an input is wrong; "
+    epilog="Exit codes: 0 done; 1 verify found a claim that fails, or track a checkpoint; 2 the call or an input is wrong; "
     "3 nothing within ε was found smaller than the lossless file; 130 interrupted.",
 )
 
@@ -335,6 +336,7 @@ def verify(
     return DONE if found.holds else CLAIM_FAILS
 
 
+add_track(app)
 add_commands(app)
 
 

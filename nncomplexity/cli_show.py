@@ -46,7 +46,7 @@ def plot(
     picture_format(out)
     check_writable([out], inputs=results)
     found = read_results(results)
-    picture = chart(found, kind, eps=_numbers(eps, "--eps"), steps=_numbers(step, "--step"), mean=mean, unit=unit)
+    picture = chart(found, kind, eps=numbers(eps, "--eps"), steps=numbers(step, "--step"), mean=mean, unit=unit)
     save(picture, out, title=title)
     print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)
 
@@ -69,7 +69,8 @@ def report(
     print(f"wrote {out}: {_told(found)}", flush=True)
 
 
-def _numbers(texts: list[str] | None, option: str) -> list[float]:
+def numbers(texts: list[str] | None, option: str) -> list[float]:
+    """What an option was given as numbers; raises InputError for one that isn't finite or is below 0."""
     values = []
     for text in texts or []:
         try:

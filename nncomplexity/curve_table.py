@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from nncomplexity.curve import Curve
-from nncomplexity.table import WIDTH, columns, page
+from nncomplexity.table import WIDTH, page_of, plain_table
 
 
 def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
@@ -22,7 +22,7 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
     names = ["ε", "", "bits", "bytes", "of raw", "loss after", "distortion"]
     names += ["bound"] if any(curve.bounds) else []
     names += ["MDL bits"] if any(curve.lengths) else []
-    table = columns(*names)
+    table = plain_table(*names)
     for report, bound, length in zip(curve.reports, curve.bounds, curve.lengths, strict=True):
         row = [
             f"{report.eps:g}{'' if report.within else ' *'}",
@@ -53,4 +53,4 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
     if curve.best_bound:
         report, bound = curve.best_bound
         parts += ["", f"Best bound, at ε = {report.eps:g}. {bound.sentence()}"]
-    return page(parts, width)
+    return page_of(parts, width)

@@ -62,7 +62,7 @@ class Distortion:
         self.original = math.nan
 
     def __enter__(self) -> "Distortion":
-        self._random = _random_state()
+        self._random = random_state()
         try:
             self.original = self._measure(self.weights)
             if not math.isfinite(self.original):
@@ -76,7 +76,7 @@ class Distortion:
 
     def __exit__(self, *_: object) -> None:
         self._target.restore()
-        _set_random_state(self._random)
+        set_random_state(self._random)
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""
@@ -113,7 +113,7 @@ class Distortion:
 
     def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]] | None:
         with torch.inference_mode(False), torch.enable_grad():
-            _set_random_state(self._random)
+            set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
             value = loss_fn(argument)
             if not isinstance(value, Tensor) or not value.requires_grad or value.dim():
@@ -135,7 +135,7 @@ class Distortion:
         return {spec.name: complex_view(weights[spec.name], spec.dtype) for spec in self.stored.tensors}
 
     def _measure(self, weights: Mapping[str, Tensor]) -> float:
-        _set_random_state(self._random)
+        set_random_state(self._random)
         with torch.no_grad():
             argument = self._target.load(self._stored(weights))
             try:
@@ -204,13 +204,14 @@ def _first_line(error: Exception) -> str:
 RandomState = tuple[Tensor, list[Tensor], dict[str, Any], tuple[Any, ...]]
 
 
-def _random_state() -> RandomState:
+def random_state() -> RandomState:
     """States of every generator that a loss may draw from: torch's, CUDA's where it is in use, NumPy's and Python's."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
 
 
-def _set_random_state(state: RandomState) -> None:
+def set_random_state(state: RandomState) -> None:
+    """Put the generators back to where `random_state` found them."""
     torch.set_rng_state(state[0])
     if state[1]:
         torch.cuda.set_rng_state_all(state[1])
@@ -221,8 +222,8 @@ def _set_random_state(state: RandomState) -> None:
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
     """The generators leave as they came."""
-    state = _random_state()
+    state = random_state()
     try:
         yield
     finally:
-        _set_random_state(state)
+        set_random_state(state)

@@ -39,7 +39,7 @@ def measured(
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
         f"{bzip2 // 8:,} bytes under bzip2, loss {subject.loss:.6g}."
     )
-    summary = columns("ε", "bits", "bytes", "of raw", "of bzip2", "loss after", "distortion")
+    summary = plain_table("ε", "bits", "bytes", "of raw", "of bzip2", "loss after", "distortion")
     for report in reports:
         summary.add_row(
             f"{report.eps:g}{'' if report.within else ' *'}",
@@ -64,12 +64,12 @@ def measured(
     totals = {report.eps: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
         parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__):g}."]
-    return page(parts, width)
+    return page_of(parts, width)
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
     """A line for each claim on the file of that name, then the verdict."""
-    table = columns("claim", "", "figures", left=("claim", "", "figures"))
+    table = plain_table("claim", "", "figures", left=("claim", "", "figures"))
     for claim in found.claims:
         table.add_row(claim.name, "holds" if claim.holds else "FAILS", claim.figures)
     failing = sum(not claim.holds for claim in found.claims)
@@ -77,7 +77,7 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     parts: list[str | Table] = [table, ""]
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
-    return page([*parts, verdict], width)
+    return page_of([*parts, verdict], width)
 
 
 def _relative(subject: Subject) -> list[str]:
@@ -100,7 +100,7 @@ def _heading(report: Report) -> str:
 
 
 def _layers(report: Report) -> Table:
-    table = columns("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
+    table = plain_table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
     for layer in report.layers:
         table.add_row(
             " = ".join(layer.names or (layer.name,)),
@@ -124,7 +124,8 @@ def _description(length: DescriptionLength) -> str:
     )
 
 
-def columns(*columns: str, left: Sequence[str] = ()) -> Table:
+def plain_table(*columns: str, left: Sequence[str] = ()) -> Table:
+    """An empty table with these columns, numbers to the right; columns named in `left` hold text, which may be folded."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
     for column in columns:
         if column in left:
@@ -134,7 +135,7 @@ def columns(*columns: str, left: Sequence[str] = ()) -> Table:
     return table
 
 
-def page(parts: Sequence[str | Table], width: int) -> str:
+def page_of(parts: Sequence[str | Table], width: int) -> str:
     """The parts one below the other, lines broken at `width`, without a trailing blank."""
     console = Console(
         file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False

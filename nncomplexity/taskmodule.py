@@ -59,13 +59,13 @@ class Task:
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
-        return self._value("--loss-fn", self.loss_fn, weights)
+        return self.value("--loss-fn", self.loss_fn, weights)
 
     def risk(self, weights: Mapping[str, Tensor]) -> float:
         """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
         if self.risk_fn is None:
             raise InputError("--risk-fn: expected a function that gives the error rate, got none")
-        risk = self._value("--risk-fn", self.risk_fn, weights)
+        risk = self.value("--risk-fn", self.risk_fn, weights)
         if not 0 <= risk <= 1:
             raise InputError(f"--risk-fn: expected the share of wrong answers, in [0, 1], got {risk}")
         return risk
@@ -83,7 +83,8 @@ class Task:
             raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
         return module.to(self.device)
 
-    def _value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
+    def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
+        """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""
         network = self.network(weights)
         with torch.no_grad(), preserved_random_state():
             try:

@@ -93,6 +93,11 @@ def error(network: Network, part: str = "train") -> float:
     return _chosen().error(network, part)
 
 
+def test_error(network: Network) -> float:
+    """Share of wrong answers on the test examples, for `--metric`."""
+    return _chosen().error(network, "test")
+
+
 def build() -> Decoder:
     """The network, for `--model`."""
     return _chosen().build()

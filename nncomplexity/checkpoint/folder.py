@@ -16,8 +16,8 @@ STANDARD = (
 )
 """What Hugging Face's libraries write, the first to be taken first; `adapter_model` is what peft trained."""
 
-_SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".bin", ".ckpt")
-_NO_NETWORK = re.compile(r"(optimizer|scheduler|scaler|rng_state.*|training_args)\.(pt|pth|bin)|.*-[0-9]+-of-[0-9]+\.\w+")
+SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".bin", ".ckpt")
+NO_NETWORK = re.compile(r"(optimizer|scheduler|scaler|rng_state.*|training_args)\.(pt|pth|bin)|.*-[0-9]+-of-[0-9]+\.\w+")
 """What trainers write beside the network, and single shards."""
 _LISTED = 6
 
@@ -41,7 +41,7 @@ def model_file(folder: Path) -> Path:
     for name in STANDARD:
         if name in names:
             return folder / name
-    found = [name for name in names if name.endswith(_SUFFIXES) and not _NO_NETWORK.fullmatch(name)]
+    found = [name for name in names if name.endswith(SUFFIXES) and not NO_NETWORK.fullmatch(name)]
     if len(found) == 1:
         return folder / found[0]
     if found:

@@ -112,7 +112,7 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
 def failures(results: Results) -> str:
     """The checkpoints that could not be measured, with their errors."""
     rows = "".join(
-        f"<tr><th scope=row>{escape(one.checkpoint)}</th><td>{'–' if one.step is None else f'{one.step:,g}'}</td>"
+        f"<tr><th scope=row>{escape(one.checkpoint or one.kind)}</th><td>{'–' if one.step is None else f'{one.step:,g}'}</td>"
         f'<td class="text error">{escape(one.error)}</td></tr>'
         for one in results.failures
     )

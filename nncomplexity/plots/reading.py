@@ -57,8 +57,8 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
                 one = _network(name, entry) if form == "results.jsonl" else _reported(name, entry)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
-            found = {key: old for key, old in found.items() if not (isinstance(old, Failure) and key[1:] == _key(one)[1:])}
-            if isinstance(one, Network) or (False, *_key(one)[1:]) not in found:
+            found = {key: old for key, old in found.items() if not (isinstance(old, Failure) and _made_good(old, one))}
+            if isinstance(one, Network) or not any(_made_good(one, old) for old in found.values() if isinstance(old, Network)):
                 found[_key(one)] = one
     networks = [one for one in found.values() if isinstance(one, Network)]
     failures = tuple(one for one in found.values() if isinstance(one, Failure))
@@ -72,10 +72,18 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 def _key(one: Network | Failure) -> tuple[object, ...]:
     if isinstance(one, Failure):
-        return (True, one.run, one.checkpoint, one.step, one.seed)
+        return (True, one.run, one.checkpoint, one.step, one.seed, one.kind)
     if one.kind != "checkpoint":
         return (False, one.run, one.checkpoint, one.step, one.seed, one.kind, one.method)
     return (False, one.run, one.checkpoint, one.step, one.seed)
+
+
+def _made_good(failure: Failure, other: Network | Failure) -> bool:
+    """Whether the other is of the same network; the step of one that couldn't be read may not be known."""
+    same = (failure.run, failure.kind, failure.seed) == (other.run, other.kind, other.seed)
+    if failure.kind != "checkpoint":
+        return same
+    return same and failure.checkpoint == other.checkpoint and (bool(failure.checkpoint) or failure.step == other.step)
 
 
 def _reason(error: Exception) -> str:
@@ -122,7 +130,7 @@ def _network(name: str, row: Json) -> Network | Failure:
     step, seed = _number(row.get("step")), _whole(row.get("seed"))
     kind = str(row.get("kind", "checkpoint"))
     if row["status"] != "measured":
-        return Failure(name, run, checkpoint or kind, step, seed, str(row.get("error") or "it doesn't say why"))
+        return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "it doesn't say why"), kind)
     if kind != "checkpoint" and kind not in CALIBRATIONS:
         raise ValueError(f"kind {kind!r}")
     settings = _settings(row.get("settings") or {})

@@ -109,6 +109,7 @@ class Failure:
     step: float | None
     seed: int | None
     error: str
+    kind: str = "checkpoint"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+"""The command `track`: complexity over training, a row for each checkpoint."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nncomplexity.cli_show import numbers
+from nncomplexity.errors import InputError
+from nncomplexity.outputs import check_writable, page_width, stdout_for_results
+from nncomplexity.track.arrivals import Follow
+from nncomplexity.track.functions import UserFunction, user_function
+from nncomplexity.track.settings import Row
+from nncomplexity.track.summary import tracked
+from nncomplexity.track.tracking import track as track_all
+
+DONE, FAILED, NOT_WITHIN = 0, 1, 3
+
+_FUNCTION = "MODULE:FUNCTION"
+
+
+def add_command(app: typer.Typer) -> None:
+    """Give the command line `track`."""
+    app.command(short_help="Complexity over training: a row for each checkpoint.")(track)
+
+
+def track(
+    checkpoints: Annotated[
+        list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
+    ],
+    loss_fn: Annotated[str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py.")],
+    eps: Annotated[list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")],
+    out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")],
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The first seed of the searches.")] = 0,
+    seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1,
+    key: Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in pickled checkpoints, a dotted path.")] = None,
+    model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help="tight, bayes or quantize, as in measure.")] = "tight",
+    codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
+    budget: Annotated[int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each checkpoint and ε.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names; repeat it.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly.")] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="Where the functions get the weights.")] = "cpu",
+    risk_fn: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples.")] = None,
+    n: Annotated[int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for bound and MDL.")] = None,
+    delta: Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")] = 0.05,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="A further number, such as test_error; repeat it.")
+    ] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also the network as --model initialises it.")] = False,
+    constant: Annotated[bool, typer.Option("--constant", help="Also the network with all weights zero.")] = False,
+    shuffled: Annotated[
+        str | None, typer.Option(metavar=_FUNCTION, help="Also what trainer(seed) returns, trained on shuffled labels.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for further checkpoints, until interrupted.")] = False,
+    poll: Annotated[str | None, typer.Option(metavar="SECONDS", help="With --follow, between two looks; else 10.")] = None,
+    idle_timeout: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="With --follow, end after so long without a new one.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STEP", help="With --follow, end after the checkpoint of that step.")] = None,
+) -> int:
+    """Measure every checkpoint of a training, and write a row for each to a results.jsonl.
+
+    A row is written as soon as it is there. The same call goes on where a stopped one was; checkpoints that failed are tried
+    again. Each row is what 'measure' gives for its checkpoint, whatever the number of processes.
+
+    \b
+    Complexity and test error over training, and a picture of them:
+      nncomplexity track 'run/*.safetensors' --loss-fn mytask:loss \\
+          --eps 1 --eps 0.1 --metric test_error=mytask:test_error --out results.jsonl
+      nncomplexity plot results.jsonl --out dynamics.svg
+    \b
+    While the training goes on, by two processes:
+      nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
+          --follow --jobs 2 --out results.jsonl
+    """
+    values = numbers(eps, "--eps")
+    watched = _follow(follow, poll, idle_timeout, until)
+    check_writable([out], inputs=checkpoints)
+    rows: dict[tuple[str, str | None, int], Row] = {}
+    known: set[tuple[str, str | None, int]] = set()
+
+    def on_row(row: Row, there: bool) -> None:
+        place = (row["kind"], row["checkpoint"], row["seed"])
+        rows[place] = row
+        (known.add if there else known.discard)(place)
+        if row["status"] != "measured" and sys.stderr.isatty():
+            say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
+
+    try:
+        with stdout_for_results():
+            loss, build = user_function("--loss-fn", loss_fn), _found("--model", model)
+            risk, trainer = _found("--risk-fn", risk_fn), _found("--shuffled", shuffled)
+            metrics = _metrics(metric or [])
+            with _bar() as (progress, say):
+                found = track_all(
+                    *(checkpoints, loss, values),
+                    model=build,
+                    risk_fn=risk,
+                    shuffled=trainer,
+                    out=out,
+                    seed=seed,
+                    seeds=seeds,
+                    jobs=jobs,
+                    key=key,
+                    method=method,
+                    codec=codec,
+                    budget=budget,
+                    include=include,
+                    exclude=exclude,
+                    device=device,
+                    n=n,
+                    delta=delta,
+                    metrics=metrics,
+                    untrained=untrained,
+                    constant=constant,
+                    follow=watched,
+                    progress=progress,
+                    on_row=on_row,
+                    on_note=say,
+                )
+    except KeyboardInterrupt:
+        if rows:
+            _print(out, list(rows.values()), len(known))
+        raise
+    _print(out, found, len(known))
+    if any(row["status"] != "measured" for row in found):
+        return FAILED
+    return DONE if all(row[f"within@{one:g}"] for row in found for one in row["eps"]) else NOT_WITHIN
+
+
+def _print(out: str, rows: list[Row], known: int) -> None:
+    if rows:
+        print(tracked(rows, width=page_width()))
+        print()
+    print(f"Written: {out}, {len(rows) - known} rows" + (f"; {known} were there" if known else ""), flush=True)
+
+
+def _found(option: str, name: str | None) -> UserFunction | None:
+    return None if name is None else user_function(option, name)
+
+
+def _metrics(texts: list[str]) -> dict[str, UserFunction]:
+    found: dict[str, UserFunction] = {}
+    for text in texts:
+        name, equals, function = text.partition("=")
+        if not equals:
+            raise InputError(f"--metric: expected NAME=MODULE:FUNCTION, such as test_error=mytask:test_error, got {text!r}")
+        if name in found:
+            raise InputError(f"--metric: {name!r} is there twice; give one of them another name")
+        found[name] = user_function(f"--metric {name}", function)
+    return found
+
+
+def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str | None) -> Follow | None:
+    given = {"poll": poll, "idle_timeout": idle_timeout, "until": until}
+    options = {name: f"--{name.replace('_', '-')}" for name in given}
+    values = {name: numbers([text], options[name])[0] for name, text in given.items() if text is not None}
+    if values and not follow:
+        raise InputError(f"{options[next(iter(values))]}: it says how to wait for checkpoints; add --follow")
+    return Follow(**values) if follow else None
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[tuple[Callable[[float, int, str], None] | None, Callable[[str], None]]]:
+    """A bar on standard error, where that is a terminal, and a way to say something beside it."""
+    if not sys.stderr.isatty():
+        yield None, lambda text: print(f"nncomplexity: {text}", file=sys.stderr)
+        return
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} rows"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=1)
+        yield (
+            lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+            lambda text: console.print(f"nncomplexity: {text}", markup=False, highlight=False, soft_wrap=True),
+        )

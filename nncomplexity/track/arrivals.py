@@ -1,0 +1,99 @@
+"""Checkpoints that come while training goes on: each given once it is whole."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.errors import InputError
+from nncomplexity.track.sources import Source, find_sources
+
+_PATIENCE = 5
+"""Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""
+
+Signature = tuple[tuple[str, int, int], ...]
+"""Name, size and time of every file of a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Follow:
+    """How to wait for checkpoints.
+
+    Attributes:
+        poll: seconds between two looks.
+        idle_timeout: seconds without a new checkpoint, and with nothing left to measure, after which to end; None never ends.
+        until: training step after whose checkpoint to end; None never ends.
+
+    >>> Follow(poll=0)
+    Traceback (most recent call last):
+        ...
+    nncomplexity.errors.InputError: poll: expected a number of seconds above 0, got 0
+    """
+
+    poll: float = 10.0
+    idle_timeout: float | None = None
+    until: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.poll) and self.poll > 0):
+            raise InputError(f"poll: expected a number of seconds above 0, got {self.poll!r}")
+        for name in ("idle_timeout", "until"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise InputError(f"{name}: expected a number of at least 0, got {value!r}")
+
+
+@dataclass
+class _Seen:
+    signature: Signature
+    looks: int = 0
+    given: bool = False
+
+
+class Arrivals:
+    """The checkpoints that patterns match, as they become whole.
+
+    A checkpoint is whole when its files have not changed between two looks, or for as long, and it can be read. One that doesn't change and
+    can't be read is given all the same after a while, since it is damaged. One that is written anew is given anew.
+    """
+
+    def __init__(self, patterns: Sequence[str], poll: float, key: str | None = None) -> None:
+        self._patterns, self._poll, self._key = patterns, poll, key
+        self._seen: dict[str, _Seen] = {}
+
+    def look(self) -> list[tuple[Source, str | None]]:
+        """Those that have become whole since the last look, with their digests; None for a damaged one."""
+        whole = []
+        for source in find_sources(self._patterns, least=0):
+            signature = _signature(Path(source.path))
+            seen = self._seen.get(source.path)
+            if seen is None or seen.signature != signature:
+                self._seen[source.path] = seen = _Seen(signature)
+                newest = max((changed for _, _, changed in signature), default=0)
+                if time.time() - newest / 1e9 < self._poll:
+                    continue
+            if seen.given or not signature:
+                continue
+            try:
+                digest: str | None = load_checkpoint(source.path, self._key).sha256
+            except InputError:
+                seen.looks += 1
+                if seen.looks < _PATIENCE:
+                    continue
+                digest = None
+            if _signature(Path(source.path)) == signature:
+                seen.given = True
+                whole.append((source, digest))
+        return whole
+
+
+def _signature(path: Path) -> Signature:
+    """Empty where the files have just gone."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        files = [path] if path.is_file() and not path.name.endswith(".index.json") else sorted(folder.iterdir())
+        return tuple((file.name, stat.st_size, stat.st_mtime_ns) for file in files if file.is_file() for stat in [file.stat()])
+    except OSError:
+        return ()

@@ -1,0 +1,70 @@
+"""Networks to compare with: untrained, constant, and trained on shuffled labels.
+
+They say what complexity means at a scale: what a network takes that has learned nothing, that predicts the same for every input, or
+that has learned by heart what has no rule.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.errors import InputError
+from nncomplexity.modulestate import tensors_of
+from nncomplexity.taskmodule import Function
+from nncomplexity.weights import is_finite, skeleton_of
+
+KINDS = ("untrained", "constant", "shuffled")
+
+
+def untrained(build: Function, seed: int) -> dict[str, Tensor]:
+    """The weights of a module as `build` initialises it after `torch.manual_seed(seed)`.
+
+    >>> untrained(lambda: nn.Linear(2, 1), 0)["weight"].shape
+    torch.Size([1, 2])
+    """
+    torch.manual_seed(seed)
+    module = build()
+    if not isinstance(module, nn.Module):
+        raise InputError(f"model: expected a function that returns an nn.Module, got {type(module).__name__}")
+    return _detached(tensors_of(module))
+
+
+def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same architecture with every floating-point and complex number zero; integers, and tensors that hold infinities, stay.
+
+    >>> constant({"w": torch.ones(2), "calls": torch.tensor(3)})
+    {'w': tensor([0., 0.]), 'calls': tensor(3)}
+    """
+    skeleton = skeleton_of(weights)
+    return skeleton.expand(
+        {
+            spec.name: torch.zeros_like(weights[spec.name])
+            if spec.quantizable and is_finite(weights[spec.name])
+            else weights[spec.name]
+            for spec in skeleton.tensors
+        }
+    )
+
+
+def shuffled(trainer: Function, seed: int) -> tuple[dict[str, Tensor], Function | None]:
+    """What `trainer(seed)` returns: weights or a module, alone or as a pair with the loss to measure them with.
+
+    Raises InputError where it returns something else.
+    """
+    torch.manual_seed(seed)
+    with torch.enable_grad():
+        found = trainer(seed)
+    network, loss_fn = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    if isinstance(network, nn.Module):
+        network = tensors_of(network)
+    if not isinstance(network, Mapping) or not (loss_fn is None or callable(loss_fn)):
+        raise InputError(
+            f"shuffled: expected trainer(seed) to return a state dict, or a pair of one and its loss, got {type(found).__name__}"
+        )
+    return _detached(network), loss_fn
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    skeleton = skeleton_of(tensors)
+    return skeleton.expand({spec.name: tensors[spec.name].detach().cpu().clone() for spec in skeleton.tensors})

@@ -1,0 +1,61 @@
+"""Functions of the user's on their way to other processes: by name where the command line got a name, else pickled."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nncomplexity.errors import InputError
+from nncomplexity.taskmodule import Function, find_function
+
+
+@dataclass(frozen=True)
+class UserFunction:
+    """A function under the name that rows give it.
+
+    Attributes:
+        option: the option or argument that named it, for messages.
+        name: MODULE:FUNCTION.
+        function: itself; None where it is to be found by its name, in each process anew.
+    """
+
+    option: str
+    name: str
+    function: Function | None = None
+
+    def get(self) -> Function:
+        """The function; raises InputError where the name leads to none."""
+        return find_function(self.name, self.option) if self.function is None else self.function
+
+
+def user_function(option: str, given: "str | Callable[..., Any] | UserFunction") -> UserFunction:
+    """What was given for an option or argument, found now so that a wrong name shows before anything costs time.
+
+    Raises InputError where it is no function, or names none.
+
+    >>> import math
+    >>> user_function("loss_fn", math.sqrt).name, user_function("--loss-fn", "math:sqrt").get() is math.sqrt
+    ('math:sqrt', True)
+    """
+    if isinstance(given, UserFunction):
+        return given
+    if isinstance(given, str):
+        find_function(given, option)
+        return UserFunction(option, given)
+    if not callable(given):
+        raise InputError(f"{option}: expected a function or MODULE:FUNCTION, got {type(given).__name__}")
+    name = getattr(given, "__qualname__", type(given).__qualname__)
+    module = getattr(given, "__module__", None) or type(given).__module__
+    return UserFunction(option, f"{module}:{name}", given)
+
+
+def check_picklable(functions: list[UserFunction]) -> None:
+    """Raises InputError for the first function that can't be sent to another process."""
+    for one in functions:
+        try:
+            pickle.dumps(one.function)
+        except Exception as error:  # pickle raises whatever the object's own code does
+            raise InputError(
+                f"{one.option}: expected a function that can be pickled, since other processes call it, got {one.name} "
+                f"({type(error).__name__}); define it at the top of a module, name it as MODULE:FUNCTION, or use one worker"
+            ) from None

@@ -1,0 +1,60 @@
+"""What a results file has already, and so need not be measured again."""
+
+import os
+from collections.abc import Collection, Sequence
+
+from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.track.job import Job
+from nncomplexity.track.settings import Row
+from nncomplexity.track.sources import Source
+
+
+class Done:
+    """The measured rows of a file. Failed ones don't count: what failed is tried again."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows: dict[tuple[object, ...], list[Row]] = {}
+        self._moved: set[tuple[str, int]] = set()
+        for row in rows:
+            if row.get("status") == "measured":
+                self._rows.setdefault(_key(row), []).append(row)
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def row_of(self, job: Job, sha256: str | None, others: Collection[str]) -> Row | None:
+        """The row that a job would give, None where it is to be measured.
+
+        A checkpoint is known by its digest, wherever it stood when it was measured; but each of several copies has a row of its own.
+
+        Args:
+            job: what is to be measured.
+            sha256: its checkpoint's digest, None where it can't be read.
+            others: the identities of all checkpoints of this call.
+        """
+        trainer = job.trainer and job.trainer.name
+        rows = self._rows.get((job.kind, sha256, trainer, job.seed), [])
+        if job.kind != "checkpoint" or job.path is None:
+            return rows[-1] if rows else None
+        identity = os.path.realpath(job.path)
+        known = {os.path.realpath(str(row.get("checkpoint"))): row for row in rows if sha256 is not None}
+        if identity in known:
+            return known[identity]
+        for where, row in known.items():
+            if where not in others and (where, job.seed) not in self._moved:
+                self._moved.add((where, job.seed))
+                return row
+        return None
+
+
+def digest_of(source: Source, key: str | None) -> str | None:
+    """The digest that a row has, None where the checkpoint can't be read."""
+    try:
+        return load_checkpoint(source.path, key).sha256
+    except Exception:  # its row will say why
+        return None
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    kind = row.get("kind", "checkpoint")
+    return kind, row.get("sha256") if kind == "checkpoint" else None, row.get("trainer"), row.get("seed")

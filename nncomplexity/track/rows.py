@@ -1,0 +1,119 @@
+"""Rows of a results.jsonl: what a measurement comes to, key by key, as docs/results.md has them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nncomplexity.bounds import description_length
+from nncomplexity.report import Layer, Report
+from nncomplexity.track.settings import Row, Settings
+from nncomplexity.weights import is_finite, real_view, skeleton_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the user's functions say of one set of weights."""
+
+    risk: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def head(settings: Settings, **about: Any) -> Row:
+    """The keys that every row begins with: `kind`, `status`, and which network it is."""
+    return {"schema": SCHEMA, **about, "eps": list(settings.eps), "settings": settings.described()}
+
+
+def measured_row(
+    start: Row,
+    settings: Settings,
+    norm: float,
+    reports: Sequence[Report],
+    original: Measured,
+    coarse: Sequence[Measured],
+) -> Row:
+    """The row of a network that was measured.
+
+    Args:
+        start: its `head`.
+        settings: how it was measured.
+        norm: `l2_norm` of the original weights.
+        reports: one for each ε, in the order of `settings.eps`.
+        original: the user's functions on the original weights.
+        coarse: the same on the decoded weights of each report.
+    """
+    subject = reports[0].subject
+    ranks = [layer.effective_rank for layer in reports[0].layers if layer.effective_rank is not None]
+    row = {
+        **start,
+        "parameters": subject.parameters,
+        "raw_bits": subject.raw_bits,
+        "loss": subject.loss,
+        "l2_norm": norm,
+        "effective_rank": fmean(ranks) if ranks else None,
+        "bzip2_bits": subject.lossless_bits["bzip2"],
+        "evaluations": sum(report.evaluations for report in reports),
+        "seconds": sum(report.seconds for report in reports),
+        "cpu_seconds": sum(report.cpu_seconds for report in reports),
+    }
+    if original.risk is not None:
+        row["risk"] = original.risk
+    row |= {name: _finite(value) for name, value in original.metrics.items()}
+    for eps, report, found in zip(settings.eps, reports, coarse, strict=True):
+        row |= {f"{key}@{eps:g}": value for key, value in _at(report, found, settings).items()}
+    return row
+
+
+def failed_row(start: Row, error: str) -> Row:
+    """The row of a network that could not be measured."""
+    return {**start, "status": "failed", "error": " ".join(error.split())}
+
+
+def l2_norm(tensors: Mapping[str, Tensor]) -> float:
+    """√Σθ² over all floating-point and complex tensors, tied ones counted once; those that hold infinities, as masks do, are left out.
+
+    >>> l2_norm({"a": torch.tensor([3.0, 4.0]), "count": torch.tensor([9])})
+    5.0
+    """
+    total = 0.0
+    for spec in skeleton_of(tensors).tensors:
+        tensor = tensors[spec.name].detach()
+        if spec.quantizable and spec.count and is_finite(tensor):
+            total += float(torch.linalg.vector_norm(real_view(tensor).double().cpu())) ** 2
+    return math.sqrt(total)
+
+
+def _at(report: Report, found: Measured, settings: Settings) -> Row:
+    """The keys of one ε, without it."""
+    row: Row = {
+        "bits": report.bits,
+        "coarse_loss": report.coarse_loss,
+        "distortion": report.distortion,
+        "within": report.within,
+        "evaluations": report.evaluations,
+    }
+    if report.paper_bytes is not None:
+        row["paper_bytes"] = report.paper_bytes
+    if found.risk is not None and settings.n is not None:
+        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta)
+        row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
+    if settings.n is not None and report.coarse_loss >= 0:  # a negative loss is no code length
+        row["mdl_bits"] = description_length(report.bits, loss=report.coarse_loss, n=settings.n).total_bits
+    row |= {name: _finite(value) for name, value in found.metrics.items()}
+    return {**row, "layers": [_layer(layer) for layer in report.layers], "shared_bits": report.shared_bits}
+
+
+def _layer(layer: Layer) -> Row:
+    keys = ("name", "form", "rank", "step", "bits", "effective_rank")
+    return {**{key: getattr(layer, key) for key in keys}, "shape": list(layer.shape)}
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None

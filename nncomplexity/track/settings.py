@@ -1,0 +1,186 @@
+"""How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nncomplexity.bounds import bound
+from nncomplexity.codecs import codec_named
+from nncomplexity.errors import InputError
+from nncomplexity.search import method_named
+from nncomplexity.search.contract import Method
+from nncomplexity.selection import Patterns
+from nncomplexity.taskmodule import find_device
+from nncomplexity.track.functions import UserFunction, user_function
+from nncomplexity.version import __version__
+
+Row = dict[str, Any]
+"""A line of a results.jsonl: docs/results.md has its keys."""
+Given = str | Callable[..., Any] | UserFunction
+"""A function, or its name as MODULE:FUNCTION."""
+
+_WHOLE = ("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "seed", "eps", "settings", "trainer")
+_NETWORK = (
+    "parameters",
+    "raw_bits",
+    "loss",
+    "risk",
+    "l2_norm",
+    "effective_rank",
+    "bzip2_bits",
+    "evaluations",
+    "seconds",
+    "cpu_seconds",
+)
+_AT_EPS = ("bits", "coarse_loss", "distortion", "within", "paper_bytes", "bound", "vacuous", "mdl_bits", "layers", "shared_bits")
+RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
+"""Keys of rows, which no metric may have for a name."""
+_METRIC = re.compile(r"[A-Za-z_][\w.-]*")
+_MAY_DIFFER = ("version", "torch")
+"""What rows of one file need not have in common."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a row depends on besides its checkpoint and its seed. `settings_of` makes and checks them."""
+
+    eps: tuple[float, ...]
+    loss_fn: UserFunction
+    method: Method
+    codec: str | None = None
+    model: UserFunction | None = None
+    risk_fn: UserFunction | None = None
+    n: int | None = None
+    delta: float = 0.05
+    metrics: tuple[tuple[str, UserFunction], ...] = ()
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    key: str | None = None
+    device: str = "cpu"
+
+    @property
+    def functions(self) -> list[UserFunction]:
+        """Every function of the user's."""
+        given = (self.loss_fn, self.model, self.risk_fn, *(function for _, function in self.metrics))
+        return [function for function in given if function is not None]
+
+    def described(self) -> dict[str, Any]:
+        """The object under `settings` in a row. A method object that isn't the one of its name and budget is described in full."""
+        usual = type(self.method).__module__.startswith("nncomplexity.") and self.method == method_named(
+            self.method.name, self.method.budget
+        )
+        return {
+            "method": self.method.name,
+            **({} if usual else {"method_settings": repr(self.method)}),
+            "codec": codec_named(self.codec or self.method.codec).name,
+            "budget": self.method.budget,
+            "loss_fn": self.loss_fn.name,
+            "model": self.model and self.model.name,
+            "risk_fn": self.risk_fn and self.risk_fn.name,
+            "n": self.n,
+            "delta": self.delta,
+            "metrics": {name: function.name for name, function in self.metrics},
+            "include": None if self.include is None else list(self.include),
+            "exclude": None if self.exclude is None else list(self.exclude),
+            "key": self.key,
+            "device": self.device,
+            "version": __version__,
+            "torch": torch.__version__,
+        }
+
+    def difference(self, row: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+        """The first setting in which a row of a file differs from these, its value there and here; None where it doesn't."""
+        there, here = {**(row.get("settings") or {})}, json.loads(json.dumps(self.described()))
+        if set(row.get("eps") or ()) != set(self.eps):
+            return "eps", row.get("eps"), list(self.eps)
+        for name in dict.fromkeys([*here, *there]):
+            if name not in _MAY_DIFFER and there.get(name) != here.get(name):
+                return name, there.get(name), here.get(name)
+        return None
+
+    def other_versions(self, row: Mapping[str, Any]) -> str | None:
+        """Versions of a row's programs where they differ from these, as text."""
+        there, here = row.get("settings") or {}, self.described()
+        different = [f"{name} {there.get(name)}" for name in _MAY_DIFFER if there.get(name) != here[name]]
+        return ", ".join(different) or None
+
+
+def settings_of(
+    loss_fn: Given,
+    eps: float | Sequence[float],
+    *,
+    method: str | Method = "tight",
+    codec: str | None = None,
+    budget: float | None = None,
+    model: Given | None = None,
+    risk_fn: Given | None = None,
+    n: int | None = None,
+    delta: float = 0.05,
+    metrics: Mapping[str, Given] | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    key: str | None = None,
+    device: str = "cpu",
+) -> Settings:
+    """The settings, checked as far as that goes without a checkpoint. `estimate` and `nncomplexity measure` explain each of them.
+
+    Raises InputError for the first that isn't usable.
+    """
+    if not isinstance(method, str) and budget is not None:
+        raise InputError("budget: a method object carries its own; set it there")
+    if codec is not None:
+        codec_named(codec)
+    if risk_fn is not None and n is None:
+        raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n, or --n")
+    bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta)
+    find_device(device)
+    for name in metrics or {}:
+        _check_metric(name)
+    return Settings(
+        eps=_checked_eps(eps),
+        loss_fn=user_function("loss_fn", loss_fn),
+        method=method_named(method, budget) if isinstance(method, str) else method,
+        codec=codec,
+        model=None if model is None else user_function("model", model),
+        risk_fn=None if risk_fn is None else user_function("risk_fn", risk_fn),
+        n=n,
+        delta=delta,
+        metrics=tuple((name, user_function(f"metric {name}", function)) for name, function in (metrics or {}).items()),
+        include=_texts(include),
+        exclude=_texts(exclude),
+        key=key,
+        device=device,
+    )
+
+
+def _checked_eps(eps: float | Sequence[float]) -> tuple[float, ...]:
+    values = list(eps) if isinstance(eps, Sequence) else [eps]
+    if not values:
+        raise InputError("eps: expected at least one value, got none")
+    names: dict[str, float] = {}
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}")
+        if names.setdefault(f"{value:g}", value) != value:
+            raise InputError(
+                f"eps: expected values that differ in six digits, got {names[f'{value:g}']!r} and {value!r}; leave one out"
+            )
+    return tuple(float(value) for value in names.values())
+
+
+def _check_metric(name: object) -> None:
+    if not isinstance(name, str) or not _METRIC.fullmatch(name):
+        raise InputError(f"metric: expected a name of letters, digits, '_', '-' and '.', got {name!r}; use such as test_error")
+    if name in RESERVED:
+        raise InputError(f"metric: {name!r} is a key that every row has; choose another name, such as test_{name}")
+
+
+def _texts(patterns: Patterns) -> tuple[str, ...] | None:
+    if not patterns:
+        return None
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)

@@ -1,0 +1,95 @@
+"""Rows of a network while it trains, from within the training loop."""
+
+import contextlib
+import copy
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.distortion import preserved_random_state
+from nncomplexity.estimate import estimate
+from nncomplexity.modulestate import tensors_of
+from nncomplexity.taskmodule import Task
+from nncomplexity.track.job import user_values
+from nncomplexity.track.results_file import ResultsFile
+from nncomplexity.track.rows import failed_row, head, l2_norm, measured_row
+from nncomplexity.track.settings import Given, Row, Settings, settings_of
+
+
+class Tracker:
+    """Measures a live network: `row = tracker(step, model)`, as often as the training loop likes.
+
+    The rows are those of `track`, with null in the place of the file's name and digest. A network that can't be measured gives a row with
+    `status` "failed", and training goes on. The network is left as it is, and the random state too.
+
+    Args:
+        loss_fn: a function of the network, deterministic: it puts a module in eval mode where that matters.
+        eps: the distortion bound, or several.
+        out: a results.jsonl to which the rows are added; one that exists must hold rows of the same settings.
+        run: the name of the run in the rows.
+        seed: of the searches.
+        settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta` and `metrics`, as `track` takes them.
+
+    Raises InputError where an argument isn't usable.
+
+    >>> model = nn.Linear(64, 8)
+    >>> tracker = Tracker(lambda network: (network.weight ** 2).mean(), eps=0.1, method="quantize", budget=20)
+    >>> row = tracker(1, model)
+    >>> row["status"], row["step"], row["bits@0.1"] < row["raw_bits"]
+    ('measured', 1, True)
+    """
+
+    def __init__(
+        self,
+        loss_fn: Given,
+        eps: float | Sequence[float],
+        *,
+        out: str | os.PathLike[str] | None = None,
+        run: str | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
+        self._settings: Settings = settings_of(loss_fn, eps, **settings)
+        self._out, self._run, self._seed = out, run, seed
+        if out is not None:
+            with ResultsFile(out) as file:
+                file.check_settings(self._settings)
+
+    def __call__(self, step: float, model: nn.Module | Mapping[str, Tensor]) -> Row:
+        """The network's row at this step, which also goes to `out`."""
+        about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
+        start = head(self._settings, **about, step=step, seed=self._seed)
+        with contextlib.redirect_stdout(sys.stderr), preserved_random_state():
+            try:
+                row = self._measured(start, model)
+            except Exception as error:  # training is worth more than one row
+                row = failed_row(start, str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
+        if self._out is not None:
+            with ResultsFile(self._out) as file:
+                file.append(row)
+        return row
+
+    def _measured(self, start: Row, model: nn.Module | Mapping[str, Tensor]) -> Row:
+        settings = self._settings
+        live = tensors_of(model) if isinstance(model, nn.Module) else dict(model)
+        device = next((tensor.device for tensor in live.values()), torch.device("cpu"))
+        risk_fn = None if settings.risk_fn is None else settings.risk_fn.get()
+        task = Task(settings.loss_fn.get(), None, risk_fn, device)
+        if isinstance(model, nn.Module) and (settings.risk_fn or settings.metrics):
+            task = replace(task, build=lambda: copy.deepcopy(model))
+        original = user_values(task, settings, live)
+        reports = estimate(
+            *(model, task.loss_fn, settings.eps),
+            method=settings.method,
+            codec=settings.codec,
+            seed=self._seed,
+            include=settings.include,
+            exclude=settings.exclude,
+        )
+        coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
+        return measured_row(start, settings, l2_norm(live), reports, original, coarse)

@@ -1,0 +1,240 @@
+"""The front door: from many checkpoints, their loss and ε to rows."""
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+
+from nncomplexity.distortion import random_state
+from nncomplexity.errors import InputError
+from nncomplexity.search.contract import Method
+from nncomplexity.selection import Patterns
+from nncomplexity.track.arrivals import Arrivals, Follow
+from nncomplexity.track.functions import UserFunction, check_picklable, user_function
+from nncomplexity.track.job import Job, Surroundings
+from nncomplexity.track.results_file import ResultsFile
+from nncomplexity.track.resume import Done, digest_of
+from nncomplexity.track.settings import Given, Row, Settings, settings_of
+from nncomplexity.track.sources import Source, find_sources
+from nncomplexity.track.workers import Workers, workers_for
+
+Progress = Callable[[float, int, str], None]
+"""progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
+OnRow = Callable[[Row, bool], None]
+"""on_row(row, whether it was in the file already)."""
+
+
+def track(
+    checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    loss_fn: Given,
+    eps: float | Sequence[float],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    method: str | Method = "tight",
+    codec: str | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    model: Given | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    key: str | None = None,
+    device: str = "cpu",
+    risk_fn: Given | None = None,
+    n: int | None = None,
+    delta: float = 0.05,
+    metrics: Mapping[str, Given] | None = None,
+    untrained: bool = False,
+    constant: bool = False,
+    shuffled: Given | None = None,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    follow: Follow | None = None,
+    progress: Progress | None = None,
+    on_row: OnRow | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Row]:
+    """The complexity of every checkpoint of a training: a row for each and each seed, as docs/results.md has them.
+
+    A row depends on its checkpoint, its seed and the settings alone: it is what `estimate` gives for them, whatever else is measured, in
+    whatever order and by how many processes. What can't be measured is a row, too, with `status` "failed" and `error`.
+
+    Args:
+        checkpoints: files, folders or patterns such as "run/*.safetensors".
+        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics.
+        eps: the distortion bound, or several.
+        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again.
+        method, codec, budget, include, exclude: as in `estimate`.
+        seed, seeds: the first seed, and how many; each gives a row.
+        model: makes the module that the functions get instead of a dict of tensors.
+        key, device: as `nncomplexity measure` has them.
+        risk_fn, n, delta: for the bound, and with `n` alone for the description length.
+        metrics: further numbers by name, taken of the original and of the decoded weights.
+        untrained: also measure the network as `model` initialises it.
+        constant: also measure the network with all weights zero.
+        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it, too.
+        jobs: processes; 1 measures in this one.
+        executor: measures in place of processes of our own. What it runs in threads takes turns.
+        follow: wait for further checkpoints.
+        progress: called as `progress(done, total, what)`.
+        on_row: called as `on_row(row, known)` for each row, also for those that `out` has already.
+        on_note: called with a sentence on what was mended or differs in `out`.
+
+    Returns the rows of the checkpoints in their natural order, then those of the calibrations.
+
+    Raises InputError where an argument isn't usable, no checkpoint is found, or `out` holds rows of other settings or is in use.
+
+    >>> import tempfile, torch
+    >>> from nncomplexity.checkpoint import save_safetensors
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     for step in (1, 10):
+    ...         save_safetensors(f"{run}/step_{step}.safetensors", {"w": torch.linspace(-1, 1, 50) * step})
+    ...     rows = track(f"{run}/*.safetensors", lambda weights: (weights["w"] ** 2).mean(), 0.1, method="quantize")
+    >>> [row["step"] for row in rows], rows[0]["bits@0.1"] <= rows[1]["bits@0.1"]
+    ([1, 10], True)
+    """
+    settings = settings_of(
+        *(loss_fn, eps),
+        method=method,
+        codec=codec,
+        budget=budget,
+        model=model,
+        risk_fn=risk_fn,
+        n=n,
+        delta=delta,
+        metrics=metrics,
+        include=include,
+        exclude=exclude,
+        key=key,
+        device=device,
+    )
+    for name, count in (("seeds", seeds), ("jobs", jobs)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}")
+    trainer = None if shuffled is None else user_function("shuffled", shuffled)
+    if untrained and model is None:
+        raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
+    if trainer is not None and (jobs > 1 or executor is not None):
+        check_picklable([trainer])
+    surroundings = Surroundings(os.getcwd(), random_state())  # noqa: PTH109
+    patterns = [os.fspath(one) for one in ([checkpoints] if isinstance(checkpoints, str | os.PathLike) else checkpoints)]
+    sources = find_sources(patterns, least=0 if follow else 1)
+    if out is not None and os.path.realpath(out) in {source.identity for source in sources}:
+        raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another --out")
+    with contextlib.ExitStack() as stack:
+        file = None if out is None else stack.enter_context(ResultsFile(out))
+        for note in [] if file is None else [file.mended or "", *file.check_settings(settings)]:
+            if note and on_note:
+                on_note(f"{os.fspath(out or '')}: {note}")
+        tracking = Tracking(settings, range(seed, seed + seeds), file, progress, on_row)
+        workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
+        stack.callback(workers.close)
+        if follow is None:
+            tracking.add([(source, digest_of(source, key) if tracking.done else None) for source in sources])
+            if constant:
+                tracking.add_calibration("constant", path=sources[0].path)
+            arrivals = None
+        else:
+            arrivals = Arrivals(patterns, follow.poll, key)
+        if untrained:
+            tracking.add_calibration("untrained")
+        if trainer is not None:
+            tracking.add_calibration("shuffled", trainer=trainer)
+        tracking.run(workers, arrivals, follow or Follow(), constant=constant)
+    return tracking.results()
+
+
+class Tracking:
+    """The jobs of one call, and what has become of them."""
+
+    def __init__(
+        self, settings: Settings, seeds: Sequence[int], file: ResultsFile | None, progress: Progress | None, on_row: OnRow | None
+    ) -> None:
+        self._settings, self._seeds, self._file = settings, seeds, file
+        self._progress, self._on_row = progress, on_row
+        self.done = Done(file.rows if file else ())
+        self._sources: dict[str, Source] = {}
+        self._waiting: deque[Job] = deque()
+        self._rows: dict[tuple[str, str | None, int], Row | None] = {}
+
+    def add(self, found: Iterable[tuple[Source, str | None]]) -> None:
+        """Jobs for checkpoints, known by their digests as far as there are rows that could be theirs."""
+        given = list(found)
+        self._sources |= {source.identity: source for source, _ in given}
+        for source, sha256 in given:
+            for seed in self._seeds:
+                self._add(Job(source.path, seed, run=source.run), sha256)
+
+    def add_calibration(self, kind: str, *, path: str | None = None, trainer: UserFunction | None = None) -> None:
+        """Jobs for a calibration, one for each seed where it depends on it."""
+        for seed in self._seeds if kind != "constant" else [0]:
+            self._add(Job(path, seed, kind, trainer=trainer), None)
+
+    def run(self, workers: Workers, arrivals: Arrivals | None, follow: Follow, *, constant: bool) -> None:
+        """Measure, until there is nothing left to measure and, where arrivals are looked for, nothing to wait for."""
+        looked, active = -float("inf"), time.monotonic()
+        while True:
+            if arrivals and time.monotonic() - looked >= follow.poll:
+                looked = time.monotonic()
+                if news := arrivals.look():
+                    if constant and not self._sources:
+                        self.add_calibration("constant", path=news[0][0].path)
+                    self.add(news)
+            while self._waiting and workers.free:
+                workers.submit(self._waiting.popleft())
+            if self._waiting or workers.running:
+                active = time.monotonic()
+                self._tell(workers.running)
+                for job, row in workers.finished(follow.poll if arrivals else None):
+                    self._record(job, row, known=False)
+            elif arrivals is None or self._ends(follow, time.monotonic() - active):
+                return
+            else:
+                if self._progress:
+                    self._progress(len(self._rows), len(self._rows), "waiting for checkpoints")
+                time.sleep(max(0.0, min(follow.poll, looked + follow.poll - time.monotonic())))
+
+    def search(self, job: Job, done: float, total: float, what: str) -> None:
+        """Hear of the search of a job that runs in this process."""
+        if self._progress:
+            part = min(done / total, 1.0) if total else 0.0
+            self._progress(self._finished() + part, len(self._rows), f"{job.label}: {what}")
+
+    def results(self) -> list[Row]:
+        """The rows, those of checkpoints first."""
+        rows = [row for row in self._rows.values() if row is not None]
+        return sorted(rows, key=lambda row: row["kind"] != "checkpoint")
+
+    def _add(self, job: Job, sha256: str | None) -> None:
+        self._rows[_place(job)] = None
+        row = self.done.row_of(job, sha256, self._sources.keys())
+        if row is None:
+            self._waiting.append(job)
+        else:
+            self._record(job, row, known=True)
+
+    def _record(self, job: Job, row: Row, *, known: bool) -> None:
+        if self._file and not known:
+            self._file.append(row)
+        self._rows[_place(job)] = row
+        if self._on_row:
+            self._on_row(row, known)
+        self._tell(0)
+
+    def _finished(self) -> int:
+        return sum(row is not None for row in self._rows.values())
+
+    def _tell(self, running: int) -> None:
+        if self._progress:
+            self._progress(self._finished(), len(self._rows), f"{running} under way" if running else "starting")
+
+    def _ends(self, follow: Follow, idle: float) -> bool:
+        steps = [row["step"] for row in self._rows.values() if row and row.get("step") is not None]
+        reached = follow.until is not None and max(steps, default=-1.0) >= follow.until
+        return reached or (follow.idle_timeout is not None and idle >= follow.idle_timeout)
+
+
+def _place(job: Job) -> tuple[str, str | None, int]:
+    return job.kind, job.path, job.seed

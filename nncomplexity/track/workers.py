@@ -1,0 +1,221 @@
+"""Who measures: this process, processes of our own, or an executor of the caller's.
+
+All give the same rows. A process that dies takes no other row with it: those that were under way beside it are measured again, one at a
+time, and only one that dies alone has failed.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+import torch
+
+from nncomplexity.track.functions import check_picklable
+from nncomplexity.track.job import Job, Surroundings, measure, pickled, run_pickled, start_of
+from nncomplexity.track.rows import failed_row
+from nncomplexity.track.settings import Row, Settings
+
+_DIED = "the process that measured it died, as one does that runs out of memory; use fewer --jobs, or a smaller loss"
+
+Measured = list[tuple[Job, Row]]
+
+
+class Workers(Protocol):
+    """Measure jobs, several at a time or one."""
+
+    @property
+    def free(self) -> bool:
+        """Whether another job may be submitted."""
+        ...
+
+    @property
+    def running(self) -> int:
+        """Jobs submitted and not yet given back."""
+        ...
+
+    def submit(self, job: Job) -> None: ...
+
+    def finished(self, timeout: float | None) -> Measured:
+        """Jobs with their rows: waits for the first at most `timeout` seconds."""
+        ...
+
+    def close(self) -> None:
+        """End; what is under way is lost."""
+        ...
+
+
+class InProcess:
+    """This process. `search(job, done, total, what)` hears of the search under way."""
+
+    def __init__(self, settings: Settings, surroundings: Surroundings, search: Callable[[Job, float, float, str], None]) -> None:
+        self._settings, self._surroundings, self._search = settings, surroundings, search
+        self._next: Job | None = None
+
+    @property
+    def free(self) -> bool:
+        return self._next is None
+
+    @property
+    def running(self) -> int:
+        return int(self._next is not None)
+
+    def submit(self, job: Job) -> None:
+        self._next = job
+
+    def finished(self, timeout: float | None) -> Measured:  # noqa: ARG002 -- this process waits for nobody
+        job, self._next = self._next, None
+        if job is None:
+            return []
+        told = lambda done, total, what: self._search(job, done, total, what)  # noqa: E731
+        return [(job, measure(job, self._settings, self._surroundings, told))]
+
+    def close(self) -> None:
+        self._next = None
+
+
+class Executed:
+    """Any executor of `concurrent.futures`; it stays the caller's to shut down."""
+
+    def __init__(self, executor: Executor, settings: Settings, surroundings: Surroundings) -> None:
+        self._executor, self._settings, self._surroundings = executor, settings, surroundings
+        self._jobs: dict[Future[Row], Job] = {}
+        self._lost: Measured = []
+
+    @property
+    def free(self) -> bool:
+        return True
+
+    @property
+    def running(self) -> int:
+        return len(self._jobs) + len(self._lost)
+
+    def submit(self, job: Job) -> None:
+        try:
+            if isinstance(self._executor, ThreadPoolExecutor):
+                future = self._executor.submit(measure, job, self._settings, self._surroundings)
+            else:
+                future = self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))
+        except (BrokenExecutor, RuntimeError) as error:  # one that has died or was shut down takes no more
+            self._lost.append((job, self._failed(job, error)))
+        else:
+            self._jobs[future] = job
+
+    def finished(self, timeout: float | None) -> Measured:
+        lost, self._lost = self._lost, []
+        done = wait(self._jobs, 0 if lost else timeout, FIRST_COMPLETED).done
+        return [*lost, *((job, self._row(job, future)) for future in done for job in [self._jobs.pop(future)])]
+
+    def close(self) -> None:
+        for future in self._jobs:
+            future.cancel()
+
+    def _row(self, job: Job, future: Future[Row]) -> Row:
+        try:
+            return future.result()
+        except Exception as error:
+            return self._failed(job, error)
+
+    def _failed(self, job: Job, error: Exception) -> Row:
+        reason = _DIED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}"
+        return failed_row(start_of(job, self._settings), reason)
+
+
+class Pool:
+    """Processes of our own, so many at a time, each with its share of the threads.
+
+    They end with this process, however it ends: each waits for the end of a pipe that only this process holds open.
+    """
+
+    def __init__(self, jobs: int, settings: Settings, surroundings: Surroundings) -> None:
+        self._count, self._settings, self._surroundings = jobs, settings, surroundings
+        self._jobs: dict[Future[Row], Job] = {}
+        self._suspects: deque[Job] = deque()
+        self._alone = False
+        self._start()
+
+    @property
+    def free(self) -> bool:
+        return not self._suspects and not self._alone and len(self._jobs) < self._count
+
+    @property
+    def running(self) -> int:
+        return len(self._jobs) + len(self._suspects)
+
+    def submit(self, job: Job) -> None:
+        try:
+            self._jobs[self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))] = job
+        except BrokenExecutor:  # a process died while no result was waited for
+            self._suspects.append(job)
+
+    def finished(self, timeout: float | None) -> Measured:
+        if self._suspects and not self._jobs:
+            self._restart()
+            self._alone = True
+            self.submit(self._suspects.popleft())
+        done = wait(self._jobs, timeout, FIRST_COMPLETED).done
+        if any(isinstance(future.exception(), BrokenExecutor) for future in done):
+            done = wait(self._jobs).done  # all of them are lost, or have just been measured
+        rows: Measured = []
+        for future in done:
+            job, error = self._jobs.pop(future), future.exception()
+            if not isinstance(error, BrokenExecutor):
+                rows.append((job, future.result()))
+            elif self._alone:
+                rows.append((job, failed_row(start_of(job, self._settings), _DIED)))
+                self._restart()
+            else:
+                self._suspects.append(job)
+        self._alone = self._alone and bool(self._jobs)
+        return rows
+
+    def close(self) -> None:
+        if self._jobs:  # they are under way, and would be waited for
+            self._leash.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._leash.close()
+        self._end.close()
+
+    def _restart(self) -> None:
+        self.close()
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and CUDA can't be forked
+        self._end, self._leash = context.Pipe(duplex=False)
+        threads = max(1, torch.get_num_threads() // self._count)
+        self._executor = ProcessPoolExecutor(self._count, context, _begin, (threads, self._end))
+
+
+def _begin(threads: int, end: Connection) -> None:
+    """What a process of ours does first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
+
+
+def _end_with(end: Connection) -> None:
+    try:
+        end.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def workers_for(
+    jobs: int,
+    executor: Executor | None,
+    settings: Settings,
+    surroundings: Surroundings,
+    search: Callable[[Job, float, float, str], None],
+) -> Workers:
+    """This process where one job at a time is asked for. Raises InputError where a function can't be sent to others."""
+    if executor is None and jobs == 1:
+        return InProcess(settings, surroundings, search)
+    if not isinstance(executor, ThreadPoolExecutor):
+        check_picklable(settings.functions)
+    return Pool(jobs, settings, surroundings) if executor is None else Executed(executor, settings, surroundings)

@@ -1,0 +1,74 @@
+"""A small training to track: checkpoints of a linear classifier, and a task module whose loss says that it was called."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+QUICK = ["--method", "quantize", "--budget", "12"]
+TIMES = ("seconds", "cpu_seconds")
+
+TASK = """
+import os, time
+from functools import cache
+from pathlib import Path
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+@cache
+def data():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 6, generator=generator)
+    return inputs, (inputs[:, :3]).argmax(1)
+
+def logits(network):
+    inputs, _ = data()
+    if isinstance(network, nn.Module):
+        return network(inputs)
+    return inputs @ network["weight"].T + network["bias"]
+
+def loss(network):
+    print("a loss was asked for")
+    return cross_entropy(logits(network), data()[1])
+
+def slow(network):
+    time.sleep(0.02)
+    return loss(network)
+
+def noisy(network):
+    return loss(network) + 1e-3 * torch.randn(())
+
+def error(network):
+    return (logits(network).argmax(1) != data()[1]).double().mean()
+
+def nothing(network): return float("nan")
+def build(): return nn.Linear(6, 3)
+def shuffled(seed): return {"weight": torch.randn(3, 6), "bias": torch.zeros(3)}, lambda network: 2 + error(network)
+def raising(network): raise RuntimeError("no such layer")
+def nan_at_ten(network): return loss(network) if float(network["weight"].sum()) < 20 else float("nan")
+
+def dying(network):
+    if float(network["weight"].sum()) > 20:
+        os._exit(9)
+    return loss(network)
+"""
+
+
+def weights(step: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return {"weight": step * torch.eye(3, 6) + 0.1 * torch.randn(3, 6, generator=generator), "bias": torch.tensor([0.1, 0.0, 0.02])}
+
+
+def make_training(folder: Path, steps: tuple[int, ...] = (1, 2, 10)) -> None:
+    """mytask.py, and run/step_N.safetensors for each step."""
+    (folder / "mytask.py").write_text(TASK, encoding="utf-8")
+    (folder / "run").mkdir(exist_ok=True)
+    for step in steps:
+        save_file(weights(step), folder / "run" / f"step_{step}.safetensors")
+
+
+def untimed(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Rows without their times, in an order of their own."""
+    kept = [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+    return sorted(kept, key=lambda row: (str(row["kind"]), str(row["checkpoint"]), str(row["seed"])))
