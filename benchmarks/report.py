@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
-from benchmarks import report_families, report_paper
+from benchmarks import report_curve, report_families, report_paper
 from benchmarks.cases import ROOT
 from benchmarks.markdown import table
 from benchmarks.record import Content
@@ -160,6 +160,7 @@ def sections() -> dict[str, str]:
         "spectral_penalty": report_paper.penalty,
         "grokking_epoch": report_paper.epoch,
         "grokking_bounds": report_paper.bounds,
+        "curve": report_curve.curve,
         "families": report_families.families,
     }
     for name, tell in tables.items():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import ablation, families, report, report_families, tight_vs_peers
+from benchmarks import ablation, curve, families, report, report_curve, report_families, tight_vs_peers
 from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
@@ -253,6 +253,14 @@ def test_every_recorded_network_gave_its_loss_again() -> None:
     rows = report.read(report.RESULTS / "families.json")["rows"]
     assert [row["case"] for row in rows] == list(families.FAMILIES)
     assert all(row["exact"] and row["within"] and row["distortion"] <= row["eps"] for row in rows)
+
+
+def test_a_curve_is_compared_with_single_searches_and_told(case: Case) -> None:
+    eps = [4.0, 2.0, 1.0]
+    row = curve.compare(case, eps, 20)
+    assert sum(row["curve_evaluations"]) < sum(row["single_evaluations"])
+    told = report_curve.curve({"rows": [{"case": case.name, "eps": eps, **row}]}).splitlines()[-1]
+    assert f"| {row['curve_bytes'][0]:,} ({row['single_bytes'][0]:,}) |" in told
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)

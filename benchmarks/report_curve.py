@@ -1,0 +1,21 @@
+"""The table of a curve's points beside searches for one ε each."""
+
+from statistics import geometric_mean, mean
+
+from benchmarks.markdown import table
+from benchmarks.record import Content
+
+
+def curve(content: Content) -> str:
+    """For each network the bytes of both, point by point, then what the curve cost in single searches."""
+    lines = []
+    for row in content["rows"]:
+        points = zip(row["eps"], row["curve_bytes"], row["single_bytes"], strict=True)
+        ratios = [max(together, 1) / max(alone, 1) for _, together, alone in points]
+        cost = sum(row["curve_evaluations"]) / mean(row["single_evaluations"])
+        time = row["curve_cpu_seconds"] / mean(row["single_cpu_seconds"])
+        cells = [f"{together:,} ({alone:,})" for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True)]
+        lines.append([row["case"], *cells, f"{geometric_mean(ratios):.2f}", f"{max(ratios):.2f}", f"{cost:.2f}", f"{time:.2f}"])
+    eps = [f"ε = {value:g}" for value in content["rows"][0]["eps"]]
+    header = ["network", *eps, "ratio, geometric mean", "largest", "evaluations, in single searches", "time, in single searches"]
+    return table(header, lines)
