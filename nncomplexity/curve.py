@@ -183,6 +183,7 @@ def curve_of(
     lossless = min(reports[0].subject.lossless_bits.values())
     points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
     eps = [report.eps for report in reports] + [0.0]
-    hull = tuple(eps[index] for index in lower_hull(points))
+    corners = {points[index] for index in lower_hull(points)}  # several ε may have one file
+    hull = tuple(value for value, point in sorted(zip(eps, points, strict=True)) if point in corners)
     within = [(report.distortion, float(report.bits)) for report in reports if report.within]
     return Curve(tuple(reports), tuple(bounds), tuple(lengths), hull, fitted(list(dict.fromkeys(within))))

@@ -74,7 +74,8 @@ def hull_of(network: Network) -> tuple[float, ...]:
     if network.bzip2_bits is not None and 0.0 not in eps:
         points.append((0.0, network.bzip2_bits))
         eps.append(0.0)
-    return tuple(eps[index] for index in lower_hull(points))
+    corners = {points[index] for index in lower_hull(points)}
+    return tuple(value for value, point in zip(eps, points, strict=True) if point in corners)
 
 
 def best_fit(network: Network) -> Fit | None:

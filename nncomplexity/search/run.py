@@ -24,6 +24,8 @@ _DIVIDED_SMALL, _GROWTH_SMALL = 500, 2.0
 """The same for a small network, whose moves begin anew with each descent."""
 _FAR = 4.0
 """How far beyond its ε, in ε, a descent is lost; one from an outline may be so far squared, until it is late."""
+_AHEAD = 256.0
+"""How far ahead of ε, in ε, an outline may be: from further a descent can't be sure to arrive."""
 _LATE = 0.85
 """The share of a descent after which it is late."""
 _FLOOR = 0.01
@@ -83,7 +85,7 @@ class Run:
         """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
         method, end = self.method, self.trials.spent + left
         self.latents = self._start(self.eps, moving, plans, left / GRADIENT_COST if bold else 0.0, nothing)
-        outline = method.outline * nothing
+        outline = min(method.outline * nothing, _AHEAD * self.eps)
         staged = bold and not plans and left / GRADIENT_COST >= method.long and outline > _FAR * self.eps and self._noisy()
         if staged:
             left = end - self.trials.spent
