@@ -58,6 +58,11 @@ class Schedule:
     leap: float = 4.0
     """The distortion, in ε, from which a step is taken back, unless the descent began with half of that; half as much, or little more,
     in a descent of few steps."""
+    stall: int = 12
+    """Steps without progress, from a third of the descent on and above one and a half times the target, after which all steps get finer:
+    the latents can't hold what is asked of them."""
+    finer: float = 1.4
+    """How many times."""
     freeze: float = 0.8
     """The share of the steps after which scales are snapped to the file's grid and stay."""
     free_precision: int = 6
@@ -75,6 +80,10 @@ class Visit:
 
 
 _MOMENTUM, _SQUARES = 0.9, 0.95
+_PROGRESS = 0.9
+"""A rise of the loss below so much of the lowest so far is progress."""
+_ABOVE = 1.5
+"""How far above its target the loss must be, in targets, for a want of progress to be a stall."""
 _LONG = 60
 """Steps of a descent that can come back from anywhere."""
 _RETREATS = 0.1
@@ -159,6 +168,7 @@ def descend(
     leap = schedule.leap * eps * (0.5 + 0.5 * min(1.0, steps / _LONG))
     pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
     length, retreats, reach, kept = 1.0, 0, math.inf, None
+    lowest, since = math.inf, 0
     for step in range(steps):
         free = step < int(schedule.freeze * steps)
         for latent in latents:
@@ -181,6 +191,12 @@ def descend(
             loss, grads = kept
         elif math.isfinite(loss):
             kept = loss, grads = measured
+            if rise < _PROGRESS * lowest:
+                lowest, since = rise, step
+            if free and step > steps / 3 and step - since >= schedule.stall and lowest > _ABOVE * pressure.target:
+                lowest, since = rise, step
+                for latent in latents:
+                    latent.refine(schedule.finer)
             length = min(1.0, length * _RECOVERY)
             reach = min(reach, max(leap, 2 * rise))
             for mover in movers:

@@ -18,6 +18,8 @@ LOST = 0.8
 """The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
 _LOST_FOR = 0.1
 """The share of its steps for which a descent must have been lost to be given up."""
+_NEAR = 1.5
+"""How near ε, in ε, a descent must have been before it is late."""
 _BIASES = tuple(i / 40 for i in range(14, -6, -1))
 """How much less than they are magnitudes may be taken for when a descent's end is rounded once more."""
 _PRESSES = 5
@@ -57,6 +59,7 @@ class Downhill:
         *,
         patience: float = 1.0,
         far: float = math.inf,
+        late: float = 1.0,
         presses: Sequence[float] = (),
     ) -> bool:
         """One descent to ε over so many evaluations, in which the latents move.
@@ -68,6 +71,7 @@ class Downhill:
             budget: evaluations.
             patience: the share of its steps after which it is given up where, for a while, it has been
             far: as far away as this distortion.
+            late: the share of its steps after which it is given up where it has not once been near ε.
             presses: the ε to each of which its end is pressed, a few evaluations each.
 
         False where it was given up.
@@ -76,7 +80,7 @@ class Downhill:
         steps, parts = self._parts(budget - len(presses) * _PRESSES)
         limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
         every = 1 if single and steps < self.long else _EVERY if single else _EVERY_OF_SEVERAL
-        near = 0
+        near, lowest = 0, math.inf
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
             trials.report("descending")
             rise = visit.loss - distortion.original
@@ -85,8 +89,9 @@ class Downhill:
                     trials.measure_whole(visit.tensors)
             elif abs(rise) <= limit and (done % every == 0 or (single and 3 * done >= 2 * steps)):
                 trials.keep(visit.tensors, abs(rise))
-            near = done if rise < far else near
-            if done >= patience * steps and done - near >= _LOST_FOR * steps:
+            near, lowest = done if rise < far else near, min(lowest, rise)
+            lost = done >= patience * steps and done - near >= _LOST_FOR * steps
+            if lost or (done >= late * steps and lowest > _NEAR * eps):
                 return False
         for value in presses:
             self._press(latents, fixed, value)

@@ -26,6 +26,8 @@ _FAR = 4.0
 """How far beyond its ε, in ε, a descent is lost; one from an outline may be so far squared, until it is late."""
 _AHEAD = 256.0
 """How far ahead of ε, in ε, an outline may be: from further a descent can't be sure to arrive."""
+_HALF = 0.6
+"""The share of a descent by which one from a bold start must have been near ε; the rest is enough for a cautious one."""
 _LATE = 0.85
 """The share of a descent after which it is late."""
 _FLOOR = 0.01
@@ -101,6 +103,7 @@ class Run:
             end - self.trials.spent,
             patience=patience,
             far=min(far * self.eps, LOST * nothing),
+            late=_HALF if bold and not staged else 1.0,
             presses=[self.eps],
         )
 
