@@ -109,6 +109,7 @@ def rate_distortion(
     seed: int = 0,
     include: Patterns = None,
     exclude: Patterns = None,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
@@ -125,7 +126,7 @@ def rate_distortion(
         delta: failure probability of the bounds.
         chance: the risk of a guess, at which a bound is vacuous; None is 1.
         method: "tight", "bayes", "quantize", or a method object.
-        codec, budget, seed, include, exclude, progress: as for `estimate`; the budget is that of a single measurement.
+        codec, budget, seed, include, exclude, time_limit, progress: as for `estimate`; the budget is that of a single measurement.
 
     Raises InputError where an argument isn't usable, or `risk` comes without n.
 
@@ -152,6 +153,7 @@ def rate_distortion(
         seed=seed,
         include=include,
         exclude=exclude,
+        time_limit=time_limit,
         progress=progress,
     )
     return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
@@ -177,7 +179,7 @@ def curve_of(
         None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)
         for report in reports
     ]
-    lossless = min(reports[0].subject.lossless_bits.values())
+    lossless = reports[0].subject.least_lossless
     points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
     eps = [report.eps for report in reports] + [0.0]
     hull = tuple(eps[index] for index in lower_hull(points))
