@@ -6,7 +6,8 @@ Networks are GPT-2-shaped (and one BERT-shaped), made of random numbers: each ma
 noise of a tenth of its energy. The loss is the mean over the tensors of ‖W − W₀‖² / ‖W₀‖², which touches every element once and costs
 next to nothing, so that the figures are the search's own. A run is a process of its own; `peak_bytes` is its largest resident set less
 that of a process that makes the same network and takes the loss and its gradient once. Times are of wrapped functions, wall time on
-one thread: loss (with gradients), decompositions, coding (weighing, writing, reading a file back), decoding to weights.
+one thread: loss (with gradients), decompositions, coding (weighing, writing, reading a file back), and decoding to weights, which takes
+place as the loss asks for a tensor and isn't in its figure.
 A row that is in the file isn't measured again; `--again` measures it anew.
 """
 
@@ -82,25 +83,25 @@ def loss_of(weights: dict[str, Tensor]) -> Callable[[dict[str, Tensor]], Tensor]
 
 
 class Stopwatch:
-    """Wall time inside wrapped functions, by what they are for; a wrapped function within another counts for the outer one."""
+    """Wall time inside wrapped functions, by what they are for; of one within another, the inner one's is its own alone."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._inside = False
+        self._nested = [0.0]
 
     def wrap(self, owner: Any, name: str, what: str) -> None:
         inner = getattr(owner, name)
         self.seconds.setdefault(what, 0.0)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            if self._inside:
-                return inner(*args, **kwargs)
-            self._inside, began = True, time.perf_counter()
+            self._nested.append(0.0)
+            began = time.perf_counter()
             try:
                 return inner(*args, **kwargs)
             finally:
-                self._inside = False
-                self.seconds[what] += time.perf_counter() - began
+                spent = time.perf_counter() - began
+                self.seconds[what] += spent - self._nested.pop()
+                self._nested[-1] += spent
 
         setattr(owner, name, timed)
 
