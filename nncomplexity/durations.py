@@ -34,6 +34,8 @@ def told(seconds: float) -> str:
     >>> told(42.4), told(600), told(5400), told(90061)
     ('42 s', '10 min', '1 h 30 min', '1 d 1 h')
     """
+    if 0 < seconds < 1:
+        return f"{seconds:.2g} s"
     whole = round(seconds)
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
     for (name, size), (next_name, next_size) in itertools.pairwise(units):

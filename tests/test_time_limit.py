@@ -1,18 +1,21 @@
 """A search with a limit on its time: it ends by StopSearch, with the best file so far. The clock is a fake one."""
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from nncomplexity import estimate
 from nncomplexity.cli import main
+from nncomplexity.curve import rate_distortion
 from nncomplexity.durations import seconds_of, told
 from nncomplexity.errors import InputError
 from nncomplexity.progress import TimeLeft
-from nncomplexity.report import Report
 from nncomplexity.search import timing
 from nncomplexity.search.contract import StopSearch
 from nncomplexity.search.timing import TimeLimit
@@ -144,4 +147,24 @@ def test_the_command_line_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["measure", "model.pt", "--loss-fn", "mytask:loss", "--eps", "1", "--time-limit", "soon"])
     assert code == 2
     assert "--time-limit: expected a time above 0" in capsys.readouterr().err
-    assert Report.time_limit is None
+
+
+def test_the_table_and_the_json_say_that_the_time_ran_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_file(WEIGHTS, "model.safetensors")
+    Path("slowtask.py").write_text("def loss(weights):\n    return weights['w'].square().mean()\n")
+    options = ["--loss-fn", "slowtask:loss", "--eps", "0.1", "--time-limit", "0.001s", "--json", "report.json"]
+    assert main(["measure", "model.safetensors", *options]) == 0
+    assert "The time limit of 0.001 s ended the search; another run may find another file." in capsys.readouterr().out
+    content = json.loads(Path("report.json").read_text(encoding="utf-8"))
+    assert content["time_limit"] == 0.001
+    assert content["results"][0]["time_is_up"]
+    assert "before the time limit" in content["results"][0]["status"]
+
+
+def test_a_curve_is_limited_as_well(clock: Clock) -> None:
+    curve = rate_distortion(WEIGHTS, SlowLoss(clock), [1, 0.1, 0.01, 0.001], time_limit=20)
+    assert clock.now < 20 + 15
+    assert all(report.within and report.time_is_up for report in curve.reports)
