@@ -7,13 +7,14 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
-from benchmarks import report_curve, report_families, report_paper
+from benchmarks import report_curve, report_families, report_paper, report_scale
 from benchmarks.cases import ROOT
 from benchmarks.markdown import table
 from benchmarks.record import Content
 
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"
+SCALING = ROOT / "docs" / "scaling.md"
 PICTURE = ROOT / "docs" / "images" / "tight_vs_peers.svg"
 TITLES = {
     "tight": "`tight`",
@@ -162,6 +163,7 @@ def sections() -> dict[str, str]:
         "grokking_bounds": report_paper.bounds,
         "curve": report_curve.curve,
         "families": report_families.families,
+        "scale": report_scale.scale,
     }
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
@@ -182,10 +184,13 @@ def rewritten(text: str, found: Mapping[str, str]) -> str:
 
 
 def write_docs() -> None:
-    """Rewrite the marked sections and the picture."""
+    """Rewrite the marked sections, those of docs/scaling.md too, and the picture."""
     from benchmarks.picture import draw
 
     DOCS.write_text(rewritten(DOCS.read_text(encoding="utf-8"), sections()), encoding="utf-8")
+    if (RESULTS / "scale.json").exists():
+        projected = {"projection": report_scale.projection(read(RESULTS / "scale.json"))}
+        SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), projected), encoding="utf-8")
     draw(recorded(), PICTURE)
 
 

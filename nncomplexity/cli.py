@@ -40,12 +40,14 @@ from nncomplexity.cli_options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    TimeLimit,
     bound_of,
     check_bound_options,
     description_of,
     eps_value,
     load_network,
     task_of,
+    time_value,
 )
 from nncomplexity.cli_show import add_commands
 from nncomplexity.cli_track import add_command as add_track
@@ -155,6 +157,7 @@ def measure(
     budget: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε; else the method's own.")
     ] = None,
+    time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
     include: Include = None,
     exclude: Exclude = None,
@@ -193,6 +196,7 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
+    seconds = time_value(time_limit)
     values = [eps_value(text) for text in eps]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
     check_bound_options(risk_fn, n, delta)
@@ -209,7 +213,7 @@ def measure(
         relative = base.load(names, outputs=[*files, json_path]) if base else None
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after
-        with progress_bar() as progress:
+        with progress_bar(seconds) as progress:
             reports = estimate(
                 *(network, task.loss_fn, values),
                 method=search,
@@ -218,6 +222,7 @@ def measure(
                 include=include or None,
                 exclude=exclude or None,
                 relative_to=relative,
+                time_limit=seconds,
                 progress=progress,
             )
     about = {
@@ -229,6 +234,7 @@ def measure(
         "model": model,
         "risk_fn": risk_fn,
         "budget": search.budget,
+        "time_limit": seconds,
         "seed": seed,
         "include": include,
         "exclude": exclude,

@@ -23,10 +23,12 @@ from nncomplexity.cli_options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    TimeLimit,
     check_bound_options,
     eps_value,
     load_network,
     task_of,
+    time_value,
 )
 from nncomplexity.codecs import codec_named
 from nncomplexity.curve import DEFAULT_EPS, Curve, rate_distortion
@@ -68,6 +70,7 @@ def curve(
     budget: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations of a single measurement; else the method's own.")
     ] = None,
+    time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same files.")] = 0,
     include: Include = None,
     exclude: Exclude = None,
@@ -103,6 +106,7 @@ def curve(
     if eps and grid is not None:
         raise InputError("--grid: expected it in place of --eps, got both; leave one out")
     typed = eps or (_grid(grid) if grid is not None else [f"{value:g}" for value in DEFAULT_EPS])
+    seconds = time_value(time_limit)
     values = [eps_value(text) for text in typed]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
     check_bound_options(risk_fn, n, delta)
@@ -122,7 +126,7 @@ def curve(
         relative = base.load(names, outputs=outputs) if base else None
         if task.risk_fn:
             task.risk(original.tensors)  # what is wrong with it should show before the search, not after
-        with progress_bar() as progress:
+        with progress_bar(seconds) as progress:
             found = rate_distortion(
                 *(network, task.loss_fn, values),
                 risk=task.risk if task.risk_fn else None,
@@ -134,6 +138,7 @@ def curve(
                 include=include or None,
                 exclude=exclude or None,
                 relative_to=relative,
+                time_limit=seconds,
                 progress=progress,
             )
     about = {
@@ -145,6 +150,7 @@ def curve(
         "model": model,
         "risk_fn": risk_fn,
         "budget": search.budget,
+        "time_limit": seconds,
         "seed": seed,
         "include": include,
         "exclude": exclude,

@@ -9,6 +9,7 @@ import typer
 
 from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint
+from nncomplexity.durations import seconds_of
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import check_writable
 from nncomplexity.report import Report
@@ -46,8 +47,16 @@ RelativeTo = Annotated[
 RelativeToKey = Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in it, as --key is for the network.")]
 BasePath = Annotated[str | None, typer.Option("--base", metavar="CHECKPOINT", help="What the file is relative to, where it is.")]
 BaseKey = Annotated[str | None, typer.Option("--base-key", metavar="NAME", help="The state dict in it, as --key of measure.")]
+TimeLimit = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Stop after 90s, 10m, 1h or 1:30:00 with the best file so far.")
+]
 Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
 CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save wrote.")]
+
+
+def time_value(text: str | None) -> float | None:
+    """The seconds that --time-limit says. Raises InputError where it is no time above 0."""
+    return None if text is None else seconds_of(text, "--time-limit")
 
 
 def eps_value(text: str) -> float:

@@ -6,6 +6,7 @@ to the tensor's dtype, elementwise, in that order.
 """
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,23 @@ class Lossless:
 CoarseTensor = Constant | Dense | LowRank | Lossless
 
 
+class Decoded(Mapping[str, Tensor]):
+    """The tensors that coarse ones decode to, by first name, each decoded whenever it is asked for and not kept."""
+
+    def __init__(self, specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> None:
+        self._coarse = {spec.name: (spec, coarse) for spec, coarse in zip(specs, tensors, strict=True)}
+
+    def __getitem__(self, name: str) -> Tensor:
+        spec, coarse = self._coarse[name]
+        return coarse.decode(spec)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._coarse)
+
+    def __len__(self) -> int:
+        return len(self._coarse)
+
+
 def lossless(tensor: Tensor) -> Lossless:
     """A tensor of any dtype as its bytes."""
     return Lossless(stored_bytes(tensor).copy())
@@ -143,6 +161,19 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
         return Constant(0)
     value = float(symbols.flat[0]) * step
     return Constant(1) if value == 1.0 and (symbols == symbols.flat[0]).all() else Dense(symbols, step)
+
+
+def narrow(symbols: Integers) -> Integers:
+    """The same symbols in the narrowest of 1, 2, 4 and 8 bytes, with room for their negatives: most of a network's are a few units.
+
+    >>> narrow(np.array([-127, 3])).dtype, narrow(np.array([128])).dtype
+    (dtype('int8'), dtype('int16'))
+    """
+    largest = max(int(symbols.max()), -int(symbols.min())) if symbols.size else 0
+    for dtype in (np.int8, np.int16, np.int32):
+        if largest <= np.iinfo(dtype).max:
+            return symbols.astype(dtype, copy=False)
+    return symbols
 
 
 def form_of(coarse: CoarseTensor) -> str:

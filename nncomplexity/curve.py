@@ -111,6 +111,7 @@ def rate_distortion(
     include: Patterns = None,
     exclude: Patterns = None,
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
@@ -127,7 +128,8 @@ def rate_distortion(
         delta: failure probability of the bounds.
         chance: the risk of a guess, at which a bound is vacuous; None is 1.
         method: "tight", "bayes", "quantize", or a method object.
-        codec, budget, seed, include, exclude, relative_to, progress: as for `estimate`; the budget is that of a single measurement.
+        codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `estimate`; the budget is that of a
+            single measurement.
 
     Raises InputError where an argument isn't usable, or `risk` comes without n.
 
@@ -155,6 +157,7 @@ def rate_distortion(
         include=include,
         exclude=exclude,
         relative_to=relative_to,
+        time_limit=time_limit,
         progress=progress,
     )
     return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
@@ -180,7 +183,7 @@ def curve_of(
         None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)
         for report in reports
     ]
-    lossless = min(reports[0].subject.lossless_bits.values())
+    lossless = reports[0].subject.least_lossless
     points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
     eps = [report.eps for report in reports] + [0.0]
     corners = {points[index] for index in lower_hull(points)}  # several ε may have one file

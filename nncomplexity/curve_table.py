@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from nncomplexity.curve import Curve
+from nncomplexity.durations import told
 from nncomplexity.table import WIDTH, page_of, plain_table
 
 
@@ -15,9 +16,10 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
         width: columns of the page.
     """
     subject = curve.reports[0].subject
+    codec, lossless = subject.compared
     head = (
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{subject.lossless_bits['bzip2'] // 8:,} bytes under bzip2, loss {subject.loss:.6g}."
+        f"{lossless // 8:,} bytes under {codec}, loss {subject.loss:.6g}."
     )
     names = ["ε", "", "bits", "bytes", "of raw", "loss after", "distortion"]
     names += ["bound"] if any(curve.bounds) else []
@@ -39,6 +41,9 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
     parts: list[str | Table] = [head, "", table, "+ on the lower convex hull."]
     if any(not report.within for report in curve.reports):
         parts.append("* nothing within ε was smaller than the lossless file; raise eps or the budget.")
+    first = curve.reports[0]
+    if first.time_limit is not None and first.time_is_up:
+        parts.append(f"The time limit of {told(first.time_limit)} ended the search; another run may find another file.")
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
     for fit in curve.fits:

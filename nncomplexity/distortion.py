@@ -131,8 +131,8 @@ class Distortion:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean."""
         return eps - min(eps / 2, 1e-6 * (abs(self.original) + eps))
 
-    def _stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {spec.name: complex_view(weights[spec.name], spec.dtype) for spec in self.stored.tensors}
+    def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return _Stored(weights, self.stored)
 
     def _measure(self, weights: Mapping[str, Tensor]) -> float:
         set_random_state(self._random)
@@ -149,6 +149,22 @@ class Distortion:
 
 Leaves = list[tuple[str, Tensor]]
 """Tensors to differentiate by, each under the first name of what it holds; two parameters of one storage have one name."""
+
+
+class _Stored(Mapping[str, Tensor]):
+    """Weights in the dtypes of a skeleton, looked up when they are asked for: a large network's may be decoded only then."""
+
+    def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton) -> None:
+        self._weights, self._specs = weights, {spec.name: spec for spec in skeleton.tensors}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return complex_view(self._weights[name], self._specs[name].dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
 
 
 class _Mapping:

@@ -8,21 +8,25 @@ from typing import overload
 import numpy as np
 from torch import Tensor, nn
 
-from nncomplexity.bitstream import CoarseFile, write
+from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, exact, form_of
-from nncomplexity.codecs import CODECS, codec_named
+from nncomplexity.codecs import codec_named
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
-from nncomplexity.payload import encode, weigh
+from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
 from nncomplexity.search import method_named
-from nncomplexity.search.contract import Candidate, Found, Method, Problem, Progress, unseen
+from nncomplexity.search.contract import Found, Method, Problem, Progress, unseen
+from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
-from nncomplexity.spectral import effective_rank
+from nncomplexity.sizes import RANKED, large_matrix
+from nncomplexity.sketch import Sketch
+from nncomplexity.spectral import effective_rank, effective_rank_of
 from nncomplexity.weights import TensorSpec, is_finite
 
 
@@ -39,6 +43,7 @@ def estimate(
     include: Patterns = ...,
     exclude: Patterns = ...,
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
+    time_limit: float | None = ...,
     progress: Progress | None = ...,
 ) -> Report: ...
 
@@ -56,6 +61,7 @@ def estimate(
     include: Patterns = ...,
     exclude: Patterns = ...,
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
+    time_limit: float | None = ...,
     progress: Progress | None = ...,
 ) -> tuple[Report, ...]: ...
 
@@ -72,6 +78,7 @@ def estimate(
     include: Patterns = None,
     exclude: Patterns = None,
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Report | tuple[Report, ...]:
     """Bits of the smallest file whose decoded weights have a loss within ε of the model's (Eqs. 5-7 of DeMoss et al. 2025).
@@ -88,6 +95,8 @@ def estimate(
         exclude: glob patterns of tensors to keep exactly as they are; they are paid for without loss.
         relative_to: a base, whose bits are free: a module or tensors by name. What is measured is then what the model has beyond it,
             K(θ | θ₀): the differences of the tensors that the base has in the same shape, and whole tensors where it has none.
+        time_limit: seconds after which a search ends with the best file so far, at its next evaluation; several ε share them evenly. What
+            is found within a time isn't the same twice.
         progress: called as `progress(evaluations done, evaluations in all, what)`.
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
@@ -109,12 +118,22 @@ def estimate(
     else:
         raise InputError("budget: a method object carries its own; set it there")
     clock = _Clock()
+    limit = None if time_limit is None else TimeLimit(time_limit)
     with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
-        problem = Problem(distortion, codec_named(codec or chosen.codec), seed, progress or unseen, kept)
-        subject, fallback = _lossless(problem, about)
-        nothing_new = base is not None and all(coarse == Constant(0) for coarse in fallback.file.tensors)
+        watched = progress or unseen
+        problem = Problem(
+            *(distortion, codec_named(codec or chosen.codec), seed, watched if limit is None else limit.watching(watched), kept),
+            share_time=None if limit is None else limit.share,
+        )
+        lossless = LosslessFile(problem)
+        skeleton = distortion.stored
+        subject = Subject(
+            *(skeleton.parameters, skeleton.raw_bits, lossless.bits_by_codec),
+            *(distortion.original, distortion.left_out, about),
+        )
+        nothing_new = lossless.unchanged()
         searched = sorted({value for value in values if value > 0 and not nothing_new}, reverse=True)
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
         ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
@@ -122,11 +141,12 @@ def estimate(
         reports = []
         for value in values:
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
-            best = min(pool, key=lambda candidate: candidate.bits, default=fallback)
-            within = value == 0 or nothing_new or best.bits < fallback.bits
+            best = min(pool, key=lambda candidate: candidate.bits, default=None)
+            smaller = best is not None and best.bits < lossless.bits
+            within = value == 0 or nothing_new or smaller
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
             twice = values.count(value)
-            candidate = best if within and value > 0 else fallback
+            candidate = best if best is not None and smaller and value > 0 else lossless.candidate
             layers, shared_bits = _layers(candidate.file, ranks)
             reports.append(
                 Report(
@@ -145,6 +165,8 @@ def estimate(
                     subject=subject,
                     file=candidate.file,
                     within=within,
+                    time_limit=time_limit,
+                    time_is_up=limit is not None and limit.reached,
                 )
             )
     return tuple(reports) if isinstance(eps, Sequence) else reports[0]
@@ -198,21 +220,13 @@ def _unchanged(distortion: Distortion) -> frozenset[str]:
     return frozenset(spec.name for spec in distortion.skeleton.tensors if spec.base is not None and unchanged(spec))
 
 
-def _lossless(problem: Problem, relative_to: RelativeTo | None) -> tuple[Subject, Candidate]:
-    """The network as it is under every codec, and the smallest of the files, whose loss is the original's bit for bit."""
-    skeleton, distortion = problem.distortion.stored, problem.distortion
-    tensors = [problem.exact(spec) for spec in problem.skeleton.tensors]
-    bits = {codec.name: 8 * len(encode(skeleton, tensors, codec)) for codec in CODECS}
-    file = write(skeleton, tensors, min(CODECS, key=lambda codec: bits[codec.name]), distortion.base)
-    subject = Subject(skeleton.parameters, skeleton.raw_bits, bits, distortion.original, distortion.left_out, relative_to)
-    return subject, problem.measured(file)
-
-
 def _effective_rank(tensor: Tensor) -> float | None:
     shape = matrix_view(tuple(tensor.shape))
     if shape is None or not tensor.is_floating_point() or not is_finite(tensor):
         return None
-    return effective_rank(tensor.reshape(shape).double())
+    if not large_matrix(shape):
+        return effective_rank(tensor.reshape(shape).double())
+    return effective_rank_of(Sketch(tensor.reshape(shape)).values()) if min(shape) <= RANKED else None
 
 
 def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Layer, ...], float]:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.sizes import large_matrix
+from nncomplexity.sketch import Sketch
 
 # Entries of a singular vector that differ by less count as equally large when its sign is chosen, so that rounding doesn't choose.
 SIGN_TOLERANCE = 1e-6
@@ -60,7 +62,10 @@ def svd(x: Tensor) -> SVD:
     x = x.detach().double()
     if not torch.isfinite(x).all():
         raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no SVD")
-    U, S, Vh = torch.linalg.svd(x, full_matrices=False)
+    return _signed(*torch.linalg.svd(x, full_matrices=False))
+
+
+def _signed(U: Tensor, S: Tensor, Vh: Tensor) -> SVD:
     sizes = U.abs()
     largest = (sizes >= sizes.amax(0) * (1 - SIGN_TOLERANCE)).int().argmax(0, keepdim=True)
     signs = torch.where(U.gather(0, largest) < 0, -1.0, 1.0).to(U)
@@ -193,6 +198,7 @@ class SVDCache:
         self._weights = dict(weights)
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, SVD] = OrderedDict()
+        self._sketches: dict[str, Sketch] = {}
         self._nbytes = 0
 
     @property
@@ -204,19 +210,40 @@ class SVDCache:
         if name in self._kept:
             self._kept.move_to_end(name)
             return self._kept[name]
-        if name not in self._weights:
-            raise InputError(f"name must be that of one of the {len(self._weights)} tensors given; got {name!r}")
-        weight = self._weights[name]
-        shape = matrix_view(weight.shape)
-        if shape is None:
-            raise InputError(f"{name} must have two dimensions or more, and entries; got shape {tuple(weight.shape)}")
-        result = svd(weight.reshape(shape))
+        result = svd(self._matrix(name))
         if result.nbytes <= self._max_bytes:
             self._kept[name] = result
             self._nbytes += result.nbytes
             while self._nbytes > self._max_bytes:
                 self._nbytes -= self._kept.popitem(last=False)[1].nbytes
         return result
+
+    def leading(self, name: str, rank: int) -> SVD:
+        """Components of a matrix, at least the `rank` largest where it has so many: of a large one no more, by `nncomplexity.sketch`."""
+        matrix = self._matrix(name)
+        return _signed(*self._sketch(name, matrix).leading(rank)) if large_matrix(matrix.shape) else self[name]
+
+    def singular_values(self, name: str) -> Tensor:
+        """All singular values of a matrix, (r,), largest first; of a large one the square roots of its Gram matrix's eigenvalues."""
+        matrix = self._matrix(name)
+        return self._sketch(name, matrix).values() if large_matrix(matrix.shape) else self[name].S
+
+    def _matrix(self, name: str) -> Tensor:
+        if name not in self._weights:
+            raise InputError(f"name must be that of one of the {len(self._weights)} tensors given; got {name!r}")
+        weight = self._weights[name]
+        shape = matrix_view(weight.shape)
+        if shape is None:
+            raise InputError(f"{name} must have two dimensions or more, and entries; got shape {tuple(weight.shape)}")
+        return weight.detach().reshape(shape)
+
+    def _sketch(self, name: str, matrix: Tensor) -> Sketch:
+        """The sketch of a large matrix; sketches are small beside their matrices, and all of them are kept."""
+        if name not in self._sketches:
+            if not torch.isfinite(matrix).all():
+                raise InputError(f"{name} must be finite; got a NaN or an infinity, and such a matrix has no SVD")
+            self._sketches[name] = Sketch(matrix)
+        return self._sketches[name]
 
 
 def _check_singular_values(S: Tensor) -> Tensor:

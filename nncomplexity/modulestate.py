@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, skeleton_of, storage_key
+from nncomplexity.weights import Skeleton, check_whole, skeleton_of, storage_key
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -71,6 +71,8 @@ class Borrowed:
     """
 
     def __init__(self, module: nn.Module) -> None:
+        for name, part in module.named_modules():
+            check_whole(name or type(part).__name__, part, "model")
         state = tensors_of(module)
         self.skeleton = skeleton_of(state)
         self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.errors import InputError
+from nncomplexity.progress import TimeLeft
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search.contract import Progress as Callback
 from nncomplexity.table import WIDTH
@@ -75,8 +76,8 @@ def stdout_for_results() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callback | None]:
-    """A bar on standard error while the search runs, where that is a terminal."""
+def progress_bar(time_limit: float | None = None) -> Iterator[Callback | None]:
+    """A bar on standard error while the search runs, where that is a terminal, with an estimate of the time left."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -85,10 +86,12 @@ def progress_bar() -> Iterator[Callback | None]:
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} evaluations"),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=1)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+        task = bar.add_task("starting", total=1, left="")
+        left = TimeLeft(time_limit)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what, left=left.told(done, total))
 
 
 def report_document(

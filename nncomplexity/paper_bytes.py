@@ -61,4 +61,4 @@ def _leaf(coarse: CoarseTensor, spec: TensorSpec) -> Array | tuple[Array, Array]
 
 def _values(symbols: Integers, step: float) -> NDArray[np.float32]:
     """Integers have one zero, so their multiples have too. C order, as an array that a computation returned has."""
-    return (symbols * step).astype(np.float32, order="C")
+    return (symbols.astype(np.float64) * step).astype(np.float32, order="C")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape, narrow
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records
@@ -69,7 +69,7 @@ class _Walk:
         """Symbols (rows, columns), coded along the longer side."""
         if columns > rows:
             return self.matrix(None if symbols is None else symbols.T, columns, rows, profile).T
-        flat = None if symbols is None else np.ascontiguousarray(symbols.T).reshape(-1)
+        flat = None if symbols is None else np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1)
         decoded = self.records.record(flat, Matrix(rows, columns, self.state, profile))
         return decoded.reshape(columns, rows).T
 
@@ -96,7 +96,7 @@ class _Walk:
         step = self.step(None if coarse is None else coarse.step) if spec.quantizable else 1.0
         m, n = matrix_shape(spec) or (spec.count, 1)
         symbols = self.matrix(None if coarse is None else coarse.symbols.reshape(m, n), m, n)
-        return Dense(symbols.reshape(spec.shape), step)
+        return coarse or Dense(narrow(symbols).reshape(spec.shape), step)
 
     def low_rank(self, coarse: LowRank | None, spec: TensorSpec) -> LowRank:
         shape = matrix_shape(spec)
@@ -114,7 +114,7 @@ class _Walk:
             step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
-        return LowRank(A, B, step_a, step_b, periods)
+        return coarse or LowRank(narrow(A), narrow(B), step_a, step_b, periods)
 
     def basis(self, period: int | None, rows: int, spec: TensorSpec) -> int:
         """The period of a side's basis, 0 for none: that of the last basis, or by how many rows it falls short of the side."""
@@ -204,7 +204,9 @@ def _walk(
     for index, spec in enumerate(skeleton.real.tensors):
         if marks is not None and isinstance(records, _Scale):
             marks.append(records.coder.bits)
-        coded.append(walk.tensor(None if tensors is None else tensors[index], spec))
+        coarse = walk.tensor(None if tensors is None else tensors[index], spec)
+        if tensors is None:  # a writer and a meter are asked for none, which would all be held at once
+            coded.append(coarse)
     if marks is not None and isinstance(records, _Scale):
         marks.append(records.coder.bits)
     return coded

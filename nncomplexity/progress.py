@@ -5,8 +5,35 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from nncomplexity.durations import told
+
 BAR = 24
 EACH_SECONDS = 0.2
+
+
+class TimeLeft:
+    """An estimate of the time that a search still takes, from the evaluations that it has made so far.
+
+    Args:
+        time_limit: seconds after which it ends in any case, from now on; None where it may take all it needs.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(self, time_limit: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = self._first = clock()
+        self._end = None if time_limit is None else self._began + time_limit
+        self._done = 0.0
+
+    def told(self, done: float, total: float) -> str:
+        """Such as "3 min left"; nothing where nothing can be said yet."""
+        now = self._clock()
+        if done < self._done:  # the next ε
+            self._first = now
+        self._done = done
+        times = [(now - self._first) * (total - done) / done] if done > 0 and now > self._first else []
+        times += [] if self._end is None else [max(0.0, self._end - now)]
+        return f"{told(min(times))} left" if times else ""
 
 
 def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str], None]:
@@ -19,7 +46,7 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
     >>> shown(3, 12, "moves")  # doctest: +SKIP
     ██████░░░░░░░░░░░░░░░░░░   3 of 12 evaluations, moves, 0 s
     """
-    began, last, width = time.monotonic(), -1.0, 0
+    began, last, width, left = time.monotonic(), -1.0, 0, TimeLeft()
 
     def shown(done: float, total: float, what: str) -> None:
         nonlocal last, width
@@ -29,6 +56,7 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
         last = now
         full = round(BAR * min(done / total, 1.0)) if total else 0
         line = f"{'█' * full}{'░' * (BAR - full)} {done:3.0f} of {total:.0f} evaluations, {what}, {now - began:.0f} s"
+        line += f", {left.told(done, total)}" if 0 < done < total else ""
         target = sys.stderr if stream is None else stream
         target.write(f"\r{line:<{width}}" + ("\n" if done >= total else ""))
         target.flush()

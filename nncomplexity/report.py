@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, save_bytes
 from nncomplexity.bounds import Bound, Kind, bound
+from nncomplexity.durations import told
 from nncomplexity.html.notebook import report_html
 
 SCHEMA = 1
@@ -35,13 +36,24 @@ class Subject:
 
     parameters: int
     raw_bits: int
-    lossless_bits: dict[str, int]
-    """Bits of the lossless files, by codec."""
+    lossless_bits: dict[str, int | None]
+    """Bits of the lossless files, by codec; of a large network weighed under the entropy codec, and None for the others."""
     loss: float
     left_out: tuple[str, ...] = ()
     """What the network holds besides, taken for architecture: state that is no tensor, and buffers that its state dict leaves out."""
     relative_to: RelativeTo | None = None
     """The base, where there is one: bits, the lossless ones too, are then of what is needed beside it."""
+
+    @property
+    def least_lossless(self) -> int:
+        """Bits of the smallest lossless file that is known."""
+        return min(bits for bits in self.lossless_bits.values() if bits is not None)
+
+    @property
+    def compared(self) -> tuple[str, int]:
+        """The codec that tables compare with, and its lossless bits: bzip2, the paper's, where it wasn't left out."""
+        bits = self.lossless_bits.get("bzip2")
+        return ("entropy coding", self.least_lossless) if bits is None else ("bzip2", bits)
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,9 @@ class Layer:
     """The step of a dense tensor, or the geometric mean of its two factors' steps."""
     bits: float
     effective_rank: float | None
-    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex; on a base of the difference."""
+    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex; on a base of the difference.
+
+    None where there is no matrix, and for one whose short side is too long (`nncomplexity.sizes.RANKED`)."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
     dtype: str = "float32"
@@ -89,6 +103,10 @@ class Report:
     file: CoarseFile = field(repr=False)
     within: bool = True
     """False where nothing within ε was smaller than the lossless file, which is then the answer."""
+    time_limit: float | None = None
+    """Seconds that the run was given; None where it was given all it needs."""
+    time_is_up: bool = False
+    """Whether they ended a search of the run, so that another run may find another file."""
 
     @property
     def loss(self) -> float:
@@ -98,9 +116,13 @@ class Report:
     @property
     def status(self) -> str:
         """One sentence on how the search ended."""
+        limit = "" if self.time_limit is None or not self.time_is_up else f" before the time limit of {told(self.time_limit)}"
         if self.within:
-            return f"found a file of {self.bits} bits within ε = {self.eps:g}"
-        return f"nothing within ε = {self.eps:g} was smaller than the lossless file; raise eps or the budget"
+            return f"found a file of {self.bits} bits within ε = {self.eps:g}{limit}" + (
+                ", by which another run may differ" if limit else ""
+            )
+        raised = "the time limit" if limit else "the budget"
+        return f"nothing within ε = {self.eps:g} was smaller than the lossless file{limit}; raise eps or {raised}"
 
     def bound(
         self,
@@ -144,6 +166,8 @@ class Report:
             "shared_bits": self.shared_bits,
             "paper_bytes": self.paper_bytes,
             "within": self.within,
+            "time_limit": self.time_limit,
+            "time_is_up": self.time_is_up,
             "layers": layers,
         }
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.durations import told
 from nncomplexity.report import Report, Subject
 from nncomplexity.verify import Verification
 
@@ -34,24 +35,26 @@ def measured(
         width: columns of the page.
     """
     subject = reports[0].subject
-    bzip2 = subject.lossless_bits["bzip2"]
+    codec, lossless = subject.compared
     head = (
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{bzip2 // 8:,} bytes under bzip2, loss {subject.loss:.6g}."
+        f"{lossless // 8:,} bytes under {codec}, loss {subject.loss:.6g}."
     )
-    summary = plain_table("ε", "bits", "bytes", "of raw", "of bzip2", "loss after", "distortion")
+    summary = plain_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
         summary.add_row(
             f"{report.eps:g}{'' if report.within else ' *'}",
             f"{report.bits:,}",
             f"{report.bits // 8:,}",
             _percent(report.bits, subject.raw_bits),
-            _percent(report.bits, bzip2),
+            _percent(report.bits, lossless),
             f"{report.coarse_loss:.4g}",
             f"{report.distortion:.4g}",
         )
     parts: list[str | Table] = [head, *_relative(subject), "", summary]
     parts += [f"* {report.status}" for report in reports if not report.within]
+    if reports[0].time_limit is not None and reports[0].time_is_up:
+        parts += ["", f"The time limit of {told(reports[0].time_limit)} ended the search; another run may find another file."]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
         parts += ["", _heading(report), _layers(report)]
         if bound:

@@ -28,6 +28,9 @@ STORED = (
 )
 """Dtypes that have a form in a file."""
 
+_SHARDED = {"DTensor", "ShardedTensor", "FlatParameter", "FullyShardedDataParallel", "FSDPModule"}
+"""Classes of torch.distributed whose objects hold a part of their values."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -107,6 +110,7 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
     for name, tensor in weights.items():
         if not isinstance(tensor, Tensor):
             raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
+        check_whole(name, tensor, argument)
         if is_lazy(tensor):
             raise InputError(f"{argument}: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
         if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
@@ -117,6 +121,20 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
     return Skeleton(
         tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())
     )
+
+
+def check_whole(name: str, value: object, argument: str) -> None:
+    """Raises InputError where a tensor or module holds only this process's part of its values: a DTensor, or one under FSDP.
+
+    Classes are known by their names, so that `torch.distributed` is loaded only where they come from it.
+    """
+    kinds = {kind.__name__ for kind in type(value).__mro__ if kind.__module__.startswith("torch.distributed")}
+    if sharded := sorted(kinds & _SHARDED):
+        raise InputError(
+            f"{argument}: {name!r} is sharded over processes ({sharded[0]}); gather the whole first, by "
+            "torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)), and pass that on one process"
+        )
 
 
 def real_view(tensor: Tensor) -> Tensor:

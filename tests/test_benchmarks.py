@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import ablation, curve, families, report, report_curve, report_families, tight_vs_peers
+from benchmarks import ablation, curve, families, report, report_curve, report_families, report_scale, scale, tight_vs_peers
 from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
@@ -228,6 +228,9 @@ def test_docs_sections_without_marks_are_refused() -> None:
 def test_docs_say_what_the_records_say() -> None:
     text = report.DOCS.read_text(encoding="utf-8")
     assert report.rewritten(text, report.sections()) == text
+    text = report.SCALING.read_text(encoding="utf-8")
+    projected = report_scale.projection(report.read(report.RESULTS / "scale.json"))
+    assert report.rewritten(text, {"projection": projected}) == text
 
 
 @pytest.mark.parametrize("path", sorted(report.RESULTS.glob("tight_vs_peers*.json")), ids=lambda path: path.stem)
@@ -268,3 +271,36 @@ def test_every_variant_of_the_ablation_gives_a_file_within_the_bound(name: str, 
     row = ablation.VARIANTS[name].bytes(case, 4.0)
     assert row["distortion"] <= 4.0
     assert row["bytes"] > 0
+
+
+def test_a_growing_network_has_the_size_that_it_is_named_for() -> None:
+    weights = scale.network("1M")
+    assert weights["lm_head.weight"] is weights["wte.weight"]
+    assert sum(tensor.numel() for name, tensor in weights.items() if name != "lm_head.weight") == pytest.approx(1e6, rel=0.1)
+    loss = scale.loss_of(weights)
+    assert float(loss(weights)) == 0
+    assert float(loss({name: torch.zeros_like(tensor) for name, tensor in weights.items()})) == pytest.approx(1)
+
+
+def test_what_a_wrapped_function_calls_counts_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Work:
+        def outer(self) -> None:
+            self.inner()
+
+        def inner(self) -> None:
+            pass
+
+    ticks = iter([0.0, 1.0, 4.0, 10.0])
+    monkeypatch.setattr(scale.time, "perf_counter", lambda: next(ticks))
+    watch = scale.Stopwatch()
+    watch.wrap(Work, "outer", "coding")
+    watch.wrap(Work, "inner", "decoding")
+    Work().outer()
+    assert watch.seconds == {"coding": 7.0, "decoding": 3.0}
+
+
+def test_the_projection_is_the_formula_of_the_largest_row() -> None:
+    seconds = {"seconds": 100.0, "loss_seconds": 10.0, "decomposition_seconds": 30.0}
+    row = {"case": "125M", "method": "tight", "parameters": 10**8, "evaluations": 30, "peak_bytes": 5 * 10**8, **seconds}
+    found = report_scale.constants({"rows": [row, {**row, "parameters": 10, "case": "1M"}]})
+    assert found == {"parameters": 10**8, "a": pytest.approx(2e-8), "d": pytest.approx(30 / 768e8), "m": 5.0}

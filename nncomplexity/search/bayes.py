@@ -67,7 +67,9 @@ class Bayes:
                 known.append(measure(step, tau))
         shared = gauge.read().share(max(len(eps), 1))
         efforts: list[Effort] = []
-        for value in eps:
+        for done, value in enumerate(eps):
+            if problem.share_time:
+                problem.share_time(len(eps) - done)
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]

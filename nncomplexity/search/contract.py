@@ -7,9 +7,10 @@ from typing import Protocol
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor, exact
+from nncomplexity.coarse import CoarseTensor, Decoded, exact
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
+from nncomplexity.sizes import large_network
 from nncomplexity.weights import Skeleton, TensorSpec
 
 Progress = Callable[[float, float, str], None]
@@ -49,6 +50,8 @@ class Problem:
     progress: Progress = unseen
     kept: frozenset[str] = frozenset()
     """First names of tensors that stay exactly as they are, whatever their dtype."""
+    share_time: Callable[[int], None] | None = None
+    """Where the time is limited: to be called as each of so many searches that are left begins, which then gets its part of it."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -77,7 +80,10 @@ class Problem:
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""
-        loss = self.distortion.loss(file.weights())
+        if file.base is None and large_network(self.skeleton.parameters):
+            loss = self.distortion.loss(Decoded(self.skeleton.tensors, file.tensors))
+        else:
+            loss = self.distortion.loss(file.weights())
         return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes)
 
     def feasible(self, candidate: Candidate, eps: float) -> bool:

@@ -13,17 +13,18 @@ middle of its bin, and the next step is half as long.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.coarse import CoarseTensor, Decoded
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import FormatError
 from nncomplexity.search.latent import Latent
+from nncomplexity.sizes import large_network
 
 
 @dataclass(frozen=True)
@@ -92,31 +93,56 @@ _RECOVERY = 2**0.125
 """By how much a step may be longer than the one before, where that was not taken back."""
 
 
+_Gradients = tuple[list[Tensor], float, list[Tensor]]
+"""∂L/∂u of each part, ∂L/∂log s, and ∂R/∂u of each part."""
+
+
 class _Adam:
     """Adam's state for one tensor of latents or, as a 0-d tensor, one scale."""
 
-    def __init__(self, like: Tensor) -> None:
-        self.mean, self.square, self.count = torch.zeros_like(like), torch.zeros_like(like), 0
+    def __init__(self, like: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.mean, self.square, self.count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
 
     def direction(self, grad: Tensor) -> Tensor:
         self.count += 1
+        if self.mean.dtype != grad.dtype:
+            self.mean.copy_(self.mean.to(grad.dtype).lerp_(grad, 1 - _MOMENTUM))
+            self.square.copy_(self.square.to(grad.dtype).mul_(_SQUARES).addcmul_(grad, grad, value=1 - _SQUARES))
+            return self.last()
         self.mean.lerp_(grad, 1 - _MOMENTUM)
         self.square.mul_(_SQUARES).addcmul_(grad, grad, value=1 - _SQUARES)
         root = (self.square / (1 - _SQUARES**self.count)).sqrt_().add_(1e-20)
         return self.mean / (1 - _MOMENTUM**self.count) / root
 
+    def last(self) -> Tensor:
+        """The direction of the last step again, of moments that are held in fewer bits."""
+        root = (self.square.float() / (1 - _SQUARES**self.count)).sqrt_().add_(1e-20)
+        return (self.mean.float() / (1 - _MOMENTUM**self.count)).div_(root)
+
 
 class _Mover:
-    """A latent, what moves it, and the place to go back to."""
+    """A latent, what moves it, and the place to go back to.
 
-    def __init__(self, latent: Latent, schedule: Schedule) -> None:
-        self.latent, self.schedule = latent, schedule
-        self.adam = [_Adam(part) for part in latent.parts]
+    A lean one, of a large network, holds its moments in bfloat16 and keeps no place: it goes back by half of its last step, which the
+    moments tell.
+    """
+
+    def __init__(self, latent: Latent, schedule: Schedule, lean: bool) -> None:
+        self.latent, self.schedule, self.lean = latent, schedule, lean
+        self.adam = [_Adam(part, torch.bfloat16 if lean else part.dtype) for part in latent.parts]
+        self.length = 0.0
         self.adam_scale = _Adam(torch.zeros(()))
         self.keep_place()
 
     def keep_place(self) -> None:
-        self.place = [part.clone() for part in self.latent.parts], self.latent.log_scale
+        if not self.lean:
+            self.place = [part.clone() for part in self.latent.parts], self.latent.log_scale
+
+    def go_halfway_back(self) -> None:
+        """Undo half of the last step, but for the scale."""
+        for part, state in zip(self.latent.parts, self.adam, strict=True):
+            part.add_(state.last(), alpha=self.schedule.rate * self.length / 2)
+        self.length /= 2
 
     def go_back(self, grads: Mapping[str, Tensor]) -> None:
         """Return to the place kept. Symbols that the step has changed, and which the gradients there want back, go into the middle of
@@ -135,12 +161,14 @@ class _Mover:
         grad = grads.get(self.latent.spec.name)
         return self.latent.gradients(torch.zeros(self.latent.spec.shape) if grad is None else grad, self.latent.rounded())
 
-    def rates(self) -> list[Tensor]:
-        """∂R/∂u of each part."""
-        return [_rate_gradient(u, self.schedule.curvature) for u in self.latent.parts]
+    def gradients(self, grads: Mapping[str, Tensor]) -> _Gradients:
+        """∂L/∂u of each part, ∂L/∂log s, and ∂R/∂u of each part."""
+        pull, pull_scale = self.pull(grads)
+        return pull, pull_scale, [_rate_gradient(u, self.schedule.curvature) for u in self.latent.parts]
 
     def step(self, gradients: Sequence[Tensor], scale_gradient: float | None, length: float) -> None:
         """One step against the gradients of J, `length` times the schedule's; None leaves the scale."""
+        self.length = length
         for part, gradient, state in zip(self.latent.parts, gradients, self.adam, strict=True):
             part.sub_(state.direction(gradient), alpha=self.schedule.rate * length)
         if scale_gradient is not None:
@@ -163,34 +191,43 @@ def descend(
     taken, or None for all; the loss of a visit is over the same rows.
     """
     specs = distortion.skeleton.tensors
-    held = {spec.name: fixed[spec.name].decode(spec) for spec in specs if spec.name in fixed}
-    movers = [_Mover(latent, schedule) for latent in latents]
+    lean = large_network(sum(latent.spec.count for latent in latents))
+    held = {} if lean else {spec.name: fixed[spec.name].decode(spec) for spec in specs if spec.name in fixed}
+    movers = [_Mover(latent, schedule, lean) for latent in latents]
     leap = schedule.leap * eps * (0.5 + 0.5 * min(1.0, steps / _LONG))
     pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
-    length, retreats, reach, kept = 1.0, 0, math.inf, None
+    length, retreats, reach, begun = 1.0, 0, math.inf, False
+    kept: tuple[float, dict[str, Tensor]] | None = None
     lowest, since = math.inf, 0
     for step in range(steps):
         free = step < int(schedule.freeze * steps)
         for latent in latents:
             latent.precision = schedule.free_precision if free else schedule.precision
         coarse = {latent.spec.name: latent.coarse() for latent in latents}
+        tensors = [fixed.get(spec.name) or coarse[spec.name] for spec in specs]
         try:
-            decoded = held | {latent.spec.name: coarse[latent.spec.name].decode(latent.spec) for latent in latents}
+            decoded: Mapping[str, Tensor] = Decoded(specs, tensors)
+            if not lean:
+                decoded = held | {latent.spec.name: decoded[latent.spec.name] for latent in latents}
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return
         measured = distortion.gradient(decoded, next(parts))
         if measured is None:
             return
-        loss = measured[0]
-        yield Visit([fixed.get(spec.name) or coarse[spec.name] for spec in specs], loss)
+        loss, grads = measured
+        yield Visit(tensors, loss)
         rise = loss - distortion.original
-        if kept is not None and not rise <= reach and retreats < _RETREATS * steps:
+        if begun and not rise <= reach and retreats < _RETREATS * steps:
             retreats, length = retreats + 1, length / 2
+            if kept is None:
+                for mover in movers:
+                    mover.go_halfway_back()
+                continue
             for mover in movers:
-                mover.go_back(measured[1])
+                mover.go_back(grads)
             loss, grads = kept
         elif math.isfinite(loss):
-            kept = loss, grads = measured
+            begun, kept = True, None if lean else measured
             if rise < _PROGRESS * lowest:
                 lowest, since = rise, step
             if free and step > steps / 3 and step - since >= schedule.stall and lowest > _ABOVE * pressure.target:
@@ -203,15 +240,17 @@ def descend(
                 mover.keep_place()
         else:
             return
-        pulls = [mover.pull(grads) for mover in movers]
-        rates = [mover.rates() for mover in movers]
-        ratio = _ratio([part for pull, _ in pulls for part in pull], [part for rate in rates for part in rate])
+        # A large network's are taken one tensor at a time, and so twice.
+        taken = (mover.gradients(grads) for mover in movers) if lean else [mover.gradients(grads) for mover in movers]
+        ratio = _ratio(taken)
         weight = pressure.at(step, loss - distortion.original, ratio)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
         decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
-        for mover, (pull, pull_scale), rate in zip(movers, pulls, rates, strict=True):
+        again = (mover.gradients(grads) for mover in movers) if lean else taken
+        for mover, (pull, pull_scale, rate) in zip(movers, again, strict=True):
             gradients = [hinge * part + weight * pressed for part, pressed in zip(pull, rate, strict=True)]
             mover.step(gradients, pull_scale if free else None, length * decay)
+        del measured, grads, again, taken  # or they would be held beside the next ones
 
 
 class _Pressure:
@@ -244,7 +283,11 @@ def _rate_gradient(u: Tensor, curvature: float) -> Tensor:
     return curvature * u.sign() / ((1 + curvature * u.abs()) * math.log(2))
 
 
-def _ratio(pulls: Sequence[Tensor], rates: Sequence[Tensor]) -> float:
-    loss = math.sqrt(sum(float((grad * grad).sum()) for grad in pulls))
-    rate = math.sqrt(sum(float((grad * grad).sum()) for grad in rates))
-    return loss / rate if rate else 0.0
+def _ratio(gradients: Iterable[_Gradients]) -> float:
+    """‖∂L‖/‖∂R‖ over all tensors."""
+    losses, rates = list[float](), list[float]()
+    for pull, _, pressed in gradients:
+        losses += [float((grad * grad).sum()) for grad in pull]
+        rates += [float((grad * grad).sum()) for grad in pressed]
+    rate = math.sqrt(sum(rates))
+    return math.sqrt(sum(losses)) / rate if rate else 0.0

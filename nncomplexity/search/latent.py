@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.basis import shift, waves
-from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense
+from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.weights import TensorSpec
 
@@ -112,4 +112,4 @@ def snapped(step: float, precision: int) -> float:
 
 
 def _integers(values: Tensor) -> Integers:
-    return values.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT).to(torch.int64).numpy()
+    return narrow(values.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT).to(torch.int64).numpy())

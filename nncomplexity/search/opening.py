@@ -18,6 +18,9 @@ _SILENT = 0.25
 _FREE = 0.01
 """The share of ε below which they are gone without a further look."""
 
+_EARLY = (2.0**-5, 2.0**-8, 2.0**-12)
+"""Relative steps of a first answer."""
+
 
 class Opening:
     """The openings of one search.
@@ -32,6 +35,17 @@ class Opening:
         self._steps = Quantize().grid()[::-1]
         self._grid_bits: dict[int, float] = {}
         self._measured: set[int] = set()
+
+    def early(self, eps: float) -> None:
+        """Where the time is limited, a first answer before all else: every tensor dense, at steps that are finer until it is within ε."""
+        if self.trials.problem.share_time is None:
+            return
+        weights, factors = self.tensors.weights, self.tensors.factors
+        for coarseness in _EARLY:
+            latents = latents_at(Shape(0, coarseness), self.tensors.moving, weights, factors)
+            rounded = {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents}
+            if self.trials.measure(rounded) <= self.trials.limit(eps):
+                return
 
     def nothing(self, fixed: dict[str, CoarseTensor]) -> float:
         """The distortion of all weights zero."""

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense
+from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow
 from nncomplexity.errors import InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
@@ -55,12 +55,11 @@ class CoarseGraining:
     def _coarse(self, spec: TensorSpec, step: float, tau: float | None) -> CoarseTensor:
         shape = matrix_view(spec.shape)
         if tau is not None and shape is not None:
-            svd = self._svds[spec.name]
-            rank = rank_for(svd.S, tau)
+            rank = rank_for(self._svds.singular_values(spec.name), tau)
             if pays(rank, *shape):
-                A, B = (symbols(factor, step).numpy() for factor in truncate(svd, rank))
+                A, B = (narrow(symbols(factor, step).numpy()) for factor in truncate(self._svds.leading(spec.name, rank), rank))
                 return LowRank(A, B, step, step) if A.any() and B.any() else Constant(0)
-        return dense(symbols(self._weights[spec.name], step).numpy(), step)
+        return dense(narrow(symbols(self._weights[spec.name], step).numpy()), step)
 
 
 class Points:

@@ -114,7 +114,9 @@ class Run:
         allowed = max(min(reach, method.ruin * nothing), self.trials.limit(eps) / 2)
         if plans:
             return self.opening.latents_of(plans, moving, self.fixed, allowed)
-        return self.opening.latents(moving, self.fixed, allowed)
+        latents = self.opening.latents(moving, self.fixed, allowed)
+        self.tensors.factors.release()
+        return latents
 
     def _noisy(self) -> bool:
         """Whether the latents take more than `noise` bits for each parameter, which a hundred gradients can't shed."""

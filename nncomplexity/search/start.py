@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.coarse import CoarseTensor, dense
+from nncomplexity.coarse import CoarseTensor, dense, narrow
 from nncomplexity.lowrank import SVDCache, balanced, matrix_view
 from nncomplexity.quantize import symbols
 from nncomplexity.search.latent import Latent, scaled_basis, snapped
+from nncomplexity.sizes import large_matrix, large_network
 from nncomplexity.weights import TensorSpec
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
@@ -22,6 +23,8 @@ FIRST_COARSENESS = 1.0
 FINEST = 2.0**-7
 """A relative step that costs no loss to speak of."""
 _ROTATIONS = 30
+_ROTATED, _SAMPLED = 64, 2048
+"""The most components of a large matrix that are rotated, and about how many rows show how."""
 _MARGIN = 8
 """The most rows that a basis of waves may leave to unit vectors: tokens that are no numbers."""
 _GATHERED = 0.5
@@ -83,7 +86,7 @@ def quartimax(A: Tensor) -> Tensor:
 
 def uniformly_quantized(specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], step: float) -> dict[str, CoarseTensor]:
     """Algorithm 2's coarse-graining: every tensor dense under one step."""
-    return {spec.name: dense(symbols(weights[spec.name], step).numpy(), step) for spec in specs}
+    return {spec.name: dense(narrow(symbols(weights[spec.name], step).numpy()), step) for spec in specs}
 
 
 def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, factors: "Factors") -> Latent:
@@ -101,15 +104,38 @@ class Factors:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._svds = SVDCache(weights)
+        self._parameters = sum(weight.numel() for weight in weights.values())
         self._last: dict[str, tuple[int, list[Factored]]] = {}
 
     def cheapest(self, name: str, rank: int, coarseness: float) -> Factored:
         """The factors whose symbols seem to take the fewest bits under steps of this coarseness."""
         kept, found = self._last.get(name, (0, []))
         if kept != rank:
-            found = _factored(*balanced(self._svds[name], rank))
+            A, B = balanced(self._svds.leading(name, rank), rank)
+            found = [_factored_large(A, B)] if large_matrix((len(A), B.shape[1])) else _factored(A, B)
             self._last[name] = rank, found
         return min(found, key=lambda one: sum(_price(factor, coarseness) for factor in one[1]))
+
+    def release(self) -> None:
+        """Let go of a large network's factors: those that a descent moves are its own, and these would be held beside them."""
+        if large_network(self._parameters):
+            self._last.clear()
+
+
+def _factored_large(A: Tensor, B: Tensor) -> Factored:
+    """The factors of a large matrix, in float32, with the components rotated where they are few: the rotation is found on some rows.
+
+    The bases of waves are for sides of at most some hundred rows, and a rotation of many components takes the cube of their number.
+    """
+    rank = A.shape[1]
+    if 1 < rank <= _ROTATED:
+        sides = (A, B.T)
+        found = []
+        for side in sides:
+            R = quartimax(side[:: max(1, len(side) // _SAMPLED)])
+            found.append([(A @ R), (B.T @ R).T])
+        A, B = min([[A, B], *found], key=lambda pair: sum(_price(factor, FIRST_COARSENESS) for factor in pair))
+    return (0, 0), [A.float(), B.float()]
 
 
 def _factored(A: Tensor, B: Tensor) -> list[Factored]:

@@ -55,6 +55,7 @@ class Sweep:
         trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
         with suppress(StopSearch):
             opening = Run(self.method, trials, ordered[0]).opening
+            opening.early(ordered[-1])
             if trials.tensors.with_gradient():
                 self._descend(trials, ordered, opening.nothing({}))
             else:

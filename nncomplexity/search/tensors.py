@@ -3,6 +3,7 @@
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors
+from nncomplexity.sizes import large_network
 from nncomplexity.weights import TensorSpec
 
 SMALL = 4096
@@ -30,6 +31,11 @@ class Tensors:
     @property
     def small(self) -> bool:
         return sum(spec.count for spec in self.moving) < SMALL
+
+    @property
+    def large(self) -> bool:
+        """Whether candidates are to be held once and decoded tensor by tensor."""
+        return large_network(sum(spec.count for spec in self.moving))
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""

@@ -42,11 +42,17 @@ class Tight(Settings):
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
         tensors = Tensors(problem)
-        return [self._found(Trials(problem, tensors, [value], self.budget), value) for value in eps]
+        found = []
+        for done, value in enumerate(eps):
+            if problem.share_time:
+                problem.share_time(len(eps) - done)
+            found.append(self._found(Trials(problem, tensors, [value], self.budget), value))
+        return found
 
     def _found(self, trials: Trials, eps: float) -> Found:
         run = Run(self, trials, eps)
         with suppress(StopSearch):
+            run.opening.early(eps)
             if trials.left >= _FEW * GRADIENT_COST and run.tensors.with_gradient():
                 outline = self.outline * run.opening.nothing({}) if self.budget >= self.chained else 0.0
                 if outline > 2 * eps:

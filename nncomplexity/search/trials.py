@@ -2,16 +2,18 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from nncomplexity.coarse import CoarseTensor
+from torch import Tensor
+
+from nncomplexity.coarse import CoarseTensor, Decoded
 from nncomplexity.errors import FormatError
 from nncomplexity.payload import weigh
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
 
 _KEPT = 3
-"""Candidates that are kept for each ε, should the smallest not be confirmed."""
+"""Candidates that are kept for each ε, should the smallest not be confirmed; of a large network one, as each is as long as the network."""
 
 
 class Trials:
@@ -64,10 +66,12 @@ class Trials:
             return math.inf
         specs = self.problem.skeleton.tensors
         try:
-            decoded = {spec.name: coarse.decode(spec) for spec, coarse in zip(specs, tensors, strict=True)}
+            decoded: Mapping[str, Tensor] = Decoded(specs, tensors)
+            if not self.tensors.large:
+                decoded = dict(decoded)
+            distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
-        distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         self.keep(tensors, distortion)
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
@@ -80,7 +84,7 @@ class Trials:
             for kept in (self.kept[eps] for eps in within):
                 if not kept or bits < kept[0][0]:
                     kept.insert(0, (bits, tensors))
-                    del kept[_KEPT:]
+                    del kept[1 if self.tensors.large else _KEPT :]
 
     def found(self) -> list[Found]:
         """For each ε the smallest candidate, written, decoded and measured again; what the search took, in equal shares."""
