@@ -1,7 +1,6 @@
 """The command line: options in, one call, a table or JSON out. docs/cli.md is its reference."""
 
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,21 +11,16 @@ import typer
 from typer.main import get_command
 
 from nncomplexity import table
-from nncomplexity.basefile import base_file, read_on
-from nncomplexity.bitstream import DEFAULT_LIMIT
+from nncomplexity.basefile import base_file
 from nncomplexity.bounds import Bound
-from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli_curve import curve
+from nncomplexity.cli_files import decompress, verify
 from nncomplexity.cli_options import (
-    CLAIM_FAILS,
     DONE,
     INTERRUPTED,
     NOT_WITHIN,
     PIPE_CLOSED,
     WRONG_CALL,
-    BaseKey,
-    BasePath,
-    CoarseFile,
     Delta,
     Device,
     Examples,
@@ -34,7 +28,6 @@ from nncomplexity.cli_options import (
     Include,
     Json,
     Key,
-    Limit,
     LossFn,
     Model,
     RelativeTo,
@@ -64,10 +57,8 @@ from nncomplexity.outputs import (
     stdout_for_results,
     write_json,
 )
-from nncomplexity.report import SCHEMA
 from nncomplexity.search import method_named
 from nncomplexity.taskmodule import architecture_of
-from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
 from nncomplexity.weights import check_numbers
 
@@ -267,81 +258,8 @@ def measure(
 app.command(short_help="Bits against ε, and what follows from it.")(curve)
 
 
-@app.command(short_help="Decode a .coarse file to .safetensors.")
-def decompress(
-    file: CoarseFile,
-    out: Annotated[str, typer.Option(metavar="FILE", help="The .safetensors file to write.")],
-    base: BasePath = None,
-    base_key: BaseKey = None,
-    limit: Limit = DEFAULT_LIMIT,
-) -> None:
-    """Decode a .coarse file to a .safetensors checkpoint, with the same bits on every machine.
-
-    \b
-      nncomplexity decompress model.coarse --out coarse.safetensors
-      nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
-    """
-    check_writable([out], inputs=[file, base])
-    coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
-    save_safetensors(out, coarse.weights())
-    skeleton = coarse.skeleton
-    print(
-        f"wrote {out}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits", flush=True
-    )
-
-
-@app.command(short_help="Check what is claimed of a .coarse file.")
-def verify(
-    file: CoarseFile,
-    loss_fn: LossFn,
-    model: Model = None,
-    base: BasePath = None,
-    base_key: BaseKey = None,
-    against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
-    key: Key = None,
-    eps: Annotated[str | None, typer.Option(metavar="NUMBER", help="The ε that the file is claimed to keep.")] = None,
-    claims: Annotated[
-        str | None, typer.Option(metavar="REPORT", help="A report.json whose figures for this file to check.")
-    ] = None,
-    device: Device = "cpu",
-    risk_fn: RiskFn = None,
-    n: Examples = None,
-    delta: Delta = 0.05,
-    limit: Limit = DEFAULT_LIMIT,
-    json_file: Json = None,
-) -> int:
-    """Check a .coarse file: decode it, measure bits and loss anew, and say which claims hold.
-
-    With --against the original: the architecture is the same and, with --eps, the distortion is at most ε. With --claims a
-    report: its figures for the file are true. Ends with exit code 1 where a claim fails.
-
-    \b
-      nncomplexity verify model.coarse --loss-fn mytask:loss \\
-          --against model.safetensors --eps 0.01
-      nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
-    """
-    value = None if eps is None else eps_value(eps)
-    if value is not None and against is None and claims is None:
-        raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
-    if key is not None and against is None:
-        raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
-    check_bound_options(risk_fn, n, delta)
-    json_path = None if json_file == STDOUT else json_file
-    check_writable([json_path], inputs=[file, base, against, claims])
-    coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
-    reported = read_report(claims, file) if claims is not None else None
-    with stdout_for_results():
-        task = task_of(loss_fn, model, risk_fn, device)
-        original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
-        found = check_claims(coarse, task, against=original, eps=value, reported=reported)
-    promise = bound_of(found.bits, found.risk, n, delta)
-    extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
-    document = json.dumps({**extra, **found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
-    write_json(json_path, document)
-    print(document if json_file == STDOUT else table.verified(file, found, promise, width=page_width()), flush=True)
-    return DONE if found.holds else CLAIM_FAILS
-
-
+app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
+app.command(short_help="Check what is claimed of a .coarse file.")(verify)
 add_track(app)
 add_commands(app)
 

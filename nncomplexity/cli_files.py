@@ -1,0 +1,110 @@
+"""The commands on files: `decompress` and `verify`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from nncomplexity import table
+from nncomplexity.basefile import base_file, read_on
+from nncomplexity.bitstream import DEFAULT_LIMIT
+from nncomplexity.checkpoint import save_safetensors
+from nncomplexity.cli_options import (
+    CLAIM_FAILS,
+    DONE,
+    BaseKey,
+    BasePath,
+    CoarseFile,
+    Delta,
+    Device,
+    Examples,
+    Json,
+    Key,
+    Limit,
+    LossFn,
+    Model,
+    RiskFn,
+    bound_of,
+    check_bound_options,
+    eps_value,
+    load_network,
+    task_of,
+)
+from nncomplexity.errors import InputError
+from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
+from nncomplexity.report import SCHEMA
+from nncomplexity.verify import check_claims, read_report
+from nncomplexity.version import __version__
+
+
+def decompress(
+    file: CoarseFile,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The .safetensors file to write.")],
+    base: BasePath = None,
+    base_key: BaseKey = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> None:
+    """Decode a .coarse file to a .safetensors checkpoint, with the same bits on every machine.
+
+    \b
+      nncomplexity decompress model.coarse --out coarse.safetensors
+      nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
+    """
+    check_writable([out], inputs=[file, base])
+    coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
+    save_safetensors(out, coarse.weights())
+    skeleton = coarse.skeleton
+    print(
+        f"wrote {out}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits", flush=True
+    )
+
+
+def verify(
+    file: CoarseFile,
+    loss_fn: LossFn,
+    model: Model = None,
+    base: BasePath = None,
+    base_key: BaseKey = None,
+    against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
+    key: Key = None,
+    eps: Annotated[str | None, typer.Option(metavar="NUMBER", help="The ε that the file is claimed to keep.")] = None,
+    claims: Annotated[
+        str | None, typer.Option(metavar="REPORT", help="A report.json whose figures for this file to check.")
+    ] = None,
+    device: Device = "cpu",
+    risk_fn: RiskFn = None,
+    n: Examples = None,
+    delta: Delta = 0.05,
+    limit: Limit = DEFAULT_LIMIT,
+    json_file: Json = None,
+) -> int:
+    """Check a .coarse file: decode it, measure bits and loss anew, and say which claims hold.
+
+    With --against the original: the architecture is the same and, with --eps, the distortion is at most ε. With --claims a
+    report: its figures for the file are true. Ends with exit code 1 where a claim fails.
+
+    \b
+      nncomplexity verify model.coarse --loss-fn mytask:loss \\
+          --against model.safetensors --eps 0.01
+      nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
+    """
+    value = None if eps is None else eps_value(eps)
+    if value is not None and against is None and claims is None:
+        raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
+    if key is not None and against is None:
+        raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
+    check_bound_options(risk_fn, n, delta)
+    json_path = None if json_file == STDOUT else json_file
+    check_writable([json_path], inputs=[file, base, against, claims])
+    coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
+    reported = read_report(claims, file) if claims is not None else None
+    with stdout_for_results():
+        task = task_of(loss_fn, model, risk_fn, device)
+        original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
+        found = check_claims(coarse, task, against=original, eps=value, reported=reported)
+    promise = bound_of(found.bits, found.risk, n, delta)
+    extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
+    document = json.dumps({**extra, **found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_json(json_path, document)
+    print(document if json_file == STDOUT else table.verified(file, found, promise, width=page_width()), flush=True)
+    return DONE if found.holds else CLAIM_FAILS
