@@ -26,7 +26,7 @@ _PRESSES = 5
 """Evaluations which that takes."""
 _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
-_EVERY, _EVERY_OF_SEVERAL = 5, 3
+_EVERY, _EVERY_OF_SEVERAL = 5, 4
 """Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest, for one ε or several."""
 
 

@@ -76,6 +76,10 @@ class Run:
         """Whether a descent has begun and ended, so that another can go on from there."""
         return len(self.latents) + len(self.fixed) == len(self.tensors.moving)
 
+    def bits(self) -> float:
+        """Bits of what the latents and the fixed tensors are."""
+        return self.trials.bits(self.trials.whole(self.fixed | {latent.spec.name: latent.coarse() for latent in self.latents}))
+
     def state(self) -> tuple[list[Latent], dict[str, CoarseTensor]]:
         """A copy of where the last descent ended, to be restored."""
         return deepcopy(self.latents), dict(self.fixed)
@@ -120,8 +124,7 @@ class Run:
 
     def _noisy(self) -> bool:
         """Whether the latents take more than `noise` bits for each parameter, which a hundred gradients can't shed."""
-        bits = self.trials.bits(self.trials.whole(self.fixed | {x.spec.name: x.coarse() for x in self.latents}))
-        return bits > self.method.noise * sum(latent.spec.count for latent in self.latents)
+        return self.bits() > self.method.noise * sum(latent.spec.count for latent in self.latents)
 
     def _left(self, end: float) -> float:
         """Evaluations up to an end that may be spent on descents."""

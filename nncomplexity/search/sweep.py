@@ -20,6 +20,10 @@ from nncomplexity.search.trials import Trials
 
 _COARSE = 0.25
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
+_LANDED = 1.5
+"""How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
+_AGAIN = 2.0
+"""From how many ε away one more link leads to it otherwise, in place of those outwards."""
 _OUTWARD = 0.2
 """Single searches that an ε too coarse for the chain is worth; all of them at most half of what is left."""
 
@@ -34,7 +38,7 @@ class Sweep:
     """
 
     method: Tight = field(default_factory=Tight)
-    cost: float = 2.9
+    cost: float = 2.85
 
     name = "tight"
     codec = "entropy"
@@ -78,5 +82,7 @@ class Sweep:
             left -= min(left / 2, len(coarse) * _OUTWARD * self.budget)
             links = round(left / (LINK * self.budget / Tight().budget))
             inwards(run, thinned(fine, links), left, eps)
+            if trials.best(fine[-1]) > _LANDED * run.bits():
+                inwards(run, [fine[-1] * _AGAIN, fine[-1]], trials.left, eps)
             run.restore(begin)
             outwards(run, coarse[::-1], trials.left)
