@@ -131,3 +131,10 @@ def test_a_ladder_is_thinned_evenly():
     assert thinned([6, 5, 4, 3, 2, 1], 5) == [6, 5, 4, 3, 2, 1]
     assert thinned([6, 5, 4, 3, 2, 1], 1) == [6, 1]
     assert thinned([6], 3) == [6]
+
+
+def test_seeds_part_and_each_gives_one_file():
+    weights, loss = network(hidden=160, features=28)
+    files = [estimate(weights, loss, 0.1, budget=150, seed=seed).file.content for seed in (0, 1, 2, 1)]
+    assert files[1] == files[3]
+    assert len(set(files)) == 3

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from nncomplexity.coarse import CoarseTensor, Constant
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
@@ -13,6 +15,8 @@ from nncomplexity.weights import TensorSpec
 
 _COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
 """How much coarser than the moves left it a descent may start."""
+_JITTER = 0.01
+"""Standard deviation, in steps, by which seeds move a start."""
 _SILENT = 0.25
 """The share of ε that tensors without a gradient may take; a descent has the rest."""
 _FREE = 0.01
@@ -61,7 +65,7 @@ class Opening:
         ranks = ranks_that_pay(specs)
         rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= allowed, len(ranks))]
         index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= 2 * allowed, len(COARSENESS))
-        return latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors)
+        return self._jittered(latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors))
 
     def latents_of(
         self, plans: Sequence[Plan], specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float
@@ -76,7 +80,16 @@ class Opening:
             rounded = {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents(index)}
             return self.trials.measure(fixed | rounded) <= allowed
 
-        return latents(first_that(holds, len(_COARSER)))
+        return self._jittered(latents(first_that(holds, len(_COARSER))))
+
+    def _jittered(self, latents: list[Latent]) -> list[Latent]:
+        """The latents a hundredth of a step away for every seed but 0: enough for descents to part, so that seeds show their spread."""
+        seed = self.trials.problem.seed
+        if seed:
+            generator = torch.Generator().manual_seed(seed)
+            for part in (part for latent in latents for part in latent.parts):
+                part.add_(torch.randn(part.shape, generator=generator), alpha=_JITTER)
+        return latents
 
     def without_gradient(self, limit: float) -> dict[str, CoarseTensor]:
         """Tensors that no gradient reaches: gone where the loss doesn't need them, else quantized as finely as `limit` asks."""
