@@ -23,7 +23,7 @@ _COARSE = 0.25
 _LANDED = 1.5
 """How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
 _AGAIN = 2.0
-"""From how many ε away one more link leads to it otherwise, in place of those outwards."""
+"""From how many ε away one more link leads to it otherwise, in place of those outwards; a small network is searched anew."""
 _OUTWARD = 0.2
 """Single searches that an ε too coarse for the chain is worth; all of them at most half of what is left."""
 
@@ -83,6 +83,9 @@ class Sweep:
             links = round(left / (LINK * self.budget / Tight().budget))
             inwards(run, thinned(fine, links), left, eps)
             if trials.best(fine[-1]) > _LANDED * run.bits():
-                inwards(run, [fine[-1] * _AGAIN, fine[-1]], trials.left, eps)
+                if trials.tensors.small:
+                    Run(self.method, trials, fine[-1]).descend(trials.spent + trials.left)
+                else:
+                    inwards(run, [fine[-1] * _AGAIN, fine[-1]], trials.left, eps)
             run.restore(begin)
             outwards(run, coarse[::-1], trials.left)
