@@ -9,7 +9,7 @@ from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import check_writable
 from nncomplexity.relative import Base, base_of
-from nncomplexity.taskmodule import WRAPPERS
+from nncomplexity.taskmodule import wrapper_prefix
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class BaseFile:
         """
         checkpoint = load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
-        prefix = _prefix(checkpoint.tensors, set(names))
+        wanted = set(names)
+        prefix = wrapper_prefix(checkpoint.tensors, lambda given: bool(given & wanted))
         notes = [note.replace("--key", f"{self.option}-key") for note in checkpoint.notes]
         notes += [f"took {prefix!r} off the names, which fit only without it"] if prefix else []
         for note in notes:
@@ -55,14 +56,3 @@ def read_on(file: str, base: BaseFile | None, *, limit: int, outputs: Sequence[s
         return coarse.on(given)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-
-
-def _prefix(given: Iterable[str], wanted: set[str]) -> str:
-    prefix, names = "", set(given)
-    while not names & wanted:
-        found = next((wrapper for wrapper in WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
-        if found is None:
-            return ""
-        prefix += found
-        names = {name.removeprefix(found) for name in names}
-    return prefix

@@ -3,7 +3,7 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
@@ -180,8 +180,13 @@ def _unfit(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[list[st
 
 
 def _wrapper_prefix(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    prefix, names = "", set(weights)
-    while any(_unfit(state, names)):
+    return wrapper_prefix(weights, lambda names: not any(_unfit(state, names)))
+
+
+def wrapper_prefix(given: Iterable[str], fit: Callable[[set[str]], bool]) -> str:
+    """What wrappers such as DataParallel have put before every name and that must go for the names to fit; empty where it doesn't help."""
+    prefix, names = "", set(given)
+    while not fit(names):
         found = next((wrapper for wrapper in WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
         if found is None:
             return ""

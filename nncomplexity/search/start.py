@@ -12,7 +12,7 @@ from nncomplexity.basis import MOST_ROWS
 from nncomplexity.coarse import CoarseTensor, dense, narrow
 from nncomplexity.lowrank import SVDCache, balanced, matrix_view
 from nncomplexity.quantize import symbols
-from nncomplexity.search.latent import Latent, scaled_basis, snapped
+from nncomplexity.search.latent import Latent, scaled_basis
 from nncomplexity.sizes import large_matrix, large_network
 from nncomplexity.weights import TensorSpec
 
@@ -197,8 +197,3 @@ def _typical(part: Tensor) -> float:
         return 1.0
     squares = (part / largest).square()
     return float(largest * (squares.square().sum() / (3 * squares.sum())).sqrt())
-
-
-def grid_step(step: float) -> float:
-    """A step that takes few bits to write."""
-    return snapped(step, 2)
