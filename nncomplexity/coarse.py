@@ -2,7 +2,8 @@
 
 Every decoder must get the same bits. Symbols are integers, so a product of factors is exact in float64, in any order of summation,
 as long as it stays below 2⁵³; it is then multiplied by one step, added to the base's element where the tensor has a base, and rounded once
-to the tensor's dtype, elementwise, in that order.
+to the tensor's dtype, elementwise, in that order. All of it may run on any device that has float64: symbols go there, and the same bits
+come of them.
 """
 
 import math
@@ -23,6 +24,7 @@ from nncomplexity.relative import added, in_dtype
 from nncomplexity.weights import TensorSpec, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
     torch.int64: np.int64,
     torch.int32: np.int32,
@@ -43,10 +45,10 @@ class Constant:
 
     value: int
 
-    def decode(self, spec: TensorSpec) -> Tensor:
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
         if spec.base is not None:
-            return Dense(np.broadcast_to(np.int64(self.value), spec.shape)).decode(spec)
-        return torch.full(spec.shape, self.value, dtype=spec.dtype)
+            return Dense(np.full(spec.shape, self.value)).decode(spec, device)
+        return torch.full(spec.shape, self.value, dtype=spec.dtype, device=device)
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class Dense:
     symbols: Integers
     step: float = 1.0
 
-    def decode(self, spec: TensorSpec) -> Tensor:
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
         if not spec.quantizable:
-            return _integers(self.symbols, spec)
-        return _scaled(self.symbols.astype(np.float64), self.step, spec)
+            return _integers(self.symbols, spec).to(device)
+        return _scaled(_doubles(self.symbols, device), self.step, spec)
 
 
 @dataclass(frozen=True)
@@ -80,27 +82,28 @@ class LowRank:
     def rank(self) -> int:
         return int(self.A.shape[1])
 
-    def decode(self, spec: TensorSpec) -> Tensor:
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
         step = self.step_a * self.step_b
         if not math.isfinite(step):
             raise FormatError(
                 f"{spec.name}: steps {self.step_a:.3g} and {self.step_b:.3g} have no finite product: the payload is damaged"
             )
-        A, B = self._along(0, self.A, spec), self._along(1, self.B.T, spec).T
+        A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
         _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
-        product: NDArray[np.float64] = (A @ B).numpy()
-        product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
+        product = (A @ B).add_(
+            0.0
+        )  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
         return _scaled(product, math.ldexp(step, -sum(shift(period) for period in self.periods if period)), spec)
 
-    def _along(self, side: int, symbols: Integers, spec: TensorSpec) -> Tensor:
+    def _along(self, side: int, symbols: Integers, spec: TensorSpec, device: torch.device) -> Tensor:
         """One factor's symbols, (rows, k), in the basis of its side, as float64."""
         # By PyTorch, whose threads the caller has set: NumPy's BLAS would start its own, which wait at full speed.
-        factor = torch.from_numpy(symbols).double()
+        factor = _doubles(symbols, device)
         period = self.periods[side]
         if not period:
             return factor
         _check_exact(float(len(factor)) * largest_entry(period) * _largest(factor), spec)
-        return waves(len(factor), period) @ factor
+        return waves(len(factor), period).to(device) @ factor
 
 
 @dataclass(frozen=True)
@@ -109,22 +112,23 @@ class Lossless:
 
     data: NDArray[np.uint8]
 
-    def decode(self, spec: TensorSpec) -> Tensor:
-        return of_bytes(self.data.copy() if spec.base is None else _toggled(self.data, spec.base, spec.dtype), spec)
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        return of_bytes(self.data.copy() if spec.base is None else _toggled(self.data, spec.base, spec.dtype), spec).to(device)
 
 
 CoarseTensor = Constant | Dense | LowRank | Lossless
 
 
 class Decoded(Mapping[str, Tensor]):
-    """The tensors that coarse ones decode to, by first name, each decoded whenever it is asked for and not kept."""
+    """The tensors that coarse ones decode to, by first name, each decoded on a device whenever it is asked for and not kept."""
 
-    def __init__(self, specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> None:
+    def __init__(self, specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor], device: torch.device = CPU) -> None:
+        self._device = device
         self._coarse = {spec.name: (spec, coarse) for spec, coarse in zip(specs, tensors, strict=True)}
 
     def __getitem__(self, name: str) -> Tensor:
         spec, coarse = self._coarse[name]
-        return coarse.decode(spec)
+        return coarse.decode(spec, self._device)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._coarse)
@@ -163,17 +167,17 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
     return Constant(1) if value == 1.0 and (symbols == symbols.flat[0]).all() else Dense(symbols, step)
 
 
-def narrow(symbols: Integers) -> Integers:
-    """The same symbols in the narrowest of 1, 2, 4 and 8 bytes, with room for their negatives: most of a network's are a few units.
+def narrow(symbols: Tensor) -> Integers:
+    """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives: most of a
+    network's are a few units.
 
-    >>> narrow(np.array([-127, 3])).dtype, narrow(np.array([128])).dtype
+    >>> narrow(torch.tensor([-127.0, 3.0])).dtype, narrow(torch.tensor([128])).dtype
     (dtype('int8'), dtype('int16'))
     """
-    largest = max(int(symbols.max()), -int(symbols.min())) if symbols.size else 0
-    for dtype in (np.int8, np.int16, np.int32):
-        if largest <= np.iinfo(dtype).max:
-            return symbols.astype(dtype, copy=False)
-    return symbols
+    largest = float(symbols.abs().max()) if symbols.numel() else 0.0
+    fitting = (dtype for dtype in (torch.int8, torch.int16, torch.int32) if largest <= torch.iinfo(dtype).max)
+    narrowed: Integers = symbols.to(next(fitting, torch.int64)).cpu().numpy()
+    return narrowed
 
 
 def form_of(coarse: CoarseTensor) -> str:
@@ -240,7 +244,11 @@ def _check_exact(reach: float, spec: TensorSpec) -> None:
         raise FormatError(f"{spec.name}: factors reach {reach:.3g}, beyond 2^53, where products are no longer exact")
 
 
-def _scaled(values: NDArray[np.float64], step: float, spec: TensorSpec) -> Tensor:
-    rows = np.ascontiguousarray(values).reshape(spec.shape)  # symbols off a payload lie column by column
-    scaled = torch.from_numpy(rows).mul_(step)
-    return round_once(scaled, spec.dtype) if spec.base is None else added(spec.base, scaled, spec.dtype)
+def _doubles(symbols: Integers, device: torch.device) -> Tensor:
+    """Symbols as float64 on a device; off a payload they lie column by column."""
+    return torch.from_numpy(np.ascontiguousarray(symbols)).to(device).double()
+
+
+def _scaled(values: Tensor, step: float, spec: TensorSpec) -> Tensor:
+    scaled = values.reshape(spec.shape).mul_(step)
+    return round_once(scaled, spec.dtype) if spec.base is None else added(spec.base.to(values.device), scaled, spec.dtype)

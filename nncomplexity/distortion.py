@@ -5,7 +5,7 @@ One evaluation is one loss on the original's data; a gradient counts three, a lo
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
 
 GRADIENT_COST = 3.0
+_NO_FLOAT64 = {"mps"}
 
 
 class Distortion:
@@ -51,10 +52,12 @@ class Distortion:
         """The skeleton that a search sees: complex tensors as their real and imaginary parts."""
         self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
         """The original tensors of `skeleton` by first name, detached, on the CPU."""
+        self.device = _with_float64(self._target.devices)
+        """Where weights are coarse-grained: that of the target, or the CPU where it has no float64."""
         self.coded: dict[str, Tensor] = {
-            spec.name: difference(self.weights[spec.name], spec.base) for spec in self.skeleton.tensors
+            spec.name: difference(self.weights[spec.name], spec.base).to(self.device) for spec in self.skeleton.tensors
         }
-        """What a search coarse-grains of them: the tensors, in float64 their differences from the base where they have one."""
+        """What a search coarse-grains of them: the tensors, in float64 their differences from the base where they have one; on `device`."""
         self.left_out: tuple[str, ...] = self._target.left_out
         """What the network holds besides: entries of a state dict that are no tensors, and buffers that aren't in it."""
         check_numbers(self.weights)
@@ -89,7 +92,7 @@ class Distortion:
         return self._loss_fn.examples if isinstance(self._loss_fn, Divisible) else None
 
     def gradient(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> tuple[float, dict[str, Tensor]] | None:
-        """L and its gradients by first name, on the CPU; None where the closure has no gradient. Tensors without one are left out.
+        """L and its gradients by first name, on `device`; None where the closure has no gradient. Tensors without one are left out.
 
         Gradients are those of `skeleton`: PyTorch's gradient of a complex number is that of its two parts. Where an element's isn't
         finite, such as that of a norm at zero, it counts as zero.
@@ -122,7 +125,7 @@ class Distortion:
         summed: dict[str, Tensor] = {}
         for (name, _), grad in zip(leaves, grads, strict=True):
             if grad is not None:
-                parts = real_view(grad.detach().cpu())
+                parts = real_view(grad.detach().to(self.device))
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
         return value.item(), summed
@@ -175,16 +178,20 @@ class _Mapping:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.skeleton = skeleton_of(weights)
-        self._devices = {spec.name: weights[spec.name].device for spec in self.skeleton.tensors}
+        self._device_of = {spec.name: weights[spec.name].device for spec in self.skeleton.tensors}
         self.weights = {spec.name: weights[spec.name].detach().cpu() for spec in self.skeleton.tensors}
         self._spared: set[str] = set()
 
+    @property
+    def devices(self) -> list[torch.device]:
+        return list(self._device_of.values())
+
     def load(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # A copy, so that a closure which changes its argument changes nobody's weights.
-        return self.skeleton.expand({name: weights[name].to(device, copy=True) for name, device in self._devices.items()})
+        return self.skeleton.expand({name: weights[name].to(device, copy=True) for name, device in self._device_of.items()})
 
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
-        loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._devices.items()}
+        loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._device_of.items()}
         leaves = [(name, tensor) for name, tensor in loaded.items() if has_gradient(tensor) and name not in self._spared]
         for _, tensor in leaves:
             tensor.requires_grad_()
@@ -199,6 +206,12 @@ class _Mapping:
 
     def restore(self) -> None:
         """Nothing of the user's was touched."""
+
+
+def _with_float64(devices: Sequence[torch.device]) -> torch.device:
+    """The first accelerator among them; the CPU where there is none, or one whose numbers end at float32."""
+    accelerator = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
+    return torch.device("cpu") if accelerator.type in _NO_FLOAT64 else accelerator
 
 
 def _scalar(value: object) -> float:

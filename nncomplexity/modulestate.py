@@ -66,6 +66,7 @@ class Borrowed:
     Attributes:
         skeleton: of the module's state dict.
         weights: its tensors by first name, detached, on the CPU.
+        devices: where they lie.
         left_out: what else it holds.
         differentiable: whether it is a copy; the user's own module isn't to be disturbed by autograd.
     """
@@ -76,6 +77,7 @@ class Borrowed:
         state = tensors_of(module)
         self.skeleton = skeleton_of(state)
         self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
+        self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
         self.left_out = left_out(module)
         self._before: list[tuple[Tensor, Tensor]] = []
         try:

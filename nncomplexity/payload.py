@@ -96,7 +96,7 @@ class _Walk:
         step = self.step(None if coarse is None else coarse.step) if spec.quantizable else 1.0
         m, n = matrix_shape(spec) or (spec.count, 1)
         symbols = self.matrix(None if coarse is None else coarse.symbols.reshape(m, n), m, n)
-        return coarse or Dense(narrow(symbols).reshape(spec.shape), step)
+        return coarse or Dense(narrow(torch.from_numpy(symbols)).reshape(spec.shape), step)
 
     def low_rank(self, coarse: LowRank | None, spec: TensorSpec) -> LowRank:
         shape = matrix_shape(spec)
@@ -114,7 +114,7 @@ class _Walk:
             step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
-        return coarse or LowRank(narrow(A), narrow(B), step_a, step_b, periods)
+        return coarse or LowRank(narrow(torch.from_numpy(A)), narrow(torch.from_numpy(B)), step_a, step_b, periods)
 
     def basis(self, period: int | None, rows: int, spec: TensorSpec) -> int:
         """The period of a side's basis, 0 for none: that of the last basis, or by how many rows it falls short of the side."""

@@ -5,7 +5,7 @@ vectors, and U_k = W·V_k / S_k. In float64 that loses singular values below 10�
 read in blocks of rows, so that no float64 copy of it is made. Of a matrix whose sides are both long, a low rank is found without the
 Gram matrix by a randomized range finder (Halko, Martinsson and Tropp 2011, Algorithm 4.4), with a seed that is always the same.
 
-Shapes: W is (m, n), rank k gives U (m, k), S (k,) and Vh (k, n), in float64 on the CPU.
+Shapes: W is (m, n), rank k gives U (m, k), S (k,) and Vh (k, n), in float64 on W's device.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ class Sketch:
         """(U, S, V) of the leading components, from the range of W·(WᵀW)^q·Ω."""
         n = self._tall.shape[1]
         generator = torch.Generator().manual_seed(0)
-        probe = torch.randn(n, min(n, rank + _OVERSAMPLING), generator=generator, dtype=torch.float64)
+        probe = torch.randn(n, min(n, rank + _OVERSAMPLING), generator=generator, dtype=torch.float64).to(self._tall.device)
         for _ in range(_POWERS):
             probe = torch.linalg.qr(transposed_product(self._tall, product(self._tall, torch.linalg.qr(probe).Q))).Q
         Q = torch.linalg.qr(product(self._tall, probe)).Q
@@ -83,7 +83,7 @@ def gram(tall: Tensor) -> Tensor:
     >>> gram(torch.tensor([[3.0, 0.0], [4.0, 1.0]])).tolist()
     [[25.0, 4.0], [4.0, 1.0]]
     """
-    total = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64)
+    total = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=tall.device)
     for block in _blocks(tall):
         total.addmm_(block.T, block)
     return total
@@ -96,7 +96,7 @@ def product(tall: Tensor, right: Tensor) -> Tensor:
 
 def transposed_product(tall: Tensor, left: Tensor) -> Tensor:
     """Wᵀ·Y in float64, block by block."""
-    total = torch.zeros(tall.shape[1], left.shape[1], dtype=torch.float64)
+    total = torch.zeros(tall.shape[1], left.shape[1], dtype=torch.float64, device=tall.device)
     for block, part in zip(_blocks(tall), _blocks(left), strict=True):
         total.addmm_(block.T, part)
     return total

@@ -158,8 +158,8 @@ class _Mover:
 
     def pull(self, grads: Mapping[str, Tensor]) -> tuple[list[Tensor], float]:
         """∂L/∂u of each part and ∂L/∂log s."""
-        grad = grads.get(self.latent.spec.name)
-        return self.latent.gradients(torch.zeros(self.latent.spec.shape) if grad is None else grad, self.latent.rounded())
+        latent, grad = self.latent, grads.get(self.latent.spec.name)
+        return latent.gradients(latent.parts[0].new_zeros(latent.spec.shape) if grad is None else grad, latent.rounded())
 
     def gradients(self, grads: Mapping[str, Tensor]) -> _Gradients:
         """∂L/∂u of each part, ∂L/∂log s, and ∂R/∂u of each part."""
@@ -192,7 +192,7 @@ def descend(
     """
     specs = distortion.skeleton.tensors
     lean = large_network(sum(latent.spec.count for latent in latents))
-    held = {} if lean else {spec.name: fixed[spec.name].decode(spec) for spec in specs if spec.name in fixed}
+    held = {} if lean else {spec.name: fixed[spec.name].decode(spec, distortion.device) for spec in specs if spec.name in fixed}
     movers = [_Mover(latent, schedule, lean) for latent in latents]
     leap = schedule.leap * eps * (0.5 + 0.5 * min(1.0, steps / _LONG))
     pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
@@ -206,7 +206,7 @@ def descend(
         coarse = {latent.spec.name: latent.coarse() for latent in latents}
         tensors = [fixed.get(spec.name) or coarse[spec.name] for spec in specs]
         try:
-            decoded: Mapping[str, Tensor] = Decoded(specs, tensors)
+            decoded: Mapping[str, Tensor] = Decoded(specs, tensors, distortion.device)
             if not lean:
                 decoded = held | {latent.spec.name: decoded[latent.spec.name] for latent in latents}
         except FormatError:  # symbols so large that the product of factors is no longer exact

@@ -13,7 +13,7 @@ weights, which are those that the file decodes to.
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,6 +54,10 @@ class Latent:
     def scale(self) -> float:
         return self.step ** len(self.parts)
 
+    def copy(self) -> "Latent":
+        """The same latents, which no descent of these moves."""
+        return replace(self, parts=[part.clone() for part in self.parts])
+
     def refine(self, factor: float) -> None:
         """The same numbers under a step finer by `factor`: more of them differ from zero, at a smaller error."""
         for part in self.parts:
@@ -82,7 +86,8 @@ class Latent:
         scale = self.scale
         if self.low_rank:
             bases = [
-                scaled_basis(side, period) if period else None for side, period in zip(_sides(rounded), self.periods, strict=True)
+                scaled_basis(side, period, grad.device) if period else None
+                for side, period in zip(_sides(rounded), self.periods, strict=True)
             ]
             A, B = (F @ part if F is not None else part for F, part in zip(bases, (rounded[0], rounded[1].T), strict=True))
             grad = grad.reshape(A.shape[0], B.shape[0]).float() * scale
@@ -95,9 +100,9 @@ class Latent:
 
 
 @functools.lru_cache(maxsize=8)
-def scaled_basis(rows: int, period: int) -> Tensor:
+def scaled_basis(rows: int, period: int, device: torch.device) -> Tensor:
     """F (rows, rows), float32: the basis as a file's factors meet it, with columns of a norm near 1."""
-    return (waves(rows, period) * 2.0 ** -shift(period)).float()
+    return (waves(rows, period) * 2.0 ** -shift(period)).float().to(device)
 
 
 def _sides(parts: list[Tensor]) -> tuple[int, int]:
@@ -112,4 +117,4 @@ def snapped(step: float, precision: int) -> float:
 
 
 def _integers(values: Tensor) -> Integers:
-    return narrow(values.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT).to(torch.int64).numpy())
+    return narrow(values.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))

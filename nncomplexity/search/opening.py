@@ -88,7 +88,7 @@ class Opening:
         if seed:
             generator = torch.Generator().manual_seed(seed)
             for part in (part for latent in latents for part in latent.parts):
-                part.add_(torch.randn(part.shape, generator=generator), alpha=_JITTER)
+                part.add_(torch.randn(part.shape, generator=generator).to(part.device), alpha=_JITTER)
         return latents
 
     def without_gradient(self, limit: float) -> dict[str, CoarseTensor]:
@@ -102,7 +102,7 @@ class Opening:
 
         def holds(coarse: dict[str, CoarseTensor], share: float) -> bool:
             distortion = self.trials.distortion
-            decoded = distortion.weights | {spec.name: coarse[spec.name].decode(spec) for spec in silent}
+            decoded = distortion.weights | {spec.name: coarse[spec.name].decode(spec, distortion.device) for spec in silent}
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit
 
         gone: dict[str, CoarseTensor] = {spec.name: Constant(0) for spec in silent}

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow
+from nncomplexity.coarse import CoarseTensor, Constant, Decoded, LowRank, dense, narrow
 from nncomplexity.errors import InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
@@ -57,9 +57,9 @@ class CoarseGraining:
         if tau is not None and shape is not None:
             rank = rank_for(self._svds.singular_values(spec.name), tau)
             if pays(rank, *shape):
-                A, B = (narrow(symbols(factor, step).numpy()) for factor in truncate(self._svds.leading(spec.name, rank), rank))
+                A, B = (narrow(symbols(factor, step)) for factor in truncate(self._svds.leading(spec.name, rank), rank))
                 return LowRank(A, B, step, step) if A.any() and B.any() else Constant(0)
-        return dense(narrow(symbols(self._weights[spec.name], step).numpy()), step)
+        return dense(narrow(symbols(self._weights[spec.name], step)), step)
 
 
 class Points:
@@ -75,7 +75,7 @@ class Points:
         skeleton = self._problem.skeleton
         try:
             tensors = self._coarse_grain(step, tau)
-            decoded = {spec.name: coarse.decode(spec) for spec, coarse in zip(skeleton.tensors, tensors, strict=True)}
+            decoded = dict(Decoded(skeleton.tensors, tensors, self._problem.distortion.device))
         except InputError:  # a symbol or a product of factors too large to be exact
             distortion, size = math.inf, skeleton.raw_bits // 8
         else:

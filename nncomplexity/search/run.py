@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.distortion import GRADIENT_COST
@@ -82,7 +81,7 @@ class Run:
 
     def state(self) -> tuple[list[Latent], dict[str, CoarseTensor]]:
         """A copy of where the last descent ended, to be restored."""
-        return deepcopy(self.latents), dict(self.fixed)
+        return [latent.copy() for latent in self.latents], dict(self.fixed)
 
     def restore(self, state: tuple[list[Latent], dict[str, CoarseTensor]]) -> None:
         self.latents, self.fixed = state

@@ -77,7 +77,7 @@ def quartimax(A: Tensor) -> Tensor:
     (A·R)·(Rᵀ·B) is the same matrix as A·B, so that R is absorbed and never coded. It is quartimax (Neuhaus and Wrigley 1954), by the
     fixed-point iteration R ← polar(Aᵀ(A·R)³).
     """
-    R = torch.eye(A.shape[1], dtype=A.dtype)
+    R = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
     for _ in range(_ROTATIONS):
         U, _, Vh = torch.linalg.svd(A.T @ (A @ R) ** 3)
         R = U @ Vh
@@ -86,7 +86,7 @@ def quartimax(A: Tensor) -> Tensor:
 
 def uniformly_quantized(specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], step: float) -> dict[str, CoarseTensor]:
     """Algorithm 2's coarse-graining: every tensor dense under one step."""
-    return {spec.name: dense(narrow(symbols(weights[spec.name], step).numpy()), step) for spec in specs}
+    return {spec.name: dense(narrow(symbols(weights[spec.name], step)), step) for spec in specs}
 
 
 def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, factors: "Factors") -> Latent:
@@ -175,7 +175,7 @@ def _in_basis(factor: Tensor, period: int) -> Tensor:
     """The factor (m, k) in coordinates of a side's basis, all of whose columns have nearly the same norm."""
     if not period:
         return factor
-    F = scaled_basis(len(factor), period).double()
+    F = scaled_basis(len(factor), period, factor.device).double()
     return F.T @ factor / F.square().sum(0)[:, None]
 
 

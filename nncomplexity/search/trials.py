@@ -66,7 +66,7 @@ class Trials:
             return math.inf
         specs = self.problem.skeleton.tensors
         try:
-            decoded: Mapping[str, Tensor] = Decoded(specs, tensors)
+            decoded: Mapping[str, Tensor] = Decoded(specs, tensors, self.distortion.device)
             if not self.tensors.large:
                 decoded = dict(decoded)
             distortion = abs(self.distortion.loss(decoded) - self.distortion.original)

@@ -1,0 +1,70 @@
+"""Coarse-graining stays on the device where the weights are: nothing but symbols leaves it, and the files are the CPU's."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nncomplexity import estimate
+
+TESTS = Path(__file__).parent
+CASES = (
+    *("tight", "tight, another seed", "tight, without a gradient", "tight, as a large network", "tight, relative to a base"),
+    *("bayes", "quantize", "curve"),
+)
+SYMBOLS = {"torch.int8", "torch.int16", "torch.int32"}
+WEIGHTS = {"torch.float32": 4 * (48 * 40 + 40 + 10 * 48), "torch.float64": 8 * 40, "torch.int64": 8 * 3}
+"""Bytes of the network, which the report's lossless file needs."""
+
+
+@pytest.fixture(scope="module")
+def compared() -> dict[str, Any]:
+    # PyTorch takes a device that it doesn't know once in a process, and for good.
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(TESTS / "elsewhere_cases.py")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def test_every_case_is_looked_at(compared: dict[str, Any]) -> None:
+    assert set(compared) == set(CASES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_files_are_those_of_the_cpu(case: str, compared: dict[str, Any]) -> None:
+    assert compared[case]["same"]
+    assert min(compared[case]["sizes"]) > 100  # something is left to be the same
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_leave_the_device_once_and_then_only_symbols(case: str, compared: dict[str, Any]) -> None:
+    crossed = {dtype: count for dtype, count in compared[case]["crossed"].items() if dtype not in SYMBOLS}
+    assert crossed == WEIGHTS
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", ["tight", "bayes", "quantize"])
+def test_a_gpu_finds_a_file_that_holds_on_the_cpu(method: str) -> None:
+    model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 5)).cuda()
+    examples = torch.randn(512, 20)
+    labels = model.cpu()(examples).argmax(1)
+    model.cuda()
+
+    def loss(network: nn.Module) -> torch.Tensor:
+        device = next(network.parameters()).device
+        return nn.functional.cross_entropy(network(examples.to(device)), labels.to(device))
+
+    report = estimate(model, loss, 0.1, method=method, budget=60)
+    assert next(model.parameters()).is_cuda
+    here = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 5))
+    here.load_state_dict(report.coarse_weights())
+    assert float(loss(here)) == pytest.approx(report.coarse_loss, abs=1e-4)
