@@ -162,6 +162,7 @@ def sections() -> dict[str, str]:
         "grokking_epoch": report_paper.epoch,
         "grokking_bounds": report_paper.bounds,
         "curve": report_curve.curve,
+        "dynamics": report_curve.dynamics,
         "families": report_families.families,
         "scale": report_scale.scale,
     }

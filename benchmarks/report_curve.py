@@ -1,4 +1,4 @@
-"""The table of a curve's points beside searches for one ε each."""
+"""The tables of curves: a network's at many ε, and a training's over its steps."""
 
 from statistics import geometric_mean, mean
 
@@ -19,3 +19,16 @@ def curve(content: Content) -> str:
     eps = [f"ε = {value:g}" for value in content["rows"][0]["eps"]]
     header = ["network", *eps, "ratio, geometric mean", "largest", "evaluations, in single searches", "time, in single searches"]
     return table(header, lines)
+
+
+def dynamics(content: Content) -> str:
+    """For each step and budget the bytes at each ε, and in brackets those of the smallest file of any checkpoint that holds there."""
+    rows = content["rows"]
+    pairs = list(dict.fromkeys((row["eps"], row["budget"]) for row in rows))
+    lines = []
+    for step in dict.fromkeys(row["step"] for row in rows):
+        at = {(row["eps"], row["budget"]): row for row in rows if row["step"] == step}
+        first = at[pairs[0]]
+        cells = [f"{at[pair]['bytes']:,} ({at[pair]['shared_bytes']:,})" for pair in pairs]
+        lines.append([f"{step:g}", f"{first['loss']:.4f}", f"{first['test_error']:.1%}", *cells])
+    return table(["step", "training loss", "test error", *(f"ε = {eps:g}, budget {budget}" for eps, budget in pairs)], lines)

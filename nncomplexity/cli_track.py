@@ -42,7 +42,7 @@ def track(
     model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="tight, bayes or quantize, as in measure.")] = "tight",
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
-    budget: Annotated[int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each checkpoint and ε.")] = None,
+    budget: Annotated[int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each checkpoint and ε; else 62.")] = None,
     include: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names; repeat it.")
     ] = None,
@@ -69,7 +69,7 @@ def track(
     """Measure every checkpoint of a training, and write a row for each to a results.jsonl.
 
     A row is written as soon as it is there. The same call goes on where a stopped one was; checkpoints that failed are tried
-    again. Each row is what 'measure' gives for its checkpoint, whatever the number of processes.
+    again. Each row is what 'measure' gives for its checkpoint at that budget, whatever the number of processes.
 
     \b
     Complexity and test error over training, and a picture of them:

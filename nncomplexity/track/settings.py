@@ -40,6 +40,9 @@ _NETWORK = (
 _AT_EPS = ("bits", "coarse_loss", "distortion", "within", "paper_bytes", "bound", "vacuous", "mdl_bits", "layers", "shared_bits")
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
 """Keys of rows, which no metric may have for a name."""
+BUDGET = 62
+"""Loss evaluations for each checkpoint and ε unless told otherwise, as many as Algorithm 1 takes: checkpoints are many, and a long search
+trains on what it began with, until networks that memorised look like those that didn't have to."""
 _METRIC = re.compile(r"[A-Za-z_][\w.-]*")
 _MAY_DIFFER = ("version", "torch")
 """What rows of one file need not have in common."""
@@ -144,7 +147,7 @@ def settings_of(
     return Settings(
         eps=_checked_eps(eps),
         loss_fn=user_function("loss_fn", loss_fn),
-        method=method_named(method, budget) if isinstance(method, str) else method,
+        method=method_named(method, BUDGET if budget is None else budget) if isinstance(method, str) else method,
         codec=codec,
         model=None if model is None else user_function("model", model),
         risk_fn=None if risk_fn is None else user_function("risk_fn", risk_fn),

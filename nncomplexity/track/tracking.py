@@ -66,7 +66,8 @@ def track(
         loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics.
         eps: the distortion bound, or several.
         out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again.
-        method, codec, budget, include, exclude: as in `estimate`.
+        method, codec, include, exclude: as in `estimate`.
+        budget: loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md).
         seed, seeds: the first seed, and how many; each gives a row.
         model: makes the module that the functions get instead of a dict of tensors.
         key, device: as `nncomplexity measure` has them.
