@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 import typer
 from typer.main import get_command
 
@@ -38,11 +37,10 @@ from nncomplexity.cli_options import (
     check_bound_options,
     description_of,
     eps_value,
-    load_network,
-    task_of,
     time_value,
 )
 from nncomplexity.cli_show import add_commands
+from nncomplexity.cli_subject import load_subject
 from nncomplexity.cli_track import add_command as add_track
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
@@ -58,9 +56,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
-from nncomplexity.taskmodule import architecture_of
 from nncomplexity.version import __version__
-from nncomplexity.weights import check_numbers
 
 # typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
@@ -193,46 +189,27 @@ def measure(
     check_bound_options(risk_fn, n, delta)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
+    outputs = [*files, json_path]
     base = base_file(relative_to, relative_to_key, "--relative-to")
-    check_writable([*files, json_path], inputs=[checkpoint, relative_to])
+    check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
-        task = task_of(loss_fn, model, risk_fn, device)
-        original = load_network(checkpoint, key, task, outputs=[*files, json_path])
-        check_numbers(original.tensors)
-        network = task.network(original.tensors)
-        names = (name for spec in architecture_of(network).tensors for name in spec.names)
-        relative = base.load(names, outputs=[*files, json_path]) if base else None
-        if task.risk_fn:
-            task.risk(original.tensors)  # what is wrong with it should show before the search, not after
+        subject = load_subject(
+            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+        )
+        task = subject.task
         with progress_bar(seconds) as progress:
             reports = estimate(
-                *(network, task.loss_fn, values),
+                *(subject.network, task.loss_fn, values),
                 method=search,
                 codec=codec_name,
                 seed=seed,
                 include=include or None,
                 exclude=exclude or None,
-                relative_to=relative,
+                relative_to=subject.base,
                 time_limit=seconds,
                 progress=progress,
             )
-    about = {
-        "checkpoint": checkpoint,
-        "sha256": original.sha256,
-        "key": original.key,
-        "step": original.step,
-        "loss_fn": loss_fn,
-        "model": model,
-        "risk_fn": risk_fn,
-        "budget": search.budget,
-        "time_limit": seconds,
-        "seed": seed,
-        "include": include,
-        "exclude": exclude,
-        "device": device,
-        "version": __version__,
-        "torch": torch.__version__,
-    }
+    about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
     lengths = [description_of(report, n) for report in reports]
     bounds: list[Bound | None] = [None] * len(reports)
     try:
@@ -250,7 +227,7 @@ def measure(
             print(table.measured(checkpoint, reports, bounds, lengths, width=page_width()), flush=True)
     if json_file == STDOUT:
         print(document, flush=True)
-    elif written := [file for file in dict.fromkeys([*files, json_path]) if file is not None]:
+    elif written := [file for file in dict.fromkeys(outputs) if file is not None]:
         print(f"\nWritten: {', '.join(written)}", flush=True)
     return DONE if all(report.within for report in reports) else NOT_WITHIN
 

@@ -27,9 +27,8 @@ from nncomplexity.cli_options import (
     bound_of,
     check_bound_options,
     eps_value,
-    load_network,
-    task_of,
 )
+from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA

@@ -1,19 +1,14 @@
 """The options that commands share, and what they stand for."""
 
 import math
-import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
-from nncomplexity.checkpoint import Checkpoint, load_checkpoint
 from nncomplexity.durations import seconds_of
 from nncomplexity.errors import InputError
-from nncomplexity.outputs import check_writable
 from nncomplexity.report import Report
-from nncomplexity.taskmodule import Task, find_device, find_function
 
 DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
@@ -68,28 +63,6 @@ def eps_value(text: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise InputError(f"--eps: expected a finite number of at least 0, in the loss's own unit, got {text!r}")
     return value
-
-
-def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> Task:
-    """The user's functions. Raises InputError where one of them can't be found."""
-    return Task(
-        device=find_device(device),
-        loss_fn=find_function(loss_fn, "--loss-fn"),
-        build=find_function(model, "--model") if model is not None else None,
-        risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
-    )
-
-
-def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
-    """The network; what was guessed of it is said on standard error."""
-    checkpoint = load_checkpoint(path, key)
-    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
-    notes = list(checkpoint.notes)
-    if prefix := task.prefix(checkpoint.tensors):
-        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
-    for note in notes:
-        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
-    return checkpoint
 
 
 def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:
