@@ -83,10 +83,8 @@ number = 3
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(workplace):
     """The current folder, with a trained classifier and its task module."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     Path("mytask.py").write_text(TASK)
     Path("broken.py").write_text("import absent_library")
     generator = torch.Generator().manual_seed(1)
@@ -105,9 +103,7 @@ def folder(tmp_path, monkeypatch):
     save_file(weights, "folder/model.safetensors")
     Path("text.safetensors").write_text("no tensors in here")
     Path("cut.safetensors").write_bytes(Path("model.safetensors").read_bytes()[:-4])
-    yield tmp_path
-    for name in ("mytask", "broken", "tied"):
-        sys.modules.pop(name, None)
+    return workplace
 
 
 @pytest.fixture
