@@ -10,7 +10,7 @@ from nncomplexity.durations import seconds_of
 from nncomplexity.errors import InputError
 from nncomplexity.report import Report
 
-DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
 
 _FUNCTION = "MODULE:FUNCTION"
@@ -54,15 +54,20 @@ def time_value(text: str | None) -> float | None:
     return None if text is None else seconds_of(text, "--time-limit")
 
 
-def eps_value(text: str) -> float:
-    """What --eps says. Raises InputError where it is no distortion bound."""
+def number_value(text: str, option: str, unit: str = "") -> float:
+    """What an option was given as a number. Raises InputError for one that isn't finite or is below 0."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
-        raise InputError(f"--eps: expected a finite number of at least 0, in the loss's own unit, got {text!r}")
+        raise InputError(f"{option}: expected a finite number of at least 0{unit}, got {text!r}")
     return value
+
+
+def eps_value(text: str) -> float:
+    """What --eps says. Raises InputError where it is no distortion bound."""
+    return number_value(text, "--eps", ", in the loss's own unit")
 
 
 def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:

@@ -109,7 +109,7 @@ def estimate(
     >>> report.distortion <= 0.01, report.bits < report.subject.raw_bits
     (True, True)
     """
-    values = _checked_eps(eps)
+    values = checked_eps(eps)
     base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
     if isinstance(method, str):
         chosen = method_named(method, budget)
@@ -185,7 +185,8 @@ class _Clock:
         return max(wall, 0.0) / count, max(cpu, 0.0) / count
 
 
-def _checked_eps(eps: float | Sequence[float]) -> list[float]:
+def checked_eps(eps: float | Sequence[float]) -> list[float]:
+    """One ε or several as a list; raises InputError where one is no distortion bound."""
     values = list(eps) if isinstance(eps, Sequence) else [eps]
     if not values:
         raise InputError("eps: expected at least one value, got none")
