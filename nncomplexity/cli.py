@@ -35,7 +35,6 @@ from nncomplexity.cli_options import (
     TimeLimit,
     bound_of,
     check_bound_options,
-    description_of,
     eps_value,
     time_value,
 )
@@ -210,7 +209,7 @@ def measure(
                 progress=progress,
             )
     about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
-    lengths = [description_of(report, n) for report in reports]
+    lengths = [None if n is None else report.description_length(n) for report in reports]
     bounds: list[Bound | None] = [None] * len(reports)
     try:
         for report, file in zip(reports, files, strict=True):

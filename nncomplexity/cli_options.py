@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
+from nncomplexity.bounds import Bound, bound
 from nncomplexity.durations import seconds_of
 from nncomplexity.errors import InputError
-from nncomplexity.report import Report
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
@@ -80,8 +79,3 @@ def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> Non
 def bound_of(bits: int, risk: float | None, n: int | None, delta: float) -> Bound | None:
     """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends."""
     return None if risk is None or n is None else bound(bits, risk=risk, n=n, delta=delta, self_delimiting=False)
-
-
-def description_of(report: Report, n: int | None) -> DescriptionLength | None:
-    """None without n, and for a negative loss, which is no code length."""
-    return None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)

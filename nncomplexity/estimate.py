@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import overload
+from typing import TypedDict, Unpack, overload
 
 import numpy as np
 from torch import Tensor, nn
@@ -30,39 +30,27 @@ from nncomplexity.spectral import effective_rank, effective_rank_of
 from nncomplexity.weights import TensorSpec, is_finite
 
 
+class Options(TypedDict, total=False):
+    """What `estimate` takes besides a network, its loss and ε."""
+
+    method: str | Method
+    codec: str | None
+    budget: float | None
+    seed: int
+    include: Patterns
+    exclude: Patterns
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None
+    time_limit: float | None
+    progress: Progress | None
+
+
 @overload
-def estimate(
-    model: nn.Module | Mapping[str, Tensor],
-    loss_fn: LossFn,
-    eps: float,
-    *,
-    method: str | Method = ...,
-    codec: str | None = ...,
-    budget: float | None = ...,
-    seed: int = ...,
-    include: Patterns = ...,
-    exclude: Patterns = ...,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
-    time_limit: float | None = ...,
-    progress: Progress | None = ...,
-) -> Report: ...
+def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: float, **options: Unpack[Options]) -> Report: ...
 
 
 @overload
 def estimate(
-    model: nn.Module | Mapping[str, Tensor],
-    loss_fn: LossFn,
-    eps: Sequence[float],
-    *,
-    method: str | Method = ...,
-    codec: str | None = ...,
-    budget: float | None = ...,
-    seed: int = ...,
-    include: Patterns = ...,
-    exclude: Patterns = ...,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
-    time_limit: float | None = ...,
-    progress: Progress | None = ...,
+    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Sequence[float], **options: Unpack[Options]
 ) -> tuple[Report, ...]: ...
 
 

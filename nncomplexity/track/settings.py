@@ -11,9 +11,9 @@ import torch
 from nncomplexity.bounds import bound
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import checked_eps
+from nncomplexity.estimate import Options, checked_eps
 from nncomplexity.search import method_named
-from nncomplexity.search.contract import Method
+from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns
 from nncomplexity.taskmodule import find_device
 from nncomplexity.track.functions import UserFunction, user_function
@@ -68,6 +68,17 @@ class Settings:
         """Every function of the user's."""
         given = (self.loss_fn, self.model, self.risk_fn, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
+
+    def options(self, seed: int, progress: Progress | None = None) -> Options:
+        """What `estimate` is given for each row."""
+        return {
+            "method": self.method,
+            "codec": self.codec,
+            "seed": seed,
+            "include": self.include,
+            "exclude": self.exclude,
+            "progress": progress,
+        }
 
     def described(self) -> dict[str, Any]:
         """The object under `settings` in a row. A method object that isn't the one of its name and budget is described in full."""
