@@ -10,6 +10,7 @@ from nncomplexity.basefile import base_file
 from nncomplexity.cli_options import (
     DONE,
     NOT_WITHIN,
+    Codec,
     Delta,
     Device,
     Examples,
@@ -18,6 +19,7 @@ from nncomplexity.cli_options import (
     Json,
     Key,
     LossFn,
+    Method,
     Model,
     RelativeTo,
     RelativeToKey,
@@ -56,12 +58,8 @@ def curve(
         str | None, typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, such as 0.001:1:12, in place of --eps.")
     ] = None,
     model: Model = None,
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
-    ] = "tight",
-    codec: Annotated[
-        str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")
-    ] = None,
+    method: Method = "tight",
+    codec: Codec = None,
     budget: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations of a single measurement; else the method's own.")
     ] = None,

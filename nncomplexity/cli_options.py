@@ -34,6 +34,10 @@ Key = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
 ]
+Method = Annotated[
+    str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
+]
+Codec = Annotated[str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")]
 RelativeTo = Annotated[
     str | None,
     typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
