@@ -4,13 +4,13 @@ import json
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from nncomplexity.basefile import base_file
 from nncomplexity.cli_options import (
     DONE,
     NOT_WITHIN,
+    Codec,
     Delta,
     Device,
     Examples,
@@ -19,6 +19,7 @@ from nncomplexity.cli_options import (
     Json,
     Key,
     LossFn,
+    Method,
     Model,
     RelativeTo,
     RelativeToKey,
@@ -26,10 +27,9 @@ from nncomplexity.cli_options import (
     TimeLimit,
     check_bound_options,
     eps_value,
-    load_network,
-    task_of,
     time_value,
 )
+from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
 from nncomplexity.curve import DEFAULT_EPS, Curve, rate_distortion
 from nncomplexity.curve_table import curve_table
@@ -45,9 +45,6 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
-from nncomplexity.taskmodule import architecture_of
-from nncomplexity.version import __version__
-from nncomplexity.weights import check_numbers
 
 
 def curve(
@@ -61,12 +58,8 @@ def curve(
         str | None, typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, such as 0.001:1:12, in place of --eps.")
     ] = None,
     model: Model = None,
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
-    ] = "tight",
-    codec: Annotated[
-        str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")
-    ] = None,
+    method: Method = "tight",
+    codec: Codec = None,
     budget: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations of a single measurement; else the method's own.")
     ] = None,
@@ -118,17 +111,13 @@ def curve(
     base = base_file(relative_to, relative_to_key, "--relative-to")
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
-        task = task_of(loss_fn, model, risk_fn, device)
-        original = load_network(checkpoint, key, task, outputs=outputs)
-        check_numbers(original.tensors)
-        network = task.network(original.tensors)
-        names = (name for spec in architecture_of(network).tensors for name in spec.names)
-        relative = base.load(names, outputs=outputs) if base else None
-        if task.risk_fn:
-            task.risk(original.tensors)  # what is wrong with it should show before the search, not after
+        subject = load_subject(
+            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+        )
+        task = subject.task
         with progress_bar(seconds) as progress:
             found = rate_distortion(
-                *(network, task.loss_fn, values),
+                *(subject.network, task.loss_fn, values),
                 risk=task.risk if task.risk_fn else None,
                 n=n,
                 delta=delta,
@@ -137,27 +126,11 @@ def curve(
                 seed=seed,
                 include=include or None,
                 exclude=exclude or None,
-                relative_to=relative,
+                relative_to=subject.base,
                 time_limit=seconds,
                 progress=progress,
             )
-    about = {
-        "checkpoint": checkpoint,
-        "sha256": original.sha256,
-        "key": original.key,
-        "step": original.step,
-        "loss_fn": loss_fn,
-        "model": model,
-        "risk_fn": risk_fn,
-        "budget": search.budget,
-        "time_limit": seconds,
-        "seed": seed,
-        "include": include,
-        "exclude": exclude,
-        "device": device,
-        "version": __version__,
-        "torch": torch.__version__,
-    }
+    about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
     report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))
     document = json.dumps({**report, "curve": found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
     try:

@@ -10,8 +10,8 @@ from nncomplexity.basefile import base_file, read_on
 from nncomplexity.bitstream import DEFAULT_LIMIT
 from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli_options import (
-    CLAIM_FAILS,
     DONE,
+    FAILED,
     BaseKey,
     BasePath,
     CoarseFile,
@@ -27,9 +27,8 @@ from nncomplexity.cli_options import (
     bound_of,
     check_bound_options,
     eps_value,
-    load_network,
-    task_of,
 )
+from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA
@@ -107,4 +106,4 @@ def verify(
     document = json.dumps({**extra, **found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
     write_json(json_path, document)
     print(document if json_file == STDOUT else table.verified(file, found, promise, width=page_width()), flush=True)
-    return DONE if found.holds else CLAIM_FAILS
+    return DONE if found.holds else FAILED

@@ -1,21 +1,15 @@
 """The options that commands share, and what they stand for."""
 
 import math
-import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from nncomplexity.bounds import Bound, DescriptionLength, bound, description_length
-from nncomplexity.checkpoint import Checkpoint, load_checkpoint
+from nncomplexity.bounds import Bound, bound
 from nncomplexity.durations import seconds_of
 from nncomplexity.errors import InputError
-from nncomplexity.outputs import check_writable
-from nncomplexity.report import Report
-from nncomplexity.taskmodule import Task, find_device, find_function
 
-DONE, CLAIM_FAILS, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
 
 _FUNCTION = "MODULE:FUNCTION"
@@ -40,6 +34,10 @@ Key = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
 ]
+Method = Annotated[
+    str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
+]
+Codec = Annotated[str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")]
 RelativeTo = Annotated[
     str | None,
     typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
@@ -59,37 +57,20 @@ def time_value(text: str | None) -> float | None:
     return None if text is None else seconds_of(text, "--time-limit")
 
 
-def eps_value(text: str) -> float:
-    """What --eps says. Raises InputError where it is no distortion bound."""
+def number_value(text: str, option: str, unit: str = "") -> float:
+    """What an option was given as a number. Raises InputError for one that isn't finite or is below 0."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
-        raise InputError(f"--eps: expected a finite number of at least 0, in the loss's own unit, got {text!r}")
+        raise InputError(f"{option}: expected a finite number of at least 0{unit}, got {text!r}")
     return value
 
 
-def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> Task:
-    """The user's functions. Raises InputError where one of them can't be found."""
-    return Task(
-        device=find_device(device),
-        loss_fn=find_function(loss_fn, "--loss-fn"),
-        build=find_function(model, "--model") if model is not None else None,
-        risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
-    )
-
-
-def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
-    """The network; what was guessed of it is said on standard error."""
-    checkpoint = load_checkpoint(path, key)
-    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
-    notes = list(checkpoint.notes)
-    if prefix := task.prefix(checkpoint.tensors):
-        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
-    for note in notes:
-        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
-    return checkpoint
+def eps_value(text: str) -> float:
+    """What --eps says. Raises InputError where it is no distortion bound."""
+    return number_value(text, "--eps", ", in the loss's own unit")
 
 
 def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:
@@ -102,8 +83,3 @@ def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> Non
 def bound_of(bits: int, risk: float | None, n: int | None, delta: float) -> Bound | None:
     """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends."""
     return None if risk is None or n is None else bound(bits, risk=risk, n=n, delta=delta, self_delimiting=False)
-
-
-def description_of(report: Report, n: int | None) -> DescriptionLength | None:
-    """None without n, and for a negative loss, which is no code length."""
-    return None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)

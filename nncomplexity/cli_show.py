@@ -1,12 +1,11 @@
 """The commands that show results: `plot` draws a figure of them, `report` writes a page."""
 
-import math
 from typing import Annotated
 
 import typer
 
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.errors import InputError
+from nncomplexity.cli_options import number_value
 from nncomplexity.html.page import page
 from nncomplexity.outputs import check_writable
 from nncomplexity.plots import KINDS, chart, default_kind, read_results, save
@@ -46,7 +45,8 @@ def plot(
     picture_format(out)
     check_writable([out], inputs=results)
     found = read_results(results)
-    picture = chart(found, kind, eps=numbers(eps, "--eps"), steps=numbers(step, "--step"), mean=mean, unit=unit)
+    wanted, steps = [number_value(text, "--eps") for text in eps or []], [number_value(text, "--step") for text in step or []]
+    picture = chart(found, kind, eps=wanted, steps=steps, mean=mean, unit=unit)
     save(picture, out, title=title)
     print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)
 
@@ -67,20 +67,6 @@ def report(
     found = read_results(results)
     save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))
     print(f"wrote {out}: {_told(found)}", flush=True)
-
-
-def numbers(texts: list[str] | None, option: str) -> list[float]:
-    """What an option was given as numbers; raises InputError for one that isn't finite or is below 0."""
-    values = []
-    for text in texts or []:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value < 0:
-            raise InputError(f"{option}: expected a finite number of at least 0, got {text!r}")
-        values.append(value)
-    return values
 
 
 def _told(results: Results) -> str:

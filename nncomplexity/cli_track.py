@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.cli_show import numbers
+from nncomplexity.cli_options import DONE, FAILED, NOT_WITHIN, number_value
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
 from nncomplexity.track.arrivals import Follow
@@ -17,8 +17,6 @@ from nncomplexity.track.functions import UserFunction, user_function
 from nncomplexity.track.settings import Row
 from nncomplexity.track.summary import tracked
 from nncomplexity.track.tracking import track as track_all
-
-DONE, FAILED, NOT_WITHIN = 0, 1, 3
 
 _FUNCTION = "MODULE:FUNCTION"
 
@@ -81,7 +79,7 @@ def track(
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
-    values = numbers(eps, "--eps")
+    values = [number_value(text, "--eps") for text in eps]
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)
     rows: dict[tuple[str, str | None, int], Row] = {}
@@ -162,7 +160,7 @@ def _metrics(texts: list[str]) -> dict[str, UserFunction]:
 def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str | None) -> Follow | None:
     given = {"poll": poll, "idle_timeout": idle_timeout, "until": until}
     options = {name: f"--{name.replace('_', '-')}" for name in given}
-    values = {name: numbers([text], options[name])[0] for name, text in given.items() if text is not None}
+    values = {name: number_value(text, options[name]) for name, text in given.items() if text is not None}
     if values and not follow:
         raise InputError(f"{options[next(iter(values))]}: it says how to wait for checkpoints; add --follow")
     return Follow(**values) if follow else None

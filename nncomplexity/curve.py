@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nncomplexity.bounds import Bound, DescriptionLength, description_length
+from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.distortion import LossFn
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -179,10 +179,7 @@ def curve_of(
             if id(report.file) not in files:
                 files[id(report.file)] = risk(report.coarse_weights())
         bounds = [report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance) for report in reports]
-    lengths = [
-        None if n is None or report.coarse_loss < 0 else description_length(report.bits, loss=report.coarse_loss, n=n)
-        for report in reports
-    ]
+    lengths = [None if n is None else report.description_length(n) for report in reports]
     lossless = reports[0].subject.least_lossless
     points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
     eps = [report.eps for report in reports] + [0.0]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import overload
+from typing import TypedDict, Unpack, overload
 
 import numpy as np
 from torch import Tensor, nn
@@ -30,39 +30,27 @@ from nncomplexity.spectral import effective_rank, effective_rank_of
 from nncomplexity.weights import TensorSpec, is_finite
 
 
+class Options(TypedDict, total=False):
+    """What `estimate` takes besides a network, its loss and ε."""
+
+    method: str | Method
+    codec: str | None
+    budget: float | None
+    seed: int
+    include: Patterns
+    exclude: Patterns
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None
+    time_limit: float | None
+    progress: Progress | None
+
+
 @overload
-def estimate(
-    model: nn.Module | Mapping[str, Tensor],
-    loss_fn: LossFn,
-    eps: float,
-    *,
-    method: str | Method = ...,
-    codec: str | None = ...,
-    budget: float | None = ...,
-    seed: int = ...,
-    include: Patterns = ...,
-    exclude: Patterns = ...,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
-    time_limit: float | None = ...,
-    progress: Progress | None = ...,
-) -> Report: ...
+def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: float, **options: Unpack[Options]) -> Report: ...
 
 
 @overload
 def estimate(
-    model: nn.Module | Mapping[str, Tensor],
-    loss_fn: LossFn,
-    eps: Sequence[float],
-    *,
-    method: str | Method = ...,
-    codec: str | None = ...,
-    budget: float | None = ...,
-    seed: int = ...,
-    include: Patterns = ...,
-    exclude: Patterns = ...,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = ...,
-    time_limit: float | None = ...,
-    progress: Progress | None = ...,
+    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Sequence[float], **options: Unpack[Options]
 ) -> tuple[Report, ...]: ...
 
 
@@ -109,7 +97,7 @@ def estimate(
     >>> report.distortion <= 0.01, report.bits < report.subject.raw_bits
     (True, True)
     """
-    values = _checked_eps(eps)
+    values = checked_eps(eps)
     base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
     if isinstance(method, str):
         chosen = method_named(method, budget)
@@ -185,7 +173,8 @@ class _Clock:
         return max(wall, 0.0) / count, max(cpu, 0.0) / count
 
 
-def _checked_eps(eps: float | Sequence[float]) -> list[float]:
+def checked_eps(eps: float | Sequence[float]) -> list[float]:
+    """One ε or several as a list; raises InputError where one is no distortion bound."""
     values = list(eps) if isinstance(eps, Sequence) else [eps]
     if not values:
         raise InputError("eps: expected at least one value, got none")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, save_bytes
-from nncomplexity.bounds import Bound, Kind, bound
+from nncomplexity.bounds import Bound, DescriptionLength, Kind, bound, description_length
 from nncomplexity.durations import told
 from nncomplexity.html.notebook import report_html
 
@@ -148,6 +148,13 @@ class Report:
         holds only where that was made without these n examples.
         """
         return bound(self.bits, risk=risk, n=n, delta=delta, kind=kind, range=range, chance=chance, self_delimiting=False)
+
+    def description_length(self, n: int) -> DescriptionLength | None:
+        """Bits to describe the labels of n examples with this file's help; None for a negative loss, which is no code length.
+
+        The loss is taken for a cross-entropy in nats per example (see `nncomplexity.bounds.description_length`).
+        """
+        return None if self.coarse_loss < 0 else description_length(self.bits, loss=self.coarse_loss, n=n)
 
     def coarse_weights(self) -> dict[str, Tensor]:
         """The decoded tensors by name; tied names share one tensor."""

@@ -32,9 +32,9 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(workplace: Path) -> Path:
     """A folder as a user brings it: a task that imports nothing of the project, and one checkpoint."""
-    here = tmp_path / "mine"
+    here = workplace / "mine"
     here.mkdir()
     (here / "task.py").write_text(TASK, encoding="utf-8")
     torch.save(weights(), here / "target.pt")

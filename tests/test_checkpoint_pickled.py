@@ -1,16 +1,24 @@
 """Files of torch.save: read as they were written, no code of theirs run, and the network found in what training loops write."""
 
 import argparse
+import collections
 import contextlib
+import datetime
+import decimal
+import enum
 import errno
 import hashlib
 import io
 import os
 import pickle
+import random
+import types
+import uuid
 import warnings
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -305,6 +313,149 @@ def test_every_candidate_that_is_listed_can_be_named(tree):
         assert any(isinstance(value, torch.Tensor) for value in select(tree, key, "net.pt").state.values())
 
 
+# --- what stands beside the weights
+
+BESIDE = {
+    "float16": np.float16(0.5),
+    "float64": np.float64(0.97),
+    "swapped": np.array([0.97], ">f8")[0],
+    "int": np.int64(-3),
+    "byte": np.uint8(200),
+    "bool": np.bool_(True),
+    "text": np.str_("Grüße"),
+    "version": torch.__version__,
+    "complex": np.complex64(1j),
+    "long double": np.longdouble(0.5),
+    "date64": np.array("2020-01-01", "M8[D]")[()],
+    "array": np.arange(6).reshape(2, 3),
+    "objects": np.array([{"a": 1}, None], dtype=object),
+    "fields": np.zeros(2, [("a", "f8"), ("b", "O")]),
+    "numpy_rng": np.random.get_state(),
+    "numpy_rng_dict": np.random.get_state(legacy=False),
+    "python_rng": random.getstate(),
+    "history": collections.defaultdict(list, loss=[1.0, 0.5]),
+    "nested": collections.defaultdict(dict, a={"b": np.float32(1)}),
+    "recent": collections.deque([1.0, 2.0], maxlen=3),
+    "counts": collections.Counter("abca"),
+    "args": argparse.Namespace(lr=0.1, out=Path("runs")),
+    "options": types.SimpleNamespace(lr=0.1),
+    "path": Path("runs"),
+    "pure": PurePosixPath("a/b"),
+    "windows": PureWindowsPath("a/b"),
+    "time": datetime.datetime.now(datetime.UTC),
+    "took": datetime.timedelta(seconds=3),
+    "run": uuid.uuid4(),
+    "price": decimal.Decimal("0.1"),
+    "frozen": frozenset({1}),
+    "range": range(3),
+    "slice": slice(1, 2),
+    "bytes": b"abc",
+}
+KEPT = {
+    "float16": "0.5",
+    "float64": "0.97",
+    "swapped": "0.97",
+    "int": "-3",
+    "byte": "200",
+    "bool": "True",
+    "text": "Grüße",
+    "version": str(torch.__version__),
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_training_loops_keep_beside_the_weights_is_no_hindrance(tmp_path, name, zipped):
+    path = saved(tmp_path / "net.pt", {name: BESIDE[name], "state_dict": WEIGHTS, "inner": [BESIDE[name]]}, zipped=zipped)
+    checkpoint = load_checkpoint(path)
+    same(checkpoint.tensors, WEIGHTS)
+    assert checkpoint.key == "state_dict"
+    assert checkpoint.metadata == ({name: KEPT[name]} if name in KEPT else {})
+
+
+def test_the_step_may_be_a_number_of_numpys(tmp_path):
+    content = {"state_dict": WEIGHTS, "best_acc": np.float64(0.97), "epoch": np.int64(3)}
+    assert load_checkpoint(saved(tmp_path / "net.pt", content)).step == 3
+
+
+def test_names_of_numpy_1_and_2_are_known(tmp_path):
+    path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "epoch": np.int64(3), "rng": np.ones(2)}, zipped=False)
+    written = path.read_bytes()
+    old, new = b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"
+    assert (old in written) != (new in written)
+    for module in (old, new):
+        path.write_bytes(written.replace(old, module).replace(new, module))
+        assert load_checkpoint(path).metadata == {"epoch": "3"}
+
+
+def test_arrays_among_the_weights_are_said_to_be_left_out(tmp_path):
+    checkpoint = load_checkpoint(saved(tmp_path / "net.pt", {**WEIGHTS, "mean": np.ones(3)}))
+    same(checkpoint.tensors, WEIGHTS)
+    assert checkpoint.notes == ("left out what is no tensor: mean",)
+
+
+def test_what_pytorch_allows_is_as_before_after_a_file_read_or_refused(tmp_path):
+    mine = [np.dtype, (dict, "mine.Own")]
+    with torch.serialization.safe_globals(mine):
+        before = set(torch.serialization.get_safe_globals())
+        load_checkpoint(saved(tmp_path / "net.pt", {"model": WEIGHTS, "epoch": np.int64(3)}))
+        assert set(torch.serialization.get_safe_globals()) == before
+        with pytest.raises(InputError):
+            load_checkpoint(saved(tmp_path / "net.pt", {"model": WEIGHTS, "epoch": Config()}))
+        assert set(torch.serialization.get_safe_globals()) == before
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(saved(tmp_path / "net.pt", {"epoch": np.int64(3)}), weights_only=True)
+
+
+def test_a_type_that_the_caller_allows_is_read(tmp_path):
+    path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "config": Config()})
+    with torch.serialization.safe_globals([Config]):
+        same(load_checkpoint(path).tensors, WEIGHTS)
+
+
+def test_files_are_read_by_several_threads(tmp_path):
+    path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "epoch": np.int64(3), "rng": np.random.get_state()})
+    with ThreadPoolExecutor(4) as threads:
+        assert {checkpoint.step for checkpoint in threads.map(load_checkpoint, [path] * 40)} == {3}
+
+
+class Reduced:
+    """Pickled as a call of `function` with `arguments`, and then the state."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.call = (function, arguments, *([state] if state is not None else []))
+
+    def __reduce__(self):
+        return self.call
+
+
+MULTIARRAY = np.float64(0).__reduce__()[0]
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "value",
+    [
+        Reduced(MULTIARRAY, np.dtype("f8"), b"short"),
+        Reduced(MULTIARRAY, np.dtype("O"), [1]),
+        Reduced(MULTIARRAY, "f8", b"12345678"),
+        Reduced(MULTIARRAY),
+        Reduced(np.dtype, {"names": ["a"], "formats": ["O"], "offsets": [1 << 40]}),
+        # A dtype that says of numbers that they are pointers, and an array that would follow them.
+        Reduced(
+            MULTIARRAY, Reduced(np.dtype, "V8", state=(3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 27)), b"12345678"
+        ),
+        Reduced(np.ndarray, (1 << 60,)),
+        Reduced(argparse.Namespace, state={"__class__": 3, "__dict__": 4}),
+        Reduced(Path, "/", state=(None, {"exists": 3})),
+    ],
+)
+def test_calls_that_a_file_makes_up_of_such_types_come_to_nothing(tmp_path, value, zipped):
+    checkpoint = load_checkpoint(saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": value}, zipped=zipped))
+    same(checkpoint.tensors, WEIGHTS)
+    assert checkpoint.metadata == {}
+
+
 # --- what is refused
 
 
@@ -322,10 +473,15 @@ class Config:
     """A type of the user's own."""
 
 
+class Level(enum.Enum):
+    HIGH = 1
+
+
 @FORMATS
 def test_code_in_a_file_does_not_run(tmp_path, zipped):
     trap = tmp_path / "sprung"
-    path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": Malicious(trap)}, zipped=zipped)
+    extra = [np.float64(0.5), argparse.Namespace(out=Malicious(trap))]
+    path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": extra}, zipped=zipped)
     with pytest.raises(InputError, match=r"an object of type posix\.mkdir, which is not loaded since that can run code"):
         load_checkpoint(path)
     assert not trap.exists()
@@ -348,11 +504,13 @@ def test_code_in_a_plain_pickle_does_not_run(tmp_path):
     [
         (Config(), r"[\w.]*Config"),
         (network(), r"torch\.nn\.modules\.container\.Sequential"),
-        (argparse.Namespace(lr=0.1), r"argparse\.Namespace"),
-        (np.float64(0.5), r"numpy\._?core\.multiarray\.scalar"),
-        (Path("runs"), r"pathlib\.\w*PosixPath"),
+        (nn.functional.relu, r"torch\.nn\.functional\.relu"),
+        (np.random.default_rng, r"numpy\.random\.[\w.]*default_rng"),
+        (eval, r"eval"),
+        (os.system, r"posix\.system"),
+        (Level.HIGH, r"[\w.]*Level"),
     ],
-    ids=["own", "module", "namespace", "numpy", "path"],
+    ids=["own", "module", "function", "numpy", "builtin", "system", "enum"],
 )
 def test_a_refused_type_is_named_with_what_to_do(tmp_path, value, kind, zipped):
     words = rf"net\.pt: it holds more than tensors, an object of type {kind}, .*torch\.save\(model\.state_dict\(\), FILE\)$"

@@ -1,7 +1,6 @@
 """`nncomplexity curve` as its users meet it."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -32,11 +31,8 @@ CURVE = ["curve", "model.safetensors", "--loss-fn", "curvetask:loss", "--budget"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.delitem(sys.modules, "curvetask", raising=False)
-    (tmp_path / "curvetask.py").write_text(TASK)
+def run(workplace, capsys):
+    (workplace / "curvetask.py").write_text(TASK)
     weights = torch.zeros(3, 6)
     weights[:, :3] = 3 * torch.eye(3)
     save_file({"weight": weights + 0.05 * torch.randn(3, 6, generator=torch.Generator().manual_seed(1))}, "model.safetensors")

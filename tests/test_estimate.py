@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nncomplexity import InputError, StopSearch, estimate, load
 from nncomplexity.bitstream import read
-from nncomplexity.bounds import bound
+from nncomplexity.bounds import bound, description_length
 from nncomplexity.losses import MeanLoss
 from nncomplexity.report import reports_json
 from nncomplexity.search.bayes import Bayes
@@ -153,6 +153,7 @@ def test_reports_save_load_and_say_what_they_measured(tmp_path) -> None:
     assert json.loads(reports_json([report], checkpoint="x"))["checkpoint"] == "x"
     expected = bound(report.bits, risk=0.1, n=300, self_delimiting=False).value
     assert report.bound(risk=0.1, n=300).value == expected
+    assert report.description_length(300) == description_length(report.bits, loss=report.coarse_loss, n=300)
     with pytest.raises(InputError, match="cannot write there"):
         report.save(tmp_path / "nowhere" / "model.coarse")
 

@@ -42,10 +42,8 @@ TUNED = {"weight": BASE["weight"] + 3 * torch.eye(3, 6), "bias": BASE["bias"].cl
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(workplace, capsys):
     """Run a command line in a folder with a base and a fine-tune of it: exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     Path("relativetask.py").write_text(TASK)
     save_file(BASE, "base.safetensors")
     save_file(TUNED, "tuned.safetensors")
@@ -60,8 +58,7 @@ def run(tmp_path, monkeypatch, capsys):
         out, err = capsys.readouterr()
         return code, out, err
 
-    yield run
-    sys.modules.pop("relativetask", None)
+    return run
 
 
 def measure(run, base="base.safetensors", *more):

@@ -1,5 +1,6 @@
 """The user's functions: found as typed from the current folder, called on what they take, and named when they fail."""
 
+import colorsys
 import sys
 
 import pytest
@@ -8,17 +9,6 @@ from torch import nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty current folder; modules imported from it and its place on sys.path are forgotten afterwards."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 class Net(nn.Module):
@@ -43,22 +33,28 @@ def total(network):
 # --- finding
 
 
-def test_a_module_of_the_current_folder_comes_first(folder):
-    (folder / "colorsys.py").write_text("def loss(w): return 'ours'")
-    sys.modules.pop("colorsys", None)
+@pytest.fixture
+def in_the_end_as_before():
+    yield
+    assert sys.modules["colorsys"] is colorsys
+
+
+def test_a_module_of_the_current_folder_comes_first(in_the_end_as_before, workplace, monkeypatch):
+    (workplace / "colorsys.py").write_text("def loss(w): return 'ours'")
+    monkeypatch.delitem(sys.modules, "colorsys")
     assert find_function("colorsys:loss", "--loss-fn")({}) == "ours"
 
 
-def test_packages_neighbours_and_attributes(folder):
-    (folder / "deep").mkdir()
-    (folder / "deep" / "losses.py").write_text("import neighbour\nclass Losses:\n    train = staticmethod(neighbour.loss)\n")
-    (folder / "neighbour.py").write_text("def loss(w): return 3.0")
+def test_packages_neighbours_and_attributes(workplace):
+    (workplace / "deep").mkdir()
+    (workplace / "deep" / "losses.py").write_text("import neighbour\nclass Losses:\n    train = staticmethod(neighbour.loss)\n")
+    (workplace / "neighbour.py").write_text("def loss(w): return 3.0")
     assert find_function("deep.losses:Losses.train", "--loss-fn")({}) == 3.0
 
 
-def test_a_later_import_of_a_neighbour_is_found(folder):
-    (folder / "late.py").write_text("def loss(w):\n    import later\n    return later.VALUE\n")
-    (folder / "later.py").write_text("VALUE = 2.0")
+def test_a_later_import_of_a_neighbour_is_found(workplace):
+    (workplace / "late.py").write_text("def loss(w):\n    import later\n    return later.VALUE\n")
+    (workplace / "later.py").write_text("VALUE = 2.0")
     assert find_function("late:loss", "--loss-fn")({}) == 2.0
 
 
@@ -89,8 +85,8 @@ def test_a_malformed_name_says_how_one_looks(spec):
         ("raise RuntimeError", "given:loss", r"import given raised RuntimeError \(given.py, line 1\)"),
     ],
 )
-def test_what_is_wrong_with_a_module_is_said_in_one_line(folder, source, spec, words):
-    (folder / "given.py").write_text(source)
+def test_what_is_wrong_with_a_module_is_said_in_one_line(workplace, source, spec, words):
+    (workplace / "given.py").write_text(source)
     with pytest.raises(InputError, match=f"--risk-fn: .*{words}") as caught:
         find_function(spec, "--risk-fn")
     assert "\n" not in str(caught.value)
@@ -204,8 +200,8 @@ def test_a_value_that_is_no_number(value, words):
         Task(lambda _: value).loss(WEIGHTS)
 
 
-def test_a_function_that_raises(folder):
-    (folder / "given.py").write_text("def loss(w):\n    return w['absent']\n")
+def test_a_function_that_raises(workplace):
+    (workplace / "given.py").write_text("def loss(w):\n    return w['absent']\n")
     with pytest.raises(InputError, match=r"--loss-fn: loss raised KeyError: 'absent' \(given.py, line 2\)"):
         Task(find_function("given:loss", "--loss-fn")).loss(WEIGHTS)
 

@@ -149,10 +149,7 @@ def test_the_command_line_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--time-limit: expected a time above 0" in capsys.readouterr().err
 
 
-def test_the_table_and_the_json_say_that_the_time_ran_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_table_and_the_json_say_that_the_time_ran_out(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file(WEIGHTS, "model.safetensors")
     Path("slowtask.py").write_text("def loss(weights):\n    return weights['w'].square().mean()\n")
     options = ["--loss-fn", "slowtask:loss", "--eps", "0.1", "--time-limit", "0.001s", "--json", "report.json"]

@@ -4,9 +4,8 @@ import functools
 import json
 import math
 import shutil
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,9 @@ def loss(network: Mapping[str, Tensor]) -> Tensor:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    make_training(tmp_path)
-    yield tmp_path
-    sys.modules.pop("mytask", None)
+def folder(workplace: Path) -> Path:
+    make_training(workplace)
+    return workplace
 
 
 def test_a_row_is_what_estimate_gives_whatever_else_is_measured() -> None:

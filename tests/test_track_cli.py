@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,9 @@ TRACK = ["track", "run/*.safetensors", "--loss-fn", "mytask:loss", "--eps", "1",
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    make_training(tmp_path)
-    yield tmp_path
-    sys.modules.pop("mytask", None)
+def folder(workplace: Path) -> Path:
+    make_training(workplace)
+    return workplace
 
 
 def read_rows(name: str = "results.jsonl") -> list[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. Files of the zip format, the one
-since PyTorch 1.6, are mapped: a tensor's bytes are read from disk when they are used, and pages never used cost no memory. A file
-of the older format, or one whose entries are compressed, has to be read whole.
+`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type; the types in `beside`, of what training
+loops keep with the weights, it builds as plain values or empty objects. Files of the zip format, the one since PyTorch 1.6, are mapped:
+a tensor's bytes are read from disk when they are used, and pages never used cost no memory. A file of the older format, or one whose
+entries are compressed, has to be read whole.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from nncomplexity.checkpoint.beside import stand_ins
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.selection import select, tensors_of
 from nncomplexity.errors import FormatError, InputError
@@ -36,8 +38,8 @@ def read_pickled(file: Path, head: bytes, key: str | None) -> Contents:
         head: its first bytes.
         key: where the state dict is; see `select`.
 
-    Raises FormatError where the file is damaged or none of torch.save's; InputError where it holds other types than tensors and plain
-    containers, or no one state dict.
+    Raises FormatError where the file is damaged or none of torch.save's; InputError where it holds other types than tensors, plain
+    containers and those in `beside`, or no one state dict.
     """
     content = _unpickled(file, mapped=head.startswith(ZIP) and _can_be_mapped(file))
     chosen = select(content, key, str(file))
@@ -55,7 +57,7 @@ def read_pickled(file: Path, head: bytes, key: str | None) -> Contents:
 
 def _unpickled(file: Path, *, mapped: bool) -> Any:
     try:
-        with warnings.catch_warnings(), file.open("rb") as opened:
+        with warnings.catch_warnings(), file.open("rb") as opened, stand_ins():
             warnings.simplefilter("ignore")  # on pickle protocols; what can't be read is an error below
             source = os.fspath(file) if mapped else opened
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)

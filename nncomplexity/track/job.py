@@ -151,15 +151,7 @@ def _reports(
 ) -> tuple[Report, ...]:
     """One for each ε. A constant network is its lossless file: nothing in it is worth a search."""
     eps = [0.0] if job.kind == "constant" else list(settings.eps)
-    reports = estimate(
-        *(network, loss_fn, eps),
-        method=settings.method,
-        codec=settings.codec,
-        seed=job.seed,
-        include=settings.include,
-        exclude=settings.exclude,
-        progress=progress,
-    )
+    reports = estimate(network, loss_fn, eps, **settings.options(job.seed, progress))
     if job.kind != "constant":
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}

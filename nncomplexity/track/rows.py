@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncomplexity.bounds import description_length
 from nncomplexity.report import Layer, Report
 from nncomplexity.track.settings import Row, Settings
 from nncomplexity.weights import is_finite, real_view, skeleton_of
@@ -103,8 +102,8 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
     if found.risk is not None and settings.n is not None:
         promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta)
         row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
-    if settings.n is not None and report.coarse_loss >= 0:  # a negative loss is no code length
-        row["mdl_bits"] = description_length(report.bits, loss=report.coarse_loss, n=settings.n).total_bits
+    if settings.n is not None and (length := report.description_length(settings.n)):
+        row["mdl_bits"] = length.total_bits
     row |= {name: _finite(value) for name, value in found.metrics.items()}
     return {**row, "layers": [_layer(layer) for layer in report.layers], "shared_bits": report.shared_bits}
 

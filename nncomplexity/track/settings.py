@@ -1,7 +1,6 @@
 """How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import torch
 from nncomplexity.bounds import bound
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
+from nncomplexity.estimate import Options, checked_eps
 from nncomplexity.search import method_named
-from nncomplexity.search.contract import Method
+from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns
 from nncomplexity.taskmodule import find_device
 from nncomplexity.track.functions import UserFunction, user_function
@@ -71,6 +71,17 @@ class Settings:
         """Every function of the user's."""
         given = (self.loss_fn, self.model, self.risk_fn, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
+
+    def options(self, seed: int, progress: Progress | None = None) -> Options:
+        """What `estimate` is given for each row."""
+        return {
+            "method": self.method,
+            "codec": self.codec,
+            "seed": seed,
+            "include": self.include,
+            "exclude": self.exclude,
+            "progress": progress,
+        }
 
     def described(self) -> dict[str, Any]:
         """The object under `settings` in a row. A method object that isn't the one of its name and budget is described in full."""
@@ -145,7 +156,7 @@ def settings_of(
     for name in metrics or {}:
         _check_metric(name)
     return Settings(
-        eps=_checked_eps(eps),
+        eps=_eps_of_rows(eps),
         loss_fn=user_function("loss_fn", loss_fn),
         method=method_named(method, BUDGET if budget is None else budget) if isinstance(method, str) else method,
         codec=codec,
@@ -161,19 +172,15 @@ def settings_of(
     )
 
 
-def _checked_eps(eps: float | Sequence[float]) -> tuple[float, ...]:
-    values = list(eps) if isinstance(eps, Sequence) else [eps]
-    if not values:
-        raise InputError("eps: expected at least one value, got none")
+def _eps_of_rows(eps: float | Sequence[float]) -> tuple[float, ...]:
+    """The keys of a row name its ε to six digits."""
     names: dict[str, float] = {}
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}")
+    for value in checked_eps(eps):
         if names.setdefault(f"{value:g}", value) != value:
             raise InputError(
                 f"eps: expected values that differ in six digits, got {names[f'{value:g}']!r} and {value!r}; leave one out"
             )
-    return tuple(float(value) for value in names.values())
+    return tuple(names.values())
 
 
 def _check_metric(name: object) -> None:

@@ -83,13 +83,6 @@ class Tracker:
         if isinstance(model, nn.Module) and (settings.risk_fn or settings.metrics):
             task = replace(task, build=lambda: copy.deepcopy(model))
         original = user_values(task, settings, live)
-        reports = estimate(
-            *(model, task.loss_fn, settings.eps),
-            method=settings.method,
-            codec=settings.codec,
-            seed=self._seed,
-            include=settings.include,
-            exclude=settings.exclude,
-        )
+        reports = estimate(model, task.loss_fn, settings.eps, **settings.options(self._seed))
         coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
         return measured_row(start, settings, l2_norm(live), reports, original, coarse)

@@ -1,0 +1,152 @@
+"""The command `measure`: the bits of the smallest file found within each ε."""
+
+from typing import Annotated
+
+import typer
+
+from nncomplexity import table
+from nncomplexity.basefile import base_file
+from nncomplexity.bounds import Bound
+from nncomplexity.cli_options import (
+    DONE,
+    NOT_WITHIN,
+    Codec,
+    Delta,
+    Device,
+    Examples,
+    Exclude,
+    Include,
+    Json,
+    Key,
+    LossFn,
+    Method,
+    Model,
+    RelativeTo,
+    RelativeToKey,
+    RiskFn,
+    TimeLimit,
+    bound_of,
+    check_bound_options,
+    eps_value,
+    time_value,
+)
+from nncomplexity.cli_subject import load_subject
+from nncomplexity.codecs import codec_named
+from nncomplexity.estimate import estimate
+from nncomplexity.outputs import (
+    STDOUT,
+    check_writable,
+    names_by_eps,
+    page_width,
+    progress_bar,
+    report_document,
+    stdout_for_results,
+    write_json,
+)
+from nncomplexity.search import method_named
+
+
+def measure(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", help="The network: .safetensors, .pt, .pth, .bin, .ckpt, an index of shards, a folder."
+        ),
+    ],
+    loss_fn: LossFn,
+    eps: Annotated[
+        list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several; 0 is lossless.")
+    ],
+    key: Key = None,
+    model: Model = None,
+    method: Method = "tight",
+    codec: Codec = None,
+    budget: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε; else the method's own.")
+    ] = None,
+    time_limit: TimeLimit = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
+    include: Include = None,
+    exclude: Exclude = None,
+    relative_to: RelativeTo = None,
+    relative_to_key: RelativeToKey = None,
+    device: Device = "cpu",
+    risk_fn: RiskFn = None,
+    n: Examples = None,
+    delta: Delta = 0.05,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file; {eps} in it stands for each ε.")] = None,
+    json_file: Json = None,
+) -> int:
+    """Measure a network: the bits of the smallest file found within each ε.
+
+    The loss function gets the weights θ as a dict of tensors (with --model, a module that holds them) and returns the mean loss
+    on the training data, in nats per example for cross-entropy. It must be deterministic. A file is within ε when the weights θ'
+    that it decodes to have |loss(θ) − loss(θ')| ≤ ε: 0.01 nats keeps almost all that was learned, 1 its outline.
+
+    \b
+    Two levels of detail, and the files:
+      nncomplexity measure model.safetensors --loss-fn mytask:loss \\
+          --eps 0.1 --eps 0.01 --save model_{eps}.coarse
+    \b
+    What the bits promise about unseen data, given the error rate on 2553 training examples:
+      nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.1 \\
+          --risk-fn mytask:error --n 2553
+    \b
+    A checkpoint of a training loop, of which the averaged weights are meant:
+      nncomplexity measure last.pt --key ema --loss-fn mytask:loss --eps 0.1
+    \b
+    What fine-tuning added to a base:
+      nncomplexity measure tuned.safetensors --relative-to base.safetensors \\
+          --loss-fn mytask:loss --eps 0.1
+    \b
+    A loss that takes a module, such as mytask.build() makes:
+      nncomplexity measure model.safetensors --model mytask:build \\
+          --loss-fn mytask:loss --eps 0.1
+    """
+    seconds = time_value(time_limit)
+    values = [eps_value(text) for text in eps]
+    search, codec_name = method_named(method, budget), codec and codec_named(codec).name
+    check_bound_options(risk_fn, n, delta)
+    files = names_by_eps(save, eps)
+    json_path = None if json_file == STDOUT else json_file
+    outputs = [*files, json_path]
+    base = base_file(relative_to, relative_to_key, "--relative-to")
+    check_writable(outputs, inputs=[checkpoint, relative_to])
+    with stdout_for_results():
+        subject = load_subject(
+            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+        )
+        task = subject.task
+        with progress_bar(seconds) as progress:
+            reports = estimate(
+                *(subject.network, task.loss_fn, values),
+                method=search,
+                codec=codec_name,
+                seed=seed,
+                include=include or None,
+                exclude=exclude or None,
+                relative_to=subject.base,
+                time_limit=seconds,
+                progress=progress,
+            )
+    about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
+    lengths = [None if n is None else report.description_length(n) for report in reports]
+    bounds: list[Bound | None] = [None] * len(reports)
+    try:
+        for report, file in zip(reports, files, strict=True):
+            if file is not None:
+                report.save(file)
+        with stdout_for_results():
+            bounds = [
+                bound_of(report.bits, task.risk(report.coarse_weights()) if risk_fn else None, n, delta) for report in reports
+            ]
+        document = report_document(reports, files, bounds, lengths, about)
+        write_json(json_path, document)
+    finally:  # what took long to find is shown even where it can't be written
+        if json_file != STDOUT:
+            print(table.measured(checkpoint, reports, bounds, lengths, width=page_width()), flush=True)
+    if json_file == STDOUT:
+        print(document, flush=True)
+    elif written := [file for file in dict.fromkeys(outputs) if file is not None]:
+        print(f"\nWritten: {', '.join(written)}", flush=True)
+    return DONE if all(report.within for report in reports) else NOT_WITHIN

@@ -1,0 +1,98 @@
+"""What a command line names to be measured: the network, the functions to measure it by, and its base; found, loaded and checked."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.basefile import BaseFile
+from nncomplexity.checkpoint import Checkpoint, load_checkpoint
+from nncomplexity.outputs import check_writable
+from nncomplexity.relative import Base
+from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
+from nncomplexity.version import __version__
+from nncomplexity.weights import check_numbers
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, as typed and as loaded."""
+
+    checkpoint: str
+    functions: dict[str, str | None]
+    """The options that name functions."""
+    device: str
+    original: Checkpoint
+    task: Task
+    network: nn.Module | dict[str, Tensor]
+    """What the functions are called on."""
+    base: Base | None
+
+    def about(self, **options: Any) -> dict[str, Any]:
+        """What a report says of a command besides its results (docs/results.md); `options` are those of the search."""
+        original = self.original
+        return {
+            "checkpoint": self.checkpoint,
+            "sha256": original.sha256,
+            "key": original.key,
+            "step": original.step,
+            **self.functions,
+            **options,
+            "device": self.device,
+            "version": __version__,
+            "torch": torch.__version__,
+        }
+
+
+def load_subject(
+    checkpoint: str,
+    key: str | None,
+    *,
+    loss_fn: str,
+    model: str | None,
+    risk_fn: str | None,
+    device: str,
+    base: BaseFile | None,
+    outputs: Sequence[str | None],
+) -> Subject:
+    """What is to be measured; what was guessed of it is said on standard error.
+
+    The risk is measured once: what is wrong with it should show before the search, not after.
+
+    Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
+    """
+    task = task_of(loss_fn, model, risk_fn, device)
+    original = load_network(checkpoint, key, task, outputs)
+    check_numbers(original.tensors)
+    network = task.network(original.tensors)
+    names = (name for spec in architecture_of(network).tensors for name in spec.names)
+    relative = base.load(names, outputs) if base else None
+    if task.risk_fn:
+        task.risk(original.tensors)
+    functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn}
+    return Subject(checkpoint, functions, device, original, task, network, relative)
+
+
+def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> Task:
+    """The user's functions. Raises InputError where one of them can't be found."""
+    return Task(
+        device=find_device(device),
+        loss_fn=find_function(loss_fn, "--loss-fn"),
+        build=find_function(model, "--model") if model is not None else None,
+        risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
+    )
+
+
+def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
+    """The network; what was guessed of it is said on standard error."""
+    checkpoint = load_checkpoint(path, key)
+    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
+    notes = list(checkpoint.notes)
+    if prefix := task.prefix(checkpoint.tensors):
+        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
+    for note in notes:
+        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
+    return checkpoint

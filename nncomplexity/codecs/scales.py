@@ -1,0 +1,210 @@
+"""The scale model: the magnitudes of a quantized matrix under the scale that their row and column have shown so far.
+
+Rows and columns of trained factors differ in scale: components fade, neurons die. Instead of writing scales down, the decoder
+expects of entry (i, j) the magnitude
+
+    μ = g · ρ_i · γ_j,   ρ_i = (Σ_{j'<j} |v_ij'| + a·g) / (g·(j + a)),   γ_j likewise from the rows of column j read before,
+
+with g the mean magnitude of the tensor so far and a a weight of prior belief. μ, on a logarithmic ladder, picks one of a few
+tables of magnitudes that the whole file shares; each begins as the geometric distribution of mean μ and learns. All of it is
+IEEE additions, multiplications and divisions of float64, which are the same on every machine.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nncomplexity.codecs.coder import Meter
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
+from nncomplexity.codecs.learning import weigh_contexts
+from nncomplexity.codecs.models import Choice, Tally, flat_tally, single, wide_uniform
+
+_DIRECT = 16
+"""Magnitudes below this are tokens themselves; above, a token is an octave and its two leading mantissa bits."""
+_MANTISSA_BITS = 2
+_TOKENS = _DIRECT + (SYMBOL_LIMIT.bit_length() - _DIRECT.bit_length() + 1 << _MANTISSA_BITS)
+_LOWEST = -14
+"""The ladder of expected magnitudes runs from 2^(-14/2) in steps of √2."""
+_CONTEXTS = 64
+_FIRST_BLOCK = 32
+_BELIEF = 4.0
+_PRIOR_TOTAL = 4096
+_GAIN = 192
+_LEVELS = 44
+_GROUP = 1 << 16
+"""Symbols whose contexts a writer works out at once."""
+_GATHER = 1 << 12
+"""Symbols whose tables are laid side by side at once."""
+
+
+def _ladder() -> Frequencies:
+    """(contexts,) expected magnitudes; √2 to the nearest float64, powers of two exactly."""
+    steps = np.arange(_CONTEXTS) + _LOWEST
+    return np.ldexp(np.where(steps % 2 == 0, 1.0, 1.4142135623730951), steps // 2)
+
+
+def _token_floor(token: int) -> int:
+    """The smallest magnitude that a token stands for."""
+    if token <= _DIRECT:
+        return token
+    octave, mantissa = divmod(token - _DIRECT, 1 << _MANTISSA_BITS)
+    return _DIRECT + mantissa * (_DIRECT >> _MANTISSA_BITS) << octave
+
+
+_LADDER = _ladder()
+_FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
+_WIDTHS = np.array([max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()])
+
+
+def _geometric_tables() -> Integers:
+    """(contexts, tokens) whole numbers ∝ θ^m (1 − θ) summed over a token's magnitudes, θ = μ / (1 + μ), by products alone."""
+    theta = _LADDER / (1.0 + _LADDER)
+    tail = np.ones((_CONTEXTS, _TOKENS + 1))  # P(magnitude >= floor), by repeated squaring of θ
+    powers = [theta]
+    for _ in range(SYMBOL_LIMIT.bit_length()):
+        powers.append(powers[-1] * powers[-1])
+    for token, floor in enumerate(_FLOORS.tolist()):
+        for bit in range(int(floor).bit_length()):
+            if floor >> bit & 1:
+                tail[:, token] = tail[:, token] * powers[bit]
+    return 1 + np.floor(_PRIOR_TOTAL * (tail[:, :-1] - tail[:, 1:])).astype(np.int64)
+
+
+_PRIOR = _geometric_tables()
+
+
+def fresh_tables() -> Frequencies:
+    """(contexts, tokens) the tables as a file begins with them."""
+    return _PRIOR.astype(np.float64)
+
+
+def fresh_levels() -> Tally:
+    """A tally of the rungs of the ladder at which matrices begin."""
+    return flat_tally(_LEVELS, 16)
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Magnitudes (rows, columns) of a matrix that isn't zero, in column-major order; none is above `peak`.
+
+    `profile` (columns,) gives relative magnitudes to expect of the columns.
+    """
+
+    rows: int
+    columns: int
+    peak: int
+    profile: Frequencies | None = None
+
+    def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
+        """Code the level, then the magnitudes column by column; tables and levels learn."""
+        level = None if magnitudes is None else min(int(_context(magnitudes.mean())), _LEVELS - 1)
+        level = int(Choice(levels).code(coder, single(level))[0])
+        scales = _Scales(float(_LADDER[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
+        alphabet = int(np.searchsorted(_FLOORS, self.peak, side="right"))
+        if magnitudes is None:
+            return self._read(coder, scales, alphabet, tables)
+        group = max(1, _GROUP // self.rows)
+        for first in range(0, self.columns, group):
+            part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
+            contexts = scales.contexts(part)
+            if isinstance(coder, Meter):
+                coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
+                continue
+            for column, context in zip(part, contexts, strict=True):
+                for start, stop in scales.blocks:
+                    _tokens(coder, column[start:stop], context[start:stop], alphabet, tables)
+        return magnitudes
+
+    def _read(self, coder: Coder, scales: "_Scales", alphabet: int, tables: Frequencies) -> Integers:
+        decoded = np.empty((self.columns, self.rows), dtype=np.int64)
+        for column in decoded:
+            column_sum = 0
+            for start, stop in scales.blocks:
+                context = scales.context(start, stop, column_sum)
+                column[start:stop] = _tokens(coder, None, context, alphabet, tables)
+                column_sum += int(column[start:stop].sum())
+            scales.add(column, column_sum)
+        return decoded.reshape(-1)
+
+
+class _Scales:
+    """What the magnitudes of the columns read so far let expect of the next ones."""
+
+    def __init__(self, expected: float, rows: int, profile: Frequencies) -> None:
+        starts = [0]
+        while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
+            starts.append(stop)
+        self.blocks = list(zip(starts, [*starts[1:], rows], strict=True))
+        self.sizes = np.array([stop - start for start, stop in self.blocks])
+        self._starts = np.array(starts)
+        self._expected, self._profile = expected, profile
+        self._rows = np.zeros(rows, dtype=np.int64)
+        self._total, self._columns = 0, 0
+
+    def add(self, column: Integers, column_sum: int) -> None:
+        """Take in a whole column (rows,)."""
+        self._rows += column
+        self._total += column_sum
+        self._columns += 1
+
+    def context(self, start: int, stop: int, column_sum: int) -> Integers:
+        """(stop − start,) contexts of the next column's block, whose column has summed to `column_sum` before it."""
+        j = self._columns
+        overall = _mean(self._total + column_sum, j * self._rows.size + start, 8 * _BELIEF, self._expected)
+        column = _mean(column_sum, start, 2 * _BELIEF, overall * self._profile[j])
+        return _context(column * ((self._rows[start:stop] + _BELIEF * overall) / (overall * (j + _BELIEF))))
+
+    def contexts(self, part: Integers) -> Integers:
+        """(columns, rows) contexts of all blocks of the next columns, which are taken in; equal to `context` block by block."""
+        j = self._columns + np.arange(len(part))[:, None]
+        sums = np.add.reduceat(part, self._starts, axis=1)
+        before = np.cumsum(sums, axis=1) - sums
+        totals = self._total + np.cumsum(sums).reshape(sums.shape) - sums
+        overall = _mean(totals, j * self._rows.size + self._starts, 8 * _BELIEF, self._expected)
+        column = _mean(before, self._starts, 2 * _BELIEF, overall * self._profile[j])
+        rows = self._rows + np.cumsum(part, axis=0)
+        overall = np.repeat(overall, self.sizes, axis=1)
+        row = (rows - part + _BELIEF * overall) / (overall * (j + _BELIEF))
+        self._rows, self._total, self._columns = rows[-1], self._total + int(sums.sum()), self._columns + len(part)
+        return _context(np.repeat(column, self.sizes, axis=1) * row)
+
+
+def _mean(total: Any, count: Any, belief: float, prior: Any) -> Any:
+    """The mean of `count` numbers that sum to `total`, with `belief` more of the size of `prior`; numbers or arrays."""
+    return (total + belief * prior) / (count + belief)
+
+
+def _context(expected: Frequencies) -> Integers:
+    """(n,) expected magnitudes to indices of the nearest rung at or below."""
+    return np.searchsorted(_LADDER[1:], expected, side="right")
+
+
+def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphabet: int, tables: Frequencies) -> Integers:
+    """Code magnitudes (n,), each under its context's table of (alphabet,) tokens, and let the tables learn."""
+    tokens = None if magnitudes is None else np.searchsorted(_FLOORS, magnitudes, side="right") - 1
+    coded = []
+    for start in range(0, context.size, _GATHER):
+        part = slice(start, start + _GATHER)
+        rows = tables[:, :alphabet].take(context[part], axis=0)
+        coded.append(coder.categorical(None if tokens is None else tokens[part], rows, len(rows)))
+    tokens = np.concatenate(coded)
+    np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(_GAIN))
+    decoded = _FLOORS[tokens]
+    if alphabet > _DIRECT:
+        widths = _WIDTHS[tokens]
+        for width in (np.flatnonzero(np.bincount(widths)[1:]) + 1).tolist():
+            chosen = widths == width
+            low = None if magnitudes is None else magnitudes[chosen] - decoded[chosen]
+            decoded[chosen] += wide_uniform(coder, low, width, int(chosen.sum()))
+    return decoded
+
+
+def _weigh_tokens(part: Integers, contexts: Integers, alphabet: int, tables: Frequencies, sizes: Integers) -> float:
+    """Bits of what `_tokens` codes for the blocks of columns (columns, rows); the tables learn."""
+    tokens = part.reshape(-1) if alphabet <= _DIRECT else np.searchsorted(_FLOORS, part.reshape(-1), side="right") - 1
+    blocks = np.repeat(np.arange(len(part) * sizes.size), np.tile(sizes, len(part)))
+    used = np.ascontiguousarray(tables[:, :alphabet])
+    bits = weigh_contexts(tokens, contexts.reshape(-1), blocks, used, _GAIN)
+    tables[:, :alphabet] = used
+    return bits + (float(_WIDTHS[tokens].sum()) if alphabet > _DIRECT else 0.0)

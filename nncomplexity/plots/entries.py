@@ -1,0 +1,205 @@
+"""One entry of a results file, a line or a whole document, to plain values. docs/results.md says what stands in them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nncomplexity.fits import Fit
+from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
+
+Json = Mapping[str, Any]
+SCHEMA = 1
+CALIBRATIONS = ("untrained", "constant", "shuffled")
+METRIC_ENDINGS = ("error", "accuracy")
+_SETTINGS = (
+    "method",
+    "codec",
+    "budget",
+    "seed",
+    "loss_fn",
+    "model",
+    "risk_fn",
+    "n",
+    "delta",
+    "metrics",
+    "device",
+    "version",
+    "torch",
+)
+
+
+def network_of_row(name: str, row: Json) -> Network | Failure:
+    """What a line of the results.jsonl of that name says; any of KeyError, TypeError, ValueError, AttributeError where it is no row."""
+    _check_schema(row)
+    run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
+    step, seed = _number(row.get("step")), _whole(row.get("seed"))
+    kind = str(row.get("kind", "checkpoint"))
+    if row["status"] != "measured":
+        return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "it doesn't say why"), kind)
+    if kind != "checkpoint" and kind not in CALIBRATIONS:
+        raise ValueError(f"kind {kind!r}")
+    settings = _settings(row.get("settings") or {})
+    return Network(
+        **_about(row),
+        source=name,
+        run=run,
+        checkpoint=checkpoint,
+        kind=kind,
+        step=step,
+        seed=seed,
+        method=settings.get("method"),
+        bzip2_bits=_number(row.get("bzip2_bits")),
+        l2_norm=_number(row.get("l2_norm")),
+        effective_rank=_number(row.get("effective_rank")),
+        metrics=dict(_metrics(row, "")),
+        settings=settings,
+        points=tuple(_point(row, float(eps), settings) for eps in row["eps"]),
+    )
+
+
+def _point(row: Json, eps: float, settings: Json) -> Measurement:
+    at = f"@{eps:g}"
+    value = _number(row.get(f"bound{at}"))
+    bound = None
+    if value is not None:
+        vacuous = bool(row.get(f"vacuous{at}", value >= 1))
+        n, delta = _whole(settings.get("n")), _number(settings.get("delta"))
+        bound = BoundValue(value, _number(row.get(f"risk{at}")), n, delta, None, None, vacuous)
+    return Measurement(
+        eps=eps,
+        bits=_needed(row, f"bits{at}"),
+        coarse_loss=_number(row.get(f"coarse_loss{at}")),
+        distortion=_number(row.get(f"distortion{at}")),
+        within=bool(row.get(f"within{at}", True)),
+        paper_bytes=_whole(row.get(f"paper_bytes{at}")),
+        evaluations=_number(row.get(f"evaluations{at}")),
+        mdl_bits=_number(row.get(f"mdl_bits{at}")),
+        bound=bound,
+        metrics=dict(_metrics(row, at)),
+        layers=_layers(row.get(f"layers{at}")),
+        shared_bits=_number(row.get(f"shared_bits{at}")),
+    )
+
+
+def network_of_report(name: str, report: Json) -> Network:
+    """What a report.json or curve.json of that name says; the same errors where it is none."""
+    _check_schema(report)
+    checkpoint = str(report.get("checkpoint") or Path(name).name)
+    results = report["results"]
+    settings = _settings({**report, "method": results[0].get("method"), "codec": results[0].get("codec")} if results else report)
+    for result in results:
+        if bound := result.get("bound"):
+            settings |= {key: bound[key] for key in ("n", "delta") if bound.get(key) is not None}
+    return Network(
+        **_about(report),
+        source=name,
+        run=str(Path(checkpoint).parent),
+        checkpoint=checkpoint,
+        step=_number(report.get("step")),
+        seed=_whole(report.get("seed")),
+        method=settings.get("method"),
+        bzip2_bits=_number((report.get("lossless_bits") or {}).get("bzip2")),
+        settings=settings,
+        points=tuple(_result(result) for result in results),
+        curve=_curve(report["curve"]) if report.get("curve") else None,
+    )
+
+
+def _result(result: Json) -> Measurement:
+    bound = result.get("bound")
+    return Measurement(
+        eps=_needed(result, "eps"),
+        bits=_needed(result, "bits"),
+        coarse_loss=_number(result.get("coarse_loss")),
+        distortion=_number(result.get("distortion")),
+        within=bool(result.get("within", True)),
+        paper_bytes=_whole(result.get("paper_bytes")),
+        evaluations=_number(result.get("evaluations")),
+        mdl_bits=_number((result.get("description_length") or {}).get("total_bits")),
+        bound=_bound(bound) if bound else None,
+        layers=_layers(result.get("layers")),
+        shared_bits=_number(result.get("shared_bits")),
+    )
+
+
+def _bound(bound: Json) -> BoundValue:
+    value, chance = _needed(bound, "value"), _number(bound.get("chance"))
+    vacuous = bool(bound.get("vacuous", value >= (1.0 if chance is None else chance)))
+    n, delta, kind = _whole(bound.get("n")), _number(bound.get("delta")), bound.get("kind")
+    return BoundValue(value, _number(bound.get("risk")), n, delta, kind, chance, vacuous, _number(bound.get("bits_needed")))
+
+
+def _curve(curve: Json) -> Curve:
+    fits = tuple(
+        Fit(kind, _needed(fit, "a"), _needed(fit, "b"), _needed(fit, "r2"))
+        for kind, fit in (curve.get("fits") or {}).items()
+        if kind in ("log", "power") and fit
+    )
+    hull = tuple(float(eps) for eps in curve.get("hull") or ())
+    return Curve(hull, fits, curve.get("best_fit"), _number((curve.get("mdl") or {}).get("eps")))
+
+
+def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
+    return tuple(
+        LayerBits(
+            name=" = ".join(layer.get("names") or [str(layer["name"])]),
+            shape=tuple(int(extent) for extent in layer.get("shape") or ()),
+            form=str(layer.get("form", "")),
+            rank=_whole(layer.get("rank")),
+            step=_number(layer.get("step")),
+            bits=_needed(layer, "bits"),
+            effective_rank=_number(layer.get("effective_rank")),
+        )
+        for layer in layers or ()
+    )
+
+
+def _about(entry: Json) -> dict[str, Any]:
+    sha256 = entry.get("sha256")
+    return {
+        "sha256": None if sha256 is None else str(sha256),
+        "loss": _number(entry.get("loss")),
+        "parameters": _whole(entry.get("parameters")),
+        "raw_bits": _number(entry.get("raw_bits")),
+    }
+
+
+def _settings(settings: Json) -> dict[str, Any]:
+    known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+    base = settings.get("relative_to")
+    if isinstance(base, dict):
+        known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
+    return known
+
+
+def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
+    for key, value in row.items():
+        name = key.removesuffix(at) if at else key
+        number = _number(value)
+        if key.endswith(at) and "@" not in name and name.endswith(METRIC_ENDINGS) and name != "error" and number is not None:
+            yield name, number
+
+
+def _check_schema(entry: Json) -> None:
+    if entry.get("schema", SCHEMA) != SCHEMA:
+        raise ValueError(f"schema {entry['schema']!r}, which another version wrote")
+
+
+def _needed(entry: Json, key: str) -> float:
+    value = _number(entry[key])
+    if value is None:
+        raise ValueError(f"{key} = {entry[key]!r}")
+    return value
+
+
+def _number(value: object) -> float | None:
+    """A finite number, None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

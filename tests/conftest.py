@@ -1,0 +1,28 @@
+"""What tests of several files need: a folder to call from, and from which tasks are imported."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder. Afterwards imports are as they were: modules of its own are forgotten, those that they hid are back."""
+    before = dict(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if module is not before.get(name) and _is_in(tmp_path, module):
+            del sys.modules[name]
+            if name in before:
+                sys.modules[name] = before[name]
+
+
+def _is_in(folder: Path, module: ModuleType) -> bool:
+    """Whether the module is a file of that folder, or a package of it."""
+    known = vars(module)  # some modules of PyTorch's answer to any other attribute
+    return any(Path(place).is_relative_to(folder) for place in (known.get("__file__"), *known.get("__path__", ())) if place)
