@@ -7,6 +7,9 @@ from types import ModuleType
 
 import pytest
 
+collect_ignore = ["elsewhere.py", "elsewhere_cases.py"]
+"""What makes a device that PyTorch then has for as long as the process runs."""
+
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
