@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
-from benchmarks import report_curve, report_families, report_paper, report_scale
+from benchmarks import report_curve, report_families, report_foldings, report_paper, report_scale
 from benchmarks.cases import ROOT
 from benchmarks.markdown import table
 from benchmarks.record import Content
@@ -164,6 +164,7 @@ def sections() -> dict[str, str]:
         "curve": report_curve.curve,
         "dynamics": report_curve.dynamics,
         "families": report_families.families,
+        "foldings": report_foldings.foldings,
         "scale": report_scale.scale,
     }
     for name, tell in tables.items():

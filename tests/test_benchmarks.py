@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import ablation, curve, families, report, report_curve, report_families, report_scale, scale, tight_vs_peers
+from benchmarks import (
+    ablation,
+    curve,
+    families,
+    foldings,
+    report,
+    report_curve,
+    report_families,
+    report_foldings,
+    report_scale,
+    scale,
+    tight_vs_peers,
+)
 from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
+from benchmarks.folding_networks import RECIPES
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
@@ -271,6 +285,58 @@ def test_every_variant_of_the_ablation_gives_a_file_within_the_bound(name: str, 
     row = ablation.VARIANTS[name].bytes(case, 4.0)
     assert row["distortion"] <= 4.0
     assert row["bytes"] > 0
+
+
+@pytest.mark.parametrize("network", foldings.SUBJECTS)
+def test_tensors_presented_otherwise_are_the_same_network(network: str) -> None:
+    case = replace(RECIPES[network], steps=3).trained(network, 0)
+    subject = foldings.SUBJECTS[network]
+    for method, shapes in PRESENTED[network].items():
+        presented = subject.presented(case, method)
+        assert [tuple(tensor.shape) for name, tensor in presented.weights.items() if "/" in name] == shapes
+        assert presented.skeleton.parameters == case.skeleton.parameters
+        assert presented.loss(presented.weights) == case.loss(case.weights)
+    assert set(PRESENTED[network]) == set(subject.presentations)
+
+
+PRESENTED: dict[str, dict[str, list[tuple[int, ...]]]] = {
+    "encoder": {"q, k, v apart": [(32, 32)] * 6, "q, k, v apart by head": [(8, 32)] * 24},
+    "gpt": {"q, k, v apart": [(64, 64)] * 3, "q, k, v apart by head": [(64, 16)] * 12},
+    "lstm": {"gates apart": [*[(48, 8)] * 4, *[(48, 48)] * 12]},
+    "convnet": {
+        "out·in × k²": [(512, 25), (1024, 9)],
+        "out·k × in·k": [(160, 80), (96, 96)],
+        "in × out·k²": [(16, 800), (32, 288)],
+    },
+}
+
+
+def test_a_presentation_is_measured_in_bits_of_the_whole_and_of_its_own() -> None:
+    case = replace(RECIPES["lstm"], steps=3).trained("lstm", 0)
+    for method in (foldings.AS_IT_IS, foldings.ALL_DENSE):
+        row = foldings.measure(foldings.SUBJECTS["lstm"].presented(case, method), method, 0.1, 0)
+        assert row["within"]
+        assert 0 <= row["bits_of_presented"] <= row["bits"]
+
+
+def test_foldings_are_told_as_geometric_means_over_networks() -> None:
+    rows = [
+        {"case": f"net/{number}", "eps": 0.1, "method": method, "seed": 0, "bits": bits, "bits_of_presented": bits / 4}
+        for number in range(2)
+        for method, bits in (("apart", 2000 * 4**number), ("as it is", 4000))
+    ]
+    content = {"rows": rows, "settings": {"eps": [0.1]}, "cases": {"net/0": {"parameters": 12345}}}
+    told = report_foldings.foldings(content).splitlines()[-1]
+    assert told == "| net | apart | 12,345 | 500 | 25% | 1.00 | 1.00 ± 0.69 | 1.00 |"
+
+
+def test_every_recorded_folding_is_within_its_bound() -> None:
+    content = report.read(report.RESULTS / "foldings.json")
+    assert all(row["within"] and row["distortion"] <= row["eps"] for row in content["rows"])
+    searches = {(row["case"], row["method"]) for row in content["rows"]}
+    methods = {name: {foldings.AS_IT_IS, foldings.ALL_DENSE, *kind.presentations} for name, kind in foldings.SUBJECTS.items()}
+    trained = range(content["settings"]["trained"])
+    assert searches == {(f"{name}/{number}", method) for name in methods for number in trained for method in methods[name]}
 
 
 def test_a_growing_network_has_the_size_that_it_is_named_for() -> None:
