@@ -42,11 +42,11 @@ def waves(rows: int, period: int) -> Tensor:
     [[1024, 1448, 0, 0], [1024, -724, 1254, 0], [1024, -724, -1254, 0], [0, 0, 0, 1773]]
     """
     i = torch.arange(period)
-    angles = torch.outer(i, torch.arange(1, period // 2 + 1)) % period * (2 * math.pi / period)
+    angles = (torch.outer(i, torch.arange(1, period // 2 + 1)) % period).double() * (2 * math.pi / period)
     basis = torch.zeros(rows, rows, dtype=torch.float64)
     basis[:period, 0] = 1.0
-    basis[:period, 1:period:2] = math.sqrt(2) * angles.double().cos()
-    basis[:period, 2:period:2] = math.sqrt(2) * angles[:, : (period - 1) // 2].double().sin()
+    basis[:period, 1:period:2] = math.sqrt(2) * angles.cos()
+    basis[:period, 2:period:2] = math.sqrt(2) * angles[:, : (period - 1) // 2].sin()
     if period % 2 == 0:
         basis[:period, period - 1] = 1.0 - 2.0 * (i % 2)
     basis.mul_(2**UNIT_BITS).round_().add_(0.0)  # the sum makes negative zeros positive
