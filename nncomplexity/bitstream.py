@@ -28,6 +28,8 @@ _DIGEST = hashlib.sha256().digest_size
 _DIMENSIONS = 64
 _EXTENTS = 1 << 48
 """Shapes are kept within what numpy and torch can hold, so that their sizes can be worked out at all."""
+_LEAST = 4
+"""Bytes that an element counts for at least."""
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORED}
 DEFAULT_LIMIT = 1 << 30
 """Bytes of decoded weights that a reader accepts unless told otherwise."""
@@ -118,7 +120,8 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
     skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
-    size = sum(prod(max(extent, 1) for extent in spec.shape) * spec.dtype.itemsize for spec in skeleton.tensors)
+    # Symbols take more room than the 8 or 16 bits that they may decode to.
+    size = sum(prod(max(extent, 1) for extent in spec.shape) * max(spec.dtype.itemsize, _LEAST) for spec in skeleton.tensors)
     if size > limit:
         raise FormatError(
             f".coarse file decodes to {size} bytes of weights, above the limit of {limit}; raise it if you trust the file"

@@ -174,7 +174,7 @@ def narrow(symbols: Tensor) -> Integers:
     >>> narrow(torch.tensor([-127.0, 3.0])).dtype, narrow(torch.tensor([128])).dtype
     (dtype('int8'), dtype('int16'))
     """
-    largest = float(symbols.abs().max()) if symbols.numel() else 0.0
+    largest = max(float(symbols.max()), -float(symbols.min())) if symbols.numel() else 0.0
     fitting = (dtype for dtype in (torch.int8, torch.int16, torch.int32) if largest <= torch.iinfo(dtype).max)
     narrowed: Integers = symbols.to(next(fitting, torch.int64)).cpu().numpy()
     return narrowed

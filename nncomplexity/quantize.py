@@ -12,6 +12,7 @@ from torch import Tensor
 from nncomplexity.errors import InputError
 
 LARGEST_SYMBOL = 2**31 - 1
+_PART = 1 << 20
 
 
 def symbols(x: Tensor, step: float) -> Tensor:
@@ -95,6 +96,14 @@ def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
         raise InputError(f"dtype must be a floating-point one; got {dtype}")
     if torch.finfo(dtype).bits >= 32:
         return values.to(dtype)
+    rounded = torch.empty(values.shape, dtype=dtype, device=values.device)
+    # In parts, as each takes six times the room of its values for a while.
+    for part, into in zip(torch.split(values.reshape(-1), _PART), torch.split(rounded.view(-1), _PART), strict=True):
+        into.copy_(_rounded_to_odd(part, dtype))
+    return rounded
+
+
+def _rounded_to_odd(values: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype == torch.float8_e4m3fn:  # it has no infinity, and what PyTorch makes of large values depends on its version
         values = values.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
     nearest = values.float()
