@@ -24,6 +24,8 @@ LossFn = Callable[[Any], Any]
 
 GRADIENT_COST = 3.0
 _NO_FLOAT64 = {"mps"}
+_SCATTER, _SCATTER_OF_ZERO = 1e-3, 1e-6
+"""How far apart two losses of the same weights may be, relatively and at zero: accelerators add in another order each time."""
 
 
 class Distortion:
@@ -72,6 +74,7 @@ class Distortion:
                 raise InputError(
                     f"loss_fn: expected a finite loss of the original weights, got {self.original}; check data and model"
                 )
+            self.check_same(self._measure(self.weights))
         except BaseException:
             self.__exit__()
             raise
@@ -85,6 +88,14 @@ class Distortion:
         """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""
         self.evaluations += 1
         return self._measure(weights)
+
+    def check_same(self, loss: float) -> None:
+        """Raises InputError where the original's loss, measured once more, differs by more than sums in another order do."""
+        if not abs(loss - self.original) <= _SCATTER * abs(self.original) + _SCATTER_OF_ZERO:
+            raise InputError(
+                f"loss_fn: expected the same loss of the same weights each time, got {self.original:.6g} and then {loss:.6g}; let it "
+                "see the same examples at every call"
+            )
 
     @property
     def examples(self) -> int | None:
@@ -145,7 +156,7 @@ class Distortion:
                 value = self._loss_fn(argument)
             except InputError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise InputError(f"loss_fn: it raised {type(error).__name__}: {_first_line(error)}") from error
         return _scalar(value)
 
@@ -226,7 +237,7 @@ def _scalar(value: object) -> float:
     raise InputError(f"loss_fn: expected a float or a 0-d tensor, got {type(value).__name__}")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 

@@ -44,7 +44,9 @@ class LosslessFile:
     def candidate(self) -> Candidate:
         """The file, written, decoded and measured when first asked for: one evaluation."""
         distortion = self._problem.distortion
-        return self._problem.measured(write(distortion.stored, self._tensors, self._codec, distortion.base))
+        candidate = self._problem.measured(write(distortion.stored, self._tensors, self._codec, distortion.base))
+        distortion.check_same(candidate.loss)
+        return candidate
 
     def unchanged(self) -> bool:
         """Whether nothing of the network differs from its base."""

@@ -77,7 +77,7 @@ class Task:
             return None
         try:
             module = self.build()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
         if not isinstance(module, nn.Module):
             raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
@@ -89,7 +89,7 @@ class Task:
         with torch.no_grad(), preserved_random_state():
             try:
                 value = function(network)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise InputError(f"{option}: {_raised(error, _name(function))}") from error
         if isinstance(value, Tensor) and not value.dim() and not value.is_complex():
             return float(value)

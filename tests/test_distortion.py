@@ -1,6 +1,9 @@
 """The counted loss, and that nothing of the user's is changed by measuring it."""
 
+import itertools
+import math
 import random
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nncomplexity import estimate
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
 from nncomplexity.losses import MeanLoss, loss_from
@@ -190,3 +194,28 @@ def test_a_mean_loss_refuses_what_does_not_fit() -> None:
         MeanLoss(per_example, X, Y)(nn.Linear(6, 3))
     with pytest.raises(InputError, match="data: expected at least one batch"):
         loss_from(per_example, [])
+
+
+@pytest.mark.parametrize("drift", [0.01, math.nan])
+def test_a_loss_that_changes_between_calls_is_refused(drift: float) -> None:
+    losses = iter([1.0, 1.0 + drift])
+    message = r"loss_fn: expected the same loss of the same weights each time, got 1 and then (1.01|nan); let it see the same"
+    with pytest.raises(InputError, match=message), Distortion({"w": torch.ones(2)}, lambda _: next(losses)):
+        pass
+
+
+def test_a_lossless_answer_has_the_loss_of_the_original() -> None:
+    calls = itertools.count()
+    with pytest.raises(InputError, match="loss_fn: expected the same loss of the same weights each time"):
+        estimate({"w": torch.randn(9)}, lambda _: 1.0 if next(calls) < 2 else 2.0, 0)
+
+
+def test_sums_in_another_order_are_no_change() -> None:
+    calls = itertools.count()
+    with Distortion({"w": torch.ones(2)}, lambda _: 1.0 + 1e-5 * next(calls)) as distortion:
+        assert distortion.original == 1.0
+
+
+def test_a_loss_that_leaves_the_program_is_said_to() -> None:
+    with pytest.raises(InputError, match="loss_fn: it raised SystemExit: 3"):
+        estimate({"w": torch.randn(9)}, lambda _: sys.exit(3), 0.1)
