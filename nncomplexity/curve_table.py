@@ -43,7 +43,7 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
         parts.append("* nothing within ε was smaller than the lossless file; raise eps or the budget.")
     first = curve.reports[0]
     if first.time_limit is not None and first.time_is_up:
-        parts.append(f"The time limit of {told(first.time_limit)} ended the search; another run may find another file.")
+        parts.append(f"Shortened by the time limit of {told(first.time_limit)}; another run may find another file.")
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
     for fit in curve.fits:

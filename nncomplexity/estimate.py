@@ -113,7 +113,7 @@ def estimate(
         watched = progress or unseen
         problem = Problem(
             *(distortion, codec_named(codec or chosen.codec), seed, watched if limit is None else limit.watching(watched), kept),
-            share_time=None if limit is None else limit.share,
+            deadline=limit,
         )
         lossless = LosslessFile(problem)
         skeleton = distortion.stored

@@ -54,7 +54,7 @@ def measured(
     parts: list[str | Table] = [head, *_relative(subject), "", summary]
     parts += [f"* {report.status}" for report in reports if not report.within]
     if reports[0].time_limit is not None and reports[0].time_is_up:
-        parts += ["", f"The time limit of {told(reports[0].time_limit)} ended the search; another run may find another file."]
+        parts += ["", f"Shortened by the time limit of {told(reports[0].time_limit)}; another run may find another file."]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
         parts += ["", _heading(report), _layers(report)]
         if bound:

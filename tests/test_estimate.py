@@ -17,7 +17,7 @@ from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.contract import Method
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay, uniformly_quantized
+from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
 from nncomplexity.search.tight import Tight
 from nncomplexity.weights import skeleton_of
 
@@ -248,5 +248,3 @@ def test_starts_and_moves_only_get_simpler() -> None:
     assert ranks[-2] <= 0.8 * 30 * 20 / 50
     for plan in Plan(specs[0], Shape(8, 0.5)).moves():
         assert plan.gone or plan.shape.rank < 8 or plan.shape.coarseness > 0.5
-    coarse = uniformly_quantized(specs, weights, 0.25)
-    assert (coarse["w"].decode(specs[0]) - weights["w"]).abs().max() <= 0.125 + 1e-6

@@ -103,3 +103,17 @@ def test_numbers_of_every_dtype_are_coarse_grained(dtype: torch.dtype, method: s
 def test_shares_that_add_up_but_for_rounding_leave_no_negative_zero() -> None:
     report = replace(estimate(WEIGHTS, loss, 0.1, budget=14), shared_bits=-1e-13)
     assert measured("net", [report], [None], [None]).splitlines()[-1].split()[-1] == "0"
+
+
+@pytest.mark.parametrize("method", ["tight", "bayes", "quantize"])
+@pytest.mark.parametrize("large", [-1e9, torch.finfo(torch.float32).min])
+def test_a_mask_of_large_numbers_leaves_the_rest_to_be_searched(method: str, large: float) -> None:
+    weights = {"w": torch.randn(24, 16, generator=GENERATOR), "mask": torch.full((24, 24), large).triu(1)}
+
+    def attention(w: dict[str, Tensor]) -> Tensor:
+        return (w["w"] @ w["w"].T / 4 + w["mask"]).softmax(-1)
+
+    wanted = attention(weights)
+    report = estimate(weights, lambda w: (attention(w) - wanted).abs().mean(), 0.01, method=method, budget=40)
+    assert report.within
+    assert report.bits < 0.7 * min(bits for bits in report.subject.lossless_bits.values() if bits)

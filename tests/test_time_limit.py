@@ -108,9 +108,18 @@ def test_a_search_ends_with_the_best_file_so_far(clock: Clock, method: str) -> N
 
 
 def test_tight_has_an_answer_after_its_first_evaluations(clock: Clock) -> None:
-    report = estimate(WEIGHTS, SlowLoss(clock), eps=0.001, time_limit=3)
+    report = estimate(WEIGHTS, SlowLoss(clock), eps=0.001, time_limit=4)
     assert report.time_is_up
     assert report.within
+
+
+@pytest.mark.parametrize("seconds", [20, 40, 80])
+def test_a_search_is_planned_for_the_time_that_it_has(clock: Clock, seconds: float) -> None:
+    """A descent that is cut short hasn't arrived; a shorter one has. A gradient counts three, and takes a second here."""
+    loss = SlowLoss(clock)
+    report = estimate(WEIGHTS, loss, eps=0.5, time_limit=seconds)
+    assert 0.5 * seconds < clock.now < seconds + 3
+    assert report.bits <= 1.3 * estimate(WEIGHTS, SlowLoss(Clock()), eps=0.5, budget=report.evaluations).bits
 
 
 def test_several_eps_all_get_an_answer(clock: Clock) -> None:
@@ -154,7 +163,7 @@ def test_the_table_and_the_json_say_that_the_time_ran_out(workplace: Path, capsy
     Path("slowtask.py").write_text("def loss(weights):\n    return weights['w'].square().mean()\n")
     options = ["--loss-fn", "slowtask:loss", "--eps", "0.1", "--time-limit", "0.001s", "--json", "report.json"]
     assert main(["measure", "model.safetensors", *options]) == 0
-    assert "The time limit of 0.001 s ended the search; another run may find another file." in capsys.readouterr().out
+    assert "Shortened by the time limit of 0.001 s; another run may find another file." in capsys.readouterr().out
     content = json.loads(Path("report.json").read_text(encoding="utf-8"))
     assert content["time_limit"] == 0.001
     assert content["results"][0]["time_is_up"]

@@ -68,8 +68,8 @@ class Bayes:
         shared = gauge.read().share(max(len(eps), 1))
         efforts: list[Effort] = []
         for done, value in enumerate(eps):
-            if problem.share_time:
-                problem.share_time(len(eps) - done)
+            if problem.deadline:
+                problem.deadline.share(len(eps) - done)
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]

@@ -7,9 +7,10 @@ from typing import Protocol
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor, Decoded, exact
+from nncomplexity.coarse import CoarseTensor, Decoded, dense, exact, narrow
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
+from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.sizes import large_network
 from nncomplexity.weights import Skeleton, TensorSpec
 
@@ -23,6 +24,17 @@ class StopSearch(Exception):  # noqa: N818 - it is no error
 
 def unseen(done: float, total: float, what: str) -> None:
     """Progress that nobody watches."""
+
+
+class Deadline(Protocol):
+    """When searches must end; what they report progress to raises `StopSearch` then."""
+
+    def share(self, count: int) -> None:
+        """To be called as each of so many searches that are left begins, which then gets its even part of the time."""
+
+    def affords(self, budget: float, spent: float) -> float:
+        """Of the budget of the search, what there is time for at the speed of the evaluations spent so far."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,8 @@ class Problem:
     progress: Progress = unseen
     kept: frozenset[str] = frozenset()
     """First names of tensors that stay exactly as they are, whatever their dtype."""
-    share_time: Callable[[int], None] | None = None
-    """Where the time is limited: to be called as each of so many searches that are left begins, which then gets its part of it."""
+    deadline: Deadline | None = None
+    """Where the time is limited."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -69,6 +81,17 @@ class Problem:
     def exact(self, spec: TensorSpec) -> CoarseTensor:
         """A tensor of the original, bit for bit."""
         return exact(self.distortion.weights[spec.name], spec.base)
+
+    def quantized(self, spec: TensorSpec, step: float) -> CoarseTensor:
+        """A tensor as multiples of one bin size (Eq. 11).
+
+        One that reaches beyond 2³¹ of them, as a mask of −10⁹ does, is kept bit for bit: such a multiple differs from it by less than its
+        dtype tells apart.
+        """
+        weight = self.weights[spec.name]
+        if weight.numel() and float(weight.double().abs().max()) / step > LARGEST_SYMBOL:
+            return self.exact(spec)
+        return dense(narrow(symbols(weight, step)), step)
 
     def quantizable(self, spec: TensorSpec) -> bool:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""

@@ -77,6 +77,8 @@ class Downhill:
         False where it was given up.
         """
         trials, distortion = self.trials, self.trials.distortion
+        trials.pace()
+        budget = min(budget, trials.left)
         steps, parts = self._parts(budget - len(presses) * _PRESSES)
         limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
         every = 1 if single and steps < self.long else _EVERY if single else _EVERY_OF_SEVERAL

@@ -9,7 +9,7 @@ from nncomplexity.coarse import CoarseTensor, Constant
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay, uniformly_quantized
+from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import TensorSpec
 
@@ -42,7 +42,7 @@ class Opening:
 
     def early(self, eps: float) -> None:
         """Where the time is limited, a first answer before all else: every tensor dense, at steps that are finer until it is within ε."""
-        if self.trials.problem.share_time is None:
+        if self.trials.problem.deadline is None:
             return
         weights, factors = self.tensors.weights, self.tensors.factors
         for coarseness in _EARLY:
@@ -129,7 +129,7 @@ class Opening:
                 self.trials.measure(self._quantized(index))
 
     def _quantized(self, index: int) -> dict[str, CoarseTensor]:
-        return uniformly_quantized(self.tensors.moving, self.tensors.weights, self._steps[index])
+        return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
 
     def _bits_at(self, index: int) -> float:
         """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""

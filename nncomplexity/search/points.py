@@ -7,11 +7,11 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import CoarseTensor, Constant, Decoded, LowRank, dense, narrow
-from nncomplexity.errors import InputError
+from nncomplexity.coarse import CoarseTensor, Constant, Decoded, LowRank, narrow
+from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
-from nncomplexity.quantize import symbols
+from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.weights import TensorSpec
 
@@ -40,26 +40,28 @@ class CoarseGraining:
     """The map from (τ, Δ) to coarse tensors: R of Eq. 14, then Q of Eq. 11 (DeMoss et al. 2025).
 
     A matrix whose k(τ) pays (Eq. 14) becomes round(U·S/Δ) and round(Vᵀ/Δ), every other tensor round(θ/Δ). Unit-norm rows of Vᵀ
-    round away long before U·S does; so it is in the paper. Tensors that the problem keeps stay as they are.
+    round away long before U·S does; so it is in the paper. Tensors that the problem keeps stay as they are, and so do numbers beyond 2³¹
+    bins.
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._specs, self._weights = problem.skeleton.tensors, problem.weights
-        self._svds = SVDCache(self._weights)
+        self._problem, self._specs = problem, problem.skeleton.tensors
+        self._svds = SVDCache(problem.weights)
         self._kept = {spec.name: problem.exact(spec) for spec in self._specs if not problem.quantizable(spec)}
 
     def __call__(self, step: float, tau: float | None = None) -> list[CoarseTensor]:
-        """The coarse tensors at a point, in the skeleton's order; raises InputError where a symbol is beyond 2³¹."""
+        """The coarse tensors at a point, in the skeleton's order."""
         return [self._kept.get(spec.name) or self._coarse(spec, step, tau) for spec in self._specs]
 
     def _coarse(self, spec: TensorSpec, step: float, tau: float | None) -> CoarseTensor:
         shape = matrix_view(spec.shape)
         if tau is not None and shape is not None:
-            rank = rank_for(self._svds.singular_values(spec.name), tau)
-            if pays(rank, *shape):
+            S = self._svds.singular_values(spec.name)
+            rank = rank_for(S, tau)
+            if pays(rank, *shape) and float(S[0]) / step <= LARGEST_SYMBOL:
                 A, B = (narrow(symbols(factor, step)) for factor in truncate(self._svds.leading(spec.name, rank), rank))
                 return LowRank(A, B, step, step) if A.any() and B.any() else Constant(0)
-        return dense(narrow(symbols(self._weights[spec.name], step)), step)
+        return self._problem.quantized(spec, step)
 
 
 class Points:
@@ -76,7 +78,7 @@ class Points:
         try:
             tensors = self._coarse_grain(step, tau)
             decoded = dict(Decoded(skeleton.tensors, tensors, self._problem.distortion.device))
-        except InputError:  # a symbol or a product of factors too large to be exact
+        except FormatError:  # a product of factors too large to be exact
             distortion, size = math.inf, skeleton.raw_bits // 8
         else:
             distortion = abs(self._problem.distortion.loss(decoded) - self._problem.distortion.original)

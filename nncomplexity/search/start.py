@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.coarse import CoarseTensor, dense, narrow
 from nncomplexity.lowrank import SVDCache, balanced, matrix_view
-from nncomplexity.quantize import symbols
 from nncomplexity.search.latent import Latent, scaled_basis
 from nncomplexity.sizes import large_matrix, large_network
 from nncomplexity.weights import TensorSpec
@@ -82,11 +80,6 @@ def quartimax(A: Tensor) -> Tensor:
         U, _, Vh = torch.linalg.svd(A.T @ (A @ R) ** 3)
         R = U @ Vh
     return R
-
-
-def uniformly_quantized(specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], step: float) -> dict[str, CoarseTensor]:
-    """Algorithm 2's coarse-graining: every tensor dense under one step."""
-    return {spec.name: dense(narrow(symbols(weights[spec.name], step)), step) for spec in specs}
 
 
 def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, factors: "Factors") -> Latent:

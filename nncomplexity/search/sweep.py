@@ -61,6 +61,7 @@ class Sweep:
             opening = Run(self.method, trials, ordered[0]).opening
             opening.early(ordered[-1])
             if trials.tensors.with_gradient():
+                trials.pace()
                 self._descend(trials, ordered, opening.nothing({}))
             else:
                 plans: list[Plan] | None = None  # moves only ever make a network coarser: from the finest ε to the coarsest
@@ -76,11 +77,12 @@ class Sweep:
         coarse = [value for value in eps[:-1] if value > _COARSE * nothing]
         fine = eps[len(coarse) :]
         run = Run(self.method, trials, fine[0])
-        run.descend(trials.spent + self.budget)
+        single = trials.budget / self.cost
+        run.descend(trials.spent + single)
         if run.ended:
             begin, left = run.state(), trials.left
-            left -= min(left / 2, len(coarse) * _OUTWARD * self.budget)
-            links = round(left / (LINK * self.budget / Tight().budget))
+            left -= min(left / 2, len(coarse) * _OUTWARD * single)
+            links = round(left / (LINK * single / Tight().budget))
             inwards(run, thinned(fine, links), left, eps)
             if trials.best(fine[-1]) > _LANDED * run.bits():
                 if trials.tensors.small:

@@ -25,6 +25,8 @@ _FEW = 6
 """Gradients below which there is no descent at all."""
 _FIRST = 0.35
 """The share of the budget that leads to a chain's first end."""
+_AGAIN = 0.5
+"""Evaluations that are worth another descent, as a share of those spent."""
 _RUNG = 0.8
 """Halvings of ε from one rung of a chain's ladder to the next, or more."""
 
@@ -44,8 +46,8 @@ class Tight(Settings):
         tensors = Tensors(problem)
         found = []
         for done, value in enumerate(eps):
-            if problem.share_time:
-                problem.share_time(len(eps) - done)
+            if problem.deadline:
+                problem.deadline.share(len(eps) - done)
             found.append(self._found(Trials(problem, tensors, [value], self.budget), value))
         return found
 
@@ -54,24 +56,33 @@ class Tight(Settings):
         with suppress(StopSearch):
             run.opening.early(eps)
             if trials.left >= _FEW * GRADIENT_COST and run.tensors.with_gradient():
-                outline = self.outline * run.opening.nothing({}) if self.budget >= self.chained else 0.0
+                trials.pace()
+                outline = self.outline * run.opening.nothing({}) if trials.budget >= self.chained else 0.0
                 if outline > 2 * eps:
                     self._chain(trials, eps, outline)
                 else:
-                    run.descend(self.budget)
+                    run.descend(trials.budget)
+                    self._again(trials, eps)
             else:
                 run.opening.quantize(eps)
-                run.opening.moves(eps, self.budget)
+                run.opening.moves(eps, trials.budget)
             run.opening.quantize(eps)
         return trials.found()[0]
+
+    def _again(self, trials: Trials, eps: float) -> None:
+        """Where the time is limited and evaluations took less of it than was planned, one more descent, and so on."""
+        trials.pace()
+        while trials.problem.deadline and trials.left > _AGAIN * trials.spent:
+            Run(self, trials, eps).descend(trials.budget)
+            trials.pace()
 
     def _chain(self, trials: Trials, eps: float, outline: float) -> None:
         """A descent to the outline, and a chain from there to ε."""
         run = Run(self, trials, outline)
-        run.descend(trials.spent + _FIRST * self.budget)
+        run.descend(trials.spent + _FIRST * trials.budget)
         if run.ended:
             left = trials.left
             rungs = max(1, min(round(left / LINK), math.ceil(math.log2(outline / eps) / _RUNG)))
             inwards(run, [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps], left, [eps])
         else:
-            Run(self, trials, eps).descend(self.budget)
+            Run(self, trials, eps).descend(trials.budget)

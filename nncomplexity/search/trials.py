@@ -28,6 +28,7 @@ class Trials:
 
     def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float) -> None:
         self.problem, self.tensors, self.budget = problem, tensors, budget
+        self._asked = budget
         self.distortion = problem.distortion
         self.kept: dict[float, list[tuple[float, list[CoarseTensor]]]] = {value: [] for value in eps}
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
@@ -40,6 +41,11 @@ class Trials:
     def left(self) -> float:
         """Evaluations not yet spent, but for those that measure the answers."""
         return self.budget - len(self.kept) - self.spent
+
+    def pace(self) -> None:
+        """Where the time is limited, the budget is what it allows at the speed so far: a descent that is cut short hasn't arrived."""
+        if self.problem.deadline:
+            self.budget = self.problem.deadline.affords(self._asked, self.spent)
 
     def limit(self, eps: float) -> float:
         """The largest distortion within ε."""
