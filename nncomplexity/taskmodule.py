@@ -81,7 +81,16 @@ class Task:
             raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
         if not isinstance(module, nn.Module):
             raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
-        return module.to(self.device)
+        held = [*module.named_parameters(), *module.named_buffers()]
+        if empty := [name for name, tensor in held if tensor.is_meta]:
+            raise InputError(
+                f"--model: expected a module with its tensors in memory, got {listed(empty)} on the meta device; "
+                f"build it on the CPU or, where the checkpoint has all of them, return module.to_empty(device='cpu')"
+            )
+        try:
+            return module.to(self.device)
+        except Exception as error:  # quantized modules refuse to move, and an accelerator may have no room
+            raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
         """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""

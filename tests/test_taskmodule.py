@@ -171,6 +171,22 @@ def test_a_build_that_fails_or_makes_something_else():
         Task(total, build=lambda: Net).network(WEIGHTS)
 
 
+def test_a_module_without_memory_or_that_does_not_move():
+    def build():
+        return nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, device="meta"))
+
+    words = r"--model: expected a module with its tensors in memory, got 1\.weight, 1\.bias on the meta device; build it on the CPU"
+    with pytest.raises(InputError, match=rf"{words} or, .* return module\.to_empty\(device='cpu'\)$"):
+        Task(total, build=build).network(WEIGHTS)
+
+    class Fixed(Net):
+        def to(self, *_, **__):
+            raise ValueError("not for 4-bit models\nand more")
+
+    with pytest.raises(InputError, match=r"--model: moving the module to cpu raised ValueError: not for 4-bit models \("):
+        Task(total, build=Fixed).network(WEIGHTS)
+
+
 # --- what they return
 
 
