@@ -477,6 +477,8 @@ WRONG = [
     (measuring(json="absent/report.json"), "absent/report.json: cannot write there"),
     (measuring(save="model.safetensors"), "it would overwrite another file of this call"),
     (measuring(save="same", json="./same"), "it would overwrite another file of this call"),
+    (measuring(save="same", json="same"), "same: it would overwrite another file of this call"),
+    (measuring(save=""), "expected the name of a file to write, got ''; name one"),
     ([*measuring(save="model.coarse"), "--eps", "1"], "--save: with several --eps, expected {eps} in the name"),
     (["decompress", "none.coarse", "--out", "o.safetensors"], "none.coarse: cannot read it (No such file or directory)"),
     (["decompress", "model.safetensors", "--out", "o.safetensors"], "no .coarse file"),
