@@ -17,7 +17,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.losses import Divisible
 from nncomplexity.modulestate import Borrowed, has_gradient
 from nncomplexity.relative import Base, difference
-from nncomplexity.weights import Skeleton, check_numbers, complex_view, real_view, skeleton_of
+from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
@@ -41,6 +41,7 @@ class Distortion:
     """
 
     def __init__(self, target: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, base: Base | None = None) -> None:
+        check_network(target)
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn

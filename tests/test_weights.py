@@ -123,6 +123,11 @@ def test_values_other_than_tensors_are_refused() -> None:
         skeleton_of({"w": torch.zeros(1), "epoch": 3})
 
 
+def test_names_that_are_no_texts_are_refused() -> None:
+    with pytest.raises(InputError, match=r"weights: expected names that are texts, got 1 \(int\); use str\(1\)"):
+        skeleton_of({1: torch.zeros(1)})  # type: ignore[dict-item]
+
+
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
 def test_tensors_that_are_not_dense_are_refused() -> None:
     quantized = torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)

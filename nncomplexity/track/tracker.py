@@ -19,6 +19,7 @@ from nncomplexity.track.job import user_values
 from nncomplexity.track.results_file import ResultsFile
 from nncomplexity.track.rows import failed_row, head, l2_norm, measured_row
 from nncomplexity.track.settings import Given, Row, Settings, settings_of
+from nncomplexity.weights import check_network
 
 
 class Tracker:
@@ -75,6 +76,7 @@ class Tracker:
         return row
 
     def _measured(self, start: Row, model: nn.Module | Mapping[str, Tensor]) -> Row:
+        check_network(model)
         settings = self._settings
         live = tensors_of(model) if isinstance(model, nn.Module) else dict(model)
         device = next((tensor.device for tensor in live.values()), torch.device("cpu"))
