@@ -141,7 +141,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"--device: expected one that this machine has, such as cpu, cuda or cuda:1, got {name!r}") from None
     return device
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from nncomplexity import InputError, estimate, load
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
+from nncomplexity.search.tight import Tight
 from nncomplexity.track import Tracker, track
 
 
@@ -61,3 +63,80 @@ def test_checkpoints_that_are_neither_a_path_nor_several(tmp_path: Path) -> None
 def test_a_key_that_is_no_text() -> None:
     with pytest.raises(InputError, match="key: expected a dotted path, such as 'model_state_dict', got 3; leave it out"):
         load_checkpoint("net.pt", 3)  # type: ignore[arg-type]
+
+
+def loss(weights: dict[str, torch.Tensor]) -> torch.Tensor:
+    return weights["w"].square().mean()
+
+
+EVERYWHERE = [
+    ({"eps": "0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got '0.1'"),
+    ({"method": None}, r"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight\(\), got None"),
+    ({"method": 3}, r"method: expected 'tight', .* got 3"),
+    ({"method": 3, "budget": 9}, r"method: expected 'tight', .* got 3"),
+    ({"method": Tight}, r"method: expected 'tight', .* got the class Tight; call it"),
+    ({"method": ["tight"]}, r"method: expected 'tight', .* got \['tight'\]"),
+    ({"include": 3}, "include: expected glob patterns of tensor names, got 3; use such as 'encoder.*'"),
+    ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, got 3"),
+    ({"codec": 3}, "codec: expected one of entropy, .* got 3"),
+    ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
+    ({"seed": 1.5}, "seed: expected a whole number from 0 to 4294967295, got 1.5"),
+    ({"seed": None}, "seed: expected a whole number from 0 to 4294967295, got None"),
+    ({"seed": "a", "method": "bayes"}, "seed: expected a whole number from 0 to 4294967295, got 'a'"),
+    ({"seed": 2**32}, "seed: expected a whole number from 0 to 4294967295, got 4294967296"),
+    ({"seed": True}, "seed: expected a whole number from 0 to 4294967295, got True"),
+]
+PROGRESS = ({"progress": 3}, "progress: expected a function, or None, got 3")
+BOUNDS = [
+    ({"n": 0}, r"n must be a whole number of examples from 1 to 2\*\*53; got 0"),
+    ({"n": 10, "delta": 2}, "delta must be a failure probability strictly between 0 and 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [*EVERYWHERE, PROGRESS])
+def test_arguments_of_estimate(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        estimate({"w": torch.ones(3)}, loss, **{"eps": 0.1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(*EVERYWHERE, PROGRESS, *BOUNDS),
+        ({"eps": 0.1}, "eps: expected a sequence of numbers, got 0.1; estimate takes a single one"),
+        ({"risk": 3, "n": 10}, "risk: expected a function, or None, got 3"),
+        ({"n": 10, "chance": 2}, "chance must be a risk above 0 and at most 1"),
+    ],
+)
+def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        rate_distortion({"w": torch.ones(3)}, loss, **{"eps": [0.1], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(*EVERYWHERE, PROGRESS, *BOUNDS),
+        ({"metrics": ["mytask:error"]}, "metrics: expected functions by name, such as {'test_error': test_error}, got"),
+        ({"device": None}, "--device: expected one that this machine has"),
+        ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
+        ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
+        ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),
+        ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3"),
+        ({"risk_fn": 3, "n": 10}, "risk_fn: expected a function or MODULE:FUNCTION, got int"),
+    ],
+)
+def test_arguments_of_track_and_tracker(tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
+    save_safetensors(tmp_path / "net.safetensors", {"w": torch.ones(3)})
+    with pytest.raises(InputError, match=words):
+        track(tmp_path, loss, **{"eps": 0.1, **arguments})
+    if not {"progress", "on_row", "on_note", "follow", "executor"} & set(arguments):
+        with pytest.raises(InputError, match=words):
+            Tracker(loss, **{"eps": 0.1, **arguments})
+
+
+def test_numbers_of_numpy_are_as_good_as_any() -> None:
+    weights = {"w": torch.linspace(-1, 1, 20)}
+    report, same = (estimate(weights, loss, eps, budget=10, seed=seed) for eps, seed in ((0.1, 3), (np.float64(0.1), np.int64(3))))
+    assert report.file.content == same.file.content
+    assert [row["status"] for row in [Tracker(loss, 0.1, device=torch.device("cpu"), budget=10)(1, weights)]] == ["measured"]

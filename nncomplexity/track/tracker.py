@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nncomplexity.arguments import checked_seed
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
@@ -56,7 +57,7 @@ class Tracker:
         **settings: Any,
     ) -> None:
         self._settings: Settings = settings_of(loss_fn, eps, **settings)
-        self._out, self._run, self._seed = out, run, seed
+        self._out, self._run, self._seed = out, run, checked_seed(seed)
         if out is not None:
             with ResultsFile(out) as file:
                 file.check_settings(self._settings)

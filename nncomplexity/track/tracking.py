@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
+from nncomplexity.arguments import check_function, checked_seed
 from nncomplexity.distortion import random_state
 from nncomplexity.errors import InputError
 from nncomplexity.paths import path_of
@@ -112,6 +113,13 @@ def track(
         key=key,
         device=device,
     )
+    seed = checked_seed(seed)
+    for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
+        check_function(name, function)
+    if follow is not None and not isinstance(follow, Follow):
+        raise InputError(f"follow: expected a Follow, such as Follow(poll=10), got {follow!r}")
+    if executor is not None and not hasattr(executor, "submit"):
+        raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     for name, count in (("seeds", seeds), ("jobs", jobs)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}")
