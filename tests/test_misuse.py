@@ -1,5 +1,6 @@
 """What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,11 @@ from torch import nn
 from nncomplexity import InputError, estimate, load
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
+from nncomplexity.lowrank import svd
+from nncomplexity.quantize import dequantize, quantize
+from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 from nncomplexity.search.tight import Tight
+from nncomplexity.spectral import spectral_entropy
 from nncomplexity.track import Tracker, track
 
 
@@ -54,15 +59,15 @@ def test_what_is_no_name_of_a_file(name: Any) -> None:
 
 def test_checkpoints_that_are_neither_a_path_nor_several(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="checkpoints: expected the name of a file, a text or a Path, got 3"):
-        track(3, lambda _: 0.0, 0.1)  # type: ignore[arg-type]
+        track(3, lambda _: 0.0, 0.1)
     save_safetensors(tmp_path / "net.safetensors", {"w": torch.ones(3)})
     with pytest.raises(InputError, match="out: expected the name of a file, a text or a Path, got 3"):
-        track(tmp_path / "net.safetensors", lambda _: 0.0, 0.1, out=3)  # type: ignore[arg-type]
+        track(tmp_path / "net.safetensors", lambda _: 0.0, 0.1, out=3)
 
 
 def test_a_key_that_is_no_text() -> None:
     with pytest.raises(InputError, match="key: expected a dotted path, such as 'model_state_dict', got 3; leave it out"):
-        load_checkpoint("net.pt", 3)  # type: ignore[arg-type]
+        load_checkpoint("net.pt", 3)
 
 
 def loss(weights: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -140,3 +145,29 @@ def test_numbers_of_numpy_are_as_good_as_any() -> None:
     report, same = (estimate(weights, loss, eps, budget=10, seed=seed) for eps, seed in ((0.1, 3), (np.float64(0.1), np.int64(3))))
     assert report.file.content == same.file.content
     assert [row["status"] for row in [Tracker(loss, 0.1, device=torch.device("cpu"), budget=10)(1, weights)]] == ["measured"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: spectral_entropy_penalty(3), "matrices must be tensors, a module or a mapping of names to tensors; got 3"),
+        (lambda: spectral_entropy_penalty("x"), "matrices must be tensors, a module or a mapping of names to tensors; got 'x'"),
+        (lambda: spectral_entropy_penalty({"w": [1.0]}), r"matrices must be tensors, .* got \[1.0\]"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta="x"), "beta must be a finite number; got 'x'"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=None), "beta must be a finite number; got None"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=torch.ones(2)), "beta must be a finite number; got tensor"),
+        (
+            lambda: spectral_entropy_penalty(nn.Linear(3, 3), select="weight"),
+            "select must be a function of a name, .* got 'weight'",
+        ),
+        (lambda: weight_noise("x", 0.1).__enter__(), "module must be an nn.Module, whose parameters get the noise; got str"),
+        (lambda: weight_noise(nn.Linear(1, 1), "x").__enter__(), "std must be a finite number of at least 0; got 'x'"),
+        (lambda: quantize([1.0, 2.0], 0.1), "x must be a floating-point tensor; got list: use torch.tensor"),
+        (lambda: dequantize([1, 2], 0.1, torch.float32), "symbols must be an integer tensor, as quantize.symbols gives; got list"),
+        (lambda: spectral_entropy([[1.0]]), r"x must be a floating-point matrix \(m, n\) with entries; got list: use torch.tensor"),
+        (lambda: svd("x"), r"x must be a floating-point matrix \(m, n\) with entries; got str: use torch.tensor"),
+    ],
+)
+def test_arguments_of_the_arithmetic_and_the_regularizers(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call()

@@ -125,7 +125,7 @@ def test_values_other_than_tensors_are_refused() -> None:
 
 def test_names_that_are_no_texts_are_refused() -> None:
     with pytest.raises(InputError, match=r"weights: expected names that are texts, got 1 \(int\); use str\(1\)"):
-        skeleton_of({1: torch.zeros(1)})  # type: ignore[dict-item]
+        skeleton_of({1: torch.zeros(1)})
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
