@@ -41,9 +41,10 @@ def spectral_entropy_penalty(
 ) -> Tensor:
     """L_reg = β·H_svd (Eq. 16), to be added to a loss: H_svd in nats (Eqs. 12 and 15), the mean over the matrices.
 
-    A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0, as
-    the head of this file says. A NaN or an infinity in a matrix makes its entropy and its gradient NaN. The gradient can't be
-    differentiated again, and `create_graph=True` raises an InputError.
+    A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0,
+    as the head of this file says. In float16 a gradient that would leave the range is scaled down into it. A NaN or an infinity
+    in a matrix makes its entropy and its gradient NaN. The gradient can't be differentiated again, and `create_graph=True`
+    raises an InputError.
 
     Args:
         matrices: tensors of two dimensions or more, each seen as a matrix by `lowrank.matrix_view`; or a module's parameters or a
@@ -192,6 +193,7 @@ class _SpectralEntropies(torch.autograd.Function):
         else:
             solved = _solve_in_batches(detached, ctx.needs_input_grad)
         ctx.save_for_backward(*(gradient for _, gradient in solved))
+        ctx.dtypes = [x.dtype for x in detached]
         return tuple(entropy for entropy, _ in solved)
 
     @staticmethod
@@ -202,7 +204,10 @@ class _SpectralEntropies(torch.autograd.Function):
                 "create_graph must be False where spectral_entropy_penalty is part of the loss; got True: its gradient can't be "
                 "differentiated again, so take it in a backward pass of its own"
             )
-        return tuple(None if inner is None else g * inner for g, inner in zip(outer, ctx.saved_tensors, strict=True))
+        return tuple(
+            None if inner is None else _within_range(g * inner, dtype)
+            for g, inner, dtype in zip(outer, ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
 
 
 Solved = tuple[Tensor, Tensor | None]
@@ -259,11 +264,25 @@ def _solve(x: Tensor, want_gradient: bool) -> Solved:
     factor = torch.where(finite, factor, math.nan)
     with torch.autocast(x.device.type, enabled=False):
         gradient = (Z * factor).to(dtype) @ V.mT.to(dtype)
-    return result, (gradient if tall is x else gradient.mT).to(x.dtype)
+    gradient = gradient if tall is x else gradient.mT
+    return result, gradient if _is_narrow(x.dtype) else gradient.to(x.dtype)
+
+
+def _is_narrow(dtype: torch.dtype) -> bool:
+    """Whether gradients of small matrices leave the range, as float16's, which ends at 65504; bfloat16's is that of float32."""
+    return torch.finfo(dtype).max < 1e30
+
+
+def _within_range(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient (m, n) in the dtype; one that goes beyond a narrow range keeps its direction, and as much of its size as there is."""
+    if not _is_narrow(dtype):
+        return gradient
+    largest = gradient.abs().amax()
+    return (gradient * (torch.finfo(dtype).max / largest).clamp(max=1)).to(dtype)
 
 
 def _smallest_scale(dtype: torch.dtype) -> float:
-    """Below this largest entry a matrix counts as zero: its gradient, up to 40 over the entry, would leave the dtype's range."""
+    """Below this largest entry a matrix counts as zero: its gradient, up to 40 over the entry, would leave the range in which it is made."""
     return 64 * torch.finfo(torch.promote_types(dtype, torch.float32)).tiny
 
 
