@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.losses import Divisible
+from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modulestate import Borrowed, has_gradient
 from nncomplexity.relative import Base, difference
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
@@ -216,15 +216,7 @@ def _with_float64(devices: Sequence[torch.device]) -> torch.device:
 
 
 def _scalar(value: object) -> float:
-    if isinstance(value, Tensor):
-        if value.dim() or value.is_complex():
-            raise InputError(
-                f"loss_fn: expected a float or a 0-d tensor, got a tensor of shape {tuple(value.shape)}; take its mean"
-            )
-        return float(value)
-    if isinstance(value, (bool, int, float, np.number)):
-        return float(value)
-    raise InputError(f"loss_fn: expected a float or a 0-d tensor, got {type(value).__name__}")
+    return number_of(value, "loss_fn")
 
 
 def _first_line(error: Exception) -> str:

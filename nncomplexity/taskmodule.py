@@ -10,13 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.losses import number_of
 from nncomplexity.modulestate import load_into, tensors_of
 from nncomplexity.weights import Skeleton, skeleton_of
 
@@ -100,12 +100,7 @@ class Task:
                 value = function(network)
             except Exception as error:
                 raise InputError(f"{option}: {_raised(error, _name(function))}") from error
-        if isinstance(value, Tensor) and not value.dim() and not value.is_complex():
-            return float(value)
-        if isinstance(value, (int, float, np.number)):
-            return float(value)
-        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"{option}: expected a float or a 0-d tensor, got {came}")
+        return number_of(value, option)
 
 
 def find_function(spec: str, option: str) -> Function:
