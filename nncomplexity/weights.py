@@ -183,7 +183,11 @@ def stored_bytes(tensor: Tensor) -> NDArray[np.uint8]:
 
 def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
     """The tensor that has these `stored_bytes`; its memory is theirs."""
-    return torch.from_numpy(data).view(spec.dtype).reshape(spec.shape) if spec.count else torch.zeros(spec.shape, dtype=spec.dtype)
+    return (
+        torch.from_numpy(data).view(spec.dtype).reshape(spec.shape)
+        if spec.count
+        else torch.zeros(spec.shape, dtype=spec.dtype, device="cpu")
+    )
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from nncomplexity import InputError, estimate, load
+from nncomplexity.basis import waves
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 from nncomplexity.search.tight import Tight
+from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import spectral_entropy
 from nncomplexity.track import Tracker, track
 
@@ -171,3 +173,23 @@ def test_numbers_of_numpy_are_as_good_as_any() -> None:
 def test_arguments_of_the_arithmetic_and_the_regularizers(call: Callable[[], object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.fixture
+def meta_by_default() -> Iterator[None]:
+    """As a notebook may have it that began by `torch.set_default_device`; "meta" shows every tensor that is made without a device."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+def test_the_default_device_is_the_users_affair(meta_by_default: None, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(9, 7, generator=generator, device="cpu"), "none": torch.zeros(0, 3, device="cpu")}
+    for method in ("quantize", "bayes"):
+        report = estimate(weights, loss, 0.1, method=method, budget=16)
+        report.save(tmp_path / "net.coarse")
+        assert {name: tensor.device.type for name, tensor in load(tmp_path / "net.coarse").items()} == dict.fromkeys(weights, "cpu")
+    assert waves.__wrapped__(6, 4).abs().sum() > 0
+    assert Sketch(weights["w"].double()).leading(2)[1].tolist() == pytest.approx(svd(weights["w"]).S[:2].tolist())
+    spectral_entropy_penalty([weights["w"].requires_grad_()]).backward()
