@@ -119,7 +119,10 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
         if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
             what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
             kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
-            raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
+            advice = "; convert it first"
+            if kind is tensor.dtype and tensor.is_floating_point():  # a small float that has no form in a file
+                advice += ", or keep its bytes, as .view(torch.uint8) gives them"
+            raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}{advice}")
         names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(
         tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())

@@ -137,6 +137,8 @@ def test_tensors_that_are_not_dense_are_refused() -> None:
     for kind, tensor in kinds.items():
         with pytest.raises(InputError, match=f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"):
             skeleton_of({"w": tensor})
+    with pytest.raises(InputError, match=r"torch.float8_e5m2fnuz; convert it first, or keep its bytes, as .view\(torch.uint8\)"):
+        skeleton_of({"w": kinds["torch.float8_e5m2fnuz"]})
 
 
 def test_values_that_are_no_numbers_are_named() -> None:
