@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from nncomplexity.bitstream import CoarseFile, read_file
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
+from nncomplexity.naming import namings, unchanged
 from nncomplexity.outputs import check_writable
 from nncomplexity.relative import Base, base_of
-from nncomplexity.taskmodule import wrapper_prefix
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,19 @@ class BaseFile:
     def load(self, names: Iterable[str], outputs: Sequence[str | None] = ()) -> Base:
         """The base for tensors of these names; what was guessed is said on standard error.
 
-        Where it has none of the names, what a wrapper put before all of its own ("module.", "_orig_mod.", "model.") is taken off.
+        Where it has none of the names, what a wrapper put before its own is taken off.
 
         Raises InputError where it can't be read, or where one of the outputs would overwrite it.
         """
         checkpoint = load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
-        wanted = set(names)
-        prefix = wrapper_prefix(checkpoint.tensors, lambda given: bool(given & wanted))
+        found = namings(checkpoint.tensors, [(name,) for name in names], whole=False)
+        naming = found[0] if len(found) == 1 else unchanged(checkpoint.tensors)
         notes = [note.replace("--key", f"{self.option}-key") for note in checkpoint.notes]
-        notes += [f"took {prefix!r} off the names, which fit only without it"] if prefix else []
+        notes += [note] if (note := naming.note("the network's")) else []
         for note in notes:
             print(f"nncomplexity: {self.path}: {note}", file=sys.stderr)
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items()}
-        return base_of(tensors, self.option, self.path)
+        return base_of(naming.of(checkpoint.tensors), self.option, self.path)
 
 
 def base_file(path: str | None, key: str | None, option: str) -> BaseFile | None:

@@ -41,9 +41,9 @@ def waves(rows: int, period: int) -> Tensor:
     >>> waves(4, 3).int().tolist()
     [[1024, 1448, 0, 0], [1024, -724, 1254, 0], [1024, -724, -1254, 0], [0, 0, 0, 1773]]
     """
-    i = torch.arange(period)
-    angles = (torch.outer(i, torch.arange(1, period // 2 + 1)) % period).double() * (2 * math.pi / period)
-    basis = torch.zeros(rows, rows, dtype=torch.float64)
+    i = torch.arange(period, device="cpu")
+    angles = (torch.outer(i, torch.arange(1, period // 2 + 1, device="cpu")) % period).double() * (2 * math.pi / period)
+    basis = torch.zeros(rows, rows, dtype=torch.float64, device="cpu")
     basis[:period, 0] = 1.0
     basis[:period, 1:period:2] = math.sqrt(2) * angles.cos()
     basis[:period, 2:period:2] = math.sqrt(2) * angles[:, : (period - 1) // 2].sin()

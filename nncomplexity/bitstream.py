@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
 from nncomplexity.relative import Base, base_of
 from nncomplexity.weights import STORED, Skeleton, TensorSpec, complex_view
@@ -153,8 +154,9 @@ def load(
 
 def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """Read and decode a `.coarse` file, see `read`."""
+    file = path_of(path)
     try:
-        content = Path(path).read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read it ({error.strerror}); name a .coarse file") from error
     try:
@@ -165,7 +167,7 @@ def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> Co
 
 def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `path` whole or not at all: a temporary file beside it, then a rename. Raises InputError where it can't be written."""
-    target = Path(path)
+    target = path_of(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:

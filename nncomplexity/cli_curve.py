@@ -107,7 +107,7 @@ def curve(
         raise InputError("--save-best: it needs --n, the number of examples of the description length; add --n N")
     files = names_by_eps(save, typed)
     json_path = None if json_file == STDOUT else json_file
-    outputs = [*files, save_best, json_path]
+    outputs = [*dict.fromkeys(files), save_best, json_path]  # an ε that is typed twice has one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():

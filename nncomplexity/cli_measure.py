@@ -109,7 +109,7 @@ def measure(
     check_bound_options(risk_fn, n, delta)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
-    outputs = [*files, json_path]
+    outputs = [*dict.fromkeys(files), json_path]  # an ε that is typed twice has one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
@@ -147,6 +147,6 @@ def measure(
             print(table.measured(checkpoint, reports, bounds, lengths, width=page_width()), flush=True)
     if json_file == STDOUT:
         print(document, flush=True)
-    elif written := [file for file in dict.fromkeys(outputs) if file is not None]:
+    elif written := [file for file in outputs if file is not None]:
         print(f"\nWritten: {', '.join(written)}", flush=True)
     return DONE if all(report.within for report in reports) else NOT_WITHIN

@@ -91,8 +91,8 @@ def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str |
     checkpoint = load_checkpoint(path, key)
     check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
     notes = list(checkpoint.notes)
-    if prefix := task.prefix(checkpoint.tensors):
-        notes.append(f"took {prefix!r} off the names, which fit the module of --model without it")
+    if note := task.naming(checkpoint.tensors).note("the module of --model"):
+        notes.append(note)
     for note in notes:
         print(f"nncomplexity: {path}: {note}", file=sys.stderr)
     return checkpoint

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.arguments import check_function, checked_method
+from nncomplexity.bounds import Bound, DescriptionLength, bound
 from nncomplexity.distortion import LossFn
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
-from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
@@ -144,15 +144,16 @@ def rate_distortion(
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
     if not isinstance(eps, Sequence):
         raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
-    if isinstance(method, str):
-        method, budget = method_named(method, budget), None
+    check_function("risk", risk)
+    if n is not None:
+        bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)  # what is wrong with them should show before the search
+    method = checked_method(method, budget)
     if isinstance(method, Tight):
         method = Sweep(method)
     reports = estimate(
-        *(model, loss_fn, list(eps)),
+        *(model, loss_fn, eps),
         method=method,
         codec=codec,
-        budget=budget,
         seed=seed,
         include=include,
         exclude=exclude,

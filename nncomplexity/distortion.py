@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.losses import Divisible
+from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modulestate import Borrowed, has_gradient
 from nncomplexity.relative import Base, difference
-from nncomplexity.weights import Skeleton, check_numbers, complex_view, real_view, skeleton_of
+from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
@@ -43,6 +43,7 @@ class Distortion:
     """
 
     def __init__(self, target: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, base: Base | None = None) -> None:
+        check_network(target)
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn
@@ -226,15 +227,7 @@ def _with_float64(devices: Sequence[torch.device]) -> torch.device:
 
 
 def _scalar(value: object) -> float:
-    if isinstance(value, Tensor):
-        if value.dim() or value.is_complex():
-            raise InputError(
-                f"loss_fn: expected a float or a 0-d tensor, got a tensor of shape {tuple(value.shape)}; take its mean"
-            )
-        return float(value)
-    if isinstance(value, (bool, int, float, np.number)):
-        return float(value)
-    raise InputError(f"loss_fn: expected a float or a 0-d tensor, got {type(value).__name__}")
+    return number_of(value, "loss_fn")
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack, overload
 
-import numpy as np
 from torch import Tensor, nn
 
+from nncomplexity.arguments import check_function, checked_eps, checked_method, checked_seed
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, exact, form_of
 from nncomplexity.codecs import codec_named
@@ -20,7 +20,6 @@ from nncomplexity.lowrank import matrix_view
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
-from nncomplexity.search import method_named
 from nncomplexity.search.contract import Found, Method, Problem, Progress, unseen
 from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
@@ -99,12 +98,8 @@ def estimate(
     """
     values = checked_eps(eps)
     base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
-    if isinstance(method, str):
-        chosen = method_named(method, budget)
-    elif budget is None:
-        chosen = method
-    else:
-        raise InputError("budget: a method object carries its own; set it there")
+    chosen, seed = checked_method(method, budget), checked_seed(seed)
+    check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
     with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
@@ -171,19 +166,6 @@ class _Clock:
         wall = time.perf_counter() - self._wall - sum(entry.seconds for entry in spent)
         cpu = time.process_time() - self._cpu - sum(entry.cpu_seconds for entry in spent)
         return max(wall, 0.0) / count, max(cpu, 0.0) / count
-
-
-def checked_eps(eps: float | Sequence[float]) -> list[float]:
-    """One ε or several as a list; raises InputError where one is no distortion bound."""
-    values = list(eps) if isinstance(eps, Sequence) else [eps]
-    if not values:
-        raise InputError("eps: expected at least one value, got none")
-    checked = []
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value) or value < 0:
-            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}")
-        checked.append(float(value))
-    return checked
 
 
 def _relative_to(distortion: Distortion) -> RelativeTo | None:

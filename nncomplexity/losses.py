@@ -1,17 +1,48 @@
-"""A loss made of examples, which a search may also evaluate on a part of them.
+"""What a loss may give, and a loss made of examples, which a search may also evaluate on a part of them.
 
 A plain closure is measured whole each time. A `MeanLoss` knows its examples, so that a descent may follow gradients of a part, m of n
 examples at the price of m / n evaluations, and measure only its candidates on all of them.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
+
+
+def number_of(value: object, argument: str) -> float:
+    """What a loss, risk or metric gave, as a float: a number of Python's or NumPy's, or a tensor or array without dimensions.
+
+    Raises InputError, which names the argument, for anything else.
+
+    >>> number_of(torch.tensor(0.5), "loss_fn"), number_of(True, "loss_fn")
+    (0.5, 1.0)
+    """
+    came = type(value).__name__
+    if isinstance(value, (bool, int, float)):
+        return float(value)
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        kind = "a tensor" if isinstance(value, Tensor) else "an array"
+        if len(value.shape):
+            came = f"{kind} of shape {tuple(value.shape)}; take its mean"
+        elif value.is_complex() if isinstance(value, Tensor) else value.dtype.kind == "c":
+            came = "a complex number; take its abs()"
+        elif isinstance(value, Tensor) and value.is_meta:
+            came = "a tensor on the meta device, which holds no value; compute it on the CPU"
+        elif isinstance(value, Tensor) or value.dtype.kind in "biuf":
+            return float(value)
+        else:
+            came = f"an array of {value.dtype}"
+    elif inspect.iscoroutine(value):
+        value.close()  # else Python warns that nobody waited for it
+        came = "a coroutine; define it by def, not by async def"
+    raise InputError(f"{argument}: expected a float or a 0-d tensor, got {came}")
 
 
 @runtime_checkable

@@ -54,6 +54,8 @@ def svd(x: Tensor) -> SVD:
     >>> svd(torch.tensor([[0.0, -2.0], [1.0, 0.0]])).S.tolist()
     [2.0, 1.0]
     """
+    if not isinstance(x, Tensor):
+        raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
         raise InputError(
             f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "

@@ -37,11 +37,16 @@ def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
 
 
 def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
-    """Raises InputError where an output can't be written, or would overwrite an input or another output; None is no file."""
+    """Raises InputError where an output can't be written, or would overwrite an input or another output; None is no file.
+
+    What one option writes to the same file several times is to be given once.
+    """
     taken = {Path(name).resolve() for name in inputs if name is not None}
-    for name in dict.fromkeys(outputs):
+    for name in outputs:
         if name is None:
             continue
+        if not name:
+            raise InputError("expected the name of a file to write, got ''; name one")
         target = Path(name)
         try:
             if target.is_dir():

@@ -33,6 +33,8 @@ def symbols(x: Tensor, step: float) -> Tensor:
     [1, -1, 2, 2]
     """
     step = _positive("step", step)
+    if not isinstance(x, Tensor):
+        raise InputError(f"x must be a floating-point tensor; got {type(x).__name__}: use torch.tensor")
     if not x.is_floating_point():
         raise InputError(f"x must be a floating-point tensor; got {x.dtype}, which is stored as it is instead")
     indices = (x.detach().double() / step).round_()
@@ -61,8 +63,9 @@ def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
     [0.1, -0.1, 0.0]
     """
     step = _positive("step", step)
-    if symbols.is_floating_point() or symbols.is_complex():
-        raise InputError(f"symbols must be an integer tensor, as quantize.symbols gives; got {symbols.dtype}")
+    if not isinstance(symbols, Tensor) or symbols.is_floating_point() or symbols.is_complex():
+        came = symbols.dtype if isinstance(symbols, Tensor) else type(symbols).__name__
+        raise InputError(f"symbols must be an integer tensor, as quantize.symbols gives; got {came}")
     return round_once(symbols.double() * step, dtype)
 
 

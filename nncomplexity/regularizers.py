@@ -41,9 +41,10 @@ def spectral_entropy_penalty(
 ) -> Tensor:
     """L_reg = β·H_svd (Eq. 16), to be added to a loss: H_svd in nats (Eqs. 12 and 15), the mean over the matrices.
 
-    A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0, as
-    the head of this file says. A NaN or an infinity in a matrix makes its entropy and its gradient NaN. The gradient can't be
-    differentiated again, and `create_graph=True` raises an InputError.
+    A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0,
+    as the head of this file says. In float16 a gradient that would leave the range is scaled down into it. A NaN or an infinity
+    in a matrix makes its entropy and its gradient NaN. The gradient can't be differentiated again, and `create_graph=True`
+    raises an InputError.
 
     Args:
         matrices: tensors of two dimensions or more, each seen as a matrix by `lowrank.matrix_view`; or a module's parameters or a
@@ -57,8 +58,8 @@ def spectral_entropy_penalty(
         A 0-d tensor of the first matrix's dtype (float32 for 16-bit ones), on its device.
 
     Raises:
-        InputError: nothing is left to penalize, a tensor given on its own isn't a floating-point matrix, `beta` isn't finite,
-            `reduction` is another word, or `select` comes with tensors that have no names.
+        InputError: nothing is left to penalize, what is given is no tensor or, on its own, no floating-point matrix, `beta` isn't
+            a finite number, `reduction` is another word, or `select` is no function or comes with tensors that have no names.
 
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     >>> loss = model(torch.ones(2, 8)).square().mean() + spectral_entropy_penalty(model, beta=0.1)
@@ -66,8 +67,7 @@ def spectral_entropy_penalty(
     >>> round(spectral_entropy_penalty([torch.eye(4), torch.ones(3, 2)], beta=1.0).item(), 6) == round(math.log(4) / 2, 6)
     True
     """
-    if not math.isfinite(beta):
-        raise InputError(f"beta must be a finite number; got {beta}")
+    _check_number("beta", beta, "a finite number")
     if reduction not in ("mean", "sum"):
         raise InputError(f'reduction must be "mean" or "sum"; got {reduction!r}')
     chosen = _chosen_matrices(matrices, select)
@@ -96,8 +96,8 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
         generator: where the noise comes from, on the parameters' device; PyTorch's own by default.
 
     Raises:
-        InputError: `std` isn't a finite number of at least 0; or the block has changed a parameter, as `optimizer.step()` does: the
-            change would be lost, as θ is put back.
+        InputError: `module` is none; `std` isn't a finite number of at least 0; or the block has changed a parameter, as
+            `optimizer.step()` does: the change would be lost, as θ is put back.
 
     >>> layer = nn.Linear(3, 2)
     >>> before = layer.weight.detach().clone()
@@ -108,8 +108,9 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
     >>> torch.equal(layer.weight, before), layer.weight.grad.tolist()
     (True, [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     """
-    if not (math.isfinite(std) and std >= 0):
-        raise InputError(f"std must be a finite number of at least 0; got {std}")
+    if not isinstance(module, nn.Module):
+        raise InputError(f"module must be an nn.Module, whose parameters get the noise; got {type(module).__name__}")
+    _check_number("std", std, "a finite number of at least 0", least=0.0)
     parameters = _stored_once(module)
     if not parameters:
         yield
@@ -131,21 +132,39 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
             torch._foreach_copy_(parameters, originals)
 
 
+def _check_number(name: str, value: object, expected: str, least: float = -math.inf) -> None:
+    """A number may be a tensor of one element, too, such as a weight β that is learned."""
+    try:
+        fine = math.isfinite(value) and value >= least  # type: ignore[arg-type, operator]
+    except (TypeError, ValueError, RuntimeError):
+        fine = False
+    if not fine:
+        raise InputError(f"{name} must be {expected}; got {value!r}")
+
+
+def _checked_tensor(given: Tensor) -> Tensor:
+    if not isinstance(given, Tensor):
+        raise InputError(f"matrices must be tensors, a module or a mapping of names to tensors; got {given!r}")
+    return given
+
+
 def _chosen_matrices(
     matrices: nn.Module | Mapping[str, Tensor] | Iterable[Tensor], select: Callable[[str], bool] | None
 ) -> list[Tensor]:
     """The tensors to penalize, each folded into a matrix (m, n)."""
+    if select is not None and not callable(select):
+        raise InputError(f"select must be a function of a name, as lambda name: 'head' not in name; got {select!r}")
     if isinstance(matrices, (nn.Module, Mapping)):
         named = matrices.named_parameters() if isinstance(matrices, nn.Module) else matrices.items()
-        tensors = [x for name, x in named if x.is_floating_point() and (select is None or select(name))]
+        tensors = [x for name, x in named if _checked_tensor(x).is_floating_point() and (select is None or select(name))]
         chosen = [x.reshape(shape) for x in tensors if (shape := matrix_view(x.shape)) and min(shape) > 1]
     elif select is not None:
         raise InputError(
             "select must be left out where tensors come without names; got a list of tensors: give a module or a mapping"
         )
     else:
-        tensors = [matrices] if isinstance(matrices, Tensor) else list(matrices)
-        for x in tensors:
+        tensors = [matrices] if isinstance(matrices, Tensor) or not isinstance(matrices, Iterable) else list(matrices)
+        for x in map(_checked_tensor, tensors):
             if x.ndim < 2 or not x.numel() or not x.is_floating_point():
                 raise InputError(
                     f"matrices must be floating-point tensors of two dimensions or more, with entries; "
@@ -174,6 +193,7 @@ class _SpectralEntropies(torch.autograd.Function):
         else:
             solved = _solve_in_batches(detached, ctx.needs_input_grad)
         ctx.save_for_backward(*(gradient for _, gradient in solved))
+        ctx.dtypes = [x.dtype for x in detached]
         return tuple(entropy for entropy, _ in solved)
 
     @staticmethod
@@ -184,7 +204,10 @@ class _SpectralEntropies(torch.autograd.Function):
                 "create_graph must be False where spectral_entropy_penalty is part of the loss; got True: its gradient can't be "
                 "differentiated again, so take it in a backward pass of its own"
             )
-        return tuple(None if inner is None else g * inner for g, inner in zip(outer, ctx.saved_tensors, strict=True))
+        return tuple(
+            None if inner is None else _within_range(g * inner, dtype)
+            for g, inner, dtype in zip(outer, ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
 
 
 Solved = tuple[Tensor, Tensor | None]
@@ -241,11 +264,25 @@ def _solve(x: Tensor, want_gradient: bool) -> Solved:
     factor = torch.where(finite, factor, math.nan)
     with torch.autocast(x.device.type, enabled=False):
         gradient = (Z * factor).to(dtype) @ V.mT.to(dtype)
-    return result, (gradient if tall is x else gradient.mT).to(x.dtype)
+    gradient = gradient if tall is x else gradient.mT
+    return result, gradient if _is_narrow(x.dtype) else gradient.to(x.dtype)
+
+
+def _is_narrow(dtype: torch.dtype) -> bool:
+    """Whether gradients of small matrices leave the range, as float16's, which ends at 65504; bfloat16's is that of float32."""
+    return torch.finfo(dtype).max < 1e30
+
+
+def _within_range(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient (m, n) in the dtype; one that goes beyond a narrow range keeps its direction, and as much of its size as there is."""
+    if not _is_narrow(dtype):
+        return gradient
+    largest = gradient.abs().amax()
+    return (gradient * (torch.finfo(dtype).max / largest).clamp(max=1)).to(dtype)
 
 
 def _smallest_scale(dtype: torch.dtype) -> float:
-    """Below this largest entry a matrix counts as zero: its gradient, up to 40 over the entry, would leave the dtype's range."""
+    """Below this largest entry a matrix counts as zero: its gradient, up to 40 over the entry, would leave the range in which it is made."""
     return 64 * torch.finfo(torch.promote_types(dtype, torch.float32)).tiny
 
 

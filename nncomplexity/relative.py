@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.quantize import round_once
-from nncomplexity.weights import FLOATS, PARTS, Skeleton, TensorSpec, check_numbers, skeleton_of, stored_bytes
+from nncomplexity.weights import FLOATS, PARTS, Skeleton, TensorSpec, check_network, check_numbers, skeleton_of, stored_bytes
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,8 @@ def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", pat
     >>> base_of({"w": torch.zeros(2)}).sha256 == base_of({"w": torch.zeros(2, 1)[:, 0]}).sha256
     True
     """
+    check_network(given, argument)
     state = given.state_dict() if isinstance(given, nn.Module) else given
-    if not isinstance(state, Mapping):
-        raise InputError(
-            f"{argument}: expected a module or a mapping of names to tensors, got {type(given).__name__}; load it first"
-        )
     if isinstance(given, nn.Module):
         state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     tensors = skeleton_of(state, argument).expand({name: _plain(tensor) for name, tensor in state.items()})

@@ -1,7 +1,7 @@
 """Which tensors a search may change, and which stay exactly as they are."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import Tensor
@@ -44,17 +44,26 @@ def kept_exactly(
     )
 
 
+def patterns_of(argument: str, given: Patterns) -> list[str] | None:
+    """The patterns as a list, None where none are given. Raises InputError, which names the argument, for what is no text."""
+    if given is None:
+        return None
+    patterns = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise InputError(f"{argument}: expected glob patterns of tensor names, got {pattern!r}; use such as 'encoder.*'")
+    return patterns
+
+
 def _matches(spec: TensorSpec, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in spec.names for pattern in patterns)
 
 
 def _checked(argument: str, given: Patterns, skeleton: Skeleton) -> list[str]:
     """The patterns, each of which matches a name."""
-    patterns = [given] if isinstance(given, str) else list(given or ())
+    patterns = patterns_of(argument, given) or []
     names = [name for spec in skeleton.tensors for name in spec.names]
     for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise InputError(f"{argument}: expected glob patterns of tensor names, got {pattern!r}; use such as 'encoder.*'")
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern, names, _NEAR, 0.3) or names[:_NEAR]
             raise InputError(f"{argument}: no tensor's name matches {pattern!r}; names near it: {', '.join(near)}")

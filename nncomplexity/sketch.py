@@ -69,7 +69,8 @@ class Sketch:
         """(U, S, V) of the leading components, from the range of W·(WᵀW)^q·Ω."""
         n = self._tall.shape[1]
         generator = torch.Generator().manual_seed(0)
-        probe = torch.randn(n, min(n, rank + _OVERSAMPLING), generator=generator, dtype=torch.float64).to(self._tall.device)
+        columns = min(n, rank + _OVERSAMPLING)
+        probe = torch.randn(n, columns, generator=generator, dtype=torch.float64, device="cpu").to(self._tall.device)
         for _ in range(_POWERS):
             probe = torch.linalg.qr(transposed_product(self._tall, product(self._tall, torch.linalg.qr(probe).Q))).Q
         Q = torch.linalg.qr(product(self._tall, probe)).Q

@@ -75,6 +75,8 @@ def _entropy(S: Tensor) -> Tensor:
 
 
 def _singular_values(x: Tensor) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
         raise InputError(
             f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "

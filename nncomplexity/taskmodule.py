@@ -3,27 +3,25 @@
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.losses import number_of
 from nncomplexity.modulestate import load_into, tensors_of
+from nncomplexity.naming import Naming, namings, unchanged, unfit, unfitness
 from nncomplexity.weights import Skeleton, skeleton_of
 
 Function = Callable[..., Any]
-
-WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and a LightningModule with its network in `model` put before the names."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,18 @@ class Task:
         if self._module is None:
             skeleton = skeleton_of(weights)
             return skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors})
-        _load(self._module, weights, self.prefix(weights))
+        _load(self._module, weights, self.naming(weights))
         return self._module
 
-    def prefix(self, weights: Mapping[str, Tensor]) -> str:
-        """What a wrapper put before each name ("module.", "_orig_mod."), where the names fit the module only without it; else "".
+    def naming(self, weights: Mapping[str, Tensor]) -> Naming:
+        """What the names of a checkpoint are to the module, without what wrappers put before them where they fit only so.
 
-        DataParallel, torch.compile and Lightning write such names. A dict of tensors keeps its names as they are.
+        Names that fit in no way, or in several, are left as they are, and a dict of tensors keeps its names.
         """
-        return "" if self._module is None else _wrapper_prefix(tensors_of(self._module), weights)
+        if self._module is None:
+            return unchanged(weights)
+        found = namings(weights, [spec.names for spec in architecture_of(self._module).tensors], whole=True)
+        return found[0] if len(found) == 1 else unchanged(weights)
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
@@ -81,7 +82,16 @@ class Task:
             raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
         if not isinstance(module, nn.Module):
             raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
-        return module.to(self.device)
+        held = [*module.named_parameters(), *module.named_buffers()]
+        if empty := [name for name, tensor in held if tensor.is_meta]:
+            raise InputError(
+                f"--model: expected a module with its tensors in memory, got {listed(empty)} on the meta device; "
+                f"build it on the CPU or, where the checkpoint has all of them, return module.to_empty(device='cpu')"
+            )
+        try:
+            return module.to(self.device)
+        except Exception as error:  # quantized modules refuse to move, and an accelerator may have no room
+            raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
         """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""
@@ -91,12 +101,7 @@ class Task:
                 value = function(network)
             except (Exception, SystemExit) as error:
                 raise InputError(f"{option}: {_raised(error, _name(function))}") from error
-        if isinstance(value, Tensor) and not value.dim() and not value.is_complex():
-            return float(value)
-        if isinstance(value, (int, float, np.number)):
-            return float(value)
-        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"{option}: expected a float or a 0-d tensor, got {came}")
+        return number_of(value, option)
 
 
 def find_function(spec: str, option: str) -> Function:
@@ -132,7 +137,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"--device: expected one that this machine has, such as cpu, cuda or cuda:1, got {name!r}") from None
     return device
 
@@ -173,38 +178,13 @@ def _origin(module: ModuleType) -> str:
     return getattr(module, "__file__", None) or "built in"
 
 
-def _unfit(state: Mapping[str, Tensor], names: Collection[str]) -> tuple[list[str], list[str]]:
-    """The module's tensors that have no name among these, of tied ones one being enough; and the names that it doesn't know."""
-    missing = [spec.name for spec in skeleton_of(state).tensors if not any(name in names for name in spec.names)]
-    return missing, [name for name in names if name not in state]
-
-
-def _wrapper_prefix(state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    return wrapper_prefix(weights, lambda names: not any(_unfit(state, names)))
-
-
-def wrapper_prefix(given: Iterable[str], fit: Callable[[set[str]], bool]) -> str:
-    """What wrappers such as DataParallel have put before every name and that must go for the names to fit; empty where it doesn't help."""
-    prefix, names = "", set(given)
-    while not fit(names):
-        found = next((wrapper for wrapper in WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None)
-        if found is None:
-            return ""
-        prefix += found
-        names = {name.removeprefix(found) for name in names}
-    return prefix
-
-
-def _load(module: nn.Module, weights: Mapping[str, Tensor], prefix: str) -> None:
+def _load(module: nn.Module, checkpoint: Mapping[str, Tensor], naming: Naming) -> None:
     """Copy the weights into the module; each of its tensors must get values, under one of its names at least."""
-    state = tensors_of(module)
-    skeleton = skeleton_of(state)
-    tensors = skeleton.tensors
-    weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    missing, unexpected = _unfit(state, weights)
-    if missing or unexpected:
-        lists = [f"{kind} {listed(names)}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
-        raise InputError(f"--model: the checkpoint does not fit the module: {'; '.join(lists)}")
+    skeleton = skeleton_of(tensors_of(module))
+    tensors, names = skeleton.tensors, [spec.names for spec in skeleton.tensors]
+    if unfit(naming, names):
+        raise InputError(f"--model: the checkpoint does not fit the module: {unfitness(checkpoint, names)}")
+    weights = naming.of(checkpoint)
     misfits = []
     for spec in tensors:
         given = [weights[name] for name in spec.names if name in weights]

@@ -131,24 +131,38 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read it ({error.strerror}); name a report.json") from error
-    except ValueError as error:
-        raise FormatError(f"{path}: no report.json, since it is no JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: no report.json, since it is no JSON that can be read ({error})") from error
     try:
         results = document["results"]
         named = [result for result in results if Path(result.get("file") or "").name == Path(file).name] or results
         if len(named) != 1:
             raise InputError(f"{path}: expected one result whose file is {Path(file).name!r}, got {len(named)} results without it")
         base = document.get("relative_to") or {}
-        return Reported(_checked(named[0]), float(document["loss"]), document.get("sha256"), base.get("sha256"))
-    except (KeyError, TypeError, AttributeError) as error:
+        return Reported(_checked(named[0]), _number(document, "loss"), _text(document, "sha256"), _text(base, "sha256"))
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: no report.json of this program ({type(error).__name__}: {error})") from error
 
 
 def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in ("eps", "bits", "file_bits", "coarse_loss", "distortion"):
-        if isinstance(result[key], bool) or not isinstance(result[key], (int, float)):
-            raise TypeError(f"{key} is {result[key]!r}")
+        _number(result, key)
+    if result.get("bound"):
+        _number(result["bound"], "risk")
     return result
+
+
+def _number(holder: Mapping[str, Any], key: str) -> float:
+    if isinstance(holder[key], bool) or not isinstance(holder[key], (int, float)):
+        raise TypeError(f"{key} is {holder[key]!r:.60}")
+    return float(holder[key])
+
+
+def _text(holder: Mapping[str, Any], key: str) -> str | None:
+    value = holder.get(key)
+    if not isinstance(value, str | None):
+        raise TypeError(f"{key} is {value!r:.60}")
+    return value
 
 
 def _reported_claims(reported: Reported, file: CoarseFile, coarse_loss: float, risk: float | None) -> list[Claim]:

@@ -4,6 +4,7 @@ The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are ti
 equal values alone never tie, since which values are equal depends on the weights.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -11,7 +12,7 @@ from math import prod
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nncomplexity.errors import InputError
@@ -97,7 +98,7 @@ class Skeleton:
 def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Skeleton:
     """The skeleton of a mapping of names to tensors.
 
-    Raises InputError, which names the argument, where the mapping is empty or a value is no dense tensor.
+    Raises InputError, which names the argument, where the mapping is empty, a name is no text or a value is no dense tensor.
 
     >>> shared = torch.zeros(3, 2)
     >>> skeleton_of({"in.weight": shared, "out.weight": shared, "copy": torch.zeros(3, 2)}).tensors
@@ -108,6 +109,8 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
         raise InputError(f"{argument}: expected at least one tensor, got an empty mapping; pass a state dict")
     names: dict[object, list[str]] = {}
     for name, tensor in weights.items():
+        if not isinstance(name, str):
+            raise InputError(f"{argument}: expected names that are texts, got {name!r} ({type(name).__name__}); use str({name!r})")
         if not isinstance(tensor, Tensor):
             raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
         check_whole(name, tensor, argument)
@@ -116,11 +119,35 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
         if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
             what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
             kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
-            raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}; convert it first")
+            advice = "; convert it first"
+            if kind is tensor.dtype and tensor.is_floating_point():  # a small float that has no form in a file
+                advice += ", or keep its bytes, as .view(torch.uint8) gives them"
+            raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}{advice}")
         names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(
         tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())
     )
+
+
+def check_network(given: object, argument: str = "model") -> None:
+    """Raises InputError, which names the argument, where it is neither a module nor a mapping.
+
+    >>> check_network("net.safetensors")
+    Traceback (most recent call last):
+        ...
+    nncomplexity.errors.InputError: model: expected a module or a mapping of names to tensors, got str; load the file first, by
+        nncomplexity.checkpoint.load_checkpoint(path).tensors
+    """
+    if isinstance(given, (nn.Module, Mapping)):
+        return
+    came, advice = type(given).__name__, "pass the module itself, or its state_dict()"
+    if isinstance(given, (str, os.PathLike)):
+        advice = "load the file first, by nncomplexity.checkpoint.load_checkpoint(path).tensors"
+    elif isinstance(given, type):
+        came, advice = f"the class {given.__name__}", f"pass an object of it, as {given.__name__}(...) makes one"
+    elif isinstance(getattr(given, "tensors", None), Mapping):  # a loaded checkpoint
+        advice = "pass its .tensors"
+    raise InputError(f"{argument}: expected a module or a mapping of names to tensors, got {came}; {advice}")
 
 
 def check_whole(name: str, value: object, argument: str) -> None:
@@ -159,7 +186,11 @@ def stored_bytes(tensor: Tensor) -> NDArray[np.uint8]:
 
 def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
     """The tensor that has these `stored_bytes`; its memory is theirs."""
-    return torch.from_numpy(data).view(spec.dtype).reshape(spec.shape) if spec.count else torch.zeros(spec.shape, dtype=spec.dtype)
+    return (
+        torch.from_numpy(data).view(spec.dtype).reshape(spec.shape)
+        if spec.count
+        else torch.zeros(spec.shape, dtype=spec.dtype, device="cpu")
+    )
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -387,13 +387,16 @@ def test_verify_takes_every_format(run, coarse):
     assert (code, "took" in err) == (0, False)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
-def test_the_prefix_of_a_wrapper_is_taken_off_for_a_module_and_said(run, prefix):
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [("module.", "'module.'"), ("_orig_mod.", "'_orig_mod.'"), ("module._orig_mod.", "'module.' and '_orig_mod.'")],
+)
+def test_the_prefix_of_a_wrapper_is_taken_off_for_a_module_and_said(run, prefix, said):
     torch.save({prefix + name: tensor for name, tensor in load_file("model.safetensors").items()}, "wrapped.pt")
     argv = ["measure", "wrapped.pt", *MEASURE[2:], "--eps", "0.1", "--json", "-"]
     code, out, err = run(*argv, "--model", "mytask:build")
     assert (code, [layer["name"] for layer in json.loads(out)["results"][0]["layers"]]) == (0, ["weight", "bias"])
-    assert f"nncomplexity: wrapped.pt: took {prefix!r} off the names, which fit the module of --model without it\n" in err
+    assert f"nncomplexity: wrapped.pt: took {said} off the names, which fit the module of --model only so\n" in err
     code, _, err = run(*argv)
     assert (code, "KeyError: 'weight'" in err) == (2, True), "a dict of tensors keeps its names"
 
@@ -477,6 +480,8 @@ WRONG = [
     (measuring(json="absent/report.json"), "absent/report.json: cannot write there"),
     (measuring(save="model.safetensors"), "it would overwrite another file of this call"),
     (measuring(save="same", json="./same"), "it would overwrite another file of this call"),
+    (measuring(save="same", json="same"), "same: it would overwrite another file of this call"),
+    (measuring(save=""), "expected the name of a file to write, got ''; name one"),
     ([*measuring(save="model.coarse"), "--eps", "1"], "--save: with several --eps, expected {eps} in the name"),
     (["decompress", "none.coarse", "--out", "o.safetensors"], "none.coarse: cannot read it (No such file or directory)"),
     (["decompress", "model.safetensors", "--out", "o.safetensors"], "no .coarse file"),

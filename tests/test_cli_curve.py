@@ -103,6 +103,8 @@ def test_relative_to_itself_it_costs_nothing(run):
         (["--save", "one.coarse"], "--save: with several --eps, expected {eps} in the name"),
         (["--eps", "-1"], "--eps: expected a finite number of at least 0"),
         (["--json", "nowhere/curve.json"], "nowhere/curve.json: cannot write there"),
+        (["--n", "5", "--save-best", "same", "--json", "same"], "same: it would overwrite another file of this call"),
+        (["--n", "5", "--save", "m_{eps}", "--save-best", "m_0.1"], "m_0.1: it would overwrite another file of this call"),
     ],
 )
 def test_a_wrong_call_is_one_line(run, options, words):
@@ -110,6 +112,12 @@ def test_a_wrong_call_is_one_line(run, options, words):
     assert (code, out) == (WRONG_CALL, "")
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_an_eps_that_is_typed_twice_has_one_file(run):
+    code, out, _ = run(*CURVE, "--eps", "1", "--eps", "0.1", "--eps", "1", "--save", "m_{eps}.coarse")
+    assert code == DONE
+    assert "Written: m_1.coarse, m_0.1.coarse" in out
 
 
 def test_a_negative_loss_has_no_best_file(run):

@@ -1,5 +1,6 @@
 """The counted loss, and that nothing of the user's is changed by measuring it."""
 
+import gc
 import itertools
 import math
 import random
@@ -151,6 +152,11 @@ def test_a_closure_that_changes_its_argument_changes_nobodys_weights() -> None:
     [
         (torch.ones(2), r"loss_fn: expected a float or a 0-d tensor, got a tensor of shape \(2,\)"),
         ("high", "loss_fn: expected a float or a 0-d tensor, got str"),
+        (np.ones((1, 2)), r"loss_fn: expected a float or a 0-d tensor, got an array of shape \(1, 2\); take its mean"),
+        (torch.tensor(1j), r"loss_fn: expected a float or a 0-d tensor, got a complex number; take its abs\(\)"),
+        (np.complex64(1j), r"loss_fn: expected a float or a 0-d tensor, got a complex number; take its abs\(\)"),
+        (np.array("high"), "loss_fn: expected a float or a 0-d tensor, got an array of <U4"),
+        (torch.ones((), device="meta"), "loss_fn: expected a float or a 0-d tensor, got a tensor on the meta device"),
         (float("nan"), "loss_fn: expected a finite loss of the original weights, got nan"),
         (torch.tensor(float("inf")), "loss_fn: expected a finite loss of the original weights, got inf"),
     ],
@@ -158,6 +164,23 @@ def test_a_closure_that_changes_its_argument_changes_nobodys_weights() -> None:
 def test_losses_that_are_not_usable_are_refused(value: object, words: str) -> None:
     with pytest.raises(InputError, match=words), Distortion({"a": torch.ones(3)}, lambda w: value):
         pass
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_is_to_be_awaited_is_refused_and_closed() -> None:
+    async def loss(weights: object) -> float:
+        return 0.0
+
+    words = "loss_fn: expected a float or a 0-d tensor, got a coroutine; define it by def, not by async def"
+    with pytest.raises(InputError, match=words), Distortion({"a": torch.ones(3)}, loss):
+        pass
+    gc.collect()
+
+
+@pytest.mark.parametrize("value", [np.array(1.5), np.float32(1.5), np.array(1.5, dtype=np.float16), np.bool_(True), np.int8(2)])
+def test_numbers_of_numpy_are_losses(value: object) -> None:
+    with Distortion({"a": torch.ones(3)}, lambda w: value) as distortion:
+        assert distortion.original == float(value)
 
 
 def test_other_arguments_that_are_not_usable_are_refused() -> None:

@@ -156,6 +156,19 @@ def test_dtypes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(gradient(x).double(), gradient(x.double()), rtol=tolerance, atol=tolerance)
 
 
+def test_the_gradient_of_a_small_float16_matrix_stays_within_the_range() -> None:
+    """It goes as 1 over the entries, and float16 ends at 65504: beyond that it keeps its direction; a small β brings it back."""
+    x = (1e-6 * gaussian(4, 3)).half()
+    true = gradient(x.double())
+    assert true.abs().max() > 1e5
+    found = gradient(x)
+    assert found.abs().max() == torch.finfo(torch.float16).max
+    torch.testing.assert_close(found.double() / found.double().norm(), true / true.norm(), rtol=2e-3, atol=1e-3)
+    x.requires_grad_()
+    spectral_entropy_penalty([x], beta=1e-3).backward()
+    torch.testing.assert_close(x.grad.double(), 1e-3 * true, rtol=2e-3, atol=1e-3)
+
+
 def test_autocast_does_not_lower_the_precision() -> None:
     x = gaussian(64, 64).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -204,7 +204,7 @@ def test_a_module_is_a_base_as_its_state_is() -> None:
 @pytest.mark.parametrize(
     ("given_base", "words"),
     [
-        ([1], "relative_to: expected a module or a mapping of names to tensors, got list; load it first"),
+        ([1], "relative_to: expected a module or a mapping of names to tensors, got list; pass the module itself"),
         ({}, "relative_to: expected at least one tensor, got an empty mapping"),
         ({"w": 3}, "relative_to: expected a tensor under 'w', got int"),
         ({"w": torch.tensor([1.0, float("nan")])}, "relative_to: 'w' holds 1 values that are NaN; use an earlier checkpoint"),

@@ -266,7 +266,7 @@ def test_several_eps_and_what_json_says() -> None:
     [
         ({"v": torch.zeros(3)}, "relative_to: expected tensors of the model's names and shapes, such as w, got none; it has v"),
         ({"w": torch.zeros(3, 3)}, "relative_to: expected tensors of the model's names and shapes, such as w, got none; it has w"),
-        ("base.pt", "relative_to: expected a module or a mapping of names to tensors, got str; load it first"),
+        ("base.pt", "relative_to: expected a module or a mapping of names to tensors, got str; load the file first"),
         ({"w": torch.tensor([float("nan")] * 3)}, "relative_to: 'w' holds 3 values that are NaN"),
     ],
 )

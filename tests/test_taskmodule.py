@@ -3,6 +3,7 @@
 import colorsys
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -171,10 +172,26 @@ def test_a_build_that_fails_or_makes_something_else():
         Task(total, build=lambda: Net).network(WEIGHTS)
 
 
+def test_a_module_without_memory_or_that_does_not_move():
+    def build():
+        return nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, device="meta"))
+
+    words = r"--model: expected a module with its tensors in memory, got 1\.weight, 1\.bias on the meta device; build it on the CPU"
+    with pytest.raises(InputError, match=rf"{words} or, .* return module\.to_empty\(device='cpu'\)$"):
+        Task(total, build=build).network(WEIGHTS)
+
+    class Fixed(Net):
+        def to(self, *_, **__):
+            raise ValueError("not for 4-bit models\nand more")
+
+    with pytest.raises(InputError, match=r"--model: moving the module to cpu raised ValueError: not for 4-bit models \("):
+        Task(total, build=Fixed).network(WEIGHTS)
+
+
 # --- what they return
 
 
-@pytest.mark.parametrize("value", [0.25, torch.tensor(0.25), torch.tensor(0.25, dtype=torch.float64).numpy()[()]])
+@pytest.mark.parametrize("value", [0.25, torch.tensor(0.25), np.float32(0.25), np.array(0.25)])
 def test_numbers_and_scalar_tensors_count(value):
     task = Task(lambda _: value, risk_fn=lambda _: value)
     assert task.loss(WEIGHTS) == task.risk(WEIGHTS) == 0.25
@@ -192,7 +209,7 @@ def test_a_loss_may_be_nan_and_leaves_the_random_state_alone():
         (torch.ones(2), r"got a tensor of shape \(2,\)"),
         ("0.5", "got str"),
         (None, "got NoneType"),
-        (torch.tensor(1j), "got a tensor"),
+        (torch.tensor(1j), r"got a complex number; take its abs\(\)"),
     ],
 )
 def test_a_value_that_is_no_number(value, words):
@@ -229,15 +246,93 @@ def prefixed(prefix, names=("first.weight", "second.weight", "count")):
     return {prefix + name: WEIGHTS[name] for name in names}
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.module."])
-def test_the_prefix_of_a_wrapper_is_taken_off(prefix):
+@pytest.mark.parametrize(
+    ("before", "prefix", "compiled"),
+    [
+        ("", "", False),
+        ("module.", "module.", False),
+        ("net.", "net.", False),
+        ("_orig_mod.", "", True),
+        ("module._orig_mod.", "module.", True),
+        ("_orig_mod.module.", "module.", True),
+        ("model.module.", "model.module.", False),
+    ],
+)
+def test_what_a_wrapper_writes_is_taken_off(before, prefix, compiled):
     task = Task(total, build=Net)
-    assert task.prefix(prefixed(prefix)) == prefix
-    assert task.loss(prefixed(prefix)) == task.loss(WEIGHTS) == 3 + 3 + 5 - 3 - 5
+    naming = task.naming(prefixed(before))
+    assert (naming.prefix, naming.compiled, naming.left_out) == (prefix, compiled, ())
+    assert task.loss(prefixed(before)) == task.loss(WEIGHTS) == 3 + 3 + 5 - 3 - 5
 
 
 def test_of_tied_names_one_is_enough_behind_a_prefix():
-    assert Task(total, build=Net).prefix(prefixed("module.", ("second.weight", "count"))) == "module."
+    assert Task(total, build=Net).naming(prefixed("module.", ("second.weight", "count"))).prefix == "module."
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "note"),
+    [
+        (
+            torch.optim.swa_utils.AveragedModel(Net()).state_dict(),
+            "took 'module.' off the names, which fit it only so, and left out what is not behind it: n_averaged",
+        ),
+        (
+            {"criterion.weight": torch.ones(2), **prefixed("model.")},
+            "took 'model.' off the names, which fit it only so, and left out what is not behind it: criterion.weight",
+        ),
+        (
+            {"first._orig_mod.weight": torch.eye(3), "count": torch.tensor(5)},
+            "took '_orig_mod.' off the names, which fit it only so",
+        ),
+        (
+            {"module.net.first._orig_mod.weight": torch.eye(3), "module.net.count": torch.tensor(5)},
+            "took 'module.net.' and '_orig_mod.' off the names, which fit it only so",
+        ),
+        (WEIGHTS, None),
+    ],
+)
+def test_what_stands_beside_a_network_is_left_out_and_said(checkpoint, note):
+    task = Task(total, build=Net)
+    assert task.naming(checkpoint).note("it") == note
+    assert isinstance(task.network(checkpoint), Net)
+
+
+def test_a_module_that_is_compiled_itself():
+    def build():
+        compiled = nn.Module()
+        compiled._orig_mod = Net()
+        return compiled
+
+    for checkpoint in (WEIGHTS, prefixed("_orig_mod."), prefixed("module.")):
+        assert Task(total, build=build).network(checkpoint)._orig_mod.first.weight.equal(torch.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"),
+    [
+        (
+            {**prefixed("model."), **prefixed("ema.")},
+            "its names fit behind each of 'model.', 'ema.'; save the network that is meant by",
+        ),
+        (
+            {**prefixed("model."), "model.extra": torch.ones(1), "other": torch.ones(1)},
+            "without 'model.' 3 of its 5 names fit; unexpected extra$",
+        ),
+        ({"weight": torch.eye(3)}, "with 'first.' before them 1 of its 1 names fit; missing count$"),
+        ({"weight": torch.eye(3), "count": torch.tensor(5)}, "missing first.weight; unexpected weight$"),
+    ],
+)
+def test_names_that_fit_in_no_one_way_say_how_most_would(checkpoint, words):
+    with pytest.raises(InputError, match=f"--model: the checkpoint does not fit the module: {words}"):
+        Task(total, build=Net).network(checkpoint)
+
+
+def test_a_base_model_without_its_head_says_how_many_names_fit_with_a_prefix():
+    head = nn.Sequential()
+    head.bert, head.classifier = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), nn.Linear(3, 2)
+    words = r"with 'bert\.' before them 4 of its 4 names fit; missing classifier\.weight, classifier\.bias$"
+    with pytest.raises(InputError, match=words):
+        Task(total, build=lambda: head).network(head.bert.state_dict())
 
 
 class Inner(nn.Module):
@@ -250,21 +345,21 @@ class Inner(nn.Module):
 
 def test_a_prefix_that_belongs_to_the_module_stays():
     weights = {"module.weight": torch.ones(2, 2)}
-    assert Task(total, build=Inner).prefix(weights) == ""
+    assert Task(total, build=Inner).naming(weights).prefix == ""
     assert Task(total, build=Inner).loss(weights) == 4
-    assert Task(total, build=Inner).prefix({"module.module.weight": torch.ones(2, 2)}) == "module."
+    assert Task(total, build=Inner).naming({"module.module.weight": torch.ones(2, 2)}).prefix == "module."
 
 
 @pytest.mark.parametrize("names", [{"module.other": 1}, {"module.first.weight": 1, "count": 1}, {}])
 def test_names_that_fit_neither_way_are_an_error_as_they_are(names):
     weights = dict.fromkeys(names, torch.eye(3))
     task = Task(total, build=Net)
-    assert task.prefix(weights) == ""
+    assert task.naming(weights).prefix == ""
     if weights:
         with pytest.raises(InputError, match=r"does not fit the module: .*unexpected module\."):
             task.loss(weights)
 
 
 def test_a_dict_of_tensors_keeps_its_names():
-    assert Task(total).prefix(prefixed("module.")) == ""
+    assert Task(total).naming(prefixed("module.")).prefix == ""
     assert Task(lambda network: float("module.count" in network)).loss(prefixed("module.")) == 1

@@ -149,7 +149,8 @@ def test_the_result_for_a_file_is_found_by_its_name(tmp_path, coarse):
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"results": [1], "loss": 1}', '{"results": [{"eps": 1}], "loss": 1}', "nothing", "\x80"]
+    "text",
+    ["[]", "{}", '{"results": [1], "loss": 1}', '{"results": [{"eps": 1}], "loss": 1}', "nothing", "\x80", "[" * 100_000],
 )
 def test_a_file_that_is_no_report(tmp_path, text):
     (tmp_path / "report.json").write_bytes(text.encode("latin-1"))
@@ -157,10 +158,24 @@ def test_a_file_that_is_no_report(tmp_path, text):
         read_report(tmp_path / "report.json", "net.coarse")
 
 
-def test_a_report_with_a_figure_of_another_type(tmp_path, coarse):
-    document = {"loss": 1.5, "results": [report_of(coarse, bits="many").result]}
+@pytest.mark.parametrize(
+    ("top", "change", "words"),
+    [
+        ({}, {"bits": "many"}, "TypeError: bits is 'many'"),
+        ({}, {"coarse_loss": None}, "TypeError: coarse_loss is None"),
+        ({}, {"eps": 10**400}, "OverflowError: int too large"),
+        ({}, {"bound": {"risk": "x"}}, "TypeError: risk is 'x'"),
+        ({}, {"bound": {"n": 3}}, "KeyError: 'risk'"),
+        ({"loss": "x"}, {}, "TypeError: loss is 'x'"),
+        ({"sha256": 3}, {}, "TypeError: sha256 is 3"),
+        ({"relative_to": {"sha256": 3}}, {}, "TypeError: sha256 is 3"),
+        ({"relative_to": "base"}, {}, "AttributeError: 'str' object has no attribute 'get'"),
+    ],
+)
+def test_a_report_with_a_figure_of_another_type(tmp_path, coarse, top, change, words):
+    document = {"loss": 1.5, "results": [report_of(coarse, **change).result], **top}
     (tmp_path / "report.json").write_text(json.dumps(document))
-    with pytest.raises(FormatError, match="bits is 'many'"):
+    with pytest.raises(FormatError, match=rf"report\.json: no report\.json of this program \({words}"):
         read_report(tmp_path / "report.json", "net.coarse")
 
 

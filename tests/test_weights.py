@@ -123,6 +123,11 @@ def test_values_other_than_tensors_are_refused() -> None:
         skeleton_of({"w": torch.zeros(1), "epoch": 3})
 
 
+def test_names_that_are_no_texts_are_refused() -> None:
+    with pytest.raises(InputError, match=r"weights: expected names that are texts, got 1 \(int\); use str\(1\)"):
+        skeleton_of({1: torch.zeros(1)})
+
+
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:The PyTorch API of nested tensors")
 def test_tensors_that_are_not_dense_are_refused() -> None:
     quantized = torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8)
@@ -132,6 +137,8 @@ def test_tensors_that_are_not_dense_are_refused() -> None:
     for kind, tensor in kinds.items():
         with pytest.raises(InputError, match=f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"):
             skeleton_of({"w": tensor})
+    with pytest.raises(InputError, match=r"torch.float8_e5m2fnuz; convert it first, or keep its bytes, as .view\(torch.uint8\)"):
+        skeleton_of({"w": kinds["torch.float8_e5m2fnuz"]})
 
 
 def test_values_that_are_no_numbers_are_named() -> None:

@@ -14,6 +14,7 @@ from nncomplexity.checkpoint.safetensors import save_safetensors
 from nncomplexity.checkpoint.sharded import is_index, read_index, read_shards
 from nncomplexity.checkpoint.single import head_of, read_single
 from nncomplexity.errors import InputError
+from nncomplexity.paths import path_of
 from nncomplexity.steps import step_of
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_safetensors"]
@@ -66,7 +67,9 @@ def load_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
     >>> nested.key, nested.step, list(nested.tensors)
     ('model', 7, ['embed'])
     """
-    file = Path(path)
+    file = path_of(path)
+    if key is not None and not isinstance(key, str):
+        raise InputError(f"key: expected a dotted path, such as 'model_state_dict', got {key!r}; leave it out to have it guessed")
     found_in_folder: tuple[str, ...] = ()
     try:
         if file.is_dir():

@@ -8,6 +8,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from nncomplexity.errors import InputError
+from nncomplexity.paths import path_of
 from nncomplexity.track.settings import Row, Settings
 
 _fcntl: ModuleType | None
@@ -35,6 +36,7 @@ class ResultsFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        path_of(path, "out")
         self.path = os.fspath(path)
         self.mended: str | None = None
         try:

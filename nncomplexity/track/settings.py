@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from nncomplexity.arguments import checked_eps, checked_method
 from nncomplexity.bounds import bound
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import Options, checked_eps
+from nncomplexity.estimate import Options
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
-from nncomplexity.selection import Patterns
+from nncomplexity.selection import Patterns, patterns_of
 from nncomplexity.taskmodule import find_device
 from nncomplexity.track.functions import UserFunction, user_function
 from nncomplexity.version import __version__
@@ -145,30 +146,30 @@ def settings_of(
 
     Raises InputError for the first that isn't usable.
     """
-    if not isinstance(method, str) and budget is not None:
-        raise InputError("budget: a method object carries its own; set it there")
     if codec is not None:
         codec_named(codec)
     if risk_fn is not None and n is None:
         raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n, or --n")
     bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta)
     find_device(device)
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise InputError(f"metrics: expected functions by name, such as {{'test_error': test_error}}, got {metrics!r}")
     for name in metrics or {}:
         _check_metric(name)
     return Settings(
         eps=_eps_of_rows(eps),
         loss_fn=user_function("loss_fn", loss_fn),
-        method=method_named(method, BUDGET if budget is None else budget) if isinstance(method, str) else method,
+        method=checked_method(method, BUDGET if budget is None and isinstance(method, str) else budget),
         codec=codec,
         model=None if model is None else user_function("model", model),
         risk_fn=None if risk_fn is None else user_function("risk_fn", risk_fn),
         n=n,
         delta=delta,
         metrics=tuple((name, user_function(f"metric {name}", function)) for name, function in (metrics or {}).items()),
-        include=_texts(include),
-        exclude=_texts(exclude),
+        include=tuple(patterns_of("include", include) or ()) or None,
+        exclude=tuple(patterns_of("exclude", exclude) or ()) or None,
         key=key,
-        device=device,
+        device=str(device),
     )
 
 
@@ -188,9 +189,3 @@ def _check_metric(name: object) -> None:
         raise InputError(f"metric: expected a name of letters, digits, '_', '-' and '.', got {name!r}; use such as test_error")
     if name in RESERVED:
         raise InputError(f"metric: {name!r} is a key that every row has; choose another name, such as test_{name}")
-
-
-def _texts(patterns: Patterns) -> tuple[str, ...] | None:
-    if not patterns:
-        return None
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)

@@ -13,6 +13,7 @@ from nncomplexity.checkpoint.safetensors import is_safetensors
 from nncomplexity.checkpoint.single import head_of
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.paths import path_of
 from nncomplexity.steps import natural_key, step_of
 
 _SHARD = re.compile(r"(.+)-[0-9]+-of-[0-9]+(\.\w+)")
@@ -52,17 +53,25 @@ def find_sources(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[s
     ...     [PurePath(source.path).name for source in find_sources(f"{name}/*")]
     ['step_9.pt', 'step_10.pt']
     """
-    typed = [patterns] if isinstance(patterns, str | os.PathLike) else list(patterns)
-    if not typed:
-        raise InputError("checkpoints: expected files, folders or patterns such as 'run/*.safetensors', got none")
+    typed = patterns_of(patterns)
     found: dict[str, Source] = {}
-    for pattern in [os.fspath(one) for one in typed]:
+    for pattern in typed:
         here = _matches(pattern)
         if len(here) < least:
             raise InputError(f"checkpoints: {_nothing(pattern)}")
         for path in here:
             found.setdefault(_network_of(path), Source(path, _run(path)))
     return sorted(found.values(), key=lambda source: natural_key(PurePath(source.path)))
+
+
+def patterns_of(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
+    """One pattern or several, as typed. Raises InputError where there is none, or one that is no text."""
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str | os.PathLike) else [given]
+    if not several:
+        raise InputError("checkpoints: expected files, folders or patterns such as 'run/*.safetensors', got none")
+    for one in several:
+        path_of(one, "checkpoints")
+    return [os.fspath(one) for one in several]
 
 
 def _matches(pattern: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nncomplexity.arguments import checked_seed
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
@@ -19,6 +20,7 @@ from nncomplexity.track.job import user_values
 from nncomplexity.track.results_file import ResultsFile
 from nncomplexity.track.rows import failed_row, head, l2_norm, measured_row
 from nncomplexity.track.settings import Given, Row, Settings, settings_of
+from nncomplexity.weights import check_network
 
 
 class Tracker:
@@ -55,7 +57,7 @@ class Tracker:
         **settings: Any,
     ) -> None:
         self._settings: Settings = settings_of(loss_fn, eps, **settings)
-        self._out, self._run, self._seed = out, run, seed
+        self._out, self._run, self._seed = out, run, checked_seed(seed)
         if out is not None:
             with ResultsFile(out) as file:
                 file.check_settings(self._settings)
@@ -75,6 +77,7 @@ class Tracker:
         return row
 
     def _measured(self, start: Row, model: nn.Module | Mapping[str, Tensor]) -> Row:
+        check_network(model)
         settings = self._settings
         live = tensors_of(model) if isinstance(model, nn.Module) else dict(model)
         device = next((tensor.device for tensor in live.values()), torch.device("cpu"))

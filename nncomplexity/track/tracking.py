@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
+from nncomplexity.arguments import check_function, checked_seed
 from nncomplexity.distortion import random_state
 from nncomplexity.errors import InputError
+from nncomplexity.paths import path_of
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
 from nncomplexity.track.arrivals import Arrivals, Follow
@@ -17,7 +19,7 @@ from nncomplexity.track.job import Job, Surroundings
 from nncomplexity.track.results_file import ResultsFile
 from nncomplexity.track.resume import Done, digest_of
 from nncomplexity.track.settings import Given, Row, Settings, settings_of
-from nncomplexity.track.sources import Source, find_sources
+from nncomplexity.track.sources import Source, find_sources, patterns_of
 from nncomplexity.track.workers import Workers, workers_for
 
 Progress = Callable[[float, int, str], None]
@@ -111,6 +113,13 @@ def track(
         key=key,
         device=device,
     )
+    seed = checked_seed(seed)
+    for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
+        check_function(name, function)
+    if follow is not None and not isinstance(follow, Follow):
+        raise InputError(f"follow: expected a Follow, such as Follow(poll=10), got {follow!r}")
+    if executor is not None and not hasattr(executor, "submit"):
+        raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     for name, count in (("seeds", seeds), ("jobs", jobs)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}")
@@ -120,9 +129,9 @@ def track(
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
     surroundings = Surroundings(os.getcwd(), random_state())  # noqa: PTH109
-    patterns = [os.fspath(one) for one in ([checkpoints] if isinstance(checkpoints, str | os.PathLike) else checkpoints)]
+    patterns = patterns_of(checkpoints)
     sources = find_sources(patterns, least=0 if follow else 1)
-    if out is not None and os.path.realpath(out) in {source.identity for source in sources}:
+    if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:
         raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another --out")
     with contextlib.ExitStack() as stack:
         file = None if out is None else stack.enter_context(ResultsFile(out))

@@ -1,0 +1,56 @@
+"""What the arguments of the front doors may be: each check returns what the rest works with, or raises."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nncomplexity.errors import InputError
+from nncomplexity.search import method_named
+from nncomplexity.search.contract import Method
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy's generators take no larger one."""
+_METHOD_PARTS = ("name", "codec", "budget", "search")
+
+
+def checked_eps(eps: object) -> list[float]:
+    """One ε or several as a list; raises InputError where one is no distortion bound."""
+    values = list(eps) if isinstance(eps, Sequence) and not isinstance(eps, str) else [eps]
+    if not values:
+        raise InputError("eps: expected at least one value, got none")
+    checked = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value) or value < 0:
+            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}")
+        checked.append(float(value))
+    return checked
+
+
+def checked_method(method: str | Method, budget: float | None) -> Method:
+    """The method of that name and budget, or the object that was given; raises InputError where it is neither.
+
+    >>> checked_method("quantize", 20)
+    Quantize(budget=20, steps=(0.001, 1.0))
+    """
+    if isinstance(method, str):
+        return method_named(method, budget)
+    if isinstance(method, type) or not all(hasattr(method, part) for part in _METHOD_PARTS):
+        came = f"the class {method.__name__}; call it" if isinstance(method, type) else repr(method)
+        raise InputError(f"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight(), got {came}")
+    if budget is not None:
+        raise InputError("budget: a method object carries its own; set it there")
+    return method
+
+
+def checked_seed(seed: object) -> int:
+    """A seed; raises InputError where it is no whole number that every generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
+    return int(seed)
+
+
+def check_function(name: str, given: object) -> None:
+    """Raises InputError for what is neither None nor can be called."""
+    if given is not None and not callable(given):
+        raise InputError(f"{name}: expected a function, or None, got {given!r}")

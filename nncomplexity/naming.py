@@ -1,0 +1,167 @@
+"""Names of tensors as wrappers write them, and as a network has them.
+
+DataParallel and AveragedModel put `module.` before every name, a LightningModule the attribute that holds its network, beside names of
+its own, and torch.compile `_orig_mod.` wherever it was applied.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TypeVar
+
+from nncomplexity.listing import listed
+
+COMPILED = "_orig_mod"
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What a checkpoint's names are to a network.
+
+    Attributes:
+        names: the network's names by the checkpoint's; those that are left out aren't in it.
+        prefix: what was taken off before them.
+        compiled: whether `_orig_mod.` was taken off, too.
+        added: a prefix that was put before all of them.
+        left_out: names that the prefix isn't before.
+    """
+
+    names: Mapping[str, str]
+    prefix: str = ""
+    compiled: bool = False
+    added: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def taken(self) -> str:
+        """What was taken off, for messages; empty where nothing was."""
+        return " and ".join(repr(part) for part in (self.prefix, f"{COMPILED}." * self.compiled) if part)
+
+    def of(self, tensors: Mapping[str, Value]) -> dict[str, Value]:
+        """The tensors by the network's names."""
+        return {self.names[name]: tensor for name, tensor in tensors.items() if name in self.names}
+
+    def note(self, whose: str) -> str | None:
+        """What was done to the names, a sentence; `whose` are those that they fit. None where they are as they were."""
+        if not self.taken:
+            return None
+        left_out = f", and left out what is not behind it: {listed(self.left_out)}" if self.left_out else ""
+        return f"took {self.taken} off the names, which fit {whose} only so{left_out}"
+
+
+def unchanged(given: Iterable[str]) -> Naming:
+    """All names as they are."""
+    return Naming({name: name for name in given})
+
+
+def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bool) -> list[Naming]:
+    """The ways to make names fit: as they are where they do, else without one prefix and without `_orig_mod.` anywhere.
+
+    Of ways by which not equally many names fit, the best ones are given; more than one leave it open which is meant.
+
+    Args:
+        given: the names of a checkpoint.
+        tensors: the names of each tensor of the network, of which one is enough.
+        whole: whether every tensor must be there and nothing else behind the prefix; else one name that fits will do.
+
+    >>> (naming,) = namings(["n_averaged", "module.weight", "module.bias"], [["weight"], ["bias"]], whole=True)
+    >>> naming.prefix, naming.left_out, naming.of({"module.bias": 3})
+    ('module.', ('n_averaged',), {'bias': 3})
+    """
+    names = list(given)
+    if _fits(set(names), tensors, whole):
+        return [unchanged(names)]
+    found: list[Naming] = []
+    most = len(tensors) if whole else 1
+    for prefix, count in _counted(names, tensors).most_common():
+        if count < most:
+            break
+        naming = _without(prefix, names, tensors)
+        if _fits(set(naming.names.values()), tensors, whole):
+            found.append(naming)
+            most = count
+    return found
+
+
+def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:
+    """The network's tensors that have no name here, and the names that it doesn't know: a phrase each, none where all fits."""
+    names, known = set(naming.names.values()), _known(tensors)
+    missing = [group[0] for group in tensors if not names.intersection(group)]
+    unexpected = [name for name in naming.names.values() if name not in known]
+    return [f"{kind} {listed(found)}" for kind, found in (("missing", missing), ("unexpected", unexpected)) if found]
+
+
+def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
+    """Why a checkpoint's names fit in no one way, and how most of them would.
+
+    >>> unfitness(["weight"], [["bert.weight"], ["head.weight"]])
+    "with 'bert.' before them 1 of its 1 names fit; missing head.weight"
+    """
+    if several := namings(given, tensors, whole=True):
+        prefixes = listed(repr(one.prefix) for one in several)
+        return f"its names fit behind each of {prefixes}; save the network that is meant by itself"
+    naming = _nearest(list(given), tensors)
+    count = f"{len(_known(tensors).intersection(naming.names.values()))} of its {len(given)} names fit"
+    told = [f"with {naming.added!r} before them {count}"] if naming.added else []
+    told += [f"without {naming.taken} {count}"] if naming.taken else []
+    return "; ".join([*told, *unfit(naming, tensors)])
+
+
+def _nearest(names: Sequence[str], tensors: Sequence[Sequence[str]]) -> Naming:
+    """The way by which most names fit: without a prefix, with one, or as they are."""
+    known, given = _known(tensors), set(names)
+    off = _counted(names, tensors)
+    on = Counter(prefix for group in tensors for name in group for prefix, rest in _splits(name) if prefix and rest in given)
+    prefix, added = (max(counts, key=lambda one: counts[one], default="") for counts in (off, on))
+    if max(off[prefix], on[added]) <= len(known & given):
+        return unchanged(names)
+    if off[prefix] >= on[added]:
+        return _without(prefix, names, tensors)
+    return Naming({name: added + name for name in names}, added=added)
+
+
+def _known(tensors: Sequence[Sequence[str]]) -> set[str]:
+    return {name for group in tensors for name in group}
+
+
+def _fits(names: Set[str], tensors: Sequence[Sequence[str]], whole: bool) -> bool:
+    known = _known(tensors)
+    return names <= known and all(not names.isdisjoint(group) for group in tensors) if whole else not names.isdisjoint(known)
+
+
+def _counted(names: Iterable[str], tensors: Sequence[Sequence[str]]) -> Counter[str]:
+    """How many names of the network are found behind each prefix."""
+    wanted = {_plain(name) for name in _known(tensors)}
+    return Counter(prefix for name in _all_plain(names).values() for prefix, rest in _splits(name) if rest in wanted)
+
+
+def _without(prefix: str, names: Sequence[str], tensors: Sequence[Sequence[str]]) -> Naming:
+    own = {_plain(name): name for name in _known(tensors)}  # the module itself may be a compiled one
+    plain = _all_plain(names)
+    rests = {name: short.removeprefix(prefix) for name, short in plain.items() if short.startswith(prefix)}
+    return Naming(
+        {name: own.get(rest, rest) for name, rest in rests.items()},
+        prefix,
+        compiled=any(plain[name] != name for name in rests),
+        left_out=tuple(name for name in names if name not in rests),
+    )
+
+
+def _all_plain(names: Iterable[str]) -> dict[str, str]:
+    """Names without what torch.compile wrote, unless two would become one."""
+    plain = {name: _plain(name) for name in names}
+    return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != COMPILED)
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """Every way to part a name before a dot's end: ("", "a.b"), ("a.", "b")."""
+    start = 0
+    while start >= 0:
+        yield name[:start], name[start:]
+        start = name.find(".", start) + 1 or -1

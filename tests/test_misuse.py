@@ -1,0 +1,195 @@
+"""What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nncomplexity import InputError, estimate, load
+from nncomplexity.basis import waves
+from nncomplexity.checkpoint import load_checkpoint, save_safetensors
+from nncomplexity.curve import rate_distortion
+from nncomplexity.lowrank import svd
+from nncomplexity.quantize import dequantize, quantize
+from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.search.tight import Tight
+from nncomplexity.sketch import Sketch
+from nncomplexity.spectral import spectral_entropy
+from nncomplexity.track import Tracker, track
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "got NoneType; pass the module itself"),
+        ("net.safetensors", r"got str; load the file first, by nncomplexity.checkpoint.load_checkpoint\(path\).tensors"),
+        (Path("net.safetensors"), r"got PosixPath; load the file first"),
+        (nn.Linear(2, 2).parameters(), r"got generator; pass the module itself, or its state_dict\(\)"),
+        ([torch.ones(2)], "got list; pass the module itself"),
+        (nn.Linear, r"got the class Linear; pass an object of it, as Linear\(...\) makes one"),
+        (SimpleNamespace(tensors={"w": torch.ones(2)}), "got SimpleNamespace; pass its .tensors"),
+    ],
+)
+def test_what_is_no_network_is_refused_with_what_to_pass(given: Any, words: str) -> None:
+    expected = "model: expected a module or a mapping of names to tensors, "
+    with pytest.raises(InputError, match=expected + words):
+        estimate(given, lambda _: 0.0, 0.1)
+    with pytest.raises(InputError, match=expected + words):
+        rate_distortion(given, lambda _: 0.0)
+    assert expected in Tracker(lambda _: 0.0, 0.1)(1, given)["error"]
+
+
+@pytest.mark.parametrize("name", ["", 3, None, b"net", "a\0b"])
+def test_what_is_no_name_of_a_file(name: Any) -> None:
+    weights = {"w": torch.ones(3)}
+    report = estimate(weights, lambda w: w["w"].sum(), 0)
+    calls = [report.save, load, load_checkpoint, lambda path: save_safetensors(path, weights)]
+    for call in calls:
+        with pytest.raises(InputError, match=r"path: expected the name of a file, a text or a Path, got .*; name one$"):
+            call(name)
+    with pytest.raises(InputError, match="checkpoints: expected the name of a file"):
+        track([name], lambda _: 0.0, 0.1)
+    if name is not None:
+        with pytest.raises(InputError, match="out: expected the name of a file"):
+            Tracker(lambda _: 0.0, 0.1, out=name)
+
+
+def test_checkpoints_that_are_neither_a_path_nor_several(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="checkpoints: expected the name of a file, a text or a Path, got 3"):
+        track(3, lambda _: 0.0, 0.1)
+    save_safetensors(tmp_path / "net.safetensors", {"w": torch.ones(3)})
+    with pytest.raises(InputError, match="out: expected the name of a file, a text or a Path, got 3"):
+        track(tmp_path / "net.safetensors", lambda _: 0.0, 0.1, out=3)
+
+
+def test_a_key_that_is_no_text() -> None:
+    with pytest.raises(InputError, match="key: expected a dotted path, such as 'model_state_dict', got 3; leave it out"):
+        load_checkpoint("net.pt", 3)
+
+
+def loss(weights: dict[str, torch.Tensor]) -> torch.Tensor:
+    return weights["w"].square().mean()
+
+
+EVERYWHERE = [
+    ({"eps": "0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got '0.1'"),
+    ({"method": None}, r"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight\(\), got None"),
+    ({"method": 3}, r"method: expected 'tight', .* got 3"),
+    ({"method": 3, "budget": 9}, r"method: expected 'tight', .* got 3"),
+    ({"method": Tight}, r"method: expected 'tight', .* got the class Tight; call it"),
+    ({"method": ["tight"]}, r"method: expected 'tight', .* got \['tight'\]"),
+    ({"include": 3}, "include: expected glob patterns of tensor names, got 3; use such as 'encoder.*'"),
+    ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, got 3"),
+    ({"codec": 3}, "codec: expected one of entropy, .* got 3"),
+    ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
+    ({"seed": 1.5}, "seed: expected a whole number from 0 to 4294967295, got 1.5"),
+    ({"seed": None}, "seed: expected a whole number from 0 to 4294967295, got None"),
+    ({"seed": "a", "method": "bayes"}, "seed: expected a whole number from 0 to 4294967295, got 'a'"),
+    ({"seed": 2**32}, "seed: expected a whole number from 0 to 4294967295, got 4294967296"),
+    ({"seed": True}, "seed: expected a whole number from 0 to 4294967295, got True"),
+]
+PROGRESS = ({"progress": 3}, "progress: expected a function, or None, got 3")
+BOUNDS = [
+    ({"n": 0}, r"n must be a whole number of examples from 1 to 2\*\*53; got 0"),
+    ({"n": 10, "delta": 2}, "delta must be a failure probability strictly between 0 and 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [*EVERYWHERE, PROGRESS])
+def test_arguments_of_estimate(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        estimate({"w": torch.ones(3)}, loss, **{"eps": 0.1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(*EVERYWHERE, PROGRESS, *BOUNDS),
+        ({"eps": 0.1}, "eps: expected a sequence of numbers, got 0.1; estimate takes a single one"),
+        ({"risk": 3, "n": 10}, "risk: expected a function, or None, got 3"),
+        ({"n": 10, "chance": 2}, "chance must be a risk above 0 and at most 1"),
+    ],
+)
+def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        rate_distortion({"w": torch.ones(3)}, loss, **{"eps": [0.1], **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(*EVERYWHERE, PROGRESS, *BOUNDS),
+        ({"metrics": ["mytask:error"]}, "metrics: expected functions by name, such as {'test_error': test_error}, got"),
+        ({"device": None}, "--device: expected one that this machine has"),
+        ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
+        ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
+        ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),
+        ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3"),
+        ({"risk_fn": 3, "n": 10}, "risk_fn: expected a function or MODULE:FUNCTION, got int"),
+    ],
+)
+def test_arguments_of_track_and_tracker(tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
+    save_safetensors(tmp_path / "net.safetensors", {"w": torch.ones(3)})
+    with pytest.raises(InputError, match=words):
+        track(tmp_path, loss, **{"eps": 0.1, **arguments})
+    if not {"progress", "on_row", "on_note", "follow", "executor"} & set(arguments):
+        with pytest.raises(InputError, match=words):
+            Tracker(loss, **{"eps": 0.1, **arguments})
+
+
+def test_numbers_of_numpy_are_as_good_as_any() -> None:
+    weights = {"w": torch.linspace(-1, 1, 20)}
+    report, same = (estimate(weights, loss, eps, budget=10, seed=seed) for eps, seed in ((0.1, 3), (np.float64(0.1), np.int64(3))))
+    assert report.file.content == same.file.content
+    assert [row["status"] for row in [Tracker(loss, 0.1, device=torch.device("cpu"), budget=10)(1, weights)]] == ["measured"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: spectral_entropy_penalty(3), "matrices must be tensors, a module or a mapping of names to tensors; got 3"),
+        (lambda: spectral_entropy_penalty("x"), "matrices must be tensors, a module or a mapping of names to tensors; got 'x'"),
+        (lambda: spectral_entropy_penalty({"w": [1.0]}), r"matrices must be tensors, .* got \[1.0\]"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta="x"), "beta must be a finite number; got 'x'"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=None), "beta must be a finite number; got None"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=torch.ones(2)), "beta must be a finite number; got tensor"),
+        (
+            lambda: spectral_entropy_penalty(nn.Linear(3, 3), select="weight"),
+            "select must be a function of a name, .* got 'weight'",
+        ),
+        (lambda: weight_noise("x", 0.1).__enter__(), "module must be an nn.Module, whose parameters get the noise; got str"),
+        (lambda: weight_noise(nn.Linear(1, 1), "x").__enter__(), "std must be a finite number of at least 0; got 'x'"),
+        (lambda: quantize([1.0, 2.0], 0.1), "x must be a floating-point tensor; got list: use torch.tensor"),
+        (lambda: dequantize([1, 2], 0.1, torch.float32), "symbols must be an integer tensor, as quantize.symbols gives; got list"),
+        (lambda: spectral_entropy([[1.0]]), r"x must be a floating-point matrix \(m, n\) with entries; got list: use torch.tensor"),
+        (lambda: svd("x"), r"x must be a floating-point matrix \(m, n\) with entries; got str: use torch.tensor"),
+    ],
+)
+def test_arguments_of_the_arithmetic_and_the_regularizers(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call()
+
+
+@pytest.fixture
+def meta_by_default() -> Iterator[None]:
+    """As a notebook may have it that began by `torch.set_default_device`; "meta" shows every tensor that is made without a device."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+def test_the_default_device_is_the_users_affair(meta_by_default: None, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(9, 7, generator=generator, device="cpu"), "none": torch.zeros(0, 3, device="cpu")}
+    for method in ("quantize", "bayes"):
+        report = estimate(weights, loss, 0.1, method=method, budget=16)
+        report.save(tmp_path / "net.coarse")
+        assert {name: tensor.device.type for name, tensor in load(tmp_path / "net.coarse").items()} == dict.fromkeys(weights, "cpu")
+    assert waves.__wrapped__(6, 4).abs().sum() > 0
+    assert Sketch(weights["w"].double()).leading(2)[1].tolist() == pytest.approx(svd(weights["w"]).S[:2].tolist())
+    spectral_entropy_penalty([weights["w"].requires_grad_()]).backward()
