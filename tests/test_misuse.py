@@ -190,6 +190,8 @@ def test_the_default_device_is_the_users_affair(meta_by_default: None, tmp_path:
         report = estimate(weights, loss, 0.1, method=method, budget=16)
         report.save(tmp_path / "net.coarse")
         assert {name: tensor.device.type for name, tensor in load(tmp_path / "net.coarse").items()} == dict.fromkeys(weights, "cpu")
+    wide = {"w": torch.randn(80, 64, generator=generator, device="cpu")}  # large enough for descents
+    assert estimate(wide, loss, 0.1, budget=60, seed=1).within
     assert waves.__wrapped__(6, 4).abs().sum() > 0
     assert Sketch(weights["w"].double()).leading(2)[1].tolist() == pytest.approx(svd(weights["w"]).S[:2].tolist())
     spectral_entropy_penalty([weights["w"].requires_grad_()]).backward()

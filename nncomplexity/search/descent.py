@@ -131,7 +131,7 @@ class _Mover:
         self.latent, self.schedule, self.lean = latent, schedule, lean
         self.adam = [_Adam(part, torch.bfloat16 if lean else part.dtype) for part in latent.parts]
         self.length = 0.0
-        self.adam_scale = _Adam(torch.zeros(()))
+        self.adam_scale = _Adam(torch.zeros((), device="cpu"))
         self.keep_place()
 
     def keep_place(self) -> None:
@@ -172,7 +172,7 @@ class _Mover:
         for part, gradient, state in zip(self.latent.parts, gradients, self.adam, strict=True):
             part.sub_(state.direction(gradient), alpha=self.schedule.rate * length)
         if scale_gradient is not None:
-            direction = float(self.adam_scale.direction(torch.tensor(scale_gradient)))
+            direction = float(self.adam_scale.direction(torch.tensor(scale_gradient, device="cpu")))
             self.latent.log_scale -= self.schedule.scale_rate * length * direction
 
 

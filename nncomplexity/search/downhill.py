@@ -116,4 +116,4 @@ class Downhill:
         rows = round(examples * self.part)
         generator = torch.Generator().manual_seed(self.trials.problem.seed)
         steps = int((budget - 2 * _CHECKS) / (GRADIENT_COST * rows / examples))
-        return max(1, steps), (torch.randperm(examples, generator=generator)[:rows] for _ in count())
+        return max(1, steps), (torch.randperm(examples, generator=generator, device="cpu")[:rows] for _ in count())

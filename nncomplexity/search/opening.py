@@ -55,16 +55,16 @@ class Opening:
         """The distortion of all weights zero."""
         return self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving} | fixed)
 
-    def latents(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float) -> list[Latent]:
-        """Latents of the lowest rank, then of the coarsest steps, whose distortion is within what is allowed."""
+    def latents(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], cut: float, rounded: float) -> list[Latent]:
+        """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`."""
         weights, factors = self.tensors.weights, self.tensors.factors
 
         def distortion(shape: Shape) -> float:
             return self.trials.measure(fixed | {x.spec.name: x.coarse() for x in latents_at(shape, specs, weights, factors)})
 
         ranks = ranks_that_pay(specs)
-        rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= allowed, len(ranks))]
-        index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= 2 * allowed, len(COARSENESS))
+        rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= cut, len(ranks))]
+        index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= rounded, len(COARSENESS))
         return self._jittered(latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors))
 
     def latents_of(
@@ -88,7 +88,7 @@ class Opening:
         if seed:
             generator = torch.Generator().manual_seed(seed)
             for part in (part for latent in latents for part in latent.parts):
-                part.add_(torch.randn(part.shape, generator=generator).to(part.device), alpha=_JITTER)
+                part.add_(torch.randn(part.shape, generator=generator, device="cpu").to(part.device), alpha=_JITTER)
         return latents
 
     def without_gradient(self, limit: float) -> dict[str, CoarseTensor]:

@@ -21,6 +21,8 @@ _DIVIDED, _GROWTH = 1000, 2.5
 """Evaluations from which on a budget is divided among several descents, and how many times as many have been spent at each one's end."""
 _DIVIDED_SMALL, _GROWTH_SMALL = 500, 2.0
 """The same for a small network, whose moves begin anew with each descent."""
+_SOUND = 0.6
+"""The share of the distortion of all weights zero within which a descent starts: from beyond it first loses what is left."""
 _FAR = 4.0
 """How far beyond its ε, in ε, a descent is lost; one from an outline may be so far squared, until it is late."""
 _AHEAD = 256.0
@@ -117,7 +119,7 @@ class Run:
         allowed = max(min(reach, method.ruin * nothing), self.trials.limit(eps) / 2)
         if plans:
             return self.opening.latents_of(plans, moving, self.fixed, allowed)
-        latents = self.opening.latents(moving, self.fixed, allowed)
+        latents = self.opening.latents(moving, self.fixed, allowed, min(2 * allowed, _SOUND * nothing))
         self.tensors.factors.release()
         return latents
 
