@@ -130,6 +130,15 @@ def test_failed_rows_are_tried_again_and_measured_ones_are_not() -> None:
     assert (len(results.networks), results.failures) == (3, ())
 
 
+def test_what_fails_again_in_the_same_way_is_one_row() -> None:
+    whole = Path("run/step_2.safetensors").read_bytes()
+    for length in (-9, -9, -9, 5, 5, -9):
+        Path("run/step_2.safetensors").write_bytes(whole[:length])
+        rows = quick("run/*", loss, 1, out="results.jsonl", seeds=2)
+        assert [row["status"] for row in rows] == ["measured"] * 2 + ["failed"] * 2 + ["measured"] * 2
+    assert [(row["step"], row["seed"]) for row in read_rows() if row["status"] == "failed"] == [(2, 0), (2, 1)] * 3
+
+
 def test_a_checkpoint_is_known_by_its_content() -> None:
     quick("run/*", loss, 1, out="results.jsonl")
     shutil.move("run", "moved")

@@ -65,7 +65,8 @@ def track(
         checkpoints: files, folders or patterns such as "run/*.safetensors".
         loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics.
         eps: the distortion bound, or several.
-        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again.
+        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again; what failed
+            is tried again, and has another row where it fails otherwise.
         method, codec, include, exclude: as in `estimate`.
         budget: loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md).
         seed, seeds: the first seed, and how many; each gives a row.
@@ -218,7 +219,9 @@ class Tracking:
 
     def _record(self, job: Job, row: Row, *, known: bool) -> None:
         if self._file and not known:
-            self._file.append(row)
+            known = self._file.repeats(row)
+            if not known:
+                self._file.append(row)
         self._rows[_place(job)] = row
         if self._on_row:
             self._on_row(row, known)
