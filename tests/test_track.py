@@ -179,6 +179,18 @@ def test_calibrations() -> None:
     assert "expected trainer(seed) to return" in quick("run/*", "mytask:loss", 1, shuffled=lambda seed: 3)[-1]["error"]
 
 
+@pytest.mark.parametrize("follow", [None, Follow(poll=0.05, idle_timeout=0.1)])
+def test_the_constant_network_is_of_the_first_checkpoint_that_can_be_read(follow: Follow | None) -> None:
+    Path("run/step_1.safetensors").write_bytes(b"damaged")
+    save_file({**weights(2), "bias": torch.full((3,), math.nan)}, "run/step_2.safetensors")
+    constant = quick("run/*", loss, 1, constant=True, follow=follow)[-1]
+    assert (constant["kind"], constant["status"]) == ("constant", "measured")
+    assert constant["checkpoint"] == "run/step_10.safetensors"
+    Path("run/step_10.safetensors").write_bytes(b"damaged")
+    none = [row for row in quick("run/*", loss, 1, constant=True, follow=follow) if row["kind"] == "constant"]
+    assert [row["status"] for row in none] == ["failed"]
+
+
 def test_a_metric_that_is_no_number_is_null() -> None:
     (row,) = quick("run/step_1.safetensors", loss, 1, metrics={"odd": "mytask:nothing"})
     assert (row["odd"], row["odd@1"]) == (None, None)

@@ -12,6 +12,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
 from nncomplexity.track.arrivals import Arrivals, Follow
+from nncomplexity.track.calibration import first_usable
 from nncomplexity.track.functions import UserFunction, check_picklable, user_function
 from nncomplexity.track.job import Job, Surroundings
 from nncomplexity.track.results_file import ResultsFile
@@ -136,7 +137,8 @@ def track(
         if follow is None:
             tracking.add([(source, digest_of(source, key) if tracking.done else None) for source in sources])
             if constant:
-                tracking.add_calibration("constant", path=sources[0].path)
+                paths = [source.path for source in sources]
+                tracking.add_calibration("constant", path=first_usable(paths, key) or paths[0])
             arrivals = None
         else:
             arrivals = Arrivals(patterns, follow.poll, key)
@@ -180,10 +182,10 @@ class Tracking:
         while True:
             if arrivals and time.monotonic() - looked >= follow.poll:
                 looked = time.monotonic()
-                if news := arrivals.look():
-                    if constant and not self._sources:
-                        self.add_calibration("constant", path=news[0][0].path)
-                    self.add(news)
+                self.add(news := arrivals.look())
+                if constant and (path := first_usable((source.path for source, _ in news), self._settings.key)):
+                    self.add_calibration("constant", path=path)
+                    constant = False
             while self._waiting and workers.free:
                 workers.submit(self._waiting.popleft())
             if self._waiting or workers.running:
@@ -191,8 +193,12 @@ class Tracking:
                 self._tell(workers.running)
                 for job, row in workers.finished(follow.poll if arrivals else None):
                     self._record(job, row, known=False)
-            elif arrivals is None or self._ends(follow, time.monotonic() - active):
+            elif arrivals is None:
                 return
+            elif self._ends(follow, time.monotonic() - active):
+                arrivals = None
+                if constant and self._sources:  # its row says why there is none
+                    self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
                     self._progress(len(self._rows), len(self._rows), "waiting for checkpoints")
