@@ -279,6 +279,19 @@ def test_follow_ends_when_idle_and_gives_a_damaged_file_up() -> None:
     assert "waiting for checkpoints" in told
 
 
+def test_follow_ends_with_a_row_for_what_is_half_written() -> None:
+    whole = Path("run/step_2.safetensors").read_bytes()
+    Path("run/step_2.safetensors").write_bytes(whole[:-9])
+    for _ in range(2):
+        rows = quick("run/*", loss, 1, out="results.jsonl", follow=Follow(poll=0.05, until=10))
+        assert [(row["step"], row["status"]) for row in rows] == [(1, "measured"), (10, "measured"), (2, "failed")]
+    assert "step_2.safetensors" in rows[-1]["error"]
+    Path("run/step_2.safetensors").write_bytes(whole)  # so late that it could still change
+    rows = quick("run/*", loss, 1, out="results.jsonl", follow=Follow(poll=30, idle_timeout=0))
+    assert [row["status"] for row in rows] == ["measured"] * 3
+    assert [row["step"] for row in read_rows()] == [1, 10, 2, 2]
+
+
 def test_follow_says_what_is_wrong_with_it() -> None:
     with pytest.raises(InputError, match="idle_timeout: expected a number of at least 0, got -1"):
         Follow(idle_timeout=-1)

@@ -196,6 +196,7 @@ class Tracking:
             elif arrivals is None:
                 return
             elif self._ends(follow, time.monotonic() - active):
+                self.add(arrivals.rest())
                 arrivals = None
                 if constant and self._sources:  # its row says why there is none
                     self.add_calibration("constant", path=next(iter(self._sources.values())).path)
