@@ -86,6 +86,18 @@ def test_layers_of_one_network_stand_over_eps(tmp_path: Path) -> None:
     assert found.x.names == ("1", "0.1")
 
 
+@pytest.mark.parametrize("many", [3, 12, 40])
+def test_labels_of_bars_do_not_overlap(tmp_path: Path, many: int) -> None:
+    eps = [float(f"{value:.3g}") for value in np.geomspace(2, 0.0005, many)]
+    (tmp_path / "curve.json").write_text(json.dumps(report(eps=eps)), encoding="utf-8")
+    figure = draw(chart(read_results(tmp_path / "curve.json"), "layers"))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    boxes = [label.get_window_extent(renderer) for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) >= min(many, 5)
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def test_bounds_have_the_vacuous_line_and_the_test_error(one_run: Results, two_runs: Results) -> None:
     (panel,) = chart(one_run, "bounds").panels
     assert [(level.value, level.label) for level in panel.levels] == [(1.0, "vacuous")]
