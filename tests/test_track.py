@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -321,3 +322,17 @@ def test_a_tracker_in_a_training_loop_writes_the_same_rows() -> None:
     assert [one["step"] for one in read_rows("live.jsonl")] == [2, 3]
     with pytest.raises(InputError, match="its rows were measured with budget = 12, this call has 13"):
         Tracker(module_loss, EPS, out="live.jsonl", method="quantize", budget=13, metrics=metrics)
+
+
+def test_a_tracker_takes_steps_as_training_loops_have_them_and_refuses_others_before_it_measures() -> None:
+    def never(network: object) -> float:
+        raise AssertionError
+
+    network = weights(2)
+    tracker = Tracker(loss, 1, out="live.jsonl", method="quantize", budget=12)
+    steps = [np.int64(401), torch.tensor(402), np.float32(0.5), np.array([7]), 3]
+    assert [tracker(step, network)["step"] for step in steps] == [401, 402, 0.5, 7, 3]
+    assert [row["step"] for row in read_rows("live.jsonl")] == [401, 402, 0.5, 7, 3]
+    for step in (math.nan, math.inf, torch.tensor(math.nan), "401", None, True, torch.ones(2), np.ones(3)):
+        with pytest.raises(InputError, match="step: expected a finite number, got"):
+            Tracker(never, 1, method="quantize", budget=12)(step, network)
