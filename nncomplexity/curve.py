@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.distortion import LossFn
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import estimate
+from nncomplexity.estimate import SeveralEps, checked_eps, estimate, plain_eps
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
@@ -98,7 +98,7 @@ class Curve:
 def rate_distortion(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: Sequence[float] = DEFAULT_EPS,
+    eps: SeveralEps = DEFAULT_EPS,
     *,
     risk: Risk | None = None,
     n: int | None = None,
@@ -142,14 +142,14 @@ def rate_distortion(
     """
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
-    if not isinstance(eps, Sequence):
+    if not isinstance(plain_eps(eps), Sequence):
         raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
     if isinstance(method, str):
         method, budget = method_named(method, budget), None
     if isinstance(method, Tight):
         method = Sweep(method)
     reports = estimate(
-        *(model, loss_fn, list(eps)),
+        *(model, loss_fn, checked_eps(eps)),
         method=method,
         codec=codec,
         budget=budget,

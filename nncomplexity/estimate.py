@@ -3,9 +3,10 @@
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nncomplexity.bitstream import CoarseFile
@@ -29,6 +30,9 @@ from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
 from nncomplexity.weights import TensorSpec, is_finite
 
+SeveralEps = Sequence[float] | NDArray[Any] | Tensor
+"""Several ε: any sequence of numbers, or what has one dimension of NumPy's or PyTorch's."""
+
 
 class Options(TypedDict, total=False):
     """What `estimate` takes besides a network, its loss and ε."""
@@ -50,14 +54,14 @@ def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: floa
 
 @overload
 def estimate(
-    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Sequence[float], **options: Unpack[Options]
+    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: SeveralEps, **options: Unpack[Options]
 ) -> tuple[Report, ...]: ...
 
 
 def estimate(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: float | Sequence[float],
+    eps: float | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -74,7 +78,8 @@ def estimate(
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
         loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
-        eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several. 0 means lossless.
+        eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a 1-d tensor.
+            0 means lossless.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
@@ -157,7 +162,7 @@ def estimate(
                     time_is_up=limit is not None and limit.reached,
                 )
             )
-    return tuple(reports) if isinstance(eps, Sequence) else reports[0]
+    return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
 
 
 class _Clock:
@@ -173,9 +178,16 @@ class _Clock:
         return max(wall, 0.0) / count, max(cpu, 0.0) / count
 
 
-def checked_eps(eps: float | Sequence[float]) -> list[float]:
+def plain_eps(eps: float | SeveralEps) -> float | Sequence[float]:
+    """ε as Python's numbers where it is an array of NumPy's or a tensor."""
+    found: float | Sequence[float] = eps.tolist() if isinstance(eps, np.ndarray | Tensor) else eps
+    return found
+
+
+def checked_eps(eps: float | SeveralEps) -> list[float]:
     """One ε or several as a list; raises InputError where one is no distortion bound."""
-    values = list(eps) if isinstance(eps, Sequence) else [eps]
+    plain = plain_eps(eps)
+    values = list(plain) if isinstance(plain, Sequence) else [plain]
     if not values:
         raise InputError("eps: expected at least one value, got none")
     checked = []

@@ -74,6 +74,13 @@ def test_json_says_what_the_curve_is_and_reads_back(measured, tmp_path):
     assert {fit.kind for fit in read.curve.fits} == {fit.kind for fit in curve.fits}
 
 
+def test_eps_may_be_an_array():
+    weights, loss = network()
+    curve = rate_distortion(weights, loss, np.geomspace(0.01, 1, 4), method="quantize", budget=4)
+    assert [report.eps for report in curve.reports] == list(np.geomspace(0.01, 1, 4))
+    assert '"eps": 0.01' in curve.to_json()
+
+
 def test_a_risk_needs_n():
     weights, loss = network()
     with pytest.raises(InputError, match="n: expected the number of training examples that `risk` looks at, got none; pass n"):

@@ -192,6 +192,12 @@ def test_the_constant_network_is_of_the_first_checkpoint_that_can_be_read(follow
     assert [row["status"] for row in none] == ["failed"]
 
 
+def test_eps_may_be_an_array() -> None:
+    (row,) = quick("run/step_1.safetensors", loss, np.array([1.0, 0.1]), out="results.jsonl")
+    assert row["eps"] == [1.0, 0.1]
+    assert quick("run/step_1.safetensors", loss, EPS, out="results.jsonl") == read_rows()
+
+
 def test_a_metric_that_is_no_number_is_null() -> None:
     (row,) = quick("run/step_1.safetensors", loss, 1, metrics={"odd": "mytask:nothing"})
     assert (row["odd"], row["odd@1"]) == (None, None)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from nncomplexity.bounds import bound
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import Options, checked_eps
+from nncomplexity.estimate import Options, SeveralEps, checked_eps
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns
@@ -126,7 +126,7 @@ class Settings:
 
 def settings_of(
     loss_fn: Given,
-    eps: float | Sequence[float],
+    eps: float | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -172,7 +172,7 @@ def settings_of(
     )
 
 
-def _eps_of_rows(eps: float | Sequence[float]) -> tuple[float, ...]:
+def _eps_of_rows(eps: float | SeveralEps) -> tuple[float, ...]:
     """The keys of a row name its ε to six digits."""
     names: dict[str, float] = {}
     for value in checked_eps(eps):

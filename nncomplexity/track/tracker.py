@@ -5,7 +5,7 @@ import copy
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import estimate
+from nncomplexity.estimate import SeveralEps, estimate
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.taskmodule import Task
 from nncomplexity.track.job import user_values
@@ -49,7 +49,7 @@ class Tracker:
     def __init__(
         self,
         loss_fn: Given,
-        eps: float | Sequence[float],
+        eps: float | SeveralEps,
         *,
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,

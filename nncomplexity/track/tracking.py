@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 
 from nncomplexity.distortion import random_state
 from nncomplexity.errors import InputError
+from nncomplexity.estimate import SeveralEps
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
 from nncomplexity.track.arrivals import Arrivals, Follow
@@ -30,7 +31,7 @@ OnRow = Callable[[Row, bool], None]
 def track(
     checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     loss_fn: Given,
-    eps: float | Sequence[float],
+    eps: float | SeveralEps,
     *,
     out: str | os.PathLike[str] | None = None,
     method: str | Method = "tight",
