@@ -81,7 +81,7 @@ class Curve:
             "hull": list(self.hull),
             "fits": dict[str, Any].fromkeys(("log", "power")) | {fit.kind: asdict(fit) for fit in self.fits},
             "best_fit": best and best.kind,
-            "mdl": mdl and {"eps": mdl[0].eps, **asdict(mdl[1]), "total_bits": mdl[1].total_bits},
+            "mdl": mdl and {"eps": mdl[0].eps, **asdict(mdl[1]), "total_bits": mdl[1].total_bits, "file": None},
             "best_bound": bound and {"eps": bound[0].eps, "value": bound[1].value},
             "evaluations": self.evaluations,
             "seconds": self.seconds,

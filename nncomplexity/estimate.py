@@ -78,8 +78,8 @@ def estimate(
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
         loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
-        eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a 1-d tensor.
-            0 means lossless.
+        eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
+            1-d tensor. 0 means lossless.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
