@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nncomplexity.bounds import Bound, DescriptionLength
-from nncomplexity.distortion import LossFn
+from nncomplexity.bounds import bound as promise
+from nncomplexity.distortion import LossFn, preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import SeveralEps, checked_eps, estimate, plain_eps
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
+from nncomplexity.modulestate import tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search import method_named
@@ -131,6 +134,8 @@ def rate_distortion(
         codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `estimate`; the budget is that of a
             single measurement.
 
+    `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
+
     Raises InputError where an argument isn't usable, or `risk` comes without n.
 
     >>> import torch
@@ -142,6 +147,10 @@ def rate_distortion(
     """
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
+    if risk is not None and not callable(risk):
+        raise InputError(f"risk: expected a function of weights by name, got {risk!r}")
+    if n is not None:
+        promise(0.0, risk=0.0 if risk is None else _first_risk(risk, model), n=n, delta=delta, chance=chance)
     if not isinstance(plain_eps(eps), Sequence):
         raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
     if isinstance(method, str):
@@ -161,6 +170,13 @@ def rate_distortion(
         progress=progress,
     )
     return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
+
+
+def _first_risk(risk: Risk, model: nn.Module | Mapping[str, Tensor]) -> float:
+    """The risk of the original weights, which are where decoded ones are."""
+    live = tensors_of(model) if isinstance(model, nn.Module) else model
+    with preserved_random_state(), torch.no_grad():
+        return risk({name: tensor.detach().cpu() for name, tensor in live.items()})
 
 
 def curve_of(

@@ -89,6 +89,26 @@ def test_a_risk_needs_n():
         rate_distortion(weights, loss, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"risk": lambda _: 12.5}, "risk"),
+        ({"risk": lambda _: "low"}, "risk"),
+        ({"risk": 0.1}, "risk: expected a function of weights by name, got 0.1"),
+        ({"risk": lambda _: 0.1, "chance": 7}, "chance must be"),
+        ({"chance": "much"}, "chance"),
+        ({"delta": 2}, "delta"),
+        ({"n": 0}, "n must be|n: expected"),
+    ],
+)
+def test_what_is_wrong_with_the_bound_is_told_before_the_search(arguments, words):
+    weights, loss = network()
+    called = []
+    with pytest.raises(InputError, match=words):
+        rate_distortion(weights, lambda w: called.append(w) or loss(w), EPS, **({"n": 64} | arguments))
+    assert called == []
+
+
 def test_one_file_for_several_eps_has_its_risk_measured_once():
     weights, loss = network()
     reports = estimate(weights, loss, [1.0, 1.0, 0.9999], budget=30)

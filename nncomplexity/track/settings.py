@@ -1,10 +1,11 @@
 """How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
 
 import json
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -153,6 +154,8 @@ def settings_of(
         raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n, or --n")
     bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta)
     find_device(device)
+    if not isinstance(metrics, Mapping | None):
+        raise InputError(f"metrics: expected functions by name, such as {{'test_error': test_error}}, got {metrics!r}")
     for name in metrics or {}:
         _check_metric(name)
     return Settings(
@@ -170,6 +173,13 @@ def settings_of(
         key=key,
         device=device,
     )
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """The argument as Python's. Raises InputError where it is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    return operator.index(value)
 
 
 def _eps_of_rows(eps: float | SeveralEps) -> tuple[float, ...]:

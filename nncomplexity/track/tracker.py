@@ -20,7 +20,7 @@ from nncomplexity.taskmodule import Task
 from nncomplexity.track.job import user_values
 from nncomplexity.track.results_file import ResultsFile
 from nncomplexity.track.rows import failed_row, head, l2_norm, measured_row
-from nncomplexity.track.settings import Given, Row, Settings, settings_of
+from nncomplexity.track.settings import Given, Row, Settings, settings_of, whole_number
 
 
 class Tracker:
@@ -57,7 +57,7 @@ class Tracker:
         **settings: Any,
     ) -> None:
         self._settings: Settings = settings_of(loss_fn, eps, **settings)
-        self._out, self._run, self._seed = out, run, seed
+        self._out, self._run, self._seed = out, run, whole_number("seed", seed, 0)
         if out is not None:
             with ResultsFile(out) as file:
                 file.check_settings(self._settings)

@@ -18,7 +18,7 @@ from nncomplexity.track.functions import UserFunction, check_picklable, user_fun
 from nncomplexity.track.job import Job, Surroundings
 from nncomplexity.track.results_file import ResultsFile
 from nncomplexity.track.resume import Done, digest_of
-from nncomplexity.track.settings import Given, Row, Settings, settings_of
+from nncomplexity.track.settings import Given, Row, Settings, settings_of, whole_number
 from nncomplexity.track.sources import Source, find_sources
 from nncomplexity.track.workers import Workers, workers_for
 
@@ -114,16 +114,18 @@ def track(
         key=key,
         device=device,
     )
-    for name, count in (("seeds", seeds), ("jobs", jobs)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}")
+    seed, seeds, jobs = (whole_number(*one) for one in (("seed", seed, 0), ("seeds", seeds, 1), ("jobs", jobs, 1)))
+    if not isinstance(follow, Follow | None):
+        raise InputError(f"follow: expected a Follow, such as Follow(poll=30), got {follow!r}")
+    if not isinstance(executor, Executor | None):
+        raise InputError(f"executor: expected one of concurrent.futures, such as ProcessPoolExecutor(2), got {executor!r}")
     trainer = None if shuffled is None else user_function("shuffled", shuffled)
     if untrained and model is None:
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
     surroundings = Surroundings(os.getcwd(), random_state())  # noqa: PTH109
-    patterns = [os.fspath(one) for one in ([checkpoints] if isinstance(checkpoints, str | os.PathLike) else checkpoints)]
+    patterns = _typed(checkpoints)
     sources = find_sources(patterns, least=0 if follow else 1)
     if out is not None and os.path.realpath(out) in {source.identity for source in sources}:
         raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another --out")
@@ -149,6 +151,17 @@ def track(
             tracking.add_calibration("shuffled", trainer=trainer)
         tracking.run(workers, arrivals, follow or Follow(), constant=constant)
     return tracking.results()
+
+
+def _typed(checkpoints: object) -> list[str]:
+    given = list(checkpoints) if isinstance(checkpoints, Iterable) and not isinstance(checkpoints, str) else [checkpoints]
+    names = []
+    for one in given:
+        name = os.fspath(one) if isinstance(one, os.PathLike) else one
+        if not isinstance(name, str):
+            raise InputError(f"checkpoints: expected files, folders or patterns such as 'run/*.safetensors', got {one!r}")
+        names.append(name)
+    return names
 
 
 class Tracking:
