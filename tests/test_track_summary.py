@@ -3,7 +3,7 @@
 import pytest
 
 from nncomplexity.track.summary import tracked
-from tests.rows import row
+from tests.rows import failed, row
 
 EPS = (2, 1, 0.5, 0.1, 0.05, 0.01)
 
@@ -34,3 +34,11 @@ def test_a_table_that_fits_stays_one_and_a_long_name_is_folded_to_half_the_page(
     lines = tracked([one | {"step": None, "checkpoint": name}]).splitlines()
     assert "".join(line[:40].strip() for line in lines[5:]).startswith(name)
     assert max(map(len, lines)) <= 80
+
+
+def test_one_error_of_many_checkpoints_is_one_line() -> None:
+    rows = [failed(step, "loss: it is nan") | {"seed": seed} for step in range(1, 58) for seed in (0, 1)]
+    out = " ".join(tracked([*rows, failed(99, "it is cut")]).split())
+    assert "Failed: 115 of 115." in out
+    names = "57 checkpoints from runs/a/step_1.safetensors to runs/a/step_57.safetensors"
+    assert f"{names}, seeds 0, 1: loss: it is nan runs/a/step_99.safetensors, seed 0: it is cut" in out

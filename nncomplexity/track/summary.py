@@ -31,7 +31,7 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
-        parts += [f"  {_name(row)}, seed {row['seed']}: {row['error']}" for row in failed]
+        parts += [f"  {line}" for line in _failures(failed)]
     return page_of(parts, width)
 
 
@@ -88,6 +88,20 @@ def _step(row: Row) -> str:
     if row["kind"] != "checkpoint":
         return str(row["kind"])
     return _name(row) if row["step"] is None else f"{row['step']:,}"
+
+
+def _failures(failed: Sequence[Row]) -> list[str]:
+    """A line for each error, however many networks have it: a wrong loss function fails all of them in the same words."""
+    by_error: dict[str, list[Row]] = {}
+    for row in failed:
+        by_error.setdefault(row["error"], []).append(row)
+    lines = []
+    for error, rows in by_error.items():
+        names = list(dict.fromkeys(_name(row) for row in rows))
+        seeds = sorted({row["seed"] for row in rows})
+        who = names[0] if len(names) == 1 else f"{len(names)} checkpoints from {names[0]} to {names[-1]}"
+        lines.append(f"{who}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: {error}")
+    return lines
 
 
 def _order(group: Sequence[Row]) -> tuple[bool, float]:
