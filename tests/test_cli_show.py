@@ -50,7 +50,17 @@ def test_report_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         (["plot", "absent.jsonl", "--out", "figure.svg"], "absent.jsonl: cannot read it"),
         (["plot", "empty.json", "--out", "figure.svg"], "empty.json: expected a results.jsonl, report.json or curve.json"),
         (["report", "empty.json", "--out", "page.html"], "empty.json: expected a results.jsonl, report.json or curve.json"),
-        (["report", "results.jsonl", "--out", "results.jsonl"], "results.jsonl: it would overwrite another file of this call"),
+        (
+            ["plot", "results.jsonl", "--out", "figure.svg", "--step", "10"],
+            "step: only rate-distortion shows chosen steps, dynamics",
+        ),
+        (
+            ["plot", "results.jsonl", "--out", "figure.svg", "--kind", "rate-distortion", "--mean"],
+            "mean: rate-distortion shows the curve of each network",
+        ),
+        (["plot", "page.svg", "--out", "page.svg"], "page.svg: it would overwrite another file of this call"),
+        (["report", "results.jsonl", "--out", "page.txt"], "page.txt: expected a name that ends in .html; rename the page"),
+        (["report", "results.jsonl", "--out", "results.jsonl"], "results.jsonl: expected a name that ends in .html"),
     ],
 )
 def test_a_wrong_call_is_one_line(call: list[str], words: str, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
