@@ -170,3 +170,9 @@ def test_there_is_no_fit_of_two_points():
     assert fitted([(0.1, 10.0), (0.2, 9.0), (0.0, 100.0)]) == ()
     assert best_of(()) is None
     assert Fit("power", -0.5, 50.0, 0.9).sentence() == "bits = 50·D^−0.5, R² = 0.900"
+
+
+def test_a_fit_leaves_out_points_of_no_bits():
+    points = [(0.1, 40.0), (0.2, 30.0), (0.4, 20.0)]
+    assert fitted([*points, (2.0, 0.0), (0.0, 99.0)]) == fitted(points)
+    assert fitted(points)[0].points == 3

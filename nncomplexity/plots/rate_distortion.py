@@ -84,5 +84,5 @@ def best_fit(network: Network) -> Fit | None:
 
 
 def fits_of(points: Sequence[Measurement]) -> tuple[Fit, ...]:
-    """The formulas fitted to what was measured; None with fewer than three points of different distortion."""
-    return fitted([(point.distortion or 0.0, point.bits) for point in points])
+    """The formulas fitted to the points that curve.json has them fitted to; None with fewer than three of different distortion."""
+    return fitted(list(dict.fromkeys((point.distortion or 0.0, point.bits) for point in points if point.within)))
