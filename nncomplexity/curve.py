@@ -14,6 +14,7 @@ from nncomplexity.distortion import LossFn, preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import SeveralEps, checked_eps, estimate, plain_eps
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
+from nncomplexity.html.notebook_curve import curve_html
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
@@ -95,6 +96,14 @@ class Curve:
         """curve.json of this curve alone."""
         return json.dumps(
             {**json.loads(reports_json(self.reports)), "curve": self.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture of bytes against distortion, and a table of the points."""
+        return curve_html(
+            *([report.to_dict() for report in self.reports], asdict(self.reports[0].subject), self.to_dict()),
+            bounds=[None if bound is None else bound.value for bound in self.bounds],
+            lengths=[None if length is None else length.total_bits for length in self.lengths],
         )
 
 
