@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from nncomplexity.errors import InputError
 from nncomplexity.search import method_named
@@ -11,12 +14,19 @@ from nncomplexity.search.contract import Method
 
 LARGEST_SEED = 2**32 - 1
 """NumPy's generators take no larger one."""
+SeveralEps = Sequence[float] | NDArray[Any] | Tensor
 _METHOD_PARTS = ("name", "codec", "budget", "search")
+
+
+def plain_eps(eps: object) -> object:
+    """ε as Python's numbers where it is an array of NumPy's or a tensor."""
+    return eps.tolist() if isinstance(eps, np.ndarray | Tensor) else eps
 
 
 def checked_eps(eps: object) -> list[float]:
     """One ε or several as a list; raises InputError where one is no distortion bound."""
-    values = list(eps) if isinstance(eps, Sequence) and not isinstance(eps, str) else [eps]
+    plain = plain_eps(eps)
+    values = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else [plain]
     if not values:
         raise InputError("eps: expected at least one value, got none")
     checked = []

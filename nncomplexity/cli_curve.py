@@ -1,10 +1,13 @@
 """The command `curve`: many ε of one network, and what they make together."""
 
 import json
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
+from torch import Tensor, nn
 
 from nncomplexity.basefile import base_file
 from nncomplexity.cli_options import (
@@ -33,6 +36,7 @@ from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
 from nncomplexity.curve import DEFAULT_EPS, Curve, rate_distortion
 from nncomplexity.curve_table import curve_table
+from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import (
     STDOUT,
@@ -45,6 +49,8 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+
+_NEGATIVE = "--save-best: the loss is negative, which is no code length; use a cross-entropy, or leave --save-best out"
 
 
 def curve(
@@ -115,6 +121,8 @@ def curve(
             *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
         )
         task = subject.task
+        if save_best is not None:
+            _check_code_length(task.loss_fn, subject.network)
         with progress_bar(seconds) as progress:
             found = rate_distortion(
                 *(subject.network, task.loss_fn, values),
@@ -132,7 +140,10 @@ def curve(
             )
     about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
     report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))
-    document = json.dumps({**report, "curve": found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
+    summary = found.to_dict()
+    if summary["mdl"]:
+        summary["mdl"]["file"] = save_best
+    document = json.dumps({**report, "curve": summary}, indent=1, ensure_ascii=False, allow_nan=False)
     try:
         written = _save(found, files, save_best)
         write_json(json_path, document)
@@ -143,7 +154,16 @@ def curve(
         print(document, flush=True)
     elif written := [*written, *([json_path] if json_path else [])]:
         print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
+    if save_best is not None and found.mdl is None:
+        raise InputError(_NEGATIVE)
     return DONE if all(one.within for one in found.reports) else NOT_WITHIN
+
+
+def _check_code_length(loss_fn: Callable[[Any], Any], network: nn.Module | dict[str, Tensor]) -> None:
+    """Raises InputError where the network's loss is negative: the search would only end without a file to save."""
+    with preserved_random_state(), torch.no_grad():
+        if float(loss_fn(network)) < 0:
+            raise InputError(_NEGATIVE)
 
 
 def _grid(text: str) -> list[str]:
@@ -167,9 +187,7 @@ def _save(found: Curve, files: list[str | None], best: str | None) -> list[str]:
         if file is not None:
             report.save(file)
             written.append(file)
-    if best is not None:
-        if found.mdl is None:
-            raise InputError("--save-best: the loss is negative, which is no code length; use a cross-entropy")
+    if best is not None and found.mdl is not None:
         found.mdl[0].save(best)
         written.append(best)
     return written

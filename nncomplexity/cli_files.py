@@ -68,7 +68,7 @@ def verify(
     key: Key = None,
     eps: Annotated[str | None, typer.Option(metavar="NUMBER", help="The ε that the file is claimed to keep.")] = None,
     claims: Annotated[
-        str | None, typer.Option(metavar="REPORT", help="A report.json whose figures for this file to check.")
+        str | None, typer.Option(metavar="REPORT", help="A report.json or curve.json whose figures for this file to check.")
     ] = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,

@@ -1,11 +1,13 @@
 """The commands that show results: `plot` draws a figure of them, `report` writes a page."""
 
+from pathlib import PurePath
 from typing import Annotated
 
 import typer
 
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.cli_options import number_value
+from nncomplexity.errors import InputError
 from nncomplexity.html.page import page
 from nncomplexity.outputs import check_writable
 from nncomplexity.plots import KINDS, chart, default_kind, read_results, save
@@ -63,6 +65,8 @@ def report(
     \b
       nncomplexity report results.jsonl --out report.html
     """
+    if PurePath(out).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{out}: expected a name that ends in .html; rename the page")
     check_writable([out], inputs=results)
     found = read_results(results)
     save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))

@@ -5,14 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from nncomplexity.arguments import check_function, checked_method
-from nncomplexity.bounds import Bound, DescriptionLength, bound
-from nncomplexity.distortion import LossFn
+from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
+from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.bounds import bound as promise
+from nncomplexity.distortion import LossFn, preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
+from nncomplexity.html.notebook_curve import curve_html
+from nncomplexity.modulestate import tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search.contract import Method, Progress
@@ -81,7 +85,7 @@ class Curve:
             "hull": list(self.hull),
             "fits": dict[str, Any].fromkeys(("log", "power")) | {fit.kind: asdict(fit) for fit in self.fits},
             "best_fit": best and best.kind,
-            "mdl": mdl and {"eps": mdl[0].eps, **asdict(mdl[1]), "total_bits": mdl[1].total_bits},
+            "mdl": mdl and {"eps": mdl[0].eps, **asdict(mdl[1]), "total_bits": mdl[1].total_bits, "file": None},
             "best_bound": bound and {"eps": bound[0].eps, "value": bound[1].value},
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -94,11 +98,19 @@ class Curve:
             {**json.loads(reports_json(self.reports)), "curve": self.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture of bytes against distortion, and a table of the points."""
+        return curve_html(
+            *([report.to_dict() for report in self.reports], asdict(self.reports[0].subject), self.to_dict()),
+            bounds=[None if bound is None else bound.value for bound in self.bounds],
+            lengths=[None if length is None else length.total_bits for length in self.lengths],
+        )
+
 
 def rate_distortion(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: Sequence[float] = DEFAULT_EPS,
+    eps: SeveralEps = DEFAULT_EPS,
     *,
     risk: Risk | None = None,
     n: int | None = None,
@@ -131,6 +143,8 @@ def rate_distortion(
         codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `estimate`; the budget is that of a
             single measurement.
 
+    `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
+
     Raises InputError where an argument isn't usable, or `risk` comes without n.
 
     >>> import torch
@@ -142,16 +156,16 @@ def rate_distortion(
     """
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
-    if not isinstance(eps, Sequence):
-        raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
     check_function("risk", risk)
     if n is not None:
-        bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)  # what is wrong with them should show before the search
+        promise(0.0, risk=0.0 if risk is None else _first_risk(risk, model), n=n, delta=delta, chance=chance)
+    if not isinstance(plain_eps(eps), Sequence):
+        raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
     method = checked_method(method, budget)
     if isinstance(method, Tight):
         method = Sweep(method)
     reports = estimate(
-        *(model, loss_fn, eps),
+        *(model, loss_fn, checked_eps(eps)),
         method=method,
         codec=codec,
         seed=seed,
@@ -162,6 +176,13 @@ def rate_distortion(
         progress=progress,
     )
     return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
+
+
+def _first_risk(risk: Risk, model: nn.Module | Mapping[str, Tensor]) -> float:
+    """The risk of the original weights, which are where decoded ones are."""
+    live = tensors_of(model) if isinstance(model, nn.Module) else model
+    with preserved_random_state(), torch.no_grad():
+        return risk({name: tensor.detach().cpu() for name, tensor in live.items()})
 
 
 def curve_of(

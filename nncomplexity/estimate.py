@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack, overload
 
 from torch import Tensor, nn
 
-from nncomplexity.arguments import check_function, checked_eps, checked_method, checked_seed
+from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, checked_seed, plain_eps
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, exact, form_of
 from nncomplexity.codecs import codec_named
@@ -27,6 +27,8 @@ from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
 from nncomplexity.weights import TensorSpec, is_finite
+
+"""Several ε: any sequence of numbers, or what has one dimension of NumPy's or PyTorch's."""
 
 
 class Options(TypedDict, total=False):
@@ -49,14 +51,14 @@ def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: floa
 
 @overload
 def estimate(
-    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Sequence[float], **options: Unpack[Options]
+    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: SeveralEps, **options: Unpack[Options]
 ) -> tuple[Report, ...]: ...
 
 
 def estimate(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: float | Sequence[float],
+    eps: float | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -73,7 +75,8 @@ def estimate(
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
         loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
-        eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several. 0 means lossless.
+        eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
+            1-d tensor. 0 means lossless.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
@@ -152,7 +155,7 @@ def estimate(
                     time_is_up=limit is not None and limit.reached,
                 )
             )
-    return tuple(reports) if isinstance(eps, Sequence) else reports[0]
+    return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
 
 
 class _Clock:

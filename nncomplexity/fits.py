@@ -47,7 +47,8 @@ class Fit:
 
 
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
-    """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0 are left out.
+    """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0, of
+    distortion or bits, are left out.
 
     None with fewer than three different distortions.
 

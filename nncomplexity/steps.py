@@ -5,23 +5,30 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
-_KEYS = ("global_step", "step", "iteration", "epoch")
+_STEP_KEYS, _EPOCH_KEY = ("global_step", "step", "iteration"), "epoch"
 """Metadata that says the step, the finest count first."""
-_WORDS = (r"steps?", r"iter(?:ation)?s?", r"epochs?")
+_STEPS = (r"steps?", r"iter(?:ation)?s?")
+_WORDS = (*_STEPS, r"epochs?")
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_THOUSANDS = r"[0-9]{1,3}(?:_[0-9]{3})+"
+_UNITS = {"k": 1_000, "m": 1_000_000}
+_NO_STEP = re.compile(r"(?<![a-z])(seed|rank|fold)[-_=.]*[0-9]+", re.IGNORECASE)
 _SUFFIXES = re.compile(r"(\.index\.json|\.safetensors|\.pt|\.pth|\.bin|\.ckpt)+$", re.IGNORECASE)
 _SHARD = re.compile(r"-[0-9]+-of-[0-9]+$")
-_STANDARD = re.compile(r"(diffusion_pytorch_|pytorch_|adapter_)?model|weights|consolidated", re.IGNORECASE)
+_STANDARD = re.compile(
+    r"(diffusion_pytorch_|pytorch_|adapter_)?model|weights|consolidated(\.[0-9]+)?|ema|mp_rank_[0-9]+_model_states", re.IGNORECASE
+)
 """Stems that are the same in every folder, so that the folder's name tells checkpoints apart."""
 
 
 def step_of(metadata: Mapping[str, str], path: PurePath) -> int | float | None:
     """The training step that a checkpoint is of, None where nothing says it.
 
-    The metadata comes first: `global_step`, `step`, `iteration` or `epoch`, in this order. Then the stem of the file's name: the number
-    after "step", "iter" or "epoch", else the last number. A file of a standard name, such as `model.safetensors`, has the number of
-    its folder, where that is called `checkpoint-500`, `step_500`, `epoch=3` or just `500`: other numbers are names of models, as in
-    `gpt-2`. For the same reason a number within a word, as of a hash, is none.
+    The metadata comes first: `global_step`, `step` or `iteration`, in this order; its `epoch`, a coarser count, only where the name tells
+    no step. Then the stem of the file's name: the number beside "step", "iter" or "epoch", which may be written `10_000` or `10k`, else the
+    last number, but for those of a seed, a rank or a fold. A file of a standard name, such as `model.safetensors`, `ema.pt` or
+    `mp_rank_00_model_states.pt`, has the number of its folder, where that is called `checkpoint-500`, `step_500`, `epoch=3` or just
+    `500`: other numbers are names of models, as in `gpt-2`. For the same reason a number within a word, as of a hash, is none.
 
     Args:
         metadata: texts by name; one that is no finite number of at least 0 says nothing.
@@ -34,19 +41,22 @@ def step_of(metadata: Mapping[str, str], path: PurePath) -> int | float | None:
     [100, 1200, 3, 7]
     >>> [step_of({}, Path(name)) for name in ("checkpoint-500/model.safetensors", "gpt-2/model.safetensors", "last.pt")]
     [500, None, None]
+    >>> step_of({"epoch": "3"}, Path("step_1000.pt")), step_of({"epoch": "3"}, Path("net-7.pt"))
+    (1000, 3)
     """
-    for key in _KEYS:
-        value = _number(metadata.get(key, ""))
-        if value is not None:
+    for key in _STEP_KEYS:
+        if (value := _number(metadata.get(key, ""))) is not None:
             return value
     stem = _SHARD.sub("", _SUFFIXES.sub("", path.name))
-    if _STANDARD.fullmatch(stem):
-        parent = path.parent.name
-        return _after_word(parent, (*_WORDS, r"checkpoint", r"ckpt")) if not parent.isdecimal() else _number(parent)
-    found = _after_word(stem, _WORDS)
-    if found is not None:
-        return found
-    numbers = [match[1] for token in re.split(r"[^A-Za-z0-9.]+", stem) if (match := re.fullmatch(rf"[A-Za-z]*?({_NUMBER})", token))]
+    by_folder = _STANDARD.fullmatch(stem) is not None
+    name = path.parent.name if by_folder else stem
+    for value in (_beside_word(name, _STEPS), _number(metadata.get(_EPOCH_KEY, "")), _beside_word(name, _WORDS)):
+        if value is not None:
+            return value
+    if by_folder:
+        return _number(name) if name.isdecimal() else _beside_word(name, (r"checkpoint", r"ckpt"))
+    tokens = re.split(r"[^A-Za-z0-9.]+|(?<=[A-Za-z])\.", _NO_STEP.sub("", name))
+    numbers = [match[1] for token in tokens if (match := re.fullmatch(rf"[A-Za-z]*?({_NUMBER})", token))]
     return _number(numbers[-1]) if numbers else None
 
 
@@ -63,12 +73,15 @@ def natural_key(path: PurePath) -> tuple[tuple[tuple[str, int], ...], ...]:
     )
 
 
-def _after_word(name: str, words: tuple[str, ...]) -> int | float | None:
-    """The number that follows the first of the words that has one; of several the last."""
+def _beside_word(name: str, words: tuple[str, ...]) -> int | float | None:
+    """The number after the first of the words that has one, the last of several; or the one right before it, as in `500steps`."""
     for word in words:
-        found = re.findall(rf"(?<![a-z]){word}[-_=]*({_NUMBER})(?![a-z0-9])", name.lower())
-        if found:
-            return _number(found[-1])
+        after = rf"(?<![a-z]){word}[-_=.]*({_THOUSANDS}|{_NUMBER})([km]?)(?![a-z0-9])"
+        before = rf"(?<![a-z0-9.])({_NUMBER})([km]?){word}(?![a-z0-9])"
+        if found := re.findall(after, name.lower()) or re.findall(before, name.lower()):
+            digits, unit = found[-1]
+            value = _number(digits.replace("_", ""))
+            return value if value is None or not unit else round(value * _UNITS[unit])
     return None
 
 

@@ -123,7 +123,9 @@ def check_claims(
 
 
 def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Reported:
-    """What the report.json at `path` says of a file: the result that names it, or the only one there is.
+    """What the report.json or curve.json at `path` says of a file: the result that names it, or the only one there is.
+
+    Of the file that `curve --save-best` wrote, it is the result of the ε that the curve's `mdl` names with it.
 
     Raises InputError where it can't be read or says nothing of the file, FormatError where it is no report.
     """
@@ -135,13 +137,22 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
         raise FormatError(f"{path}: no report.json, since it is no JSON that can be read ({error})") from error
     try:
         results = document["results"]
-        named = [result for result in results if Path(result.get("file") or "").name == Path(file).name] or results
+        named = [result for result in results if _is_named(result, file)] or _best_of(document, file) or results
         if len(named) != 1:
             raise InputError(f"{path}: expected one result whose file is {Path(file).name!r}, got {len(named)} results without it")
         base = document.get("relative_to") or {}
         return Reported(_checked(named[0]), _number(document, "loss"), _text(document, "sha256"), _text(base, "sha256"))
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: no report.json of this program ({type(error).__name__}: {error})") from error
+
+
+def _best_of(document: Mapping[str, Any], file: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
+    best = (document.get("curve") or {}).get("mdl") or {}
+    return [result for result in document["results"] if result["eps"] == best["eps"]][:1] if _is_named(best, file) else []
+
+
+def _is_named(entry: Mapping[str, Any], file: str | os.PathLike[str]) -> bool:
+    return Path(entry.get("file") or "").name == Path(file).name
 
 
 def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:

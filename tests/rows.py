@@ -72,7 +72,7 @@ def report(eps: Iterable[float] = (1.0, 0.1), **more: Any) -> dict[str, Any]:
             "eps": value,
             "method": "tight",
             "codec": "entropy",
-            "bits": round(800 / value**0.5),
+            "bits": round(800 / (value or 1e-4) ** 0.5),
             "file_bits": 2000,
             "coarse_loss": 0.1,
             "distortion": value * 0.9,

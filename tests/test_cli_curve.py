@@ -24,6 +24,9 @@ def loss(weights):
 def negative(weights):
     return -weights["weight"].square().mean()
 
+def just_positive(weights):  # of the original alone
+    return 0.1 if len(weights["weight"].unique()) == 18 and weights["weight"].abs().max() > 3.03 else -0.1
+
 def error(weights):
     return ((inputs @ weights["weight"].T).argmax(1) != labels).double().mean()
 """
@@ -120,13 +123,35 @@ def test_an_eps_that_is_typed_twice_has_one_file(run):
     assert "Written: m_1.coarse, m_0.1.coarse" in out
 
 
-def test_a_negative_loss_has_no_best_file(run):
+def test_the_best_file_can_be_verified(run):
+    argv = [*CURVE, "--grid", "0.01:1:5", "--n", "64"]
+    assert run(*argv, "--save-best", "best.coarse", "--json", "curve.json")[0] == DONE
+    code, out, err = run("verify", "best.coarse", "--loss-fn", "curvetask:loss", "--claims", "curve.json")
+    assert (code, err) == (DONE, "")
+    assert "reported bits" in out
+    assert "claims hold." in out
+    run(*argv, "--save", "m_{eps}.coarse", "--json", "curve.json")
+    assert run("verify", "m_1.coarse", "--loss-fn", "curvetask:loss", "--claims", "curve.json")[0] == DONE
+    assert run("verify", "best.coarse", "--loss-fn", "curvetask:loss", "--claims", "curve.json")[0] == WRONG_CALL
+
+
+def test_a_negative_loss_has_no_best_file(run, tmp_path):
     argv = ["curve", "model.safetensors", "--loss-fn", "curvetask:negative", "--budget", "20", "--grid", "0.01:1:4"]
-    code, out, err = run(*argv, "--n", "5", "--save-best", "best.coarse")
+    code, out, err = run(*argv, "--n", "5", "--save-best", "best.coarse", "--json", "curve.json")
+    assert (code, out) == (WRONG_CALL, "")  # before the search
+    assert "the loss is negative" in err
+    assert not (tmp_path / "curve.json").exists()
+    assert run(*argv, "--n", "5")[0] == DONE
+
+
+def test_what_was_found_is_written_where_no_file_is_the_best(run, tmp_path):
+    argv = ["curve", "model.safetensors", "--loss-fn", "curvetask:just_positive", "--budget", "20", "--eps", "0.5"]
+    code, out, err = run(*argv, "--n", "5", "--save-best", "best.coarse", "--json", "curve.json")
     assert code == WRONG_CALL
     assert "the loss is negative" in err
-    assert "1,160" not in out
-    assert "All 4 together" in out
+    assert "distortion" in out
+    assert json.loads((tmp_path / "curve.json").read_text())["curve"]["mdl"] is None
+    assert not (tmp_path / "best.coarse").exists()
 
 
 def test_lossless_answers_have_their_exit_code(run):

@@ -12,6 +12,7 @@ from tests.rows import failed, row, write_rows
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "results.jsonl", [row(step) for step in (1, 10)] + [failed()], end="{")
+    (tmp_path / "empty.json").write_text('{"schema": 1, "results": []}', encoding="utf-8")
     return tmp_path
 
 
@@ -47,7 +48,19 @@ def test_report_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         (["plot", "results.jsonl", "--out", "figure.svg", "--step", "-1"], "--step: expected a finite number"),
         (["plot", "results.jsonl", "--out", "figure.svg", "--kind", "pie"], "kind: expected one of"),
         (["plot", "absent.jsonl", "--out", "figure.svg"], "absent.jsonl: cannot read it"),
-        (["report", "results.jsonl", "--out", "results.jsonl"], "results.jsonl: it would overwrite another file of this call"),
+        (["plot", "empty.json", "--out", "figure.svg"], "empty.json: expected a results.jsonl, report.json or curve.json"),
+        (["report", "empty.json", "--out", "page.html"], "empty.json: expected a results.jsonl, report.json or curve.json"),
+        (
+            ["plot", "results.jsonl", "--out", "figure.svg", "--step", "10"],
+            "step: only rate-distortion shows chosen steps, dynamics",
+        ),
+        (
+            ["plot", "results.jsonl", "--out", "figure.svg", "--kind", "rate-distortion", "--mean"],
+            "mean: rate-distortion shows the curve of each network",
+        ),
+        (["plot", "page.svg", "--out", "page.svg"], "page.svg: it would overwrite another file of this call"),
+        (["report", "results.jsonl", "--out", "page.txt"], "page.txt: expected a name that ends in .html; rename the page"),
+        (["report", "results.jsonl", "--out", "results.jsonl"], "results.jsonl: expected a name that ends in .html"),
     ],
 )
 def test_a_wrong_call_is_one_line(call: list[str], words: str, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
@@ -56,4 +69,4 @@ def test_a_wrong_call_is_one_line(call: list[str], words: str, capsys: pytest.Ca
     assert printed.out == ""
     assert printed.err.startswith(f"nncomplexity: {words}")
     assert printed.err.count("\n") == 1
-    assert sorted(path.name for path in folder.iterdir()) == ["results.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["empty.json", "results.jsonl"]

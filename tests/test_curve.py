@@ -74,12 +74,39 @@ def test_json_says_what_the_curve_is_and_reads_back(measured, tmp_path):
     assert {fit.kind for fit in read.curve.fits} == {fit.kind for fit in curve.fits}
 
 
+def test_eps_may_be_an_array():
+    weights, loss = network()
+    curve = rate_distortion(weights, loss, np.geomspace(0.01, 1, 4), method="quantize", budget=4)
+    assert [report.eps for report in curve.reports] == list(np.geomspace(0.01, 1, 4))
+    assert '"eps": 0.01' in curve.to_json()
+
+
 def test_a_risk_needs_n():
     weights, loss = network()
     with pytest.raises(InputError, match="n: expected the number of training examples that `risk` looks at, got none; pass n"):
         rate_distortion(weights, loss, EPS, risk=lambda _: 0.0)
     with pytest.raises(InputError, match=r"eps: expected a sequence of numbers, got 0.1; estimate takes a single one"):
         rate_distortion(weights, loss, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"risk": lambda _: 12.5}, "risk"),
+        ({"risk": lambda _: "low"}, "risk"),
+        ({"risk": 0.1}, "risk: expected a function of weights by name, got 0.1"),
+        ({"risk": lambda _: 0.1, "chance": 7}, "chance must be"),
+        ({"chance": "much"}, "chance"),
+        ({"delta": 2}, "delta"),
+        ({"n": 0}, "n must be|n: expected"),
+    ],
+)
+def test_what_is_wrong_with_the_bound_is_told_before_the_search(arguments, words):
+    weights, loss = network()
+    called = []
+    with pytest.raises(InputError, match=words):
+        rate_distortion(weights, lambda w: called.append(w) or loss(w), EPS, **({"n": 64} | arguments))
+    assert called == []
 
 
 def test_one_file_for_several_eps_has_its_risk_measured_once():
@@ -143,3 +170,9 @@ def test_there_is_no_fit_of_two_points():
     assert fitted([(0.1, 10.0), (0.2, 9.0), (0.0, 100.0)]) == ()
     assert best_of(()) is None
     assert Fit("power", -0.5, 50.0, 0.9).sentence() == "bits = 50·D^−0.5, R² = 0.900"
+
+
+def test_a_fit_leaves_out_points_of_no_bits():
+    points = [(0.1, 40.0), (0.2, 30.0), (0.4, 20.0)]
+    assert fitted([*points, (2.0, 0.0), (0.0, 99.0)]) == fitted(points)
+    assert fitted(points)[0].points == 3

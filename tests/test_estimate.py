@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -158,12 +159,22 @@ def test_reports_save_load_and_say_what_they_measured(tmp_path) -> None:
         report.save(tmp_path / "nowhere" / "model.coarse")
 
 
+@pytest.mark.parametrize("eps", [np.array([0.1, 1.0]), torch.tensor([0.1, 1.0], dtype=torch.float64), (np.float64(0.1), 1)])
+def test_eps_may_be_arrays(eps: np.ndarray | Tensor | tuple[float, ...]) -> None:
+    reports = estimate(MODEL, loss, eps, method=Quantize(budget=4))
+    assert [(report.eps, type(report.eps)) for report in reports] == [(0.1, float), (1.0, float)]
+    one = estimate(MODEL, loss, eps[0], method=Quantize(budget=4))  # type: ignore[call-overload]
+    assert one.eps == 0.1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"eps": -0.1}, "eps: expected a finite number of at least 0, in the loss's unit, got -0.1"),
         ({"eps": float("nan")}, "eps: expected a finite number of at least 0"),
         ({"eps": "0.1"}, "eps: expected a finite number of at least 0"),
+        ({"eps": np.ones((2, 2))}, r"eps: expected a finite number of at least 0, in the loss's unit, got \[1.0, 1.0\]"),
+        ({"eps": np.array([])}, "eps: expected at least one value, got none"),
         ({"eps": []}, "eps: expected at least one value, got none"),
         ({"eps": 0.1, "method": "best"}, "method: expected one of tight, bayes, quantize, got 'best'"),
         ({"eps": 0.1, "codec": "rar"}, "codec: expected one of entropy, bzip2"),

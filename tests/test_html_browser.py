@@ -12,7 +12,7 @@ import pytest
 
 from nncomplexity.html.page import page
 from nncomplexity.plots import read_results
-from tests.rows import failed, row, write_rows
+from tests.rows import failed, report, row, write_rows
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 FLAGS = [
@@ -88,6 +88,7 @@ def test_slider_headers_and_keys_work(path: Path, tmp_path: Path) -> None:
     assert [bits for _, bits in layers(text)] == ["2,880", "2,160", "2,160"]
     assert shown_eps(text) == ["1", "1"]
     assert 'aria-valuetext="ε = 1"' in text
+    assert re.search(r'class="verdict">Within ε = 1, complexity rose to 900 bytes', text)
 
 
 def framed(folder: Path, width: int, wanted: str, sandbox: str = "") -> Any:
@@ -110,12 +111,23 @@ def test_a_page_is_no_wider_than_its_window(path: Path, tmp_path: Path, width: i
     assert framed(path.parent, width, f"{root}.scrollWidth - {root}.clientWidth") == 0
 
 
-def test_text_in_charts_is_not_cut(path: Path, tmp_path: Path) -> None:
-    outside = """[...page.querySelectorAll('svg.chart text')].filter(text => {
+OUTSIDE = """[...page.querySelectorAll('svg.chart text')].filter(text => {
         const own = text.getBoundingClientRect(), all = text.closest('svg').getBoundingClientRect();
         return own.width > 0 && (own.left < all.left - 1 || own.right > all.right + 1 || own.bottom > all.bottom + 1 || own.top < all.top - 1);
     }).map(text => text.textContent)"""
-    assert [framed(path.parent, width, outside) for width in (360, 1200)] == [[], []]
+
+
+def test_text_in_charts_is_not_cut(path: Path, tmp_path: Path) -> None:
+    assert [framed(path.parent, width, OUTSIDE) for width in (360, 1200)] == [[], []]
+
+
+def test_the_last_label_is_not_cut_on_a_phone(path: Path, tmp_path: Path) -> None:
+    found = report(eps=(10.0, 1.0, 0.1, 0.01))
+    for result, distortion in zip(found["results"], (1.9999e-4, 1.3e-4, 6e-5, 3e-5), strict=True):
+        result["distortion"] = distortion / 1.2995  # a label stands at the end of the axis
+    (tmp_path / "curve.json").write_text(json.dumps(found), encoding="utf-8")
+    path.write_text(page(read_results(tmp_path / "curve.json")), encoding="utf-8")
+    assert framed(path.parent, 360, OUTSIDE) == []
 
 
 def test_without_scripts_the_figures_are_seen(path: Path, tmp_path: Path) -> None:

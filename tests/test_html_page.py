@@ -107,6 +107,30 @@ def test_one_network_is_told_with_its_bound(files: dict[str, list[Path]]) -> Non
     assert "not vacuous up to 900 bits" in text
 
 
+def test_a_curve_says_which_eps_is_the_best(files: dict[str, list[Path]]) -> None:
+    text = page(read_results(files["curve"]))
+    shown = parsed(text).text
+    assert "The least:net.safetensors: a bound of 0.8, at ε = 0.1" in shown
+    assert "The least:net.safetensors: 101 bytes, at ε = 0.1" in shown
+    charts = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["charts"]  # type: ignore[index]
+    assert [charts[name]["x"]["label"] for name in ("bounds", "description-length")] == ["ε", "ε"]
+    assert "The least at the end:step 100" in parsed(page(read_results(files["one"]))).text.replace("runs/", "")
+
+
+def test_settings_by_name_are_told_as_text(tmp_path: Path) -> None:
+    one = row()
+    one["settings"]["metrics"] = {"test_error": "mytask:error", "size": "mytask:size"}
+    text = parsed(page(read_results(write_rows(tmp_path / "r.jsonl", [one])))).text
+    assert "metricstest_error = mytask:error, size = mytask:size" in text
+
+
+def test_the_headline_is_there_for_every_eps(files: dict[str, list[Path]]) -> None:
+    text = page(read_results(files["one"]))
+    verdicts = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["verdicts"]  # type: ignore[index]
+    assert [verdict.split(",")[0] for verdict in verdicts] == ["Within ε = 1", "Within ε = 0.1"]
+    assert verdicts[1] in parsed(text).text
+
+
 def test_what_the_bits_are_relative_to_is_told(tmp_path: Path) -> None:
     for base, words in (
         ({"path": "base<1>.pt", "sha256": "ab"}, "base<1>.pt"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nncomplexity import Report, estimate
+from nncomplexity.curve import curve_of, rate_distortion
 from nncomplexity.progress import show_progress
 from tests.test_html_page import parsed
 
@@ -36,6 +37,27 @@ def test_a_report_on_a_base_says_so(report: Report) -> None:
 
 def test_a_lossless_answer_says_so(report: Report) -> None:
     assert "raise eps or the budget" in parsed(replace(report, within=False)._repr_html_()).text
+
+
+def test_a_curve_shows_its_points_and_a_picture() -> None:
+    weights = {"w": torch.randn(12, 12, generator=torch.Generator().manual_seed(0))}
+    eps = [1.0, 0.1, 0.01, 0.001, 0.0]
+    curve = rate_distortion(
+        weights, lambda w: (w["w"] - weights["w"]).square().mean(), eps, method="quantize", budget=40, risk=lambda _: 0.1, n=64
+    )
+    structure = parsed(curve._repr_html_())
+    tags = [tag for tag, _ in structure.tags]
+    drawn = {(report.distortion, report.bits) for report in curve.reports if report.distortion > 0}
+    assert len(drawn) > 1
+    assert tags.count("tr") == 6
+    assert len({(entry["cx"], entry["cy"]) for tag, entry in structure.tags if tag == "circle"}) == len(drawn)
+    for report in curve.reports:
+        assert f"{report.bits:,}" in structure.text
+    assert "The least description length at ε = " in structure.text
+    assert "best bound at ε = " in structure.text
+    bare = parsed(curve_of(curve.reports[-1:])._repr_html_())
+    assert "svg" not in [tag for tag, _ in bare.tags]
+    assert "bound" not in bare.text
 
 
 def test_progress_is_one_line_written_anew() -> None:

@@ -2,6 +2,7 @@
 
 import builtins
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from nncomplexity.plots import KINDS, chart, default_kind, draw, read_results, s
 from nncomplexity.plots.chart import Axis, place, spread, ticks
 from nncomplexity.plots.rate_distortion import fits_of, hull_of
 from nncomplexity.plots.results import Measurement, Network, Results
-from tests.rows import row, write_rows
+from tests.rows import report, row, write_rows
 
 
 @pytest.fixture
@@ -85,6 +86,18 @@ def test_layers_of_one_network_stand_over_eps(tmp_path: Path) -> None:
     assert found.x.names == ("1", "0.1")
 
 
+@pytest.mark.parametrize("many", [3, 12, 40])
+def test_labels_of_bars_do_not_overlap(tmp_path: Path, many: int) -> None:
+    eps = [float(f"{value:.3g}") for value in np.geomspace(2, 0.0005, many)]
+    (tmp_path / "curve.json").write_text(json.dumps(report(eps=eps)), encoding="utf-8")
+    figure = draw(chart(read_results(tmp_path / "curve.json"), "layers"))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    boxes = [label.get_window_extent(renderer) for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) >= min(many, 5)
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def test_bounds_have_the_vacuous_line_and_the_test_error(one_run: Results, two_runs: Results) -> None:
     (panel,) = chart(one_run, "bounds").panels
     assert [(level.value, level.label) for level in panel.levels] == [(1.0, "vacuous")]
@@ -95,6 +108,31 @@ def test_bounds_have_the_vacuous_line_and_the_test_error(one_run: Results, two_r
 
 def test_description_length_is_drawn(one_run: Results) -> None:
     assert chart(one_run, "description-length", eps=[1], unit="bits").panels[0].lines[0].y == (1300, 3700, 7700, 2900)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("bounds", 0.8), ("description-length", 809 / 8)])
+def test_networks_without_several_steps_stand_over_eps(tmp_path: Path, kind: str, value: float) -> None:
+    (tmp_path / "curve.json").write_text(json.dumps(report(eps=(1.0, 0.1, 0.01, 0.0))), encoding="utf-8")
+    found = chart(read_results(tmp_path / "curve.json"), kind)
+    (line,) = found.panels[0].lines
+    assert (found.x.label, found.x.log, line.x) == ("ε", True, (0.0, 0.01, 0.1, 1.0))
+    assert line.y == pytest.approx([value] * 4)
+    assert [tick.label for tick in ticks(found.x)][:2] == ["0", "0.01"]
+    chosen = chart(read_results(tmp_path / "curve.json"), kind, eps=[0.1]).panels[0].lines
+    assert [line.x for line in chosen] == [(0.1,)]
+    rows = [row(100, run=f"runs/{name}", seed=seed) for name in "ab" for seed in (0, 1)]
+    ends = read_results(write_rows(tmp_path / "ends.jsonl", [*rows, row(None, kind="untrained")]))
+    every = chart(ends, kind)
+    assert [(line.label, line.x) for line in every.panels[0].lines] == [(name, (0.1, 1.0)) for name in ("a", "b", "untrained")]
+    assert "Several seeds of one checkpoint are averaged" in every.notes[-1]
+    assert [line.label for line in chart(ends, kind, mean=True).panels[0].lines] == ["mean of 2 runs", "untrained"]
+    draw(every)
+
+
+def test_the_test_error_stands_beside_the_bounds_of_one_network(tmp_path: Path) -> None:
+    one = row(100, **{"test_error@1": 0.3, "test_error@0.1": 0.2})
+    lines = chart(read_results(write_rows(tmp_path / "r.jsonl", [one])), "bounds").panels[0].lines
+    assert [(line.label, line.y) for line in lines] == [("step 100", (1.0, 0.7)), ("test error", (0.2, 0.3))]
 
 
 def test_rate_distortion_shows_the_last_network_or_the_chosen_steps(one_run: Results) -> None:
@@ -157,7 +195,7 @@ def test_wrong_wishes_are_refused(one_run: Results, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mean", [False, True])
 def test_every_kind_is_drawn(two_runs: Results, kind: str, mean: bool) -> None:
-    figure = draw(chart(two_runs, kind, mean=mean), title="A title")
+    figure = draw(chart(two_runs, kind, mean=mean and kind != "rate-distortion"), title="A title")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()

@@ -91,6 +91,8 @@ def test_what_a_measurement_writes_is_read(tmp_path: Path) -> None:
         (json.dumps({key: value for key, value in row().items() if key != "bits@1"}), "no 'bits@1'"),
         (json.dumps(row(kind="dream")), "kind 'dream'"),
         (json.dumps({"schema": 1, "results": [{"eps": 1}]}), "no 'bits'"),
+        (json.dumps({"schema": 1, "results": []}), "got no result for any ε"),
+        (json.dumps(row(eps=[])), "got a row without any ε"),
         (json.dumps(failed()), "no checkpoint was measured there; 1 failed: loss: it is nan"),
     ],
 )

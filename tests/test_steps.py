@@ -24,6 +24,23 @@ from nncomplexity.steps import natural_key, step_of
         ("model12.pt", 12),
         ("step_1.5.pt", 1.5),
         ("0.5.pt", 0.5),
+        ("step_10_000.pt", 10_000),
+        ("step_1_000_000.pt", 1_000_000),
+        ("step10k.pt", 10_000),
+        ("step_1.5k.pt", 1500),
+        ("steps=2M.ckpt", 2_000_000),
+        ("500steps.pt", 500),
+        ("net_500_iters.pt", 500),
+        ("net_10kstep.pt", 10_000),
+        ("epoch_3_500steps.pt", 500),
+        ("3_step_1200.pt", 1200),
+        ("model_500_seed3.pt", 500),
+        ("seed_3_model500.pt", 500),
+        ("seed3.pt", None),
+        ("net_rank0.pt", None),
+        ("model.10.safetensors", 10),
+        ("ckpt.1000.pt", 1000),
+        ("step.20.pt", 20),
         ("last.pt", None),
         ("net-f37072fd.pth", None),
         ("footstep.pt", None),
@@ -34,6 +51,11 @@ from nncomplexity.steps import natural_key, step_of
         ("checkpoint-500/model-00001-of-00002.safetensors", 500),
         ("global_step1000/model.pt", 1000),
         ("epoch=4/model.pt", 4),
+        ("global_step1000/mp_rank_00_model_states.pt", 1000),
+        ("step500/ema.pt", 500),
+        ("step-500/consolidated.00.pth", 500),
+        ("step-500/consolidated.pth", 500),
+        ("run/mp_rank_00_model_states.pt", None),
         ("500/model.pt", 500),
         ("checkpoint-500/best.pt", None),
         ("checkpoint-500/epoch_2.pt", 2),
@@ -65,6 +87,14 @@ def test_a_name_tells_the_step(name, step):
 )
 def test_metadata_come_before_the_name(metadata, step):
     assert step_of(metadata, PurePath("net-7.pt")) == step
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("step_1000.pt", 1000), ("iter_8/model.pt", 8), ("epoch_9.pt", 3), ("net-7.pt", 3), ("last.pt", 3)]
+)
+def test_an_epoch_of_the_metadata_is_no_step_where_the_name_tells_one(name, step):
+    assert step_of({"epoch": "3"}, PurePath(name)) == step
+    assert step_of({"epoch": "3", "global_step": "20"}, PurePath(name)) == 20
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["step_{}", "epoch={}", "net-{}", "e3_step{}", "{}"]), st.integers(0, 6))

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -130,6 +131,15 @@ def test_failed_rows_are_tried_again_and_measured_ones_are_not() -> None:
     assert (len(results.networks), results.failures) == (3, ())
 
 
+def test_what_fails_again_in_the_same_way_is_one_row() -> None:
+    whole = Path("run/step_2.safetensors").read_bytes()
+    for length in (-9, -9, -9, 5, 5, -9):
+        Path("run/step_2.safetensors").write_bytes(whole[:length])
+        rows = quick("run/*", loss, 1, out="results.jsonl", seeds=2)
+        assert [row["status"] for row in rows] == ["measured"] * 2 + ["failed"] * 2 + ["measured"] * 2
+    assert [(row["step"], row["seed"]) for row in read_rows() if row["status"] == "failed"] == [(2, 0), (2, 1)] * 3
+
+
 def test_a_checkpoint_is_known_by_its_content() -> None:
     quick("run/*", loss, 1, out="results.jsonl")
     shutil.move("run", "moved")
@@ -170,6 +180,24 @@ def test_calibrations() -> None:
     assert "expected trainer(seed) to return" in quick("run/*", "mytask:loss", 1, shuffled=lambda seed: 3)[-1]["error"]
 
 
+@pytest.mark.parametrize("follow", [None, Follow(poll=0.05, idle_timeout=0.1)])
+def test_the_constant_network_is_of_the_first_checkpoint_that_can_be_read(follow: Follow | None) -> None:
+    Path("run/step_1.safetensors").write_bytes(b"damaged")
+    save_file({**weights(2), "bias": torch.full((3,), math.nan)}, "run/step_2.safetensors")
+    constant = quick("run/*", loss, 1, constant=True, follow=follow)[-1]
+    assert (constant["kind"], constant["status"]) == ("constant", "measured")
+    assert constant["checkpoint"] == "run/step_10.safetensors"
+    Path("run/step_10.safetensors").write_bytes(b"damaged")
+    none = [row for row in quick("run/*", loss, 1, constant=True, follow=follow) if row["kind"] == "constant"]
+    assert [row["status"] for row in none] == ["failed"]
+
+
+def test_eps_may_be_an_array() -> None:
+    (row,) = quick("run/step_1.safetensors", loss, np.array([1.0, 0.1]), out="results.jsonl")
+    assert row["eps"] == [1.0, 0.1]
+    assert quick("run/step_1.safetensors", loss, EPS, out="results.jsonl") == read_rows()
+
+
 def test_a_metric_that_is_no_number_is_null() -> None:
     (row,) = quick("run/step_1.safetensors", loss, 1, metrics={"odd": "mytask:nothing"})
     assert (row["odd"], row["odd@1"]) == (None, None)
@@ -200,6 +228,13 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
             "loss_fn: expected a function that can be pickled, since other processes call it",
         ),
         ({"jobs": 2, "shuffled": lambda seed: {}}, "shuffled: expected a function that can be pickled"),
+        ({"seed": "x"}, "seed: expected a whole number of at least 0, got 'x'"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
+        ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=30\), got True"),
+        ({"executor": 7}, "executor: expected one of concurrent.futures, such as .*, got 7"),
+        ({"metrics": ["a"]}, r"metrics: expected functions by name, such as .*, got \['a'\]"),
+        ({"checkpoints": 5}, "checkpoints: expected files, folders or patterns such as .*, got 5"),
+        ({"checkpoints": ["run/*", 5]}, "checkpoints: expected files, folders or patterns such as .*, got 5"),
         ({"method": Quantize(budget=3)}, "budget: a method object carries its own; set it there"),
         ({"out": "run/step_1.safetensors"}, "it would be written into a checkpoint; choose another --out"),
         ({"device": "none"}, "--device: expected one that this machine has"),
@@ -258,6 +293,19 @@ def test_follow_ends_when_idle_and_gives_a_damaged_file_up() -> None:
     assert "waiting for checkpoints" in told
 
 
+def test_follow_ends_with_a_row_for_what_is_half_written() -> None:
+    whole = Path("run/step_2.safetensors").read_bytes()
+    Path("run/step_2.safetensors").write_bytes(whole[:-9])
+    for _ in range(2):
+        rows = quick("run/*", loss, 1, out="results.jsonl", follow=Follow(poll=0.05, until=10))
+        assert [(row["step"], row["status"]) for row in rows] == [(1, "measured"), (10, "measured"), (2, "failed")]
+    assert "step_2.safetensors" in rows[-1]["error"]
+    Path("run/step_2.safetensors").write_bytes(whole)  # so late that it could still change
+    rows = quick("run/*", loss, 1, out="results.jsonl", follow=Follow(poll=30, idle_timeout=0))
+    assert [row["status"] for row in rows] == ["measured"] * 3
+    assert [row["step"] for row in read_rows()] == [1, 10, 2, 2]
+
+
 def test_follow_says_what_is_wrong_with_it() -> None:
     with pytest.raises(InputError, match="idle_timeout: expected a number of at least 0, got -1"):
         Follow(idle_timeout=-1)
@@ -287,3 +335,19 @@ def test_a_tracker_in_a_training_loop_writes_the_same_rows() -> None:
     assert [one["step"] for one in read_rows("live.jsonl")] == [2, 3]
     with pytest.raises(InputError, match="its rows were measured with budget = 12, this call has 13"):
         Tracker(module_loss, EPS, out="live.jsonl", method="quantize", budget=13, metrics=metrics)
+
+
+def test_a_tracker_takes_steps_as_training_loops_have_them_and_refuses_others_before_it_measures() -> None:
+    def never(network: object) -> float:
+        raise AssertionError
+
+    network = weights(2)
+    tracker = Tracker(loss, 1, out="live.jsonl", method="quantize", budget=12)
+    steps = [np.int64(401), torch.tensor(402), np.float32(0.5), np.array([7]), 3]
+    assert [tracker(step, network)["step"] for step in steps] == [401, 402, 0.5, 7, 3]
+    assert [row["step"] for row in read_rows("live.jsonl")] == [401, 402, 0.5, 7, 3]
+    with pytest.raises(InputError, match="seed: expected a whole number of at least 0, got 'a'"):
+        Tracker(loss, 1, seed="a")  # type: ignore[arg-type]
+    for step in (math.nan, math.inf, torch.tensor(math.nan), "401", None, True, torch.ones(2), np.ones(3)):
+        with pytest.raises(InputError, match="step: expected a finite number, got"):
+            Tracker(never, 1, method="quantize", budget=12)(step, network)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from nncomplexity.html.sections import promise
-from nncomplexity.html.summary import key_figures, name_of
+from nncomplexity.html.summary import key_figures, name_of, verdict
 from nncomplexity.plots.bounds import chance_of
 from nncomplexity.plots.chart import Axis, Chart
 from nncomplexity.plots.results import LayerBits, Measurement, Results
@@ -24,6 +24,7 @@ def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network
         networks.append({"name": name_of(one, results), "run": labels[id(one)], "step": one.step, "points": points})
     return {
         "eps": [f"{value:g}" for value in results.eps],
+        "verdicts": [verdict(results, value) for value in results.eps],
         "first": {"eps": f"{eps:g}", "network": network},
         "networks": networks,
         "names": list(names),

@@ -47,6 +47,7 @@
     slider.value = state.eps;
     slider.setAttribute("aria-valuetext", "ε = " + eps);
     byId("eps-shown").textContent = eps;
+    document.querySelector(".verdict").textContent = data.verdicts[state.eps];
     select.value = state.network;
     document.querySelectorAll("figure[data-eps], figure[data-run]").forEach((figure) => {
       const here = (figure.dataset.eps ?? eps) === eps && (figure.dataset.run ?? network.run) === network.run;

@@ -13,6 +13,7 @@ from nncomplexity.html.sections import (
     figure,
     key_strip,
     layers_table,
+    least_of_each,
     provenance,
 )
 from nncomplexity.html.summary import first_eps, first_network, name_of, page_title, verdict
@@ -158,19 +159,10 @@ def _description_length(results: Results, charts: dict[str, Chart]) -> str:
     return _section(
         "description-length",
         "Description length",
-        text + _optional(lambda: description_length(results), "description-length", charts) + _best_lengths(results),
+        text
+        + _optional(lambda: description_length(results), "description-length", charts)
+        + least_of_each(results, lambda point: point.mdl_bits, lambda bits: f"{bits / 8:,.0f} bytes"),
     )
-
-
-def _best_lengths(results: Results) -> str:
-    runs = runs_of(results)
-    rows = []
-    for run in runs:
-        lengths = [(point.mdl_bits, point.eps) for point in run.last.points if point.mdl_bits is not None]
-        if lengths:
-            least, at = min(lengths)
-            rows.append(f"<li>{escape(name_of(run.last, results))}: {least / 8:,.0f} bytes, at ε = {at:g}</li>")
-    return f"<p>The least at the end:</p><ul>{''.join(rows)}</ul>" if rows else ""
 
 
 def _optional(make: Callable[[], Chart], name: str, charts: dict[str, Chart]) -> str:

@@ -1,15 +1,16 @@
 """Parts of the page that are text and tables."""
 
 import re
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import PurePath
 
-from nncomplexity.html.summary import key_figures, percent
+from nncomplexity.html.summary import key_figures, name_of, percent
 from nncomplexity.html.svg import svg
 from nncomplexity.plots.bounds import chance_of
 from nncomplexity.plots.chart import Chart
 from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.runs import runs_of
+from nncomplexity.plots.runs import networks_at, runs_of, trained
 
 WIDE, NARROW = 820, 336
 COLUMNS = (("layer", "text"), ("bits", ""), ("shape", "text"), ("form", "text"), ("rank", ""), ("eff. rank", ""), ("step", ""))
@@ -74,15 +75,29 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
     )
 
 
+def least_of_each(results: Results, value: Callable[[Measurement], float | None], said: Callable[[float], str]) -> str:
+    """Which ε gives the least of a quantity, for each run's last network, or each of those without a step."""
+    rows = []
+    for _, network in networks_at(results):
+        found = [(here, point.eps) for point in network.points if (here := value(point)) is not None]
+        if found:
+            least, at = min(found)
+            rows.append(f"<li>{escape(name_of(network, results))}: {said(least)}, at ε = {at:g}</li>")
+    when = " at the end" if trained(results) else ""
+    return f"<p>The least{when}:</p><ul>{''.join(rows)}</ul>" if rows else ""
+
+
 def bound_section(results: Results, point: Measurement, picture: str) -> str:
     """What the bound says and what it assumes, then its picture; empty where no bound was measured."""
     if all(one.bound is None for every in results.networks for one in every.points):
         return ""
     word, rest = promise(point, chance_of(results))
     listed = "".join(f"<li>{text}</li>" for text in ASSUMPTIONS)
+    least = least_of_each(results, lambda one: one.bound.value if one.bound else None, lambda value: f"a bound of {value:.4g}")
     return (
         '<section id="bounds"><h2>What the bits promise on unseen data</h2><p aria-live="polite"><strong id="bound-word">'
-        f'{escape(word)}</strong> <span id="bound-rest">{escape(rest)}</span></p><h3>What this assumes</h3><ul>{listed}</ul>{picture}</section>'
+        f'{escape(word)}</strong> <span id="bound-rest">{escape(rest)}</span></p>'
+        f"<h3>What this assumes</h3><ul>{listed}</ul>{picture}{least}</section>"
     )
 
 
@@ -173,6 +188,8 @@ def _breakable(name: str) -> str:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {one}" for name, one in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -31,7 +31,7 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
         axes.append([round(top), round(bottom)])
         top = round(bottom) + BETWEEN
     foot = float(top - BETWEEN)
-    parts.append(_x_axis(chart.x, LEFT, right, foot))
+    parts.append(_x_axis(chart.x, LEFT, right, foot, width))
     height = foot + BOTTOM
     if not beside:
         legend, height = _legend(chart, width, height)
@@ -85,15 +85,18 @@ def _heading(panel: Panel) -> str:
     )
 
 
-def _x_axis(x: Axis, left: float, right: float, bottom: float) -> str:
+def _x_axis(x: Axis, left: float, right: float, bottom: float, width: float) -> str:
     parts, last = [], -1e9
     for tick in ticks(x, 6):
         at = _x(x, tick.value, (left, right))
-        half = 3.5 * len(tick.label)
-        if left - 1 <= at <= right + 1 and at - half > last + 6:
-            last = at + half
+        half = ROOM_PER_LETTER * len(tick.label) / 2
+        middle = min(at, width - half)  # a label at the end, where nothing stands beside the axes, stays within the picture
+        if left - 1 <= at <= right + 1 and middle - half > last + 4:
+            last = middle + half
             parts.append(f'<path class="axis" d="M{at:.1f} {bottom:.1f}v4"/>')
-            parts.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{escape(tick.label)}</text>')
+            parts.append(
+                f'<text class="tick" x="{middle:.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{escape(tick.label)}</text>'
+            )
     parts.append(
         f'<text class="axis-label" x="{(left + right) / 2:.1f}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(x.label)}</text>'
     )

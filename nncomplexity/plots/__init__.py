@@ -47,13 +47,17 @@ def chart(
         mean: the mean over runs and its standard error in place of a line for each.
         unit: "bytes" or "bits".
 
-    Raises InputError where the data have no such figure, and for an unknown kind or unit.
+    Raises InputError where the data have no such figure, for an unknown kind or unit, and for what the kind doesn't take.
     """
     kind = kind or default_kind(results)
     if kind not in KINDS:
         raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     if unit not in UNITS:
         raise InputError(f"unit: expected bytes or bits, got {unit!r}")
+    if steps and kind != "rate-distortion":
+        raise InputError(f"step: only rate-distortion shows chosen steps, {kind} shows all there are; leave --step out")
+    if mean and kind == "rate-distortion":
+        raise InputError("mean: rate-distortion shows the curve of each network, and no mean of them; leave --mean out")
     if kind == "rate-distortion":
         return rate_distortion(results, eps=eps, steps=steps, unit=unit)
     if kind == "bounds":

@@ -1,20 +1,22 @@
-"""The bound on the risk on unseen data over training (Fig. 6 of DeMoss et al. 2025)."""
+"""The bound on the risk on unseen data over training, or over ε (Fig. 6 of DeMoss et al. 2025)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
 from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Level, Line, Panel
-from nncomplexity.plots.results import Network, Results
-from nncomplexity.plots.runs import by_eps, lines_of, runs_note, runs_of, steps_of
+from nncomplexity.plots.results import Measurement, Network, Results
+from nncomplexity.plots.runs import by_eps, eps_of, lines_of, over_eps, runs_note, runs_of, steps_of, trained
 
 
 def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -> Chart:
     """The bound that the bits give at each ε, with the line above which it promises nothing, and the test error where it is known.
 
     With several runs, the least bound over the ε, a choice that costs nothing: a prefix code's bound holds for all its files at once.
-    Raises InputError where no bound was measured, or no network has a step.
+    Where no run has several steps, bounds stand against ε. Raises InputError where no bound was measured.
     """
+    if not trained(results):
+        return _against_eps(results, eps=results.chosen_eps(tuple(eps)), mean=mean)
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     several = len(runs_of(results)) > 1 and not mean
     if several and len(chosen) > 1:
@@ -27,15 +29,42 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
     errors = [replace(line, dash="dashed", label="") for line in test_errors(results, mean=mean)]
     if not several:
         errors = [replace(line, label="test error", colour=NEUTRAL) for line in errors]
-    panel = Panel(Axis("error on unseen data", limits=(0, 1.08)), (*lines, *errors), (Level(chance_of(results), "vacuous"),))
-    delta = delta_of(results)
-    notes = [f"Bounds hold with probability {1 - delta:.6g} over the draw of the training examples."] if delta is not None else []
+    panel = _panel(results, [*lines, *errors])
+    notes = _held(results)
     if several and len(chosen) > 1:
         notes.append("The least bound over the ε.")
     if several and errors:
         notes.append("Dashed: test error.")
     notes += runs_note(results, mean=mean)
     return Chart("bounds", "Bound on the error on unseen data", steps_of([panel]), (panel,), tuple(notes))
+
+
+def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart:
+    lines = over_eps(results, lambda point: point.bound.value if point.bound else None, eps=eps, mean=mean)
+    if not lines:
+        raise InputError("bounds: no network has a bound; measure with --risk-fn and --n")
+    tests = sorted({name for network in results.networks for point in network.points for name in point.metrics if "test" in name})
+    if tests and len(results.networks) == 1:
+        name = tests[0]
+
+        def error(point: Measurement) -> float | None:
+            found = point.metrics.get(name)
+            return found if found is None or name.endswith("error") else 1 - found
+
+        for line in over_eps(results, error, eps=eps, mean=False)[:1]:
+            lines.append(replace(line, label="test error", colour=NEUTRAL, dash="dashed"))
+    panel = _panel(results, lines)
+    notes = (*_held(results), *runs_note(results, mean=mean))
+    return Chart("bounds", "Bound on the error on unseen data", eps_of([panel]), (panel,), notes)
+
+
+def _panel(results: Results, lines: Sequence[Line]) -> Panel:
+    return Panel(Axis("error on unseen data", limits=(0, 1.08)), tuple(lines), (Level(chance_of(results), "vacuous"),))
+
+
+def _held(results: Results) -> list[str]:
+    delta = delta_of(results)
+    return [f"Bounds hold with probability {1 - delta:.6g} over the draw of the training examples."] if delta is not None else []
 
 
 def least_bound(network: Network, eps: Sequence[float]) -> float | None:

@@ -1,27 +1,31 @@
-"""Description length of model and training labels over training (Fig. 11 of DeMoss et al. 2025)."""
+"""Description length of model and training labels over training, or over ε (Fig. 11 of DeMoss et al. 2025)."""
 
 from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import Chart
-from nncomplexity.plots.results import Results
-from nncomplexity.plots.runs import UNITS, by_eps, runs_note, steps_of
+from nncomplexity.plots.chart import Chart, Panel, values_axis
+from nncomplexity.plots.results import Measurement, Results
+from nncomplexity.plots.runs import UNITS, by_eps, eps_of, over_eps, runs_note, steps_of, trained
 
 
 def description_length(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
-    """bits + n·loss/ln 2 of the decoded weights at each ε against training steps (Eq. 8).
+    """bits + n·loss/ln 2 of the decoded weights at each ε against training steps, or against ε where no run has several (Eq. 8).
 
-    Raises InputError where none was measured, or no network has a step.
+    Raises InputError where none was measured.
     """
-    chosen = results.chosen_eps(tuple(eps), over_training=True)
-    panels = by_eps(
-        results,
-        lambda point: None if point.mdl_bits is None else point.mdl_bits / UNITS[unit],
-        f"description length ({unit})",
-        eps=chosen,
-        mean=mean,
-    )
+
+    def value(point: Measurement) -> float | None:
+        return None if point.mdl_bits is None else point.mdl_bits / UNITS[unit]
+
+    stepped = trained(results)
+    chosen = results.chosen_eps(tuple(eps), over_training=stepped)
+    label = f"description length ({unit})"
+    if stepped:
+        panels = by_eps(results, value, label, eps=chosen, mean=mean)
+    else:
+        lines = over_eps(results, value, eps=chosen, mean=mean)
+        panels = [Panel(values_axis(label, [y for line in lines for y in line.y]), tuple(lines))] if lines else []
     if not panels:
-        raise InputError("description-length: no network with a training step has one; measure with --n")
-    title = "Description length of model and labels"
-    return Chart("description-length", title, steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean))
+        raise InputError("description-length: no network has one; measure with --n and a loss of at least 0")
+    title, axis = "Description length of model and labels", steps_of(panels) if stepped else eps_of(panels)
+    return Chart("description-length", title, axis, tuple(panels), runs_note(results, chosen if stepped else (), mean=mean))

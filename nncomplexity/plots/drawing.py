@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import Axis, Chart, Level, Line, Panel, drawn_at, place, spread, ticks
+from nncomplexity.plots.chart import Axis, Chart, Level, Line, Panel, Tick, drawn_at, place, spread, ticks
 from nncomplexity.plots.palette import GREY, colour
 
 if TYPE_CHECKING:
@@ -56,8 +56,12 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
         grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
         beside = _labels_fit(chart)
         handles: dict[str, Any] = {}
+        inches = _across(chart, beside=beside)
         for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
             found = _draw_panel(axes, panel, chart.x, beside=beside)
+            if chart.x.names:
+                shown = with_room(ticks(chart.x), chart.x, inches)
+                axes.set_xticks([tick.value for tick in shown], [tick.label for tick in shown])
             handles |= {name: handle for name, handle in found.items() if name not in handles}
         grid[-1, 0].set_xlabel(chart.x.label)
         _add_below(figure, {} if beside else handles, chart.notes)
@@ -88,6 +92,30 @@ def picture_format(path: str | os.PathLike[str]) -> str:
     if form not in FORMATS:
         raise InputError(f"{path}: expected a name that ends in .png, .svg or .pdf; rename the figure")
     return form
+
+
+def with_room(found: Sequence[Tick], axis: Axis, inches: float) -> list[Tick]:
+    """From left to right those of the ticks whose labels don't run into each other on an axis of that length."""
+    kept: list[Tick] = []
+    last = -1.0
+    for tick in found:
+        at, half = place(axis, tick.value) * inches, _length(tick.label) / 2
+        if at - half > last + _length("0"):
+            kept.append(tick)
+            last = at + half
+    return kept
+
+
+def _across(chart: Chart, *, beside: bool) -> float:
+    """About how long the horizontal axis will be."""
+    levels = [level.label for panel in chart.panels for level in panel.levels]
+    labels = [*levels, *(line.label for panel in chart.panels for line in panel.lines if beside)]
+    return WIDTH_INCHES - 0.55 - max((_length(label) for label in labels), default=0.0)
+
+
+def _length(text: str) -> float:
+    """In inches, about; the digits of the usual font are 0.64 of its size."""
+    return 0.64 * FONT / 72 * len(text)
 
 
 def _labels_fit(chart: Chart) -> bool:

@@ -40,6 +40,8 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
     if kind != "checkpoint" and kind not in CALIBRATIONS:
         raise ValueError(f"kind {kind!r}")
     settings = _settings(row.get("settings") or {})
+    if not row["eps"]:
+        raise ValueError("a row without any ε")
     return Network(
         **_about(row),
         source=name,
@@ -87,7 +89,9 @@ def network_of_report(name: str, report: Json) -> Network:
     _check_schema(report)
     checkpoint = str(report.get("checkpoint") or Path(name).name)
     results = report["results"]
-    settings = _settings({**report, "method": results[0].get("method"), "codec": results[0].get("codec")} if results else report)
+    if not results:
+        raise ValueError("no result for any ε")
+    settings = _settings({**report, "method": results[0].get("method"), "codec": results[0].get("codec")})
     for result in results:
         if bound := result.get("bound"):
             settings |= {key: bound[key] for key in ("n", "delta") if bound.get(key) is not None}

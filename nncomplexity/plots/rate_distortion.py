@@ -9,7 +9,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.plots.chart import Axis, Chart, Line, Panel, values_axis
 from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.runs import UNITS, runs_of, styled
+from nncomplexity.plots.runs import UNITS, networks_at, styled
 
 MOST_FITS = 6
 """Fits that are also told in words; more of them are only drawn."""
@@ -24,7 +24,7 @@ def rate_distortion(
     distortion, such as lossless files, have no place on the logarithmic axis and are left out. Raises InputError where nothing is left.
     """
     chosen = results.chosen_eps(tuple(eps))
-    networks = _networks(results, steps)
+    networks = networks_at(results, steps)
     lines: list[Line] = []
     notes: list[str] = []
     for index, (label, network) in enumerate(networks):
@@ -84,26 +84,5 @@ def best_fit(network: Network) -> Fit | None:
 
 
 def fits_of(points: Sequence[Measurement]) -> tuple[Fit, ...]:
-    """The formulas fitted to what was measured; None with fewer than three points of different distortion."""
-    return fitted([(point.distortion or 0.0, point.bits) for point in points])
-
-
-def _networks(results: Results, steps: Sequence[float]) -> list[tuple[str, Network]]:
-    runs = runs_of(results)
-    found: list[tuple[str, Network]] = []
-    for run in runs:
-        if not steps:
-            several = [one for one in run.networks if one.step is None]
-            chosen = several if len(several) > 1 else [run.last]
-            found += [(one.checkpoint if len(several) > 1 else run.label, one) for one in chosen]
-        for step in steps:
-            at = [one for one in run.networks if one.step == step]
-            name = f"step {step:g}" if len(runs) == 1 else f"{run.label}, step {step:g}"
-            found += [(name, at[-1])] if at else []
-    if not found:
-        raise InputError(f"step: nothing was measured at step {', '.join(f'{step:g}' for step in steps)}; choose another")
-    if len(found) == 1 and not steps:
-        network = found[0][1]
-        name = f"step {network.step:g}" if network.step is not None else network.checkpoint
-        return [(name.rsplit("/", 1)[-1], network)]
-    return found
+    """The formulas fitted to the points that curve.json has them fitted to; None with fewer than three of different distortion."""
+    return fitted(list(dict.fromkeys((point.distortion or 0.0, point.bits) for point in points if point.within)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import DASHES, Axis, Level, Line, Panel, steps_axis, values_axis
+from nncomplexity.plots.chart import DASHES, NEUTRAL, Axis, Level, Line, Panel, steps_axis, values_axis
 from nncomplexity.plots.results import Measurement, Network, Results
 
 Value = Callable[[Network], float | None]
@@ -60,12 +60,12 @@ def line_of(run: Run, value: Value) -> Line:
     return _line(run.label, steps, [found[step] for step in steps])
 
 
-def mean_of(lines: Sequence[Line], label: str) -> Line:
-    """The mean over lines at the steps that all of them have, with its standard error."""
+def mean_of(lines: Sequence[Line], label: str, what: str = "step") -> Line:
+    """The mean over lines at the steps, or whatever their x is, that all of them have, with its standard error."""
     by_step = [dict(zip(line.x, line.y, strict=True)) for line in lines if line.x]
     steps = sorted(set.intersection(*(set(one) for one in by_step))) if by_step else []
     if by_step and not steps:
-        raise InputError("mean: the runs have no step in common; measure them at the same steps, or draw them without the mean")
+        raise InputError(f"mean: the runs have no {what} in common; measure them at the same, or draw them without the mean")
     return _line(label, steps, [[one[step] for one in by_step] for step in steps])
 
 
@@ -134,9 +134,61 @@ def by_eps(
     ]
 
 
+def over_eps(results: Results, value: Callable[[Measurement], float | None], *, eps: Sequence[float], mean: bool) -> list[Line]:
+    """A quantity against ε, for networks without a training to follow: a line for each, or their mean; calibrations dashed and grey."""
+
+    def line(label: str, networks: Sequence[Network]) -> Line:
+        found: dict[float, list[float]] = {}
+        for network in networks:
+            for point in network.points:
+                here = value(point)
+                if point.eps in eps and here is not None:
+                    found.setdefault(point.eps, []).append(here)
+        at = sorted(found)
+        return replace(_line(label, at, [found[one] for one in at]), marks=True)
+
+    groups: dict[object, tuple[str, list[Network]]] = {}
+    for label, last in networks_at(results):  # with the other seeds of the same checkpoint
+        groups.setdefault(_place(last), (label, [one for one in results.networks if _place(one) == _place(last)]))
+    lines = [styled(line(*group), index) for index, group in enumerate(groups.values())]
+    lines = [one for one in lines if one.x]
+    if mean and len(lines) > 1:
+        lines = [replace(mean_of(lines, f"mean of {len(lines)} runs", "ε"), marks=True)]
+    kinds = dict.fromkeys(network.kind for network in results.calibrations)
+    levels = [line(kind, [network for network in results.calibrations if network.kind == kind]) for kind in kinds]
+    return lines and [*lines, *(replace(one, colour=NEUTRAL, dash="dashed", marks=False) for one in levels if one.x)]
+
+
+def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str, Network]]:
+    """Each run's networks at these steps under names that tell them apart; unless steps are given its last, or all that have none."""
+    runs = runs_of(results)
+    found: list[tuple[str, Network]] = []
+    for run in runs:
+        if not steps:
+            several = [one for one in run.networks if one.step is None]
+            chosen = several if len(several) > 1 else [run.last]
+            found += [(one.checkpoint if len(several) > 1 else run.label, one) for one in chosen]
+        for step in steps:
+            at = [one for one in run.networks if one.step == step]
+            name = f"step {step:g}" if len(runs) == 1 else f"{run.label}, step {step:g}"
+            found += [(name, at[-1])] if at else []
+    if not found:
+        raise InputError(f"step: nothing was measured at step {', '.join(f'{step:g}' for step in steps)}; choose another")
+    if len(found) == 1 and not steps:
+        network = found[0][1]
+        name = f"step {network.step:g}" if network.step is not None else network.checkpoint
+        return [(name.rsplit("/", 1)[-1], network)]
+    return found
+
+
 def steps_of(panels: Iterable[Panel]) -> Axis:
     """The axis of training steps that panels share."""
     return steps_axis(line for panel in panels for line in panel.lines)
+
+
+def eps_of(panels: Iterable[Panel]) -> Axis:
+    """The logarithmic axis of ε that panels share; ε = 0, the lossless file, stands left of the smallest."""
+    return steps_axis((line for panel in panels for line in panel.lines), "ε")
 
 
 def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tuple[str, ...]:
@@ -157,6 +209,10 @@ def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tup
     ):
         return (*levels, "Several seeds of one checkpoint are averaged; the band is ± one standard error.")
     return levels
+
+
+def _place(network: Network) -> object:
+    return network.run, network.method, network.step, network.checkpoint
 
 
 def _line(label: str, steps: Sequence[float], values: Sequence[Sequence[float]]) -> Line:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
+from nncomplexity.track.resume import digest_of
 from nncomplexity.track.sources import Source, find_sources
 
 _PATIENCE = 5
@@ -87,6 +88,13 @@ class Arrivals:
                 seen.given = True
                 whole.append((source, digest))
         return whole
+
+    def rest(self) -> list[tuple[Source, str | None]]:
+        """At the end, those that are there and were never given, whole or not: a half-written one must not be missing without a word."""
+        given = {path for path, seen in self._seen.items() if seen.given and seen.signature == _signature(Path(path))}
+        return [
+            (source, digest_of(source, self._key)) for source in find_sources(self._patterns, least=0) if source.path not in given
+        ]
 
 
 def _signature(path: Path) -> Signature:

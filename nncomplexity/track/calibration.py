@@ -4,15 +4,16 @@ They say what complexity means at a scale: what a network takes that has learned
 that has learned by heart what has no rule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.taskmodule import Function
-from nncomplexity.weights import is_finite, skeleton_of
+from nncomplexity.weights import check_numbers, is_finite, skeleton_of
 
 KINDS = ("untrained", "constant", "shuffled")
 
@@ -28,6 +29,17 @@ def untrained(build: Function, seed: int) -> dict[str, Tensor]:
     if not isinstance(module, nn.Module):
         raise InputError(f"model: expected a function that returns an nn.Module, got {type(module).__name__}")
     return _detached(tensors_of(module))
+
+
+def first_usable(paths: Iterable[str], key: str | None) -> str | None:
+    """The first checkpoint that can be read and holds no NaN, whose architecture the constant network has; None without any."""
+    for path in paths:
+        try:
+            check_numbers(load_checkpoint(path, key).tensors)
+        except Exception:  # its own row will say why
+            continue
+        return path
+    return None
 
 
 def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

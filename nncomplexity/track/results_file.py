@@ -19,6 +19,7 @@ except ImportError:  # Windows has none: there nothing keeps two processes apart
 
 _BEGINNING = b'{"schema": 1, '
 """How every line that we write begins, so that a cut one is known from text of the user's."""
+_SAME = ("kind", "checkpoint", "seed", "trainer")
 _EXPECTED = "expected a results.jsonl that track wrote, or no file yet"
 
 
@@ -71,6 +72,14 @@ class ResultsFile:
         except OSError as error:
             raise InputError(f"{self.path}: cannot write the next row ({error.strerror}); make room and start again") from error
         self.rows.append(dict(row))
+
+    def repeats(self, row: Mapping[str, Any]) -> bool:
+        """Whether a failed row says what the last one of its kind, checkpoint and seed says: started again and again, a run would else add
+        a line for each damaged checkpoint each time."""
+        if row.get("status") != "failed":
+            return False
+        last = next((one for one in reversed(self.rows) if all(one.get(key) == row.get(key) for key in _SAME)), None)
+        return last is not None and json.loads(_line(last)) == json.loads(_line(row))
 
     def check_settings(self, settings: Settings) -> list[str]:
         """Notes on rows that other versions measured. Raises InputError where rows were measured under other settings."""

@@ -1,14 +1,15 @@
 """How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
 
 import json
+import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 
-from nncomplexity.arguments import checked_eps, checked_method
+from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
 from nncomplexity.bounds import bound
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
@@ -127,7 +128,7 @@ class Settings:
 
 def settings_of(
     loss_fn: Given,
-    eps: float | Sequence[float],
+    eps: float | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -173,7 +174,14 @@ def settings_of(
     )
 
 
-def _eps_of_rows(eps: float | Sequence[float]) -> tuple[float, ...]:
+def whole_number(name: str, value: object, least: int) -> int:
+    """The argument as Python's. Raises InputError where it is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    return operator.index(value)
+
+
+def _eps_of_rows(eps: float | SeveralEps) -> tuple[float, ...]:
     """The keys of a row name its ε to six digits."""
     names: dict[str, float] = {}
     for value in checked_eps(eps):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from statistics import fmean, stdev
 
+from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.table import WIDTH, page_of, plain_table
@@ -13,7 +14,8 @@ from nncomplexity.track.settings import Row
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
     """For each run a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
 
-    Failed rows are named below, and why they failed.
+    Where the columns don't fit beside each other, a further table goes on with the same checkpoints. Failed rows are named below, and why
+    they failed.
     """
     measured = [row for row in rows if row["status"] == "measured"]
     failed = [row for row in rows if row["status"] != "measured"]
@@ -23,43 +25,83 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
             *([""] if parts else []),
             f"{run or 'To compare with'}:",
             "",
-            _table([row for row in measured if row["run"] == run]),
+            *_tables([row for row in measured if row["run"] == run], width),
         ]
     if any(not row[f"within@{eps:g}"] for row in measured for eps in row["eps"]):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
-        parts += [f"  {_name(row)}, seed {row['seed']}: {row['error']}" for row in failed]
+        parts += [f"  {line}" for line in _failures(failed)]
     return page_of(parts, width)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+Column = tuple[str, list[str]]
+"""A title, and a cell for each checkpoint."""
+
+
+def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
+    """One table, or several with a blank line between where it is wider than the page: a cut number or step says nothing."""
+    first, *others = _columns(rows)
+    tables: list[str | Table] = []
+    beside: list[Column] = []
+    for column in others:
+        if beside and Console(width=10_000).measure(_table([first, *beside, column], width)).maximum > width:
+            tables += [_table([first, *beside], width), ""]
+            beside = []
+        beside.append(column)
+    return [*tables, _table([first, *beside], width)]
+
+
+def _table(columns: Sequence[Column], width: int) -> Table:
+    table = plain_table(*(title for title, _ in columns), left=(columns[0][0],))
+    # Steps stay on one line; only the names of checkpoints without one can be so long that they must be folded.
+    longest = max(map(len, columns[0][1]))
+    table.columns[0].min_width = table.columns[0].max_width = max(len(columns[0][0]), min(longest, width // 2))
+    for cells in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*cells)
+    return table
+
+
+def _columns(rows: Sequence[Row]) -> list[Column]:
     first = rows[0]
-    metrics, eps = list(first["settings"]["metrics"]), first["eps"]
-    bounds = [f"bound@{one:g}" for one in eps if f"bound@{one:g}" in first]
+    eps = first["eps"]
     places: dict[tuple[str, object], list[Row]] = {}
     for row in rows:
         places.setdefault((row["kind"], row["checkpoint"]), []).append(row)
-    several = any(len(group) > 1 for group in places.values())
-    titles = [
-        "step",
-        "loss",
-        *(f"bytes,\nε = {one:g}" for one in eps),
-        *(name.replace("@", ",\nε = ") for name in bounds),
-        *metrics,
+    groups = sorted(places.values(), key=_order)
+    bounds = [f"bound@{one:g}" for one in eps if f"bound@{one:g}" in first]
+    columns = [
+        ("step", [_step(group[0]) for group in groups]),
+        ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
+        *((f"bytes,\nε = {one:g}", [_bytes(group, one) for group in groups]) for one in eps),
+        *(
+            (name.replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
+            for name in (*bounds, *first["settings"]["metrics"])
+        ),
     ]
-    table = plain_table(*titles, *(["seeds"] if several else []), left=("step",))
-    for group in sorted(places.values(), key=_order):
-        row = group[0]
-        step = row["kind"] if row["kind"] != "checkpoint" else _name(row) if row["step"] is None else f"{row['step']:,}"
-        table.add_row(
-            step,
-            _mean((row["loss"] for row in group), ".4g"),
-            *(_bytes(group, one) for one in eps),
-            *(_mean((row.get(name) for row in group), ".4g") for name in (*bounds, *metrics)),
-            *([str(len(group))] if several else []),
-        )
-    return table
+    if any(len(group) > 1 for group in groups):
+        columns.append(("seeds", [str(len(group)) for group in groups]))
+    return columns
+
+
+def _step(row: Row) -> str:
+    if row["kind"] != "checkpoint":
+        return str(row["kind"])
+    return _name(row) if row["step"] is None else f"{row['step']:,}"
+
+
+def _failures(failed: Sequence[Row]) -> list[str]:
+    """A line for each error, however many networks have it: a wrong loss function fails all of them in the same words."""
+    by_error: dict[str, list[Row]] = {}
+    for row in failed:
+        by_error.setdefault(row["error"], []).append(row)
+    lines = []
+    for error, rows in by_error.items():
+        names = list(dict.fromkeys(_name(row) for row in rows))
+        seeds = sorted({row["seed"] for row in rows})
+        who = names[0] if len(names) == 1 else f"{len(names)} checkpoints from {names[0]} to {names[-1]}"
+        lines.append(f"{who}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: {error}")
+    return lines
 
 
 def _order(group: Sequence[Row]) -> tuple[bool, float]:

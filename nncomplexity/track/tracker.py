@@ -2,17 +2,19 @@
 
 import contextlib
 import copy
+import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.arguments import checked_seed
+from nncomplexity.arguments import SeveralEps, checked_seed
 from nncomplexity.distortion import preserved_random_state
+from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.taskmodule import Task
@@ -49,7 +51,7 @@ class Tracker:
     def __init__(
         self,
         loss_fn: Given,
-        eps: float | Sequence[float],
+        eps: float | SeveralEps,
         *,
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,
@@ -63,7 +65,11 @@ class Tracker:
                 file.check_settings(self._settings)
 
     def __call__(self, step: float, model: nn.Module | Mapping[str, Tensor]) -> Row:
-        """The network's row at this step, which also goes to `out`."""
+        """The network's row at this step, which also goes to `out`.
+
+        Raises InputError where the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
+        """
+        step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, seed=self._seed)
         with contextlib.redirect_stdout(sys.stderr), preserved_random_state():
@@ -89,3 +95,14 @@ class Tracker:
         reports = estimate(model, task.loss_fn, settings.eps, **settings.options(self._seed))
         coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
         return measured_row(start, settings, l2_norm(live), reports, original, coarse)
+
+
+def _number(step: Any) -> float:
+    """The step as a row can hold it. It is checked before anything is measured: a row that can't be written is time lost."""
+    try:
+        found = step.item() if hasattr(step, "item") else step
+    except (RuntimeError, ValueError):  # a tensor or an array of several
+        found = None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        raise InputError(f"step: expected a finite number, got {step!r}; give the training step")
+    return found

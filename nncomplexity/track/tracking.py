@@ -7,18 +7,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
-from nncomplexity.arguments import check_function, checked_seed
+from nncomplexity.arguments import SeveralEps, check_function, checked_seed
 from nncomplexity.distortion import random_state
 from nncomplexity.errors import InputError
 from nncomplexity.paths import path_of
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
 from nncomplexity.track.arrivals import Arrivals, Follow
+from nncomplexity.track.calibration import first_usable
 from nncomplexity.track.functions import UserFunction, check_picklable, user_function
 from nncomplexity.track.job import Job, Surroundings
 from nncomplexity.track.results_file import ResultsFile
 from nncomplexity.track.resume import Done, digest_of
-from nncomplexity.track.settings import Given, Row, Settings, settings_of
+from nncomplexity.track.settings import Given, Row, Settings, settings_of, whole_number
 from nncomplexity.track.sources import Source, find_sources, patterns_of
 from nncomplexity.track.workers import Workers, workers_for
 
@@ -31,7 +32,7 @@ OnRow = Callable[[Row, bool], None]
 def track(
     checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     loss_fn: Given,
-    eps: float | Sequence[float],
+    eps: float | SeveralEps,
     *,
     out: str | os.PathLike[str] | None = None,
     method: str | Method = "tight",
@@ -67,7 +68,8 @@ def track(
         checkpoints: files, folders or patterns such as "run/*.safetensors".
         loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics.
         eps: the distortion bound, or several.
-        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again.
+        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again; what failed
+            is tried again, and has another row where it fails otherwise.
         method, codec, include, exclude: as in `estimate`.
         budget: loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md).
         seed, seeds: the first seed, and how many; each gives a row.
@@ -113,16 +115,13 @@ def track(
         key=key,
         device=device,
     )
-    seed = checked_seed(seed)
+    seed, seeds, jobs = checked_seed(seed), whole_number("seeds", seeds, 1), whole_number("jobs", jobs, 1)
     for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
         check_function(name, function)
     if follow is not None and not isinstance(follow, Follow):
         raise InputError(f"follow: expected a Follow, such as Follow(poll=10), got {follow!r}")
     if executor is not None and not hasattr(executor, "submit"):
         raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
-    for name, count in (("seeds", seeds), ("jobs", jobs)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}")
     trainer = None if shuffled is None else user_function("shuffled", shuffled)
     if untrained and model is None:
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
@@ -144,7 +143,8 @@ def track(
         if follow is None:
             tracking.add([(source, digest_of(source, key) if tracking.done else None) for source in sources])
             if constant:
-                tracking.add_calibration("constant", path=sources[0].path)
+                paths = [source.path for source in sources]
+                tracking.add_calibration("constant", path=first_usable(paths, key) or paths[0])
             arrivals = None
         else:
             arrivals = Arrivals(patterns, follow.poll, key)
@@ -188,10 +188,10 @@ class Tracking:
         while True:
             if arrivals and time.monotonic() - looked >= follow.poll:
                 looked = time.monotonic()
-                if news := arrivals.look():
-                    if constant and not self._sources:
-                        self.add_calibration("constant", path=news[0][0].path)
-                    self.add(news)
+                self.add(news := arrivals.look())
+                if constant and (path := first_usable((source.path for source, _ in news), self._settings.key)):
+                    self.add_calibration("constant", path=path)
+                    constant = False
             while self._waiting and workers.free:
                 workers.submit(self._waiting.popleft())
             if self._waiting or workers.running:
@@ -199,8 +199,13 @@ class Tracking:
                 self._tell(workers.running)
                 for job, row in workers.finished(follow.poll if arrivals else None):
                     self._record(job, row, known=False)
-            elif arrivals is None or self._ends(follow, time.monotonic() - active):
+            elif arrivals is None:
                 return
+            elif self._ends(follow, time.monotonic() - active):
+                self.add(arrivals.rest())
+                arrivals = None
+                if constant and self._sources:  # its row says why there is none
+                    self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
                     self._progress(len(self._rows), len(self._rows), "waiting for checkpoints")
@@ -227,7 +232,9 @@ class Tracking:
 
     def _record(self, job: Job, row: Row, *, known: bool) -> None:
         if self._file and not known:
-            self._file.append(row)
+            known = self._file.repeats(row)
+            if not known:
+                self._file.append(row)
         self._rows[_place(job)] = row
         if self._on_row:
             self._on_row(row, known)

@@ -1,0 +1,103 @@
+"""A curve as a notebook shows it: bytes against distortion as a picture, and a row for each ε."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14
+"""Pixels: the picture, the room for the labels left of and below the axes, and around them."""
+_CELL = ' style="text-align:right;padding:2px 10px"'
+_SHADE = "#3a8fc4"
+
+
+@dataclass(frozen=True)
+class _Point:
+    eps: float
+    distortion: float
+    size: float
+    on_hull: bool
+
+
+def curve_html(
+    results: Sequence[Mapping[str, Any]],
+    subject: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    *,
+    bounds: Sequence[float | None],
+    lengths: Sequence[float | None],
+) -> str:
+    """The plain values of a curve as HTML with an SVG picture inside. Colours follow the notebook's, light or dark.
+
+    Args:
+        results: entries of report.json's `results`.
+        subject: the network's.
+        summary: the key `curve` of curve.json.
+        bounds, lengths: of each result, None where there is none.
+    """
+    head = (
+        f"<p style='margin:4px 0'><b>{len(results)} ε</b>: loss {subject['loss']:.4g}, {subject['raw_bits'] // 8:,} bytes raw. "
+        f"<span style='opacity:.7'>{subject['parameters']:,} parameters; {escape(results[0]['method'])}, "
+        f"{summary['evaluations']:,.0f} evaluations, {summary['seconds']:,.1f} s.</span></p>"
+    )
+    best = [f"the least description length at ε = {summary['mdl']['eps']:g}"] if summary["mdl"] else []
+    best += [f"the best bound at ε = {summary['best_bound']['eps']:g}"] if summary["best_bound"] else []
+    foot = f"<p style='margin:4px 0'>{' and '.join(best).capitalize()}.</p>" if best else ""
+    return f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>"
+
+
+def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str:
+    """A mark for each file, filled on the lower convex hull, which a line joins; lossless ones have no place on a logarithmic axis."""
+    points = [
+        _Point(one["eps"], one["distortion"], one["bits"] / 8, one["eps"] in hull) for one in results if one["distortion"] > 0
+    ]
+    points.sort(key=lambda point: point.distortion)
+    if len({point.distortion for point in points}) < 2:
+        return ""
+    low, high = math.log10(points[0].distortion), math.log10(points[-1].distortion)
+    top = max(point.size for point in points) * 1.06 or 1.0
+
+    def across(distortion: float) -> float:
+        return LEFT + MARGIN + (math.log10(distortion) - low) / (high - low) * (WIDTH - LEFT - 3 * MARGIN)
+
+    def down(size: float) -> float:
+        return HEIGHT - BOTTOM - size / top * (HEIGHT - BOTTOM - MARGIN)
+
+    foot, axis = HEIGHT - BOTTOM, 'stroke="currentColor" stroke-opacity=".35"'
+    parts = [f'<path d="M{LEFT} {MARGIN}V{foot}H{WIDTH - MARGIN}" fill="none" {axis}/>']
+    every = math.ceil((math.floor(high) - math.ceil(low) + 1) / 6) or 1
+    places = range(math.ceil(low), math.floor(high) + 1, every)
+    for value in [10.0**power for power in places] if len(places) > 1 else [points[0].distortion, points[-1].distortion]:
+        parts.append(f'<text x="{across(value):.1f}" y="{foot + 16}" text-anchor="middle">{value:.3g}</text>')
+    for value in (0.0, top / 2.12, top / 1.06):
+        parts.append(f'<text x="{LEFT - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{value:,.0f}</text>')
+    line = "L".join(f"{across(point.distortion):.1f} {down(point.size):.1f}" for point in points if point.on_hull)
+    parts.append(f'<path d="M{line}" fill="none" stroke="{_SHADE}" stroke-width="2"/>' if line else "")
+    for point in points:
+        parts.append(
+            f'<circle cx="{across(point.distortion):.1f}" cy="{down(point.size):.1f}" r="4" stroke="{_SHADE}" '
+            f'fill="{_SHADE if point.on_hull else "none"}"><title>ε = {point.eps:g}: {point.size:,.0f} bytes</title></circle>'
+        )
+    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">distortion; left, bytes</text>')
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="bytes by distortion" '
+        f'style="max-width:100%;font:12px sans-serif;fill:currentColor">{"".join(parts)}</svg>'
+    )
+
+
+def _table(
+    results: Sequence[Mapping[str, Any]], hull: Sequence[float], bounds: Sequence[float | None], lengths: Sequence[float | None]
+) -> str:
+    names = ["ε", "bits", "bytes", "loss after", "distortion", "on the hull"]
+    names += ["bound"] if any(value is not None for value in bounds) else []
+    names += ["MDL bits"] if any(value is not None for value in lengths) else []
+    rows = []
+    for result, bound, length in zip(results, bounds, lengths, strict=True):
+        cells = [f"{result['eps']:g}{'' if result['within'] else ' (lossless)'}", f"{result['bits']:,}", f"{result['bits'] // 8:,}"]
+        cells += [f"{result['coarse_loss']:.4g}", f"{result['distortion']:.4g}", "yes" if result["eps"] in hull else ""]
+        cells += ["–" if bound is None else f"{bound:.4g}"] if "bound" in names else []
+        cells += ["–" if length is None else f"{length:,.0f}"] if "MDL bits" in names else []
+        rows.append(f"<tr>{''.join(f'<td{_CELL}>{cell}</td>' for cell in cells)}</tr>")
+    heads = "".join(f"<th{_CELL}>{name}</th>" for name in names)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

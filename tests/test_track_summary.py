@@ -1,0 +1,44 @@
+"""The table that `track` prints: all of it legible on a page of 80 columns."""
+
+import pytest
+
+from nncomplexity.track.summary import tracked
+from tests.rows import failed, row
+
+EPS = (2, 1, 0.5, 0.1, 0.05, 0.01)
+
+
+def many(step: float | None, seed: int = 0, **more: object) -> dict[str, object]:
+    found = row(step, eps=EPS, scale=5 + seed, seed=seed, **more)
+    return found | {"settings": {**found["settings"], "metrics": {"test_error": "a:b", "train_error": "a:c"}}}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_what_does_not_fit_beside_each_other_stands_in_tables_of_its_own(width: int) -> None:
+    rows = [many(step, seed) for step in (1, 100_000, 1_000_000) for seed in (0, 1, 2)]
+    rows += [many(None, seed, run=None, kind="untrained", checkpoint=None) for seed in (0, 1)]
+    out = tracked(rows, width=width)
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= width
+    tables = sum(line.startswith("step ") for line in out.splitlines())
+    for name in ("1 ", "100,000 ", "1,000,000 "):
+        assert sum(line.startswith(name) for line in out.splitlines()) + out.count("\nuntrained ") == tables
+    words = [word.rstrip(",") for word in out.split()]
+    assert [words.count(name) for name in ("loss", "bytes", "bound", "test_error", "train_error", "seeds")] == [2, 12, 12, 2, 2, 2]
+
+
+def test_a_table_that_fits_stays_one_and_a_long_name_is_folded_to_half_the_page() -> None:
+    one = row(1) | {"settings": {"metrics": {}}}
+    assert tracked([one, one | {"step": 10}]).count("loss") == 1
+    name = "runs/a/" + "x" * 70 + ".safetensors"
+    lines = tracked([one | {"step": None, "checkpoint": name}]).splitlines()
+    assert "".join(line[:40].strip() for line in lines[5:]).startswith(name)
+    assert max(map(len, lines)) <= 80
+
+
+def test_one_error_of_many_checkpoints_is_one_line() -> None:
+    rows = [failed(step, "loss: it is nan") | {"seed": seed} for step in range(1, 58) for seed in (0, 1)]
+    out = " ".join(tracked([*rows, failed(99, "it is cut")]).split())
+    assert "Failed: 115 of 115." in out
+    names = "57 checkpoints from runs/a/step_1.safetensors to runs/a/step_57.safetensors"
+    assert f"{names}, seeds 0, 1: loss: it is nan runs/a/step_99.safetensors, seed 0: it is cut" in out
