@@ -94,7 +94,7 @@ def test_a_risk_needs_n():
     [
         ({"risk": lambda _: 12.5}, "risk"),
         ({"risk": lambda _: "low"}, "risk"),
-        ({"risk": 0.1}, "risk: expected a function of weights by name, got 0.1"),
+        ({"risk": 0.1}, "risk: expected a function, or None, got 0.1"),
         ({"risk": lambda _: 0.1, "chance": 7}, "chance must be"),
         ({"chance": "much"}, "chance"),
         ({"delta": 2}, "delta"),
