@@ -1,10 +1,26 @@
 """nncomplexity: how many bits does what a neural network has learned take, and what does that promise about unseen data?"""
 
 from nncomplexity.bitstream import load
+from nncomplexity.curve import Curve, rate_distortion
+from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.report import Layer, Report
 from nncomplexity.search.contract import StopSearch
 from nncomplexity.version import __version__
 
-__all__ = ["FormatError", "InputError", "Layer", "Report", "StopSearch", "__version__", "estimate", "load"]
+__all__ = [
+    "Curve",
+    "Follow",
+    "FormatError",
+    "InputError",
+    "Layer",
+    "Report",
+    "StopSearch",
+    "Tracker",
+    "__version__",
+    "estimate",
+    "load",
+    "rate_distortion",
+    "track",
+]

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nncomplexity.cli_options import DONE, FAILED, NOT_WITHIN, number_value
+from nncomplexity.dynamics.arrivals import Follow
+from nncomplexity.dynamics.functions import UserFunction, user_function
+from nncomplexity.dynamics.settings import Row
+from nncomplexity.dynamics.summary import tracked
+from nncomplexity.dynamics.tracking import track as track_all
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
-from nncomplexity.track.arrivals import Follow
-from nncomplexity.track.functions import UserFunction, user_function
-from nncomplexity.track.settings import Row
-from nncomplexity.track.summary import tracked
-from nncomplexity.track.tracking import track as track_all
 
 _FUNCTION = "MODULE:FUNCTION"
 

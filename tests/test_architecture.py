@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 OPTIONAL = {"matplotlib", "sklearn"}
 """Packages of the extras, which only a call that needs them may load."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-COMMAND_LINE_ONLY = {"typer", "rich", "safetensors"}
+COMMAND_LINE_ONLY = {"typer", "rich"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc"}
 
 

@@ -14,13 +14,13 @@ from nncomplexity import InputError, estimate, load
 from nncomplexity.basis import waves
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
+from nncomplexity.dynamics import Tracker, track
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 from nncomplexity.search.tight import Tight
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import spectral_entropy
-from nncomplexity.track import Tracker, track
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from nncomplexity import estimate
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.cli import main
+from nncomplexity.dynamics import Follow, Tracker, track
+from nncomplexity.dynamics.resume import Done
 from nncomplexity.errors import InputError
 from nncomplexity.plots import read_results
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.track import Follow, Tracker, track
-from nncomplexity.track.resume import Done
 from tests.training import make_training, untimed, weights
 
 EPS = [1, 0.1]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nncomplexity.dynamics.results_file import ResultsFile
+from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
-from nncomplexity.track.results_file import ResultsFile
-from nncomplexity.track.settings import settings_of
 from tests.rows import row, write_rows
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.errors import InputError
-from nncomplexity.track.sources import find_sources
 
 
 def touch(*names: str) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import ModuleType, TracebackType
 from typing import Any
 
+from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.errors import InputError
 from nncomplexity.paths import path_of
-from nncomplexity.track.settings import Row, Settings
 
 _fcntl: ModuleType | None
 try:

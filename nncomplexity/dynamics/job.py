@@ -18,6 +18,10 @@ from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.distortion import RandomState, preserved_random_state, set_random_state
+from nncomplexity.dynamics import calibration
+from nncomplexity.dynamics.functions import UserFunction
+from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
@@ -25,10 +29,6 @@ from nncomplexity.report import Report
 from nncomplexity.search.contract import Progress
 from nncomplexity.steps import step_of
 from nncomplexity.taskmodule import Task
-from nncomplexity.track import calibration
-from nncomplexity.track.functions import UserFunction
-from nncomplexity.track.rows import Measured, failed_row, head, l2_norm, measured_row
-from nncomplexity.track.settings import Row, Settings
 from nncomplexity.weights import check_numbers
 
 _ONE_AT_A_TIME = threading.Lock()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.dynamics.resume import digest_of
+from nncomplexity.dynamics.sources import Source, find_sources
 from nncomplexity.errors import InputError
-from nncomplexity.track.resume import digest_of
-from nncomplexity.track.sources import Source, find_sources
 
 _PATIENCE = 5
 """Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""

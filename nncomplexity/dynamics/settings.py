@@ -12,13 +12,13 @@ import torch
 from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
 from nncomplexity.bounds import bound
 from nncomplexity.codecs import codec_named
+from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns, patterns_of
 from nncomplexity.taskmodule import find_device
-from nncomplexity.track.functions import UserFunction, user_function
 from nncomplexity.version import __version__
 
 Row = dict[str, Any]

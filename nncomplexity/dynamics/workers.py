@@ -16,10 +16,10 @@ from typing import Protocol
 
 import torch
 
-from nncomplexity.track.functions import check_picklable
-from nncomplexity.track.job import Job, Surroundings, measure, pickled, run_pickled, start_of
-from nncomplexity.track.rows import failed_row
-from nncomplexity.track.settings import Row, Settings
+from nncomplexity.dynamics.functions import check_picklable
+from nncomplexity.dynamics.job import Job, Surroundings, measure, pickled, run_pickled, start_of
+from nncomplexity.dynamics.rows import failed_row
+from nncomplexity.dynamics.settings import Row, Settings
 
 _DIED = "the process that measured it died, as one does that runs out of memory; use fewer --jobs, or a smaller loss"
 

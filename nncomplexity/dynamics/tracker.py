@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, checked_seed
 from nncomplexity.distortion import preserved_random_state
+from nncomplexity.dynamics.job import user_values
+from nncomplexity.dynamics.results_file import ResultsFile
+from nncomplexity.dynamics.rows import failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.taskmodule import Task
-from nncomplexity.track.job import user_values
-from nncomplexity.track.results_file import ResultsFile
-from nncomplexity.track.rows import failed_row, head, l2_norm, measured_row
-from nncomplexity.track.settings import Given, Row, Settings, settings_of
 from nncomplexity.weights import check_network
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.report import Layer, Report
-from nncomplexity.track.settings import Row, Settings
 from nncomplexity.weights import is_finite, real_view, skeleton_of
 
 SCHEMA = 1

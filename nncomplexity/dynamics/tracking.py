@@ -9,19 +9,19 @@ from concurrent.futures import Executor
 
 from nncomplexity.arguments import SeveralEps, check_function, checked_seed
 from nncomplexity.distortion import random_state
+from nncomplexity.dynamics.arrivals import Arrivals, Follow
+from nncomplexity.dynamics.calibration import first_usable
+from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
+from nncomplexity.dynamics.job import Job, Surroundings
+from nncomplexity.dynamics.results_file import ResultsFile
+from nncomplexity.dynamics.resume import Done, digest_of
+from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of, whole_number
+from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
+from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
 from nncomplexity.paths import path_of
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
-from nncomplexity.track.arrivals import Arrivals, Follow
-from nncomplexity.track.calibration import first_usable
-from nncomplexity.track.functions import UserFunction, check_picklable, user_function
-from nncomplexity.track.job import Job, Surroundings
-from nncomplexity.track.results_file import ResultsFile
-from nncomplexity.track.resume import Done, digest_of
-from nncomplexity.track.settings import Given, Row, Settings, settings_of, whole_number
-from nncomplexity.track.sources import Source, find_sources, patterns_of
-from nncomplexity.track.workers import Workers, workers_for
 
 Progress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""

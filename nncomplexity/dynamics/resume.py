@@ -4,9 +4,9 @@ import os
 from collections.abc import Collection, Sequence
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.track.job import Job
-from nncomplexity.track.settings import Row
-from nncomplexity.track.sources import Source
+from nncomplexity.dynamics.job import Job
+from nncomplexity.dynamics.settings import Row
+from nncomplexity.dynamics.sources import Source
 
 
 class Done:

@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 from rich.console import Console
 from rich.table import Table
 
+from nncomplexity.dynamics.settings import Row
 from nncomplexity.table import WIDTH, page_of, plain_table
-from nncomplexity.track.settings import Row
 
 
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
