@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import InputError, StopSearch, estimate
@@ -138,3 +139,23 @@ def test_seeds_part_and_each_gives_one_file():
     files = [estimate(weights, loss, 0.1, budget=150, seed=seed).file.content for seed in (0, 1, 2, 1)]
     assert files[1] == files[3]
     assert len(set(files)) == 3
+
+
+def test_a_network_that_divides_by_a_norm_of_its_weights_is_searched_like_others() -> None:
+    """Its loss at all weights zero is no number, by which a start could be measured."""
+    generator = torch.Generator().manual_seed(0)
+    examples = torch.randn(200, 24, generator=generator)
+    weights = {"v": torch.randn(24, 40, generator=generator), "w": torch.randn(40, 6, generator=generator)}
+
+    def logits(w: dict[str, Tensor]) -> Tensor:
+        return 5 * torch.relu(examples @ (w["v"] / w["v"].norm(dim=0))) @ (w["w"] / w["w"].norm(dim=0))
+
+    labels = logits(weights).argmax(1)
+
+    def loss(w: dict[str, Tensor]) -> Tensor:
+        return cross_entropy(logits(w), labels)
+
+    assert loss({name: torch.zeros_like(tensor) for name, tensor in weights.items()}).isnan()
+    found = estimate(weights, loss, 0.1, budget=300)
+    assert found.within
+    assert found.bits < 0.6 * estimate(weights, loss, 0.1, method="quantize").bits

@@ -1,11 +1,12 @@
 """How a search opens: bisections that measure where a descent may begin, and what there is without one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from nncomplexity.coarse import CoarseTensor, Constant
+from nncomplexity.coarse import CoarseTensor, Constant, matrix_shape
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
@@ -52,8 +53,21 @@ class Opening:
                 return
 
     def nothing(self, fixed: dict[str, CoarseTensor]) -> float:
-        """The distortion of all weights zero."""
-        return self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving} | fixed)
+        """The distortion of all weights zero.
+
+        Where it is no number, as of a network that divides by a norm of its weights, it is that of the coarsest steps of
+        its matrices with one.
+        """
+        moving, problem = self.tensors.moving, self.trials.problem
+        distortion = self.trials.measure({spec.name: Constant(0) for spec in moving} | fixed)
+        kept = {spec.name: problem.exact(spec) for spec in moving if matrix_shape(spec) is None} | fixed
+        matrices = [spec for spec in moving if matrix_shape(spec)]
+        for coarseness in COARSENESS:
+            if math.isfinite(distortion) or self.trials.left < 1:
+                break
+            latents = latents_at(Shape(0, coarseness), matrices, self.tensors.weights, self.tensors.factors)
+            distortion = self.trials.measure({latent.spec.name: latent.coarse() for latent in latents} | kept)
+        return distortion
 
     def latents(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], cut: float, rounded: float) -> list[Latent]:
         """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`."""
