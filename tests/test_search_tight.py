@@ -144,8 +144,8 @@ def test_seeds_part_and_each_gives_one_file():
 def test_a_network_that_divides_by_a_norm_of_its_weights_is_searched_like_others() -> None:
     """Its loss at all weights zero is no number, by which a start could be measured."""
     generator = torch.Generator().manual_seed(0)
-    examples = torch.randn(200, 24, generator=generator)
-    weights = {"v": torch.randn(24, 40, generator=generator), "w": torch.randn(40, 6, generator=generator)}
+    examples = torch.randn(200, 64, generator=generator)
+    weights = {"v": torch.randn(64, 96, generator=generator), "w": torch.randn(96, 10, generator=generator)}
 
     def logits(w: dict[str, Tensor]) -> Tensor:
         return 5 * torch.relu(examples @ (w["v"] / w["v"].norm(dim=0))) @ (w["w"] / w["w"].norm(dim=0))
@@ -158,4 +158,4 @@ def test_a_network_that_divides_by_a_norm_of_its_weights_is_searched_like_others
     assert loss({name: torch.zeros_like(tensor) for name, tensor in weights.items()}).isnan()
     found = estimate(weights, loss, 0.1, budget=300)
     assert found.within
-    assert found.bits < 0.6 * estimate(weights, loss, 0.1, method="quantize").bits
+    assert found.bits < 0.4 * estimate(weights, loss, 0.1, method="quantize").bits
