@@ -90,9 +90,8 @@ class LowRank:
             )
         A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
         _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
-        product = (A @ B).add_(
-            0.0
-        )  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
+        product = A @ B
+        product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
         return _scaled(product, math.ldexp(step, -sum(shift(period) for period in self.periods if period)), spec)
 
     def _along(self, side: int, symbols: Integers, spec: TensorSpec, device: torch.device) -> Tensor:

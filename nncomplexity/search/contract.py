@@ -1,5 +1,6 @@
 """What a search is given, what it must give back, and the one way to turn an idea into a candidate."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -88,10 +89,15 @@ class Problem:
         One that reaches beyond 2³¹ of them, as a mask of −10⁹ does, is kept bit for bit: such a multiple differs from it by less than its
         dtype tells apart.
         """
-        weight = self.weights[spec.name]
-        if weight.numel() and float(weight.double().abs().max()) / step > LARGEST_SYMBOL:
+        if self._largest[spec.name] / step > LARGEST_SYMBOL:
             return self.exact(spec)
-        return dense(narrow(symbols(weight, step)), step)
+        return dense(narrow(symbols(self.weights[spec.name], step)), step)
+
+    @functools.cached_property
+    def _largest(self) -> dict[str, float]:
+        """The greatest size of an element of each tensor that may be coarse-grained; 0 where there is none."""
+        moving = {spec.name: self.weights[spec.name] for spec in self.skeleton.tensors if self.quantizable(spec)}
+        return {name: float(weight.double().abs().max()) if weight.numel() else 0.0 for name, weight in moving.items()}
 
     def quantizable(self, spec: TensorSpec) -> bool:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
