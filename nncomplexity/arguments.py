@@ -1,8 +1,9 @@
 """What the arguments of the front doors may be: each check returns what the rest works with, or raises."""
 
 import math
+import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,13 @@ def checked_seed(seed: object) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
     return int(seed)
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """The argument as Python's. Raises InputError where it is no whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    return operator.index(value)
 
 
 def check_function(name: str, given: object) -> None:

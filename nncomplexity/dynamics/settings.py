@@ -1,11 +1,10 @@
 """How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
 
 import json
-import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 
@@ -172,13 +171,6 @@ def settings_of(
         key=key,
         device=str(device),
     )
-
-
-def whole_number(name: str, value: object, least: int) -> int:
-    """The argument as Python's. Raises InputError where it is no whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    return operator.index(value)
 
 
 def _eps_of_rows(eps: float | SeveralEps) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
-from nncomplexity.arguments import SeveralEps, check_function, checked_seed
+from nncomplexity.arguments import SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.distortion import random_state
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
@@ -15,7 +15,7 @@ from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_
 from nncomplexity.dynamics.job import Job, Surroundings
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.resume import Done, digest_of
-from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of, whole_number
+from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
