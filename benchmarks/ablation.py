@@ -23,7 +23,7 @@ from benchmarks.record import Record, Row
 from nncomplexity import estimate
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.matrix import Matrix
-from nncomplexity.search.descent import Schedule
+from nncomplexity.search.schedule import Schedule
 from nncomplexity.search.tight import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "ablation.json"

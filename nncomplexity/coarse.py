@@ -9,6 +9,7 @@ come of them.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -118,10 +119,18 @@ class Lossless:
 CoarseTensor = Constant | Dense | LowRank | Lossless
 
 
+class Decodable(Protocol):
+    """What gives a tensor: a coarse one, or one on its way there."""
+
+    def decode(self, spec: TensorSpec, device: torch.device) -> Tensor:
+        """The tensor, in the dtype of its spec."""
+        ...
+
+
 class Decoded(Mapping[str, Tensor]):
     """The tensors that coarse ones decode to, by first name, each decoded on a device whenever it is asked for and not kept."""
 
-    def __init__(self, specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor], device: torch.device = CPU) -> None:
+    def __init__(self, specs: Sequence[TensorSpec], tensors: Sequence[Decodable], device: torch.device = CPU) -> None:
         self._device = device
         self._coarse = {spec.name: (spec, coarse) for spec, coarse in zip(specs, tensors, strict=True)}
 

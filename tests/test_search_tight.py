@@ -121,6 +121,14 @@ def test_a_large_budget_goes_on_from_a_small_one_s_result():
     assert sizes[-1] < sizes[0]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sweep_of_a_tiny_network_answers_the_finest_eps(seed):
+    """The chain's evaluations leave uniform quantization those that it takes."""
+    weights, loss = network(seed, hidden=3, features=3)
+    reports = estimate(weights, loss, [1.0, 0.1, 0.01, 0.001, 0.0005], method=Sweep(Tight(budget=100)))
+    assert all(report.within for report in reports)
+
+
 def test_a_sweep_s_cost_is_checked():
     with pytest.raises(InputError, match=r"cost: expected a number of single searches, at least 1, got 0.5"):
         Sweep(cost=0.5)
@@ -158,4 +166,4 @@ def test_a_network_that_divides_by_a_norm_of_its_weights_is_searched_like_others
     assert loss({name: torch.zeros_like(tensor) for name, tensor in weights.items()}).isnan()
     found = estimate(weights, loss, 0.1, budget=300)
     assert found.within
-    assert found.bits < 0.4 * estimate(weights, loss, 0.1, method="quantize").bits
+    assert found.bits < 0.25 * estimate(weights, loss, 0.1, method="quantize").bits

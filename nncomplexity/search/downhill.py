@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.distortion import GRADIENT_COST
-from nncomplexity.search.descent import Schedule, descend
+from nncomplexity.search.descent import descend
 from nncomplexity.search.latent import Latent
+from nncomplexity.search.schedule import Schedule
 from nncomplexity.search.start import first_that
 from nncomplexity.search.trials import Trials
 
@@ -86,7 +87,9 @@ class Downhill:
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
             trials.report("descending")
             rise = visit.loss - distortion.original
-            if self.partial:
+            if visit.tensors is None:
+                pass
+            elif self.partial:
                 if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
                     trials.measure_whole(visit.tensors)
             elif abs(rise) <= limit and (done % every == 0 or (single and 3 * done >= 2 * steps)):

@@ -22,6 +22,7 @@ from torch import Tensor
 from nncomplexity.basis import shift, waves
 from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
+from nncomplexity.relative import added
 from nncomplexity.weights import TensorSpec
 
 DEAD_ZONE = 0.6
@@ -39,6 +40,8 @@ class Latent:
     """The periods of the two sides' bases, 0 for none."""
     precision: int | None = None
     """Mantissa bits of the steps that the file may hold; None leaves them free while the descent still moves them."""
+    firmness: float = 1.0
+    """How far the weights of `decode` and `gradients` are rounded."""
 
     @property
     def low_rank(self) -> bool:
@@ -81,33 +84,55 @@ class Latent:
             return LowRank(A[:, order], B[order], self.step, self.step, self.periods)
         return dense(symbols[0].reshape(self.spec.shape), self.step)
 
-    def gradients(self, grad: Tensor, rounded: list[Tensor]) -> tuple[list[Tensor], float]:
-        """∂L/∂u of each part and ∂L/∂log s, from ∂L/∂W in the shape of the tensor."""
-        scale = self.scale
+    def decode(self, spec: TensorSpec, device: torch.device) -> Tensor:
+        """The tensor as these latents are, rounded as far as `firmness` says. Only those that are wholly rounded are a file's."""
+        parts = self._softened()
+        product = parts[0]
         if self.low_rank:
-            bases = [
-                scaled_basis(side, period, grad.device) if period else None
-                for side, period in zip(_sides(rounded), self.periods, strict=True)
-            ]
-            A, B = (F @ part if F is not None else part for F, part in zip(bases, (rounded[0], rounded[1].T), strict=True))
+            A, B = self._sides(parts)
+            product = A @ B.T
+        weight = product.double().mul_(self.scale).reshape(spec.shape)
+        return weight.to(device, spec.dtype) if spec.base is None else added(spec.base.to(device), weight.to(device), spec.dtype)
+
+    def gradients(self, grad: Tensor) -> tuple[list[Tensor], float]:
+        """∂L/∂u of each part and ∂L/∂log s, from ∂L/∂W in the shape of the tensor."""
+        scale, parts = self.scale, self._softened()
+        if self.low_rank:
+            A, B = self._sides(parts)
             grad = grad.reshape(A.shape[0], B.shape[0]).float() * scale
             grads = [grad @ B, grad.T @ A]
             along = float((grads[0] * A).sum())
-            grad_a, grad_b = (F.T @ part if F is not None else part for F, part in zip(bases, grads, strict=True))
+            grad_a, grad_b = (
+                F.T @ part if F is not None else part for F, part in zip(self._bases(grad.device), grads, strict=True)
+            )
             return [grad_a, grad_b.T], along
-        grad = grad.reshape(rounded[0].shape).float() * scale
-        return [grad], float((grad * rounded[0]).sum())
+        grad = grad.reshape(parts[0].shape).float() * scale
+        return [grad], float((grad * parts[0]).sum())
+
+    def _softened(self) -> list[Tensor]:
+        """u + f·(Q(u) − u) with f the firmness, and 0 where Q(u) is."""
+        rounded = self.rounded()
+        if self.firmness == 1:
+            return rounded
+        return [torch.where(q == 0, q, u.lerp(q, self.firmness)) for u, q in zip(self.parts, rounded, strict=True)]
+
+    def _sides(self, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """F_A·A (m, k) and F_B·Bᵀ (n, k) of two factors (m, k) and (k, n)."""
+        F_a, F_b = self._bases(parts[0].device)
+        A, B = parts[0], parts[1].T
+        return A if F_a is None else F_a @ A, B if F_b is None else F_b @ B
+
+    def _bases(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """The bases of two factors' sides, None for those that have none."""
+        sides = self.parts[0].shape[0], self.parts[1].shape[1]
+        F_a, F_b = (scaled_basis(side, p, device) if p else None for side, p in zip(sides, self.periods, strict=True))
+        return F_a, F_b
 
 
 @functools.lru_cache(maxsize=8)
 def scaled_basis(rows: int, period: int, device: torch.device) -> Tensor:
     """F (rows, rows), float32: the basis as a file's factors meet it, with columns of a norm near 1."""
     return (waves(rows, period) * 2.0 ** -shift(period)).float().to(device)
-
-
-def _sides(parts: list[Tensor]) -> tuple[int, int]:
-    """(m, n) of a pair of factors."""
-    return parts[0].shape[0], parts[1].shape[1]
 
 
 def snapped(step: float, precision: int) -> float:

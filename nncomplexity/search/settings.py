@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from nncomplexity.errors import InputError
-from nncomplexity.search.descent import Schedule
+from nncomplexity.search.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ _AGAIN = 2.0
 """From how many ε away one more link leads to it otherwise, in place of those outwards; a small network is searched anew."""
 _OUTWARD = 0.2
 """Single searches that an ε too coarse for the chain is worth; all of them at most half of what is left."""
+_LAST = 8
+"""Evaluations kept for uniform quantization at the end: as many as its bisection takes."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Sweep:
                 for done, value in enumerate(reversed(ordered)):
                     opening.quantize(value)
                     plans = opening.moves(value, trials.left / (len(ordered) - done), plans)
-            for value in ordered:
+            # First the finest that has no answer: its own serves all the others.
+            for value in sorted(ordered, key=lambda value: (bool(trials.kept[value]), value)):
                 opening.quantize(value)
         found = dict(zip(ordered, trials.found(), strict=True))
         return [found[value] for value in eps]
@@ -80,14 +83,15 @@ class Sweep:
         single = trials.budget / self.cost
         run.descend(trials.spent + single)
         if run.ended:
-            begin, left = run.state(), trials.left
+            end = trials.spent + trials.left - _LAST
+            begin, left = run.state(), end - trials.spent
             left -= min(left / 2, len(coarse) * _OUTWARD * single)
             links = round(left / (LINK * single / Tight().budget))
             inwards(run, thinned(fine, links), left, eps)
             if trials.best(fine[-1]) > _LANDED * run.bits():
                 if trials.tensors.small:
-                    Run(self.method, trials, fine[-1]).descend(trials.spent + trials.left)
+                    Run(self.method, trials, fine[-1]).descend(end)
                 else:
-                    inwards(run, [fine[-1] * _AGAIN, fine[-1]], trials.left, eps)
+                    inwards(run, [fine[-1] * _AGAIN, fine[-1]], end - trials.spent, eps)
             run.restore(begin)
-            outwards(run, coarse[::-1], trials.left)
+            outwards(run, coarse[::-1], end - trials.spent)

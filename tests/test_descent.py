@@ -1,0 +1,162 @@
+"""The parts of a descent: latents on the way to their symbols, Adam's steps, and how a descent begins and ends."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from nncomplexity import estimate
+from nncomplexity.coarse import CoarseTensor
+from nncomplexity.distortion import Distortion
+from nncomplexity.search.descent import descend
+from nncomplexity.search.latent import DEAD_ZONE, Latent
+from nncomplexity.search.mover import Mover
+from nncomplexity.search.schedule import Schedule
+from nncomplexity.weights import TensorSpec, skeleton_of
+
+DENSE = (lambda generator: [3 * torch.randn(6, 5, generator=generator)], (0, 0))
+FACTORS = (lambda generator: [3 * torch.randn(6, 2, generator=generator), 3 * torch.randn(2, 5, generator=generator)], (0, 0))
+WAVES = (FACTORS[0], (5, 3))
+
+
+def latent_of(form, dtype=torch.float32, base=None, precision=6) -> Latent:
+    make, periods = form
+    spec = TensorSpec("w", (6, 5), dtype, base=base)
+    return Latent(spec, make(torch.Generator().manual_seed(0)), -1.5, periods, precision)
+
+
+@pytest.mark.parametrize("form", [DENSE, FACTORS, WAVES], ids=["dense", "factors", "waves"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_wholly_rounded_latents_decode_to_what_the_file_does(form, dtype) -> None:
+    latent = latent_of(form, dtype)
+    decoded, file = latent.decode(latent.spec, torch.device("cpu")), latent.coarse().decode(latent.spec)
+    assert decoded.dtype == dtype
+    torch.testing.assert_close(decoded, file, rtol=max(1e-5, torch.finfo(dtype).eps), atol=1e-4)
+
+
+@pytest.mark.parametrize("form", [DENSE, FACTORS], ids=["dense", "factors"])
+def test_on_a_base_latents_decode_to_the_sum(form) -> None:
+    base = torch.randn(6, 5)
+    on_base, alone = latent_of(form, base=base), latent_of(form)
+    for firmness in (0.3, 1.0):
+        on_base.firmness = alone.firmness = firmness
+        decoded = on_base.decode(on_base.spec, torch.device("cpu"))
+        torch.testing.assert_close(decoded, base + alone.decode(alone.spec, torch.device("cpu")), rtol=1e-6, atol=1e-6)
+
+
+def test_soft_numbers_lie_between_what_they_are_and_their_symbols_and_zeros_are_zero() -> None:
+    u = torch.tensor([0.0, 0.59, -0.59, 0.61, 1.4, -2.5001, 7.0])
+    spec = TensorSpec("w", (7,), torch.float32)
+    latent = Latent(spec, [u.clone()], 0.0)
+    rounded = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, -3.0, 7.0])
+    for firmness in (0.0, 0.25, 0.5, 1.0):
+        latent.firmness = firmness
+        expected = torch.where(u.abs() < DEAD_ZONE, 0.0, (1 - firmness) * u + firmness * rounded)
+        torch.testing.assert_close(latent.decode(spec, torch.device("cpu")), expected)
+
+
+@pytest.mark.parametrize("form", [DENSE, FACTORS, WAVES], ids=["dense", "factors", "waves"])
+@pytest.mark.parametrize("firmness", [0.5, 1.0])
+def test_gradients_are_autograd_s_where_rounding_counts_as_the_identity(form, firmness) -> None:
+    """By finite differences of ⟨C, W⟩ in the parts that W is made of, each moved as a whole with its symbol."""
+    latent = latent_of(form)
+    C = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    latent.firmness = firmness
+    gradients, along = latent.gradients(C)
+    soft = latent._softened()
+    moved = Latent(latent.spec, [part.clone() for part in soft], latent.log_scale, latent.periods, latent.precision, firmness=0.0)
+
+    def value() -> float:
+        # At firmness 0 a number is itself, unless it rounds to zero: those are left alone here.
+        return float((moved.decode(moved.spec, torch.device("cpu")) * C).sum())
+
+    for part, gradient in zip(moved.parts, gradients, strict=True):
+        for index in [(0, 0), (1, 1), (part.shape[0] - 1, part.shape[1] - 1)]:
+            if abs(part[index]) < DEAD_ZONE + 0.1:
+                continue
+            before = float(part[index])
+            part[index] = before + 0.05
+            up = value()
+            part[index] = before - 0.05
+            down = value()
+            part[index] = before
+            assert gradient[index].item() == pytest.approx((up - down) / 0.1, rel=1e-2, abs=1e-3)
+    assert along == pytest.approx(value(), rel=1e-4)
+
+
+def test_steps_are_nesterov_s() -> None:
+    """Against the textbook's loop, a number at a time."""
+    spec = TensorSpec("w", (3,), torch.float32)
+    latent = Latent(spec, [torch.tensor([5.0, -3.0, 1.0])], 0.0)
+    schedule = Schedule()
+    mover = Mover(latent, schedule, lean=False)
+    place = latent.parts[0].double().tolist()
+    means, squares = [0.0] * 3, [0.0] * 3
+    generator = torch.Generator().manual_seed(0)
+    for count in range(1, 6):
+        gradient = torch.randn(3, generator=generator)
+        mover.step([gradient], None, 0.7)
+        for i, g in enumerate(gradient.double().tolist()):
+            means[i] = 0.9 * means[i] + 0.1 * g
+            squares[i] = 0.95 * squares[i] + 0.05 * g * g
+            ahead = (0.9 * means[i] + 0.1 * g) / (1 - 0.9**count)
+            place[i] -= schedule.rate * 0.7 * ahead / math.sqrt(squares[i] / (1 - 0.95**count))
+        torch.testing.assert_close(latent.parts[0].double(), torch.tensor(place, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+
+
+def test_a_descent_shows_no_candidate_until_its_rounding_is_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(8, 6, generator=generator)}
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        return (weights["w"] - 1).square().mean()
+
+    latent = Latent(skeleton_of(weights).tensors[0], [weights["w"] * 20], math.log(0.05))
+    with Distortion(weights, loss) as distortion:
+        visits = list(descend(distortion, [latent], {}, 0.5, 20, Schedule()))
+        assert [visit.tensors is None for visit in visits] == [True] * 10 + [False] * 10
+        for visit in visits[10:]:
+            tensors: list[CoarseTensor] = visit.tensors or []
+            assert distortion.loss({"w": tensors[0].decode(latent.spec)}) == pytest.approx(visit.loss, rel=1e-5)
+
+
+def test_firmness_only_grows() -> None:
+    schedule = Schedule()
+    firmness = [schedule.firmness_at(step / 40) for step in range(41)]
+    assert firmness[0] == schedule.firmness
+    assert firmness[-1] == 1.0
+    assert all(one <= next_one for one, next_one in pairwise(firmness))
+    assert [Schedule(soft=0.0).firmness_at(share) for share in (0.0, 0.5)] == [1.0, 1.0]
+
+
+def test_a_descent_comes_back_from_a_loss_that_is_no_number() -> None:
+    """A column's last symbol goes, the loss divides by its norm: what the step changed is put back, and the descent goes on."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(12, 8, generator=generator)}
+    target = torch.nn.functional.normalize(weights["w"], dim=0)
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        return (weights["w"] / weights["w"].norm(dim=0) - target).square().sum()
+
+    latent = Latent(skeleton_of(weights).tensors[0], [weights["w"] / 2], math.log(2.0))
+    latent.parts[0][:, 3] *= 0.62 / latent.parts[0][:, 3].abs().max()  # one symbol is left of this column, and close to going
+    with Distortion(weights, loss) as distortion:
+        visits = list(descend(distortion, [latent], {}, 6.0, 60, Schedule()))
+    assert len(visits) == 60
+    assert any(math.isnan(visit.loss) for visit in visits)
+    assert math.isfinite(visits[-1].loss)
+
+
+def test_a_file_found_by_a_soft_descent_is_what_was_measured() -> None:
+    generator = torch.Generator().manual_seed(3)
+    weights = {"w": torch.randn(40, 30, generator=generator)}
+    x = torch.randn(100, 30, generator=generator)
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        return ((x @ weights["w"].T)[:, :3] - (x @ x.T)[:, :3]).square().mean()
+
+    found = estimate(weights, loss, 1.0, budget=200)
+    assert found.within
+    assert abs(float(loss(found.coarse_weights())) - float(loss(weights))) <= 1.0
