@@ -256,6 +256,6 @@ def test_starts_and_moves_only_get_simpler() -> None:
     ranks = ranks_that_pay(specs)
     assert ranks[0] == 1
     assert ranks[-1] == 0
-    assert ranks[-2] <= 0.8 * 30 * 20 / 50
+    assert ranks[-2] <= 0.5 * 30 * 20 / 50
     for plan in Plan(specs[0], Shape(8, 0.5)).moves():
         assert plan.gone or plan.shape.rank < 8 or plan.shape.coarseness > 0.5

@@ -178,9 +178,9 @@ def _price(factor: Tensor, coarseness: float) -> float:
 
 
 def largest_rank(spec: TensorSpec) -> int:
-    """The largest rank at which factors hold at most four fifths of the matrix's numbers; 0 where there is none."""
+    """The largest rank at which factors hold at most half of the matrix's numbers; 0 where there is none."""
     view = matrix_view(spec.shape)
-    return 0 if view is None else int(0.8 * view[0] * view[1] / (view[0] + view[1]))
+    return 0 if view is None else view[0] * view[1] // (2 * (view[0] + view[1]))
 
 
 def _typical(part: Tensor) -> float:
