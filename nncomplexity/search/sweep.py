@@ -24,7 +24,7 @@ _LANDED = 1.5
 """How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
 _AGAIN = 2.0
 """From how many ε away one more link leads to it otherwise, in place of those outwards; a small network is searched anew."""
-_OUTWARD = 0.2
+_OUTWARD = 0.4
 """Single searches that an ε too coarse for the chain is worth; all of them at most half of what is left."""
 _LAST = 8
 """Evaluations kept for uniform quantization at the end: as many as its bisection takes."""
