@@ -20,13 +20,12 @@ from nncomplexity.errors import FormatError, InputError
 from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
 from nncomplexity.relative import Base, base_of
-from nncomplexity.weights import STORED, Skeleton, TensorSpec, complex_view
+from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
 VERSION = 1
 _HEAD = struct.Struct("<8sHIQ")
 _DIGEST = hashlib.sha256().digest_size
-_DIMENSIONS = 64
 _EXTENTS = 1 << 48
 """Shapes are kept within what numpy and torch can hold, so that their sizes can be worked out at all."""
 _LEAST = 4
@@ -227,7 +226,7 @@ def _name(name: object) -> str:
 
 
 def _shape(shape: list[object]) -> tuple[int, ...]:
-    if len(shape) > _DIMENSIONS:
+    if len(shape) > DIMENSIONS:
         raise ValueError(f"a shape has {len(shape)} dimensions")
     return tuple(_extent(extent) for extent in shape)
 
