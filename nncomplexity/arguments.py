@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method
 
@@ -27,12 +28,12 @@ def plain_eps(eps: object) -> object:
 def checked_eps(eps: object) -> list[float]:
     """One ε or several as a list; raises InputError where one is no distortion bound."""
     plain = plain_eps(eps)
-    values = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else [plain]
+    values = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str | bytes | bytearray) else [plain]
     if not values:
         raise InputError("eps: expected at least one value, got none")
     checked = []
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value) or value < 0:
+    for value in map(plain_number, values):
+        if not is_number(value) or not 0 <= value < math.inf:
             raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}")
         checked.append(float(value))
     return checked
@@ -45,7 +46,7 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
     Quantize(budget=20, steps=(0.001, 1.0))
     """
     if isinstance(method, str):
-        return method_named(method, budget)
+        return method_named(method, plain_number(budget))
     if isinstance(method, type) or not all(hasattr(method, part) for part in _METHOD_PARTS):
         came = f"the class {method.__name__}; call it" if isinstance(method, type) else repr(method)
         raise InputError(f"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight(), got {came}")
@@ -57,14 +58,14 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
 def checked_seed(seed: object) -> int:
     """A seed; raises InputError where it is no whole number that every generator takes."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, got {seed!r}")
+        raise InputError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, got {plain_number(seed)!r}")
     return int(seed)
 
 
 def whole_number(name: str, value: object, least: int) -> int:
     """The argument as Python's. Raises InputError where it is no whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {plain_number(value)!r}")
     return operator.index(value)
 
 

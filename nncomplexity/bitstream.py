@@ -19,14 +19,14 @@ from nncomplexity.codecs.contract import Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
+from nncomplexity.plain import is_number, plain_number
 from nncomplexity.relative import Base, base_of
-from nncomplexity.weights import STORED, Skeleton, TensorSpec, complex_view
+from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
 VERSION = 1
 _HEAD = struct.Struct("<8sHIQ")
 _DIGEST = hashlib.sha256().digest_size
-_DIMENSIONS = 64
 _EXTENTS = 1 << 48
 """Shapes are kept within what numpy and torch can hold, so that their sizes can be worked out at all."""
 _LEAST = 4
@@ -104,8 +104,11 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     One that is relative to a base gets it by `CoarseFile.on`; all but its weights can be read without.
 
     Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make. Raises FormatError saying what
-    is wrong with the file.
+    is wrong with the file, InputError where the limit is no number.
     """
+    limit = plain_number(limit)
+    if not is_number(limit) or limit < 0:
+        raise InputError(f"limit: expected a number of bytes, at least 0, got {limit!r}")
     if not content.startswith(MAGIC):
         raise FormatError(f"no .coarse file: expected it to begin with {MAGIC!r}, got {content[:8]!r}")
     if len(content) < _HEAD.size:
@@ -142,7 +145,7 @@ def load(
         base: the module or tensors that the file is relative to; None where it is relative to none.
         limit: the most bytes of weights to make.
 
-    Raises InputError where it isn't such a file, and where its base is another one.
+    Raises InputError where it isn't such a file, where its base is another one, and where the limit is no number.
     """
     file = read_file(path, limit=limit)
     given = base if base is None or isinstance(base, Base) else base_of(base)
@@ -227,7 +230,7 @@ def _name(name: object) -> str:
 
 
 def _shape(shape: list[object]) -> tuple[int, ...]:
-    if len(shape) > _DIMENSIONS:
+    if len(shape) > DIMENSIONS:
         raise ValueError(f"a shape has {len(shape)} dimensions")
     return tuple(_extent(extent) for extent in shape)
 

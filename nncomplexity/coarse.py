@@ -171,8 +171,8 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
     """Symbols under a step: a constant where all elements come to 0 or all to 1."""
     if not symbols.any():
         return Constant(0)
-    value = float(symbols.flat[0]) * step
-    return Constant(1) if value == 1.0 and (symbols == symbols.flat[0]).all() else Dense(symbols, step)
+    value = float(symbols.item(0)) * step
+    return Constant(1) if value == 1.0 and (symbols == symbols.item(0)).all() else Dense(symbols, step)
 
 
 def narrow(symbols: Tensor) -> Integers:

@@ -199,7 +199,8 @@ def curve_of(
         files: dict[int, float] = {}  # several ε often have one file
         for report in reports:
             if id(report.file) not in files:
-                files[id(report.file)] = risk(report.coarse_weights())
+                with preserved_random_state():
+                    files[id(report.file)] = risk(report.coarse_weights())
         bounds = [report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance) for report in reports]
     lengths = [None if n is None else report.description_length(n) for report in reports]
     lossless = reports[0].subject.least_lossless

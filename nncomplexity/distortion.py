@@ -5,6 +5,7 @@ One evaluation is one loss on the original's data; a gradient counts three, a lo
 
 import math
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,7 +38,8 @@ class Distortion:
         base: what the weights are coded relative to, or None.
 
     Every call begins from the random state in which the object was made, so a loss that draws random numbers is the same function each
-    time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module.
+    time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
+    entering to leaving.
 
     Raises InputError where the weights or the original's loss aren't usable.
     """
@@ -68,6 +70,7 @@ class Distortion:
         self.original = math.nan
 
     def __enter__(self) -> "Distortion":
+        _ONE_AT_A_TIME.acquire()
         self._random = random_state()
         try:
             self.original = self._measure(self.weights)
@@ -82,8 +85,12 @@ class Distortion:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._target.restore()
-        set_random_state(self._random)
+        try:
+            self._target.restore()
+        finally:
+            torch.clear_autocast_cache()
+            set_random_state(self._random)
+            _ONE_AT_A_TIME.release()
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""
@@ -130,6 +137,7 @@ class Distortion:
         with torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
+            torch.clear_autocast_cache()
             value = loss_fn(argument)
             if not isinstance(value, Tensor) or not value.requires_grad or value.dim():
                 return None
@@ -140,7 +148,7 @@ class Distortion:
                 parts = real_view(grad.detach().to(self.device))
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
-        return value.item(), summed
+        return value.detach().item(), summed
 
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean."""
@@ -153,6 +161,8 @@ class Distortion:
         set_random_state(self._random)
         with torch.no_grad():
             argument = self._target.load(self._stored(weights))
+            # Within torch.autocast casts of parameters are kept by tensor, not by value: the loss would be that of other weights.
+            torch.clear_autocast_cache()
             try:
                 value = self._loss_fn(argument)
             except InputError:
@@ -234,13 +244,17 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""Random states, the current folder and standard output are the process's: threads of one take turns wherever they borrow them."""
+
 RandomState = tuple[Tensor, list[Tensor], dict[str, Any], tuple[Any, ...]]
 
 
 def random_state() -> RandomState:
     """States of every generator that a loss may draw from: torch's, CUDA's where it is in use, NumPy's and Python's."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
+    with _ONE_AT_A_TIME:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
 
 
 def set_random_state(state: RandomState) -> None:
@@ -254,9 +268,12 @@ def set_random_state(state: RandomState) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """The generators leave as they came."""
-    state = random_state()
-    try:
-        yield
-    finally:
-        set_random_state(state)
+    """The generators leave as they came, and threads take turns. What torch.autocast keeps of weights is forgotten on both ends."""
+    with _ONE_AT_A_TIME:
+        state = random_state()
+        torch.clear_autocast_cache()
+        try:
+            yield
+        finally:
+            torch.clear_autocast_cache()
+            set_random_state(state)

@@ -18,6 +18,7 @@ from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.payload import weigh
+from nncomplexity.plain import plain_number
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
 from nncomplexity.search.contract import Found, Method, Problem, Progress, unseen
@@ -104,13 +105,15 @@ def estimate(
     chosen, seed = checked_method(method, budget), checked_seed(seed)
     check_function("progress", progress)
     clock = _Clock()
+    time_limit = plain_number(time_limit)
     limit = None if time_limit is None else TimeLimit(time_limit)
     with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         watched = progress or unseen
+        coder = codec_named(chosen.codec if codec is None else codec)
         problem = Problem(
-            *(distortion, codec_named(codec or chosen.codec), seed, watched if limit is None else limit.watching(watched), kept),
+            *(distortion, coder, seed, watched if limit is None else limit.watching(watched), kept),
             deadline=limit,
         )
         lossless = LosslessFile(problem)

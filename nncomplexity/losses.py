@@ -26,8 +26,11 @@ def number_of(value: object, argument: str) -> float:
     """
     came = type(value).__name__
     if isinstance(value, (bool, int, float)):
-        return float(value)
-    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        try:
+            return float(value)
+        except OverflowError:
+            came = "an int beyond the range of floats"
+    elif isinstance(value, (Tensor, np.ndarray, np.generic)):
         kind = "a tensor" if isinstance(value, Tensor) else "an array"
         if len(value.shape):
             came = f"{kind} of shape {tuple(value.shape)}; take its mean"
@@ -35,7 +38,9 @@ def number_of(value: object, argument: str) -> float:
             came = "a complex number; take its abs()"
         elif isinstance(value, Tensor) and value.is_meta:
             came = "a tensor on the meta device, which holds no value; compute it on the CPU"
-        elif isinstance(value, Tensor) or value.dtype.kind in "biuf":
+        elif isinstance(value, Tensor):
+            return float(value.detach())
+        elif value.dtype.kind in "biuf":
             return float(value)
         else:
             came = f"an array of {value.dtype}"

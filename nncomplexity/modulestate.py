@@ -6,6 +6,7 @@ copies in another dtype for instance; values then go back by `load_state_dict`, 
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,23 +75,27 @@ class Borrowed:
     def __init__(self, module: nn.Module) -> None:
         for name, part in module.named_modules():
             check_whole(name or type(part).__name__, part, "model")
-        state = tensors_of(module)
-        self.skeleton = skeleton_of(state)
-        self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
-        self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
-        self.left_out = left_out(module)
-        self._before: list[tuple[Tensor, Tensor]] = []
-        try:
-            self._module = copy.deepcopy(module, _results(module))
-        except Exception:
-            self._module = module
-            self._before = [(tensor, tensor.detach().clone()) for tensor in _own(module)]
-        self.differentiable = self._module is not module
-        if self.differentiable:
-            _settle(tensors_of(self._module), self.skeleton)
-            for parameter in self._module.parameters():
-                parameter.requires_grad_(has_gradient(parameter))
-                parameter.grad = None
+        inference = torch.is_inference_mode_enabled()
+        # What is made in inference mode has no gradient for good.
+        with torch.inference_mode(False):
+            state = tensors_of(module)
+            self.skeleton = skeleton_of(state)
+            self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
+            self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
+            self.left_out = left_out(module)
+            copied = _copy(module)
+            if copied is None and not inference and any(tensor.is_inference() for tensor in _own(module)):
+                raise InputError(
+                    "model: it can't be copied, and its tensors, made in torch.inference_mode, can be changed only there; pass a mapping"
+                )
+            self._module = module if copied is None else copied
+            self._backup = _Backup(module) if copied is None else None
+            self.differentiable = copied is not None
+            if copied is not None:
+                _settle(tensors_of(copied), self.skeleton)
+                for parameter in copied.parameters():
+                    parameter.requires_grad_(has_gradient(parameter))
+                    parameter.grad = None
 
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """The module, holding these weights by first name."""
@@ -107,10 +112,52 @@ class Borrowed:
         return False
 
     def restore(self) -> None:
-        """Give a module that couldn't be copied its own values back."""
+        """Give a module that couldn't be copied back what it held."""
+        if self._backup:
+            self._backup.restore()
+
+
+class _Backup:
+    """What a module holds: its tensors with their values, dtypes and gradients, and the mode of each of its parts."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modes = [(part, part.training) for part in module.modules()]
+        places: list[dict[str, Any]] = [held for part in module.modules() for held in (part._parameters, part._buffers)]
+        self._places = [(held, dict(held)) for held in places]
+        # State dicts may show tensors besides those that are registered, where the values of such a module are.
+        tensors = {id(tensor): tensor for tensor in [*_own(module), *tensors_of(module).values()]}.values()
+        self._tensors = [_Tensor(tensor) for tensor in tensors]
+
+    def restore(self) -> None:
+        for part, training in self._modes:
+            part.training = training
+        for held, before in self._places:
+            if held.keys() != before.keys() or any(held[name] is not value for name, value in before.items()):
+                held.clear()
+                held.update(before)
         with torch.no_grad():
-            for tensor, value in self._before:
-                tensor.copy_(value)
+            for tensor in self._tensors:
+                tensor.restore()
+
+
+class _Tensor:
+    """A tensor of a module, the memory that it is in, and what it held there; so of its gradient."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._data, self._value = tensor, tensor.data, tensor.detach().clone()
+        self._leaf, self._wants_gradient = tensor.is_leaf, tensor.requires_grad
+        self._gradient = None if not tensor.is_leaf or tensor.grad is None else _Tensor(tensor.grad)
+
+    def restore(self) -> Tensor:
+        self._data.copy_(self._value)
+        if self._leaf:
+            self._tensor.grad = None  # it can't have another dtype than the values
+        if storage_key("", self._tensor) != storage_key("", self._data):
+            self._tensor.data = self._data
+        if self._leaf:
+            self._tensor.requires_grad_(self._wants_gradient)
+            self._tensor.grad = None if self._gradient is None else self._gradient.restore()
+        return self._tensor
 
 
 def has_gradient(tensor: Tensor) -> bool:
@@ -120,6 +167,23 @@ def has_gradient(tensor: Tensor) -> bool:
 
 def _own(module: nn.Module) -> Sequence[Tensor]:
     return [*module.parameters(), *module.buffers()]
+
+
+def _copy(module: nn.Module) -> nn.Module | None:
+    """A copy that shares nothing with the module; None where it can't be made, or where a `__deepcopy__` gives back what it was given."""
+    try:
+        copied = copy.deepcopy(module, _results(module))
+    except Exception:
+        return None
+    mine, others = ([*one.modules()] for one in (module, copied))  # held, so that no two of them have one id
+    shared = {id(part) for part in mine} & {id(part) for part in others}
+    tensors, copies = ([*_own(one), *tensors_of(one).values()] for one in (module, copied))
+    return None if shared or _storages(tensors) & _storages(copies) else copied
+
+
+def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
+    places = {(tensor.device, tensor.untyped_storage().data_ptr()) for tensor in tensors}
+    return {place for place in places if place[1]}  # empty storages all begin at address zero
 
 
 def _results(module: nn.Module) -> dict[int, Tensor]:

@@ -29,6 +29,11 @@ STORED = (
 )
 """Dtypes that have a form in a file."""
 
+DIMENSIONS = 64
+"""Most dimensions of a tensor that PyTorch and NumPy can work on; the parts of complex numbers are one of them."""
+_EXPANDED = 1 << 32
+"""Bytes above which a tensor is refused that repeats fewer bytes of memory: its elements would take more than there was to hold them."""
+
 _SHARDED = {"DTensor", "ShardedTensor", "FlatParameter", "FullyShardedDataParallel", "FSDPModule"}
 """Classes of torch.distributed whose objects hold a part of their values."""
 
@@ -113,20 +118,33 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
             raise InputError(f"{argument}: expected names that are texts, got {name!r} ({type(name).__name__}); use str({name!r})")
         if not isinstance(tensor, Tensor):
             raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
-        check_whole(name, tensor, argument)
-        if is_lazy(tensor):
-            raise InputError(f"{argument}: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
-        if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
-            what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
-            kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
-            advice = "; convert it first"
-            if kind is tensor.dtype and tensor.is_floating_point():  # a small float that has no form in a file
-                advice += ", or keep its bytes, as .view(torch.uint8) gives them"
-            raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}{advice}")
+        check_dense(name, tensor, argument)
         names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(
         tuple(TensorSpec(tuple(group), tuple(weights[group[0]].shape), weights[group[0]].dtype) for group in names.values())
     )
+
+
+def check_dense(name: str, tensor: Tensor, argument: str) -> None:
+    """Raises InputError, which names the argument, where a tensor isn't one that can be measured: dense, in memory, of a stored dtype."""
+    check_whole(name, tensor, argument)
+    if is_lazy(tensor):
+        raise InputError(f"{argument}: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
+    if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
+        what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
+        kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
+        advice = "; convert it first"
+        if kind is tensor.dtype and tensor.is_floating_point():  # a small float that has no form in a file
+            advice += ", or keep its bytes, as .view(torch.uint8) gives them"
+        raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}{advice}")
+    most = DIMENSIONS - (tensor.dtype in PARTS)
+    if tensor.dim() > most:
+        raise InputError(f"{argument}: expected {name!r} to have at most {most} dimensions, got {tensor.dim()}; reshape it")
+    if tensor.nbytes > _EXPANDED and tensor.nbytes > (held := tensor.untyped_storage().nbytes()):
+        raise InputError(
+            f"{argument}: expected {name!r} to hold its elements, got {tensor.numel()} of them expanded from {held} bytes; "
+            "leave it out, or keep it as it was before .expand()"
+        )
 
 
 def check_network(given: object, argument: str = "model") -> None:
@@ -199,8 +217,11 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
-    """Raises InputError naming the first tensor that holds a NaN. Infinities are let pass: masks and fresh observers hold them."""
+    """Raises InputError naming the first tensor that holds a NaN, or can't be looked into. Infinities are let pass: masks and fresh
+    observers hold them.
+    """
     for name, tensor in weights.items():
+        check_dense(name, tensor, argument)
         count = int(torch.isnan(_testable(tensor)).sum())
         if count:
             raise InputError(f"{argument}: {name!r} holds {count} values that are NaN; use an earlier checkpoint")

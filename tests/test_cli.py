@@ -70,6 +70,10 @@ def folder(workplace):
     average = {name: value.clone() for name, value in weights.items()}
     torch.save({"epoch": 3, "model": weights, "ema": average, "optimizer": {"state": {}, "param_groups": []}}, "last.pt")
     save_file({**weights, "bias": torch.tensor([0.0, float("nan"), 0.0])}, "nan.safetensors")
+    Path("four.safetensors").write_bytes(  # a writer has no tensor of 4-bit floats to begin with
+        b"\x40\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F4","shape":[4,4],"data_offsets":[0,8]}}'.ljust(64) + bytes(8)
+    )
+    torch.save({"w": torch.zeros(1).expand(10**12)}, "expanded.pt")
     save_file({**weights, "other": torch.ones(2)}, "other.safetensors")
     save_file({**weights, "weight": weights["weight"] + torch.outer(torch.ones(3), torch.arange(6.0))}, "tuned.safetensors")
     Path("empty").mkdir()
@@ -436,6 +440,8 @@ WRONG = [
     ),
     (measuring(checkpoint="folder", save="folder/model.safetensors"), "it would overwrite another file of this call"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
+    (measuring(checkpoint="four.safetensors"), "expected 'w' to be a dense tensor in memory, got torch.float4_e2m1fn_x2; convert"),
+    (measuring(checkpoint="expanded.pt"), "expected 'w' to hold its elements, got 1000000000000 of them expanded from 4 bytes"),
     (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN"),
     (
         measuring(checkpoint="other.safetensors", model="mytask:build"),

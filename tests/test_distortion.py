@@ -6,6 +6,7 @@ import math
 import random
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nncomplexity import estimate
+from nncomplexity.curve import rate_distortion
 from nncomplexity.distortion import Distortion
+from nncomplexity.dynamics import Tracker
 from nncomplexity.errors import InputError
 from nncomplexity.losses import MeanLoss, loss_from
 
@@ -82,6 +85,65 @@ def test_a_module_that_cannot_be_copied_is_used_in_place_and_restored() -> None:
         assert distortion.loss(zeros) == pytest.approx(np.log(3), rel=1e-6)
         assert distortion.gradient(zeros) is None
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Uncopiable])
+def test_what_autocast_keeps_of_other_weights_is_not_measured(kind: type[nn.Linear]) -> None:
+    """It keeps casts of parameters by tensor until its outermost context ends."""
+    model = kind(6, 3)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(3, 6, generator=torch.Generator().manual_seed(2)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = loss(model).item()
+        report = estimate(model, loss, 0.1, budget=30)
+        assert loss(model).item() == before
+    assert report.within
+    assert report.bits > 0
+    model.load_state_dict(report.coarse_weights())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert loss(model).item() == report.coarse_loss != report.subject.loss
+
+
+def test_gradients_within_autocast_are_those_of_the_weights_given() -> None:
+    model = nn.Linear(6, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16), Distortion(model, loss) as distortion:
+        doubled = {name: 2 * tensor for name, tensor in distortion.weights.items()}
+        value, grads = distortion.gradient(doubled)
+        assert value == distortion.loss(doubled) != distortion.original
+        assert grads["weight"].any()
+
+
+def test_a_user_function_within_autocast_sees_the_weights_that_it_is_given() -> None:
+    model, given = nn.Linear(6, 3), []
+
+    def risk(weights: dict[str, Tensor]) -> float:
+        model.load_state_dict(weights)
+        given.append(loss(model).item())
+        return 0.5
+
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        curve = rate_distortion(weights, lambda w: w["weight"].square().mean(), [0.1, 0.01], risk=risk, n=50, budget=20)
+        row = Tracker(lambda net: loss(net), 0.1, metrics={"again": lambda net: loss(net)}, budget=20)(1, nn.Linear(6, 3))
+    assert len(given) > len({report.file.content for report in curve.reports})
+    assert len(set(given)) == len(given)
+    assert (row["again"], row["again@0.1"]) == (row["loss"], row["coarse_loss@0.1"])
+
+
+def test_threads_take_turns_at_the_random_state() -> None:
+    model = network().train()
+    torch.manual_seed(3)
+
+    def measured(seed: int) -> bytes:
+        return estimate(model, lambda net: loss(net) + 0.01 * np.random.rand(), 0.2, budget=12, seed=seed).file.content
+
+    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    alone = [measured(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(measured, range(4))) == alone
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()
+    assert random.getstate() == states[2]
 
 
 def test_gradients_of_module_and_mapping_are_autograds() -> None:
@@ -152,6 +214,7 @@ def test_a_closure_that_changes_its_argument_changes_nobodys_weights() -> None:
     [
         (torch.ones(2), r"loss_fn: expected a float or a 0-d tensor, got a tensor of shape \(2,\)"),
         ("high", "loss_fn: expected a float or a 0-d tensor, got str"),
+        pytest.param(10**400, "loss_fn: expected a float or a 0-d tensor, got an int beyond the range of floats", id="10**400"),
         (np.ones((1, 2)), r"loss_fn: expected a float or a 0-d tensor, got an array of shape \(1, 2\); take its mean"),
         (torch.tensor(1j), r"loss_fn: expected a float or a 0-d tensor, got a complex number; take its abs\(\)"),
         (np.complex64(1j), r"loss_fn: expected a float or a 0-d tensor, got a complex number; take its abs\(\)"),
@@ -181,6 +244,16 @@ def test_a_loss_that_is_to_be_awaited_is_refused_and_closed() -> None:
 def test_numbers_of_numpy_are_losses(value: object) -> None:
     with Distortion({"a": torch.ones(3)}, lambda w: value) as distortion:
         assert distortion.original == float(value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_that_asks_for_a_gradient_is_taken_without_a_warning() -> None:
+    def closure(weights: dict[str, Tensor]) -> Tensor:
+        with torch.enable_grad():
+            return weights["a"].clone().requires_grad_().square().sum()
+
+    with Distortion({"a": torch.ones(3)}, closure) as distortion:
+        assert distortion.original == 3
 
 
 def test_other_arguments_that_are_not_usable_are_refused() -> None:

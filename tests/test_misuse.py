@@ -1,5 +1,7 @@
 """What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from nncomplexity.basis import waves
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
 from nncomplexity.dynamics import Tracker, track
+from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
@@ -78,6 +81,11 @@ def loss(weights: dict[str, torch.Tensor]) -> torch.Tensor:
 
 EVERYWHERE = [
     ({"eps": "0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got '0.1'"),
+    ({"eps": b"0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got b'0.1'"),
+    ({"eps": [10**400]}, "eps: expected a finite number of at least 0, in the loss's unit, got inf"),
+    ({"eps": [np.complex64(1)]}, r"eps: expected a finite number of at least 0, in the loss's unit, got np\.complex64"),
+    ({"budget": "9"}, "budget: expected a number of loss evaluations, at least 1, got '9'"),
+    ({"budget": np.int64(0)}, "budget: expected a number of loss evaluations, at least 1, got 0"),
     ({"method": None}, r"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight\(\), got None"),
     ({"method": 3}, r"method: expected 'tight', .* got 3"),
     ({"method": 3, "budget": 9}, r"method: expected 'tight', .* got 3"),
@@ -86,12 +94,19 @@ EVERYWHERE = [
     ({"include": 3}, "include: expected glob patterns of tensor names, got 3; use such as 'encoder.*'"),
     ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, got 3"),
     ({"codec": 3}, "codec: expected one of entropy, .* got 3"),
+    ({"codec": ""}, "codec: expected one of entropy, .* got ''"),
     ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
     ({"seed": 1.5}, "seed: expected a whole number from 0 to 4294967295, got 1.5"),
     ({"seed": None}, "seed: expected a whole number from 0 to 4294967295, got None"),
     ({"seed": "a", "method": "bayes"}, "seed: expected a whole number from 0 to 4294967295, got 'a'"),
     ({"seed": 2**32}, "seed: expected a whole number from 0 to 4294967295, got 4294967296"),
+    ({"seed": 10**5000}, "seed: expected a whole number from 0 to 4294967295, got inf"),
     ({"seed": True}, "seed: expected a whole number from 0 to 4294967295, got True"),
+]
+TIME = [
+    ({"time_limit": 10**400}, "time_limit: expected a finite number of seconds above 0, got inf"),
+    ({"time_limit": np.float32("nan")}, "time_limit: expected a finite number of seconds above 0, got nan"),
+    ({"time_limit": "5"}, "time_limit: expected a finite number of seconds above 0, got '5'"),
 ]
 PROGRESS = ({"progress": 3}, "progress: expected a function, or None, got 3")
 BOUNDS = [
@@ -100,7 +115,7 @@ BOUNDS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), [*EVERYWHERE, PROGRESS])
+@pytest.mark.parametrize(("arguments", "words"), [*EVERYWHERE, *TIME, PROGRESS])
 def test_arguments_of_estimate(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         estimate({"w": torch.ones(3)}, loss, **{"eps": 0.1, **arguments})
@@ -109,7 +124,7 @@ def test_arguments_of_estimate(arguments: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        *(*EVERYWHERE, PROGRESS, *BOUNDS),
+        *(*EVERYWHERE, *TIME, PROGRESS, *BOUNDS),
         ({"eps": 0.1}, "eps: expected a sequence of numbers, got 0.1; estimate takes a single one"),
         ({"risk": 3, "n": 10}, "risk: expected a function, or None, got 3"),
         ({"n": 10, "chance": 2}, "chance must be a risk above 0 and at most 1"),
@@ -129,6 +144,11 @@ def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> 
         ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
         ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
         ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),
+        ({"seeds": 0}, "seeds: expected a whole number of at least 1, got 0"),
+        (
+            {"seed": 2**32 - 1, "seeds": 2},
+            "seeds: expected at most 1 from seed 4294967295 on, which ends at 4294967295, got 2",
+        ),
         ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3"),
         ({"risk_fn": 3, "n": 10}, "risk_fn: expected a function or MODULE:FUNCTION, got int"),
     ],
@@ -137,7 +157,7 @@ def test_arguments_of_track_and_tracker(tmp_path: Path, arguments: dict[str, Any
     save_safetensors(tmp_path / "net.safetensors", {"w": torch.ones(3)})
     with pytest.raises(InputError, match=words):
         track(tmp_path, loss, **{"eps": 0.1, **arguments})
-    if not {"progress", "on_row", "on_note", "follow", "executor"} & set(arguments):
+    if not {"progress", "on_row", "on_note", "follow", "executor", "seeds"} & set(arguments):
         with pytest.raises(InputError, match=words):
             Tracker(loss, **{"eps": 0.1, **arguments})
 
@@ -146,7 +166,45 @@ def test_numbers_of_numpy_are_as_good_as_any() -> None:
     weights = {"w": torch.linspace(-1, 1, 20)}
     report, same = (estimate(weights, loss, eps, budget=10, seed=seed) for eps, seed in ((0.1, 3), (np.float64(0.1), np.int64(3))))
     assert report.file.content == same.file.content
+    for method in ("tight", "quantize"):
+        ours, theirs = (
+            estimate(weights, loss, 0.1, method=method, budget=budget, time_limit=limit)
+            for budget, limit in ((8, 60.0), (np.int64(8), np.float32(60)))
+        )
+        assert ours.file.content == theirs.file.content
+        assert (theirs.time_limit, type(theirs.time_limit)) == (60, float)
+    assert type(Tight(budget=np.int64(8)).budget) is int
+    row = Tracker(loss, np.float16(0.5), method=Tight(budget=np.int64(8)))(np.int64(3), weights)
+    assert (row["step"], json.loads(json.dumps(row))["settings"]["budget"]) == (3, 8)
     assert [row["status"] for row in [Tracker(loss, 0.1, device=torch.device("cpu"), budget=10)(1, weights)]] == ["measured"]
+
+
+@pytest.mark.parametrize("limit", ["5", None, -1, float("nan"), True])
+def test_a_limit_that_is_no_number_of_bytes(tmp_path: Path, limit: Any) -> None:
+    estimate({"w": torch.ones(3)}, lambda w: w["w"].sum(), 0).save(tmp_path / "net.coarse")
+    with pytest.raises(InputError, match=rf"^limit: expected a number of bytes, at least 0, got {limit!r}"):
+        load(tmp_path / "net.coarse", limit=limit)
+    assert load(tmp_path / "net.coarse", limit=np.int64(1 << 20))["w"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["poll", "idle_timeout", "until"])
+@pytest.mark.parametrize("value", ["x", True, float("nan"), -1, [1]])
+def test_what_is_no_time_to_wait(name: str, value: Any) -> None:
+    with pytest.raises(
+        InputError, match=rf"^{name}: expected a number of (seconds above|at least) 0, got {re.escape(repr(value))}"
+    ):
+        Follow(**{name: value})
+    with pytest.raises(InputError, match="poll: expected a number of seconds above 0, got inf"):
+        Follow(poll=10**400)
+    assert type(getattr(Follow(**{name: np.float32(2)}), name)) is float
+
+
+def test_steps_and_runs_that_no_row_can_hold() -> None:
+    for step, came in ((10**400, "inf"), (10**5000, "inf"), ("1", "'1'"), (None, "None"), (np.float32("nan"), "nan")):
+        with pytest.raises(InputError, match=f"step: expected a finite number, got {came}; give the training step"):
+            Tracker(loss, 0.1)(step, {"w": torch.ones(3)})
+    with pytest.raises(InputError, match="run: expected the name of the run, a text, or None, got <object object"):
+        Tracker(loss, 0.1, run=object())
 
 
 @pytest.mark.parametrize(

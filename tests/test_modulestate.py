@@ -1,5 +1,7 @@
 """A module's tensors: found, exchanged and given back, whatever its hooks do."""
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -113,6 +115,110 @@ def test_a_module_that_cannot_be_copied_gets_everything_back() -> None:
     borrowed.restore()
     assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in before.items())
     assert module.scratch.item() == 0
+
+
+class Held(nn.Module):
+    """What can't be copied: it holds a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.body = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.BatchNorm1d(3))
+        self.head = nn.Linear(3, 1)
+        self.head.bias.requires_grad_(False)
+
+
+def test_a_module_that_cannot_be_copied_gets_back_what_a_loss_changed_besides_values() -> None:
+    inputs = torch.randn(8, 3)
+
+    def loss(net: Held) -> Tensor:
+        net.eval()
+        net.body[2].running_mean = torch.zeros(3)
+        net.body[0].weight.grad.zero_()
+        for parameter in net.parameters():
+            parameter.requires_grad_(not parameter.requires_grad)
+            parameter.grad = None
+        net.double()
+        net.head.register_parameter("spare", nn.Parameter(torch.ones(1)))
+        value = net.head(net.body(inputs.double())).square().mean()
+        net.float()
+        net.body[0].weight.grad = torch.full((3, 3), 9.0)
+        return value
+
+    module = Held()
+    module.body[2].eval()
+    module.head.double()
+    gradient = module.body[0].weight.grad = torch.ones(3, 3)
+    kept = {name: (tensor, tensor.data_ptr(), tensor.dtype, tensor.requires_grad) for name, tensor in tensors_of(module).items()}
+    values = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    modes = [part.training for part in module.modules()]
+    Distortion(module, loss).__enter__().__exit__()
+    after = {name: (tensor, tensor.data_ptr(), tensor.dtype, tensor.requires_grad) for name, tensor in tensors_of(module).items()}
+    assert all(after[name][0] is kept[name][0] and after[name][1:] == kept[name][1:] for name in kept)
+    assert after.keys() == kept.keys()
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in values.items())
+    assert [part.training for part in module.modules()] == modes
+    assert module.body[0].weight.grad is gradient
+    assert gradient.unique().tolist() == [1]
+    assert module.head.weight.grad is None
+
+
+def test_a_module_that_can_be_neither_copied_nor_changed_is_refused() -> None:
+    with torch.inference_mode():
+        module = Held()
+        assert estimate(module, lambda net: net.head.weight.square().mean(), 0.1, budget=8).within
+    with pytest.raises(InputError, match=r"model: it can't be copied, and its tensors, made in torch.inference_mode, .* a mapping"):
+        estimate(module, lambda net: net.head.weight.square().mean(), 0.1)
+
+
+class Itself(nn.Linear):
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        return self
+
+
+class OfTheSameTensors(nn.Linear):
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        other = nn.Linear(self.in_features, self.out_features)
+        other.weight, other.bias = self.weight, self.bias
+        return other
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Itself(3, 3),
+        nn.Sequential(nn.Linear(3, 3), Itself(3, 3).requires_grad_(False)),
+        nn.Sequential(nn.Linear(3, 3), OfTheSameTensors(3, 3)),
+    ],
+)
+def test_what_a_copy_shares_with_the_module_is_left_as_it_was(module: nn.Module) -> None:
+    inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    wanted = [parameter.requires_grad for parameter in module.parameters()]
+    report = estimate(module, lambda net: net.eval()(inputs).square().mean(), 0.1, budget=20)
+    assert report.within
+    assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in before.items())
+    assert [parameter.requires_grad for parameter in module.parameters()] == wanted
+    assert all(part.training for part in module.modules())
+
+
+@pytest.mark.parametrize("made_there", [True, False])
+def test_inference_mode_costs_no_gradient(made_there: bool) -> None:
+    inputs = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(made_there):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    with torch.inference_mode(), Distortion(module, lambda net: net(inputs).square().mean()) as distortion:
+        found = distortion.gradient(distortion.weights)
+    assert found is not None
+    assert found[1].keys() == {name for name, _ in module.named_parameters()}
+    inside, outside = (_estimated_in(mode, module, inputs) for mode in (True, False))
+    assert inside == outside
+
+
+def _estimated_in(mode: bool, module: nn.Module, inputs: Tensor) -> bytes:
+    with torch.inference_mode(mode):
+        return estimate(module, lambda net: net(inputs).square().mean(), 0.05, budget=60).file.content
 
 
 def test_a_lazy_module_is_refused_until_it_has_seen_a_batch() -> None:

@@ -1,11 +1,14 @@
 """Skeletons: what is tied, what is refused, and that nothing in them depends on values."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from nncomplexity import estimate
 from nncomplexity.errors import InputError
 from nncomplexity.weights import Skeleton, TensorSpec, check_numbers, complex_view, is_finite, real_view, skeleton_of
 
@@ -134,11 +137,35 @@ def test_tensors_that_are_not_dense_are_refused() -> None:
     kinds = {"torch.sparse_coo": torch.eye(3).to_sparse(), "a meta tensor": torch.zeros(2, device="meta"), "torch.qint8": quantized}
     kinds["a nested tensor"] = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
     kinds["torch.float8_e5m2fnuz"] = torch.zeros(2, dtype=torch.float8_e5m2fnuz)
+    kinds["torch.float4_e2m1fn_x2"] = torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
     for kind, tensor in kinds.items():
-        with pytest.raises(InputError, match=f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"):
-            skeleton_of({"w": tensor})
+        for check in (skeleton_of, check_numbers):
+            words = f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"
+            with pytest.raises(InputError, match=words):
+                check({"w": tensor})
     with pytest.raises(InputError, match=r"torch.float8_e5m2fnuz; convert it first, or keep its bytes, as .view\(torch.uint8\)"):
         skeleton_of({"w": kinds["torch.float8_e5m2fnuz"]})
+
+
+@pytest.mark.parametrize("check", [skeleton_of, check_numbers])
+def test_tensors_beyond_memory_or_dimensions_are_refused(check: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    words = r"weights: expected 'w' to hold its elements, got 1000000000000 of them expanded from 4 bytes; leave it out, or keep"
+    with pytest.raises(InputError, match=words):
+        check({"w": torch.zeros(1).expand(10**12)})
+    for most, dtype in ((64, torch.float32), (64, torch.int64), (63, torch.complex64)):
+        check({"w": torch.ones([1] * most, dtype=dtype), "rows": torch.ones(1).expand(100)})
+        with pytest.raises(
+            InputError, match=f"weights: expected 'w' to have at most {most} dimensions, got {most + 1}; reshape it"
+        ):
+            check({"w": torch.ones([1] * (most + 1), dtype=dtype)})
+
+
+@pytest.mark.parametrize(("dimensions", "dtype"), [(64, torch.float32), (63, torch.complex64)])
+def test_as_many_dimensions_as_there_can_be_are_measured(dimensions: int, dtype: torch.dtype) -> None:
+    weights = {"w": torch.randn([1] * (dimensions - 2) + [5, 4], dtype=dtype, generator=torch.Generator().manual_seed(0))}
+    report = estimate(weights, lambda w: w["w"].abs().square().mean(), 0.1, method="quantize", budget=20)
+    assert report.bits < 8 * weights["w"].nbytes
+    assert report.coarse_weights()["w"].dim() == dimensions
 
 
 def test_values_that_are_no_numbers_are_named() -> None:

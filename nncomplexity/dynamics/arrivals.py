@@ -10,6 +10,7 @@ from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.dynamics.resume import digest_of
 from nncomplexity.dynamics.sources import Source, find_sources
 from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
 
 _PATIENCE = 5
 """Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""
@@ -38,11 +39,13 @@ class Follow:
     until: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.poll) and self.poll > 0):
+        for name in ("poll", "idle_timeout", "until"):
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
+        if not is_number(self.poll) or not 0 < self.poll < math.inf:
             raise InputError(f"poll: expected a number of seconds above 0, got {self.poll!r}")
         for name in ("idle_timeout", "until"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
+            if value is not None and (not is_number(value) or value < 0):
                 raise InputError(f"{name}: expected a number of at least 0, got {value!r}")
 
 

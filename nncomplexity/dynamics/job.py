@@ -7,7 +7,6 @@ import contextlib
 import os
 import pickle
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,9 +29,6 @@ from nncomplexity.search.contract import Progress
 from nncomplexity.steps import step_of
 from nncomplexity.taskmodule import Task
 from nncomplexity.weights import check_numbers
-
-_ONE_AT_A_TIME = threading.Lock()
-"""Random states, the current folder and standard output are the process's: threads of one take turns."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def pickled(job: Job, settings: Settings, surroundings: Surroundings) -> bytes:
 
 def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
     """The row of a job; whatever goes wrong is a row, too."""
-    with _ONE_AT_A_TIME, contextlib.redirect_stdout(sys.stderr), preserved_random_state():
+    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):  # in this order, as threads take turns at the first
         if os.getcwd() != surroundings.folder:  # noqa: PTH109 -- a spawned process begins where its parent did
             os.chdir(surroundings.folder)
         set_random_state(surroundings.random)

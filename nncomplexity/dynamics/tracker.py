@@ -21,6 +21,7 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
+from nncomplexity.plain import is_number, plain_number
 from nncomplexity.taskmodule import Task
 from nncomplexity.weights import check_network
 
@@ -59,6 +60,8 @@ class Tracker:
         **settings: Any,
     ) -> None:
         self._settings: Settings = settings_of(loss_fn, eps, **settings)
+        if run is not None and not isinstance(run, str):
+            raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
         self._out, self._run, self._seed = out, run, checked_seed(seed)
         if out is not None:
             with ResultsFile(out) as file:
@@ -72,7 +75,7 @@ class Tracker:
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, seed=self._seed)
-        with contextlib.redirect_stdout(sys.stderr), preserved_random_state():
+        with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):  # in this order, as threads take turns at the first
             try:
                 row = self._measured(start, model)
             except Exception as error:  # training is worth more than one row
@@ -100,9 +103,10 @@ class Tracker:
 def _number(step: Any) -> float:
     """The step as a row can hold it. It is checked before anything is measured: a row that can't be written is time lost."""
     try:
-        found = step.item() if hasattr(step, "item") else step
+        found = plain_number(step.item() if hasattr(step, "item") else step)
     except (RuntimeError, ValueError):  # a tensor or an array of several
         found = None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise InputError(f"step: expected a finite number, got {step!r}; give the training step")
+    if not is_number(found) or math.isinf(found):
+        came = step if found is None else found
+        raise InputError(f"step: expected a finite number, got {came!r}; give the training step")
     return found

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
-from nncomplexity.arguments import SeveralEps, check_function, checked_seed, whole_number
+from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.distortion import random_state
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
@@ -20,6 +20,7 @@ from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
 from nncomplexity.paths import path_of
+from nncomplexity.plain import plain_number
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
 
@@ -116,6 +117,11 @@ def track(
         device=device,
     )
     seed, seeds, jobs = checked_seed(seed), whole_number("seeds", seeds, 1), whole_number("jobs", jobs, 1)
+    if seed + seeds - 1 > LARGEST_SEED:
+        most = LARGEST_SEED - seed + 1
+        raise InputError(
+            f"seeds: expected at most {most} from seed {seed} on, which ends at {LARGEST_SEED}, got {plain_number(seeds)}"
+        )
     for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
         check_function(name, function)
     if follow is not None and not isinstance(follow, Follow):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
 from nncomplexity.search.schedule import Schedule
 
 
@@ -44,5 +45,6 @@ class Settings:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        if isinstance(self.budget, bool) or not isinstance(self.budget, (int, float)) or not self.budget >= 1:
+        object.__setattr__(self, "budget", plain_number(self.budget))
+        if not is_number(self.budget) or self.budget < 1:
             raise InputError(f"budget: expected a number of loss evaluations, at least 1, got {self.budget!r}")
