@@ -39,6 +39,20 @@ def sleeping(network):
     print("asleep", flush=True)
     time.sleep(600)
 
+def loud(network):
+    import os, subprocess, sys
+    subprocess.run(["echo", "a program"], check=True)
+    os.write(1, b"a descriptor\\n")
+    print("the stream that was", file=sys.__stdout__)
+    print("a print")
+    return loss(network)
+
+def moving(network):
+    import os
+    if os.path.isdir("empty"):
+        os.chdir("empty")
+    return error(network)
+
 def negative(network): return loss(network) - 10
 def undecided(network):
     if calls:
@@ -178,6 +192,66 @@ def test_json_on_standard_output_stands_alone(run):
     result = json.loads(out)["results"][0]
     assert code == 0
     assert (result["file"], result["bound"], result["description_length"]) == (None, None, None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_loss_prints_by_any_way_stays_off_standard_output():
+    done = subprocess.run(
+        program("measure", "model.safetensors", "--loss-fn", "mytask:loud", *QUICK, "--eps", "0.1", "--json", "-"),
+        *(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["results"]) == 1
+    assert {"a program", "a descriptor", "the stream that was", "a print"} <= set(done.stderr.splitlines())
+
+
+def test_a_loss_that_changes_the_folder_does_not_move_the_outputs(run, folder):
+    argv = ["measure", "model.safetensors", "--loss-fn", "mytask:moving", "--risk-fn", "mytask:moving", "--n", "64", *QUICK]
+    code, out, _ = run(*argv, "--eps", "0.1", "--save", "model.coarse", "--json", "report.json")
+    assert (code, out.splitlines()[-1]) == (0, "Written: model.coarse, report.json")
+    moved = ["--loss-fn", "mytask:moving"]
+    assert run("verify", "model.coarse", *moved, "--claims", "report.json", "--json", "found.json")[0] == 0
+    argv = ["curve", "model.safetensors", *moved, *QUICK, "--eps", "1", "--n", "64", "--save-best", "best.coarse"]
+    assert run(*argv, "--save", "c.coarse", "--json", "curve.json")[0] == 0
+    argv = ["track", "model.safetensors", *moved, *QUICK, "--eps", "1", "--constant", "--out", "results.jsonl"]
+    assert run(*argv)[0] == 0
+    names = ("model.coarse", "report.json", "found.json", "best.coarse", "c.coarse", "curve.json", "results.jsonl")
+    assert [name for name in names if not (folder / name).is_file()] == []
+    assert list((folder / "empty").iterdir()) == []
+
+
+def test_a_tensor_name_that_a_terminal_would_act_on_is_escaped(run):
+    save_file({**load_file("model.safetensors"), "\x1b[2Jother": torch.ones(2), "b\x9b": torch.ones(2)}, "model.safetensors")
+    code, out, err = run(*MEASURE, "--eps", "0.1")
+    assert code == 0
+    assert r"\x1b[2Jother" in out
+    assert not {"\x1b", "\x9b"} & {*out, *err}
+    _, out, err = run(*MEASURE, "--eps", "0.1", "--model", "mytask:build")
+    assert r"\x1b[2Jother" in err
+    assert not {"\x1b", "\x9b"} & {*out, *err}
+
+
+def test_links_in_a_circle_are_a_checkpoint_that_cannot_be_read(run):
+    Path("loop").symlink_to("loop")
+    options = ["--loss-fn", "mytask:loss", *QUICK, "--eps", "1"]
+    code, out, err = run("measure", "loop", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("nncomplexity: loop: cannot read it (Too many levels of symbolic links)")
+    code, out, _ = run("track", "loop", "model.safetensors", *options, "--out", "results.jsonl")
+    assert code == 1
+    assert "loop: cannot read it (Too many levels of symbolic links)" in " ".join(out.split())
+
+
+def test_a_tensor_that_safetensors_has_no_name_for_is_refused(run):
+    torch.save({**load_file("model.safetensors"), "__metadata__": torch.ones(2)}, "model.pt")
+    assert run("measure", "model.pt", *MEASURE[2:], "--eps", "0.1", "--save", "model.coarse")[0] == 0
+    code, out, err = run("decompress", "model.coarse", "--out", "out.safetensors")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no room for a tensor named '__metadata__'" in err
+    assert not Path("out.safetensors").exists()
 
 
 def test_what_is_saved_is_said(run):
