@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nncomplexity import __version__, load
 from nncomplexity.cli import main
 from tests import training
 
+ROOT = Path(__file__).parents[1]
 QUICK = ["--method", "quantize", "--budget", "20"]
 MEASURE = ["measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK]
 
@@ -681,6 +683,20 @@ def test_as_a_program_interrupted(folder):
         out, err = running.communicate()
     assert (running.returncode, out, err) == (130, "", "nncomplexity: interrupted\n")
     assert not list(folder.glob("*coarse*"))
+
+
+def test_the_console_script_interrupted_while_it_loads(tmp_path):
+    (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)")
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["nncomplexity"]
+    module, function = found.split(":")
+    # As an installed script does, which has its own folder in front of the path.
+    path = [str(tmp_path), str(ROOT)]
+    script = f"import sys; sys.path[:0] = {path!r}; from {module} import {function}; sys.exit({function}())"
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "nncomplexity: interrupted\n")
+    (tmp_path / "torch.py").unlink()
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nncomplexity {__version__}\n", "")
 
 
 @pytest.mark.usefixtures("folder")
