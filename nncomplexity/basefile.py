@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nncomplexity.bitstream import CoarseFile, read_file
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
+from nncomplexity.listing import printable
 from nncomplexity.naming import namings, unchanged
 from nncomplexity.outputs import check_writable
 from nncomplexity.relative import Base, base_of
@@ -35,7 +36,7 @@ class BaseFile:
         notes = [note.replace("--key", f"{self.option}-key") for note in checkpoint.notes]
         notes += [note] if (note := naming.note("the network's")) else []
         for note in notes:
-            print(f"nncomplexity: {self.path}: {note}", file=sys.stderr)
+            print(printable(f"nncomplexity: {self.path}: {note}"), file=sys.stderr)
         return base_of(naming.of(checkpoint.tensors), self.option, self.path)
 
 

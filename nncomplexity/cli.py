@@ -16,6 +16,7 @@ from nncomplexity.cli_options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
 from nncomplexity.cli_show import add_commands
 from nncomplexity.cli_track import add_command as add_track
 from nncomplexity.errors import InputError
+from nncomplexity.listing import printable
 from nncomplexity.version import __version__
 
 # typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
@@ -90,5 +91,5 @@ add_commands(app)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"nncomplexity: {' '.join(message.split())}", file=sys.stderr)
+    print(f"nncomplexity: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -16,6 +16,7 @@ from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.summary import tracked
 from nncomplexity.dynamics.tracking import track as track_all
 from nncomplexity.errors import InputError
+from nncomplexity.listing import printable
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
 
 _FUNCTION = "MODULE:FUNCTION"
@@ -172,7 +173,7 @@ def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str
 def _bar() -> Iterator[tuple[Callable[[float, int, str], None] | None, Callable[[str], None]]]:
     """A bar on standard error, where that is a terminal, and a way to say something beside it."""
     if not sys.stderr.isatty():
-        yield None, lambda text: print(f"nncomplexity: {text}", file=sys.stderr)
+        yield None, lambda text: print(printable(f"nncomplexity: {text}"), file=sys.stderr)
         return
     columns = (
         BarColumn(),
@@ -184,6 +185,6 @@ def _bar() -> Iterator[tuple[Callable[[float, int, str], None] | None, Callable[
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=1)
         yield (
-            lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
-            lambda text: console.print(f"nncomplexity: {text}", markup=False, highlight=False, soft_wrap=True),
+            lambda done, total, what: bar.update(task, completed=done, total=total, description=printable(what)),
+            lambda text: console.print(printable(f"nncomplexity: {text}"), markup=False, highlight=False, soft_wrap=True),
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
 
     What one option writes to the same file several times is to be given once.
     """
-    taken = {Path(name).resolve() for name in inputs if name is not None}
+    taken = {os.path.realpath(name) for name in inputs if name is not None}  # unlike Path.resolve, it takes links in a circle
     for name in outputs:
         if name is None:
             continue
@@ -53,9 +54,9 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
                 raise InputError(f"{name}: it is a folder; name a file in it")
             if target.exists() and not target.is_file():
                 raise InputError(f"{name}: it is no regular file, which a finished file could replace; choose another name")
-            if target.resolve() in taken:
+            if os.path.realpath(name) in taken:
                 raise InputError(f"{name}: it would overwrite another file of this call; choose another name")
-            taken.add(target.resolve())
+            taken.add(os.path.realpath(name))
             tempfile.TemporaryFile(dir=target.parent).close()  # the one test that permissions and file systems agree with
         except OSError as error:
             raise InputError(f"{name}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
@@ -75,9 +76,35 @@ def page_width() -> int:
 
 @contextlib.contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """What the user's code prints inside goes to standard error: standard output is for the table or the JSON."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """What the user's code prints inside goes to standard error: standard output is for the table or the JSON.
+
+    So does what the programs that it starts print, where both are the process's own streams and not those of a notebook or a test.
+    Nor does a folder that it changes to stay the current one, from which the names of outputs are understood.
+    """
+    descriptor = _descriptor_redirected() if _has_descriptors() else contextlib.nullcontext()
+    with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr), descriptor:
         yield
+
+
+def _has_descriptors() -> bool:
+    try:
+        return (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2)
+    except (AttributeError, OSError, ValueError):  # closed streams are None; replaced ones may have no descriptor
+        return False
+
+
+@contextlib.contextmanager
+def _descriptor_redirected() -> Iterator[None]:
+    stdout = sys.stdout
+    stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        stdout.flush()  # what was printed to sys.__stdout__
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager

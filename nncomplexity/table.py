@@ -9,6 +9,7 @@ from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.durations import told
+from nncomplexity.listing import printable
 from nncomplexity.report import Report, Subject
 from nncomplexity.verify import Verification
 
@@ -74,7 +75,7 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     """A line for each claim on the file of that name, then the verdict."""
     table = plain_table("claim", "", "figures", left=("claim", "", "figures"))
     for claim in found.claims:
-        table.add_row(claim.name, "holds" if claim.holds else "FAILS", claim.figures)
+        table.add_row(claim.name, "holds" if claim.holds else "FAILS", printable(claim.figures))
     failing = sum(not claim.holds for claim in found.claims)
     verdict = f"{name}: {f'{failing} of {len(found.claims)} claims fail' if failing else f'all {len(found.claims)} claims hold'}."
     parts: list[str | Table] = [table, ""]
@@ -106,7 +107,7 @@ def _layers(report: Report) -> Table:
     table = plain_table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
     for layer in report.layers:
         table.add_row(
-            " = ".join(layer.names or (layer.name,)),
+            printable(" = ".join(layer.names or (layer.name,))),
             "×".join(str(extent) for extent in layer.shape) or "scalar",
             layer.form.replace("_", " "),
             *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
@@ -145,7 +146,7 @@ def page_of(parts: Sequence[str | Table], width: int) -> str:
     )
     with console.capture() as captured:
         for part in parts:
-            console.print(part)
+            console.print(printable(part) if isinstance(part, str) else part)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 

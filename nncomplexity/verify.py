@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nncomplexity.bitstream import CoarseFile
+from nncomplexity.bounds import bound
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.taskmodule import Task, architecture_of
@@ -114,6 +115,9 @@ def check_claims(
             same = reported.base_sha256 == file.base_sha256
             claims.append(Claim("reported base", same, f"{_short(file.base_sha256)}, {_short(reported.base_sha256)} claimed"))
         claims += _reported_claims(reported, file, coarse_loss, risk)
+        # A difference of two losses is no better known than they are.
+        of = max(abs(reported.loss), abs(coarse_loss))
+        claims.append(_close("reported distortion", float(distortion or 0.0), reported.result["distortion"], of=of))
         if against is not None:
             same = against.sha256 == reported.sha256
             claims.append(Claim("reported sha256", same, f"{against.sha256[:12]}…, {str(reported.sha256)[:12]}… claimed"))
@@ -158,13 +162,18 @@ def _is_named(entry: Mapping[str, Any], file: str | os.PathLike[str]) -> bool:
 def _checked(result: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in ("eps", "bits", "file_bits", "coarse_loss", "distortion"):
         _number(result, key)
-    if result.get("bound"):
-        _number(result["bound"], "risk")
+    if promise := result.get("bound"):
+        for key in ("risk", "value", "delta"):
+            _number(promise, key)
+        try:
+            _bound_of(0, promise)
+        except InputError as error:
+            raise TypeError(f"bound: {error}") from error
     return result
 
 
 def _number(holder: Mapping[str, Any], key: str) -> float:
-    if isinstance(holder[key], bool) or not isinstance(holder[key], (int, float)):
+    if isinstance(holder[key], bool) or not isinstance(holder[key], (int, float)) or not math.isfinite(holder[key]):
         raise TypeError(f"{key} is {holder[key]!r:.60}")
     return float(holder[key])
 
@@ -183,17 +192,26 @@ def _reported_claims(reported: Reported, file: CoarseFile, coarse_loss: float, r
         Claim("reported file_bits", file.file_bits == result["file_bits"], f"{file.file_bits:,}, {result['file_bits']:,} claimed"),
         _close("reported coarse_loss", coarse_loss, result["coarse_loss"]),
     ]
-    if risk is not None and result.get("bound"):
-        claims.append(_close("reported risk", risk, result["bound"]["risk"]))
+    if promise := result.get("bound"):
+        if risk is not None:
+            claims.append(_close("reported risk", risk, promise["risk"]))
+        claims.append(_close("reported bound", _bound_of(file.bits, promise), promise["value"]))
     return claims
+
+
+def _bound_of(bits: int, promise: Mapping[str, Any]) -> float:
+    """The bound that a payload of so many bits gives, by the risk, n, δ and kind that a report says."""
+    risk, n, delta, kind = (promise[key] for key in ("risk", "n", "delta", "kind"))
+    return bound(bits, risk=risk, n=n, delta=delta, kind=kind, self_delimiting=False).value
 
 
 def _short(sha256: str | None) -> str:
     return "none" if sha256 is None else f"{sha256[:12]}…"
 
 
-def _close(name: str, found: float, claimed: float) -> Claim:
-    holds = math.isclose(found, claimed, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+def _close(name: str, found: float, claimed: float, *, of: float = 0.0) -> Claim:
+    """The claim that they are the same up to rounding, of what is as large as they are or as `of`."""
+    holds = math.isclose(found, claimed, rel_tol=RELATIVE_TOLERANCE, abs_tol=max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * of))
     return Claim(name, holds, f"{found:.6g}, {claimed:.6g} claimed")
 
 

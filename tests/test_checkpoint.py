@@ -88,6 +88,31 @@ def test_save_and_load_are_inverse(tmp_path):
     assert loaded["z"] is loaded["a"]
 
 
+def test_the_name_of_the_format_is_no_tie(tmp_path):
+    module = nn.ParameterDict({"pt": torch.ones(2), "bias": torch.zeros(2)})
+    safetensors.torch.save_file(module.state_dict(), tmp_path / "net.safetensors", {"format": "pt"})
+    save_safetensors(tmp_path / "out.safetensors", module.state_dict())
+    for name in ("net.safetensors", "out.safetensors"):
+        tensors = load_checkpoint(tmp_path / name).tensors
+        module.load_state_dict(tensors)
+        assert tensors.keys() == {"pt", "bias"}
+
+
+def test_a_tensor_named_like_the_entry_of_the_format_comes_back_with_its_ties(tmp_path):
+    shared, alone = torch.ones(2), torch.zeros(3)
+    save_safetensors(tmp_path / "out.safetensors", {"alias": shared, "format": shared, "pt": alone})
+    checkpoint = load_checkpoint(tmp_path / "out.safetensors")
+    assert checkpoint.metadata == {"format": "pt", "alias": "format"}
+    assert {spec.names for spec in skeleton_of(checkpoint.tensors).tensors} == {("format", "alias"), ("pt",)}
+    assert torch.equal(checkpoint.tensors["alias"], shared)
+
+
+def test_a_name_that_the_format_keeps_to_itself_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"out\.safetensors: safetensors has no room for a tensor named '__metadata__'; rename it"):
+        save_safetensors(tmp_path / "out.safetensors", {"__metadata__": torch.ones(2)})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "out.safetensors"
     save_safetensors(path, {"a": torch.ones(2)})

@@ -53,6 +53,13 @@ def test_the_digest_is_that_of_the_digests(tmp_path, kind):
     assert load_checkpoint(index).sha256 == hashlib.sha256(lines.encode()).hexdigest()
 
 
+def test_the_name_of_the_format_is_no_tie(tmp_path):
+    shards = ({**FIRST, "pt": torch.ones(2)}, SECOND)
+    weight_map = {name: name_of("safetensors", number) for number, tensors in enumerate(shards, 1) for name in tensors}
+    index = write(tmp_path, shards=shards, weight_map=weight_map, metadata={"format": "pt"})
+    assert load_checkpoint(index).tensors.keys() == weight_map.keys()
+
+
 @KINDS
 def test_a_folder_is_its_index_and_a_shard_alone_is_itself(tmp_path, kind):
     index = write(tmp_path, kind)

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nncomplexity import __version__, load
 from nncomplexity.cli import main
 from tests import training
 
+ROOT = Path(__file__).parents[1]
 QUICK = ["--method", "quantize", "--budget", "20"]
 MEASURE = ["measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK]
 
@@ -38,6 +40,20 @@ def sleeping(network):
     import time
     print("asleep", flush=True)
     time.sleep(600)
+
+def loud(network):
+    import os, subprocess, sys
+    subprocess.run(["echo", "a program"], check=True)
+    os.write(1, b"a descriptor\\n")
+    print("the stream that was", file=sys.__stdout__)
+    print("a print")
+    return loss(network)
+
+def moving(network):
+    import os
+    if os.path.isdir("empty"):
+        os.chdir("empty")
+    return error(network)
 
 def negative(network): return loss(network) - 10
 def undecided(network):
@@ -182,6 +198,66 @@ def test_json_on_standard_output_stands_alone(run):
     result = json.loads(out)["results"][0]
     assert code == 0
     assert (result["file"], result["bound"], result["description_length"]) == (None, None, None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_loss_prints_by_any_way_stays_off_standard_output():
+    done = subprocess.run(
+        program("measure", "model.safetensors", "--loss-fn", "mytask:loud", *QUICK, "--eps", "0.1", "--json", "-"),
+        *(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["results"]) == 1
+    assert {"a program", "a descriptor", "the stream that was", "a print"} <= set(done.stderr.splitlines())
+
+
+def test_a_loss_that_changes_the_folder_does_not_move_the_outputs(run, folder):
+    argv = ["measure", "model.safetensors", "--loss-fn", "mytask:moving", "--risk-fn", "mytask:moving", "--n", "64", *QUICK]
+    code, out, _ = run(*argv, "--eps", "0.1", "--save", "model.coarse", "--json", "report.json")
+    assert (code, out.splitlines()[-1]) == (0, "Written: model.coarse, report.json")
+    moved = ["--loss-fn", "mytask:moving"]
+    assert run("verify", "model.coarse", *moved, "--claims", "report.json", "--json", "found.json")[0] == 0
+    argv = ["curve", "model.safetensors", *moved, *QUICK, "--eps", "1", "--n", "64", "--save-best", "best.coarse"]
+    assert run(*argv, "--save", "c.coarse", "--json", "curve.json")[0] == 0
+    argv = ["track", "model.safetensors", *moved, *QUICK, "--eps", "1", "--constant", "--out", "results.jsonl"]
+    assert run(*argv)[0] == 0
+    names = ("model.coarse", "report.json", "found.json", "best.coarse", "c.coarse", "curve.json", "results.jsonl")
+    assert [name for name in names if not (folder / name).is_file()] == []
+    assert list((folder / "empty").iterdir()) == []
+
+
+def test_a_tensor_name_that_a_terminal_would_act_on_is_escaped(run):
+    save_file({**load_file("model.safetensors"), "\x1b[2Jother": torch.ones(2), "b\x9b": torch.ones(2)}, "model.safetensors")
+    code, out, err = run(*MEASURE, "--eps", "0.1")
+    assert code == 0
+    assert r"\x1b[2Jother" in out
+    assert not {"\x1b", "\x9b"} & {*out, *err}
+    _, out, err = run(*MEASURE, "--eps", "0.1", "--model", "mytask:build")
+    assert r"\x1b[2Jother" in err
+    assert not {"\x1b", "\x9b"} & {*out, *err}
+
+
+def test_links_in_a_circle_are_a_checkpoint_that_cannot_be_read(run):
+    Path("loop").symlink_to("loop")
+    options = ["--loss-fn", "mytask:loss", *QUICK, "--eps", "1"]
+    code, out, err = run("measure", "loop", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("nncomplexity: loop: cannot read it (Too many levels of symbolic links)")
+    code, out, _ = run("track", "loop", "model.safetensors", *options, "--out", "results.jsonl")
+    assert code == 1
+    assert "loop: cannot read it (Too many levels of symbolic links)" in " ".join(out.split())
+
+
+def test_a_tensor_that_safetensors_has_no_name_for_is_refused(run):
+    torch.save({**load_file("model.safetensors"), "__metadata__": torch.ones(2)}, "model.pt")
+    assert run("measure", "model.pt", *MEASURE[2:], "--eps", "0.1", "--save", "model.coarse")[0] == 0
+    code, out, err = run("decompress", "model.coarse", "--out", "out.safetensors")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no room for a tensor named '__metadata__'" in err
+    assert not Path("out.safetensors").exists()
 
 
 def test_what_is_saved_is_said(run):
@@ -613,6 +689,20 @@ def test_as_a_program_interrupted(folder):
         out, err = running.communicate()
     assert (running.returncode, out, err) == (130, "", "nncomplexity: interrupted\n")
     assert not list(folder.glob("*coarse*"))
+
+
+def test_the_console_script_interrupted_while_it_loads(tmp_path):
+    (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)")
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["nncomplexity"]
+    module, function = found.split(":")
+    # As an installed script does, which has its own folder in front of the path.
+    path = [str(tmp_path), str(ROOT)]
+    script = f"import sys; sys.path[:0] = {path!r}; from {module} import {function}; sys.exit({function}())"
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "nncomplexity: interrupted\n")
+    (tmp_path / "torch.py").unlink()
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nncomplexity {__version__}\n", "")
 
 
 @pytest.mark.usefixtures("folder")

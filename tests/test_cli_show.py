@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nncomplexity.cli import main
+from nncomplexity.plots import KINDS
 from tests.rows import failed, row, write_rows
 
 
@@ -20,6 +21,18 @@ def test_plot_writes_a_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", "results.jsonl", "--out", "figure.svg", "--eps", "0.1", "--title", "Mine"]) == 0
     assert capsys.readouterr().out == "wrote figure.svg: dynamics of 2 checkpoints; left out: 1 failed, 1 cut\n"
     assert "Mine" in Path("figure.svg").read_text(encoding="utf-8")
+
+
+def test_a_dollar_is_a_dollar(capsys: pytest.CaptureFixture[str]) -> None:
+    formula = r"$\frac{a$"
+    rows = [row(step, run=f"runs/{run}") for run in (formula, "$b$") for step in (1, 10)]
+    for one in rows:
+        one["layers@1"][0]["name"] = one["layers@0.1"][0]["name"] = formula
+    write_rows(Path("results.jsonl"), rows)
+    for kind in KINDS:
+        assert main(["plot", "results.jsonl", "--kind", kind, "--out", f"{kind}.svg", "--title", formula]) == 0, kind
+        assert formula in Path(f"{kind}.svg").read_text(encoding="utf-8")
+    assert "$b$" in Path("dynamics.svg").read_text(encoding="utf-8")
 
 
 def test_plot_takes_several_files_and_a_mean(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Results files are read as docs/results.md has them; anything else is refused in one line."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ def test_a_row_keeps_what_the_file_says(tmp_path: Path) -> None:
 def test_an_eps_is_found_under_its_shortest_spelling(tmp_path: Path) -> None:
     results = read_results(write_rows(tmp_path / "results.jsonl", [row(eps=[1e-5, 100.0])]))
     assert [point.eps for point in results.networks[0].points] == [1e-5, 100.0]
+
+
+@pytest.mark.parametrize("eps", [-1, math.nan, math.inf, True, "1"])
+def test_an_eps_that_is_no_distortion_bound_is_refused(tmp_path: Path, eps: object) -> None:
+    document = report()
+    document["results"][0]["eps"] = eps
+    (tmp_path / "report.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"report\.json: expected a results\.jsonl.*, got eps = {eps!r}"):
+        read_results(tmp_path / "report.json")
+    one = row()
+    with pytest.raises(InputError, match=rf"r\.jsonl, line 1: .*, got eps = {eps!r}"):
+        read_results(write_rows(tmp_path / "r.jsonl", [one | {"eps": [eps]}]))
 
 
 def test_failed_rows_and_cut_lines_are_left_out_and_counted(tmp_path: Path) -> None:

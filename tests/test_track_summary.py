@@ -36,6 +36,13 @@ def test_a_table_that_fits_stays_one_and_a_long_name_is_folded_to_half_the_page(
     assert max(map(len, lines)) <= 80
 
 
+def test_names_that_a_terminal_would_act_on_are_escaped() -> None:
+    one = row(1, run="runs/\x1b[2J") | {"settings": {"metrics": {"\x1b[1m_error": "a:b"}}}
+    out = tracked([one, one | {"step": None, "checkpoint": "a\x1b.pt"}, failed(2, "no \x1b")])
+    assert "\x1b" not in out
+    assert [out.count(rf"{name}") for name in (r"runs/\x1b[2J:", r"a\x1b.pt", r"\x1b[1m_error", r"no \x1b")] == [1, 1, 1, 1]
+
+
 def test_one_error_of_many_checkpoints_is_one_line() -> None:
     rows = [failed(step, "loss: it is nan") | {"seed": seed} for step in range(1, 58) for seed in (0, 1)]
     out = " ".join(tracked([*rows, failed(99, "it is cut")]).split())

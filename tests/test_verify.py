@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nncomplexity import bitstream
+from nncomplexity.bounds import bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.coarse import Dense
 from nncomplexity.codecs import codec_named
@@ -46,7 +47,12 @@ def original(tmp_path):
 def report_of(coarse, **changes):
     """The part of a report.json that speaks of the file, as it ought to be but for the changes."""
     true = {"eps": 1.0, "bits": coarse.bits, "file_bits": coarse.file_bits, "coarse_loss": COARSE_LOSS, "distortion": DISTORTION}
-    return Reported({**true, "bound": {"risk": 0.125}, **changes}, loss=LOSS, sha256=None)
+    return Reported({**true, "bound": promise_of(coarse), **changes}, loss=LOSS, sha256=None)
+
+
+def promise_of(coarse, **changes):
+    """The bound in such a report."""
+    return {**bound(coarse.bits, risk=0.125, n=1000, self_delimiting=False).to_dict(), **changes}
 
 
 def claims_of(found):
@@ -109,7 +115,9 @@ def test_an_original_without_a_loss_is_refused(coarse, original):
 
 def test_true_figures_of_a_report_hold(coarse):
     found = check_claims(coarse, TASK, reported=report_of(coarse))
-    names = {"bits", "loss", "distortion", "reported bits", "reported file_bits", "reported coarse_loss", "reported risk"}
+    names = {"bits", "loss", "distortion"} | {
+        f"reported {name}" for name in ("bits", "file_bits", "coarse_loss", "distortion", "risk", "bound")
+    }
     assert claims_of(found) == dict.fromkeys(names, True)
     assert (found.loss, found.eps) == (LOSS, 1.0)
 
@@ -121,12 +129,24 @@ def test_true_figures_of_a_report_hold(coarse):
         ({"file_bits": 8}, "reported file_bits"),
         ({"coarse_loss": COARSE_LOSS * 1.001}, "reported coarse_loss"),
         ({"eps": DISTORTION / 2}, "distortion"),
-        ({"bound": {"risk": 0.1}}, "reported risk"),
+        ({"distortion": DISTORTION + 0.1}, "reported distortion"),
+        ({"bound": {"value": 0.2}}, "reported bound"),
+        ({"bound": {"n": 10_000}}, "reported bound"),
+        ({"bound": {"kind": "hoeffding"}}, "reported bound"),
     ],
 )
 def test_a_false_figure_of_a_report_fails_alone(coarse, change, failing):
+    if "bound" in change:
+        change = {"bound": promise_of(coarse, **change["bound"])}
     found = check_claims(coarse, TASK, reported=report_of(coarse, **change))
     assert [name for name, holds in claims_of(found).items() if not holds] == [failing]
+
+
+def test_a_false_risk_fails_alone_though_the_bound_is_made_of_it(coarse):
+    promise = bound(coarse.bits, risk=0.1, n=1000, self_delimiting=False).to_dict()
+    found = check_claims(coarse, TASK, reported=report_of(coarse, bound=promise))
+    assert [name for name, holds in claims_of(found).items() if not holds] == ["reported risk"]
+    assert check_claims(coarse, Task(loss), reported=report_of(coarse, bound=promise_of(coarse))).holds
 
 
 @pytest.mark.parametrize(("of", "holds"), [(None, False), ("itself", True)])
@@ -166,6 +186,11 @@ def test_a_file_that_is_no_report(tmp_path, text):
         ({}, {"eps": 10**400}, "OverflowError: int too large"),
         ({}, {"bound": {"risk": "x"}}, "TypeError: risk is 'x'"),
         ({}, {"bound": {"n": 3}}, "KeyError: 'risk'"),
+        ({}, {"bound": {"risk": 0.5, "value": 1, "delta": 0.05, "n": 3}}, "KeyError: 'kind'"),
+        ({}, {"bound": {"risk": 0.5, "value": 1, "delta": 2, "n": 3, "kind": "kl"}}, "TypeError: bound: delta must be"),
+        ({}, {"eps": math.nan}, "TypeError: eps is nan"),
+        ({}, {"distortion": math.inf}, "TypeError: distortion is inf"),
+        ({"loss": math.nan}, {}, "TypeError: loss is nan"),
         ({"loss": "x"}, {}, "TypeError: loss is 'x'"),
         ({"sha256": 3}, {}, "TypeError: sha256 is 3"),
         ({"relative_to": {"sha256": 3}}, {}, "TypeError: sha256 is 3"),

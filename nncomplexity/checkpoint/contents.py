@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+FORMAT = "format"
+"""What metadata say of the file under this name is never a tie; safetensors for PyTorch writes "pt" there."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -23,6 +26,8 @@ class Contents:
     def tied(self) -> dict[str, Tensor]:
         """The tensors, and under the names that are tied to them the same ones once more."""
         aliases = {
-            alias: self.tensors[kept] for alias, kept in self.ties.items() if kept in self.tensors and alias not in self.tensors
+            alias: self.tensors[kept]
+            for alias, kept in self.ties.items()
+            if alias != FORMAT and kept in self.tensors and alias not in self.tensors
         }
         return {**self.tensors, **aliases}

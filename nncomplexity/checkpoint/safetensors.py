@@ -16,9 +16,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.contents import FORMAT, Contents
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.weights import skeleton_of
+
+_RESERVED = "__metadata__"
+"""The key of a header that is no tensor."""
 
 
 def is_safetensors(head: bytes) -> bool:
@@ -41,12 +44,15 @@ def read_safetensors(file: Path) -> Contents:
 def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
     """Write tensors to a .safetensors file, whole or not at all; each tied tensor once, the other names noted in the metadata.
 
-    Raises InputError where the file can't be written, or a tensor has a dtype that the format lacks.
+    Raises InputError where the file can't be written, a tensor has a dtype that the format lacks, or a name that it keeps to itself.
     """
+    if _RESERVED in tensors:
+        raise InputError(f"{path}: safetensors has no room for a tensor named {_RESERVED!r}; rename it")
     kept: dict[str, Tensor] = {}
-    metadata = {"format": "pt"}
+    metadata = {FORMAT: "pt"}
     for spec in skeleton_of(tensors).tensors:
-        first, *others = sorted(spec.names)
+        # A tensor named like the entry of the metadata that names the format is kept, since it can't be noted there as tied.
+        first, *others = sorted(spec.names, key=lambda name: (name != FORMAT, name))
         # The format refuses tensors that share storage, as two slices of one tensor do.
         kept[first] = tensors[first].detach().cpu().contiguous().clone()
         metadata |= dict.fromkeys(others, first)

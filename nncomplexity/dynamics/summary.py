@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.dynamics.settings import Row
+from nncomplexity.listing import printable
 from nncomplexity.table import WIDTH, page_of, plain_table
 
 
@@ -75,7 +76,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
         *((f"bytes,\nε = {one:g}", [_bytes(group, one) for group in groups]) for one in eps),
         *(
-            (name.replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
+            (printable(name).replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
             for name in (*bounds, *first["settings"]["metrics"])
         ),
     ]
@@ -87,7 +88,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
 def _step(row: Row) -> str:
     if row["kind"] != "checkpoint":
         return str(row["kind"])
-    return _name(row) if row["step"] is None else f"{row['step']:,}"
+    return printable(_name(row)) if row["step"] is None else f"{row['step']:,}"
 
 
 def _failures(failed: Sequence[Row]) -> list[str]:

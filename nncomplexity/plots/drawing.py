@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "nncomplexity",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # titles and names are the user's, in which a dollar is a dollar
 }
 
 

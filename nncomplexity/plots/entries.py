@@ -56,7 +56,7 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
         effective_rank=_number(row.get("effective_rank")),
         metrics=dict(_metrics(row, "")),
         settings=settings,
-        points=tuple(_point(row, float(eps), settings) for eps in row["eps"]),
+        points=tuple(_point(row, _eps(eps), settings) for eps in row["eps"]),
     )
 
 
@@ -113,7 +113,7 @@ def network_of_report(name: str, report: Json) -> Network:
 def _result(result: Json) -> Measurement:
     bound = result.get("bound")
     return Measurement(
-        eps=_needed(result, "eps"),
+        eps=_eps(result["eps"]),
         bits=_needed(result, "bits"),
         coarse_loss=_number(result.get("coarse_loss")),
         distortion=_number(result.get("distortion")),
@@ -140,7 +140,7 @@ def _curve(curve: Json) -> Curve:
         for kind, fit in (curve.get("fits") or {}).items()
         if kind in ("log", "power") and fit
     )
-    hull = tuple(float(eps) for eps in curve.get("hull") or ())
+    hull = tuple(_eps(eps) for eps in curve.get("hull") or ())
     return Curve(hull, fits, curve.get("best_fit"), _number((curve.get("mdl") or {}).get("eps")))
 
 
@@ -195,6 +195,13 @@ def _needed(entry: Json, key: str) -> float:
     if value is None:
         raise ValueError(f"{key} = {entry[key]!r}")
     return value
+
+
+def _eps(value: object) -> float:
+    eps = _number(value)
+    if eps is None or eps < 0:
+        raise ValueError(f"eps = {value!r}")
+    return float(eps)
 
 
 def _number(value: object) -> float | None:
