@@ -23,6 +23,8 @@ _SILENT = 0.25
 _FREE = 0.01
 """The share of ε below which they are gone without a further look."""
 
+BISECTION = 8
+"""Evaluations to be kept for uniform quantization while there is no candidate: its bisection takes so many."""
 _EARLY = (2.0**-5, 2.0**-8, 2.0**-12)
 """Relative steps of a first answer."""
 

@@ -8,7 +8,7 @@ from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.downhill import LOST, Downhill
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.opening import Opening
+from nncomplexity.search.opening import BISECTION, Opening
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import TensorSpec
@@ -129,7 +129,8 @@ class Run:
 
     def _left(self, end: float) -> float:
         """Evaluations up to an end that may be spent on descents."""
-        return min(self.trials.left, end * (1 - _FLOOR) - self.trials.spent)
+        kept = 0 if all(self.trials.kept.values()) else BISECTION
+        return min(self.trials.left - kept, end * (1 - _FLOOR) - self.trials.spent)
 
 
 def _ends(begin: float, until: float, divided: float, growth: float) -> list[float]:

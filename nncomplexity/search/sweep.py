@@ -13,6 +13,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.search.chain import LINK, inwards, outwards, thinned
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.moves import Plan
+from nncomplexity.search.opening import BISECTION
 from nncomplexity.search.run import Run
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
@@ -26,8 +27,6 @@ _AGAIN = 2.0
 """From how many ε away one more link leads to it otherwise, in place of those outwards; a small network is searched anew."""
 _OUTWARD = 0.4
 """Single searches that an ε too coarse for the chain is worth; all of them at most half of what is left."""
-_LAST = 8
-"""Evaluations kept for uniform quantization at the end: as many as its bisection takes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Sweep:
         single = trials.budget / self.cost
         run.descend(trials.spent + single)
         if run.ended:
-            end = trials.spent + trials.left - _LAST
+            end = trials.spent + trials.left - BISECTION
             begin, left = run.state(), end - trials.spent
             left -= min(left / 2, len(coarse) * _OUTWARD * single)
             links = round(left / (LINK * single / Tight().budget))
