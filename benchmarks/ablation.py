@@ -23,6 +23,7 @@ from benchmarks.record import Record, Row
 from nncomplexity import estimate
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.matrix import Matrix
+from nncomplexity.search.mover import _Nadam
 from nncomplexity.search.schedule import Schedule
 from nncomplexity.search.tight import Tight
 
@@ -55,6 +56,11 @@ def _no_rotation(A: Tensor) -> Tensor:
     return torch.eye(A.shape[1], dtype=A.dtype)
 
 
+def _plain_direction(self: _Nadam, grad: Tensor, direction: Callable[[_Nadam, Tensor], Tensor] = _Nadam.direction) -> Tensor:
+    direction(self, grad)
+    return self.last()
+
+
 @dataclass(frozen=True)
 class Variant:
     """`tight` with something off."""
@@ -85,6 +91,8 @@ VARIANTS = {
     "descent on the loss alone": Variant(Tight(schedule=Schedule(pressure=0.0))),
     "λ not following the distortion": Variant(Tight(schedule=Schedule(gain=0.0, response=(0.0, 0.0), follow=0.0))),
     "λ not following the gradients' norms": Variant(Tight(schedule=Schedule(follow=0.0))),
+    "rounding whole from the first step": Variant(Tight(schedule=Schedule(soft=0.0))),
+    "Adam without Nesterov's term": Variant(patched=_replaced("nncomplexity.search.mover._Nadam.direction", _plain_direction)),
     "steps not taken back": Variant(Tight(schedule=Schedule(leap=float("inf")))),
     "the end not rounded once more": Variant(patched=_replaced("nncomplexity.search.downhill.Downhill._press", lambda *_: None)),
     "scales not learned": Variant(Tight(schedule=Schedule(scale_rate=0.0))),

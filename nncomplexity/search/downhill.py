@@ -75,7 +75,7 @@ class Downhill:
             late: the share of its steps after which it is given up where it has not once been near ε.
             presses: the ε to each of which its end is pressed, a few evaluations each.
 
-        False where it was given up.
+        False where it was given up, also as the last evaluations are needed for an answer.
         """
         trials, distortion = self.trials, self.trials.distortion
         trials.pace()
@@ -96,9 +96,11 @@ class Downhill:
                 trials.keep(visit.tensors, abs(rise))
             near, lowest = done if rise < far else near, min(lowest, rise)
             lost = done >= patience * steps and done - near >= _LOST_FOR * steps
-            if lost or (done >= late * steps and lowest > _NEAR * eps):
+            if lost or trials.last(GRADIENT_COST) or (done >= late * steps and lowest > _NEAR * eps):
                 return False
         for value in presses:
+            if trials.last(_PRESSES):
+                return False
             self._press(latents, fixed, value)
         return True
 

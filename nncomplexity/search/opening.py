@@ -23,8 +23,6 @@ _SILENT = 0.25
 _FREE = 0.01
 """The share of ε below which they are gone without a further look."""
 
-BISECTION = 8
-"""Evaluations to be kept for uniform quantization while there is no candidate: its bisection takes so many."""
 _EARLY = (2.0**-5, 2.0**-8, 2.0**-12)
 """Relative steps of a first answer."""
 
@@ -164,7 +162,7 @@ class Opening:
             return self.trials.measure({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
 
         def spent() -> float:
-            return 1.0 if self.trials.left < 1 else (self.trials.spent - begin) / budget
+            return 1.0 if self.trials.left < 1 or self.trials.last(1) else (self.trials.spent - begin) / budget
 
         if plans is None:
             plans = start(first_that(holds, len(COARSENESS)))

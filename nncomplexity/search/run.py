@@ -8,7 +8,7 @@ from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.downhill import LOST, Downhill
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.opening import BISECTION, Opening
+from nncomplexity.search.opening import Opening
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import TensorSpec
@@ -33,6 +33,8 @@ _LATE = 0.85
 """The share of a descent after which it is late."""
 _FLOOR = 0.01
 """The share of the budget kept for uniform quantization at the end."""
+_FLOOR_SHORT = 0.125
+"""The same where what is left makes a short descent, which uniform quantization often beats."""
 
 
 class Run:
@@ -69,7 +71,11 @@ class Run:
                 self.fixed = {plan.spec.name: self.opening.coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
                 moving = tuple(spec for spec in specs if spec.name not in self.fixed)
             for bold in (True, False):
-                if self._left(end) < GRADIENT_COST or self._stages(moving, plans, self._left(end), nothing, bold):
+                if (
+                    self.trials.last(GRADIENT_COST)
+                    or self._left(end) < GRADIENT_COST
+                    or self._stages(moving, plans, self._left(end), nothing, bold)
+                ):
                     break
 
     @property
@@ -129,8 +135,8 @@ class Run:
 
     def _left(self, end: float) -> float:
         """Evaluations up to an end that may be spent on descents."""
-        kept = 0 if all(self.trials.kept.values()) else BISECTION
-        return min(self.trials.left - kept, end * (1 - _FLOOR) - self.trials.spent)
+        left = min(self.trials.left, end * (1 - _FLOOR) - self.trials.spent)
+        return left if left >= _SHORT * GRADIENT_COST else min(left, end * (1 - _FLOOR_SHORT) - self.trials.spent)
 
 
 def _ends(begin: float, until: float, divided: float, growth: float) -> list[float]:

@@ -13,7 +13,6 @@ from nncomplexity.errors import InputError
 from nncomplexity.search.chain import LINK, inwards, outwards, thinned
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.opening import BISECTION
 from nncomplexity.search.run import Run
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
@@ -82,7 +81,7 @@ class Sweep:
         single = trials.budget / self.cost
         run.descend(trials.spent + single)
         if run.ended:
-            end = trials.spent + trials.left - BISECTION
+            end = trials.spent + trials.left
             begin, left = run.state(), end - trials.spent
             left -= min(left / 2, len(coarse) * _OUTWARD * single)
             links = round(left / (LINK * single / Tight().budget))

@@ -14,6 +14,8 @@ from nncomplexity.search.tensors import Tensors
 
 _KEPT = 3
 """Candidates that are kept for each ε, should the smallest not be confirmed; of a large network one, as each is as long as the network."""
+_BISECTION = 6
+"""Evaluations that a bisection over uniform steps takes."""
 
 
 class Trials:
@@ -41,6 +43,10 @@ class Trials:
     def left(self) -> float:
         """Evaluations not yet spent, but for those that measure the answers."""
         return self.budget - len(self.kept) - self.spent
+
+    def last(self, cost: float) -> bool:
+        """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
+        return self.left < cost + _BISECTION and not all(self.kept.values())
 
     def pace(self) -> None:
         """Where the time is limited, the budget is what it allows at the speed so far: a descent that is cut short hasn't arrived."""
