@@ -1,7 +1,8 @@
 """`tight` for many ε at once: one chain of descents, of which every candidate serves every ε that it is within.
 
 The chain leads from the coarsest ε to the finest. An ε so coarse that next to nothing of the network is left is no place to go on
-from: the chain begins at the first ε below those, and a shorter one leads from there outwards.
+from: the chain begins at the first ε below those. What is kept back for a chain that doesn't arrive leads outwards from its beginning
+where it does: to those coarser ε, or at the coarsest once more.
 """
 
 import math
@@ -18,14 +19,14 @@ from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.trials import Trials
 
-_COARSE = 0.25
+_COARSE = 0.6
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
 _LANDED = 1.5
 """How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
 _AGAIN = 2.0
 """From how many ε away one more link leads to it otherwise, in place of those outwards; a small network is searched anew."""
 _OUTWARD = 0.4
-"""Single searches that an ε too coarse for the chain is worth; all of them at most half of what is left."""
+"""Single searches that an ε too coarse for the chain is worth; all of them at least a link, and at most half of what is left."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,13 @@ class Sweep:
         run.descend(trials.spent + single)
         if run.ended:
             end = trials.spent + trials.left
-            begin, left = run.state(), end - trials.spent
-            left -= min(left / 2, len(coarse) * _OUTWARD * single)
-            links = round(left / (LINK * single / Tight().budget))
-            inwards(run, thinned(fine, links), left, eps)
+            begin, left, link = run.state(), end - trials.spent, LINK * single / Tight().budget
+            left -= min(left / 2, max(link, len(coarse) * _OUTWARD * single))
+            inwards(run, thinned(fine, round(left / link)), left, eps)
             if trials.best(fine[-1]) > _LANDED * run.bits():
                 if trials.tensors.small:
                     Run(self.method, trials, fine[-1]).descend(end)
                 else:
                     inwards(run, [fine[-1] * _AGAIN, fine[-1]], end - trials.spent, eps)
             run.restore(begin)
-            outwards(run, coarse[::-1], end - trials.spent)
+            outwards(run, coarse[::-1] or fine[:1], end - trials.spent)
