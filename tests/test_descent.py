@@ -124,11 +124,12 @@ def test_a_descent_shows_no_candidate_until_its_rounding_is_whole() -> None:
 
 def test_firmness_only_grows() -> None:
     schedule = Schedule()
-    firmness = [schedule.firmness_at(step / 40) for step in range(41)]
+    firmness = [schedule.firmness_at(step, 40) for step in range(40)]
     assert firmness[0] == schedule.firmness
     assert firmness[-1] == 1.0
     assert all(one <= next_one for one, next_one in pairwise(firmness))
-    assert [Schedule(soft=0.0).firmness_at(share) for share in (0.0, 0.5)] == [1.0, 1.0]
+    assert [Schedule(soft=0.0).firmness_at(step, 40) for step in (0, 20)] == [1.0, 1.0]
+    assert sum(schedule.firmness_at(step, 1000) < 1 for step in range(1000)) == schedule.longest_soft
 
 
 def test_a_descent_comes_back_from_a_loss_that_is_no_number() -> None:

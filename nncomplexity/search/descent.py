@@ -81,11 +81,11 @@ def descend(
         free = step < int(schedule.freeze * steps)
         for latent in latents:
             latent.precision = schedule.free_precision if free else schedule.precision
-            latent.firmness = schedule.firmness_at(step / steps)
+            latent.firmness = schedule.firmness_at(step, steps)
         moving = {latent.spec.name: latent for latent in latents}
         tensors: list[CoarseTensor] | None = None
         decodable: Sequence[Decodable] = [fixed.get(spec.name) or moving[spec.name] for spec in specs]
-        if schedule.firmness_at(step / steps) == 1:
+        if schedule.firmness_at(step, steps) == 1:
             decodable = tensors = [fixed.get(spec.name) or moving[spec.name].coarse() for spec in specs]
         try:
             decoded: Mapping[str, Tensor] = Decoded(specs, decodable, distortion.device)

@@ -42,6 +42,8 @@ class Schedule:
     """How many times."""
     soft: float = 0.5
     """The share of the steps in which weights aren't rounded all the way yet, but more at each step."""
+    longest_soft: int = 64
+    """The most steps for which they are not."""
     firmness: float = 0.5
     """How far they are rounded at the first: 0 not at all, 1 all the way."""
     freeze: float = 0.8
@@ -51,10 +53,11 @@ class Schedule:
     precision: int = 3
     """Mantissa bits of steps after it."""
 
-    def firmness_at(self, share: float) -> float:
-        """How far weights are rounded after this share of the steps.
+    def firmness_at(self, step: int, steps: int) -> float:
+        """How far weights are rounded at a step of so many.
 
-        >>> [Schedule().firmness_at(share) for share in (0.0, 0.25, 0.5, 1.0)]
-        [0.5, 0.75, 1.0, 1.0]
+        >>> [Schedule().firmness_at(step, 40) for step in (0, 10, 20, 39)], Schedule().firmness_at(64, 400)
+        ([0.5, 0.75, 1.0, 1.0], 1.0)
         """
-        return 1.0 if share >= self.soft else self.firmness + (1 - self.firmness) * share / self.soft
+        soft = min(self.soft * steps, self.longest_soft)
+        return 1.0 if step >= soft else self.firmness + (1 - self.firmness) * step / soft
