@@ -44,11 +44,11 @@ class Record:
         return cls(path, dict(settings), content.get("cases", {}), content.get("rows", []), content.get("skipped", {}))
 
     def row(self, key: Mapping[str, Any], measure: Callable[[], Row]) -> Row:
-        """The row of that key, measured and saved where the file doesn't have it yet."""
+        """The row of that key, measured and saved, with the processor it was measured on, where the file doesn't have it yet."""
         for row in self.rows:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
-        row = {**key, **measure()}
+        row = {**key, **measure(), "cpu": _cpu_model()}
         self.rows.append(row)
         self.save()
         return row

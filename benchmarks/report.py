@@ -136,11 +136,21 @@ def setting(contents: Sequence[Content]) -> str:
     for content in contents:
         machine, cases = content["machine"], ", ".join(content["cases"])
         sentences.append(
-            f"{cases}: {machine['cpu']}, {machine['cores']} cores, {machine['threads']} thread(s), torch {machine['torch']}, "
+            f"{cases}: {_processors(content)}, {machine['cores']} cores, {machine['threads']} thread(s), torch {machine['torch']}, "
             f"numpy {machine['numpy']}, nncomplexity {machine['nncomplexity']}."
             + "".join(f" {TITLES[method]} was left out: {reason}." for method, reason in content["skipped"].items())
         )
     return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _processors(content: Content) -> str:
+    """The processor, or each with the methods whose rows were measured on it."""
+    methods: dict[str, list[str]] = {}
+    for row in content["rows"]:
+        methods.setdefault(row.get("cpu", content["machine"]["cpu"]), []).append(TITLES[row["method"]])
+    if len(methods) == 1:
+        return next(iter(methods))
+    return " and ".join(f"{cpu} ({', '.join(dict.fromkeys(titles))})" for cpu, titles in methods.items())
 
 
 def sections() -> dict[str, str]:

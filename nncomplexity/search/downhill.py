@@ -29,6 +29,8 @@ _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
 _EVERY, _EVERY_OF_SEVERAL = 5, 4
 """Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest, for one ε or several."""
+_LATE_OF_SEVERAL = 2
+"""The same in its last third for several ε; for one all are weighed there."""
 
 
 class Downhill:
@@ -83,6 +85,7 @@ class Downhill:
         steps, parts = self._parts(budget - len(presses) * _PRESSES)
         limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
         every = 1 if single and steps < self.long else _EVERY if single else _EVERY_OF_SEVERAL
+        late_every = 1 if single else _LATE_OF_SEVERAL
         near, lowest = 0, math.inf
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
             trials.report("descending")
@@ -92,7 +95,7 @@ class Downhill:
             elif self.partial:
                 if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
                     trials.measure_whole(visit.tensors)
-            elif abs(rise) <= limit and (done % every == 0 or 3 * done >= 2 * steps):
+            elif abs(rise) <= limit and (done % every == 0 or (3 * done >= 2 * steps and done % late_every == 0)):
                 trials.keep(visit.tensors, abs(rise))
             near, lowest = done if rise < far else near, min(lowest, rise)
             lost = done >= patience * steps and done - near >= _LOST_FOR * steps
