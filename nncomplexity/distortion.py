@@ -7,7 +7,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,9 @@ class Distortion:
         self.original = math.nan
 
     def __enter__(self) -> "Distortion":
-        _ONE_AT_A_TIME.acquire()
+        self._borrowed = ExitStack()
+        self._borrowed.enter_context(preserved_random_state())
+        self._borrowed.callback(self._target.restore)
         self._random = random_state()
         try:
             self.original = self._measure(self.weights)
@@ -85,12 +87,7 @@ class Distortion:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._target.restore()
-        finally:
-            torch.clear_autocast_cache()
-            set_random_state(self._random)
-            _ONE_AT_A_TIME.release()
+        self._borrowed.close()
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""

@@ -1,6 +1,6 @@
 """Gradient descent on bits and loss at once, over latents whose rounding the file holds.
 
-It minimises J = max(L(θ̃), L(θ)) + λ·R(u), with L the loss of the *rounded* weights, so that each step measures a candidate, and with
+It minimises J = max(L(θ̃), L(θ)) + λ·R(u), with L the loss of the *rounded* weights, so that a step measures a candidate, and with
 R a smooth stand-in for the bits of the symbols, whose gradient pulls small latents to zero and leaves large ones almost alone:
 
     R(u) = Σ log₂(1 + c·|u|)
@@ -10,9 +10,9 @@ controller leads a valve: L is to stay at its target inside ε, from which it st
 Nesterov's momentum (`nncomplexity.search.mover`) makes the steps, in units of the bin size, with a rate that falls to a tenth, so that
 the end is calm enough to land within ε.
 
-Rounding sets in by degrees: in the first half of the steps the weights are u + f·(Q(u) − u), with a firmness f from a half to 1. What
-rounding does to coarse bins is noise to a gradient, and much of it there while most of the bits are still to go; no file could hold
-these weights, so that they are no candidates.
+Rounding sets in by degrees: in the first half of the steps, at most 64, the weights are u + f·(Q(u) − u), with a firmness f from a
+half to 1. What rounding does to coarse bins is noise to a gradient, and much of it there while most of the bits are still to go; no
+file could hold these weights, so that they are no candidates.
 
 A step that leaps out of reach is taken back: what it changed against the gradient at its end is put back into the middle of its bin,
 and the next step is half as long.
@@ -78,14 +78,14 @@ def descend(
     kept: tuple[float, dict[str, Tensor]] | None = None
     lowest, since = math.inf, 0
     for step in range(steps):
-        free = step < int(schedule.freeze * steps)
+        free, firmness = step < int(schedule.freeze * steps), schedule.firmness_at(step, steps)
         for latent in latents:
             latent.precision = schedule.free_precision if free else schedule.precision
-            latent.firmness = schedule.firmness_at(step, steps)
+            latent.firmness = firmness
         moving = {latent.spec.name: latent for latent in latents}
         tensors: list[CoarseTensor] | None = None
         decodable: Sequence[Decodable] = [fixed.get(spec.name) or moving[spec.name] for spec in specs]
-        if schedule.firmness_at(step, steps) == 1:
+        if firmness == 1:
             decodable = tensors = [fixed.get(spec.name) or moving[spec.name].coarse() for spec in specs]
         try:
             decoded: Mapping[str, Tensor] = Decoded(specs, decodable, distortion.device)

@@ -95,7 +95,7 @@ class Downhill:
             elif self.partial:
                 if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
                     trials.measure_whole(visit.tensors)
-            elif abs(rise) <= limit and (done % every == 0 or (3 * done >= 2 * steps and done % late_every == 0)):
+            elif abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
                 trials.keep(visit.tensors, abs(rise))
             near, lowest = done if rise < far else near, min(lowest, rise)
             lost = done >= patience * steps and done - near >= _LOST_FOR * steps

@@ -82,14 +82,13 @@ class Sweep:
         single = trials.budget / self.cost
         run.descend(trials.spent + single)
         if run.ended:
-            end = trials.spent + trials.left
-            begin, left, link = run.state(), end - trials.spent, LINK * single / Tight().budget
+            begin, left, link = run.state(), trials.left, LINK * single / Tight().budget
             left -= min(left / 2, max(link, len(coarse) * _OUTWARD * single))
             inwards(run, thinned(fine, round(left / link)), left, eps)
             if trials.best(fine[-1]) > _LANDED * run.bits():
                 if trials.tensors.small:
-                    Run(self.method, trials, fine[-1]).descend(end)
+                    Run(self.method, trials, fine[-1]).descend(trials.spent + trials.left)
                 else:
-                    inwards(run, [fine[-1] * _AGAIN, fine[-1]], end - trials.spent, eps)
+                    inwards(run, [fine[-1] * _AGAIN, fine[-1]], trials.left, eps)
             run.restore(begin)
-            outwards(run, coarse[::-1] or fine[:1], end - trials.spent)
+            outwards(run, coarse[::-1] or fine[:1], trials.left)

@@ -2,8 +2,9 @@
 
 Bisections over ranks and steps find the lowest start from which the loss can be won back (`nncomplexity.search.opening`); in a small
 network moves of single tensors (`nncomplexity.search.moves`) find it. The rest of the budget are gradients of descents on bits and
-loss (`nncomplexity.search.descent`), every one of which measures a candidate: one to ε, one to the network's outline and one from there
-where the start is mostly noise (`nncomplexity.search.run`), or with a large budget a chain of them (`nncomplexity.search.chain`).
+loss (`nncomplexity.search.descent`), which measure candidates once their rounding is whole: one to ε, one to the network's outline
+and one from there where the start is mostly noise (`nncomplexity.search.run`), or with a large budget a chain of them
+(`nncomplexity.search.chain`).
 Uniform quantization is tried wherever its file could be smaller. A loss without a gradient is searched by uniform quantization and
 by moves alone.
 """
