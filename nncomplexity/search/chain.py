@@ -6,7 +6,7 @@ A network that was brought to a coarse ε holds little, and what it holds is in 
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -14,12 +14,14 @@ from nncomplexity.search.latent import Latent
 from nncomplexity.search.run import Run
 from nncomplexity.search.start import FIRST_COARSENESS, Shape, latents_at
 
-LINK = 150
-"""Evaluations that a link is worth: some forty gradients."""
+LINK, OUTWARD_LINK = 150, 110
+"""Evaluations that a link is worth, to a finer ε and to a coarser one: some forty gradients and thirty."""
+_PRESSED = 2.0
+"""How many times harder a link to a coarser ε is pressed than others: it begins far within it."""
 
 
-def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[float]) -> None:
-    """Links from the first ε of a ladder, where the run has ended, to each of the others.
+def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[float]) -> Iterator[float]:
+    """Links from the first ε of a ladder, where the run has ended, to each of the others, yielding each as its link ends.
 
     Args:
         run: where the chain begins; afterwards, where it ended.
@@ -36,13 +38,12 @@ def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[
             latent.refine(run.method.link_finer ** math.log2(last / eps))
         share = (end - run.trials.spent) / (len(ladder) - 1 - link)
         run.downhill.run(run.latents, run.fixed, eps, share, presses=[value for value in presses if eps <= value < last])
+        yield eps
 
 
-def outwards(run: Run, coarse: Sequence[float], budget: float) -> None:
-    """Links to coarser ε, one after the other."""
-    end = run.trials.spent + budget
-    for done, eps in enumerate(coarse):
-        run.downhill.run(run.latents, run.fixed, eps, (end - run.trials.spent) / (len(coarse) - done), presses=[eps])
+def outwards(run: Run, eps: float, budget: float) -> None:
+    """One link to a coarser ε."""
+    run.downhill.pressed(_PRESSED).run(run.latents, run.fixed, eps, budget, presses=[eps])
 
 
 def thinned(ladder: Sequence[float], links: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count, repeat
 
 import torch
@@ -27,8 +28,8 @@ _PRESSES = 5
 """Evaluations which that takes."""
 _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
-_EVERY, _EVERY_OF_SEVERAL = 5, 4
-"""Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest, for one ε or several."""
+_EVERY = 5
+"""Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest."""
 _LATE_OF_SEVERAL = 2
 """The same in its last third for several ε; for one all are weighed there."""
 
@@ -46,6 +47,11 @@ class Downhill:
 
     def __init__(self, trials: Trials, schedule: Schedule, long: int, part: float, least: int) -> None:
         self.trials, self.schedule, self.long, self.part, self.least = trials, schedule, long, part, least
+
+    def pressed(self, factor: float) -> "Downhill":
+        """The same, with descents that begin at so many times the pressure and change it so many times as fast."""
+        schedule = replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain)
+        return Downhill(self.trials, schedule, self.long, self.part, self.least)
 
     @property
     def partial(self) -> bool:
@@ -84,7 +90,7 @@ class Downhill:
         budget = min(budget, trials.left)
         steps, parts = self._parts(budget - len(presses) * _PRESSES)
         limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
-        every = 1 if single and steps < self.long else _EVERY if single else _EVERY_OF_SEVERAL
+        every = 1 if single and steps < self.long else _EVERY
         late_every = 1 if single else _LATE_OF_SEVERAL
         near, lowest = 0, math.inf
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):

@@ -37,6 +37,10 @@ _FLOOR_SHORT = 0.125
 """The same where what is left makes a short descent, which uniform quantization often beats."""
 
 
+State = tuple[list[Latent], dict[str, CoarseTensor]]
+"""Latents, and coarse tensors that don't move."""
+
+
 class Run:
     """The search for one ε among the trials of one or several.
 
@@ -87,12 +91,13 @@ class Run:
         """Bits of what the latents and the fixed tensors are."""
         return self.trials.bits(self.trials.whole(self.fixed | {latent.spec.name: latent.coarse() for latent in self.latents}))
 
-    def state(self) -> tuple[list[Latent], dict[str, CoarseTensor]]:
+    def state(self) -> State:
         """A copy of where the last descent ended, to be restored."""
         return [latent.copy() for latent in self.latents], dict(self.fixed)
 
-    def restore(self, state: tuple[list[Latent], dict[str, CoarseTensor]]) -> None:
-        self.latents, self.fixed = state
+    def restore(self, state: State) -> None:
+        """Return there; the copy stays as it is."""
+        self.latents, self.fixed = [latent.copy() for latent in state[0]], dict(state[1])
 
     def _stages(self, moving: Sequence[TensorSpec], plans: Sequence[Plan], left: float, nothing: float, bold: bool) -> bool:
         """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""

@@ -1,8 +1,9 @@
-"""`tight` for many ε at once: one chain of descents, of which every candidate serves every ε that it is within.
+"""`tight` for many ε at once: a chain of descents, of which every candidate serves every ε that it is within.
 
-The chain leads from the coarsest ε to the finest. An ε so coarse that next to nothing of the network is left is no place to go on
-from: the chain begins at the first ε below those. What is kept back for a chain that doesn't arrive leads outwards from its beginning
-where it does: to those coarser ε, or at the coarsest once more.
+The chain leads from the coarsest ε to the finest in a few links, each of which adds what the next ε needs and lands with more than that.
+What is left then leads back outwards, each time to the ε whose file stands highest above the lower convex hull of all files, from the
+link that ended below it. An ε so coarse that next to nothing of the network is left is no place to go on from: the chain begins at the
+first ε below those, which only links outwards lead to.
 """
 
 import math
@@ -10,23 +11,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from nncomplexity.errors import InputError
-from nncomplexity.search.chain import LINK, inwards, outwards, thinned
+from nncomplexity.fits import lower_hull
+from nncomplexity.search.chain import LINK, OUTWARD_LINK, inwards, outwards, thinned
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.run import Run
+from nncomplexity.search.run import Run, State
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.trials import Trials
 
 _COARSE = 0.6
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
+_INWARDS = 0.7
+"""The share of what the first descent leaves that links inwards take."""
 _LANDED = 1.5
 """How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
 _AGAIN = 2.0
-"""From how many ε away one more link leads to it otherwise, in place of those outwards; a small network is searched anew."""
-_OUTWARD = 0.4
-"""Single searches that an ε too coarse for the chain is worth; all of them at least a link, and at most half of what is left."""
+"""From how many ε away one more link leads to it otherwise; a small network is searched anew."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,59 @@ class Sweep:
         return [found[value] for value in eps]
 
     def _descend(self, trials: Trials, eps: Sequence[float], nothing: float) -> None:
-        coarse = [value for value in eps[:-1] if value > _COARSE * nothing]
-        fine = eps[len(coarse) :]
+        fine = [value for value in eps[:-1] if value <= _COARSE * nothing] + [eps[-1]]
         run = Run(self.method, trials, fine[0])
         single = trials.budget / self.cost
         run.descend(trials.spent + single)
         if run.ended:
-            begin, left, link = run.state(), trials.left, LINK * single / Tight().budget
-            left -= min(left / 2, max(link, len(coarse) * _OUTWARD * single))
-            inwards(run, thinned(fine, round(left / link)), left, eps)
-            if trials.best(fine[-1]) > _LANDED * run.bits():
-                if trials.tensors.small:
-                    Run(self.method, trials, fine[-1]).descend(trials.spent + trials.left)
-                else:
-                    inwards(run, [fine[-1] * _AGAIN, fine[-1]], trials.left, eps)
-            run.restore(begin)
-            outwards(run, coarse[::-1] or fine[:1], trials.left)
+            scale = single / Tight().budget
+            places = self._inwards(run, fine, eps, scale)
+            self._outwards(run, places, eps, nothing, max(1, round(trials.left / (OUTWARD_LINK * scale))))
+
+    def _inwards(self, run: Run, fine: Sequence[float], eps: Sequence[float], scale: float) -> dict[float, State]:
+        """The chain, and one link or search more where it has missed its end; where each link ended, by its ε."""
+        trials, places = run.trials, {fine[0]: run.state()}
+        share = _INWARDS * trials.left
+        for reached in inwards(run, thinned(fine, round(share / (LINK * scale))), share, eps):
+            if trials.tensors.large:
+                places = {fine[0]: places[fine[0]]}  # each place is as long as the network
+            places[reached] = run.state()
+        if trials.best(fine[-1]) > _LANDED * run.bits():
+            if trials.tensors.small:
+                Run(self.method, trials, fine[-1]).descend(trials.spent + trials.left)
+            else:
+                for reached in inwards(run, [fine[-1] * _AGAIN, fine[-1]], min(LINK * scale, trials.left), eps):
+                    places[reached] = run.state()
+        return places
+
+    def _outwards(self, run: Run, places: dict[float, State], eps: Sequence[float], nothing: float, links: int) -> None:
+        """Links to the ε with most to gain, one after the other."""
+        trials = run.trials
+        open_eps = [value for value in eps if value > min(places)]
+        for done in range(links):
+            sizes = {value: trials.best(value) for value in eps if trials.kept[value]}
+            wanted = [value for value in open_eps if value in sizes]
+            if not wanted:
+                return
+            excess = excesses(sizes, nothing)
+            chosen = max(wanted, key=lambda value: excess[value])
+            open_eps.remove(chosen)
+            run.restore(places[max(reached for reached in places if reached < chosen)])
+            outwards(run, chosen, trials.left / (links - done))
+            if not trials.tensors.large:
+                places[chosen] = run.state()
+
+
+def excesses(sizes: dict[float, float], nothing: float) -> dict[float, float]:
+    """How many times the height of the lower convex hull of all sizes each of them is, over log ε, by ε.
+
+    The hull goes down to no bits at the distortion of all weights zero.
+
+    >>> {eps: round(excess, 2) for eps, excess in excesses({0.01: 400, 0.1: 380, 1: 100}, nothing=10).items()}
+    {0.01: 1.0, 0.1: 1.52, 1: 1.0}
+    """
+    end = max(nothing if math.isfinite(nothing) else 0.0, 1.01 * max(sizes))
+    points = [(math.log(eps), size) for eps, size in (sizes | {end: 0.0}).items()]
+    hull = [points[index] for index in lower_hull(points)]
+    heights = np.interp([math.log(eps) for eps in sizes], [at for at, _ in hull], [size for _, size in hull])
+    return {eps: size / max(float(height), 1.0) for (eps, size), height in zip(sizes.items(), heights, strict=True)}

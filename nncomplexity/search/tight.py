@@ -84,6 +84,8 @@ class Tight(Settings):
         if run.ended:
             left = trials.left
             rungs = max(1, min(round(left / LINK), math.ceil(math.log2(outline / eps) / _RUNG)))
-            inwards(run, [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps], left, [eps])
+            ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
+            for _ in inwards(run, ladder, left, [eps]):
+                pass
         else:
             Run(self, trials, eps).descend(trials.budget)
