@@ -13,7 +13,9 @@ DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130
 """Exit codes."""
 
 _FUNCTION = "MODULE:FUNCTION"
-LossFn = Annotated[str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py.")]
+LossFn = Annotated[
+    str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py, path/mytask.py:loss that of a file.")
+]
 Model = Annotated[
     str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
 ]

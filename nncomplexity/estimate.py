@@ -18,7 +18,6 @@ from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.payload import weigh
-from nncomplexity.plain import plain_number
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
 from nncomplexity.search.contract import Found, Method, Problem, Progress, unseen
@@ -105,7 +104,6 @@ def estimate(
     chosen, seed = checked_method(method, budget), checked_seed(seed)
     check_function("progress", progress)
     clock = _Clock()
-    time_limit = plain_number(time_limit)
     limit = None if time_limit is None else TimeLimit(time_limit)
     with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
         about = _relative_to(distortion)
@@ -154,7 +152,7 @@ def estimate(
                     subject=subject,
                     file=candidate.file,
                     within=within,
-                    time_limit=time_limit,
+                    time_limit=None if limit is None else limit.seconds,
                     time_is_up=limit is not None and limit.reached,
                 )
             )

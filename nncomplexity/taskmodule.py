@@ -105,10 +105,10 @@ class Task:
 
 
 def find_function(spec: str, option: str) -> Function:
-    """The function that `MODULE:NAME` names, the module being looked for in the current folder first.
+    """The function that `MODULE:NAME` names, the module being looked for in the current folder first, or `FILE.py:NAME`.
 
-    The current folder goes to the front of `sys.path` and stays there, so that the module can import its neighbours at any time.
-    Dots are allowed on both sides: `package.task:Losses.train`.
+    The current folder, or the file's, goes to the front of `sys.path` and stays there, so that the module can import its neighbours at
+    any time. Dots are allowed on both sides: `package.task:Losses.train`.
 
     Args:
         spec: what the user typed.
@@ -119,10 +119,13 @@ def find_function(spec: str, option: str) -> Function:
     >>> find_function("math:sqrt", "--loss-fn")(9.0)
     3.0
     """
-    module_name, _, path = spec.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]) or module_name.endswith(".py"):
+    place, _, path = spec.rpartition(":")
+    file = Path(place) if place.endswith(".py") else None
+    module_name = place if file is None else file.stem
+    parts = [*path.split("."), *(module_name.split(".") if file is None else [module_name])]
+    if not all(part.isidentifier() for part in parts):
         raise InputError(f"{option}: expected MODULE:FUNCTION, such as mytask:loss for loss() in ./mytask.py, got {spec!r}")
-    module = _import(module_name, option)
+    module = _import(module_name, option) if file is None else _import_file(file, option)
     try:
         function = reduce(getattr, path.split("."), module)
     except AttributeError:
@@ -147,8 +150,18 @@ def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
     return skeleton_of(tensors_of(network) if isinstance(network, nn.Module) else network)
 
 
-def _import(name: str, option: str) -> ModuleType:
-    here = str(Path.cwd())
+def _import_file(file: Path, option: str) -> ModuleType:
+    if not file.is_file():
+        raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
+    module = _import(file.stem, option, file.resolve().parent)
+    if not module.__file__ or not file.samefile(module.__file__):
+        raise InputError(f"{option}: module {file.stem} is another one here ({_origin(module)}); give {file} another name")
+    return module
+
+
+def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
+    """The module of that name, looked for in a folder first, the current one by default."""
+    here = str(folder or Path.cwd())
     if here not in sys.path[:1]:
         sys.path.insert(0, here)
     importlib.invalidate_caches()

@@ -21,6 +21,8 @@ from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.search.bayes import Bayes
+from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.tight import Tight
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import spectral_entropy
@@ -173,7 +175,7 @@ def test_numbers_of_numpy_are_as_good_as_any() -> None:
         )
         assert ours.file.content == theirs.file.content
         assert (theirs.time_limit, type(theirs.time_limit)) == (60, float)
-    assert type(Tight(budget=np.int64(8)).budget) is int
+    assert [type(made(budget=np.int64(8)).budget) for made in (Tight, Bayes, Quantize)] == [int] * 3
     row = Tracker(loss, np.float16(0.5), method=Tight(budget=np.int64(8)))(np.int64(3), weights)
     assert (row["step"], json.loads(json.dumps(row))["settings"]["budget"]) == (3, 8)
     assert [row["status"] for row in [Tracker(loss, 0.1, device=torch.device("cpu"), budget=10)(1, weights)]] == ["measured"]

@@ -59,8 +59,25 @@ def test_a_later_import_of_a_neighbour_is_found(workplace):
     assert find_function("late:loss", "--loss-fn")({}) == 2.0
 
 
+def test_a_file_is_a_module_with_its_neighbours(workplace):
+    (workplace / "deep").mkdir()
+    (workplace / "deep" / "byfile.py").write_text("import beside\nclass Losses:\n    train = staticmethod(beside.loss)\n")
+    (workplace / "deep" / "beside.py").write_text("def loss(w): return 4.0")
+    assert find_function("deep/byfile.py:Losses.train", "--loss-fn")({}) == 4.0
+    assert find_function(f"{workplace}/deep/beside.py:loss", "--loss-fn")({}) == 4.0
+
+
+def test_a_file_that_is_not_there_or_not_what_its_name_leads_to_is_refused(workplace):
+    with pytest.raises(InputError, match=r"--loss-fn: no file deep/none.py; name one from the current folder on"):
+        find_function("deep/none.py:loss", "--loss-fn")
+    (workplace / "math.py").write_text("def loss(w): return 4.0")
+    with pytest.raises(InputError, match=r"--loss-fn: module math is another one here .*; give math.py another name"):
+        find_function("math.py:loss", "--loss-fn")
+
+
 @pytest.mark.parametrize(
-    "spec", ["", "loss", "task:", ":loss", "task.py:loss", "a/b:loss", "task:loss()", "task:loss:more", "1task:loss"]
+    "spec",
+    ["", "loss", "task:", ":loss", ".py:loss", "my-task.py:loss", "a.b.py:loss", "a/b:loss", "task:loss()", "task:loss:more"],
 )
 def test_a_malformed_name_says_how_one_looks(spec):
     with pytest.raises(InputError, match="--loss-fn: expected MODULE:FUNCTION, such as mytask:loss"):

@@ -47,7 +47,7 @@ class Bayes:
     codec = "bzip2"
 
     def __post_init__(self) -> None:
-        checked_budget(self.budget)
+        object.__setattr__(self, "budget", checked_budget(self.budget))
         checked_range("steps", self.steps)
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:

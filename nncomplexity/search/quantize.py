@@ -31,7 +31,7 @@ class Quantize:
     codec = "bzip2"
 
     def __post_init__(self) -> None:
-        checked_budget(self.budget)
+        object.__setattr__(self, "budget", checked_budget(self.budget))
         checked_range("steps", self.steps)
 
     def grid(self) -> list[float]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
 from nncomplexity.search.contract import Progress, StopSearch
 
 _PLANNED = 0.9
@@ -25,9 +26,10 @@ class TimeLimit:
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
-            raise InputError(f"time_limit: expected a finite number of seconds above 0, got {seconds!r}")
-        self.seconds, self.reached = float(seconds), False
+        plain = plain_number(seconds)
+        if not is_number(plain) or not 0 < plain < math.inf:
+            raise InputError(f"time_limit: expected a finite number of seconds above 0, got {plain!r}")
+        self.seconds, self.reached = float(plain), False
         self._clock = clock
         self._part_begin = clock()
         self._end = self._part_end = self._part_begin + self.seconds
