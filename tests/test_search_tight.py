@@ -1,16 +1,20 @@
 """What `tight` owes its users beyond the contract of all searches, for one ε and for many at once."""
 
 import itertools
+import math
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import InputError, StopSearch, estimate
+from nncomplexity.search import chain, sweep
 from nncomplexity.search.chain import thinned
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.sweep import Sweep
+from nncomplexity.search.sweep import Sweep, excesses
 from nncomplexity.search.tight import Tight
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
@@ -93,6 +97,35 @@ def test_a_sweep_is_no_larger_than_single_searches_altogether():
     single = [estimate(weights, loss, eps, budget=200) for eps in MANY]
     assert sum(report.evaluations for report in sweep) < 0.5 * sum(report.evaluations for report in single)
     assert sum(report.bits for report in sweep) < sum(report.bits for report in single)
+
+
+@given(
+    st.dictionaries(st.floats(1e-4, 10), st.integers(8, 10**6), min_size=1, max_size=12),
+    st.one_of(st.floats(0, 100), st.just(math.inf)),
+)
+def test_no_file_lies_below_the_hull_that_excesses_are_over(sizes, nothing):
+    excess = excesses(sizes, nothing)
+    assert list(excess) == list(sizes)
+    assert all(value >= 1 - 1e-9 for value in excess.values())
+    assert excess[min(sizes)] == pytest.approx(1)  # the finest ε begins the hull
+
+
+def test_links_outwards_go_to_the_eps_with_most_to_gain(monkeypatch):
+    """From the link that ended below it, each ε once; the curve is no worse for them."""
+    weights, loss = network(hidden=160, features=28)
+    went = []
+
+    def outwards(run, eps, budget):
+        went.append((eps, run.bits()))
+        chain.outwards(run, eps, budget)
+
+    monkeypatch.setattr(sweep, "outwards", outwards)
+    with_links = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
+    assert 1 <= len(went) == len({eps for eps, _ in went})
+    monkeypatch.setattr(sweep, "outwards", lambda *_: None)
+    without = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
+    assert all(report.bits <= other.bits for report, other in zip(with_links, without, strict=True))
+    assert any(report.bits < other.bits for report, other in zip(with_links, without, strict=True))
 
 
 def test_a_sweep_of_two_is_two_searches():
