@@ -171,8 +171,10 @@ def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> Co
 def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `path` whole or not at all: a temporary file beside it, then a rename. Raises InputError where it can't be written."""
     target = path_of(path)
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))  # what a link leads to is written, and the link stays
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=".nncomplexity.", dir=target.parent)
     except OSError as error:
         raise InputError(f"{target}: cannot write there ({error.strerror}); name a folder that exists") from error
     try:

@@ -1,6 +1,7 @@
 """The commands on files: `decompress` and `verify`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,8 @@ def decompress(
       nncomplexity decompress model.coarse --out coarse.safetensors
       nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
     """
+    if Path(out).suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        raise InputError(f"--out: expected a .safetensors file, which is what is written, got {out}; name it so")
     check_writable([out], inputs=[file, base])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
     save_safetensors(out, coarse.weights())
@@ -98,7 +101,7 @@ def verify(
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
     reported = read_report(claims, file) if claims is not None else None
     with stdout_for_results():
-        task = task_of(loss_fn, model, risk_fn, device)
+        task = task_of(loss_fn, model, risk_fn, device, [json_path])
         original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
         found = check_claims(coarse, task, against=original, eps=value, reported=reported)
     promise = bound_of(found.bits, found.risk, n, delta)

@@ -64,7 +64,7 @@ def load_subject(
 
     Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
     """
-    task = task_of(loss_fn, model, risk_fn, device)
+    task = task_of(loss_fn, model, risk_fn, device, outputs)
     original = load_network(checkpoint, key, task, outputs)
     check_numbers(original.tensors)
     network = task.network(original.tensors)
@@ -76,14 +76,16 @@ def load_subject(
     return Subject(checkpoint, functions, device, original, task, network, relative)
 
 
-def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str) -> Task:
-    """The user's functions. Raises InputError where one of them can't be found."""
-    return Task(
+def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str, outputs: Sequence[str | None]) -> Task:
+    """The user's functions. Raises InputError where one of them can't be found, or an output would overwrite its source."""
+    task = Task(
         device=find_device(device),
         loss_fn=find_function(loss_fn, "--loss-fn"),
         build=find_function(model, "--model") if model is not None else None,
         risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
     )
+    check_writable(outputs, inputs=task.files)
+    return task
 
 
 def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:

@@ -42,8 +42,8 @@ class Fit:
         """
         if self.kind == "log":
             sign = "−" if self.a < 0 else "+"
-            return f"bits = {self.b:,.0f} {sign} {abs(self.a):,.0f}·ln D, R² = {self.r2:.3f}"
-        return f"bits = {self.b:,.0f}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
+            return f"bits = {_told(self.b)} {sign} {_told(abs(self.a))}·ln D, R² = {self.r2:.3f}"
+        return f"bits = {_told(self.b)}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
 
 
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
@@ -94,6 +94,10 @@ def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
     while len(hull) > 1 and points[hull[-1]][1] >= points[hull[-2]][1]:
         hull.pop()
     return hull
+
+
+def _told(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:

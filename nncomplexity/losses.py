@@ -117,9 +117,10 @@ class MeanLoss:
         for start in range(0, len(inputs), self.batch):
             x, y = inputs[start : start + self.batch], targets[start : start + self.batch]
             losses = self.per_example(network, x, y)
-            if losses.shape != (len(x),):
+            if not isinstance(losses, Tensor) or losses.shape != (len(x),):
+                came = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
                 raise InputError(
-                    f"per_example: expected one loss for each of {len(x)} rows, got shape {tuple(losses.shape)}; use reduction='none'"
+                    f"per_example: expected a tensor with one loss for each of {len(x)} rows, got {came}; use reduction='none'"
                 )
             sums.append(losses.sum())
         return torch.stack(sums).sum() / len(inputs)
@@ -134,10 +135,26 @@ def loss_from(
     """A `MeanLoss` of a pair of tensors (inputs, targets), or of a DataLoader that yields such pairs, read once and kept.
 
     A loader that shuffles or augments is read once, so that the loss stays one function.
+
+    Raises InputError where `data` is neither, or inputs and targets differ in length.
     """
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], Tensor) and isinstance(data[1], Tensor):
         return MeanLoss(per_example, data[0], data[1], batch)
-    pairs = [(x, y) for x, y in data]
+    if not isinstance(data, Iterable):
+        raise InputError(f"data: expected a pair of tensors (inputs, targets) or a DataLoader of pairs, got {type(data).__name__}")
+    pairs = [_pair(given) for given in data]
     if not pairs:
         raise InputError("data: expected at least one batch of (inputs, targets), got none")
     return MeanLoss(per_example, torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]), batch)
+
+
+def _pair(given: object) -> tuple[Tensor, Tensor]:
+    """A batch that a loader gave."""
+    if isinstance(given, (tuple, list)) and len(given) == 2 and all(isinstance(one, Tensor) and one.dim() for one in given):
+        return given[0], given[1]
+    came = type(given).__name__
+    if isinstance(given, (tuple, list)):
+        came += f" of {', '.join('a number' if isinstance(one, Tensor) and not one.dim() else type(one).__name__ for one in given)}"
+    raise InputError(
+        f"data: expected batches that are pairs of tensors (inputs, targets), got a {came}; use torch.as_tensor, or a DataLoader of pairs"
+    )

@@ -17,12 +17,24 @@ from nncomplexity.weights import Skeleton, check_whole, skeleton_of, storage_key
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of the module's state dict, live; entries which are no tensors (extra state) stay the architecture's."""
-    return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+    return {name: value for name, value in _state_of(module).items() if isinstance(value, Tensor)}
+
+
+def _state_of(module: nn.Module) -> Mapping[str, Any]:
+    try:
+        state: Mapping[str, Any] = module.state_dict(keep_vars=True)
+    except TypeError as error:
+        raise InputError(f"model: its state_dict can't be asked for live tensors ({error}); pass a mapping of tensors") from error
+    if not any(isinstance(value, Tensor) for value in state.values()) and any(
+        isinstance(value, Mapping) for value in state.values()
+    ):
+        raise InputError("model: its state_dict holds dictionaries, where tensors were expected; pass a mapping of tensors")
+    return state
 
 
 def left_out(module: nn.Module) -> tuple[str, ...]:
     """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers that aren't in it."""
-    state = module.state_dict(keep_vars=True)
+    state = _state_of(module)
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
     return (*others, *(name for name, buffer in module.named_buffers() if name not in state and id(buffer) not in held))

@@ -37,6 +37,12 @@ class Task:
     risk_fn: Function | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009 -- devices are immutable
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The source files that the functions are from."""
+        modules = [sys.modules.get(getattr(one, "__module__", None) or "") for one in (self.loss_fn, self.build, self.risk_fn)]
+        return tuple(file for module in modules if (file := getattr(module, "__file__", None)))
+
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module | dict[str, Tensor]:
         """What the functions are called on, holding a copy of `weights` on the device; a module is one and the same each time.
 

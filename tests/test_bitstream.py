@@ -394,3 +394,14 @@ def test_a_payload_is_shorter_than_any_byte_codecs() -> None:
     assert len(encode(skeleton, tensors, codec_named("entropy"))) < min(
         len(encode(skeleton, tensors, codec)) for codec in CODECS[1:]
     )
+
+
+def test_long_names_and_links_are_written_as_they_are(tmp_path: Path) -> None:
+    name = tmp_path / ("a" * 251)
+    save_bytes(name, b"long")
+    assert name.read_bytes() == b"long"
+    (tmp_path / "link").symlink_to("there")
+    save_bytes(tmp_path / "link", b"linked")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_bytes() == b"linked"
+    assert len(list(tmp_path.iterdir())) == 3

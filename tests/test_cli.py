@@ -728,3 +728,32 @@ def test_the_commands_of_the_reference_run(run):
         argv = shlex.split(command)[1:] + (["--budget", "30"] if "measure" in command and "--budget" not in command else [])
         code, _, err = run(*argv)
         assert code == 0, (command, err)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.usefixtures("folder")
+def test_a_standard_output_that_is_full_or_closed_is_no_traceback():
+    command = shlex.join(program("measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK, "--eps", "0.1"))
+    full = subprocess.run(["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
+    assert full.returncode == 2
+    assert full.stderr.splitlines()[-1] == "nncomplexity: standard output: cannot write there (No space left on device)"
+    closed = subprocess.run(["bash", "-c", f"{command} --save model.coarse >&-"], capture_output=True, text=True, check=False)
+    assert (closed.returncode, "Traceback" in closed.stderr) == (0, False)
+    assert Path("model.coarse").exists()
+
+
+def test_a_task_module_is_not_overwritten(run):
+    before = Path("mytask.py").read_bytes()
+    for option in ("--save", "--json"):
+        code, _, err = run("measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK, "--eps", "0.1", option, "mytask.py")
+        assert (code, "mytask.py: it would overwrite another file of this call" in err) == (2, True)
+    assert Path("mytask.py").read_bytes() == before
+
+
+def test_decompressed_weights_are_not_written_under_a_wrong_name(run, coarse):
+    code, _, err = run("decompress", "model.coarse", "--out", "weights.pt")
+    assert (code, "--out: expected a .safetensors file, which is what is written, got weights.pt" in err) == (2, True)
+
+
+def test_a_loss_may_be_named_by_its_file(run):
+    assert run("measure", "model.safetensors", "--loss-fn", "./mytask.py:loss", *QUICK, "--eps", "0.1")[0] == 0

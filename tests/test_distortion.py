@@ -7,12 +7,14 @@ import random
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from nncomplexity import estimate
 from nncomplexity.curve import rate_distortion
@@ -285,11 +287,34 @@ def test_a_mean_loss_refuses_what_does_not_fit() -> None:
     with pytest.raises(InputError, match="batch: expected at least 1 row, got 0"):
         MeanLoss(per_example, X, Y, batch=0)
     with pytest.raises(
-        InputError, match=r"per_example: expected one loss for each of 50 rows, got shape \(\); use reduction='none'"
+        InputError, match=r"per_example: expected a tensor with one loss for each of 50 rows, got shape \(\); use reduction='none'"
     ):
         MeanLoss(per_example, X, Y)(nn.Linear(6, 3))
+    with pytest.raises(InputError, match="per_example: expected a tensor with one loss for each of 50 rows, got list"):
+        MeanLoss(lambda _, x, y: [0.0] * len(x), X, Y)(nn.Linear(6, 3))  # type: ignore[arg-type, return-value]
     with pytest.raises(InputError, match="data: expected at least one batch"):
         loss_from(per_example, [])
+
+
+@pytest.mark.parametrize(
+    ("data", "came"),
+    [
+        (5, "a DataLoader of pairs, got int"),
+        ((X.numpy(), Y.numpy()), "pairs of tensors .* got a ndarray"),
+        (DataLoader(TensorDataset(X)), "got a list of Tensor"),
+        (DataLoader(TensorDataset(X, Y, Y)), "got a list of Tensor, Tensor, Tensor"),
+        ([{"x": X}], "got a dict"),
+        (TensorDataset(X, Y), "a DataLoader of pairs, got TensorDataset"),
+    ],
+)
+def test_data_that_are_no_pairs_of_tensors_are_refused(data: Any, came: str) -> None:
+    with pytest.raises(InputError, match=f"data: expected .*{came}"):
+        loss_from(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), data)
+
+
+def test_a_list_of_two_tensors_is_as_good_as_a_pair() -> None:
+    loss = loss_from(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), [X, Y])  # type: ignore[list-item]
+    assert loss.examples == len(X)
 
 
 @pytest.mark.parametrize("drift", [0.01, math.nan])

@@ -1,6 +1,7 @@
 """What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,7 @@ EVERYWHERE = [
     ({"eps": b"0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got b'0.1'"),
     ({"eps": [10**400]}, "eps: expected a finite number of at least 0, in the loss's unit, got inf"),
     ({"eps": [np.complex64(1)]}, r"eps: expected a finite number of at least 0, in the loss's unit, got np\.complex64"),
+    ({"budget": math.inf}, "budget: expected a number of loss evaluations, at least 1, got inf"),
     ({"budget": "9"}, "budget: expected a number of loss evaluations, at least 1, got '9'"),
     ({"budget": np.int64(0)}, "budget: expected a number of loss evaluations, at least 1, got 0"),
     ({"method": None}, r"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight\(\), got None"),
@@ -202,9 +204,11 @@ def test_what_is_no_time_to_wait(name: str, value: Any) -> None:
 
 
 def test_steps_and_runs_that_no_row_can_hold() -> None:
-    for step, came in ((10**400, "inf"), (10**5000, "inf"), ("1", "'1'"), (None, "None"), (np.float32("nan"), "nan")):
-        with pytest.raises(InputError, match=f"step: expected a finite number, got {came}; give the training step"):
+    for step, came in ((10**400, "inf"), (10**5000, "inf"), ("1", "'1'"), (None, "None"), (np.float32("nan"), "nan"), (-1, "-1")):
+        with pytest.raises(InputError, match=f"step: expected a finite number of at least 0, got {came}; give the training step"):
             Tracker(loss, 0.1)(step, {"w": torch.ones(3)})
+    with pytest.raises(InputError, match="key: expected no such argument, since a Tracker is called with the network itself"):
+        Tracker(loss, 0.1, key="model")
     with pytest.raises(InputError, match="run: expected the name of the run, a text, or None, got <object object"):
         Tracker(loss, 0.1, run=object())
 
@@ -255,3 +259,24 @@ def test_the_default_device_is_the_users_affair(meta_by_default: None, tmp_path:
     assert waves.__wrapped__(6, 4).abs().sum() > 0
     assert Sketch(weights["w"].double()).leading(2)[1].tolist() == pytest.approx(svd(weights["w"]).S[:2].tolist())
     spectral_entropy_penalty([weights["w"].requires_grad_()]).backward()
+
+
+def test_a_module_whose_state_dict_is_its_own_is_refused() -> None:
+    class Plain(nn.Linear):
+        def state_dict(self) -> Any:  # type: ignore[override]
+            return {"w": self.weight}
+
+    class Nested(nn.Linear):
+        def state_dict(self, *_: Any, **__: Any) -> Any:
+            return {"layers": {"w": self.weight}}
+
+    with pytest.raises(InputError, match=r"model: its state_dict can't be asked for live tensors .*; pass a mapping of tensors"):
+        estimate(Plain(2, 2), lambda net: net.weight.sum(), 0.1)
+    with pytest.raises(InputError, match="model: its state_dict holds dictionaries, where tensors were expected"):
+        estimate(Nested(2, 2), lambda net: net.weight.sum(), 0.1)
+
+
+def test_numbers_near_the_end_of_float64() -> None:
+    weights = {"w": torch.randn(20, 20, generator=torch.Generator().manual_seed(0)).double() * 1e300}
+    report = estimate(weights, lambda w: (w["w"] * 1e-300).square().mean(), 0.1, budget=30)
+    assert report.within

@@ -250,3 +250,18 @@ def test_ticks_lie_between_the_limits() -> None:
         assert max(values) <= high + 1e-9
     assert len(ticks(Axis("", log=True, limits=(1.0, 1e9)))) <= 6
     assert len(ticks(Axis("", log=True, limits=(2.0, 7.0)))) >= 1
+
+
+def test_points_none_of_which_is_on_the_hull_are_drawn_and_named(tmp_path: Path) -> None:
+    results = read_results(write_rows(tmp_path / "r.jsonl", [row(1, eps=[1.0, 0.5, 0.1]) | {"bits@0.5": 1e6}]))
+    found = chart(results, "rate-distortion", eps=[0.5])
+    (line,) = found.panels[0].lines
+    assert (line.hollow, bool(line.label)) == ((True,), True)
+    assert draw(found) is not None
+
+
+@pytest.mark.parametrize("kind", ["dynamics", "rate-distortion", "layers"])
+@pytest.mark.parametrize("more", [{"step": 2**70}, {"step": 1e308}, {"distortion@1": 1e308}, {"bits@1": 1e150}])
+def test_numbers_beyond_all_measure_are_drawn_or_left_out(tmp_path: Path, kind: str, more: dict[str, float]) -> None:
+    results = read_results(write_rows(tmp_path / "r.jsonl", [row(1), row(2) | more]))
+    draw(chart(results, kind)).canvas.draw()

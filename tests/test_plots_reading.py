@@ -123,3 +123,42 @@ def test_a_missing_file_and_no_file_are_refused(tmp_path: Path) -> None:
         read_results(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"results: expected .* got no file"):
         read_results([])
+
+
+def test_methods_of_one_checkpoint_stand_beside_each_other(tmp_path: Path) -> None:
+    by_method = [row(step, settings={"method": method}) for method in ("tight", "bayes") for step in (1, 2)]
+    results = read_results([write_rows(tmp_path / f"{one['settings']['method']}.jsonl", by_method) for one in by_method])
+    assert sorted((network.method, network.step) for network in results.networks) == [
+        ("bayes", 1),
+        ("bayes", 2),
+        ("tight", 1),
+        ("tight", 2),
+    ]
+
+
+def test_other_weights_under_one_name_are_runs_of_their_own(tmp_path: Path) -> None:
+    """As runs have that were tracked from folders of their own; also where they begin at the same weights."""
+    files = []
+    for name, sha256 in (("p", "cd"), ("q", "ef")):
+        (tmp_path / name).mkdir()
+        rows = [row(1, run="checkpoints"), row(2, run="checkpoints", sha256=sha256 * 32)]
+        files.append(write_rows(tmp_path / name / "r.jsonl", rows))
+    results = read_results(files)
+    runs = [str(tmp_path / name / "r" / "checkpoints") for name in ("p", "p", "q", "q")]
+    assert [(network.run, network.step) for network in results.networks] == list(zip(runs, (1, 2, 1, 2), strict=True))
+    assert [network.run for network in read_results([files[0], files[0]]).networks] == ["checkpoints"] * 2
+
+
+def test_results_at_other_eps_are_added_to_those_of_the_same_weights(tmp_path: Path) -> None:
+    files = [
+        write_rows(tmp_path / "one.jsonl", [row(1, eps=[1.0, 0.1], scale=2.0)]),
+        write_rows(tmp_path / "two.jsonl", [row(1, eps=[0.1, 0.01])]),
+    ]
+    (network,) = read_results(files).networks
+    assert [(point.eps, point.bits) for point in network.points] == [(1.0, 1600), (0.1, 2530), (0.01, 8000)]
+
+
+@pytest.mark.parametrize(("key", "value"), [("bits@1", -1), ("distortion@1", -0.5), ("step", -3)])
+def test_what_can_only_be_positive_is_refused_below_0(tmp_path: Path, key: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"r\.jsonl, line 1: .*, got {key} = {value}"):
+        read_results(write_rows(tmp_path / "r.jsonl", [row() | {key: value}]))

@@ -107,7 +107,6 @@ def test_no_file_lies_below_the_hull_that_excesses_are_over(sizes, nothing):
     excess = excesses(sizes, nothing)
     assert list(excess) == list(sizes)
     assert all(value >= 1 - 1e-9 for value in excess.values())
-    assert excess[min(sizes)] == pytest.approx(1)  # the finest ε begins the hull
 
 
 def test_links_outwards_go_to_the_eps_with_most_to_gain(monkeypatch):

@@ -349,5 +349,22 @@ def test_a_tracker_takes_steps_as_training_loops_have_them_and_refuses_others_be
     with pytest.raises(InputError, match="seed: expected a whole number from 0 to 4294967295, got 'a'"):
         Tracker(loss, 1, seed="a")  # type: ignore[arg-type]
     for step in (math.nan, math.inf, torch.tensor(math.nan), "401", None, True, torch.ones(2), np.ones(3)):
-        with pytest.raises(InputError, match="step: expected a finite number, got"):
+        with pytest.raises(InputError, match="step: expected a finite number of at least 0, got"):
             Tracker(never, 1, method="quantize", budget=12)(step, network)
+
+
+def test_a_copy_has_a_row_of_its_own_while_the_original_is_there() -> None:
+    quick("run/*", loss, 1, out="results.jsonl")
+    Path("tuned").mkdir()
+    shutil.copy("run/step_10.safetensors", "tuned/step_0.safetensors")
+    assert [(row["run"], row["step"]) for row in quick("tuned/*", loss, 1, out="results.jsonl")] == [("tuned", 0)]
+    assert len(read_rows()) == 4
+
+
+def test_a_tracker_writes_where_it_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker(loss, 1, out="here.jsonl", method="quantize", budget=8)
+    (tmp_path / "elsewhere").mkdir()
+    with monkeypatch.context() as changed:
+        changed.chdir(tmp_path / "elsewhere")
+        tracker(1, weights(1))
+    assert [row["step"] for row in read_rows("here.jsonl")] == [1]

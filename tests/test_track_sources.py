@@ -79,3 +79,11 @@ def test_a_pattern_that_matches_nothing_is_one_clear_error(patterns: list[str], 
     with pytest.raises(InputError, match=words):
         find_sources(patterns)
     assert len(find_sources(patterns, least=0)) <= 1 if patterns else True
+
+
+def test_a_link_does_not_stand_for_the_checkpoint_that_it_leads_to() -> None:
+    touch("run/step_200.pt", "run/step_20.pt")
+    Path("run/best.pt").symlink_to("step_200.pt")
+    Path("run/link_5.pt").symlink_to("step_20.pt")
+    assert found("run/*") == [("run/step_20.pt", "run"), ("run/step_200.pt", "run")]
+    assert found("run/best.pt") == [("run/best.pt", "run")]

@@ -25,7 +25,7 @@ class Done:
     def row_of(self, job: Job, sha256: str | None, others: Collection[str]) -> Row | None:
         """The row that a job would give, None where it is to be measured.
 
-        A checkpoint is known by its digest, wherever it stood when it was measured; but each of several copies has a row of its own.
+        A checkpoint is known by its digest, also where it was moved since it was measured; but each of several copies has a row of its own.
 
         Args:
             job: what is to be measured.
@@ -41,7 +41,7 @@ class Done:
         if identity in known:
             return known[identity]
         for where, row in known.items():
-            if where not in others and (where, job.seed) not in self._moved:
+            if where not in others and (where, job.seed) not in self._moved and not os.path.exists(where):  # noqa: PTH110
                 self._moved.add((where, job.seed))
                 return row
         return None

@@ -60,7 +60,9 @@ def find_sources(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[s
         if len(here) < least:
             raise InputError(f"checkpoints: {_nothing(pattern)}")
         for path in here:
-            found.setdefault(_network_of(path), Source(path, _run(path)))
+            network = _network_of(path)
+            if network not in found or (Path(found[network].path).is_symlink() and not Path(path).is_symlink()):
+                found[network] = Source(path, _run(path))  # a link such as `latest` doesn't tell the step
     return sorted(found.values(), key=lambda source: natural_key(PurePath(source.path)))
 
 

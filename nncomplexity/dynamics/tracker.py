@@ -21,6 +21,7 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
+from nncomplexity.paths import path_of
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.taskmodule import Task
 from nncomplexity.weights import check_network
@@ -59,10 +60,17 @@ class Tracker:
         seed: int = 0,
         **settings: Any,
     ) -> None:
+        for name in ("model", "key"):
+            if name in settings:
+                raise InputError(
+                    f"{name}: expected no such argument, since a Tracker is called with the network itself; leave it out"
+                )
         self._settings: Settings = settings_of(loss_fn, eps, **settings)
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
-        self._out, self._run, self._seed = out, run, checked_seed(seed)
+        # As it is now: a training loop may change the folder.
+        self._out = None if out is None else os.path.abspath(path_of(out, "out"))  # noqa: PTH100 -- links stay
+        self._run, self._seed = run, checked_seed(seed)
         if out is not None:
             with ResultsFile(out) as file:
                 file.check_settings(self._settings)
@@ -106,7 +114,7 @@ def _number(step: Any) -> float:
         found = plain_number(step.item() if hasattr(step, "item") else step)
     except (RuntimeError, ValueError):  # a tensor or an array of several
         found = None
-    if not is_number(found) or math.isinf(found):
+    if not is_number(found) or math.isinf(found) or found < 0:
         came = step if found is None else found
-        raise InputError(f"step: expected a finite number, got {came!r}; give the training step")
+        raise InputError(f"step: expected a finite number of at least 0, got {came!r}; give the training step")
     return found

@@ -1,6 +1,5 @@
 """One entry of a results file, a line or a whole document, to plain values. docs/results.md says what stands in them."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Me
 
 Json = Mapping[str, Any]
 SCHEMA = 1
+_LARGEST = 1e200
+"""Beyond it the ends of an axis would be infinite."""
 CALIBRATIONS = ("untrained", "constant", "shuffled")
 METRIC_ENDINGS = ("error", "accuracy")
 _SETTINGS = (
@@ -33,7 +34,7 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
     """What a line of the results.jsonl of that name says; any of KeyError, TypeError, ValueError, AttributeError where it is no row."""
     _check_schema(row)
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
-    step, seed = _number(row.get("step")), _whole(row.get("seed"))
+    step, seed = _at_least_0(row, "step"), _whole(row.get("seed"))
     kind = str(row.get("kind", "checkpoint"))
     if row["status"] != "measured":
         return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "it doesn't say why"), kind)
@@ -70,9 +71,9 @@ def _point(row: Json, eps: float, settings: Json) -> Measurement:
         bound = BoundValue(value, _number(row.get(f"risk{at}")), n, delta, None, None, vacuous)
     return Measurement(
         eps=eps,
-        bits=_needed(row, f"bits{at}"),
+        bits=_bits(row, f"bits{at}"),
         coarse_loss=_number(row.get(f"coarse_loss{at}")),
-        distortion=_number(row.get(f"distortion{at}")),
+        distortion=_at_least_0(row, f"distortion{at}"),
         within=bool(row.get(f"within{at}", True)),
         paper_bytes=_whole(row.get(f"paper_bytes{at}")),
         evaluations=_number(row.get(f"evaluations{at}")),
@@ -100,7 +101,7 @@ def network_of_report(name: str, report: Json) -> Network:
         source=name,
         run=str(Path(checkpoint).parent),
         checkpoint=checkpoint,
-        step=_number(report.get("step")),
+        step=_at_least_0(report, "step"),
         seed=_whole(report.get("seed")),
         method=settings.get("method"),
         bzip2_bits=_number((report.get("lossless_bits") or {}).get("bzip2")),
@@ -114,9 +115,9 @@ def _result(result: Json) -> Measurement:
     bound = result.get("bound")
     return Measurement(
         eps=_eps(result["eps"]),
-        bits=_needed(result, "bits"),
+        bits=_bits(result, "bits"),
         coarse_loss=_number(result.get("coarse_loss")),
-        distortion=_number(result.get("distortion")),
+        distortion=_at_least_0(result, "distortion"),
         within=bool(result.get("within", True)),
         paper_bytes=_whole(result.get("paper_bytes")),
         evaluations=_number(result.get("evaluations")),
@@ -152,7 +153,7 @@ def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
             form=str(layer.get("form", "")),
             rank=_whole(layer.get("rank")),
             step=_number(layer.get("step")),
-            bits=_needed(layer, "bits"),
+            bits=_bits(layer, "bits"),
             effective_rank=_number(layer.get("effective_rank")),
         )
         for layer in layers or ()
@@ -197,6 +198,13 @@ def _needed(entry: Json, key: str) -> float:
     return value
 
 
+def _bits(entry: Json, key: str) -> float:
+    value = _needed(entry, key)
+    if value < 0:
+        raise ValueError(f"{key} = {value!r}")
+    return value
+
+
 def _eps(value: object) -> float:
     eps = _number(value)
     if eps is None or eps < 0:
@@ -205,9 +213,16 @@ def _eps(value: object) -> float:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, None for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A finite number that can be drawn, None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         return None
+    return value if isinstance(value, float) or abs(value) < 1 << 53 else float(value)
+
+
+def _at_least_0(entry: Json, key: str) -> float | None:
+    value = _number(entry.get(key))
+    if value is not None and value < 0:
+        raise ValueError(f"{key} = {value!r}")
     return value
 
 

@@ -38,9 +38,10 @@ def rate_distortion(
         x = tuple(float(point.distortion or 0.0) for point in points)
         y = tuple(point.bits / UNITS[unit] for point in points)
         hollow = tuple(point.eps not in on_hull for point in points)
-        lines.append(styled(Line("", x, y, marks=True, hollow=hollow, drawn=False), index))
         hull = [at for at, above in enumerate(hollow) if not above]
-        lines.append(styled(Line(label, tuple(x[at] for at in hull), tuple(y[at] for at in hull)), index))
+        lines.append(styled(Line("" if hull else label, x, y, marks=True, hollow=hollow, drawn=False), index))
+        if hull:
+            lines.append(styled(Line(label, tuple(x[at] for at in hull), tuple(y[at] for at in hull)), index))
         fit = best_fit(network)
         if fits and fit and len(points) > 1:
             along = np.geomspace(x[0], x[-1], 60)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nncomplexity.errors import InputError
@@ -16,8 +17,9 @@ _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out
 def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Results:
     """What one or several results files say, together.
 
-    A line of a results.jsonl that is cut is no line, and counted. Of two lines on one checkpoint, seed and method the last counts,
-    and a failure that a later line makes good is none.
+    A line of a results.jsonl that is cut is no line, and counted. Of two lines on one checkpoint, seed and method the last counts, with
+    what others say of other ε, where the weights are the same; and a failure that a later line makes good is none. Where two files have
+    other weights under one name, as runs that were tracked from folders of their own have, their runs go by the files' names as well.
 
     Raises InputError, in one line, where a file can't be read, is something else, or where nothing in them was measured.
     """
@@ -37,9 +39,11 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
             found = {key: old for key, old in found.items() if not (isinstance(old, Failure) and _made_good(old, one))}
-            if isinstance(one, Network) or not any(_made_good(one, old) for old in found.values() if isinstance(old, Network)):
+            if isinstance(one, Network):
+                found[_key(one)] = _with_others(one, found.get(_key(one)))
+            elif not any(_made_good(one, old) for old in found.values() if isinstance(old, Network)):
                 found[_key(one)] = one
-    networks = [one for one in found.values() if isinstance(one, Network)]
+    networks = _one_for_each([one for one in found.values() if isinstance(one, Network)])
     failures = tuple(one for one in found.values() if isinstance(one, Failure))
     measured = tuple(one for one in networks if one.kind == "checkpoint")
     if not measured:
@@ -52,9 +56,37 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 def _key(one: Network | Failure) -> tuple[object, ...]:
     if isinstance(one, Failure):
         return (True, one.run, one.checkpoint, one.step, one.seed, one.kind)
-    if one.kind != "checkpoint":
-        return (False, one.run, one.checkpoint, one.step, one.seed, one.kind, one.method)
-    return (False, one.run, one.checkpoint, one.step, one.seed)
+    return (False, one.source, *_name(one))
+
+
+def _name(one: Network) -> tuple[object, ...]:
+    return one.run, one.checkpoint, one.step, one.seed, one.kind, one.method
+
+
+def _with_others(network: Network, before: Network | Failure | None) -> Network:
+    """The network with the points of other ε that are known of it."""
+    if not isinstance(before, Network) or not network.sha256 or before.sha256 != network.sha256:
+        return network
+    others = tuple(point for point in before.points if network.at(point.eps) is None)
+    if not others:
+        return network
+    points = sorted((*network.points, *others), key=lambda point: -point.eps)
+    return replace(network, points=tuple(points), curve=None)  # that was of its own points
+
+
+def _one_for_each(networks: list[Network]) -> list[Network]:
+    """The networks of all files, each once; runs of several files that have other weights under one name go by the files' names, too."""
+    weights: dict[tuple[object, ...], set[str]] = {}
+    for one in networks:
+        if one.kind == "checkpoint":
+            weights.setdefault(_name(one), set()).add(one.sha256 or one.source)
+    several = {name[0] for name, found in weights.items() if len(found) > 1}
+    found: dict[tuple[object, ...], Network] = {}
+    for one in networks:
+        if one.run in several:
+            one = replace(one, run=str(Path(one.source).with_suffix("") / one.run))
+        found[_name(one)] = _with_others(one, found.get(_name(one)))
+    return list(found.values())
 
 
 def _made_good(failure: Failure, other: Network | Failure) -> bool:

@@ -1,5 +1,6 @@
 """The settings of `tight`."""
 
+import math
 from dataclasses import dataclass, field
 
 from nncomplexity.errors import InputError
@@ -46,5 +47,5 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", plain_number(self.budget))
-        if not is_number(self.budget) or self.budget < 1:
+        if not is_number(self.budget) or not 1 <= self.budget < math.inf:
             raise InputError(f"budget: expected a number of loss evaluations, at least 1, got {self.budget!r}")

@@ -76,6 +76,7 @@ def quartimax(A: Tensor) -> Tensor:
     fixed-point iteration R ← polar(Aᵀ(A·R)³).
     """
     R = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
+    A = A / A.abs().max().clamp(min=torch.finfo(A.dtype).tiny)  # fourth powers of very large numbers are beyond all numbers
     for _ in range(_ROTATIONS):
         U, _, Vh = torch.linalg.svd(A.T @ (A @ R) ** 3)
         R = U @ Vh
