@@ -1,6 +1,7 @@
 """Checkpoints: read as safetensors writes them, written as safetensors reads them, and bad ones named for what they are."""
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -207,3 +208,14 @@ def test_tensors_are_mapped_and_writing_to_them_does_not_reach_the_file(tmp_path
     assert any(start <= tensor.data_ptr() < end for start, end in spans)
     tensor.zero_()
     assert path.read_bytes() == before
+
+
+def test_a_name_that_is_no_unicode_text_is_said_to_be_the_reason(tmp_path: Path) -> None:
+    save_safetensors(tmp_path / "good.safetensors", {"w": torch.ones(2)})
+    odd = tmp_path / os.fsdecode(b"odd_\xff.safetensors")
+    try:
+        (tmp_path / "good.safetensors").rename(odd)
+    except OSError:
+        pytest.skip("the file system has no such names")
+    with pytest.raises(InputError, match="its name is no Unicode text, which safetensors can't open; rename the file"):
+        load_checkpoint(odd)

@@ -65,6 +65,12 @@ def test_seeds_of_one_checkpoint_are_averaged(tmp_path: Path) -> None:
     assert (line.y, line.error) == ((200, 200), pytest.approx((100, 100)))
 
 
+def test_several_checkpoints_of_one_step_are_said_to_be_averaged(tmp_path: Path) -> None:
+    rows = [row(1), row(2), row(2, checkpoint="runs/a/other_2.safetensors", sha256="cd" * 32)]
+    found = chart(read_results(write_rows(tmp_path / "r.jsonl", rows)), "dynamics", eps=[1])
+    assert "Several checkpoints of one step are averaged; the band is ± one standard error." in found.notes
+
+
 def test_runs_without_a_common_step_have_no_mean(tmp_path: Path) -> None:
     results = read_results(write_rows(tmp_path / "r.jsonl", [row(1), row(2), row(3, run="b"), row(4, run="b")]))
     with pytest.raises(InputError, match="mean: the runs have no step in common"):

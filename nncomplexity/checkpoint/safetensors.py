@@ -30,7 +30,11 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(file: Path) -> Contents:
-    """All tensors of a file. Raises FormatError where it is cut or damaged."""
+    """All tensors of a file. Raises FormatError where it is cut or damaged, and InputError where its name is no Unicode text."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{file}: its name is no Unicode text, which safetensors can't open; rename the file") from error
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}

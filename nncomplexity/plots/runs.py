@@ -201,12 +201,14 @@ def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tup
     )
     if mean and len(runs) > 1:
         return (*levels, f"Mean of {len(runs)} runs at the steps they share; the band is ± one standard error.")
-    if any(
-        len([n for n in run.networks if n.step == network.step]) > 1
+    at_steps = [
+        [network.checkpoint for network in run.networks if network.step == step]
         for run in runs
-        for network in run.networks
-        if network.step is not None
-    ):
+        for step in {network.step for network in run.networks if network.step is not None}
+    ]
+    if any(len(set(here)) > 1 for here in at_steps):
+        return (*levels, "Several checkpoints of one step are averaged; the band is ± one standard error.")
+    if any(len(here) > 1 for here in at_steps):
         return (*levels, "Several seeds of one checkpoint are averaged; the band is ± one standard error.")
     return levels
 
