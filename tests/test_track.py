@@ -368,10 +368,3 @@ def test_a_tracker_writes_where_it_was_told_to(tmp_path: Path, monkeypatch: pyte
         changed.chdir(tmp_path / "elsewhere")
         tracker(1, weights(1))
     assert [row["step"] for row in read_rows("here.jsonl")] == [1]
-
-
-def test_another_lambda_is_another_loss() -> None:
-    quick("run/*", lambda w: loss(w), 1, out="results.jsonl")
-    assert len(quick("run/*", lambda w: loss(w), 1, out="results.jsonl")) == len(read_rows()) == 3
-    with pytest.raises(InputError, match="loss_fn"):
-        quick("run/*", lambda w: loss(w) * 2, 1, out="results.jsonl")

@@ -1,6 +1,5 @@
 """Functions of the user's on their way to other processes: by name where the command line got a name, else pickled."""
 
-import hashlib
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,16 +46,7 @@ def user_function(option: str, given: "str | Callable[..., Any] | UserFunction")
         raise InputError(f"{option}: expected a function or MODULE:FUNCTION, got {type(given).__name__}")
     name = getattr(given, "__qualname__", type(given).__qualname__)
     module = getattr(given, "__module__", None) or type(given).__module__
-    return UserFunction(option, f"{module}:{name}{_told_apart(given)}", given)
-
-
-def _told_apart(given: Callable[..., Any]) -> str:
-    """What sets a lambda apart from others, which have one name: rows of one must not be taken for those of another."""
-    code = getattr(given, "__code__", None)
-    if code is None or code.co_name != "<lambda>":
-        return ""
-    said = (code.co_code, code.co_names, code.co_varnames, [const for const in code.co_consts if not hasattr(const, "co_code")])
-    return f"#{hashlib.sha256(repr(said).encode()).hexdigest()[:8]}"
+    return UserFunction(option, f"{module}:{name}", given)
 
 
 def check_picklable(functions: list[UserFunction]) -> None:
