@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.cli_options import DONE, FAILED, NOT_WITHIN, number_value
+from nncomplexity.cli_options import DONE, FAILED, NOT_WITHIN, LossFn, number_value
 from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.dynamics.settings import Row
@@ -31,7 +31,7 @@ def track(
     checkpoints: Annotated[
         list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
-    loss_fn: Annotated[str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py.")],
+    loss_fn: LossFn,
     eps: Annotated[list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")],
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The first seed of the searches.")] = 0,

@@ -138,8 +138,8 @@ def loss_from(
 
     Raises InputError where `data` is neither, or inputs and targets differ in length.
     """
-    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], Tensor) and isinstance(data[1], Tensor):
-        return MeanLoss(per_example, data[0], data[1], batch)
+    if isinstance(data, (tuple, list)) and data and isinstance(data[0], Tensor):
+        return MeanLoss(per_example, *_pair(data), batch)
     if not isinstance(data, Iterable):
         raise InputError(f"data: expected a pair of tensors (inputs, targets) or a DataLoader of pairs, got {type(data).__name__}")
     pairs = [_pair(given) for given in data]
@@ -151,10 +151,13 @@ def loss_from(
 def _pair(given: object) -> tuple[Tensor, Tensor]:
     """A batch that a loader gave."""
     if isinstance(given, (tuple, list)) and len(given) == 2 and all(isinstance(one, Tensor) and one.dim() for one in given):
-        return given[0], given[1]
+        inputs, targets = given
+        if len(inputs) != len(targets):
+            raise InputError(f"data: expected as many targets as inputs in a batch, got {len(targets)} for {len(inputs)}")
+        return inputs, targets
     came = type(given).__name__
     if isinstance(given, (tuple, list)):
         came += f" of {', '.join('a number' if isinstance(one, Tensor) and not one.dim() else type(one).__name__ for one in given)}"
     raise InputError(
-        f"data: expected batches that are pairs of tensors (inputs, targets), got a {came}; use torch.as_tensor, or a DataLoader of pairs"
+        f"data: expected pairs of tensors (inputs, targets), got a {came}; use torch.as_tensor, or a DataLoader of pairs"
     )

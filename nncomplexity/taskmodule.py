@@ -159,9 +159,10 @@ def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
 def _import_file(file: Path, option: str) -> ModuleType:
     if not file.is_file():
         raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
-    module = _import(file.stem, option, file.resolve().parent)
+    source = file.resolve()  # whose neighbours are meant, where the file is a link
+    module = _import(source.stem, option, source.parent)
     if not module.__file__ or not file.samefile(module.__file__):
-        raise InputError(f"{option}: module {file.stem} is another one here ({_origin(module)}); give {file} another name")
+        raise InputError(f"{option}: module {source.stem} is another one here ({_origin(module)}); give {file} another name")
     return module
 
 

@@ -301,6 +301,9 @@ def test_a_mean_loss_refuses_what_does_not_fit() -> None:
     [
         (5, "a DataLoader of pairs, got int"),
         ((X.numpy(), Y.numpy()), "pairs of tensors .* got a ndarray"),
+        ((X, Y.numpy()), "got a tuple of Tensor, ndarray"),
+        ((X, Y, Y), "got a tuple of Tensor, Tensor, Tensor"),
+        ([(X, Y[:3]), (X[:3], Y)], "as many targets as inputs in a batch, got 3 for 50"),
         (DataLoader(TensorDataset(X)), "got a list of Tensor"),
         (DataLoader(TensorDataset(X, Y, Y)), "got a list of Tensor, Tensor, Tensor"),
         ([{"x": X}], "got a dict"),

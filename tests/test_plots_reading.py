@@ -144,9 +144,24 @@ def test_other_weights_under_one_name_are_runs_of_their_own(tmp_path: Path) -> N
         rows = [row(1, run="checkpoints"), row(2, run="checkpoints", sha256=sha256 * 32)]
         files.append(write_rows(tmp_path / name / "r.jsonl", rows))
     results = read_results(files)
-    runs = [str(tmp_path / name / "r" / "checkpoints") for name in ("p", "p", "q", "q")]
+    runs = [str(tmp_path / name / "r.jsonl" / "checkpoints") for name in ("p", "p", "q", "q")]
     assert [(network.run, network.step) for network in results.networks] == list(zip(runs, (1, 2, 1, 2), strict=True))
     assert [network.run for network in read_results([files[0], files[0]]).networks] == ["checkpoints"] * 2
+
+
+@pytest.mark.parametrize(
+    "other", [{"sha256": "ef" * 32}, {"loss": 1.5}, {"settings": {"method": "tight", "loss_fn": "task:other"}}]
+)
+@pytest.mark.parametrize("run", ["/scratch/run", "runs/a"])
+def test_files_that_differ_in_their_ending_alone_stay_apart(tmp_path: Path, run: str, other: dict[str, object]) -> None:
+    files = [write_rows(tmp_path / "r.jsonl", [row(1, run=run)]), write_rows(tmp_path / "r.json", [row(1, run=run) | other])]
+    assert len({network.run for network in read_results(files).networks}) == 2
+
+
+def test_a_failure_is_not_made_good_by_another_file(tmp_path: Path) -> None:
+    files = [write_rows(tmp_path / "a.jsonl", [row(1), failed(2)]), write_rows(tmp_path / "b.jsonl", [row(2, sha256="ef" * 32)])]
+    for several in (files, files[::-1]):
+        assert len(read_results(several).failures) == 1
 
 
 def test_results_at_other_eps_are_added_to_those_of_the_same_weights(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_a_file_is_a_module_with_its_neighbours(workplace):
     assert find_function(f"{workplace}/deep/beside.py:loss", "--loss-fn")({}) == 4.0
 
 
+def test_a_link_to_a_file_is_that_file(workplace):
+    (workplace / "deep").mkdir()
+    (workplace / "deep" / "linked_to.py").write_text("def loss(w): return 5.0")
+    (workplace / "link.py").symlink_to("deep/linked_to.py")
+    assert find_function("link.py:loss", "--loss-fn")({}) == 5.0
+
+
 def test_a_file_that_is_not_there_or_not_what_its_name_leads_to_is_refused(workplace):
     with pytest.raises(InputError, match=r"--loss-fn: no file deep/none.py; name one from the current folder on"):
         find_function("deep/none.py:loss", "--loss-fn")

@@ -368,3 +368,10 @@ def test_a_tracker_writes_where_it_was_told_to(tmp_path: Path, monkeypatch: pyte
         changed.chdir(tmp_path / "elsewhere")
         tracker(1, weights(1))
     assert [row["step"] for row in read_rows("here.jsonl")] == [1]
+
+
+def test_a_checkpoint_that_is_renamed_to_another_step_has_a_row_of_its_own() -> None:
+    quick("run/*", loss, 1, out="results.jsonl")
+    Path("run/step_10.safetensors").rename("run/step_11.safetensors")
+    assert [row["step"] for row in quick("run/*", loss, 1, out="results.jsonl")] == [1, 2, 11]
+    assert [row["step"] for row in read_rows()] == [1, 2, 10, 11]

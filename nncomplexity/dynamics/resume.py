@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Collection, Sequence
+from pathlib import PurePath
 
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.dynamics.job import Job
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.sources import Source
+from nncomplexity.steps import step_of
 
 
 class Done:
@@ -41,7 +43,9 @@ class Done:
         if identity in known:
             return known[identity]
         for where, row in known.items():
-            if where not in others and (where, job.seed) not in self._moved and not os.path.exists(where):  # noqa: PTH110
+            if where in others or (where, job.seed) in self._moved or os.path.exists(where):  # noqa: PTH110
+                continue
+            if step_of({}, PurePath(where)) == step_of({}, PurePath(identity)):  # else it is another point of the training
                 self._moved.add((where, job.seed))
                 return row
         return None

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from nncomplexity.errors import InputError
 from nncomplexity.plots.entries import Json, network_of_report, network_of_row
@@ -19,7 +19,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
     A line of a results.jsonl that is cut is no line, and counted. Of two lines on one checkpoint, seed and method the last counts, with
     what others say of other ε, where the weights are the same; and a failure that a later line makes good is none. Where two files have
-    other weights under one name, as runs that were tracked from folders of their own have, their runs go by the files' names as well.
+    other weights or losses under one name, as runs that were tracked from folders of their own have, their runs go by the files' names as well.
 
     Raises InputError, in one line, where a file can't be read, is something else, or where nothing in them was measured.
     """
@@ -55,7 +55,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 def _key(one: Network | Failure) -> tuple[object, ...]:
     if isinstance(one, Failure):
-        return (True, one.run, one.checkpoint, one.step, one.seed, one.kind)
+        return (True, one.source, one.run, one.checkpoint, one.step, one.seed, one.kind)
     return (False, one.source, *_name(one))
 
 
@@ -75,23 +75,25 @@ def _with_others(network: Network, before: Network | Failure | None) -> Network:
 
 
 def _one_for_each(networks: list[Network]) -> list[Network]:
-    """The networks of all files, each once; runs of several files that have other weights under one name go by the files' names, too."""
-    weights: dict[tuple[object, ...], set[str]] = {}
+    """The networks of all files, each once; runs of several files that have other weights, or losses, under one name go by the files'
+    names, too."""
+    weights: dict[tuple[object, ...], set[object]] = {}
     for one in networks:
         if one.kind == "checkpoint":
-            weights.setdefault(_name(one), set()).add(one.sha256 or one.source)
+            weights.setdefault(_name(one), set()).add((one.sha256 or one.source, one.settings.get("loss_fn"), one.loss))
     several = {name[0] for name, found in weights.items() if len(found) > 1}
     found: dict[tuple[object, ...], Network] = {}
     for one in networks:
         if one.run in several:
-            one = replace(one, run=str(Path(one.source).with_suffix("") / one.run))
+            run = PurePath(one.run)
+            one = replace(one, run=str(PurePath(one.source, run.relative_to(run.anchor))))
         found[_name(one)] = _with_others(one, found.get(_name(one)))
     return list(found.values())
 
 
 def _made_good(failure: Failure, other: Network | Failure) -> bool:
     """Whether the other is of the same network; the step of one that couldn't be read may not be known."""
-    same = (failure.run, failure.kind, failure.seed) == (other.run, other.kind, other.seed)
+    same = (failure.source, failure.run, failure.kind, failure.seed) == (other.source, other.run, other.kind, other.seed)
     if failure.kind != "checkpoint":
         return same
     return same and failure.checkpoint == other.checkpoint and (bool(failure.checkpoint) or failure.step == other.step)
