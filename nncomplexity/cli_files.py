@@ -1,7 +1,6 @@
 """The commands on files: `decompress` and `verify`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from nncomplexity import table
 from nncomplexity.basefile import base_file, read_on
 from nncomplexity.bitstream import DEFAULT_LIMIT
 from nncomplexity.checkpoint import save_safetensors
+from nncomplexity.checkpoint.folder import SUFFIXES
 from nncomplexity.cli_options import (
     DONE,
     FAILED,
@@ -50,7 +50,7 @@ def decompress(
       nncomplexity decompress model.coarse --out coarse.safetensors
       nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
     """
-    if Path(out).suffix in (".pt", ".pth", ".bin", ".ckpt"):
+    if out.endswith(SUFFIXES) and not out.endswith(".safetensors"):
         raise InputError(f"--out: expected a .safetensors file, which is what is written, got {out}; name it so")
     check_writable([out], inputs=[file, base])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])

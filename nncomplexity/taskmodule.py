@@ -127,15 +127,14 @@ def find_function(spec: str, option: str) -> Function:
     """
     place, _, path = spec.rpartition(":")
     file = Path(place) if place.endswith(".py") else None
-    module_name = place if file is None else file.stem
-    parts = [*path.split("."), *(module_name.split(".") if file is None else [module_name])]
-    if not all(part.isidentifier() for part in parts):
+    names = place.split(".") if file is None else [file.stem]
+    if not all(part.isidentifier() for part in [*names, *path.split(".")]):
         raise InputError(f"{option}: expected MODULE:FUNCTION, such as mytask:loss for loss() in ./mytask.py, got {spec!r}")
-    module = _import(module_name, option) if file is None else _import_file(file, option)
+    module = _import(place, option) if file is None else _import_file(file, option)
     try:
         function = reduce(getattr, path.split("."), module)
     except AttributeError:
-        raise InputError(f"{option}: module {module_name} ({_origin(module)}) has no {path!r}; define it there") from None
+        raise InputError(f"{option}: module {module.__name__} ({_origin(module)}) has no {path!r}; define it there") from None
     if not callable(function):
         raise InputError(f"{option}: expected {spec} to be a function, got {type(function).__name__}")
     return function

@@ -84,7 +84,19 @@ def test_a_file_that_is_not_there_or_not_what_its_name_leads_to_is_refused(workp
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "loss", "task:", ":loss", ".py:loss", "my-task.py:loss", "a.b.py:loss", "a/b:loss", "task:loss()", "task:loss:more"],
+    [
+        "",
+        "loss",
+        "task:",
+        ":loss",
+        ".py:loss",
+        "my-task.py:loss",
+        "a.b.py:loss",
+        "a/b:loss",
+        "task:loss()",
+        "task:loss:more",
+        "1task:loss",
+    ],
 )
 def test_a_malformed_name_says_how_one_looks(spec):
     with pytest.raises(InputError, match="--loss-fn: expected MODULE:FUNCTION, such as mytask:loss"):

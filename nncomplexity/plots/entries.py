@@ -9,10 +9,10 @@ from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Me
 
 Json = Mapping[str, Any]
 SCHEMA = 1
-_LARGEST = 1e200
-"""Beyond it the ends of an axis would be infinite."""
 CALIBRATIONS = ("untrained", "constant", "shuffled")
 METRIC_ENDINGS = ("error", "accuracy")
+_LARGEST = 1e200
+"""Beyond it the ends of an axis would be infinite."""
 _SETTINGS = (
     "method",
     "codec",
@@ -199,10 +199,8 @@ def _needed(entry: Json, key: str) -> float:
 
 
 def _bits(entry: Json, key: str) -> float:
-    value = _needed(entry, key)
-    if value < 0:
-        raise ValueError(f"{key} = {value!r}")
-    return value
+    _at_least_0(entry, key)
+    return _needed(entry, key)
 
 
 def _eps(value: object) -> float:

@@ -63,9 +63,14 @@ def _name(one: Network) -> tuple[object, ...]:
     return one.run, one.checkpoint, one.step, one.seed, one.kind, one.method
 
 
+def _measured(one: Network) -> tuple[object, ...]:
+    """What was measured by what: the weights, known by their file where they have no digest, and the loss."""
+    return one.sha256 or one.source, one.settings.get("loss_fn"), one.loss
+
+
 def _with_others(network: Network, before: Network | Failure | None) -> Network:
     """The network with the points of other ε that are known of it."""
-    if not isinstance(before, Network) or not network.sha256 or before.sha256 != network.sha256:
+    if not isinstance(before, Network) or not network.sha256 or _measured(before) != _measured(network):
         return network
     others = tuple(point for point in before.points if network.at(point.eps) is None)
     if not others:
@@ -75,13 +80,12 @@ def _with_others(network: Network, before: Network | Failure | None) -> Network:
 
 
 def _one_for_each(networks: list[Network]) -> list[Network]:
-    """The networks of all files, each once; runs of several files that have other weights, or losses, under one name go by the files'
-    names, too."""
-    weights: dict[tuple[object, ...], set[object]] = {}
+    """The networks of all files, each once; where files have other weights, or losses, under one name, runs go by the files' names, too."""
+    measured: dict[tuple[object, ...], set[object]] = {}
     for one in networks:
         if one.kind == "checkpoint":
-            weights.setdefault(_name(one), set()).add((one.sha256 or one.source, one.settings.get("loss_fn"), one.loss))
-    several = {name[0] for name, found in weights.items() if len(found) > 1}
+            measured.setdefault(_name(one), set()).add(_measured(one))
+    several = {name[0] for name, ways in measured.items() if len(ways) > 1}
     found: dict[tuple[object, ...], Network] = {}
     for one in networks:
         if one.run in several:

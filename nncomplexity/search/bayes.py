@@ -14,8 +14,8 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from threadpoolctl import threadpool_limits
 
-from nncomplexity.search.contract import Found, Problem, StopSearch
-from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_budget, checked_range
+from nncomplexity.search.contract import Found, Problem, StopSearch, checked_budget
+from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
 
 Measure = Callable[[float, float], Point]
 """measure(step, tau) -> the point, its loss measured."""
@@ -47,7 +47,7 @@ class Bayes:
     codec = "bzip2"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "budget", checked_budget(self.budget))
+        object.__setattr__(self, "budget", checked_budget(self.budget, least=2))
         checked_range("steps", self.steps)
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:

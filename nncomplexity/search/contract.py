@@ -1,6 +1,7 @@
 """What a search is given, what it must give back, and the one way to turn an idea into a candidate."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,8 @@ from nncomplexity.bitstream import CoarseFile, write
 from nncomplexity.coarse import CoarseTensor, Decoded, dense, exact, narrow
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
+from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.sizes import large_network
 from nncomplexity.weights import Skeleton, TensorSpec
@@ -128,6 +131,14 @@ class Found:
     evaluations: float
     seconds: float
     cpu_seconds: float
+
+
+def checked_budget(budget: object, least: int) -> float:
+    """A method's budget as Python's number; raises InputError where it isn't a finite number of at least so many evaluations."""
+    plain = plain_number(budget)
+    if not is_number(plain) or not least <= plain < math.inf:
+        raise InputError(f"budget: expected a number of loss evaluations, at least {least}, got {plain!r}")
+    return plain
 
 
 class Method(Protocol):

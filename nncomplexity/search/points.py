@@ -11,7 +11,6 @@ from nncomplexity.coarse import CoarseTensor, Constant, Decoded, LowRank, narrow
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
-from nncomplexity.plain import is_number, plain_number
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.weights import TensorSpec
@@ -135,14 +134,6 @@ class Gauge:
 
     def _now(self) -> tuple[float, float, float]:
         return self._distortion.evaluations, time.perf_counter(), time.process_time()
-
-
-def checked_budget(budget: object) -> float:
-    """A budget as Python's number; raises InputError where it isn't finite, at least 2: one to find a file and one to measure it."""
-    plain = plain_number(budget)
-    if not is_number(plain) or not 2 <= plain < math.inf:
-        raise InputError(f"budget: expected a number of loss evaluations, at least 2, got {plain!r}")
-    return plain
 
 
 def checked_range(name: str, values: tuple[float, float]) -> None:

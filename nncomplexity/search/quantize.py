@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nncomplexity.search.contract import Found, Problem, StopSearch
-from nncomplexity.search.points import Gauge, Points, checked_budget, checked_range
+from nncomplexity.search.contract import Found, Problem, StopSearch, checked_budget
+from nncomplexity.search.points import Gauge, Points, checked_range
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Quantize:
     codec = "bzip2"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "budget", checked_budget(self.budget))
+        object.__setattr__(self, "budget", checked_budget(self.budget, least=2))
         checked_range("steps", self.steps)
 
     def grid(self) -> list[float]:

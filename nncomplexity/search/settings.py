@@ -1,10 +1,8 @@
 """The settings of `tight`."""
 
-import math
 from dataclasses import dataclass, field
 
-from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
+from nncomplexity.search.contract import checked_budget
 from nncomplexity.search.schedule import Schedule
 
 
@@ -46,6 +44,4 @@ class Settings:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "budget", plain_number(self.budget))
-        if not is_number(self.budget) or not 1 <= self.budget < math.inf:
-            raise InputError(f"budget: expected a number of loss evaluations, at least 1, got {self.budget!r}")
+        object.__setattr__(self, "budget", checked_budget(self.budget, least=1))

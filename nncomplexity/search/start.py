@@ -76,7 +76,8 @@ def quartimax(A: Tensor) -> Tensor:
     fixed-point iteration R ← polar(Aᵀ(A·R)³).
     """
     R = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
-    A = A / A.abs().max().clamp(min=torch.finfo(A.dtype).tiny)  # fourth powers of very large numbers are beyond all numbers
+    exponent = math.frexp(float(A.abs().max()))[1]
+    A = A * math.ldexp(1.0, -max(exponent, -1000))  # fourth powers of large numbers overflow; a power of two rounds nothing
     for _ in range(_ROTATIONS):
         U, _, Vh = torch.linalg.svd(A.T @ (A @ R) ** 3)
         R = U @ Vh
