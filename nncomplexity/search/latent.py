@@ -99,14 +99,14 @@ class Latent:
         scale, parts = self.scale, self._softened()
         if self.low_rank:
             A, B = self._sides(parts)
-            grad = grad.reshape(A.shape[0], B.shape[0]).float() * scale
+            grad = _times(grad.reshape(A.shape[0], B.shape[0]), scale)
             grads = [grad @ B, grad.T @ A]
             along = float((grads[0] * A).sum())
             grad_a, grad_b = (
                 F.T @ part if F is not None else part for F, part in zip(self._bases(grad.device), grads, strict=True)
             )
             return [grad_a, grad_b.T], along
-        grad = grad.reshape(parts[0].shape).float() * scale
+        grad = _times(grad.reshape(parts[0].shape), scale)
         return [grad], float((grad * parts[0]).sum())
 
     def _softened(self) -> list[Tensor]:
@@ -139,6 +139,11 @@ def snapped(step: float, precision: int) -> float:
     """The nearest step of the grid (1 + j / 2^precision) · 2^e."""
     fraction, exponent = math.frexp(step)
     return math.ldexp(round(math.ldexp(fraction, precision + 1)), exponent - precision - 1)
+
+
+def _times(grad: Tensor, scale: float) -> Tensor:
+    """A gradient by the weights as float32 by what they are multiples of: either may be beyond float32, their product isn't."""
+    return (grad if grad.dtype == torch.float64 else grad.float()).mul(scale).float()
 
 
 def _integers(values: Tensor) -> Integers:

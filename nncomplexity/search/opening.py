@@ -10,12 +10,10 @@ from nncomplexity.coarse import CoarseTensor, Constant, matrix_shape
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
+from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, of_low_rank, ranks_that_pay
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import TensorSpec
 
-_COARSER = tuple(2.0 ** (half / 2) for half in range(4, -1, -1))
-"""How much coarser than the moves left it a descent may start."""
 _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start."""
 _SILENT = 0.25
@@ -69,8 +67,13 @@ class Opening:
             distortion = self.trials.measure({latent.spec.name: latent.coarse() for latent in latents} | kept)
         return distortion
 
-    def latents(self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], cut: float, rounded: float) -> list[Latent]:
-        """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`."""
+    def latents(
+        self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], cut: float, rounded: float, patient: bool
+    ) -> list[Latent]:
+        """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`.
+
+        A `patient` descent has the gradients to shed what matrices hold too much: it begins with them whole unless they are of that rank.
+        """
         weights, factors = self.tensors.weights, self.tensors.factors
 
         def distortion(shape: Shape) -> float:
@@ -78,23 +81,10 @@ class Opening:
 
         ranks = ranks_that_pay(specs)
         rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= cut, len(ranks))]
+        if patient and rank and not of_low_rank(latents_at(Shape(rank, FINEST), specs, weights, factors), weights):
+            rank = 0
         index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= rounded, len(COARSENESS))
         return self._jittered(latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors))
-
-    def latents_of(
-        self, plans: Sequence[Plan], specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], allowed: float
-    ) -> list[Latent]:
-        """Latents of the plans that moves ended with, with all steps coarser by the factor whose distortion is within what is allowed."""
-
-        def latents(index: int) -> list[Latent]:
-            coarser = (plan.coarser(_COARSER[index]) for plan in plans if plan.spec in specs)
-            return [plan.latent(self.tensors.weights, self.tensors.factors) for plan in coarser]
-
-        def holds(index: int) -> bool:
-            rounded = {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents(index)}
-            return self.trials.measure(fixed | rounded) <= allowed
-
-        return self._jittered(latents(first_that(holds, len(_COARSER))))
 
     def _jittered(self, latents: list[Latent]) -> list[Latent]:
         """The latents a hundredth of a step away for every seed but 0: enough for descents to part, so that seeds show their spread."""

@@ -1,26 +1,19 @@
 """One search by descents: from a measured start to ε, by the network's outline where the start is mostly noise."""
 
 import math
-from collections.abc import Sequence
 
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.downhill import LOST, Downhill
 from nncomplexity.search.latent import Latent
-from nncomplexity.search.moves import Plan
 from nncomplexity.search.opening import Opening
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
-from nncomplexity.weights import TensorSpec
 
-_MOVES = 0.5
-"""The share of a small network's budget for its moves; all of it where too few gradients would be left."""
 _SHORT = 30
-"""Gradients below which a descent can win nothing back: it starts within ε, and where moves are an alternative there is none."""
+"""Gradients below which a descent can win nothing back: it starts within ε."""
 _DIVIDED, _GROWTH = 1000, 2.5
 """Evaluations from which on a budget is divided among several descents, and how many times as many have been spent at each one's end."""
-_DIVIDED_SMALL, _GROWTH_SMALL = 500, 2.0
-"""The same for a small network, whose moves begin anew with each descent."""
 _SOUND = 0.6
 """The share of the distortion of all weights zero within which a descent starts: from beyond it first loses what is left."""
 _FAR = 4.0
@@ -62,24 +55,12 @@ class Run:
         The last one takes three fifths of them. A divided budget begins with all that its part does, so that it never gives a larger
         file; and the best of several descents of a loss with many valleys is more even than one.
         """
-        specs, small = self.tensors.with_gradient(), self.tensors.small
-        if not small:
-            self.fixed = self.opening.without_gradient(self.trials.limit(self.eps))
+        self.fixed = self.opening.without_gradient(self.trials.limit(self.eps))
         nothing = self.opening.nothing(self.fixed)
-        for end in _ends(self.trials.spent, until, *((_DIVIDED_SMALL, _GROWTH_SMALL) if small else (_DIVIDED, _GROWTH))):
-            moving, plans = specs, list[Plan]()
-            if small:
-                left = self._left(end)
-                moves = left * (_MOVES if (1 - _MOVES) * left / GRADIENT_COST >= _SHORT else 1.0)
-                plans = self.opening.moves(self.eps, moves)
-                self.fixed = {plan.spec.name: self.opening.coarsen(plan) for plan in plans if plan.gone or plan.spec not in specs}
-                moving = tuple(spec for spec in specs if spec.name not in self.fixed)
+        for end in _ends(self.trials.spent, until):
             for bold in (True, False):
-                if (
-                    self.trials.last(GRADIENT_COST)
-                    or self._left(end) < GRADIENT_COST
-                    or self._stages(moving, plans, self._left(end), nothing, bold)
-                ):
+                few = self.trials.last(GRADIENT_COST) or self._left(end) < GRADIENT_COST
+                if few or self._stages(self._left(end), nothing, bold):
                     break
 
     @property
@@ -99,15 +80,15 @@ class Run:
         """Return there; the copy stays as it is."""
         self.latents, self.fixed = [latent.copy() for latent in state[0]], dict(state[1])
 
-    def _stages(self, moving: Sequence[TensorSpec], plans: Sequence[Plan], left: float, nothing: float, bold: bool) -> bool:
+    def _stages(self, left: float, nothing: float, bold: bool) -> bool:
         """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
-        method, end = self.method, self.trials.spent + left
-        self.latents = self._start(self.eps, moving, plans, left / GRADIENT_COST if bold else 0.0, nothing)
+        method, end, long = self.method, self.trials.spent + left, bold and left / GRADIENT_COST >= self.method.long
+        self.latents = self._start(self.eps, left / GRADIENT_COST if bold else 0.0, nothing, long)
         outline = min(method.outline * nothing, _AHEAD * self.eps)
-        staged = bold and not plans and left / GRADIENT_COST >= method.long and outline > _FAR * self.eps and self._noisy()
+        staged = long and outline > _FAR * self.eps and self._noisy()
         if staged:
             left = end - self.trials.spent
-            self.latents = self._start(outline, moving, plans, method.sketch * left / GRADIENT_COST, nothing)
+            self.latents = self._start(outline, method.sketch * left / GRADIENT_COST, nothing, long)
             self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent))
             for latent in self.latents:
                 latent.refine(method.finer ** math.log2(outline / self.eps))
@@ -123,14 +104,13 @@ class Run:
             presses=[self.eps],
         )
 
-    def _start(self, eps: float, moving: Sequence[TensorSpec], plans: Sequence[Plan], steps: float, nothing: float) -> list[Latent]:
+    def _start(self, eps: float, steps: float, nothing: float, patient: bool) -> list[Latent]:
         """Where a descent of so many gradients to an ε begins: beyond it as far as they may win back."""
         method = self.method
         reach = method.reach * eps * min(1.0, max(0.0, (steps - _SHORT) / (method.long - _SHORT)))
         allowed = max(min(reach, method.ruin * nothing), self.trials.limit(eps) / 2)
-        if plans:
-            return self.opening.latents_of(plans, moving, self.fixed, allowed)
-        latents = self.opening.latents(moving, self.fixed, allowed, min(2 * allowed, _SOUND * nothing))
+        specs, rounded = self.tensors.with_gradient(), min(2 * allowed, _SOUND * nothing)
+        latents = self.opening.latents(specs, self.fixed, allowed, rounded, patient)
         self.tensors.factors.release()
         return latents
 
@@ -144,9 +124,9 @@ class Run:
         return left if left >= _SHORT * GRADIENT_COST else min(left, end * (1 - _FLOOR_SHORT) - self.trials.spent)
 
 
-def _ends(begin: float, until: float, divided: float, growth: float) -> list[float]:
+def _ends(begin: float, until: float) -> list[float]:
     """How many evaluations may be spent by the end of each descent."""
     shares = [until - begin]
-    while shares[0] >= divided:
-        shares.insert(0, shares[0] / growth)
+    while shares[0] >= _DIVIDED:
+        shares.insert(0, shares[0] / _GROWTH)
     return [begin + share for share in shares]

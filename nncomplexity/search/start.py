@@ -27,6 +27,8 @@ _MARGIN = 8
 """The most rows that a basis of waves may leave to unit vectors: tokens that are no numbers."""
 _GATHERED = 0.5
 """By how much, in nats, the energy of a factor must be less spread over waves than over rows for waves to be considered."""
+_WHOLE = 0.95
+"""The share of their energy that matrices of low rank have in the components that are kept."""
 
 
 Factored = tuple[tuple[int, int], list[Tensor]]
@@ -55,6 +57,25 @@ def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
         ranks.append(round(rank))
         rank = max(rank * 1.25, round(rank) + 1)
     return [*ranks, 0]
+
+
+def of_low_rank(latents: Sequence[Latent], weights: Mapping[str, Tensor]) -> bool:
+    """Whether the matrices that latents cut to a low rank are of one: nearly all of their energy is kept, or sides are gathered in waves.
+
+    Elsewhere a rank that the loss can still be won back from is no trait of the network. What is cut off then matters as much as what
+    isn't, and a descent has to put it into components that were made for something else.
+    """
+    cut = [latent for latent in latents if latent.low_rank]
+    if any(any(latent.periods) for latent in cut):
+        return True
+    kept = sum(_energy(latent) for latent in cut)
+    return kept >= _WHOLE * sum(float(weights[latent.spec.name].double().square().sum()) for latent in cut)
+
+
+def _energy(latent: Latent) -> float:
+    """‖A·B‖² of two factors without bases."""
+    A, B = latent.parts
+    return latent.scale**2 * float(((A.T @ A) * (B @ B.T)).sum())
 
 
 def first_that(holds: Callable[[int], bool], count: int) -> int:

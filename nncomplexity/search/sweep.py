@@ -30,7 +30,7 @@ _INWARDS = 0.7
 _LANDED = 1.5
 """How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
 _AGAIN = 2.0
-"""From how many ε away one more link leads to it otherwise; a small network is searched anew."""
+"""From how many ε away one more link leads to it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Sweep:
             self._outwards(run, places, eps, nothing, max(1, round(trials.left / (OUTWARD_LINK * scale))))
 
     def _inwards(self, run: Run, fine: Sequence[float], eps: Sequence[float], scale: float) -> dict[float, State]:
-        """The chain, and one link or search more where it has missed its end; where each link ended, by its ε."""
+        """The chain, and one link more where it has missed its end; where each link ended, by its ε."""
         trials, places = run.trials, {fine[0]: run.state()}
         share = _INWARDS * trials.left
         for reached in inwards(run, thinned(fine, round(share / (LINK * scale))), share, eps):
@@ -98,11 +98,8 @@ class Sweep:
                 places = {fine[0]: places[fine[0]]}  # each place is as long as the network
             places[reached] = run.state()
         if trials.best(fine[-1]) > _LANDED * run.bits():
-            if trials.tensors.small:
-                Run(self.method, trials, fine[-1]).descend(trials.spent + trials.left)
-            else:
-                for reached in inwards(run, [fine[-1] * _AGAIN, fine[-1]], min(LINK * scale, trials.left), eps):
-                    places[reached] = run.state()
+            for reached in inwards(run, [fine[-1] * _AGAIN, fine[-1]], min(LINK * scale, trials.left), eps):
+                places[reached] = run.state()
         return places
 
     def _outwards(self, run: Run, places: dict[float, State], eps: Sequence[float], nothing: float, links: int) -> None:

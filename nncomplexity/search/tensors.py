@@ -6,9 +6,6 @@ from nncomplexity.search.start import Factors
 from nncomplexity.sizes import large_network
 from nncomplexity.weights import TensorSpec
 
-SMALL = 4096
-"""Parameters below which moves are worth their price: that is by the tensor, while what a gradient learns is by the parameter."""
-
 
 class Tensors:
     """The tensors of a network, as searches see them.
@@ -27,10 +24,6 @@ class Tensors:
         self.factors = Factors(problem.weights)
         self._distortion = problem.distortion
         self._gradient_names: frozenset[str] | None = None
-
-    @property
-    def small(self) -> bool:
-        return sum(spec.count for spec in self.moving) < SMALL
 
     @property
     def large(self) -> bool:
