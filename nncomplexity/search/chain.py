@@ -8,11 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
-
-from nncomplexity.search.latent import Latent
 from nncomplexity.search.run import Run
-from nncomplexity.search.start import FIRST_COARSENESS, Shape, latents_at
 
 LINK, OUTWARD_LINK = 150, 110
 """Evaluations that a link is worth, to a finer ε and to a coarser one: some forty gradients and thirty."""
@@ -33,7 +29,6 @@ def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[
     for link, (last, eps) in enumerate(itertools.pairwise(ladder)):
         if tensors.without_gradient():
             run.fixed |= run.opening.without_gradient(run.trials.limit(eps))
-        _reopen(run)
         for latent in run.latents:
             latent.refine(run.method.link_finer ** math.log2(last / eps))
         share = (end - run.trials.spent) / (len(ladder) - 1 - link)
@@ -55,11 +50,3 @@ def thinned(ladder: Sequence[float], links: int) -> list[float]:
     most = len(ladder) - 1
     links = min(max(1, links), most)
     return [ladder[round(link * most / links)] for link in range(links + 1)] if links else list(ladder)
-
-
-def _reopen(run: Run) -> None:
-    """Let tensors that moves have taken away come back: they begin at zero, under a coarse step."""
-    specs = [spec for spec in run.tensors.with_gradient() if spec.name in run.fixed]
-    for latent in latents_at(Shape(0, FIRST_COARSENESS), specs, run.tensors.weights, run.tensors.factors):
-        run.latents.append(Latent(latent.spec, [torch.zeros_like(part) for part in latent.parts], latent.log_scale))
-        del run.fixed[latent.spec.name]

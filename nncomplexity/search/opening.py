@@ -10,7 +10,7 @@ from nncomplexity.coarse import CoarseTensor, Constant, matrix_shape
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, of_low_rank, ranks_that_pay
+from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import TensorSpec
 
@@ -72,7 +72,8 @@ class Opening:
     ) -> list[Latent]:
         """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`.
 
-        A `patient` descent has the gradients to shed what matrices hold too much: it begins with them whole unless they are of that rank.
+        A `patient` descent has the gradients to shed what matrices hold too much: it begins with them whole, unless they are of low rank or
+        have sides that waves gather.
         """
         weights, factors = self.tensors.weights, self.tensors.factors
 
@@ -81,8 +82,9 @@ class Opening:
 
         ranks = ranks_that_pay(specs)
         rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= cut, len(ranks))]
-        if patient and rank and not of_low_rank(latents_at(Shape(rank, FINEST), specs, weights, factors), weights):
-            rank = 0
+        if patient and rank and not self.tensors.low_rank:
+            waves = any(any(latent.periods) for latent in latents_at(Shape(rank, FINEST), specs, weights, factors))
+            rank = rank if waves else 0
         index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= rounded, len(COARSENESS))
         return self._jittered(latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors))
 

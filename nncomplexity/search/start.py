@@ -27,8 +27,8 @@ _MARGIN = 8
 """The most rows that a basis of waves may leave to unit vectors: tokens that are no numbers."""
 _GATHERED = 0.5
 """By how much, in nats, the energy of a factor must be less spread over waves than over rows for waves to be considered."""
-_WHOLE = 0.95
-"""The share of their energy that matrices of low rank have in the components that are kept."""
+_ESSENCE, _NUMBERS = 0.9, 0.22
+"""Matrices are of low rank whose factors have this share of their energy in this share of their numbers."""
 
 
 Factored = tuple[tuple[int, int], list[Tensor]]
@@ -59,23 +59,24 @@ def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
     return [*ranks, 0]
 
 
-def of_low_rank(latents: Sequence[Latent], weights: Mapping[str, Tensor]) -> bool:
-    """Whether the matrices that latents cut to a low rank are of one: nearly all of their energy is kept, or sides are gathered in waves.
+def of_low_rank(specs: Sequence[TensorSpec], factors: "Factors") -> bool:
+    """Whether all matrices, cut to one rank where that pays, keep nearly all of their energy Σσ² in a fraction of their numbers.
 
-    Elsewhere a rank that the loss can still be won back from is no trait of the network. What is cut off then matters as much as what
-    isn't, and a descent has to put it into components that were made for something else.
+    Elsewhere a rank that the loss can still be won back from is no trait of the network: what it cuts off matters as much as what it keeps,
+    and a descent has to put it into components that were made for something else.
     """
-    cut = [latent for latent in latents if latent.low_rank]
-    if any(any(latent.periods) for latent in cut):
-        return True
-    kept = sum(_energy(latent) for latent in cut)
-    return kept >= _WHOLE * sum(float(weights[latent.spec.name].double().square().sum()) for latent in cut)
-
-
-def _energy(latent: Latent) -> float:
-    """‖A·B‖² of two factors without bases."""
-    A, B = latent.parts
-    return latent.scale**2 * float(((A.T @ A) * (B @ B.T)).sum())
+    matrices = [(spec, factors.singular_values(spec.name)) for spec in specs if matrix_view(spec.shape)]
+    largest = max((float(S[0]) for _, S in matrices), default=0.0) or 1.0  # squares of large numbers overflow
+    energies = {spec: (S / largest).square() for spec, S in matrices}
+    whole, numbers = sum(float(energy.sum()) for energy in energies.values()), sum(spec.count for spec in energies)
+    for rank in ranks_that_pay(specs)[:-1]:
+        cut = {spec for spec in energies if rank <= largest_rank(spec)}
+        held = sum(rank * sum(matrix_view(spec.shape) or ()) if spec in cut else spec.count for spec in energies)
+        if held > _NUMBERS * numbers:
+            break
+        if sum(float(energy[: rank if spec in cut else None].sum()) for spec, energy in energies.items()) >= _ESSENCE * whole:
+            return True
+    return False
 
 
 def first_that(holds: Callable[[int], bool], count: int) -> int:
@@ -131,6 +132,10 @@ class Factors:
             found = [_factored_large(A, B)] if large_matrix((len(A), B.shape[1])) else _factored(A, B)
             self._last[name] = rank, found
         return min(found, key=lambda one: sum(_price(factor, coarseness) for factor in one[1]))
+
+    def singular_values(self, name: str) -> Tensor:
+        """All of a matrix's, largest first."""
+        return self._svds.singular_values(name)
 
     def release(self) -> None:
         """Let go of a large network's factors: those that a descent moves are its own, and these would be held beside them."""

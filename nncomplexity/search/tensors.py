@@ -1,8 +1,10 @@
 """What the searches of one network share: which of its tensors move, which have a gradient, and their decompositions."""
 
+import functools
+
 from nncomplexity.coarse import CoarseTensor
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.start import Factors
+from nncomplexity.search.start import Factors, of_low_rank
 from nncomplexity.sizes import large_network
 from nncomplexity.weights import TensorSpec
 
@@ -29,6 +31,11 @@ class Tensors:
     def large(self) -> bool:
         """Whether candidates are to be held once and decoded tensor by tensor."""
         return large_network(sum(spec.count for spec in self.moving))
+
+    @functools.cached_property
+    def low_rank(self) -> bool:
+        """Whether the matrices that move by gradients are of low rank."""
+        return of_low_rank(self.with_gradient(), self.factors)
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""
