@@ -81,7 +81,7 @@ class Variant:
 VARIANTS = {
     "as it is": Variant(),
     "no low rank": Variant(patched=_replaced("nncomplexity.search.opening.ranks_that_pay", lambda _: [0])),
-    "low rank wherever the loss allows": Variant(patched=_replaced("nncomplexity.search.tensors.Tensors.low_rank", True)),
+    "low rank wherever the loss allows": Variant(patched=_replaced("nncomplexity.search.tensors.Tensors.factored", True)),
     "factors not rotated": Variant(patched=_replaced("nncomplexity.search.start.quartimax", _no_rotation)),
     "no basis of waves": Variant(patched=_replaced("nncomplexity.search.start._likely_periods", lambda _: [0])),
     "no descent, the start alone": Variant(

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import InputError, StopSearch, estimate
-from nncomplexity.search import chain, sweep
+from nncomplexity.search import chain, downhill, sweep, tensors
 from nncomplexity.search.chain import thinned
 from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.start import Factors, of_low_rank
 from nncomplexity.search.sweep import Sweep, excesses
 from nncomplexity.search.tight import Tight
+from nncomplexity.weights import skeleton_of
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 
@@ -72,7 +74,7 @@ def test_algorithm_2_is_the_floor_where_the_search_finds_nothing_of_its_own():
     assert tight.bits <= quantize.bits
 
 
-@pytest.mark.parametrize("hidden", [24, 160], ids=["small", "large"])
+@pytest.mark.parametrize("hidden", [24, 160], ids=["24 wide", "160 wide"])
 @pytest.mark.parametrize("loss_of", [lambda loss: loss, without_gradient], ids=["gradient", "no gradient"])
 def test_a_sweep_answers_every_eps(hidden, loss_of):
     weights, loss = network(hidden=hidden, features=28)
@@ -97,6 +99,50 @@ def test_a_sweep_is_no_larger_than_single_searches_altogether():
     single = [estimate(weights, loss, eps, budget=200) for eps in MANY]
     assert sum(report.evaluations for report in sweep) < 0.5 * sum(report.evaluations for report in single)
     assert sum(report.bits for report in sweep) < sum(report.bits for report in single)
+
+
+def spectrum(singular_values):
+    """A square matrix that has them, between random orthogonal ones."""
+    size, generator = len(singular_values), torch.Generator().manual_seed(0)
+    U, V = (torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))[0] for _ in range(2))
+    return ((U * singular_values) @ V.T).float()
+
+
+SLOW = torch.exp(-torch.arange(64, dtype=torch.float64) / 8)  # components 1 to k hold 1 - exp(-k / 4) of the energy
+FAST = torch.exp(-torch.arange(64, dtype=torch.float64) / 4)  # 1 - exp(-k / 2)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.89, False), (0.91, True)])
+def test_a_network_of_low_rank_has_nine_tenths_of_its_energy_in_few_numbers(share, expected):
+    # Factors of rank 6 hold 768 of the 4,096 numbers, those of the next rank tried, 8, a quarter. What it keeps is `share`, spread evenly like the rest.
+    squares = torch.cat([torch.full((6,), share / 6), torch.full((58,), (1 - share) / 58)]).double()
+    weights = {"w": spectrum(squares.sqrt()), "b": torch.randn(64)}
+    for scale in (1e-30, 1.0, 1e30):
+        scaled = {name: weight * scale for name, weight in weights.items()}
+        assert of_low_rank(skeleton_of(scaled).tensors, Factors(scaled)) is expected
+    # Beside as many numbers that no rank cuts, what is kept is more, and so is what it takes.
+    assert not of_low_rank(
+        skeleton_of(weights | {"rest": torch.ones(1, 4096)}).tensors, Factors(weights | {"rest": torch.ones(1, 4096)})
+    )
+
+
+@pytest.mark.parametrize(
+    ("singular_values", "budget", "many", "factored"),
+    [(SLOW, 400, 750_000, False), (SLOW, 100, 750_000, True), (SLOW, 400, 4_000, True), (FAST, 400, 750_000, True)],
+    ids=["whole", "a short descent", "a large network", "a network of low rank"],
+)
+def test_descents_begin_with_factors_where_there_is_reason_to(monkeypatch, singular_values, budget, many, factored):
+    weights = {"w": spectrum(singular_values)}
+    begun = []
+
+    def descend(distortion, latents, *_):
+        begun.append([latent.low_rank for latent in latents])
+        return iter(())
+
+    monkeypatch.setattr(downhill, "descend", descend)
+    monkeypatch.setattr(tensors, "_MANY", many)
+    estimate(weights, lambda given: (given["w"] - weights["w"]).square().sum(), 1.0, budget=budget)
+    assert begun[0] == [factored]
 
 
 @given(

@@ -72,8 +72,8 @@ class Opening:
     ) -> list[Latent]:
         """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`.
 
-        A `patient` descent has the gradients to shed what matrices hold too much: it begins with them whole, unless they are of low rank or
-        have sides that waves gather.
+        A `patient` descent has the gradients to shed what matrices hold too much: it begins with them whole, unless the network is one to be
+        factored or has sides that waves gather.
         """
         weights, factors = self.tensors.weights, self.tensors.factors
 
@@ -82,7 +82,7 @@ class Opening:
 
         ranks = ranks_that_pay(specs)
         rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= cut, len(ranks))]
-        if patient and rank and not self.tensors.low_rank:
+        if patient and rank and not self.tensors.factored:
             waves = any(any(latent.periods) for latent in latents_at(Shape(rank, FINEST), specs, weights, factors))
             rank = rank if waves else 0
         index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= rounded, len(COARSENESS))

@@ -8,6 +8,9 @@ from nncomplexity.search.start import Factors, of_low_rank
 from nncomplexity.sizes import large_network
 from nncomplexity.weights import TensorSpec
 
+_MANY = 750_000
+"""Parameters of which the gradients of a default budget can't put each in its place: those of factors are fewer."""
+
 
 class Tensors:
     """The tensors of a network, as searches see them.
@@ -33,9 +36,10 @@ class Tensors:
         return large_network(sum(spec.count for spec in self.moving))
 
     @functools.cached_property
-    def low_rank(self) -> bool:
-        """Whether the matrices that move by gradients are of low rank."""
-        return of_low_rank(self.with_gradient(), self.factors)
+    def factored(self) -> bool:
+        """Whether a descent begins with factors however long it is: its network is of low rank, or has too many numbers to put in order."""
+        specs = self.with_gradient()
+        return sum(spec.count for spec in specs) > _MANY or of_low_rank(specs, self.factors)
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""
