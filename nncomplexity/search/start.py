@@ -171,10 +171,14 @@ def _factored(A: Tensor, B: Tensor) -> list[Factored]:
 
 
 def _likely_periods(factor: Tensor) -> list[int]:
-    """0, for no basis, and the period up to the rows of factor (m, k) that gathers its energy in the fewest waves, where few they are."""
+    """0, for no basis, and the period up to the rows of factor (m, k) that gathers its energy in the fewest waves, where few they are.
+
+    What all rows have in common, as those of an LSTM's gates have, is no wave.
+    """
     rows = len(factor)
     if not 16 <= rows <= MOST_ROWS:
         return [0]
+    factor = factor - factor.mean(0)
     spreads = {period: _spread(factor, period) for period in range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)}
     best = min(spreads, key=lambda period: spreads[period])
     return [0, best] if spreads[best] < _entropy(factor.square().sum(1)) - _GATHERED else [0]
