@@ -22,6 +22,8 @@ _LOST_FOR = 0.1
 """The share of its steps for which a descent must have been lost to be given up."""
 _NEAR = 1.5
 """How near ε, in ε, a descent must have been before it is late."""
+_EASED = 0.1
+"""The share of the pressure at which a descent begins that is eased."""
 _BIASES = tuple(i / 40 for i in range(14, -6, -1))
 """How much less than they are magnitudes may be taken for when a descent's end is rounded once more."""
 _PRESSES = 5
@@ -51,6 +53,11 @@ class Downhill:
     def pressed(self, factor: float) -> "Downhill":
         """The same, with descents that begin at so many times the pressure and change it so many times as fast."""
         schedule = replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain)
+        return Downhill(self.trials, schedule, self.long, self.part, self.least)
+
+    def eased(self) -> "Downhill":
+        """The same, with descents that begin at little pressure and give way twice as much: from within ε, which they must not lose."""
+        schedule = replace(self.schedule, pressure=_EASED * self.schedule.pressure, release=2 * self.schedule.release)
         return Downhill(self.trials, schedule, self.long, self.part, self.least)
 
     @property

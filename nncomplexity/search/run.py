@@ -93,7 +93,8 @@ class Run:
             for latent in self.latents:
                 latent.refine(method.finer ** math.log2(outline / self.eps))
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
-        return self.downhill.run(
+        downhill = self.downhill if bold else self.downhill.eased()
+        return downhill.run(
             self.latents,
             self.fixed,
             self.eps,

@@ -30,7 +30,7 @@ class Settings:
 
     budget: float = 400
     reach: float = 4.0
-    long: int = 90
+    long: int = 45
     ruin: float = 0.4
     outline: float = 0.2
     noise: float = 1.0
