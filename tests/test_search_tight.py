@@ -121,9 +121,8 @@ def test_a_network_of_low_rank_has_nine_tenths_of_its_energy_in_few_numbers(shar
         scaled = {name: weight * scale for name, weight in weights.items()}
         assert of_low_rank(skeleton_of(scaled).tensors, Factors(scaled)) is expected
     # Beside as many numbers that no rank cuts, what is kept is more, and so is what it takes.
-    assert not of_low_rank(
-        skeleton_of(weights | {"rest": torch.ones(1, 4096)}).tensors, Factors(weights | {"rest": torch.ones(1, 4096)})
-    )
+    more = weights | {"rest": torch.ones(1, 4096)}
+    assert not of_low_rank(skeleton_of(more).tensors, Factors(more))
 
 
 @pytest.mark.parametrize(

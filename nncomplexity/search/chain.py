@@ -25,10 +25,9 @@ def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[
         budget: evaluations for all links.
         presses: the ε that are to be answered; the end of each link is pressed to those that it passes.
     """
-    end, tensors = run.trials.spent + budget, run.tensors
+    end = run.trials.spent + budget
     for link, (last, eps) in enumerate(itertools.pairwise(ladder)):
-        if tensors.without_gradient():
-            run.fixed |= run.opening.without_gradient(run.trials.limit(eps))
+        run.fixed = run.opening.without_gradient(run.trials.limit(eps))
         for latent in run.latents:
             latent.refine(run.method.link_finer ** math.log2(last / eps))
         share = (end - run.trials.spent) / (len(ladder) - 1 - link)

@@ -52,12 +52,13 @@ class Downhill:
 
     def pressed(self, factor: float) -> "Downhill":
         """The same, with descents that begin at so many times the pressure and change it so many times as fast."""
-        schedule = replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain)
-        return Downhill(self.trials, schedule, self.long, self.part, self.least)
+        return self._by(replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain))
 
     def eased(self) -> "Downhill":
         """The same, with descents that begin at little pressure and give way twice as much: from within ε, which they must not lose."""
-        schedule = replace(self.schedule, pressure=_EASED * self.schedule.pressure, release=2 * self.schedule.release)
+        return self._by(replace(self.schedule, pressure=_EASED * self.schedule.pressure, release=2 * self.schedule.release))
+
+    def _by(self, schedule: Schedule) -> "Downhill":
         return Downhill(self.trials, schedule, self.long, self.part, self.least)
 
     @property

@@ -65,13 +65,14 @@ def of_low_rank(specs: Sequence[TensorSpec], factors: "Factors") -> bool:
     Elsewhere a rank that the loss can still be won back from is no trait of the network: what it cuts off matters as much as what it keeps,
     and a descent has to put it into components that were made for something else.
     """
-    matrices = [(spec, factors.singular_values(spec.name)) for spec in specs if matrix_view(spec.shape)]
-    largest = max((float(S[0]) for _, S in matrices), default=0.0) or 1.0  # squares of large numbers overflow
-    energies = {spec: (S / largest).square() for spec, S in matrices}
-    whole, numbers = sum(float(energy.sum()) for energy in energies.values()), sum(spec.count for spec in energies)
+    views = {spec: view for spec in specs if (view := matrix_view(spec.shape))}
+    values = {spec: factors.singular_values(spec.name) for spec in views}
+    largest = max((float(S[0]) for S in values.values()), default=0.0) or 1.0  # squares of large numbers overflow
+    energies = {spec: (S / largest).square() for spec, S in values.items()}
+    whole, numbers = sum(float(energy.sum()) for energy in energies.values()), sum(spec.count for spec in views)
     for rank in ranks_that_pay(specs)[:-1]:
-        cut = {spec for spec in energies if rank <= largest_rank(spec)}
-        held = sum(rank * sum(matrix_view(spec.shape) or ()) if spec in cut else spec.count for spec in energies)
+        cut = {spec for spec in views if rank <= largest_rank(spec)}
+        held = sum(rank * sum(view) if spec in cut else spec.count for spec, view in views.items())
         if held > _NUMBERS * numbers:
             break
         if sum(float(energy[: rank if spec in cut else None].sum()) for spec, energy in energies.items()) >= _ESSENCE * whole:
