@@ -2,9 +2,10 @@
 
     python benchmarks/foldings.py [--networks encoder gpt lstm convnet] [--trained 6] [--seeds 2] [--eps 0.1 0.01]
 
-Small networks are trained, several of each kind. Each is measured with its tensors as they are, and again with some of them presented
-otherwise: the search is given the blocks, or the folded matrix, as tensors of their own, and the loss puts them together. Another shape
-also changes which ranks the search may begin with, so that the tensors as they are are measured without low rank, too. Writes
+Small networks are trained, several of each kind; some are made to have structure that only another look shows. Each is measured with its
+tensors as they are, and again with some of them presented otherwise: the search is given the blocks, or the folded matrix, as tensors of
+their own, and the loss puts them together. Another shape also changes which ranks the search may begin with, so that the tensors as they
+are are measured without low rank, too. Where there is structure, the search is also left to find it. Writes
 benchmarks/results/foldings.json, row by row; `python benchmarks/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 
@@ -58,8 +59,10 @@ def folded(*rows: int) -> Presentation:
 
 
 AS_IT_IS = "as it is"
+"""The search is kept from taking any tensor in pieces."""
 ALL_DENSE = "as it is, all dense"
 """The control: no other look at anything, and every tensor begins, and stays, dense."""
+LAID_OUT = "as the search takes it"
 _ITSELF = Presentation(lambda tensor: [tensor], lambda parts, _: parts[0])
 
 
@@ -69,6 +72,12 @@ class Subject:
 
     tensors: Callable[[str, Tensor], bool]
     presentations: dict[str, Presentation]
+    structured: bool = False
+    """Whether there is something for the search to find; it takes the tensors of the others as they are."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return (AS_IT_IS, ALL_DENSE, *self.presentations, *((LAID_OUT,) if self.structured else ()))
 
     def presented(self, case: Case, method: str) -> Case:
         """The same network with those tensors presented so."""
@@ -102,13 +111,16 @@ SUBJECTS = {
         lambda _, tensor: tensor.ndim == 4 and tensor.shape[1] > 1,
         {"out·in × k²": folded(0, 1), "out·k × in·k": folded(0, 2), "in × out·k²": folded(1)},
     ),
+    "separable": Subject(lambda _, tensor: tensor.ndim == 4, {"out·k × in·k": folded(0, 2)}, structured=True),
+    "adapter": Subject(lambda *_: True, {"q, k, v apart": blocks(3, 0)}, structured=True),
 }
 
 
 def measure(case: Case, method: str, eps: float, seed: int) -> Row:
     """One row: the bits of `case`, presented by that method, and those of what was presented."""
     low_rank = patch("nncomplexity.search.opening.ranks_that_pay", lambda _: [0]) if method == ALL_DENSE else nullcontext()
-    with low_rank:
+    whole = nullcontext() if method == LAID_OUT else patch("nncomplexity.search.tight.with_looks", lambda problem: problem)
+    with low_rank, whole:
         found = estimate(case.weights, case.loss_fn, eps, seed=seed)
     return {
         "bits": found.bits,
@@ -127,7 +139,7 @@ def run(networks: Sequence[str], trained: int, seeds: int, every_eps: Sequence[f
         for number in range(trained):
             case = RECIPES[network].trained(network, number)
             record.cases[case.name] = case.about()
-            for method in (AS_IT_IS, ALL_DENSE, *subject.presentations):
+            for method in subject.methods:
                 presented = subject.presented(case, method)
                 for eps in every_eps:
                     for seed in range(seeds):

@@ -19,6 +19,7 @@ from torch import Tensor
 from nncomplexity.basis import largest_entry, shift, waves
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.errors import FormatError
+from nncomplexity.layout import Blocks, Layout, pieces_of
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.quantize import round_once
 from nncomplexity.relative import added, in_dtype
@@ -116,7 +117,23 @@ class Lossless:
         return of_bytes(self.data.copy() if spec.base is None else _toggled(self.data, spec.base, spec.dtype), spec).to(device)
 
 
-CoarseTensor = Constant | Dense | LowRank | Lossless
+Piece = Constant | Dense | LowRank | Lossless
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The tensor in another layout, each piece in a form of its own."""
+
+    layout: Layout
+    pieces: tuple[Piece, ...]
+
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        specs = pieces_of(spec, self.layout)
+        decoded = [piece.decode(one, device) for one, piece in zip(specs, self.pieces, strict=True)]
+        return self.layout.together(decoded, spec.shape)
+
+
+CoarseTensor = Piece | Pieces
 
 
 class Decodable(Protocol):
@@ -175,6 +192,21 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
     return Constant(1) if value == 1.0 and (symbols == symbols.item(0)).all() else Dense(symbols, step)
 
 
+def united(layout: Layout, pieces: Sequence[Piece], shape: Sequence[int]) -> CoarseTensor:
+    """A tensor whose pieces these are; whole where it needs none, since all are one constant, or dense under one step.
+
+    >>> united(Blocks(0, 2), [Constant(0), Constant(0)], (4, 3))
+    Constant(value=0)
+    """
+    first = pieces[0]
+    if isinstance(first, Constant) and all(piece == first for piece in pieces):
+        return first
+    if isinstance(first, Dense) and all(isinstance(piece, Dense) and piece.step == first.step for piece in pieces):
+        symbols = [torch.from_numpy(piece.symbols) for piece in pieces if isinstance(piece, Dense)]
+        return Dense(narrow(layout.together(symbols, shape)), first.step)
+    return Pieces(layout, tuple(pieces))
+
+
 def narrow(symbols: Tensor) -> Integers:
     """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives: most of a
     network's are a few units.
@@ -201,6 +233,10 @@ def form_of(coarse: CoarseTensor) -> str:
             return "low_rank"
         case Lossless():
             return "lossless"
+        case Pieces(Blocks()):
+            return "blocks"
+        case Pieces(_, pieces):
+            return form_of(pieces[0])
 
 
 def matrix_shape(spec: TensorSpec) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 One evaluation is one loss on the original's data; a gradient counts three, a loss on m of n examples m / n.
 """
 
+import copy
 import math
 import random
 import threading
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
+from nncomplexity.layout import Arrangement, Layout
 from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modulestate import Borrowed, has_gradient
 from nncomplexity.relative import Base, difference
@@ -63,6 +65,8 @@ class Distortion:
             spec.name: difference(self.weights[spec.name], spec.base).to(self.device) for spec in self.skeleton.tensors
         }
         """What a search coarse-grains of them: the tensors, in float64 their differences from the base where they have one; on `device`."""
+        self.arrangement = Arrangement(self.skeleton, {})
+        """Which tensors `skeleton`, `weights` and `coded` have in pieces."""
         self.left_out: tuple[str, ...] = self._target.left_out
         """What the network holds besides: entries of a state dict that are no tensors, and buffers that aren't in it."""
         check_numbers(self.weights)
@@ -93,6 +97,15 @@ class Distortion:
         """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""
         self.evaluations += 1
         return self._measure(weights)
+
+    def laid_out(self, layouts: Mapping[str, Layout]) -> "Distortion":
+        """The same distortion, as a search sees it that has these tensors in pieces. From here on each counts its own evaluations."""
+        other = copy.copy(self)
+        other.arrangement = Arrangement(self.skeleton, layouts)
+        other.skeleton, other.weights = other.arrangement.skeleton, other.arrangement.apart(self.weights)
+        same = all(self.coded[name] is weight for name, weight in self.weights.items())
+        other.coded = other.weights if same else other.arrangement.apart(self.coded)
+        return other
 
     def check_same(self, loss: float) -> None:
         """Raises InputError where the original's loss, measured once more, differs by more than sums in another order do."""
@@ -145,14 +158,14 @@ class Distortion:
                 parts = real_view(grad.detach().to(self.device))
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
-        return value.detach().item(), summed
+        return value.detach().item(), self.arrangement.apart(summed)
 
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean."""
         return eps - min(eps / 2, 1e-6 * (abs(self.original) + eps))
 
     def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return _Stored(weights, self.stored)
+        return _Stored(weights, self.stored, self.arrangement)
 
     def _measure(self, weights: Mapping[str, Tensor]) -> float:
         set_random_state(self._random)
@@ -176,11 +189,12 @@ Leaves = list[tuple[str, Tensor]]
 class _Stored(Mapping[str, Tensor]):
     """Weights in the dtypes of a skeleton, looked up when they are asked for: a large network's may be decoded only then."""
 
-    def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton) -> None:
-        self._weights, self._specs = weights, {spec.name: spec for spec in skeleton.tensors}
+    def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton, arrangement: Arrangement) -> None:
+        self._weights, self._arrangement = weights, arrangement
+        self._specs = {spec.name: spec for spec in skeleton.tensors}
 
     def __getitem__(self, name: str) -> Tensor:
-        return complex_view(self._weights[name], self._specs[name].dtype)
+        return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._specs)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, checked_seed, plain_eps
 from nncomplexity.bitstream import CoarseFile
-from nncomplexity.coarse import Constant, LowRank, exact, form_of
+from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
 from nncomplexity.codecs import codec_named
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
@@ -215,13 +215,25 @@ def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Lay
     scale = 1.0 if total <= file.bits and isinstance(file.codec, Entropy) else file.bits / total if total else 0.0
     layers = []
     for spec, coarse, bits in zip(file.skeleton.tensors, file.tensors, weights, strict=True):
-        step = math.sqrt(coarse.step_a * coarse.step_b) if isinstance(coarse, LowRank) else getattr(coarse, "step", None)
-        rank = coarse.rank if isinstance(coarse, LowRank) else None
         form = form_of(coarse)
+        layout = _layout(coarse, spec) if isinstance(coarse, Pieces) else None
+        one = coarse.pieces[0] if isinstance(coarse, Pieces) and len(coarse.pieces) == 1 else coarse
+        step = math.sqrt(one.step_a * one.step_b) if isinstance(one, LowRank) else getattr(one, "step", None)
+        rank = one.rank if isinstance(one, LowRank) else None
         if not spec.quantizable and form == "dense":  # integers, which are their own symbols
             form, step = "lossless", None
         if spec.base is not None and form == "zero":
             form = "unchanged"
         dtype, relative = str(spec.dtype).removeprefix("torch."), spec.base is not None
-        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], spec.names, dtype, relative))
+        about = spec.names, dtype, relative, layout
+        layers.append(Layer(spec.name, spec.shape, form, rank, step, bits * scale, ranks[spec.name], *about))
     return tuple(layers), file.bits - sum(layer.bits for layer in layers)
+
+
+def _layout(coarse: Pieces, spec: TensorSpec) -> str:
+    """A tensor's layout in words, with the forms and ranks of its blocks."""
+    told = coarse.layout.told(spec.real.shape)
+    if len(coarse.pieces) == 1:
+        return told
+    forms = [f"low rank {piece.rank}" if isinstance(piece, LowRank) else form_of(piece) for piece in coarse.pieces]
+    return f"{told}: {', '.join(forms)}"

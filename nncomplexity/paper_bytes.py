@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank
+from nncomplexity.coarse import Constant, Dense, Lossless, LowRank, Piece
 from nncomplexity.codecs.contract import Integers
 from nncomplexity.weights import Skeleton, TensorSpec
 
@@ -21,7 +21,7 @@ _PROTOCOL = 4
 Array = NDArray[np.float32] | NDArray[np.uint8]
 
 
-def paper_bytes(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> int:
+def paper_bytes(skeleton: Skeleton, tensors: Sequence[Piece]) -> int:
     """Bytes of the coarse tensors under the recipe of DeMoss et al.'s code: `bz2.compress(pickle.dumps(...))`.
 
     What is pickled is a dict of names to float32 arrays: quantized values k·Δ for a tensor stored whole, the pair (U·S, Vᵀ) of quantized
@@ -47,7 +47,7 @@ def paper_bytes(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> int:
     return len(bz2.compress(pickle.dumps(tree, protocol=_PROTOCOL)))
 
 
-def _leaf(coarse: CoarseTensor, spec: TensorSpec) -> Array | tuple[Array, Array]:
+def _leaf(coarse: Piece, spec: TensorSpec) -> Array | tuple[Array, Array]:
     match coarse:
         case Constant(value):
             return np.full(spec.shape, value, dtype=np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, matrix_shape, narrow
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrow
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records
@@ -20,16 +20,18 @@ from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.codecs.matrix import Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.errors import FormatError
+from nncomplexity.layout import MOST_BLOCKS, Blocks, Folding, Layout, pieces_of
 from nncomplexity.weights import Skeleton, TensorSpec
 
 ESCAPE = 0xFF
 """A payload that begins with this byte names its codec in the next one; any other is entropy-coded."""
 
-_ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS = range(5)
-_FORM_PRIOR = np.array([8, 8, 8, 4, 4])
+_ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS, _PIECES = range(6)
+_FORM_PRIOR = np.array([64, 64, 64, 32, 32, 1])
 _OTHER_FORM_PRIOR = np.array([8, 32, 1, 8, 16])
 _NO_BASIS, _LAST_BASIS, _NEW_BASIS = range(3)
 _BASIS_PRIOR = np.array([48, 4, 4])
+_ROW_BLOCKS, _COLUMN_BLOCKS, _FOLDING = range(3)
 _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
 _OVERHEAD = 64
@@ -44,12 +46,14 @@ class _Walk:
     precision: int = 0
     exponent: int = -4
     rank: int = 8
-    forms: Tally = field(default_factory=lambda: Tally(_FORM_PRIOR, 8))
+    forms: Tally = field(default_factory=lambda: Tally(_FORM_PRIOR, 64))
     other_forms: Tally = field(default_factory=lambda: Tally(_OTHER_FORM_PRIOR, 8))
     bases: Tally = field(default_factory=lambda: Tally(_BASIS_PRIOR, 8))
     period: int = 0
     unlike: Tally = field(default_factory=lambda: Tally(np.array([8, 8]), 8))
     margins: Tally = field(default_factory=length_tally)
+    layouts: Tally = field(default_factory=lambda: Tally(np.array([8, 8, 8]), 8))
+    layout_numbers: Tally = field(default_factory=lambda: length_tally(2))
     exponents: Tally = field(default_factory=lambda: length_tally(2))
     ranks: Tally = field(default_factory=length_tally)
     state: MatrixState = field(default_factory=MatrixState)
@@ -74,8 +78,25 @@ class _Walk:
         return decoded.reshape(columns, rows).T
 
     def tensor(self, coarse: CoarseTensor | None, spec: TensorSpec) -> CoarseTensor:
-        forms = self.forms if spec.quantizable else self.other_forms
-        form = self.integer(None if coarse is None else _form(coarse), Choice(forms))
+        form = self.form(coarse, spec)
+        if form != _PIECES:
+            assert coarse is None or not isinstance(coarse, Pieces)
+            return self.piece(form, coarse, spec)
+        assert coarse is None or isinstance(coarse, Pieces)
+        layout = self.layout(None if coarse is None else coarse.layout, spec)
+        pieces = []
+        for index, one in enumerate(pieces_of(spec, layout)):
+            piece = None if coarse is None else coarse.pieces[index]
+            form = self.form(piece, one)
+            if form == _PIECES:
+                raise FormatError(f"{spec.name}: a piece of it is in pieces: the payload is damaged")
+            pieces.append(self.piece(form, piece, one))
+        return coarse or Pieces(layout, tuple(pieces))
+
+    def form(self, coarse: CoarseTensor | None, spec: TensorSpec) -> int:
+        return self.integer(None if coarse is None else _form(coarse), Choice(self.forms if spec.quantizable else self.other_forms))
+
+    def piece(self, form: int, coarse: Piece | None, spec: TensorSpec) -> Piece:
         if form in (_ZERO, _ONE):
             return Constant(int(form == _ONE))
         if not spec.quantizable and form == _LOW_RANK:
@@ -115,6 +136,19 @@ class _Walk:
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
         return coarse or LowRank(narrow(torch.from_numpy(A)), narrow(torch.from_numpy(B)), step_a, step_b, periods)
+
+    def layout(self, layout: Layout | None, spec: TensorSpec) -> Layout:
+        """Blocks along an axis, and how many, or a folding, and which one."""
+        if matrix_shape(spec) is None:
+            raise FormatError(f"{spec.name}: pieces of a tensor of shape {spec.shape}, which is no matrix")
+        kind, number = _layout(layout)
+        kind = self.integer(kind, Choice(self.layouts))
+        number = self.integer(number, Natural(self.layout_numbers))
+        found = Folding(number) if kind == _FOLDING else Blocks(kind, number)
+        if not found.fits(spec.shape):
+            what = f"folding {number}" if kind == _FOLDING else f"{number} blocks along axis {kind}"
+            raise FormatError(f"{spec.name}: a tensor of shape {spec.shape} has no {what}: the payload is damaged")
+        return found
 
     def basis(self, period: int | None, rows: int, spec: TensorSpec) -> int:
         """The period of a side's basis, 0 for none: that of the last basis, or by how many rows it falls short of the side."""
@@ -214,8 +248,8 @@ def _walk(
 
 def _most_bytes(spec: TensorSpec) -> int:
     """The most bytes that a tensor's records take unpacked, in a byte codec: two factors, each with a symbol for each element."""
-    symbols = 2 if spec.quantizable else 1
-    return _OVERHEAD + max(spec.raw_bytes, 4 * symbols * spec.count)
+    symbols, pieces = (2, 1 + MOST_BLOCKS) if spec.quantizable else (1, 1)
+    return pieces * _OVERHEAD + max(spec.raw_bytes, 4 * symbols * spec.count)
 
 
 def _precision_tally() -> Tally:
@@ -228,7 +262,7 @@ def _precision_tally() -> Tally:
 def _precision(tensors: Sequence[CoarseTensor]) -> int:
     """The fewest mantissa bits that hold every step exactly."""
     precision = 0
-    for coarse in tensors:
+    for coarse in (piece for tensor in tensors for piece in (tensor.pieces if isinstance(tensor, Pieces) else [tensor])):
         steps = (coarse.step,) if isinstance(coarse, Dense) else ()  # 1, that of integers, asks for no bits
         for step in (coarse.step_a, coarse.step_b) if isinstance(coarse, LowRank) else steps:
             mantissa, _ = split_step(step)
@@ -246,6 +280,18 @@ def _form(coarse: CoarseTensor) -> int:
             return _LOW_RANK
         case Lossless():
             return _LOSSLESS
+        case Pieces():
+            return _PIECES
+
+
+def _layout(layout: Layout | None) -> tuple[int, int] | tuple[None, None]:
+    match layout:
+        case Blocks(axis, count):
+            return axis, count
+        case Folding(mask):
+            return _FOLDING, mask
+        case _:
+            return None, None
 
 
 def _profile(A: Integers) -> Frequencies:

@@ -76,6 +76,8 @@ class Layer:
     dtype: str = "float32"
     relative: bool = False
     """Whether form, rank, step and bits are of the difference from a base."""
+    layout: str | None = None
+    """How the tensor is laid out where its matrix isn't its first axis against all others, and what became of each of several blocks."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.durations import told
-from nncomplexity.listing import printable
+from nncomplexity.listing import form_in_words, printable
 from nncomplexity.report import Report, Subject
 from nncomplexity.verify import Verification
 
@@ -109,7 +109,7 @@ def _layers(report: Report) -> Table:
         table.add_row(
             printable(" = ".join(layer.names or (layer.name,))),
             "×".join(str(extent) for extent in layer.shape) or "scalar",
-            layer.form.replace("_", " "),
+            form_in_words(layer.form, layer.layout),
             *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
             f"{layer.bits:,.0f}",
         )

@@ -24,7 +24,7 @@ from benchmarks import (
     tight_vs_peers,
 )
 from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
-from benchmarks.folding_networks import RECIPES
+from benchmarks.folding_networks import RECIPES, Adapter, multiplied_out, separable
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
@@ -289,7 +289,10 @@ def test_every_variant_of_the_ablation_gives_a_file_within_the_bound(name: str, 
 
 @pytest.mark.parametrize("network", foldings.SUBJECTS)
 def test_tensors_presented_otherwise_are_the_same_network(network: str) -> None:
-    case = replace(RECIPES[network], steps=3).trained(network, 0)
+    recipe = replace(RECIPES[network], steps=3)
+    if isinstance(recipe, Adapter):
+        recipe = replace(recipe, encoder=replace(recipe.encoder, steps=3))
+    case = recipe.trained(network, 0)
     subject = foldings.SUBJECTS[network]
     for method, shapes in PRESENTED[network].items():
         presented = subject.presented(case, method)
@@ -308,6 +311,8 @@ PRESENTED: dict[str, dict[str, list[tuple[int, ...]]]] = {
         "out·k × in·k": [(160, 80), (96, 96)],
         "in × out·k²": [(16, 800), (32, 288)],
     },
+    "separable": {"out·k × in·k": [(80, 5), (160, 80), (96, 96)]},
+    "adapter": {"q, k, v apart": [(32, 32)] * 6},
 }
 
 
@@ -317,6 +322,25 @@ def test_a_presentation_is_measured_in_bits_of_the_whole_and_of_its_own() -> Non
         row = foldings.measure(foldings.SUBJECTS["lstm"].presented(case, method), method, 0.1, 0)
         assert row["within"]
         assert 0 <= row["bits_of_presented"] <= row["bits"]
+
+
+def test_separable_kernels_are_multiplied_out_exactly() -> None:
+    torch.manual_seed(0)
+    network = separable()
+    images = torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(multiplied_out(network)(images), network(images))
+
+
+def test_structure_is_left_to_the_search_to_find() -> None:
+    """The rows of one network differ only by what the search may do."""
+    case = replace(RECIPES["separable"], steps=60).trained("separable", 0)
+    subject = foldings.SUBJECTS["separable"]
+    found = {
+        method: foldings.measure(subject.presented(case, method), method, 0.1, 0)
+        for method in (foldings.AS_IT_IS, foldings.LAID_OUT)
+    }
+    assert found[foldings.LAID_OUT]["bits"] < found[foldings.AS_IT_IS]["bits"]
 
 
 def test_foldings_are_told_as_geometric_means_over_networks() -> None:
@@ -334,7 +358,7 @@ def test_every_recorded_folding_is_within_its_bound() -> None:
     content = report.read(report.RESULTS / "foldings.json")
     assert all(row["within"] and row["distortion"] <= row["eps"] for row in content["rows"])
     searches = {(row["case"], row["method"]) for row in content["rows"]}
-    methods = {name: {foldings.AS_IT_IS, foldings.ALL_DENSE, *kind.presentations} for name, kind in foldings.SUBJECTS.items()}
+    methods = {name: kind.methods for name, kind in foldings.SUBJECTS.items()}
     trained = range(content["settings"]["trained"])
     assert searches == {(f"{name}/{number}", method) for name in methods for number in trained for method in methods[name]}
 

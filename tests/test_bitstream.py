@@ -323,7 +323,7 @@ def test_a_sound_checksum_around_a_damaged_payload_gives_weights_or_a_refusal() 
             outcomes.add(len(read(framed(entries, bytes(payload).rstrip(b"\0"))).weights()))
         except FormatError:
             outcomes.add(0)
-    assert outcomes <= {0, 21}
+    assert outcomes <= {0, len(file.weights())}
     assert outcomes != {0}
 
 

@@ -15,13 +15,14 @@ from hypothesis.extra import numpy as hnp
 
 from nncomplexity.basis import MOST_ROWS
 from nncomplexity.bitstream import read, write
-from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, lossless, matrix_shape
+from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, lossless, matrix_shape
 from nncomplexity.codecs import CODECS, codec_named
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.codecs.general import General
 from nncomplexity.codecs.matrix import Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Planes, Signed, flat_tally, length_tally
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.layout import Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.payload import decode, encode
 from nncomplexity.weights import Skeleton, TensorSpec
 from tests.golden import reference
@@ -48,6 +49,23 @@ def symbols(*shape: int) -> st.SearchStrategy[np.ndarray]:
 
 @st.composite
 def coarse_tensors(draw: st.DrawFn, spec: TensorSpec) -> CoarseTensor:
+    """A tensor whole, and in one case of four, where it has other layouts, in pieces."""
+    layouts = layouts_of(spec)
+    if layouts and draw(st.sampled_from([True, False, False, False])):
+        layout = draw(st.sampled_from(layouts))
+        return Pieces(layout, tuple(draw(whole_tensors(piece)) for piece in pieces_of(spec, layout)))
+    return draw(whole_tensors(spec))
+
+
+def layouts_of(spec: TensorSpec) -> list[Layout]:
+    if not spec.quantizable or matrix_shape(spec) is None:
+        return []
+    blocks = [Blocks(axis, count) for axis in (0, 1) for count in (2, 3, 5, 9)]
+    return [*(one for one in blocks if one.fits(spec.shape)), *(Folding(mask) for mask in range(foldings(spec.shape)))]
+
+
+@st.composite
+def whole_tensors(draw: st.DrawFn, spec: TensorSpec) -> Piece:
     forms = ["constant", "lossless", *(["dense"] if spec.quantizable or spec.dtype in INTEGERS else [])]
     shape = matrix_shape(spec)
     match draw(st.sampled_from([*forms, *(["low rank"] if spec.quantizable and shape else [])])):
@@ -93,6 +111,8 @@ def contents(draw: st.DrawFn) -> tuple[Skeleton, list[CoarseTensor]]:
 
 
 def same(one: CoarseTensor, other: CoarseTensor) -> bool:
+    if isinstance(one, Pieces) and isinstance(other, Pieces):
+        return one.layout == other.layout and all(same(*pair) for pair in zip(one.pieces, other.pieces, strict=True))
     fields = [(getattr(one, name), getattr(other, name)) for name in one.__dataclass_fields__]
     return type(one) is type(other) and all(np.array_equal(a, b) for a, b in fields)
 
@@ -248,7 +268,7 @@ def forged(data: bytes) -> bytes:
 
 UNPACKED: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("precision", lambda data: b"\x35" + data[1:], "a record holds symbols outside 0 to 52: the payload is damaged"),
-    ("form", lambda data: data[:1] + b"\x05" + data[2:], "a record holds symbols outside 0 to 4: the payload is damaged"),
+    ("form", lambda data: data[:1] + b"\x06" + data[2:], "a record holds symbols outside 0 to 5: the payload is damaged"),
     (
         "exponent",
         lambda data: data[:2] + b"\xff\xff\xff\x7f" + data[6:],

@@ -10,16 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, lossless
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Pieces, lossless
 from nncomplexity.codecs import CODECS, codec_named
 from nncomplexity.codecs.coder import Encoder
 from nncomplexity.codecs.models import Bits, Choice, Natural, Signed, Tally, length_tally, single
 from nncomplexity.errors import FormatError
+from nncomplexity.layout import Blocks
 from nncomplexity.payload import decode, encode, split_step, weigh
 from nncomplexity.weights import Skeleton, TensorSpec
 
 ENTROPY = codec_named("entropy")
-ZERO, DENSE, LOW_RANK, ONE, LOSSLESS = range(5)
+ZERO, DENSE, LOW_RANK, ONE, LOSSLESS, PIECES = range(6)
+ROW_BLOCKS, COLUMN_BLOCKS, FOLDING = range(3)
 
 
 def skeleton(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Skeleton:
@@ -150,8 +152,9 @@ class Forger:
         prior[[0, 1, 2, 3, 52]] = 64
         self.precision = precision
         self.code(Choice(Tally(prior)), precision)
-        self.forms, self.kept = Tally(np.array([8, 8, 8, 4, 4]), 8), Tally(np.array([8, 32, 1, 8, 16]), 8)
+        self.forms, self.kept = Tally(np.array([64, 64, 64, 32, 32, 1]), 64), Tally(np.array([8, 32, 1, 8, 16]), 8)
         self.ranks, self.exponents = length_tally(3), length_tally(2)
+        self.layouts, self.layout_numbers = Tally(np.array([8, 8, 8]), 8), length_tally(2)
         self.bases, self.margins = Tally(np.array([48, 4, 4]), 8), length_tally(3)
 
     def code(self, model: Choice | Signed | Bits, value: int) -> None:
@@ -172,6 +175,11 @@ class Forger:
         self.code(Choice(self.bases), kind)
         if margin is not None:
             Natural(self.margins).code(self.encoder, single(margin))
+
+    def layout(self, kind: int, number: int) -> None:
+        self.form(PIECES)
+        self.code(Choice(self.layouts), kind)
+        Natural(self.layout_numbers).code(self.encoder, single(number))
 
     def refused(self, spec: Skeleton) -> str:
         with pytest.raises(FormatError) as caught:
@@ -218,6 +226,49 @@ def test_periods_outside_the_side_are_refused(kind: int, margin: int | None, per
     forger.rank(0)
     forger.basis(kind, margin)
     assert f"w0: the period of a basis is {period}, outside 2 to 10: the payload is damaged" in forger.refused(skeleton((10, 30)))
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (0, 3), (0, 10**12)])
+def test_pieces_of_what_is_no_matrix_are_refused(shape: tuple[int, ...]) -> None:
+    forger = Forger()
+    forger.form(PIECES)
+    assert f"w0: pieces of a tensor of shape {shape}, which is no matrix" in forger.refused(skeleton(shape))
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "what"),
+    [
+        (ROW_BLOCKS, 3, "3 blocks along axis 0"),  # 10 rows
+        (ROW_BLOCKS, 1, "1 blocks along axis 0"),
+        (ROW_BLOCKS, 0, "0 blocks along axis 0"),
+        (COLUMN_BLOCKS, 390, "390 blocks along axis 1"),  # more than there may be
+        (FOLDING, 3, "folding 3"),
+        (FOLDING, 2**31 - 1, "folding 2147483647"),
+    ],
+)
+def test_layouts_that_a_shape_does_not_have_are_refused(kind: int, number: int, what: str) -> None:
+    forger = Forger()
+    forger.layout(kind, number)
+    words = f"w0: a tensor of shape (10, 390, 5) has no {what}: the payload is damaged"
+    assert words in forger.refused(skeleton((10, 390, 5)))
+
+
+def test_pieces_in_pieces_are_refused() -> None:
+    forger = Forger()
+    forger.layout(ROW_BLOCKS, 2)
+    forger.form(PIECES)
+    assert "w0: a piece of it is in pieces: the payload is damaged" in forger.refused(skeleton((4, 3)))
+
+
+def test_blocks_cost_a_few_bits_beside_what_is_in_them() -> None:
+    """Whole, the tensor's bits are those of its two blocks; apart they come with a layout and a second form."""
+    top, spec = LowRank(laplace(60, 4, scale=9), laplace(4, 50, scale=9), 0.5, 0.5), skeleton((120, 50))
+    apart = Pieces(Blocks(0, 2), (top, Constant(0)))
+    below = np.concatenate([top.A, np.zeros_like(top.A)])
+    whole = LowRank(below, top.B, 0.5, 0.5)
+    alone = weigh(skeleton((60, 50)), [top])[0]
+    assert 0 < weigh(spec, [apart])[0] - alone < 24
+    assert weigh(spec, [apart])[0] < weigh(spec, [whole])[0]
 
 
 def test_truth_values_other_than_0_and_1_are_refused() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from nncomplexity.html.sections import promise
 from nncomplexity.html.summary import key_figures, name_of, verdict
+from nncomplexity.listing import form_in_words
 from nncomplexity.plots.bounds import chance_of
 from nncomplexity.plots.chart import Axis, Chart
 from nncomplexity.plots.results import LayerBits, Measurement, Results
@@ -51,7 +52,7 @@ def _point(point: Measurement, names: dict[str, int]) -> dict[str, Any]:
 def _layer(layer: LayerBits, names: dict[str, int]) -> list[Any]:
     shape = "×".join(str(extent) for extent in layer.shape) or "scalar"
     number = names.setdefault(layer.name, len(names))
-    form = layer.form.replace("_", " ")
+    form = form_in_words(layer.form, layer.layout)
     return [number, _rounded(layer.bits), shape, form, layer.rank, _rounded(layer.effective_rank), _rounded(layer.step)]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from nncomplexity.listing import form_in_words
+
 ROW, WIDTH, NAMES = 20, 560, 190
 """Pixels: the height of a row of the picture, its width, and what its names take of it."""
 MOST_BARS = 12
@@ -51,7 +53,7 @@ def _table(result: Mapping[str, Any]) -> str:
     rows = []
     for layer in result["layers"]:
         shape = "×".join(str(extent) for extent in layer["shape"]) or "scalar"
-        words = (" = ".join(layer["names"] or (layer["name"],)), shape, layer["form"].replace("_", " "))
+        words = (" = ".join(layer["names"] or (layer["name"],)), shape, form_in_words(layer["form"], layer["layout"]))
         figures = (_or_dash(layer["rank"], ","), _or_dash(layer["effective_rank"], ".1f"), _or_dash(layer["step"], ".3g"))
         cells = "".join(f"<td{_WORD}>{escape(word)}</td>" for word in words)
         cells += "".join(f"<td{_CELL}>{figure}</td>" for figure in (*figures, f"{layer['bits']:,.0f}"))

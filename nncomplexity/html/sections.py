@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from nncomplexity.html.summary import key_figures, name_of, percent
 from nncomplexity.html.svg import svg
+from nncomplexity.listing import form_in_words
 from nncomplexity.plots.bounds import chance_of
 from nncomplexity.plots.chart import Chart
 from nncomplexity.plots.results import Measurement, Network, Results
@@ -64,7 +65,7 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
         figures = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(
             f'<tr><th scope="row">{_breakable(layer.name)}</th><td class="bar" style="--share:{layer.bits / total:.3f}">{layer.bits:,.0f}</td>'
-            f'<td class="text">{shape}</td><td class="text">{escape(layer.form.replace("_", " "))}</td>{figures}</tr>'
+            f'<td class="text">{shape}</td><td class="text">{escape(form_in_words(layer.form, layer.layout))}</td>{figures}</tr>'
         )
     shared = "" if point.shared_bits is None else _shared(point.shared_bits)
     heads = "".join(f'<th scope="col" class="{kind}" aria-sort="none">{name}</th>' for name, kind in COLUMNS)

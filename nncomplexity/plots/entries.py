@@ -155,6 +155,7 @@ def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
             step=_number(layer.get("step")),
             bits=_bits(layer, "bits"),
             effective_rank=_number(layer.get("effective_rank")),
+            layout=None if layer.get("layout") is None else str(layer["layout"]),
         )
         for layer in layers or ()
     )

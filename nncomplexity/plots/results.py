@@ -19,6 +19,8 @@ class LayerBits:
     step: float | None
     bits: float
     effective_rank: float | None
+    layout: str | None = None
+    """In words, where the tensor has one of its own."""
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor, Decoded, dense, exact, narrow
+from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, exact, narrow, united
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
+from nncomplexity.layout import Layout
+from nncomplexity.payload import weigh
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.sizes import large_network
@@ -71,7 +74,7 @@ class Problem:
 
     @property
     def skeleton(self) -> Skeleton:
-        """That of what a search moves and a file's coarse tensors are of: complex tensors as pairs of reals."""
+        """That of what a search moves: complex tensors as pairs of reals, and those that are laid out otherwise as their pieces."""
         return self.distortion.skeleton
 
     @property
@@ -82,11 +85,30 @@ class Problem:
         """
         return self.distortion.coded
 
-    def exact(self, spec: TensorSpec) -> CoarseTensor:
+    def laid_out(self, layouts: Mapping[str, Layout]) -> "Problem":
+        """The same problem with these tensors in pieces, by first name."""
+        return replace(self, distortion=self.distortion.laid_out(layouts)) if layouts else self
+
+    def whole(self, tensors: Sequence[Piece]) -> list[CoarseTensor]:
+        """Coarse tensors of this skeleton as those of a file: pieces in one."""
+        layouts = self.distortion.arrangement.layouts
+        if not layouts:
+            return list(tensors)
+        found, rest = list[CoarseTensor](), iter(tensors)
+        for spec in self.distortion.stored.real.tensors:
+            layout = layouts.get(spec.name)
+            found.append(next(rest) if layout is None else united(layout, list(islice(rest, layout.count)), spec.shape))
+        return found
+
+    def weigh(self, tensors: Sequence[Piece]) -> float:
+        """Bits of coarse tensors of this skeleton in a file, but for what they share."""
+        return sum(weigh(self.distortion.stored, self.whole(tensors)))
+
+    def exact(self, spec: TensorSpec) -> Piece:
         """A tensor of the original, bit for bit."""
         return exact(self.distortion.weights[spec.name], spec.base)
 
-    def quantized(self, spec: TensorSpec, step: float) -> CoarseTensor:
+    def quantized(self, spec: TensorSpec, step: float) -> Piece:
         """A tensor as multiples of one bin size (Eq. 11).
 
         One that reaches beyond 2³¹ of them, as a mask of −10⁹ does, is kept bit for bit: such a multiple differs from it by less than its
@@ -106,14 +128,14 @@ class Problem:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
         return spec.quantizable and spec.name not in self.kept
 
-    def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
+    def candidate(self, tensors: Sequence[Piece], paper_bytes: int | None = None) -> Candidate:
         """Write the tensors, decode what was written, measure its loss: one evaluation."""
-        return self.measured(write(self.distortion.stored, tensors, self.codec, self.distortion.base), paper_bytes)
+        return self.measured(write(self.distortion.stored, self.whole(tensors), self.codec, self.distortion.base), paper_bytes)
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""
         if file.base is None and large_network(self.skeleton.parameters):
-            loss = self.distortion.loss(Decoded(self.skeleton.tensors, file.tensors))
+            loss = self.distortion.loss(Decoded(file.skeleton.real.tensors, file.tensors))
         else:
             loss = self.distortion.loss(file.weights())
         return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes)

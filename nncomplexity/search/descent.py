@@ -25,7 +25,7 @@ from itertools import repeat
 
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor, Decodable, Decoded
+from nncomplexity.coarse import Decodable, Decoded, Piece
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import FormatError
 from nncomplexity.search.latent import Latent
@@ -38,7 +38,7 @@ from nncomplexity.sizes import large_network
 class Visit:
     """One point of the descent: the tensors as a file would hold them, None while their rounding is soft, and their loss."""
 
-    tensors: list[CoarseTensor] | None
+    tensors: list[Piece] | None
     loss: float
 
 
@@ -57,7 +57,7 @@ _RECOVERY = 2**0.125
 def descend(
     distortion: Distortion,
     latents: Sequence[Latent],
-    fixed: dict[str, CoarseTensor],
+    fixed: dict[str, Piece],
     eps: float,
     steps: int,
     schedule: Schedule,
@@ -83,7 +83,7 @@ def descend(
             latent.precision = schedule.free_precision if free else schedule.precision
             latent.firmness = firmness
         moving = {latent.spec.name: latent for latent in latents}
-        tensors: list[CoarseTensor] | None = None
+        tensors: list[Piece] | None = None
         decodable: Sequence[Decodable] = [fixed.get(spec.name) or moving[spec.name] for spec in specs]
         if firmness == 1:
             decodable = tensors = [fixed.get(spec.name) or moving[spec.name].coarse() for spec in specs]

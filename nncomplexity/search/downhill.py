@@ -8,7 +8,7 @@ from itertools import count, repeat
 import torch
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.descent import descend
 from nncomplexity.search.latent import Latent
@@ -70,7 +70,7 @@ class Downhill:
     def run(
         self,
         latents: list[Latent],
-        fixed: dict[str, CoarseTensor],
+        fixed: dict[str, Piece],
         eps: float,
         budget: float,
         *,
@@ -121,7 +121,7 @@ class Downhill:
             self._press(latents, fixed, value)
         return True
 
-    def _press(self, latents: list[Latent], fixed: dict[str, CoarseTensor], eps: float) -> None:
+    def _press(self, latents: list[Latent], fixed: dict[str, Piece], eps: float) -> None:
         """Round what a descent ends with towards zero, by as much as ε still allows: latents far from the next symbol are the last to go."""
         limit = self.trials.limit(eps)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.basis import shift, waves
-from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow
+from nncomplexity.coarse import Constant, LowRank, Piece, dense, narrow
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.relative import added
 from nncomplexity.weights import TensorSpec
@@ -71,7 +71,7 @@ class Latent:
         """Q(u): symbols as floats, in the shapes of the parts; with a bias, magnitudes are rounded as if they were less by so much."""
         return [torch.where(u.abs() < DEAD_ZONE + bias, 0.0, u.sign() * (u.abs() - bias).round()) for u in self.parts]
 
-    def coarse(self, bias: float = 0.0) -> CoarseTensor:
+    def coarse(self, bias: float = 0.0) -> Piece:
         """The tensor as a file would hold it; components that one factor has lost are dropped from both."""
         symbols = [_integers(part) for part in self.rounded(bias)]
         if self.low_rank:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor, Constant
+from nncomplexity.coarse import Constant, Piece
 from nncomplexity.payload import weigh
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.start import Factors, Shape, largest_rank, latents_at
@@ -27,7 +27,7 @@ class Plan:
     shape: Shape
     gone: bool = False
 
-    def coarse(self, weights: Mapping[str, Tensor], factors: Factors, precision: int) -> CoarseTensor:
+    def coarse(self, weights: Mapping[str, Tensor], factors: Factors, precision: int) -> Piece:
         if self.gone:
             return Constant(0)
         latent = self.latent(weights, factors)
@@ -56,8 +56,8 @@ class Plan:
 
 def improve(
     plans: Sequence[Plan],
-    coarsen: Callable[[Plan], CoarseTensor],
-    measure: Callable[[dict[str, CoarseTensor]], float],
+    coarsen: Callable[[Plan], Piece],
+    measure: Callable[[dict[str, Piece]], float],
     limit: float,
     spent: Callable[[], float],
 ) -> list[Plan]:
@@ -93,5 +93,5 @@ def improve(
     return list(current.values())
 
 
-def _bits(spec: TensorSpec, coarse: CoarseTensor) -> float:
+def _bits(spec: TensorSpec, coarse: Piece) -> float:
     return weigh(Skeleton((spec,)), [coarse])[0]

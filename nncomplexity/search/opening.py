@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from nncomplexity.coarse import CoarseTensor, Constant, matrix_shape
+from nncomplexity.coarse import Constant, Piece, matrix_shape
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
@@ -50,7 +50,7 @@ class Opening:
             if self.trials.measure(rounded) <= self.trials.limit(eps):
                 return
 
-    def nothing(self, fixed: dict[str, CoarseTensor]) -> float:
+    def nothing(self, fixed: dict[str, Piece]) -> float:
         """The distortion of all weights zero.
 
         Where it is no number, as of a network that divides by a norm of its weights, it is that of the coarsest steps of
@@ -68,7 +68,7 @@ class Opening:
         return distortion
 
     def latents(
-        self, specs: Sequence[TensorSpec], fixed: dict[str, CoarseTensor], cut: float, rounded: float, patient: bool
+        self, specs: Sequence[TensorSpec], fixed: dict[str, Piece], cut: float, rounded: float, patient: bool
     ) -> list[Latent]:
         """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`.
 
@@ -97,21 +97,21 @@ class Opening:
                 part.add_(torch.randn(part.shape, generator=generator, device="cpu").to(part.device), alpha=_JITTER)
         return latents
 
-    def without_gradient(self, limit: float) -> dict[str, CoarseTensor]:
+    def without_gradient(self, limit: float) -> dict[str, Piece]:
         """Tensors that no gradient reaches: gone where the loss doesn't need them, else quantized as finely as `limit` asks."""
         weights, factors = self.tensors.weights, self.tensors.factors
         silent = self.tensors.without_gradient()
 
-        def quantized(index: int) -> dict[str, CoarseTensor]:
+        def quantized(index: int) -> dict[str, Piece]:
             latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, factors)
             return {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents}
 
-        def holds(coarse: dict[str, CoarseTensor], share: float) -> bool:
+        def holds(coarse: dict[str, Piece], share: float) -> bool:
             distortion = self.trials.distortion
             decoded = distortion.weights | {spec.name: coarse[spec.name].decode(spec, distortion.device) for spec in silent}
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit
 
-        gone: dict[str, CoarseTensor] = {spec.name: Constant(0) for spec in silent}
+        gone: dict[str, Piece] = {spec.name: Constant(0) for spec in silent}
         if not silent or holds(gone, _FREE):
             return gone
         return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
@@ -134,7 +134,7 @@ class Opening:
                 self._measured.add(index)
                 self.trials.measure(self._quantized(index))
 
-    def _quantized(self, index: int) -> dict[str, CoarseTensor]:
+    def _quantized(self, index: int) -> dict[str, Piece]:
         return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
 
     def _bits_at(self, index: int) -> float:
@@ -160,5 +160,5 @@ class Opening:
             plans = start(first_that(holds, len(COARSENESS)))
         return improve(plans, self.coarsen, self.trials.measure, limit, spent)
 
-    def coarsen(self, plan: Plan) -> CoarseTensor:
+    def coarsen(self, plan: Plan) -> Piece:
         return plan.coarse(self.tensors.weights, self.tensors.factors, self.precision)

@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import CoarseTensor, Constant, Decoded, LowRank, narrow
+from nncomplexity.coarse import Constant, Decoded, LowRank, Piece, narrow
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
@@ -49,11 +49,11 @@ class CoarseGraining:
         self._svds = SVDCache(problem.weights)
         self._kept = {spec.name: problem.exact(spec) for spec in self._specs if not problem.quantizable(spec)}
 
-    def __call__(self, step: float, tau: float | None = None) -> list[CoarseTensor]:
+    def __call__(self, step: float, tau: float | None = None) -> list[Piece]:
         """The coarse tensors at a point, in the skeleton's order."""
         return [self._kept.get(spec.name) or self._coarse(spec, step, tau) for spec in self._specs]
 
-    def _coarse(self, spec: TensorSpec, step: float, tau: float | None) -> CoarseTensor:
+    def _coarse(self, spec: TensorSpec, step: float, tau: float | None) -> Piece:
         shape = matrix_view(spec.shape)
         if tau is not None and shape is not None:
             S = self._svds.singular_values(spec.name)

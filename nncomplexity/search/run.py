@@ -2,7 +2,7 @@
 
 import math
 
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.downhill import LOST, Downhill
 from nncomplexity.search.latent import Latent
@@ -30,7 +30,7 @@ _FLOOR_SHORT = 0.125
 """The same where what is left makes a short descent, which uniform quantization often beats."""
 
 
-State = tuple[list[Latent], dict[str, CoarseTensor]]
+State = tuple[list[Latent], dict[str, Piece]]
 """Latents, and coarse tensors that don't move."""
 
 
@@ -47,7 +47,7 @@ class Run:
         self.opening = Opening(trials, method.schedule.precision)
         self.downhill = Downhill(trials, method.schedule, method.long, method.part, method.least)
         self.latents: list[Latent] = []
-        self.fixed: dict[str, CoarseTensor] = {}
+        self.fixed: dict[str, Piece] = {}
 
     def descend(self, until: float) -> None:
         """Descents over growing shares of the evaluations until so many are spent, each from a start of its own.

@@ -17,6 +17,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.fits import lower_hull
 from nncomplexity.search.chain import LINK, OUTWARD_LINK, inwards, outwards, thinned
 from nncomplexity.search.contract import Found, Problem, StopSearch
+from nncomplexity.search.looks import with_looks
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.run import Run, State
 from nncomplexity.search.tensors import Tensors
@@ -61,6 +62,7 @@ class Sweep:
         ordered = sorted(set(eps), reverse=True)
         if len(ordered) <= self.cost:
             return self.method.search(problem, eps)
+        problem = with_looks(problem)
         trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
         with suppress(StopSearch):
             opening = Run(self.method, trials, ordered[0]).opening

@@ -2,7 +2,7 @@
 
 import functools
 
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.coarse import Piece
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors, of_low_rank
 from nncomplexity.sizes import large_network
@@ -25,7 +25,7 @@ class Tensors:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
         self.moving = tuple(spec for spec in specs if problem.quantizable(spec) and spec.count)
-        self.held: dict[str, CoarseTensor] = {spec.name: problem.exact(spec) for spec in specs if spec not in self.moving}
+        self.held: dict[str, Piece] = {spec.name: problem.exact(spec) for spec in specs if spec not in self.moving}
         self.factors = Factors(problem.weights)
         self._distortion = problem.distortion
         self._gradient_names: frozenset[str] | None = None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.chain import LINK, inwards
 from nncomplexity.search.contract import Found, Problem, StopSearch
+from nncomplexity.search.looks import with_looks
 from nncomplexity.search.run import Run
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
@@ -44,6 +45,7 @@ class Tight(Settings):
     codec = "entropy"
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        problem = with_looks(problem)
         tensors = Tensors(problem)
         found = []
         for done, value in enumerate(eps):

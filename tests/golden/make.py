@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from nncomplexity.bitstream import write
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, lossless
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Pieces, lossless
 from nncomplexity.codecs import CODECS
+from nncomplexity.layout import Blocks, Folding
 from nncomplexity.relative import base_of
 from nncomplexity.weights import Skeleton, TensorSpec, stored_bytes
 from tests.golden import reference
@@ -52,6 +53,31 @@ def content() -> tuple[Skeleton, list[CoarseTensor]]:
         (("small.bias",), (7,), torch.float8_e5m2, Dense(symbols(7, scale=30), 0.0078125)),
         (("filter",), (6, 9), torch.complex64, LowRank(symbols(6, 2, scale=7), symbols(2, 18, scale=2), 0.125, 0.25)),
         (("phase",), (), torch.complex64, Dense(symbols(2, scale=20), 0.75)),
+        (
+            ("qkv.weight",),
+            (9, 4),
+            torch.float32,
+            Pieces(
+                Blocks(0, 3),
+                (
+                    LowRank(symbols(3, 1, scale=5), symbols(1, 4, scale=5), 0.5, 0.5),
+                    Constant(0),
+                    Dense(symbols(3, 4, scale=2), 0.25),
+                ),
+            ),
+        ),
+        (
+            ("gates.weight",),
+            (3, 2, 2),
+            torch.bfloat16,
+            Pieces(Blocks(1, 2), (Constant(1), lossless(torch.tensor([0.5, -0.0, 1.5, 3.0, 7.0, -2.0], dtype=torch.bfloat16)))),
+        ),
+        (
+            ("separable.weight",),
+            (4, 1, 3, 5),
+            torch.float32,
+            Pieces(Folding(0b01), (LowRank(symbols(12, 2, scale=5), symbols(2, 5, scale=5), 0.5, 0.25, (0, 5)),)),
+        ),
     ]
     skeleton = Skeleton(tuple(TensorSpec(names, shape, dtype) for names, shape, dtype, _ in entries))
     return skeleton, [coarse for *_, coarse in entries]
@@ -78,6 +104,8 @@ def base_tensors() -> dict[str, torch.Tensor]:
         "steps": torch.tensor(12345),
         "bytes": torch.tensor([250, 3, 0], dtype=torch.uint8),
         "large": torch.tensor([2**62, -(2**62)]),
+        "blocks": normal(4, 6, dtype=torch.bfloat16),
+        "kernel": normal(2, 3, 2),
         "mask": torch.tensor([[True, False], [True, True]]),
         "head.weight": normal(2, 6),
         "unused": normal(3),
@@ -115,6 +143,13 @@ def relative_content() -> tuple[Skeleton, list[CoarseTensor]]:
         (("mask",), (2, 2), torch.bool, Dense(np.array([[-1, 1], [0, 0]]))),
         (("head.weight",), (3, 6), torch.float32, Dense(symbols(3, 6, scale=3), 0.25)),
         (("new",), (3,), torch.int16, Constant(1)),
+        (
+            ("blocks",),
+            (4, 6),
+            torch.float32,
+            Pieces(Blocks(1, 2), (Constant(0), LowRank(symbols(4, 1, scale=5), symbols(1, 3, scale=5), 0.5, 0.25))),
+        ),
+        (("kernel",), (2, 3, 2), torch.float32, Pieces(Folding(0b10), (Dense(symbols(4, 3, scale=2), 0.5),))),
     ]
     skeleton = Skeleton(tuple(TensorSpec(names, shape, dtype) for names, shape, dtype, _ in entries))
     return skeleton, [coarse for *_, coarse in entries]

@@ -11,7 +11,7 @@ import json
 import lzma
 import struct
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from math import cos, floor, isqrt, ldexp, pi, prod, sin
 
 import zstandard
@@ -41,6 +41,11 @@ def decode(content, base=None):
     return decoded
 
 
+def indices(shape, order=None):
+    """Indices into a shape, row-major, of the axes in that order."""
+    return product(*(range(shape[axis]) for axis in (range(len(shape)) if order is None else order)))
+
+
 def digest(base):
     whole = hashlib.sha256()
     for name in sorted(base):
@@ -64,7 +69,13 @@ class Walk:
         if dtype in PARTS:
             return self.tensor(PARTS[dtype], [*shape, 2], None if base is None else PARTS[base_dtype], base)
         count = prod(shape)
-        form = self.records.choice([8, 32, 1, 8, 16] if dtype in INTEGERS else [8, 8, 8, 4, 4], 8, ("form", dtype in INTEGERS))
+        form = (
+            self.records.choice([8, 32, 1, 8, 16], 8, "forms of others")
+            if dtype in INTEGERS
+            else self.records.choice([64, 64, 64, 32, 32, 1], 64, "forms")
+        )
+        if form == 5:
+            return self.pieces(dtype, shape, base_dtype, base)
         values = None if base is None else numbers(base, base_dtype)
         if form == 4:
             data = self.records.planes(count * ITEM[dtype], ITEM[dtype])
@@ -80,6 +91,36 @@ class Walk:
             sums = [(x + y) % (2 if dtype == "bool" else 256**width) for x, y in zip(values, d, strict=True)]
             return b"".join(s.to_bytes(width, "little") for s in sums)
         return rounded_all([x + y if y and abs(x) != float("inf") else x for x, y in zip(values, d, strict=True)], dtype)
+
+    def pieces(self, dtype, shape, base_dtype, base):
+        """The bytes of a tensor in pieces: where each piece's elements stand in it, and what they are there."""
+        kind = self.records.choice([8, 8, 8], 8, "layouts")
+        number = self.records.natural(2, "layout numbers")
+        strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        if kind == 2:
+            long = [axis for axis in range(len(shape)) if shape[axis] > 1]
+            rows = [axis for i, axis in enumerate(long) if i == 0 or number >> (i - 1) & 1]
+            order = rows + [axis for axis in range(len(shape)) if axis not in rows]
+            places = [[sum(i * strides[axis] for i, axis in zip(index, order, strict=True)) for index in indices(shape, order)]]
+            shapes = [[prod(shape[axis] for axis in rows), prod(shape[axis] for axis in order[len(rows) :])]]
+        else:
+            extent = shape[kind] // number
+            shapes = [[extent if axis == kind else size for axis, size in enumerate(shape)]] * number
+            places = [
+                [
+                    sum(i * stride for i, stride in zip(index, strides, strict=True)) + block * extent * strides[kind]
+                    for index in indices(one)
+                ]
+                for block, one in enumerate(shapes)
+            ]
+        found, width = [b""] * prod(shape), ITEM[dtype]
+        for one, where in zip(shapes, places, strict=True):
+            wide = ITEM[base_dtype] if base is not None else 0
+            piece = None if base is None else b"".join(base[wide * i : wide * (i + 1)] for i in where)
+            data = self.tensor(dtype, one, base_dtype, piece)
+            for i, place in enumerate(where):
+                found[place] = data[width * i : width * (i + 1)]
+        return b"".join(found)
 
     def differences(self, form, dtype, shape, count):
         """What the symbols of a dense or low-rank tensor stand for."""

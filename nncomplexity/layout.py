@@ -1,0 +1,180 @@
+"""Other looks at a tensor: in blocks, as fused projections and gates are, or folded into another matrix than its first view.
+
+A factorization depends on what is called a row. A kernel (out, in, height, width) that acts along its height first and along its width
+then is of full rank as (out, in·height·width) and of low rank as (out·height, in·width); of a matrix in which queries, keys and values
+stand one below the other, each may have a rank of its own. Elements are the same in every layout; which one was taken stands in the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nncomplexity.weights import Skeleton, TensorSpec
+
+MOST_BLOCKS = 64
+"""Blocks that a tensor may be in."""
+
+
+class Layout(Protocol):
+    """How a tensor is taken apart, and put together again, to the same elements in the same places."""
+
+    @property
+    def count(self) -> int:
+        """How many pieces there are."""
+        ...
+
+    def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shapes of the pieces of a tensor of this shape."""
+        ...
+
+    def apart(self, tensor: Tensor) -> list[Tensor]:
+        """The pieces, views where that is possible."""
+        ...
+
+    def together(self, pieces: Sequence[Tensor], shape: Sequence[int], /) -> Tensor:
+        """The tensor of this shape that has these pieces."""
+        ...
+
+    def told(self, shape: Sequence[int], /) -> str:
+        """In words, of a tensor of this shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """`count` equal blocks along an axis, 0 or 1.
+
+    >>> [block.tolist() for block in Blocks(1, 2).apart(torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]))]
+    [[[1, 2], [5, 6]], [[3, 4], [7, 8]]]
+    >>> Blocks(0, 3).told((96, 32))
+    '3 blocks of rows'
+    """
+
+    axis: int
+    count: int
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of this shape has so many such blocks."""
+        return 2 <= self.count <= MOST_BLOCKS and shape[self.axis] > 0 and shape[self.axis] % self.count == 0
+
+    def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        block = list(shape)
+        block[self.axis] //= self.count
+        return [tuple(block)] * self.count
+
+    def apart(self, tensor: Tensor) -> list[Tensor]:
+        return list(tensor.chunk(self.count, self.axis))
+
+    def together(self, pieces: Sequence[Tensor], _: Sequence[int], /) -> Tensor:
+        return torch.cat(list(pieces), self.axis)
+
+    def told(self, _: Sequence[int], /) -> str:
+        return f"{self.count} blocks of {('rows', 'columns')[self.axis]}"
+
+
+@dataclass(frozen=True)
+class Folding:
+    """One matrix with some axes along its rows and the others along its columns, each in their order.
+
+    Of the axes that are longer than 1 the first is always along the rows, and bit i − 1 of `mask` says whether the i-th one after it is.
+
+    >>> Folding(0b01).shapes((8, 4, 3, 5)), Folding(0b010).shapes((8, 4, 3, 5)), Folding(0).shapes((1, 4, 3, 3))
+    ([(32, 15)], [(24, 20)], [(4, 9)])
+    >>> Folding(0b010).told((8, 4, 3, 5))
+    'axes 0, 2 × 1, 3'
+    >>> Folding(0b010).apart(torch.arange(16).reshape(2, 2, 2, 2))[0].tolist()
+    [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    """
+
+    mask: int
+
+    count = 1
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of this shape has such a folding, with columns."""
+        return 0 not in shape and 0 <= self.mask < foldings(shape)
+
+    def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        rows, columns = self._axes(shape)
+        return [(prod(shape[axis] for axis in rows), prod(shape[axis] for axis in columns))]
+
+    def apart(self, tensor: Tensor) -> list[Tensor]:
+        rows, columns = self._axes(tensor.shape)
+        return [tensor.permute(*rows, *columns).reshape(self.shapes(tensor.shape)[0])]
+
+    def together(self, pieces: Sequence[Tensor], shape: Sequence[int], /) -> Tensor:
+        order = [axis for side in self._axes(shape) for axis in side]
+        places = [order.index(axis) for axis in range(len(shape))]
+        return pieces[0].reshape([shape[axis] for axis in order]).permute(places).contiguous()
+
+    def told(self, shape: Sequence[int], /) -> str:
+        rows, columns = (", ".join(map(str, axes)) for axes in self._axes(shape))
+        return f"axes {rows} × {columns}"
+
+    def _axes(self, shape: Sequence[int]) -> tuple[list[int], list[int]]:
+        first, *others = _long(shape)
+        rows = [first, *(axis for place, axis in enumerate(others) if self.mask >> place & 1)]
+        return rows, [axis for axis in range(len(shape)) if axis not in rows]
+
+
+def foldings(shape: Sequence[int]) -> int:
+    """How many foldings a shape has: each axis longer than 1 but the first along rows or columns, and one at least along the columns.
+
+    >>> foldings((8, 4, 3, 3)), foldings((8, 4, 1, 1)), foldings((8,)), foldings(())
+    (7, 1, 0, 0)
+    """
+    return max((1 << max(len(_long(shape)) - 1, 0)) - 1, 0)
+
+
+class Arrangement:
+    """A network's tensors, some of them in pieces.
+
+    Args:
+        whole: the skeleton of the tensors, none of them complex.
+        layouts: those of the tensors that are to be in pieces, by first name.
+
+    Attributes:
+        skeleton: that of the pieces, and of the tensors that are whole, in the same order.
+    """
+
+    def __init__(self, whole: Skeleton, layouts: Mapping[str, Layout]) -> None:
+        self.layouts = dict(layouts)
+        self._pieces = {spec.name: pieces_of(spec, layouts[spec.name]) for spec in whole.tensors if spec.name in layouts}
+        self._shapes = {spec.name: spec.shape for spec in whole.tensors}
+        self.skeleton = Skeleton(tuple(one for spec in whole.tensors for one in self._pieces.get(spec.name, [spec])))
+
+    def apart(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors, some or all, with pieces in the place of those that are to be in pieces."""
+        found: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            if name in self._pieces:
+                pieces = self.layouts[name].apart(tensor)
+                found |= {spec.name: piece for spec, piece in zip(self._pieces[name], pieces, strict=True)}
+            else:
+                found[name] = tensor
+        return found
+
+    def whole(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+        """One whole tensor by its first name, from a mapping that has it, or its pieces."""
+        if name not in self._pieces or name in tensors:
+            return tensors[name]
+        return self.layouts[name].together([tensors[spec.name] for spec in self._pieces[name]], self._shapes[name])
+
+
+def pieces_of(spec: TensorSpec, layout: Layout) -> list[TensorSpec]:
+    """The specs of a tensor's pieces, named after it, each with its piece of the base."""
+    shapes = layout.shapes(spec.shape)
+    bases: Sequence[Tensor | None] = [None] * len(shapes) if spec.base is None else layout.apart(spec.base)
+    return [
+        replace(spec, names=(f"{spec.name}[{place}]",), shape=shape, base=base)
+        for place, (shape, base) in enumerate(zip(shapes, bases, strict=True))
+    ]
+
+
+def _long(shape: Sequence[int]) -> list[int]:
+    """The axes that are longer than 1."""
+    return [axis for axis, extent in enumerate(shape) if extent > 1]
