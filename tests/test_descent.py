@@ -46,6 +46,23 @@ def test_on_a_base_latents_decode_to_the_sum(form) -> None:
         torch.testing.assert_close(decoded, base + alone.decode(alone.spec, torch.device("cpu")), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", [DENSE, FACTORS, WAVES], ids=["dense", "factors", "waves"])
+def test_half_the_steps_hold_the_same_weights(form) -> None:
+    latent = latent_of(form)
+    before, step, zeros = (
+        latent.decode(latent.spec, torch.device("cpu")),
+        latent.step,
+        [part[q == 0] for part, q in zip(latent.parts, latent.rounded(), strict=True)],
+    )
+    latent.halve()
+    assert latent.step == pytest.approx(step / 2)
+    torch.testing.assert_close(latent.decode(latent.spec, torch.device("cpu")), before)
+    for part, kept in zip(latent.parts, zeros, strict=True):
+        assert len(kept)
+        assert torch.equal(part[part.abs() < DEAD_ZONE], kept)
+        assert (part[part.abs() >= DEAD_ZONE].abs() >= 2).all()
+
+
 def test_soft_numbers_lie_between_what_they_are_and_their_symbols_and_zeros_are_zero() -> None:
     u = torch.tensor([0.0, 0.59, -0.59, 0.61, 1.4, -2.5001, 7.0])
     spec = TensorSpec("w", (7,), torch.float32)
@@ -120,6 +137,25 @@ def test_a_descent_shows_no_candidate_until_its_rounding_is_whole() -> None:
         for visit in visits[10:]:
             tensors: list[CoarseTensor] = visit.tensors or []
             assert distortion.loss({"w": tensors[0].decode(latent.spec)}) == pytest.approx(visit.loss, rel=1e-5)
+
+
+def test_what_soft_weights_have_reached_is_no_measure_for_rounded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soft weights come near, rounded ones stay far off: a dozen gradients later all steps are halved."""
+    weights = {"w": torch.ones(4, 3)}
+    latent = Latent(skeleton_of(weights).tensors[0], [2 * torch.ones(4, 3)], math.log(0.5))
+    steps, measured, halved = 60, 0, []
+
+    def gradient(*_: object) -> tuple[float, dict[str, Tensor]]:
+        nonlocal measured
+        measured += 1
+        return (0.01 if latent.firmness < 1 else 3.0), {"w": torch.zeros(4, 3)}
+
+    monkeypatch.setattr(Latent, "halve", lambda _: halved.append(measured - 1))
+    with Distortion(weights, lambda weights: (weights["w"] - 1).square().mean()) as distortion:
+        monkeypatch.setattr(distortion, "gradient", gradient)
+        visits = list(descend(distortion, [latent], {}, 1.0, steps, Schedule()))
+    assert len(visits) == steps
+    assert halved == [30 + 12]  # rounding is whole from 30 on; from 48 on steps stay as they are
 
 
 def test_firmness_only_grows() -> None:

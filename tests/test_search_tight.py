@@ -11,12 +11,19 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import InputError, StopSearch, estimate
+from nncomplexity.codecs import codec_named
+from nncomplexity.distortion import Distortion
 from nncomplexity.search import chain, downhill, sweep, tensors
 from nncomplexity.search.chain import thinned
+from nncomplexity.search.contract import Problem
+from nncomplexity.search.descent import Visit
+from nncomplexity.search.latent import Latent
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.start import Factors, of_low_rank
+from nncomplexity.search.run import Run
+from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
 from nncomplexity.search.sweep import Sweep, excesses
 from nncomplexity.search.tight import Tight
+from nncomplexity.search.trials import Trials
 from nncomplexity.weights import skeleton_of
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
@@ -142,6 +149,69 @@ def test_descents_begin_with_factors_where_there_is_reason_to(monkeypatch, singu
     monkeypatch.setattr(tensors, "_MANY", many)
     estimate(weights, lambda given: (given["w"] - weights["w"]).square().sum(), 1.0, budget=budget)
     assert begun[0] == [factored]
+
+
+def test_factors_are_led_to_a_near_outline_first_at_the_rank_that_eps_allows(monkeypatch):
+    """Then with half the steps to eps. A rank below that would lose components which don't come back."""
+    weights = {"w": spectrum(FAST)}
+    run = []
+
+    def descend(distortion, latents, fixed, eps, *_):
+        run.append((eps, latents[0].parts[0].shape[1], latents[0].step))
+        return iter(())
+
+    monkeypatch.setattr(downhill, "descend", descend)
+    estimate(weights, lambda given: (given["w"] - weights["w"]).square().sum() / weights["w"].square().sum(), 0.01)
+    (outline, rank, step), (eps, same_rank, half) = run[:2]
+    assert (outline, eps) == (pytest.approx(0.06), 0.01)
+    assert rank == same_rank
+    assert half == pytest.approx(step / 2)
+    lost = (FAST**2).flip(0).cumsum(0).flip(0) / (FAST**2).sum()  # what a rank leaves out, by rank
+    ranks = ranks_that_pay(skeleton_of(weights).tensors)
+    lower = ranks[ranks.index(rank) - 1]
+    assert lost[rank] <= 0.04 < lost[lower]  # four eps, as far as a start may be
+    assert lost[lower] < 4 * outline  # the outline alone would allow less
+
+
+def test_a_descent_that_only_soft_weights_brought_near_is_late(monkeypatch):
+    weights, loss = network()
+    far = max(loss(weights).item() + 10.0, 10.0)
+
+    def descend(distortion, latents, fixed, eps, steps, *_):
+        for step in range(steps):
+            yield Visit(None if step < steps / 2 else [], distortion.original if step < steps / 2 else far)
+
+    monkeypatch.setattr(downhill, "descend", descend)
+    problem_eps, seen = 0.01, []
+    plain = downhill.Downhill.run
+
+    def run(self, *arguments, **named):
+        seen.append((plain(self, *arguments, **named), named["late"]))
+        return seen[-1][0]
+
+    monkeypatch.setattr(downhill.Downhill, "run", run)
+    estimate(weights, loss, problem_eps, budget=100)
+    assert seen[0] == (False, 0.6)
+
+
+def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
+    weights, loss = network()
+    halved, links = [], []
+    monkeypatch.setattr(Latent, "halve", lambda latent, halve=Latent.halve: (halved.append(latent.spec.name), halve(latent)))
+    plain = downhill.Downhill.run
+
+    def run(self, latents, fixed, eps, *arguments, **named):
+        links.append((eps, len(halved)))
+        return plain(self, latents, fixed, eps, *arguments, **named)
+
+    monkeypatch.setattr(downhill.Downhill, "run", run)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, codec_named("entropy"))
+        one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
+        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        assert list(chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.03])) == [0.5, 0.1]
+    assert [eps for eps, _ in links] == [0.5, 0.1]
+    assert [count for _, count in links] == [0, 3]
 
 
 @given(

@@ -5,13 +5,14 @@ A network that was brought to a coarse ε holds little, and what it holds is in 
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 
 from nncomplexity.search.run import Run
 
 LINK, OUTWARD_LINK = 150, 110
 """Evaluations that a link is worth, to a finer ε and to a coarser one: some forty gradients and thirty."""
+_APART = 2.5
+"""How many times finer the next ε must be for its link to begin with half the steps."""
 _PRESSED = 2.0
 """How many times harder a link to a coarser ε is pressed than others: it begins far within it."""
 
@@ -28,8 +29,8 @@ def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[
     end = run.trials.spent + budget
     for link, (last, eps) in enumerate(itertools.pairwise(ladder)):
         run.fixed = run.opening.without_gradient(run.trials.limit(eps))
-        for latent in run.latents:
-            latent.refine(run.method.link_finer ** math.log2(last / eps))
+        for latent in run.latents if last > _APART * eps else ():
+            latent.halve()
         share = (end - run.trials.spent) / (len(ladder) - 1 - link)
         run.downhill.run(run.latents, run.fixed, eps, share, presses=[value for value in presses if eps <= value < last])
         yield eps

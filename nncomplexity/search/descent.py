@@ -76,7 +76,7 @@ def descend(
     pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
     length, retreats, reach, begun = 1.0, 0, math.inf, False
     kept: tuple[float, dict[str, Tensor]] | None = None
-    lowest, since = math.inf, 0
+    lowest, since, hard = math.inf, 0, False
     for step in range(steps):
         free, firmness = step < int(schedule.freeze * steps), schedule.firmness_at(step, steps)
         for latent in latents:
@@ -111,12 +111,14 @@ def descend(
             loss, grads = kept
         elif not lost:
             begun, kept = True, None if lean else measured
+            if firmness == 1 and not hard:  # what softer weights have reached is nothing that these have to come back to
+                hard, lowest = True, math.inf
             if rise < _PROGRESS * lowest:
                 lowest, since = rise, step
             if free and step > steps / 3 and step - since >= schedule.stall and lowest > _ABOVE * pressure.target:
                 lowest, since = rise, step
                 for latent in latents:
-                    latent.refine(schedule.finer)
+                    latent.halve()
             length = min(1.0, length * _RECOVERY)
             reach = min(reach, max(leap, 2 * rise))
             for mover in movers:

@@ -104,14 +104,14 @@ class Downhill:
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
             trials.report("descending")
             rise = visit.loss - distortion.original
-            if visit.tensors is None:
-                pass
-            elif self.partial:
-                if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
-                    trials.measure_whole(visit.tensors)
-            elif abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
-                trials.keep(visit.tensors, abs(rise))
-            near, lowest = done if rise < far else near, min(lowest, rise)
+            near = done if rise < far else near
+            if visit.tensors is not None:  # weights that aren't wholly rounded may be near where no file gets
+                lowest = min(lowest, rise)
+                if self.partial:
+                    if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
+                        trials.measure_whole(visit.tensors)
+                elif abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
+                    trials.keep(visit.tensors, abs(rise))
             lost = done >= patience * steps and done - near >= _LOST_FOR * steps
             if lost or trials.last(GRADIENT_COST) or (done >= late * steps and lowest > _NEAR * eps):
                 return False

@@ -61,11 +61,14 @@ class Latent:
         """The same latents, which no descent of these moves."""
         return replace(self, parts=[part.clone() for part in self.parts])
 
-    def refine(self, factor: float) -> None:
-        """The same numbers under a step finer by `factor`: more of them differ from zero, at a smaller error."""
-        for part in self.parts:
-            part.mul_(factor)
-        self.log_scale -= len(self.parts) * math.log(factor)
+    def halve(self) -> None:
+        """Half the steps, and the same rounded numbers: a factor that is no whole number would disturb what is in order, most of all ones.
+
+        What rounds to zero stays where it is in units of the step, so that none of it comes up.
+        """
+        for part, rounded in zip(self.parts, self.rounded(), strict=True):
+            part.copy_(torch.where(rounded == 0, part, 2 * rounded))
+        self.log_scale -= len(self.parts) * math.log(2)
 
     def rounded(self, bias: float = 0.0) -> list[Tensor]:
         """Q(u): symbols as floats, in the shapes of the parts; with a bias, magnitudes are rounded as if they were less by so much."""

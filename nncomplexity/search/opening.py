@@ -67,26 +67,30 @@ class Opening:
             distortion = self.trials.measure({latent.spec.name: latent.coarse() for latent in latents} | kept)
         return distortion
 
-    def latents(
-        self, specs: Sequence[TensorSpec], fixed: dict[str, Piece], cut: float, rounded: float, patient: bool
-    ) -> list[Latent]:
-        """Latents of the lowest rank whose distortion is within `cut`, under the coarsest steps with which it is within `rounded`.
+    def rank(self, specs: Sequence[TensorSpec], fixed: dict[str, Piece], cut: float, patient: bool) -> int:
+        """The lowest rank whose distortion is within `cut`; 0 where matrices stay whole.
 
         A `patient` descent has the gradients to shed what matrices hold too much: it begins with them whole, unless the network is one to be
         factored or has sides that waves gather.
         """
-        weights, factors = self.tensors.weights, self.tensors.factors
-
-        def distortion(shape: Shape) -> float:
-            return self.trials.measure(fixed | {x.spec.name: x.coarse() for x in latents_at(shape, specs, weights, factors)})
-
         ranks = ranks_that_pay(specs)
-        rank = ranks[first_that(lambda index: distortion(Shape(ranks[index], FINEST)) <= cut, len(ranks))]
+        rank = ranks[first_that(lambda index: self._distortion(Shape(ranks[index], FINEST), specs, fixed) <= cut, len(ranks))]
         if patient and rank and not self.tensors.factored:
-            waves = any(any(latent.periods) for latent in latents_at(Shape(rank, FINEST), specs, weights, factors))
+            waves = any(any(latent.periods) for latent in self._latents_at(Shape(rank, FINEST), specs))
             rank = rank if waves else 0
-        index = first_that(lambda index: distortion(Shape(rank, COARSENESS[index])) <= rounded, len(COARSENESS))
-        return self._jittered(latents_at(Shape(rank, COARSENESS[index]), specs, weights, factors))
+        return rank
+
+    def latents(self, specs: Sequence[TensorSpec], fixed: dict[str, Piece], rank: int, rounded: float) -> list[Latent]:
+        """Latents of this rank under the coarsest steps with which their distortion is within `rounded`."""
+        shapes = [Shape(rank, coarseness) for coarseness in COARSENESS]
+        index = first_that(lambda index: self._distortion(shapes[index], specs, fixed) <= rounded, len(shapes))
+        return self._jittered(self._latents_at(shapes[index], specs))
+
+    def _distortion(self, shape: Shape, specs: Sequence[TensorSpec], fixed: dict[str, Piece]) -> float:
+        return self.trials.measure(fixed | {x.spec.name: x.coarse() for x in self._latents_at(shape, specs)})
+
+    def _latents_at(self, shape: Shape, specs: Sequence[TensorSpec]) -> list[Latent]:
+        return latents_at(shape, specs, self.tensors.weights, self.tensors.factors)
 
     def _jittered(self, latents: list[Latent]) -> list[Latent]:
         """The latents a hundredth of a step away for every seed but 0: enough for descents to part, so that seeds show their spread."""

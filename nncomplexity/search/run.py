@@ -1,7 +1,5 @@
 """One search by descents: from a measured start to ε, by the network's outline where the start is mostly noise."""
 
-import math
-
 from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.downhill import LOST, Downhill
@@ -20,6 +18,8 @@ _FAR = 4.0
 """How far beyond its ε, in ε, a descent is lost; one from an outline may be so far squared, until it is late."""
 _AHEAD = 256.0
 """How far ahead of ε, in ε, an outline may be: from further a descent can't be sure to arrive."""
+_AHEAD_OF_FACTORS = 6.0
+"""The same where matrices are factors: a coarser outline would lose components that belong to it, and they don't come back."""
 _HALF = 0.6
 """The share of a descent by which one from a bold start must have been near ε; the rest is enough for a cautious one."""
 _LATE = 0.85
@@ -83,15 +83,16 @@ class Run:
     def _stages(self, left: float, nothing: float, bold: bool) -> bool:
         """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
         method, end, long = self.method, self.trials.spent + left, bold and left / GRADIENT_COST >= self.method.long
-        self.latents = self._start(self.eps, left / GRADIENT_COST if bold else 0.0, nothing, long)
-        outline = min(method.outline * nothing, _AHEAD * self.eps)
-        staged = long and outline > _FAR * self.eps and self._noisy()
+        rank = self._start(self.eps, left / GRADIENT_COST if bold else 0.0, nothing, long)
+        factored = self.tensors.factored
+        outline = min(method.outline * nothing, (_AHEAD_OF_FACTORS if factored else _AHEAD) * self.eps)
+        staged = long and outline > _FAR * self.eps and (factored or self._noisy())
         if staged:
             left = end - self.trials.spent
-            self.latents = self._start(outline, method.sketch * left / GRADIENT_COST, nothing, long)
+            self._start(outline, method.sketch * left / GRADIENT_COST, nothing, long, rank if factored else None)
             self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent))
             for latent in self.latents:
-                latent.refine(method.finer ** math.log2(outline / self.eps))
+                latent.halve()
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
         downhill = self.downhill if bold else self.downhill.eased()
         return downhill.run(
@@ -105,15 +106,18 @@ class Run:
             presses=[self.eps],
         )
 
-    def _start(self, eps: float, steps: float, nothing: float, patient: bool) -> list[Latent]:
-        """Where a descent of so many gradients to an ε begins: beyond it as far as they may win back."""
+    def _start(self, eps: float, steps: float, nothing: float, patient: bool, rank: int | None = None) -> int:
+        """Go to where a descent of so many gradients to an ε begins: beyond it as far as they may win back. The rank that matrices have there,
+        which is to be found unless it is given.
+        """
         method = self.method
         reach = method.reach * eps * min(1.0, max(0.0, (steps - _SHORT) / (method.long - _SHORT)))
         allowed = max(min(reach, method.ruin * nothing), self.trials.limit(eps) / 2)
         specs, rounded = self.tensors.with_gradient(), min(2 * allowed, _SOUND * nothing)
-        latents = self.opening.latents(specs, self.fixed, allowed, rounded, patient)
+        rank = self.opening.rank(specs, self.fixed, allowed, patient) if rank is None else rank
+        self.latents = self.opening.latents(specs, self.fixed, rank, rounded)
         self.tensors.factors.release()
-        return latents
+        return rank
 
     def _noisy(self) -> bool:
         """Whether the latents take more than `noise` bits for each parameter, which a hundred gradients can't shed."""

@@ -16,12 +16,10 @@ class Settings:
         long: gradients that make a long descent.
         ruin: how far a start may be, as a share of the distortion of all weights zero.
         outline: the distortion of a network's outline, as a share of that of all weights zero. A first descent leads there where ε is
-            less than a quarter of it and the start is noisy, and where the budget is large enough for a chain.
+            less than a quarter of it and the start is noisy or has factors, and where the budget is large enough for a chain.
         noise: bits for each parameter above which a start is noisy.
         sketch: the share of the gradients for the descent to the outline.
-        finer: how many times finer the steps are for the one from there, for each halving of the distortion on the way.
         chained: evaluations from which on the way from the outline to ε is a chain of descents.
-        link_finer: how many times finer the steps are for each of its links, for each halving of the distortion.
         part: the share of the examples that a gradient is over, where the loss can be divided (`nncomplexity.losses.Divisible`).
         least: the fewest examples of such a part; a smaller one is not taken.
         patience: the share of a descent after which one still 4 ε away, or lost, is given up for a cautious start.
@@ -35,9 +33,7 @@ class Settings:
     outline: float = 0.2
     noise: float = 1.0
     sketch: float = 0.4
-    finer: float = 1.15
     chained: float = 800
-    link_finer: float = 1.3
     part: float = 0.125
     least: int = 128
     patience: float = 1 / 3
