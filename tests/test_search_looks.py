@@ -166,3 +166,20 @@ def test_names_like_those_of_pieces_are_no_trouble() -> None:
     report = estimate(named, loss, 0.1, budget=60)
     assert report.layers[0].layout is None
     assert list(report.coarse_weights()) == list(named)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float64])
+def test_tensors_of_every_width_are_looked_at(dtype: torch.dtype) -> None:
+    kernel = separable(rank=1)[0]["kernel"].to(dtype)
+    size = kernel.double().square().mean()
+    report = estimate(
+        {"kernel": kernel}, lambda given: (given["kernel"].double() - kernel.double()).square().mean() / size, 0.05, budget=60
+    )
+    assert report.layers[0].layout == "axes 0, 2 × 1, 3"
+    assert report.coarse_weights()["kernel"].dtype == dtype
+
+
+def test_a_tensor_of_zeros_is_no_piece_of_anything() -> None:
+    given = {"gone": torch.zeros(6, 4), "kept": normal(0, 6, 4)}
+    report = estimate(given, lambda weights: (weights["kept"] - given["kept"]).square().mean(), 0.1, budget=30)
+    assert (report.layers[0].form, report.layers[0].layout) == ("zero", None)

@@ -42,7 +42,7 @@ def with_looks(problem: Problem) -> Problem:
         choices = [(numbers(layout.apart(weight)), layout) for layout in candidates(spec.shape)]
         if choices:
             fewest, layout = min(choices, key=lambda choice: choice[0])
-            if fewest <= _CLEARLY * numbers([weight.reshape(view)]):
+            if fewest < _CLEARLY * numbers([weight.reshape(view)]):
                 layouts[spec.name] = layout
     return problem.laid_out(layouts)
 
@@ -68,10 +68,11 @@ def _affordable(layout: Layout, shape: Sequence[int]) -> Iterator[Layout]:
 
 def numbers(pieces: Sequence[Tensor]) -> int:
     """The fewest numbers, of factors or of whole pieces (m, n), that hold `ESSENCE` of the energy of all pieces together."""
-    largest = max(float(piece.abs().max()) for piece in pieces)
+    matrices = [piece if piece.dtype.itemsize > 1 else piece.float() for piece in pieces]  # few operations take 8-bit floats
+    largest = max(float(matrix.abs().max()) for matrix in matrices)
     if not largest:
         return 0
-    energies = torch.stack([_energies(piece / largest) for piece in pieces])
+    energies = torch.stack([_energies(matrix / largest) for matrix in matrices])
     ordered = energies.flatten().sort(descending=True).values
     kept = int((ordered.cumsum(0) < ESSENCE * ordered.sum()).sum())
     ranks = (energies >= ordered[min(kept, len(ordered) - 1)]).sum(1)
