@@ -29,7 +29,7 @@ from benchmarks.cases import ROOT
 from benchmarks.record import Record, Row
 from nncomplexity import bitstream, coarse
 from nncomplexity.distortion import Distortion
-from nncomplexity.search import method_named, start, trials
+from nncomplexity.search import contract, looks, method_named, start
 
 FRONT = importlib.import_module("nncomplexity.estimate")  # the package's attribute of that name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
@@ -125,10 +125,11 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
     watch.wrap(Distortion, "_measure", "loss")
     watch.wrap(Distortion, "_differentiate", "loss")
     watch.wrap(start.Factors, "cheapest", "decomposition")
+    watch.wrap(looks, "numbers", "decomposition")
     watch.wrap(FRONT, "_effective_rank", "decomposition")
     for owner, name in (
         *((FRONT, name) for name in ("LosslessFile", "_layers")),
-        *((trials, name) for name in ("weigh",)),
+        *((contract, name) for name in ("weigh",)),
         *((bitstream, name) for name in ("encode", "decode")),
     ):
         watch.wrap(owner, name, "coding")
