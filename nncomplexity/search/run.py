@@ -81,7 +81,7 @@ class Run:
         self.latents, self.fixed = [latent.copy() for latent in state[0]], dict(state[1])
 
     def _stages(self, left: float, nothing: float, bold: bool) -> bool:
-        """A descent to ε; where its start is mostly noise, one to the network's outline, and one to ε from there."""
+        """A descent to ε; where its start is mostly noise or made of factors, one to the network's outline, and one to ε from there."""
         method, end, long = self.method, self.trials.spent + left, bold and left / GRADIENT_COST >= self.method.long
         rank = self._start(self.eps, left / GRADIENT_COST if bold else 0.0, nothing, long)
         factored = self.tensors.factored

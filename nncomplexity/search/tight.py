@@ -1,10 +1,10 @@
 """The project's own search: rank, steps and symbols of every tensor, found by descending bits and loss together.
 
-Bisections over ranks and steps find the lowest start from which the loss can be won back (`nncomplexity.search.opening`); in a small
-network moves of single tensors (`nncomplexity.search.moves`) find it. The rest of the budget are gradients of descents on bits and
-loss (`nncomplexity.search.descent`), which measure candidates once their rounding is whole: one to ε, one to the network's outline
-and one from there where the start is mostly noise (`nncomplexity.search.run`), or with a large budget a chain of them
-(`nncomplexity.search.chain`).
+Tensors that few numbers make up in blocks or in another folding are taken so (`nncomplexity.search.looks`). Bisections over ranks and
+steps find the lowest start from which the loss can be won back (`nncomplexity.search.opening`). The rest of the budget are gradients of
+descents on bits and loss (`nncomplexity.search.descent`), which measure candidates once their rounding is whole: one to ε, one to the
+network's outline and one from there where the start is mostly noise or made of factors (`nncomplexity.search.run`), or with a large budget
+a chain of them (`nncomplexity.search.chain`).
 Uniform quantization is tried wherever its file could be smaller. A loss without a gradient is searched by uniform quantization and
 by moves alone.
 """
