@@ -1,6 +1,6 @@
 """Does another look at a tensor help `tight`? Fused tensors split into blocks, and convolutions folded into other matrices.
 
-    python benchmarks/foldings.py [--networks encoder gpt lstm convnet] [--trained 6] [--seeds 2] [--eps 0.1 0.01]
+    python benchmarks/foldings.py [--networks encoder gpt lstm convnet separable adapter] [--trained 6] [--seeds 2] [--eps 0.1 0.01]
 
 Small networks are trained, several of each kind; some are made to have structure that only another look shows. Each is measured with its
 tensors as they are, and again with some of them presented otherwise: the search is given the blocks, or the folded matrix, as tensors of

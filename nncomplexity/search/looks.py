@@ -19,7 +19,7 @@ from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import gram
 
 ESSENCE = 0.9
-"""The share of the energy that is counted."""
+"""The share of the energy that is what matters of a matrix."""
 _CLEARLY = 0.6
 """Pieces are taken where they need at most this share of the whole's numbers."""
 _FUSED = (2, 3, 4)

@@ -11,6 +11,7 @@ from torch import Tensor
 from nncomplexity.basis import MOST_ROWS
 from nncomplexity.lowrank import SVDCache, balanced, matrix_view
 from nncomplexity.search.latent import Latent, scaled_basis
+from nncomplexity.search.looks import ESSENCE
 from nncomplexity.sizes import large_matrix, large_network
 from nncomplexity.weights import TensorSpec
 
@@ -27,8 +28,8 @@ _MARGIN = 8
 """The most rows that a basis of waves may leave to unit vectors: tokens that are no numbers."""
 _GATHERED = 0.5
 """By how much, in nats, the energy of a factor must be less spread over waves than over rows for waves to be considered."""
-_ESSENCE, _NUMBERS = 0.9, 0.22
-"""Matrices are of low rank whose factors have this share of their energy in this share of their numbers."""
+_NUMBERS = 0.22
+"""Matrices are of low rank whose factors have `ESSENCE` of their energy in this share of their numbers."""
 
 
 Factored = tuple[tuple[int, int], list[Tensor]]
@@ -75,7 +76,7 @@ def of_low_rank(specs: Sequence[TensorSpec], factors: "Factors") -> bool:
         held = sum(rank * sum(view) if spec in cut else spec.count for spec, view in views.items())
         if held > _NUMBERS * numbers:
             break
-        if sum(float(energy[: rank if spec in cut else None].sum()) for spec, energy in energies.items()) >= _ESSENCE * whole:
+        if sum(float(energy[: rank if spec in cut else None].sum()) for spec, energy in energies.items()) >= ESSENCE * whole:
             return True
     return False
 
