@@ -156,6 +156,19 @@ def test_what_soft_weights_have_reached_is_no_measure_for_rounded_ones(monkeypat
         visits = list(descend(distortion, [latent], {}, 1.0, steps, Schedule()))
     assert len(visits) == steps
     assert halved == [30 + 12]  # rounding is whole from 30 on; from 48 on steps stay as they are
+    assert [visit.stalls for visit in visits] == [0] * 43 + [1] * 17
+
+
+def test_a_stall_of_soft_weights_is_told_and_leaves_the_steps_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {"w": torch.ones(4, 3)}
+    latent = Latent(skeleton_of(weights).tensors[0], [2 * torch.ones(4, 3)], math.log(0.5))
+    halved: list[Latent] = []
+    monkeypatch.setattr(Latent, "halve", halved.append)
+    with Distortion(weights, lambda weights: (weights["w"] - 1).square().mean()) as distortion:
+        monkeypatch.setattr(distortion, "gradient", lambda *_: (3.0, {"w": torch.zeros(4, 3)}))
+        stalls = [visit.stalls for visit in descend(distortion, [latent], {}, 1.0, 60, Schedule(soft=0.8))]
+    assert stalls == [0] * 22 + [1] * 12 + [2] * 12 + [3] * 14  # from a third on, every dozen steps, up to 48
+    assert halved == []
 
 
 def test_firmness_only_grows() -> None:

@@ -179,7 +179,7 @@ def test_a_descent_that_only_soft_weights_brought_near_is_late(monkeypatch):
 
     def descend(distortion, latents, fixed, eps, steps, *_):
         for step in range(steps):
-            yield Visit(None if step < steps / 2 else [], distortion.original if step < steps / 2 else far)
+            yield Visit(None if step < steps / 2 else [], distortion.original if step < steps / 2 else far, stalls=0)
 
     monkeypatch.setattr(downhill, "descend", descend)
     problem_eps, seen = 0.01, []
@@ -192,6 +192,32 @@ def test_a_descent_that_only_soft_weights_brought_near_is_late(monkeypatch):
     monkeypatch.setattr(downhill.Downhill, "run", run)
     estimate(weights, loss, problem_eps, budget=100)
     assert seen[0] == (False, 0.6)
+
+
+@pytest.mark.parametrize(("outline", "given_up"), [(0.0, True), (0.2, False)], ids=["straight to eps", "by the outline"])
+def test_a_descent_straight_to_eps_is_given_up_where_it_stalls(monkeypatch, outline, given_up):
+    """A cautious one has the rest. There is none after one that came by the outline, which goes on."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(40, 30, generator=generator)}
+    steps_taken, schedules = [], []
+
+    def descend(distortion, latents, fixed, eps, steps, schedule, *_):
+        steps_taken.append(0)
+        schedules.append(schedule)
+        for step in range(steps):
+            steps_taken[-1] += 1
+            yield Visit(None, distortion.original + eps, stalls=int(step > 5))
+
+    monkeypatch.setattr(downhill, "descend", descend)
+    estimate(weights, lambda given: (given["w"] - weights["w"]).square().mean(), 1e-3, method=Tight(outline=outline, noise=0.1))
+    pressures = [schedule.pressure for schedule in schedules]
+    if given_up:
+        assert steps_taken[0] == 7 < steps_taken[1]
+        assert pressures == pytest.approx([2.0, 0.2])
+        assert [schedule.leap for schedule in schedules] == [4.0, 2.0]
+    else:
+        assert min(steps_taken) > 40
+        assert pressures == [2.0, 2.0]
 
 
 def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):

@@ -36,10 +36,13 @@ from nncomplexity.sizes import large_network
 
 @dataclass(frozen=True)
 class Visit:
-    """One point of the descent: the tensors as a file would hold them, None while their rounding is soft, and their loss."""
+    """One point of the descent: the tensors as a file would hold them, None while their rounding is soft, their loss, and how often the
+    descent has stalled before.
+    """
 
     tensors: list[Piece] | None
     loss: float
+    stalls: int
 
 
 _PROGRESS = 0.9
@@ -76,7 +79,7 @@ def descend(
     pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
     length, retreats, reach, begun = 1.0, 0, math.inf, False
     kept: tuple[float, dict[str, Tensor]] | None = None
-    lowest, since, hard = math.inf, 0, False
+    lowest, since, hard, stalls = math.inf, 0, False, 0
     for step in range(steps):
         free, firmness = step < int(schedule.freeze * steps), schedule.firmness_at(step, steps)
         for latent in latents:
@@ -97,7 +100,7 @@ def descend(
         if measured is None:
             return
         loss, grads = measured
-        yield Visit(tensors, loss)
+        yield Visit(tensors, loss, stalls)
         rise = loss - distortion.original
         lost = not math.isfinite(loss)
         if begun and (lost or (rise > reach and retreats < _RETREATS * steps)):
@@ -116,8 +119,8 @@ def descend(
             if rise < _PROGRESS * lowest:
                 lowest, since = rise, step
             if free and step > steps / 3 and step - since >= schedule.stall and lowest > _ABOVE * pressure.target:
-                lowest, since = rise, step
-                for latent in latents:
+                lowest, since, stalls = rise, step, stalls + 1
+                for latent in latents if hard else ():  # softer weights aren't held back by their steps
                     latent.halve()
             length = min(1.0, length * _RECOVERY)
             reach = min(reach, max(leap, 2 * rise))

@@ -24,6 +24,8 @@ _NEAR = 1.5
 """How near ε, in ε, a descent must have been before it is late."""
 _EASED = 0.1
 """The share of the pressure at which a descent begins that is eased."""
+_NO_FURTHER = 2.0
+"""The distortion, in ε, from which it takes a step back."""
 _BIASES = tuple(i / 40 for i in range(14, -6, -1))
 """How much less than they are magnitudes may be taken for when a descent's end is rounded once more."""
 _PRESSES = 5
@@ -55,8 +57,11 @@ class Downhill:
         return self._by(replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain))
 
     def eased(self) -> "Downhill":
-        """The same, with descents that begin at little pressure and give way twice as much: from within ε, which they must not lose."""
-        return self._by(replace(self.schedule, pressure=_EASED * self.schedule.pressure, release=2 * self.schedule.release))
+        """The same, with descents that begin at little pressure, give way twice as much and leap less: from within ε, which they must not
+        lose.
+        """
+        schedule = self.schedule
+        return self._by(replace(schedule, pressure=_EASED * schedule.pressure, release=2 * schedule.release, leap=_NO_FURTHER))
 
     def _by(self, schedule: Schedule) -> "Downhill":
         return Downhill(self.trials, schedule, self.long, self.part, self.least)
@@ -77,6 +82,7 @@ class Downhill:
         patience: float = 1.0,
         far: float = math.inf,
         late: float = 1.0,
+        stalls: bool = True,
         presses: Sequence[float] = (),
     ) -> bool:
         """One descent to ε over so many evaluations, in which the latents move.
@@ -89,6 +95,7 @@ class Downhill:
             patience: the share of its steps after which it is given up where, for a while, it has been
             far: as far away as this distortion.
             late: the share of its steps after which it is given up where it has not once been near ε.
+            stalls: whether it goes on after a stall, and isn't given up there.
             presses: the ε to each of which its end is pressed, a few evaluations each.
 
         False where it was given up, also as the last evaluations are needed for an answer.
@@ -113,7 +120,8 @@ class Downhill:
                 elif abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
                     trials.keep(visit.tensors, abs(rise))
             lost = done >= patience * steps and done - near >= _LOST_FOR * steps
-            if lost or trials.last(GRADIENT_COST) or (done >= late * steps and lowest > _NEAR * eps):
+            stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > _NEAR * eps)
+            if lost or stuck or trials.last(GRADIENT_COST):
                 return False
         for value in presses:
             if trials.last(_PRESSES):

@@ -102,7 +102,8 @@ class Run:
             end - self.trials.spent,
             patience=patience,
             far=min(far * self.eps, LOST * nothing),
-            late=_HALF if bold and not staged else 1.0,
+            late=1.0 if staged or not bold else _HALF,
+            stalls=staged or not bold,
             presses=[self.eps],
         )
 

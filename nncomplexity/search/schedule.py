@@ -36,8 +36,8 @@ class Schedule:
     """The distortion, in ε, from which a step is taken back, unless the descent began with half of that; half as much, or little more,
     in a descent of few steps."""
     stall: int = 12
-    """Steps without progress, from a third of the descent on and above one and a half times the target, after which all steps are halved:
-    the latents can't hold what is asked of them."""
+    """Steps without progress, from a third of the descent on and above one and a half times the target, that are a stall. All steps are
+    halved after one once weights are wholly rounded: the latents can't hold what is asked of them."""
     soft: float = 0.5
     """The share of the steps in which weights aren't rounded all the way yet, but more at each step."""
     longest_soft: int = 64
