@@ -4,7 +4,6 @@ A network that was brought to a coarse ε holds little, and what it holds is in 
 ε, and the file is often smaller than one that was sought for that ε alone.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 from nncomplexity.search.run import Run
@@ -17,22 +16,33 @@ _PRESSED = 2.0
 """How many times harder a link to a coarser ε is pressed than others: it begins far within it."""
 
 
-def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[float]) -> Iterator[float]:
+def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[float], spare: int = 0) -> Iterator[float]:
     """Links from the first ε of a ladder, where the run has ended, to each of the others, yielding each as its link ends.
+
+    A link that misses its ε, which no other can then go on from, is followed by a gentle one with half the steps; rungs are passed over for it.
 
     Args:
         run: where the chain begins; afterwards, where it ended.
         ladder: ε from coarse to fine.
         budget: evaluations for all links.
         presses: the ε that are to be answered; the end of each link is pressed to those that it passes.
+        spare: links beyond one for each ε. Those that no miss has taken lead to the last ε once more.
     """
-    end = run.trials.spent + budget
-    for link, (last, eps) in enumerate(itertools.pairwise(ladder)):
+    end, links = run.trials.spent + budget, len(ladder) - 1 + spare
+    rest, landed = list(ladder), True  # the rungs from the last one that was reached on
+    for link in range(links):
+        last, eps = rest[0], thinned(rest, links - link)[min(1, len(rest) - 1)]
         run.fixed = run.opening.without_gradient(run.trials.limit(eps))
-        for latent in run.latents if last > _APART * eps else ():
+        for latent in run.latents if last > _APART * eps or not landed else ():
             latent.halve()
-        share = (end - run.trials.spent) / (len(ladder) - 1 - link)
-        run.downhill.run(run.latents, run.fixed, eps, share, presses=[value for value in presses if eps <= value < last])
+        share = (end - run.trials.spent) / (links - link)
+        slowed = run.downhill.slowed()
+        downhill = slowed if landed else slowed.eased()
+        passed = [value for value in presses if eps <= value < last or value == eps]
+        downhill.run(run.latents, run.fixed, eps, share, presses=passed)
+        landed = downhill.landed
+        if landed:
+            rest = rest[rest.index(eps) :]
         yield eps
 
 

@@ -26,6 +26,8 @@ _EASED = 0.1
 """The share of the pressure at which a descent begins that is eased."""
 _NO_FURTHER = 2.0
 """The distortion, in ε, from which it takes a step back."""
+_SLOWED = 2 / 3
+"""The share of the rate of one that is slowed."""
 _BIASES = tuple(i / 40 for i in range(14, -6, -1))
 """How much less than they are magnitudes may be taken for when a descent's end is rounded once more."""
 _PRESSES = 5
@@ -47,14 +49,22 @@ class Downhill:
         long: gradients that make a long descent.
         part: the share of the examples that a gradient is over, where the loss can be divided.
         least: the fewest examples of such a part; a smaller one is not taken.
+
+    Attributes:
+        landed: whether the last descent has been within its ε with weights that a file holds.
     """
 
     def __init__(self, trials: Trials, schedule: Schedule, long: int, part: float, least: int) -> None:
         self.trials, self.schedule, self.long, self.part, self.least = trials, schedule, long, part, least
+        self.landed = False
 
     def pressed(self, factor: float) -> "Downhill":
         """The same, with descents that begin at so many times the pressure and change it so many times as fast."""
         return self._by(replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain))
+
+    def slowed(self) -> "Downhill":
+        """The same, with descents of smaller steps: from where another has ended, which holds little that may be lost."""
+        return self._by(replace(self.schedule, rate=_SLOWED * self.schedule.rate))
 
     def eased(self) -> "Downhill":
         """The same, with descents that begin at little pressure, give way twice as much and leap less: from within ε, which they must not
@@ -107,7 +117,8 @@ class Downhill:
         limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
         every = 1 if single and steps < self.long else _EVERY
         late_every = 1 if single else _LATE_OF_SEVERAL
-        near, lowest = 0, math.inf
+        near, lowest, allowed = 0, math.inf, trials.limit(eps)
+        self.landed = False
         for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
             trials.report("descending")
             rise = visit.loss - distortion.original
@@ -116,9 +127,11 @@ class Downhill:
                 lowest = min(lowest, rise)
                 if self.partial:
                     if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
-                        trials.measure_whole(visit.tensors)
-                elif abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
-                    trials.keep(visit.tensors, abs(rise))
+                        self.landed |= trials.measure_whole(visit.tensors) <= allowed
+                else:
+                    self.landed |= abs(rise) <= allowed
+                    if abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
+                        trials.keep(visit.tensors, abs(rise))
             lost = done >= patience * steps and done - near >= _LOST_FOR * steps
             stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > _NEAR * eps)
             if lost or stuck or trials.last(GRADIENT_COST):

@@ -32,6 +32,9 @@ _AGAIN = 0.5
 _RUNG = 0.8
 """Halvings of ε from one rung of a chain's ladder to the next, or more."""
 
+_SPARE = 1
+"""Links of a chain that are left for one that misses."""
+
 
 @dataclass(frozen=True)
 class Tight(Settings):
@@ -85,9 +88,9 @@ class Tight(Settings):
         run.descend(trials.spent + _FIRST * trials.budget)
         if run.ended:
             left = trials.left
-            rungs = max(1, min(round(left / LINK), math.ceil(math.log2(outline / eps) / _RUNG)))
+            rungs = max(1, min(round(left / LINK) - _SPARE, math.ceil(math.log2(outline / eps) / _RUNG)))
             ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
-            for _ in inwards(run, ladder, left, [eps]):
+            for _ in inwards(run, ladder, left, [eps], _SPARE):
                 pass
         else:
             Run(self, trials, eps).descend(trials.budget)
