@@ -28,8 +28,6 @@ from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
 from nncomplexity.weights import TensorSpec, is_finite
 
-"""Several ε: any sequence of numbers, or what has one dimension of NumPy's or PyTorch's."""
-
 
 class Options(TypedDict, total=False):
     """What `estimate` takes besides a network, its loss and ε."""

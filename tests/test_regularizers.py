@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nncomplexity import regularizers
+from nncomplexity import spectral_gradient
 from nncomplexity.errors import InputError
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 
@@ -235,10 +235,10 @@ def test_threads_give_the_same_gradients_and_leave_pytorchs_own_alone() -> None:
 def test_a_forked_process_starts_its_own_threads() -> None:
     xs = [gaussian(50, 50), gaussian(50, 50, seed=1)]
     spectral_entropy_penalty(xs)
-    assert regularizers._workers.cache_info().currsize > 0
+    assert spectral_gradient._workers.cache_info().currsize > 0
     child = os.fork()
     if child == 0:
-        os._exit(regularizers._workers.cache_info().currsize)
+        os._exit(spectral_gradient._workers.cache_info().currsize)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -249,8 +249,8 @@ def test_matrices_of_one_shape_in_one_batch() -> None:
         gaussian(3, 4),
     ]
     wanted = [True, True, False, True, True, True]
-    one_by_one = regularizers._solve_on_threads(xs, wanted)
-    for (H, slope), (expected_H, expected_slope) in zip(regularizers._solve_in_batches(xs, wanted), one_by_one, strict=True):
+    one_by_one = spectral_gradient._solve_on_threads(xs, wanted)
+    for (H, slope), (expected_H, expected_slope) in zip(spectral_gradient._solve_in_batches(xs, wanted), one_by_one, strict=True):
         torch.testing.assert_close(H, expected_H, equal_nan=True)
         assert (slope is None) == (expected_slope is None)
         if slope is not None:

@@ -42,7 +42,8 @@ def with_looks(problem: Problem) -> Problem:
         choices = [(numbers(layout.apart(weight)), layout) for layout in candidates(spec.shape)]
         if choices:
             fewest, layout = min(choices, key=lambda choice: choice[0])
-            if fewest < _CLEARLY * numbers([weight.reshape(view)]):
+            most = prod(view)  # that the whole can take
+            if fewest < _CLEARLY * most and fewest < _CLEARLY * numbers([weight.reshape(view)]):
                 layouts[spec.name] = layout
     return problem.laid_out(layouts)
 
