@@ -1,4 +1,4 @@
-"""One search by descents: from a measured start to ε, by the network's outline where the start is mostly noise."""
+"""One search by descents: from a measured start to ε, by the network's outline where the start is mostly noise or made of factors."""
 
 from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
@@ -94,6 +94,7 @@ class Run:
             for latent in self.latents:
                 latent.halve()
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
+        direct = bold and not staged
         downhill = self.downhill if bold else self.downhill.eased()
         return downhill.run(
             self.latents,
@@ -102,8 +103,8 @@ class Run:
             end - self.trials.spent,
             patience=patience,
             far=min(far * self.eps, LOST * nothing),
-            late=1.0 if staged or not bold else _HALF,
-            stalls=staged or not bold,
+            late=_HALF if direct else 1.0,
+            stalls=not direct,
             presses=[self.eps],
         )
 
