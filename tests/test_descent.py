@@ -171,6 +171,30 @@ def test_a_stall_of_soft_weights_is_told_and_leaves_the_steps_as_they_are(monkey
     assert halved == []
 
 
+def test_an_eps_that_moves_takes_the_loss_with_it() -> None:
+    """From within a fine ε the loss rises all along, though seldom beyond the ε of the moment; where ε stays, so does the loss."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(40, 30, generator=generator)}
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        return (weights["w"] - wanted).square().mean()
+
+    wanted, steps, ends = weights["w"], 60, (0.002, 0.5)
+    schedule = Schedule(longest_soft=0, pressure=4.0)
+
+    def rises(until: float | None) -> list[float]:
+        latent = Latent(skeleton_of(weights).tensors[0], [weights["w"] * 8], math.log(1 / 8))
+        with Distortion(weights, loss) as distortion:
+            return [visit.loss for visit in descend(distortion, [latent], {}, ends[0], steps, schedule, until=until)]
+
+    aims = [ends[0] * (ends[1] / ends[0]) ** min(1.0, step / (steps - 3)) for step in range(steps)]
+    moved = rises(ends[1])
+    assert sum(rise <= aim for rise, aim in zip(moved, aims, strict=True)) >= 0.8 * steps
+    assert all(moved[step] < moved[step + 15] for step in range(0, 45, 15))
+    assert 0.1 * ends[1] <= moved[-1] <= ends[1]
+    assert rises(None)[-1] <= 3 * ends[0]
+
+
 def test_firmness_only_grows() -> None:
     schedule = Schedule()
     firmness = [schedule.firmness_at(step, 40) for step in range(40)]

@@ -1,19 +1,17 @@
-"""What `tight` owes its users beyond the contract of all searches, for one ε and for many at once."""
+"""What `tight` owes its users beyond the contract of all searches."""
 
 import itertools
 import math
 
-import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nncomplexity import InputError, StopSearch, estimate
+from nncomplexity import estimate
 from nncomplexity.codecs import codec_named
 from nncomplexity.distortion import Distortion
-from nncomplexity.search import chain, downhill, sweep, tensors
+from nncomplexity.search import chain, downhill, tensors
 from nncomplexity.search.chain import thinned
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.descent import Visit
@@ -21,12 +19,9 @@ from nncomplexity.search.latent import Latent
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.run import Run
 from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
-from nncomplexity.search.sweep import Sweep, excesses
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import skeleton_of
-
-MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 
 
 def network(seed=0, hidden=24, classes=4, features=12):
@@ -79,33 +74,6 @@ def test_algorithm_2_is_the_floor_where_the_search_finds_nothing_of_its_own():
     tight, quantize = (estimate(weights, loss, 0.5, method=method, budget=62) for method in ("tight", "quantize"))
     assert quantize.within
     assert tight.bits <= quantize.bits
-
-
-@pytest.mark.parametrize("hidden", [24, 160], ids=["24 wide", "160 wide"])
-@pytest.mark.parametrize("loss_of", [lambda loss: loss, without_gradient], ids=["gradient", "no gradient"])
-def test_a_sweep_answers_every_eps(hidden, loss_of):
-    weights, loss = network(hidden=hidden, features=28)
-    loss = loss_of(loss)
-    method = Sweep(Tight(budget=60))
-    reports = estimate(weights, loss, MANY, method=method)
-    assert [report.eps for report in reports] == MANY
-    for report in reports:
-        decoded = report.coarse_weights()
-        assert abs(float(loss(decoded)) - float(loss(weights))) <= report.eps
-        assert report.within
-    sizes = [report.bits for report in reports]
-    assert sizes == sorted(sizes)
-    assert sum(report.evaluations for report in reports) <= 2.85 * 60 + len(MANY)
-    again = estimate(weights, loss, MANY, method=method)
-    assert [report.file.content for report in again] == [report.file.content for report in reports]
-
-
-def test_a_sweep_is_no_larger_than_single_searches_altogether():
-    weights, loss = network(hidden=160, features=28)
-    sweep = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
-    single = [estimate(weights, loss, eps, budget=200) for eps in MANY]
-    assert sum(report.evaluations for report in sweep) < 0.5 * sum(report.evaluations for report in single)
-    assert sum(report.bits for report in sweep) < sum(report.bits for report in single)
 
 
 def spectrum(singular_values):
@@ -235,7 +203,7 @@ def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
         problem = Problem(distortion, codec_named("entropy"))
         one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
         one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
-        assert list(chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.03])) == [0.5, 0.1]
+        assert [link.eps for link in chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.03])] == [0.5, 0.1]
     assert [eps for eps, _ in links] == [0.5, 0.1]
     assert [count for _, count in links] == [0, 3]
 
@@ -275,73 +243,11 @@ def test_a_link_that_misses_is_followed_by_a_gentle_one_with_half_the_steps(monk
     assert all(schedule.rate == pytest.approx(0.2) for schedule in schedules)
 
 
-@given(
-    st.dictionaries(st.floats(1e-4, 10), st.integers(8, 10**6), min_size=1, max_size=12),
-    st.one_of(st.floats(0, 100), st.just(math.inf)),
-)
-def test_no_file_lies_below_the_hull_that_excesses_are_over(sizes, nothing):
-    excess = excesses(sizes, nothing)
-    assert list(excess) == list(sizes)
-    assert all(value >= 1 - 1e-9 for value in excess.values())
-
-
-def test_links_outwards_go_to_the_eps_with_most_to_gain(monkeypatch):
-    """From the link that ended below it, each ε once; the curve is no worse for them."""
-    weights, loss = network(hidden=160, features=28)
-    went = []
-
-    def outwards(run, eps, budget):
-        went.append((eps, run.bits()))
-        chain.outwards(run, eps, budget)
-
-    monkeypatch.setattr(sweep, "outwards", outwards)
-    with_links = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
-    assert 1 <= len(went) == len({eps for eps, _ in went})
-    monkeypatch.setattr(sweep, "outwards", lambda *_: None)
-    without = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
-    assert all(report.bits <= other.bits for report, other in zip(with_links, without, strict=True))
-    assert any(report.bits < other.bits for report, other in zip(with_links, without, strict=True))
-
-
-def test_a_sweep_of_two_is_two_searches():
-    weights, loss = network()
-    sweep = estimate(weights, loss, [0.3, 0.01], method=Sweep(Tight(budget=40)))
-    assert [report.bits for report in sweep] == [report.bits for report in estimate(weights, loss, [0.3, 0.01], budget=40)]
-
-
-def test_a_sweep_that_is_stopped_has_answers():
-    weights, loss = network(hidden=160, features=28)
-
-    def stop(done, total, _what):
-        assert total == pytest.approx(2.85 * 100)
-        if done > 120:
-            raise StopSearch
-
-    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)), progress=stop)
-    assert sum(report.evaluations for report in reports) < 140
-    assert all(report.within for report in reports[:2])
-
-
 def test_a_large_budget_goes_on_from_a_small_one_s_result():
     weights, loss = network(hidden=160, features=28)
     sizes = [estimate(weights, loss, 0.01, budget=budget).bits for budget in (60, 400, 1000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_sweep_of_a_tiny_network_answers_the_finest_eps(seed):
-    """The chain's evaluations leave uniform quantization those that it takes."""
-    weights, loss = network(seed, hidden=3, features=3)
-    reports = estimate(weights, loss, [1.0, 0.1, 0.01, 0.001, 0.0005], method=Sweep(Tight(budget=100)))
-    assert all(report.within for report in reports)
-
-
-def test_a_sweep_s_cost_is_checked():
-    with pytest.raises(InputError, match=r"cost: expected a number of single searches, at least 1, got 0.5"):
-        Sweep(cost=0.5)
-    with pytest.raises(InputError, match=r"budget: expected a number of loss evaluations, at least 1, got 0"):
-        Sweep(Tight(budget=0))
 
 
 def test_a_ladder_is_thinned_evenly():

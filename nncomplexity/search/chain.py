@@ -1,23 +1,44 @@
-"""A chain of descents: each from where the last one ended, to a finer ε.
+"""A chain of descents: each from where the last one ended, to a finer ε, and slides back from there.
 
 A network that was brought to a coarse ε holds little, and what it holds is in order. From there a few gradients lead to the next finer
-ε, and the file is often smaller than one that was sought for that ε alone.
+ε, and the file is often smaller than one that was sought for that ε alone. It lands with more than that ε needs, though: it adds in a hurry.
+A slide sheds it: a descent whose own ε moves outwards, so slowly that the network is about as small as it gets at each.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from nncomplexity.search.run import Run
 
-LINK, OUTWARD_LINK = 150, 110
-"""Evaluations that a link is worth, to a finer ε and to a coarser one: some forty gradients and thirty."""
+LINK = 150
+"""Evaluations that a link is worth: some forty gradients."""
 _APART = 2.5
 """How many times finer the next ε must be for its link to begin with half the steps."""
+
 _PRESSED = 2.0
-"""How many times harder a link to a coarser ε is pressed than others: it begins far within it."""
+"""How many times harder a link outwards is pressed than others: it begins far within its ε."""
 
 
-def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[float], spare: int = 0) -> Iterator[float]:
-    """Links from the first ε of a ladder, where the run has ended, to each of the others, yielding each as its link ends.
+@dataclass(frozen=True)
+class Link:
+    """One descent of a chain: the ε that it led to, and the least distortion of what a file may hold on its way."""
+
+    eps: float
+    reached: float
+    landed: bool
+
+
+def inwards(
+    run: Run,
+    ladder: Sequence[float],
+    budget: float,
+    presses: Sequence[float],
+    spare: int = 0,
+    *,
+    late: float = 1.0,
+    near: float = 1.0,
+) -> Iterator[Link]:
+    """Links from the first ε of a ladder, where the run has ended, to each of the others, yielding each as it ends.
 
     A link that misses its ε, which no other can then go on from, is followed by a gentle one with half the steps; rungs are passed over for it.
 
@@ -27,6 +48,8 @@ def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[
         budget: evaluations for all links.
         presses: the ε that are to be answered; the end of each link is pressed to those that it passes.
         spare: links beyond one for each ε. Those that no miss has taken lead to the last ε once more.
+        late: the share of its steps after which a link is given up where it has not once been
+        near: as near as so many ε.
     """
     end, links = run.trials.spent + budget, len(ladder) - 1 + spare
     rest, landed = list(ladder), True  # the rungs from the last one that was reached on
@@ -39,16 +62,22 @@ def inwards(run: Run, ladder: Sequence[float], budget: float, presses: Sequence[
         slowed = run.downhill.slowed()
         downhill = slowed if landed else slowed.eased()
         passed = [value for value in presses if eps <= value < last or value == eps]
-        downhill.run(run.latents, run.fixed, eps, share, presses=passed)
-        landed = downhill.landed
+        thorough = len(run.trials.kept) == 1
+        downhill.run(run.latents, run.fixed, eps, share, late=late, near=near, presses=passed, thorough=thorough)
+        landed = downhill.reached <= run.trials.limit(eps)
         if landed:
             rest = rest[rest.index(eps) :]
-        yield eps
+        yield Link(eps, downhill.reached, landed)
+
+
+def slide(run: Run, eps: float, until: float, budget: float) -> None:
+    """One descent from an ε outwards to another, from where the run has ended."""
+    run.downhill.sliding().run(run.latents, run.fixed, eps, budget, until=until, presses=[until], thorough=False)
 
 
 def outwards(run: Run, eps: float, budget: float) -> None:
-    """One link to a coarser ε."""
-    run.downhill.pressed(_PRESSED).run(run.latents, run.fixed, eps, budget, presses=[eps])
+    """One link to an ε far outside, from where the run has ended."""
+    run.downhill.pressed(_PRESSED).run(run.latents, run.fixed, eps, budget, presses=[eps], thorough=False)
 
 
 def thinned(ladder: Sequence[float], links: int) -> list[float]:

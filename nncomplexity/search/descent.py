@@ -55,6 +55,8 @@ _RETREATS = 0.1
 """The share of steps that may be taken back before a descent goes on regardless."""
 _RECOVERY = 2**0.125
 """By how much a step may be longer than the one before, where that was not taken back."""
+_ARRIVED = 3
+"""Steps at the end of a descent whose ε moves in which it no longer does."""
 
 
 def descend(
@@ -65,22 +67,26 @@ def descend(
     steps: int,
     schedule: Schedule,
     parts: Iterator[Tensor | None] = repeat(None),
+    until: float | None = None,
 ) -> Iterator[Visit]:
     """Move the latents for `steps` gradients, yielding every point that was measured; 3 evaluations each.
 
     `fixed` holds the coarse tensors that do not move, by first name. `parts` gives the rows of the examples over which each gradient is
-    taken, or None for all; the loss of a visit is over the same rows.
+    taken, or None for all; the loss of a visit is over the same rows. ε moves to `until`, evenly over its logarithm, if that is given.
     """
     specs = distortion.skeleton.tensors
     lean = large_network(sum(latent.spec.count for latent in latents))
     held = {} if lean else {spec.name: fixed[spec.name].decode(spec, distortion.device) for spec in specs if spec.name in fixed}
     movers = [Mover(latent, schedule, lean) for latent in latents]
-    leap = schedule.leap * eps * (0.5 + 0.5 * min(1.0, steps / _LONG))
-    pressure = _Pressure(schedule, schedule.target * eps * steps / (steps + schedule.slack), steps)
+    leap = schedule.leap * (0.5 + 0.5 * min(1.0, steps / _LONG))
+    pressure = _Pressure(schedule, steps)
+    last = max(1, steps - _ARRIVED)
     length, retreats, reach, begun = 1.0, 0, math.inf, False
     kept: tuple[float, dict[str, Tensor]] | None = None
     lowest, since, hard, stalls = math.inf, 0, False, 0
     for step in range(steps):
+        aim = eps if until is None else eps * (until / eps) ** min(1.0, step / last)
+        target = schedule.target * aim * steps / (steps + schedule.slack)
         free, firmness = step < int(schedule.freeze * steps), schedule.firmness_at(step, steps)
         for latent in latents:
             latent.precision = schedule.free_precision if free else schedule.precision
@@ -103,7 +109,7 @@ def descend(
         yield Visit(tensors, loss, stalls)
         rise = loss - distortion.original
         lost = not math.isfinite(loss)
-        if begun and (lost or (rise > reach and retreats < _RETREATS * steps)):
+        if begun and (lost or (rise > reach * aim and retreats < _RETREATS * steps)):
             retreats, length = retreats + 1, length / 2
             if kept is None:
                 for mover in movers:
@@ -118,12 +124,12 @@ def descend(
                 hard, lowest = True, math.inf
             if rise < _PROGRESS * lowest:
                 lowest, since = rise, step
-            if free and step > steps / 3 and step - since >= schedule.stall and lowest > _ABOVE * pressure.target:
+            if free and step > steps / 3 and step - since >= schedule.stall and lowest > _ABOVE * target:
                 lowest, since, stalls = rise, step, stalls + 1
                 for latent in latents if hard else ():  # softer weights aren't held back by their steps
                     latent.halve()
             length = min(1.0, length * _RECOVERY)
-            reach = min(reach, max(leap, 2 * rise))
+            reach = min(reach, max(leap, 2 * rise / aim))
             for mover in movers:
                 mover.keep_place()
         else:
@@ -131,7 +137,7 @@ def descend(
         # A large network's are taken one tensor at a time, and so twice.
         taken = (mover.gradients(grads) for mover in movers) if lean else [mover.gradients(grads) for mover in movers]
         ratio = _ratio(taken)
-        weight = pressure.at(step, loss - distortion.original, ratio)
+        weight = pressure.at(step, loss - distortion.original, target, ratio)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
         decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
         again = (mover.gradients(grads) for mover in movers) if lean else taken
@@ -148,17 +154,17 @@ class _Pressure:
     a hundredfold along a descent. Left to b, which is slow, such a change would be made up for too late, and then for too long.
     """
 
-    def __init__(self, schedule: Schedule, target: float, steps: int) -> None:
-        self.schedule, self.target, self.steps = schedule, target, steps
+    def __init__(self, schedule: Schedule, steps: int) -> None:
+        self.schedule, self.steps = schedule, steps
         self.log_ratio: float | None = None
         self.log_sum = math.log(schedule.pressure) if schedule.pressure else -math.inf
 
-    def at(self, step: int, rise: float, ratio: float) -> float:
+    def at(self, step: int, rise: float, target: float, ratio: float) -> float:
         """λ for a step from where the loss has risen so much."""
         if ratio > 0:
             last = math.log(ratio) if self.log_ratio is None else self.log_ratio
             self.log_ratio = last + (math.log(ratio) - last) * self.schedule.follow
-        error = min(2.0, max(-2.0, math.log(self.target / max(rise, 1e-3 * self.target))))
+        error = min(2.0, max(-2.0, math.log(target / max(rise, 1e-3 * target))))
         first, last = self.schedule.response
         response = (first + (last - first) * step / self.steps) * (1.0 if error > 0 else self.schedule.release)
         pressure = math.exp((self.log_ratio or 0.0) + self.log_sum + response * error)

@@ -36,8 +36,10 @@ _CHECKS = 10
 """Measurements on all examples along a descent over parts of them, and as many again at its end."""
 _EVERY = 5
 """Of the visits in the first part of a long descent, one in so many is weighed: they are seldom the smallest."""
-_LATE_OF_SEVERAL = 2
-"""The same in its last third for several ε; for one all are weighed there."""
+_SELDOM = 2
+"""The same in its last third, and all along one whose ε moves, where several ε are to be answered and there are many more to come."""
+_AWAKE, _BRISK = 0.05, 0.3
+"""The share of its steps in which the rate of one that slides rises, and the last rate over the first: it is to get somewhere all along."""
 
 
 class Downhill:
@@ -51,16 +53,23 @@ class Downhill:
         least: the fewest examples of such a part; a smaller one is not taken.
 
     Attributes:
-        landed: whether the last descent has been within its ε with weights that a file holds.
+        reached: the least distortion that the last descent has measured with weights that a file holds, on all examples.
     """
 
     def __init__(self, trials: Trials, schedule: Schedule, long: int, part: float, least: int) -> None:
         self.trials, self.schedule, self.long, self.part, self.least = trials, schedule, long, part, least
-        self.landed = False
+        self.reached = math.inf
 
     def pressed(self, factor: float) -> "Downhill":
         """The same, with descents that begin at so many times the pressure and change it so many times as fast."""
         return self._by(replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain))
+
+    def sliding(self) -> "Downhill":
+        """The same, with descents that begin at twice the pressure, are rounded from the first step on, so that each is a candidate: for
+        an ε that moves.
+        """
+        schedule = replace(self.schedule, longest_soft=0, warmup=_AWAKE, final_rate=_BRISK)
+        return self._by(replace(schedule, pressure=2 * schedule.pressure))
 
     def slowed(self) -> "Downhill":
         """The same, with descents of smaller steps: from where another has ended, which holds little that may be lost."""
@@ -92,8 +101,11 @@ class Downhill:
         patience: float = 1.0,
         far: float = math.inf,
         late: float = 1.0,
+        near: float = _NEAR,
         stalls: bool = True,
         presses: Sequence[float] = (),
+        until: float | None = None,
+        thorough: bool = True,
     ) -> bool:
         """One descent to ε over so many evaluations, in which the latents move.
 
@@ -104,9 +116,12 @@ class Downhill:
             budget: evaluations.
             patience: the share of its steps after which it is given up where, for a while, it has been
             far: as far away as this distortion.
-            late: the share of its steps after which it is given up where it has not once been near ε.
+            late: the share of its steps after which it is given up where it has not once been
+            near: as near as so many ε.
             stalls: whether it goes on after a stall, and isn't given up there.
             presses: the ε to each of which its end is pressed, a few evaluations each.
+            until: the ε that it ends at, if that is another: every step of it is then aimed at an ε on the way.
+            thorough: whether all candidates near its end are weighed, and not every other one.
 
         False where it was given up, also as the last evaluations are needed for an answer.
         """
@@ -114,26 +129,27 @@ class Downhill:
         trials.pace()
         budget = min(budget, trials.left)
         steps, parts = self._parts(budget - len(presses) * _PRESSES)
-        limit, single = trials.limit(max(trials.kept)), len(trials.kept) == 1
-        every = 1 if single and steps < self.long else _EVERY
-        late_every = 1 if single else _LATE_OF_SEVERAL
-        near, lowest, allowed = 0, math.inf, trials.limit(eps)
-        self.landed = False
-        for done, visit in enumerate(descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts)):
+        limit = trials.limit(max(trials.kept))
+        late_every = 1 if thorough else _SELDOM
+        every = late_every if until else 1 if thorough and steps < self.long else _EVERY
+        held, lowest = 0, math.inf
+        self.reached = math.inf
+        descent = descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts, until)
+        for done, visit in enumerate(descent):
             trials.report("descending")
             rise = visit.loss - distortion.original
-            near = done if rise < far else near
+            held = done if rise < far else held
             if visit.tensors is not None:  # weights that aren't wholly rounded may be near where no file gets
                 lowest = min(lowest, rise)
                 if self.partial:
-                    if done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS:
-                        self.landed |= trials.measure_whole(visit.tensors) <= allowed
+                    if self._checked(done, steps, until):
+                        self.reached = min(self.reached, trials.measure_whole(visit.tensors))
                 else:
-                    self.landed |= abs(rise) <= allowed
+                    self.reached = min(self.reached, abs(rise))
                     if abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
                         trials.keep(visit.tensors, abs(rise))
-            lost = done >= patience * steps and done - near >= _LOST_FOR * steps
-            stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > _NEAR * eps)
+            lost = done >= patience * steps and done - held >= _LOST_FOR * steps
+            stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > near * eps)
             if lost or stuck or trials.last(GRADIENT_COST):
                 return False
         for value in presses:
@@ -141,6 +157,12 @@ class Downhill:
                 return False
             self._press(latents, fixed, value)
         return True
+
+    def _checked(self, done: int, steps: int, until: float | None) -> bool:
+        """Whether a visit on part of the examples is measured on all: most near the end, if that is where the descent leads."""
+        if until:
+            return done * 2 * _CHECKS % steps < 2 * _CHECKS
+        return done * _CHECKS % steps < _CHECKS or steps - done <= _CHECKS
 
     def _press(self, latents: list[Latent], fixed: dict[str, Piece], eps: float) -> None:
         """Round what a descent ends with towards zero, by as much as ε still allows: latents far from the next symbol are the last to go."""

@@ -37,13 +37,19 @@ State = tuple[list[Latent], dict[str, Piece]]
 class Run:
     """The search for one ε among the trials of one or several.
 
+    Args:
+        method: its settings.
+        trials: where candidates are measured.
+        eps: where it leads.
+        begin: evaluations that were spent before, for the sake of other ε: until what end a descent may go is counted from there.
+
     Attributes:
         latents: where the last descent ended; empty before.
         fixed: the coarse tensors that did not move in it.
     """
 
-    def __init__(self, method: Settings, trials: Trials, eps: float) -> None:
-        self.method, self.trials, self.tensors, self.eps = method, trials, trials.tensors, eps
+    def __init__(self, method: Settings, trials: Trials, eps: float, begin: float = 0.0) -> None:
+        self.method, self.trials, self.tensors, self.eps, self.begin = method, trials, trials.tensors, eps, begin
         self.opening = Opening(trials, method.schedule.precision)
         self.downhill = Downhill(trials, method.schedule, method.long, method.part, method.least)
         self.latents: list[Latent] = []
@@ -127,8 +133,9 @@ class Run:
 
     def _left(self, end: float) -> float:
         """Evaluations up to an end that may be spent on descents."""
-        left = min(self.trials.left, end * (1 - _FLOOR) - self.trials.spent)
-        return left if left >= _SHORT * GRADIENT_COST else min(left, end * (1 - _FLOOR_SHORT) - self.trials.spent)
+        end, spent = end - self.begin, self.trials.spent - self.begin
+        left = min(self.trials.left, end * (1 - _FLOOR) - spent)
+        return left if left >= _SHORT * GRADIENT_COST else min(left, end * (1 - _FLOOR_SHORT) - spent)
 
 
 def _ends(begin: float, until: float) -> list[float]:

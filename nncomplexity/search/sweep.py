@@ -1,24 +1,26 @@
 """`tight` for many ε at once: a chain of descents, of which every candidate serves every ε that it is within.
 
-The chain leads from the coarsest ε to the finest in a few links, each of which adds what the next ε needs and lands with more than that.
-What is left then leads back outwards, each time to the ε whose file stands highest above the lower convex hull of all files, from the
-link that ended below it. An ε so coarse that next to nothing of the network is left is no place to go on from: the chain begins at the
-first ε below those, which only links outwards lead to.
+It begins at the coarsest ε as a search for that one does. The chain leads from there to the finest ε in a few links, each of which adds
+what the next ε needs and lands with more than that. What is left are slides back outwards, one from the end of each link to the next,
+which shed it ε by ε. A chain that doesn't arrive leaves the rest to a search for the finest ε. An ε so coarse that next to nothing of the
+network is left is no place to go on from: the chain begins at the first ε below those, and a slide leads to the others.
 """
 
 import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from nncomplexity.errors import InputError
 from nncomplexity.fits import lower_hull
-from nncomplexity.search.chain import LINK, OUTWARD_LINK, inwards, outwards, thinned
+from nncomplexity.search.chain import LINK, Link, inwards, outwards, slide, thinned
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.looks import with_looks
 from nncomplexity.search.moves import Plan
+from nncomplexity.search.opening import Opening
 from nncomplexity.search.run import Run, State
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
@@ -28,10 +30,19 @@ _COARSE = 0.6
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
 _INWARDS = 0.7
 """The share of what the first descent leaves that links inwards take."""
-_LANDED = 1.5
-"""How many times the size of where the chain ended the file for the finest ε may be, for the chain to have arrived there."""
-_AGAIN = 2.0
-"""From how many ε away one more link leads to it otherwise."""
+_LATE, _HOPELESS = 0.6, 8.0
+"""The share of a link's steps after which it is given up where it has not been within so many ε."""
+_NEAR = 2.0
+"""From how many ε away a slide can begin, and one more link lands where the chain has missed its end."""
+_FEW = 24
+"""Evaluations below which there is no search for the finest ε."""
+_EACH = 0.1
+"""What one ε on its way counts in the share of a slide, beside the logarithm of how many times smaller the network becomes."""
+_SMALLEST = 64
+"""Bits; to be smaller is nothing to go for."""
+
+Place = tuple[float, State]
+"""Bits of where a link has ended, and a copy of it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Sweep:
             opening.early(ordered[-1])
             if trials.tensors.with_gradient():
                 trials.pace()
-                self._descend(trials, ordered, opening.nothing({}))
+                self._descend(trials, ordered, opening)
             else:
                 plans: list[Plan] | None = None  # moves only ever make a network coarser: from the finest ε to the coarsest
                 for done, value in enumerate(reversed(ordered)):
@@ -81,45 +92,81 @@ class Sweep:
         found = dict(zip(ordered, trials.found(), strict=True))
         return [found[value] for value in eps]
 
-    def _descend(self, trials: Trials, eps: Sequence[float], nothing: float) -> None:
+    def _descend(self, trials: Trials, eps: Sequence[float], opening: Opening) -> None:
+        spent = trials.spent
+        nothing = opening.nothing({})
+        begin = trials.spent - spent
         fine = [value for value in eps[:-1] if value <= _COARSE * nothing] + [eps[-1]]
-        run = Run(self.method, trials, fine[0])
-        single = trials.budget / self.cost
-        run.descend(trials.spent + single)
+        affordable = trials.budget / (self.cost * self.budget)  # 1 unless the time is limited
+        run = self.method.approach(trials, fine[0], begin + affordable * self.budget, begin)
         if run.ended:
-            scale = single / Tight().budget
-            places = self._inwards(run, fine, eps, scale)
-            self._outwards(run, places, eps, nothing, max(1, round(trials.left / (OUTWARD_LINK * scale))))
+            self._outwards(run, self._inwards(run, fine), eps, fine[0], nothing)
 
-    def _inwards(self, run: Run, fine: Sequence[float], eps: Sequence[float], scale: float) -> dict[float, State]:
-        """The chain, and one link more where it has missed its end; where each link ended, by its ε."""
-        trials, places = run.trials, {fine[0]: run.state()}
+    def _inwards(self, run: Run, fine: Sequence[float]) -> dict[float, Place]:
+        """The chain, and what follows where it has missed its end. The places from which slides may begin, by their ε."""
+        trials, places, last = run.trials, {fine[0]: _place(run)}, fine[-1]
+
+        def went(link: Link) -> bool:
+            if link.reached <= _NEAR * link.eps:
+                if trials.tensors.large:
+                    places.clear()  # each is as long as the network
+                places[link.eps] = _place(run)
+            return link.landed
+
         share = _INWARDS * trials.left
-        for reached in inwards(run, thinned(fine, round(share / (LINK * scale))), share, eps):
-            if trials.tensors.large:
-                places = {fine[0]: places[fine[0]]}  # each place is as long as the network
-            places[reached] = run.state()
-        if trials.best(fine[-1]) > _LANDED * run.bits():
-            for reached in inwards(run, [fine[-1] * _AGAIN, fine[-1]], min(LINK * scale, trials.left), eps):
-                places[reached] = run.state()
+        ladder = thinned(fine, round(share / LINK))
+        landed = [went(link) for link in inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS)] or [True]
+        if not landed[-1] and last in places:
+            landed = [went(link) for link in inwards(run, [_NEAR * last, last], min(LINK, trials.left / 2), [last])]
+        if not landed[-1] and trials.left > _FEW:
+            search = Run(self.method, trials, last)
+            search.descend(trials.spent + trials.left)
+            if search.ended:
+                run.restore(search.state())
+                places[last] = _place(run)
         return places
 
-    def _outwards(self, run: Run, places: dict[float, State], eps: Sequence[float], nothing: float, links: int) -> None:
-        """Links to the ε with most to gain, one after the other."""
+    def _outwards(self, run: Run, places: dict[float, Place], eps: Sequence[float], first: float, nothing: float) -> None:
+        """Slides from each place to the next, and links from where the chain began to each ε beyond.
+
+        One goes on from where the last one ended if that is smaller than the place it has come to.
+        """
         trials = run.trials
-        open_eps = [value for value in eps if value > min(places)]
-        for done in range(links):
+        stops = sorted({*places, *(value for value in eps if value >= first)})
+        ways = [Way(begin, [value for value in reversed(eps) if begin < value < end]) for begin, end in pairwise(stops)]
+        ways = [way for way in ways if way.over] + [Way(begin, [end]) for begin, end in pairwise(stops) if begin >= first]
+        for done, way in enumerate(ways):
+            if way.begin in places:
+                bits, state = places[way.begin]
+                if not done or bits <= run.bits():
+                    run.restore(state)
             sizes = {value: trials.best(value) for value in eps if trials.kept[value]}
-            wanted = [value for value in open_eps if value in sizes]
-            if not wanted:
-                return
-            excess = excesses(sizes, nothing)
-            chosen = max(wanted, key=lambda value: excess[value])
-            open_eps.remove(chosen)
-            run.restore(places[max(reached for reached in places if reached < chosen)])
-            outwards(run, chosen, trials.left / (links - done))
-            if not trials.tensors.large:
-                places[chosen] = run.state()
+            lengths = [each.length(sizes, nothing) for each in ways[done:]]
+            budget = trials.left * lengths[0] / sum(lengths)
+            if way.begin < first:
+                slide(run, way.begin, way.over[-1], budget)
+            else:
+                outwards(run, way.over[-1], budget)
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way outwards from one ε over others."""
+
+    begin: float
+    over: Sequence[float]
+
+    def length(self, sizes: dict[float, float], nothing: float) -> float:
+        """What there is to shed, as a logarithm, if the hull of all sizes is where it leads, and how many ε there are."""
+        shed, end = 0.0, self.over[-1]
+        if self.begin in sizes and end in sizes:
+            height = sizes[end] / excesses(sizes, nothing)[end]
+            shed = max(0.0, math.log(sizes[self.begin] / max(height, _SMALLEST)))
+        return shed + _EACH * len(self.over)
+
+
+def _place(run: Run) -> Place:
+    return run.bits(), run.state()
 
 
 def excesses(sizes: dict[float, float], nothing: float) -> dict[float, float]:

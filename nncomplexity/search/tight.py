@@ -58,22 +58,35 @@ class Tight(Settings):
         return found
 
     def _found(self, trials: Trials, eps: float) -> Found:
-        run = Run(self, trials, eps)
+        opening = Run(self, trials, eps).opening
         with suppress(StopSearch):
-            run.opening.early(eps)
-            if trials.left >= _FEW * GRADIENT_COST and run.tensors.with_gradient():
+            opening.early(eps)
+            if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
                 trials.pace()
-                outline = self.outline * run.opening.nothing({}) if trials.budget >= self.chained else 0.0
-                if outline > 2 * eps:
-                    self._chain(trials, eps, outline)
-                else:
-                    run.descend(trials.budget)
-                    self._again(trials, eps)
+                self.approach(trials, eps, trials.budget)
+                self._again(trials, eps)
             else:
-                run.opening.quantize(eps)
-                run.opening.moves(eps, trials.budget)
-            run.opening.quantize(eps)
+                opening.quantize(eps)
+                opening.moves(eps, trials.budget)
+            opening.quantize(eps)
         return trials.found()[0]
+
+    def approach(self, trials: Trials, eps: float, until: float, begin: float = 0.0) -> Run:
+        """The descents to one ε, until so many evaluations are spent, of which others were spent before they began; where they ended."""
+        run = Run(self, trials, eps, begin)
+        outline = self.outline * run.opening.nothing({}) if until - begin >= self.chained else 0.0
+        if outline > 2 * eps:
+            chain = Run(self, trials, outline, begin)
+            chain.descend(trials.spent + _FIRST * (until - begin))
+            if chain.ended:
+                left = min(trials.left, until - 1 - trials.spent)
+                rungs = max(1, min(round(left / LINK) - _SPARE, math.ceil(math.log2(outline / eps) / _RUNG)))
+                ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
+                for _ in inwards(chain, ladder, left, [eps], _SPARE):
+                    pass
+                return chain
+        run.descend(until)
+        return run
 
     def _again(self, trials: Trials, eps: float) -> None:
         """Where the time is limited and evaluations took less of it than was planned, one more descent, and so on."""
@@ -81,16 +94,3 @@ class Tight(Settings):
         while trials.problem.deadline and trials.left > _AGAIN * trials.spent:
             Run(self, trials, eps).descend(trials.budget)
             trials.pace()
-
-    def _chain(self, trials: Trials, eps: float, outline: float) -> None:
-        """A descent to the outline, and a chain from there to ε."""
-        run = Run(self, trials, outline)
-        run.descend(trials.spent + _FIRST * trials.budget)
-        if run.ended:
-            left = trials.left
-            rungs = max(1, min(round(left / LINK) - _SPARE, math.ceil(math.log2(outline / eps) / _RUNG)))
-            ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
-            for _ in inwards(run, ladder, left, [eps], _SPARE):
-                pass
-        else:
-            Run(self, trials, eps).descend(trials.budget)
