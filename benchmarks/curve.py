@@ -1,6 +1,6 @@
 """What a curve costs, and how its points compare with searches for one ε each.
 
-    .venv/bin/python benchmarks/curve.py [--cases digits/mlp] [--budget 400] [--low 0.01 --high 1 --points 12]
+    .venv/bin/python benchmarks/curve.py [--cases digits/mlp] [--budgets 400 60] [--low 0.01 --high 1 --points 12]
 
 Every ε is measured by itself and as a point of one curve, on the same weights in one run. Each row is saved as soon as it is measured.
 """
@@ -8,6 +8,7 @@ Every ε is measured by itself and as a point of one curve, on the same weights 
 import argparse
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,15 @@ from nncomplexity import Report, estimate
 from nncomplexity.curve import rate_distortion
 
 OUTPUT = ROOT / "benchmarks" / "results" / "curve.json"
+BUDGETS = [400, 60, 120, 200]
+"""The default first, then smaller ones, of which a curve has little for each ε."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, nargs="+", help="folders with task.py and checkpoints; those of examples/ if none")
     parser.add_argument("--cases", nargs="+", default=(), metavar="FOLDER/NAME")
-    parser.add_argument("--budget", type=float, default=400)
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS)
     parser.add_argument("--low", type=float, default=0.01)
     parser.add_argument("--high", type=float, default=1.0)
     parser.add_argument("--points", type=int, default=12)
@@ -34,15 +37,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     eps = [float(f"{value:.4g}") for value in np.geomspace(arguments.high, arguments.low, arguments.points)]
-    record = Record.open(arguments.output, {"budget": arguments.budget, "eps": eps})
-    for case in find_cases(arguments.folder or SHIPPED, arguments.cases):
+    record = Record.open(arguments.output, {"budgets": arguments.budgets, "eps": eps})
+    for budget, case in product(arguments.budgets, find_cases(arguments.folder or SHIPPED, arguments.cases)):
         record.cases[case.name] = case.about()
         row = record.row(
-            {"case": case.name, "sha256": case.sha256, "budget": arguments.budget, "eps": eps},
-            lambda case=case: compare(case, eps, arguments.budget),
+            {"case": case.name, "sha256": case.sha256, "budget": budget, "eps": eps},
+            lambda case=case, budget=budget: compare(case, eps, budget),
         )
         ratios = [together / alone for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True) if alone]
-        print(f"{case.name}: largest ratio {max(ratios):.2f}, {sum(row['curve_evaluations']):,.0f} evaluations", flush=True)
+        evaluations = sum(row["curve_evaluations"])
+        print(f"{case.name}, budget {budget:g}: largest ratio {max(ratios):.2f}, {evaluations:,.0f} evaluations", flush=True)
     record.save()
 
 

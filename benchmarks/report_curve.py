@@ -3,15 +3,15 @@
 from statistics import geometric_mean, mean
 
 from benchmarks.markdown import table
-from benchmarks.record import Content
+from benchmarks.record import Content, Row
 
 
 def curve(content: Content) -> str:
-    """For each network the bytes of both, point by point, then what the curve cost in single searches."""
+    """For each network the bytes of both at the largest budget, point by point, then what the curve cost in single searches."""
     lines = []
-    for row in content["rows"]:
-        points = zip(row["eps"], row["curve_bytes"], row["single_bytes"], strict=True)
-        ratios = [max(together, 1) / max(alone, 1) for _, together, alone in points]
+    most = max(row["budget"] for row in content["rows"])
+    for row in (row for row in content["rows"] if row["budget"] == most):
+        ratios = _ratios(row)
         cost = sum(row["curve_evaluations"]) / mean(row["single_evaluations"])
         time = row["curve_cpu_seconds"] / mean(row["single_cpu_seconds"])
         cells = [f"{together:,} ({alone:,})" for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True)]
@@ -19,6 +19,25 @@ def curve(content: Content) -> str:
     eps = [f"ε = {value:g}" for value in content["rows"][0]["eps"]]
     header = ["network", *eps, "ratio, geometric mean", "largest", "evaluations, in single searches", "time, in single searches"]
     return table(header, lines)
+
+
+def curve_budgets(content: Content) -> str:
+    """For each network and budget the bytes of a curve over those of single searches: geometric mean over ε, and the largest with its ε."""
+    rows = content["rows"]
+    budgets = sorted({row["budget"] for row in rows})
+    lines = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        at = {row["budget"]: row for row in rows if row["case"] == case}
+        cells = []
+        for budget in budgets:
+            largest, eps = max(zip(_ratios(at[budget]), at[budget]["eps"], strict=True))
+            cells.append(f"{geometric_mean(_ratios(at[budget])):.2f}; {largest:.2f} at {eps:g}")
+        lines.append([case, *cells])
+    return table(["network", *(f"budget {budget:g}" for budget in budgets)], lines)
+
+
+def _ratios(row: Row) -> list[float]:
+    return [max(together, 1) / max(alone, 1) for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True)]
 
 
 def dynamics(content: Content) -> str:

@@ -128,7 +128,7 @@ def estimate(
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
             best = min(pool, key=lambda candidate: candidate.bits, default=None)
             smaller = best is not None and best.bits < lossless.bits
-            within = value == 0 or nothing_new or smaller
+            within = value == 0 or nothing_new or (best is not None and best.bits <= lossless.bits)
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
             twice = values.count(value)
             candidate = best if best is not None and smaller and value > 0 else lossless.candidate

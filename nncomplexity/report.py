@@ -104,7 +104,7 @@ class Report:
     subject: Subject
     file: CoarseFile = field(repr=False)
     within: bool = True
-    """False where nothing within ε was smaller than the lossless file, which is then the answer."""
+    """False where all that was within ε was larger than the lossless file, which is then the answer."""
     time_limit: float | None = None
     """Seconds that the run was given; None where it was given all it needs."""
     time_is_up: bool = False

@@ -1,11 +1,16 @@
 """What tests of several files need: a folder to call from, and from which tasks are imported."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # started in the background it would be ignored, by the programs tests start too
 
 collect_ignore = ["elsewhere.py", "elsewhere_cases.py"]
 """What makes a device that PyTorch then has for as long as the process runs."""

@@ -276,8 +276,20 @@ def test_a_curve_is_compared_with_single_searches_and_told(case: Case) -> None:
     eps = [4.0, 2.0, 1.0]
     row = curve.compare(case, eps, 20)
     assert sum(row["curve_evaluations"]) < sum(row["single_evaluations"])
-    told = report_curve.curve({"rows": [{"case": case.name, "eps": eps, **row}]}).splitlines()[-1]
-    assert f"| {row['curve_bytes'][0]:,} ({row['single_bytes'][0]:,}) |" in told
+    content = {"rows": [{"case": case.name, "eps": eps, "budget": 20, **row}]}
+    assert f"| {row['curve_bytes'][0]:,} ({row['single_bytes'][0]:,}) |" in report_curve.curve(content).splitlines()[-1]
+
+
+def test_curves_of_several_budgets_are_told_by_mean_and_largest_ratio() -> None:
+    rows = [
+        {"case": "a", "budget": 400, "eps": [1, 0.1], "curve_bytes": [100, 40], "single_bytes": [100, 160]},
+        {"case": "a", "budget": 60, "eps": [1, 0.1], "curve_bytes": [90, 400], "single_bytes": [180, 200]},
+    ]
+    assert report_curve.curve_budgets({"rows": rows}).splitlines() == [
+        "| network | budget 60 | budget 400 |",
+        "| --- | ---: | ---: |",
+        "| a | 1.00; 2.00 at 0.1 | 0.50; 1.00 at 1 |",
+    ]
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)

@@ -15,9 +15,7 @@ from nncomplexity.search.chain import Link
 from nncomplexity.search.run import Run
 from nncomplexity.search.sweep import Sweep, Way, excesses
 from nncomplexity.search.tight import Tight
-from tests.test_search_tight import network, without_gradient
-
-MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
+from tests.test_search_tight import MANY, network, without_gradient
 
 
 @pytest.mark.parametrize("hidden", [24, 160], ids=["24 wide", "160 wide"])

@@ -19,9 +19,12 @@ from nncomplexity.search.latent import Latent
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.run import Run
 from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
+from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import skeleton_of
+
+MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 
 
 def network(seed=0, hidden=24, classes=4, features=12):
@@ -241,6 +244,33 @@ def test_a_link_that_misses_is_followed_by_a_gentle_one_with_half_the_steps(monk
     assert [schedule.pressure < 1 for schedule in schedules] == eased
     assert [round(math.log2(0.25 / step)) for step in steps] == halved
     assert all(schedule.rate == pytest.approx(0.2) for schedule in schedules)
+
+
+def test_zeros_and_ones_stay_as_they_are():
+    """Biases and gains as they are made. Moved, an all-zero bias would first change by a whole step, out of all proportion to the weights."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(12, 40), torch.nn.LayerNorm(40), torch.nn.ReLU(), torch.nn.Linear(40, 6))
+    torch.nn.init.zeros_(network[0].bias)
+    x = torch.randn(64, 12)
+    wanted = network(x).detach()
+    report = estimate(network, lambda network: (network(x) - wanted).square().mean() / wanted.square().mean(), 0.05)
+    assert report.within
+    forms = {layer.name: layer.form for layer in report.layers}
+    assert [forms[name] for name in ("0.bias", "1.weight", "1.bias")] == ["zero", "constant", "zero"]
+    coarse = report.coarse_weights()
+    assert torch.equal(coarse["0.bias"], torch.zeros(40))
+    assert torch.equal(coarse["1.weight"], torch.ones(40))
+    assert report.bits < 0.25 * report.subject.least_lossless
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
+    weights = {"w": torch.full((8, 6), value), "b": torch.zeros(8)}
+    for many in ([0.5], MANY):
+        for report in estimate(weights, lambda given: (given["w"].sum() - weights["w"].sum()).square(), many, method=Sweep()):
+            assert report.within
+            assert report.distortion == 0
+            assert report.bits == report.subject.least_lossless
 
 
 def test_a_large_budget_goes_on_from_a_small_one_s_result():

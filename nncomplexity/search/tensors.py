@@ -2,7 +2,7 @@
 
 import functools
 
-from nncomplexity.coarse import Piece
+from nncomplexity.coarse import Constant, Piece
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors, of_low_rank
 from nncomplexity.sizes import large_network
@@ -16,16 +16,19 @@ class Tensors:
     """The tensors of a network, as searches see them.
 
     Attributes:
-        moving: those that may be coarse-grained.
-        held: the others, as they are, by first name.
+        moving: those that may be coarse-grained, but for zeros and ones.
+        held: the others, as they are, by first name. Those that are all 0 or all 1, as biases and gains are made and as what a base has
+            already, cost next to nothing. And they have no sizes to tell a step from: moved, all their elements change at once.
         factors: decompositions of those that move.
     """
 
     def __init__(self, problem: Problem) -> None:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
-        self.moving = tuple(spec for spec in specs if problem.quantizable(spec) and spec.count)
-        self.held: dict[str, Piece] = {spec.name: problem.exact(spec) for spec in specs if spec not in self.moving}
+        free = [spec for spec in specs if problem.quantizable(spec) and spec.count]
+        as_made = {spec.name: Constant(value) for spec in free for value in (0, 1) if bool((self.weights[spec.name] == value).all())}
+        self.moving = tuple(spec for spec in free if spec.name not in as_made)
+        self.held: dict[str, Piece] = {**as_made, **{spec.name: problem.exact(spec) for spec in specs if spec not in free}}
         self.factors = Factors(problem.weights)
         self._distortion = problem.distortion
         self._gradient_names: frozenset[str] | None = None
