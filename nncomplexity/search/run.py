@@ -21,7 +21,7 @@ _AHEAD = 256.0
 _AHEAD_OF_FACTORS = 6.0
 """The same where matrices are factors: a coarser outline would lose components that belong to it, and they don't come back."""
 _HALF = 0.6
-"""The share of a descent by which one from a bold start must have been near ε; the rest is enough for a cautious one."""
+"""The share of a descent by which one from a bold start must have been near ε; the rest is enough for a cautious or gentle one."""
 _LATE = 0.85
 """The share of a descent after which it is late."""
 _FLOOR = 0.01
@@ -87,7 +87,9 @@ class Run:
         self.latents, self.fixed = [latent.copy() for latent in state[0]], dict(state[1])
 
     def _stages(self, left: float, nothing: float, bold: bool) -> bool:
-        """A descent to ε; where its start is mostly noise or made of factors, one to the network's outline, and one to ε from there."""
+        """A descent to ε; where its start is mostly noise or made of factors, one to the network's outline, and one to ε from there, which a
+        gentle one with half the steps follows where it doesn't come near.
+        """
         method, end, long = self.method, self.trials.spent + left, bold and left / GRADIENT_COST >= self.method.long
         rank = self._start(self.eps, left / GRADIENT_COST if bold else 0.0, nothing, long)
         factored = self.tensors.factored
@@ -102,17 +104,22 @@ class Run:
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
         direct = bold and not staged
         downhill = self.downhill if bold else self.downhill.eased()
-        return downhill.run(
+        arrived = downhill.run(
             self.latents,
             self.fixed,
             self.eps,
             end - self.trials.spent,
             patience=patience,
             far=min(far * self.eps, LOST * nothing),
-            late=_HALF if direct else 1.0,
+            late=_HALF if bold else 1.0,
             stalls=not direct,
             presses=[self.eps],
         )
+        if not staged or arrived or downhill.reached <= self.trials.limit(self.eps):
+            return arrived
+        for latent in self.latents:
+            latent.halve()
+        return self.downhill.slowed().eased().run(self.latents, self.fixed, self.eps, end - self.trials.spent, presses=[self.eps])
 
     def _start(self, eps: float, steps: float, nothing: float, patient: bool, rank: int | None = None) -> int:
         """Go to where a descent of so many gradients to an ε begins: beyond it as far as they may win back. The rank that matrices have there,

@@ -26,7 +26,9 @@ class Tensors:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
         free = [spec for spec in specs if problem.quantizable(spec) and spec.count]
-        as_made = {spec.name: Constant(value) for spec in free for value in (0, 1) if bool((self.weights[spec.name] == value).all())}
+        as_made = {
+            spec.name: Constant(value) for spec in free for value in (0, 1) if bool((self.weights[spec.name] == value).all())
+        }
         self.moving = tuple(spec for spec in free if spec.name not in as_made)
         self.held: dict[str, Piece] = {**as_made, **{spec.name: problem.exact(spec) for spec in specs if spec not in free}}
         self.factors = Factors(problem.weights)
