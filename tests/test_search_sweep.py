@@ -14,6 +14,7 @@ from nncomplexity.search import sweep
 from nncomplexity.search.chain import Link
 from nncomplexity.search.run import Run
 from nncomplexity.search.sweep import Sweep, Way, excesses
+from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
 from tests.test_search_tight import MANY, network, without_gradient
 
@@ -160,6 +161,23 @@ def test_slides_lead_from_each_place_to_the_next_and_links_beyond_the_chain(monk
     without = estimate(weights, loss, many, method=Sweep(Tight(budget=400)))
     assert all(report.bits <= other.bits for report, other in zip(with_slides, without, strict=True))
     assert sum(report.bits < other.bits for report, other in zip(with_slides, without, strict=True)) >= 2
+
+
+def test_of_a_large_network_one_place_is_kept(monkeypatch):
+    """Each is as long as the network."""
+    weights, loss = network(hidden=40)
+    kept = []
+
+    def outwards(self, run, places, *arguments):
+        kept.append(list(places))
+        plain(self, run, places, *arguments)
+
+    plain = Sweep._outwards
+    monkeypatch.setattr(Tensors, "large", True)
+    monkeypatch.setattr(Sweep, "_outwards", outwards)
+    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=400)))
+    assert kept == [[MANY[-1]]]
+    assert all(report.within for report in reports)
 
 
 def test_a_way_is_as_long_as_what_it_sheds_and_the_eps_on_it():

@@ -65,11 +65,11 @@ class Downhill:
         return self._by(replace(self.schedule, pressure=factor * self.schedule.pressure, gain=factor * self.schedule.gain))
 
     def sliding(self) -> "Downhill":
-        """The same, with descents that begin at twice the pressure, are rounded from the first step on, so that each is a candidate: for
-        an ε that moves.
+        """The same, with descents for an ε that moves: they begin at twice the pressure and are rounded from the first step on, so that each
+        step is a candidate.
         """
-        schedule = replace(self.schedule, longest_soft=0, warmup=_AWAKE, final_rate=_BRISK)
-        return self._by(replace(schedule, pressure=2 * schedule.pressure))
+        schedule = self.schedule
+        return self._by(replace(schedule, pressure=2 * schedule.pressure, longest_soft=0, warmup=_AWAKE, final_rate=_BRISK))
 
     def slowed(self) -> "Downhill":
         """The same, with descents of smaller steps: from where another has ended, which holds little that may be lost."""

@@ -3,7 +3,7 @@
 It begins at the coarsest ε as a search for that one does. The chain leads from there to the finest ε in a few links, each of which adds
 what the next ε needs and lands with more than that. What is left are slides back outwards, one from the end of each link to the next,
 which shed it ε by ε. A chain that doesn't arrive leaves the rest to a search for the finest ε. An ε so coarse that next to nothing of the
-network is left is no place to go on from: the chain begins at the first ε below those, and a slide leads to the others.
+network is left is no place to go on from: the chain begins at the first ε below those, and links outwards lead to them.
 """
 
 import math
@@ -106,11 +106,14 @@ class Sweep:
         """The chain, and what follows where it has missed its end. The places from which slides may begin, by their ε."""
         trials, places, last = run.trials, {fine[0]: _place(run)}, fine[-1]
 
+        def keep(eps: float) -> None:
+            if trials.tensors.large:
+                places.clear()  # each is as long as the network
+            places[eps] = _place(run)
+
         def went(link: Link) -> bool:
             if link.reached <= _NEAR * link.eps:
-                if trials.tensors.large:
-                    places.clear()  # each is as long as the network
-                places[link.eps] = _place(run)
+                keep(link.eps)
             return link.landed
 
         share = _INWARDS * trials.left
@@ -123,7 +126,7 @@ class Sweep:
             search.descend(trials.spent + trials.left)
             if search.ended:
                 run.restore(search.state())
-                places[last] = _place(run)
+                keep(last)
         return places
 
     def _outwards(self, run: Run, places: dict[float, Place], eps: Sequence[float], first: float, nothing: float) -> None:
