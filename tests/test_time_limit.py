@@ -170,6 +170,19 @@ def test_the_table_and_the_json_say_that_the_time_ran_out(workplace: Path, capsy
     assert "before the time limit" in content["results"][0]["status"]
 
 
+def test_a_curve_s_slow_start_is_not_taken_for_the_speed_of_what_follows(clock: Clock) -> None:
+    """The original's measurements take twenty seconds each, as a first call of a network does; there is time for some fifty more."""
+
+    class SlowStart(SlowLoss):
+        def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:
+            self.clock.now += 19 if self.calls < 2 else 0
+            return super().__call__(weights)
+
+    loss = SlowStart(clock)
+    rate_distortion(WEIGHTS, loss, [1, 0.1, 0.01, 0.001], time_limit=100)
+    assert 40 <= loss.calls <= 65
+
+
 def test_a_curve_is_limited_as_well(clock: Clock) -> None:
     curve = rate_distortion(WEIGHTS, SlowLoss(clock), [1, 0.1, 0.01, 0.001], time_limit=20)
     assert clock.now < 20 + 15

@@ -74,6 +74,8 @@ class Sweep:
         if len(ordered) <= self.cost:
             return self.method.search(problem, eps)
         problem = with_looks(problem)
+        if problem.deadline:
+            problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
         trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
         with suppress(StopSearch):
             opening = Run(self.method, trials, ordered[0]).opening
