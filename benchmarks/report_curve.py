@@ -10,7 +10,9 @@ def curve(content: Content) -> str:
     """For each network the bytes of both at the largest budget, point by point, then what the curve cost in single searches."""
     lines = []
     most = max(row["budget"] for row in content["rows"])
-    for row in (row for row in content["rows"] if row["budget"] == most):
+    for row in content["rows"]:
+        if row["budget"] != most:
+            continue
         ratios = _ratios(row)
         cost = sum(row["curve_evaluations"]) / mean(row["single_evaluations"])
         time = row["curve_cpu_seconds"] / mean(row["single_cpu_seconds"])
@@ -30,8 +32,9 @@ def curve_budgets(content: Content) -> str:
         at = {row["budget"]: row for row in rows if row["case"] == case}
         cells = []
         for budget in budgets:
-            largest, eps = max(zip(_ratios(at[budget]), at[budget]["eps"], strict=True))
-            cells.append(f"{geometric_mean(_ratios(at[budget])):.2f}; {largest:.2f} at {eps:g}")
+            ratios = _ratios(at[budget])
+            largest, eps = max(zip(ratios, at[budget]["eps"], strict=True))
+            cells.append(f"{geometric_mean(ratios):.2f}; {largest:.2f} at {eps:g}")
         lines.append([case, *cells])
     return table(["network", *(f"budget {budget:g}" for budget in budgets)], lines)
 

@@ -126,9 +126,9 @@ def estimate(
         reports = []
         for value in values:
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
-            best = min(pool, key=lambda candidate: candidate.bits, default=None)
+            best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
             smaller = best is not None and best.bits < lossless.bits
-            within = value == 0 or nothing_new or (best is not None and best.bits <= lossless.bits)
+            within = value == 0 or nothing_new or best is not None
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
             twice = values.count(value)
             candidate = best if best is not None and smaller and value > 0 else lossless.candidate

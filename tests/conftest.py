@@ -8,9 +8,8 @@ from types import ModuleType
 
 import pytest
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # started in the background it would be ignored, by the programs tests start too
+# A shell has SIGINT ignored in what it starts in the background, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["elsewhere.py", "elsewhere_cases.py"]
 """What makes a device that PyTorch then has for as long as the process runs."""

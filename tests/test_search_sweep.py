@@ -13,7 +13,7 @@ from nncomplexity import InputError, StopSearch, estimate
 from nncomplexity.search import sweep
 from nncomplexity.search.chain import Link
 from nncomplexity.search.run import Run
-from nncomplexity.search.sweep import Sweep, Way, excesses
+from nncomplexity.search.sweep import Sweep, Way, hull_heights
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Tight
 from tests.test_search_tight import MANY, network, without_gradient
@@ -50,10 +50,10 @@ def test_a_sweep_is_no_larger_than_single_searches_altogether():
     st.dictionaries(st.floats(1e-4, 10), st.integers(8, 10**6), min_size=1, max_size=12),
     st.one_of(st.floats(0, 100), st.just(math.inf)),
 )
-def test_no_file_lies_below_the_hull_that_excesses_are_over(sizes, nothing):
-    excess = excesses(sizes, nothing)
-    assert list(excess) == list(sizes)
-    assert all(value >= 1 - 1e-9 for value in excess.values())
+def test_no_file_lies_below_the_hull(sizes, nothing):
+    heights = hull_heights(sizes, nothing)
+    assert list(heights) == list(sizes)
+    assert all(sizes[eps] / max(height, 1.0) >= 1 - 1e-9 for eps, height in heights.items())
 
 
 def test_a_sweep_of_two_is_two_searches():
@@ -183,8 +183,9 @@ def test_of_a_large_network_one_place_is_kept(monkeypatch):
 def test_a_way_is_as_long_as_what_it_sheds_and_the_eps_on_it():
     # The hull from 800 bits at 0.01 to none at 1 is at 400 bits halfway.
     sizes = {0.01: 800.0, 0.1: 700.0}
-    assert Way(0.01, [0.1]).length(sizes, 1.0) == pytest.approx(math.log(2) + 0.1)
-    assert Way(0.01, [0.02, 0.05, 0.1]).length(sizes, 1.0) == pytest.approx(math.log(2) + 0.3)
-    assert Way(0.01, [0.5]).length(sizes, 1.0) == pytest.approx(0.1)  # no file is known there
-    # What can't be much smaller is not worth more.
-    assert Way(0.01, [0.1]).length({0.01: 60.0, 0.1: 50.0}, 1.0) == pytest.approx(0.1)
+    heights = hull_heights(sizes, 1.0)
+    assert Way(0.01, [0.1]).length(sizes, heights) == pytest.approx(math.log(2) + 0.1)
+    assert Way(0.01, [0.02, 0.05, 0.1]).length(sizes, heights) == pytest.approx(math.log(2) + 0.3)
+    assert Way(0.01, [0.5]).length(sizes, heights) == pytest.approx(0.1)  # no file is known there
+    small = {0.01: 60.0, 0.1: 50.0}  # what can't be much smaller is not worth more
+    assert Way(0.01, [0.1]).length(small, hull_heights(small, 1.0)) == pytest.approx(0.1)

@@ -9,19 +9,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import estimate
-from nncomplexity.codecs import codec_named
-from nncomplexity.distortion import Distortion
-from nncomplexity.search import chain, downhill, tensors
-from nncomplexity.search.chain import thinned
-from nncomplexity.search.contract import Problem
+from nncomplexity.search import downhill, tensors
 from nncomplexity.search.descent import Visit
-from nncomplexity.search.latent import Latent
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.run import Run
 from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
-from nncomplexity.search.trials import Trials
 from nncomplexity.weights import skeleton_of
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
@@ -201,61 +194,6 @@ def test_a_descent_that_stalls_or_stays_away_is_followed_by_a_gentle_one(monkeyp
         assert schedules[2].rate == pytest.approx(2 / 3 * schedules[1].rate)
 
 
-def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
-    weights, loss = network()
-    halved, links = [], []
-    monkeypatch.setattr(Latent, "halve", lambda latent, halve=Latent.halve: (halved.append(latent.spec.name), halve(latent)))
-    plain = downhill.Downhill.run
-
-    def run(self, latents, fixed, eps, *arguments, **named):
-        links.append((eps, len(halved)))
-        return plain(self, latents, fixed, eps, *arguments, **named)
-
-    monkeypatch.setattr(downhill.Downhill, "run", run)
-    with Distortion(weights, loss) as distortion:
-        problem = Problem(distortion, codec_named("entropy"))
-        one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
-        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
-        assert [link.eps for link in chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.03])] == [0.5, 0.1]
-    assert [eps for eps, _ in links] == [0.5, 0.1]
-    assert [count for _, count in links] == [0, 3]
-
-
-@pytest.mark.parametrize(
-    ("misses", "spare", "aims", "eased", "halved"),
-    [
-        ((), 0, [0.5, 0.25, 0.125], [False, False, False], [0, 0, 0]),
-        ((), 1, [0.5, 0.25, 0.125, 0.125], [False, False, False, False], [0, 0, 0, 0]),
-        ((0,), 1, [0.5, 0.5, 0.25, 0.125], [False, True, False, False], [0, 1, 1, 1]),
-        ((1,), 0, [0.5, 0.25, 0.125], [False, False, True], [0, 0, 1]),
-        ((2,), 1, [0.5, 0.25, 0.125, 0.125], [False, False, False, True], [0, 0, 0, 1]),
-    ],
-    ids=["all land", "one to spare", "a rung again", "a rung passed over", "the end again"],
-)
-def test_a_link_that_misses_is_followed_by_a_gentle_one_with_half_the_steps(monkeypatch, misses, spare, aims, eased, halved):
-    """It leads where the missed one led if there are links enough, and further otherwise."""
-    weights = {"w": torch.randn(12, 8, generator=torch.Generator().manual_seed(0))}
-    aimed, schedules, steps = [], [], []
-
-    def descend(distortion, latents, fixed, eps, count, schedule, *_):
-        aimed.append(eps)
-        schedules.append(schedule)
-        steps.append(latents[0].step)
-        rise = 2 * eps if len(aimed) - 1 in misses else 0.5 * eps
-        yield Visit([latents[0].coarse()], distortion.original + rise, stalls=0)
-
-    monkeypatch.setattr(downhill, "descend", descend)
-    with Distortion(weights, lambda given: (given["w"] - weights["w"]).square().mean()) as distortion:
-        problem = Problem(distortion, codec_named("entropy"))
-        run = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.125], 600), 1.0)
-        run.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
-        list(chain.inwards(run, [1.0, 0.5, 0.25, 0.125], 500, [0.125], spare))
-    assert aimed == aims
-    assert [schedule.pressure < 1 for schedule in schedules] == eased
-    assert [round(math.log2(0.25 / step)) for step in steps] == halved
-    assert all(schedule.rate == pytest.approx(0.2) for schedule in schedules)
-
-
 def test_zeros_and_ones_stay_as_they_are():
     """Biases and gains as they are made. Moved, an all-zero bias would first change by a whole step, out of all proportion to the weights."""
     torch.manual_seed(0)
@@ -288,12 +226,6 @@ def test_a_large_budget_goes_on_from_a_small_one_s_result():
     sizes = [estimate(weights, loss, 0.01, budget=budget).bits for budget in (60, 400, 1000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
-
-
-def test_a_ladder_is_thinned_evenly():
-    assert thinned([6, 5, 4, 3, 2, 1], 5) == [6, 5, 4, 3, 2, 1]
-    assert thinned([6, 5, 4, 3, 2, 1], 1) == [6, 1]
-    assert thinned([6], 3) == [6]
 
 
 def test_seeds_part_and_each_gives_one_file():

@@ -56,8 +56,8 @@ def inwards(
     for link in range(links):
         last, eps = rest[0], thinned(rest, links - link)[min(1, len(rest) - 1)]
         run.fixed = run.opening.without_gradient(run.trials.limit(eps))
-        for latent in run.latents if last > _APART * eps or not landed else ():
-            latent.halve()
+        if last > _APART * eps or not landed:
+            run.halve()
         share = (end - run.trials.spent) / (links - link)
         slowed = run.downhill.slowed()
         downhill = slowed if landed else slowed.eased()

@@ -86,6 +86,11 @@ class Run:
         """Return there; the copy stays as it is."""
         self.latents, self.fixed = [latent.copy() for latent in state[0]], dict(state[1])
 
+    def halve(self) -> None:
+        """Halve all steps; the weights stay what they are."""
+        for latent in self.latents:
+            latent.halve()
+
     def _stages(self, left: float, nothing: float, bold: bool) -> bool:
         """A descent to ε; where its start is mostly noise or made of factors, one to the network's outline, and one to ε from there, which a
         gentle one with half the steps follows where it doesn't come near.
@@ -99,8 +104,7 @@ class Run:
             left = end - self.trials.spent
             self._start(outline, method.sketch * left / GRADIENT_COST, nothing, long, rank if factored else None)
             self.downhill.run(self.latents, self.fixed, outline, method.sketch * (end - self.trials.spent))
-            for latent in self.latents:
-                latent.halve()
+            self.halve()
         patience, far = (_LATE, _FAR**2) if staged else (method.patience if bold else 1.0, _FAR)
         direct = bold and not staged
         downhill = self.downhill if bold else self.downhill.eased()
@@ -117,8 +121,7 @@ class Run:
         )
         if not staged or arrived or downhill.reached <= self.trials.limit(self.eps):
             return arrived
-        for latent in self.latents:
-            latent.halve()
+        self.halve()
         return self.downhill.slowed().eased().run(self.latents, self.fixed, self.eps, end - self.trials.spent, presses=[self.eps])
 
     def _start(self, eps: float, steps: float, nothing: float, patient: bool, rank: int | None = None) -> int:

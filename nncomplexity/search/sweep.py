@@ -78,7 +78,7 @@ class Sweep:
             problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
         trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
         with suppress(StopSearch):
-            opening = Run(self.method, trials, ordered[0]).opening
+            opening = Opening(trials, self.method.schedule.precision)
             opening.early(ordered[-1])
             if trials.tensors.with_gradient():
                 trials.pace()
@@ -127,7 +127,7 @@ class Sweep:
             search = Run(self.method, trials, last)
             search.descend(trials.spent + trials.left)
             if search.ended:
-                run.restore(search.state())
+                run.latents, run.fixed = search.latents, search.fixed
                 keep(last)
         return places
 
@@ -146,7 +146,8 @@ class Sweep:
                 if not done or bits <= run.bits():
                     run.restore(state)
             sizes = {value: trials.best(value) for value in eps if trials.kept[value]}
-            lengths = [each.length(sizes, nothing) for each in ways[done:]]
+            heights = hull_heights(sizes, nothing)
+            lengths = [each.length(sizes, heights) for each in ways[done:]]
             budget = trials.left * lengths[0] / sum(lengths)
             if way.begin < first:
                 slide(run, way.begin, way.over[-1], budget)
@@ -161,12 +162,11 @@ class Way:
     begin: float
     over: Sequence[float]
 
-    def length(self, sizes: dict[float, float], nothing: float) -> float:
+    def length(self, sizes: dict[float, float], heights: dict[float, float]) -> float:
         """What there is to shed, as a logarithm, if the hull of all sizes is where it leads, and how many ε there are."""
         shed, end = 0.0, self.over[-1]
-        if self.begin in sizes and end in sizes:
-            height = sizes[end] / excesses(sizes, nothing)[end]
-            shed = max(0.0, math.log(sizes[self.begin] / max(height, _SMALLEST)))
+        if self.begin in sizes and end in heights:
+            shed = max(0.0, math.log(sizes[self.begin] / max(heights[end], _SMALLEST)))
         return shed + _EACH * len(self.over)
 
 
@@ -174,16 +174,16 @@ def _place(run: Run) -> Place:
     return run.bits(), run.state()
 
 
-def excesses(sizes: dict[float, float], nothing: float) -> dict[float, float]:
-    """How many times the height of the lower convex hull of all sizes each of them is, over log ε, by ε.
+def hull_heights(sizes: dict[float, float], nothing: float) -> dict[float, float]:
+    """The height of the lower convex hull of all sizes, over log ε, at each ε.
 
     The hull goes down to no bits at the distortion of all weights zero.
 
-    >>> {eps: round(excess, 2) for eps, excess in excesses({0.01: 400, 0.1: 380, 1: 100}, nothing=10).items()}
-    {0.01: 1.0, 0.1: 1.52, 1: 1.0}
+    >>> {eps: round(height) for eps, height in hull_heights({0.01: 400, 0.1: 380, 1: 100}, nothing=10).items()}
+    {0.01: 400, 0.1: 250, 1: 100}
     """
     end = max(nothing if math.isfinite(nothing) else 0.0, 1.01 * max(sizes))
     points = [(math.log(eps), size) for eps, size in (sizes | {end: 0.0}).items()]
     hull = [points[index] for index in lower_hull(points)]
     heights = np.interp([math.log(eps) for eps in sizes], [at for at, _ in hull], [size for _, size in hull])
-    return {eps: size / max(float(height), 1.0) for (eps, size), height in zip(sizes.items(), heights, strict=True)}
+    return {eps: float(height) for eps, height in zip(sizes, heights, strict=True)}

@@ -17,8 +17,8 @@ class Tensors:
 
     Attributes:
         moving: those that may be coarse-grained, but for zeros and ones.
-        held: the others, as they are, by first name. Those that are all 0 or all 1, as biases and gains are made and as what a base has
-            already, cost next to nothing. And they have no sizes to tell a step from: moved, all their elements change at once.
+        held: the others, as they are, by first name. Those that are all 0 or all 1, as biases and gains are made, cost next to nothing.
+            And they have no sizes to tell a step from: moved, all their elements change at once.
         factors: decompositions of those that move.
     """
 

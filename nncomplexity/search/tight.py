@@ -18,6 +18,7 @@ from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.chain import LINK, inwards
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.looks import with_looks
+from nncomplexity.search.opening import Opening
 from nncomplexity.search.run import Run
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
@@ -31,7 +32,6 @@ _AGAIN = 0.5
 """Evaluations that are worth another descent, as a share of those spent."""
 _RUNG = 0.8
 """Halvings of ε from one rung of a chain's ladder to the next, or more."""
-
 _SPARE = 1
 """Links of a chain that are left for one that misses."""
 
@@ -58,7 +58,7 @@ class Tight(Settings):
         return found
 
     def _found(self, trials: Trials, eps: float) -> Found:
-        opening = Run(self, trials, eps).opening
+        opening = Opening(trials, self.schedule.precision)
         with suppress(StopSearch):
             opening.early(eps)
             if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
