@@ -5,6 +5,7 @@ from nncomplexity.curve import Curve, rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
+from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.search.contract import StopSearch
 from nncomplexity.version import __version__
@@ -14,13 +15,16 @@ __all__ = [
     "Follow",
     "FormatError",
     "InputError",
+    "Langevin",
     "Layer",
+    "LearningCoefficient",
     "Report",
     "StopSearch",
     "Tracker",
     "__version__",
     "estimate",
     "load",
+    "local_learning_coefficient",
     "rate_distortion",
     "track",
 ]

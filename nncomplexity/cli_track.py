@@ -3,7 +3,8 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +17,7 @@ from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.summary import tracked
 from nncomplexity.dynamics.tracking import track as track_all
 from nncomplexity.errors import InputError
+from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import printable
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
 
@@ -55,6 +57,13 @@ def track(
     metric: Annotated[
         list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="A further number, such as test_error; repeat it.")
     ] = None,
+    llc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Also the local learning coefficient, for so many --n; NAME is localization, draws, burn_in, chains or step; repeat it.",
+        ),
+    ] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Also the network as --model initialises it.")] = False,
     constant: Annotated[bool, typer.Option("--constant", help="Also the network with all weights zero.")] = False,
     shuffled: Annotated[
@@ -85,6 +94,7 @@ def track(
     values = [number_value(text, "--eps") for text in eps]
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)
+    sampler = _sampler(llc)
     rows: dict[tuple[str, str | None, int], Row] = {}
     known: set[tuple[str, str | None, int]] = set()
 
@@ -120,6 +130,7 @@ def track(
                     n=n,
                     delta=delta,
                     metrics=metrics,
+                    llc=sampler,
                     untrained=untrained,
                     constant=constant,
                     follow=watched,
@@ -158,6 +169,20 @@ def _metrics(texts: list[str]) -> dict[str, UserFunction]:
             raise InputError(f"--metric: {name!r} is there twice; give one of them another name")
         found[name] = user_function(f"--metric {name}", function)
     return found
+
+
+def _sampler(texts: list[str] | None) -> Langevin | None:
+    if not texts:
+        return None
+    kinds = {field.name: float if "float" in str(field.type) else int for field in fields(Langevin)}
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in kinds:
+            raise InputError(f"--llc: expected NAME=VALUE with one of {', '.join(kinds)}, such as localization=1000, got {text!r}")
+        number = number_value(value, f"--llc {name}")
+        found[name] = int(number) if kinds[name] is int and number.is_integer() else number
+    return Langevin(**found)
 
 
 def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str | None) -> Follow | None:

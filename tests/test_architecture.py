@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nncomplexity"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-OPTIONAL = {"matplotlib", "sklearn"}
+OPTIONAL = {"matplotlib", "sklearn", "devinterp"}
 """Packages of the extras, which only a call that needs them may load."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMMAND_LINE_ONLY = {"typer", "rich"}

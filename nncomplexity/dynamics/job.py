@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.distortion import RandomState, preserved_random_state, set_random_state
+from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
+from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
 from nncomplexity.search.contract import Progress
@@ -137,9 +138,10 @@ def _measured(
     network = task.network(subject.tensors)
     norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
     original = user_values(task, settings, subject.tensors)
+    llc = learning_coefficient(settings, task.loss_fn, network, job.seed)
     found = _reports(job, settings, task.loss_fn, network, progress)
     coarse = [user_values(task, settings, report.coarse_weights()) for report in found]
-    return measured_row(start, settings, norm, found, original, coarse)
+    return measured_row(start, settings, norm, found, original, coarse, llc)
 
 
 def _reports(
@@ -152,6 +154,15 @@ def _reports(
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}
     return tuple(replace(reports[0], eps=value, **shares) for value in settings.eps)
+
+
+def learning_coefficient(
+    settings: Settings, loss_fn: LossFn, network: nn.Module | Mapping[str, Tensor], seed: int
+) -> LearningCoefficient | None:
+    """The local learning coefficient, where it is asked for."""
+    if settings.llc is None or settings.n is None:
+        return None
+    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed)
 
 
 def user_values(task: Task, settings: Settings, tensors: Mapping[str, Tensor]) -> Measured:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.learning_coefficient import LearningCoefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.weights import is_finite, real_view, skeleton_of
 
@@ -36,6 +37,7 @@ def measured_row(
     reports: Sequence[Report],
     original: Measured,
     coarse: Sequence[Measured],
+    llc: LearningCoefficient | None = None,
 ) -> Row:
     """The row of a network that was measured.
 
@@ -46,6 +48,7 @@ def measured_row(
         reports: one for each ε, in the order of `settings.eps`.
         original: the user's functions on the original weights.
         coarse: the same on the decoded weights of each report.
+        llc: the local learning coefficient at the original weights, where that was asked for.
     """
     subject = reports[0].subject
     ranks = [layer.effective_rank for layer in reports[0].layers if layer.effective_rank is not None]
@@ -61,6 +64,8 @@ def measured_row(
         "seconds": sum(report.seconds for report in reports),
         "cpu_seconds": sum(report.cpu_seconds for report in reports),
     }
+    if llc is not None:
+        row |= {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
     if original.risk is not None:
         row["risk"] = original.risk
     row |= {name: _finite(value) for name, value in original.metrics.items()}

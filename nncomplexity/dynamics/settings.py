@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
+from nncomplexity.learning_coefficient import Langevin, check_examples
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns, patterns_of
@@ -34,6 +35,10 @@ _NETWORK = (
     "l2_norm",
     "effective_rank",
     "bzip2_bits",
+    "llc",
+    "llc_error",
+    "llc_drift",
+    "llc_evaluations",
     "evaluations",
     "seconds",
     "cpu_seconds",
@@ -62,6 +67,7 @@ class Settings:
     n: int | None = None
     delta: float = 0.05
     metrics: tuple[tuple[str, UserFunction], ...] = ()
+    llc: Langevin | None = None
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
     key: str | None = None
@@ -100,6 +106,7 @@ class Settings:
             "n": self.n,
             "delta": self.delta,
             "metrics": {name: function.name for name, function in self.metrics},
+            "llc": self.llc and asdict(self.llc),
             "include": None if self.include is None else list(self.include),
             "exclude": None if self.exclude is None else list(self.exclude),
             "key": self.key,
@@ -137,6 +144,7 @@ def settings_of(
     n: int | None = None,
     delta: float = 0.05,
     metrics: Mapping[str, Given] | None = None,
+    llc: Langevin | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
     key: str | None = None,
@@ -150,6 +158,10 @@ def settings_of(
         codec_named(codec)
     if risk_fn is not None and n is None:
         raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n, or --n")
+    if llc is not None:
+        if not isinstance(llc, Langevin):
+            raise InputError(f"llc: expected nncomplexity.Langevin, which says how weights are sampled, got {llc!r}")
+        check_examples(n)
     bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta)
     find_device(device)
     if metrics is not None and not isinstance(metrics, Mapping):
@@ -165,6 +177,7 @@ def settings_of(
         risk_fn=None if risk_fn is None else user_function("risk_fn", risk_fn),
         n=n,
         delta=delta,
+        llc=llc,
         metrics=tuple((name, user_function(f"metric {name}", function)) for name, function in (metrics or {}).items()),
         include=tuple(patterns_of("include", include) or ()) or None,
         exclude=tuple(patterns_of("exclude", exclude) or ()) or None,

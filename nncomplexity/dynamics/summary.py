@@ -71,13 +71,14 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         places.setdefault((row["kind"], row["checkpoint"]), []).append(row)
     groups = sorted(places.values(), key=_order)
     bounds = [f"bound@{one:g}" for one in eps if f"bound@{one:g}" in first]
+    llc = ("llc",) if "llc" in first else ()
     columns = [
         ("step", [_step(group[0]) for group in groups]),
         ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
         *((f"bytes,\nε = {one:g}", [_bytes(group, one) for group in groups]) for one in eps),
         *(
             (printable(name).replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
-            for name in (*bounds, *first["settings"]["metrics"])
+            for name in (*bounds, *llc, *first["settings"]["metrics"])
         ),
     ]
     if any(len(group) > 1 for group in groups):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, checked_seed
 from nncomplexity.distortion import preserved_random_state
-from nncomplexity.dynamics.job import user_values
+from nncomplexity.dynamics.job import learning_coefficient, user_values
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.rows import failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
@@ -39,7 +39,7 @@ class Tracker:
         out: a results.jsonl to which the rows are added; one that exists must hold rows of the same settings.
         run: the name of the run in the rows.
         seed: of the searches.
-        settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta` and `metrics`, as `track` takes them.
+        settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics` and `llc`, as `track` takes them.
 
     Raises InputError where an argument isn't usable.
 
@@ -103,9 +103,10 @@ class Tracker:
         if isinstance(model, nn.Module) and (settings.risk_fn or settings.metrics):
             task = replace(task, build=lambda: copy.deepcopy(model))
         original = user_values(task, settings, live)
+        llc = learning_coefficient(settings, task.loss_fn, model, self._seed)
         reports = estimate(model, task.loss_fn, settings.eps, **settings.options(self._seed))
         coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
-        return measured_row(start, settings, l2_norm(live), reports, original, coarse)
+        return measured_row(start, settings, l2_norm(live), reports, original, coarse, llc)
 
 
 def _number(step: Any) -> float:

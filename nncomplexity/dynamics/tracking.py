@@ -19,6 +19,7 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
+from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.paths import path_of
 from nncomplexity.plain import plain_number
 from nncomplexity.search.contract import Method
@@ -50,6 +51,7 @@ def track(
     n: int | None = None,
     delta: float = 0.05,
     metrics: Mapping[str, Given] | None = None,
+    llc: Langevin | None = None,
     untrained: bool = False,
     constant: bool = False,
     shuffled: Given | None = None,
@@ -78,6 +80,7 @@ def track(
         key, device: as `nncomplexity measure` has them.
         risk_fn, n, delta: for the bound, and with `n` alone for the description length.
         metrics: further numbers by name, taken of the original and of the decoded weights.
+        llc: also estimate the local learning coefficient of the original weights, sampled so; needs `n`.
         untrained: also measure the network as `model` initialises it.
         constant: also measure the network with all weights zero.
         shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it, too.
@@ -111,6 +114,7 @@ def track(
         n=n,
         delta=delta,
         metrics=metrics,
+        llc=llc,
         include=include,
         exclude=exclude,
         key=key,

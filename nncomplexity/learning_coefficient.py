@@ -1,0 +1,233 @@
+"""The local learning coefficient λ(θ), singular learning theory's measure of how complex a network is: how degenerate its minimum is.
+
+    λ̂(θ) = nβ · (E[L(w)] − L(θ)),   w ~ p(w) ∝ exp(−nβ · L(w) − γ/2 · ‖w − θ‖²),   β = 1/ln n
+
+for a mean loss L over n examples, in nats (Lau et al. 2023). Where the loss is a regular minimum it is half the number of parameters; a
+network whose parameters can move without loss has less. The free energy of a neighbourhood of θ is n·L(θ) + λ·ln n nats to first order,
+which is what a two-part code takes; unlike the bits of a file it is an estimate, and no bound.
+
+The samples are devinterp's, by Langevin dynamics: w ← w − (s/2) · (nβ · ∇L(w) + γ · (w − θ)) + √s · N(0, 1) for a step size s. Gradients
+are over all examples, so that none of the noise is that of batches.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.arguments import checked_seed, whole_number
+from nncomplexity.distortion import Distortion, LossFn
+from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
+
+_LOOKS, _EVERY = 8, 4
+"""Looks for the largest curvature at θ, and steps of a chain from one further look to the next."""
+_STABLE = 0.3
+"""s · (nβ · h + γ) for the largest curvature h. Dynamics diverge at 4; by this much they sample a variance that is 8 % too large there."""
+_TINY = 1e-30
+"""A norm to divide by where a direction has none, as in a flat loss."""
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """How the weights near θ are sampled.
+
+    Attributes:
+        chains: independent chains, each from θ.
+        draws: steps of each chain over which the loss is averaged, a gradient each.
+        burn_in: steps of each chain before them.
+        localization: γ, the precision of the Gaussian around θ. It counts: directions in which nβ times the curvature is below it are
+            hardly seen.
+        step: s; None for the largest one that is safe, by the largest curvature of the loss where a chain goes.
+
+    Raises InputError where one of them isn't usable.
+    """
+
+    chains: int = 4
+    draws: int = 200
+    burn_in: int = 200
+    localization: float = 1000.0
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("chains", 1), ("draws", 1), ("burn_in", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
+        for name in ("localization", "step"):
+            value = plain_number(getattr(self, name))
+            if value is None and name == "step":
+                continue
+            if not is_number(value) or not 0 < value < math.inf:
+                raise InputError(f"{name}: expected a positive number, got {value!r}")
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class LearningCoefficient:
+    """An estimate of λ(θ).
+
+    Attributes:
+        value: the mean over the chains.
+        error: its standard error; None for a single chain.
+        drift: by how much the second half of the draws is above the first, in the mean over the chains. Where that is far more than the error
+            the chains haven't settled: give them more steps, or hold them closer by a larger γ.
+        chains: the estimate of each chain.
+        step: s.
+        evaluations: loss evaluations; a gradient counts three.
+    """
+
+    value: float
+    error: float | None
+    drift: float
+    chains: tuple[float, ...]
+    step: float
+    evaluations: float
+
+
+def check_examples(n: object) -> int:
+    """n as a whole number. Raises InputError unless it is at least 3: below, β isn't between 0 and 1."""
+    if n is None:
+        raise InputError(
+            "n: expected the number of examples that loss_fn looks at, for the learning coefficient, got none; give n, or --n"
+        )
+    return whole_number("n", n, 3)
+
+
+def local_learning_coefficient(
+    target: nn.Module | Mapping[str, Tensor],
+    loss_fn: LossFn,
+    n: int,
+    *,
+    sampler: Langevin | None = None,
+    seed: int = 0,
+) -> LearningCoefficient:
+    """λ̂ of a network at its weights; deterministic for a seed, and nothing of the network changes.
+
+    Args:
+        target: a module, whose parameters are sampled, or a mapping of names to tensors, of which those with a gradient are; running
+            statistics, known by their names, stay.
+        loss_fn: loss_fn(module) or loss_fn(mapping) -> the mean loss of the n examples in nats, differentiable.
+        n: how many examples, at least 3.
+        sampler: the chains.
+        seed: of their noise.
+
+    Raises InputError where devinterp isn't installed, an argument isn't usable, the loss has no gradient, or a chain diverges.
+
+    Around a quadratic minimum with curvatures hᵢ it is ½ · Σ nβ·hᵢ / (nβ·hᵢ + γ), here 2.93 of 3:
+
+    >>> weights = {"w": torch.ones(6)}
+    >>> found = local_learning_coefficient(weights, lambda w: 10 * ((w["w"] - 1) ** 2).sum(), n=1000, sampler=Langevin(draws=500))
+    >>> abs(found.value - 2.93) < 0.4
+    True
+    """
+    try:
+        from devinterp.optim import SGMCMC
+    except ImportError as error:
+        raise InputError(
+            f"llc: expected the package devinterp, which samples the weights, got {error}; pip install 'nncomplexity[llc]'"
+        ) from None
+    sampler, seed = sampler or Langevin(), checked_seed(seed)
+    examples = check_examples(n)
+    inverse_temperature = examples / math.log(examples)
+    with Distortion(target, loss_fn) as distortion:
+        walk = _Walk(distortion, SGMCMC, inverse_temperature, sampler.localization)
+        step = sampler.step or _STABLE / walk.precision(sampler.burn_in, seed)
+        length = sampler.burn_in + sampler.draws
+        rises = [
+            [
+                loss - distortion.original
+                for loss in islice(walk.losses(step, sampler.chains * seed + chain), sampler.burn_in, length)
+            ]
+            for chain in range(sampler.chains)
+        ]
+    estimates = [inverse_temperature * fmean(rise) for rise in rises]
+    halves = [inverse_temperature * (fmean(rise[len(rise) // 2 :]) - fmean(rise[: (len(rise) + 1) // 2])) for rise in rises]
+    return LearningCoefficient(
+        value=fmean(estimates),
+        error=stdev(estimates) / math.sqrt(len(estimates)) if len(estimates) > 1 else None,
+        drift=fmean(halves),
+        chains=tuple(estimates),
+        step=step,
+        evaluations=distortion.evaluations,
+    )
+
+
+class _Walk:
+    """Weights that move by Langevin dynamics, all chains from θ."""
+
+    def __init__(self, distortion: Distortion, dynamics: Any, inverse_temperature: float, localization: float) -> None:
+        self._distortion, self._dynamics = distortion, dynamics
+        self._inverse_temperature, self._localization = inverse_temperature, localization
+        found = distortion.gradient(distortion.weights)
+        if found is None:
+            raise InputError("llc: expected a loss with a gradient, got one without; return a tensor that depends on the weights")
+        self._names = [name for name in found[1] if not name.rpartition(".")[2].startswith("running_")]
+        if not self._names:
+            raise InputError("llc: expected a loss that depends on weights, got one that depends on none")
+
+    def losses(self, step: float, seed: int) -> Iterator[float]:
+        """A chain without end: the loss at each of its points, θ first."""
+        weights, noise = self._begin(), self._noise(seed)
+        dynamics = self._chain(weights, step)
+        while True:
+            loss, grads = self._slope(weights)
+            yield loss
+            self._step(dynamics, weights, grads, noise)
+
+    def precision(self, steps: int, seed: int) -> float:
+        """nβ·h + γ for the largest curvature h of the loss that is found where chains go.
+
+        A chain looks for it, by steps as large as what it has found allows: by power iteration over differences of gradients, each from as
+        far away as a chain strays in that direction. At θ alone it may be a hundred times smaller.
+        """
+        weights, noise = self._begin(), self._noise(seed)
+        direction = [torch.randn(part.shape, generator=noise, device=part.device, dtype=part.dtype) for part in weights]
+        largest = self._localization
+        dynamics = self._chain(weights, 0.0)
+        for number in range(max(steps, _LOOKS)):
+            _, grads = self._slope(weights)
+            if number < _LOOKS or number % _EVERY == 0:
+                distance = 1 / math.sqrt(largest)
+                share = distance / max(_norm(direction), _TINY)
+                there = [weight.detach() + share * part for weight, part in zip(weights, direction, strict=True)]
+                direction = [(grad - here) / distance for grad, here in zip(self._slope(there)[1], grads, strict=True)]
+                largest = max(largest, self._inverse_temperature * _norm(direction) + self._localization)
+            if number >= _LOOKS:
+                dynamics.param_groups[0]["lr"] = _STABLE / largest
+                self._step(dynamics, weights, grads, noise)
+        return largest
+
+    def _begin(self) -> list[nn.Parameter]:
+        """θ, what moves of it, in float32 at least."""
+        device = self._distortion.device
+        weights = (self._distortion.weights[name].to(device) for name in self._names)
+        return [nn.Parameter(weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True)) for weight in weights]
+
+    def _noise(self, seed: int) -> torch.Generator:
+        return torch.Generator(self._distortion.device).manual_seed(seed)
+
+    def _chain(self, weights: list[nn.Parameter], step: float) -> Any:
+        return self._dynamics.sgld(weights, lr=step, nbeta=self._inverse_temperature, localization=self._localization)
+
+    def _step(self, dynamics: Any, weights: list[nn.Parameter], grads: list[Tensor], noise: torch.Generator) -> None:
+        for weight, grad in zip(weights, grads, strict=True):
+            weight.grad = grad
+        dynamics.step(noise_generator=noise)
+
+    def _slope(self, weights: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
+        """The loss and its gradients at these weights."""
+        moved = {name: weight.detach() for name, weight in zip(self._names, weights, strict=True)}
+        found = self._distortion.gradient(self._distortion.weights | moved)
+        if found is None or not math.isfinite(found[0]):
+            raise InputError(
+                "llc: expected chains that stay near the weights, got one that diverged; give the sampler a smaller step"
+            )
+        return found[0], [found[1][name].to(weight.dtype) for name, weight in zip(self._names, weights, strict=True)]
+
+
+def _norm(parts: list[Tensor]) -> float:
+    return math.sqrt(sum(float((part**2).sum()) for part in parts))
