@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/curve.py [--cases digits/mlp] [--budgets 400 60] [--low 0.01 --high 1 --points 12]
 
-Every ε is measured by itself and as a point of one curve, on the same weights in one run. Each row is saved as soon as it is measured.
+Every ε is measured by itself and as a point of one curve, on the same weights in one run: ε evenly over their logarithm for each budget,
+and those that `nncomplexity curve` takes unless it is given others for the first budget. Each row is saved as soon as it is measured.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import torch
 from benchmarks.cases import ROOT, SHIPPED, Case, find_cases
 from benchmarks.record import Record, Row
 from nncomplexity import Report, estimate
-from nncomplexity.curve import rate_distortion
+from nncomplexity.curve import DEFAULT_EPS, rate_distortion
 
 OUTPUT = ROOT / "benchmarks" / "results" / "curve.json"
 BUDGETS = [400, 60, 120, 200]
@@ -38,11 +39,12 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     eps = [float(f"{value:.4g}") for value in np.geomspace(arguments.high, arguments.low, arguments.points)]
     record = Record.open(arguments.output, {"budgets": arguments.budgets, "eps": eps})
-    for budget, case in product(arguments.budgets, find_cases(arguments.folder or SHIPPED, arguments.cases)):
+    measured = [(budget, eps) for budget in arguments.budgets] + [(arguments.budgets[0], list(DEFAULT_EPS))]
+    for (budget, eps), case in product(measured, find_cases(arguments.folder or SHIPPED, arguments.cases)):
         record.cases[case.name] = case.about()
         row = record.row(
             {"case": case.name, "sha256": case.sha256, "budget": budget, "eps": eps},
-            lambda case=case, budget=budget: compare(case, eps, budget),
+            lambda case=case, budget=budget, eps=eps: compare(case, eps, budget),
         )
         ratios = [together / alone for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True) if alone]
         evaluations = sum(row["curve_evaluations"])

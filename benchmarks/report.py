@@ -181,6 +181,7 @@ def sections() -> dict[str, str]:
         if (RESULTS / f"{name}.json").exists():
             found[name] = tell(read(RESULTS / f"{name}.json"))
     if "curve" in found:
+        found["curve_default"] = report_curve.curve_default(read(RESULTS / "curve.json"))
         found["curve_budgets"] = report_curve.curve_budgets(read(RESULTS / "curve.json"))
     return found
 

@@ -1,16 +1,31 @@
 """The tables of curves: a network's at many ε, and a training's over its steps."""
 
+from collections.abc import Sequence
 from statistics import geometric_mean, mean
 
 from benchmarks.markdown import table
 from benchmarks.record import Content, Row
+from nncomplexity.curve import DEFAULT_EPS
 
 
 def curve(content: Content) -> str:
     """For each network the bytes of both at the largest budget, point by point, then what the curve cost in single searches."""
+    return _curve(_even(content))
+
+
+def curve_default(content: Content) -> str:
+    """The same over the ε that a curve has unless it is given others."""
+    return _curve([row for row in content["rows"] if row["eps"] == list(DEFAULT_EPS)])
+
+
+def _even(content: Content) -> list[Row]:
+    return [row for row in content["rows"] if row["eps"] != list(DEFAULT_EPS)]
+
+
+def _curve(rows: Sequence[Row]) -> str:
     lines = []
-    most = max(row["budget"] for row in content["rows"])
-    for row in content["rows"]:
+    most = max(row["budget"] for row in rows)
+    for row in rows:
         if row["budget"] != most:
             continue
         ratios = _ratios(row)
@@ -18,14 +33,14 @@ def curve(content: Content) -> str:
         time = row["curve_cpu_seconds"] / mean(row["single_cpu_seconds"])
         cells = [f"{together:,} ({alone:,})" for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True)]
         lines.append([row["case"], *cells, f"{geometric_mean(ratios):.2f}", f"{max(ratios):.2f}", f"{cost:.2f}", f"{time:.2f}"])
-    eps = [f"ε = {value:g}" for value in content["rows"][0]["eps"]]
+    eps = [f"ε = {value:g}" for value in rows[0]["eps"]]
     header = ["network", *eps, "ratio, geometric mean", "largest", "evaluations, in single searches", "time, in single searches"]
     return table(header, lines)
 
 
 def curve_budgets(content: Content) -> str:
     """For each network and budget the bytes of a curve over those of single searches: geometric mean over ε, and the largest with its ε."""
-    rows = content["rows"]
+    rows = _even(content)
     budgets = sorted({row["budget"] for row in rows})
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):

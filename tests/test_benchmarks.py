@@ -30,6 +30,7 @@ from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
 from benchmarks.picture import draw
 from benchmarks.record import Record, machine
+from nncomplexity.curve import DEFAULT_EPS
 from nncomplexity.weights import skeleton_of
 
 TASK = """
@@ -284,7 +285,12 @@ def test_curves_of_several_budgets_are_told_by_mean_and_largest_ratio() -> None:
     rows = [
         {"case": "a", "budget": 400, "eps": [1, 0.1], "curve_bytes": [100, 40], "single_bytes": [100, 160]},
         {"case": "a", "budget": 60, "eps": [1, 0.1], "curve_bytes": [90, 400], "single_bytes": [180, 200]},
+        # The default's ε have a table of their own.
+        {"case": "a", "budget": 400, "eps": list(DEFAULT_EPS), "curve_bytes": [7] * 12, "single_bytes": [1] * 12},
     ]
+    cost = {"curve_evaluations": [1], "single_evaluations": [1], "curve_cpu_seconds": 1, "single_cpu_seconds": [1]}
+    assert "7 (1)" in report_curve.curve_default({"rows": [row | cost for row in rows]})
+    assert "7 (1)" not in report_curve.curve({"rows": [row | cost for row in rows]})
     assert report_curve.curve_budgets({"rows": rows}).splitlines() == [
         "| network | budget 60 | budget 400 |",
         "| --- | ---: | ---: |",

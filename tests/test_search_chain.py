@@ -1,9 +1,12 @@
 """Descents that go on from one another."""
 
 import math
+from itertools import pairwise
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 
 from nncomplexity.codecs import codec_named
 from nncomplexity.distortion import Distortion
@@ -36,6 +39,31 @@ def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
         assert [link.eps for link in chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.03])] == [0.5, 0.1]
     assert [eps for eps, _ in links] == [0.5, 0.1]
     assert [count for _, count in links] == [0, 3]
+
+
+@given(st.integers(1, 20), st.integers(1, 25), st.floats(1, 3))
+def test_a_ladder_s_rungs_differ_and_its_ends_stay(most, links, bend):
+    ladder = [2.0**-rung for rung in range(most + 1)]
+    rungs = thinned(ladder, links, bend)
+    assert (rungs[0], rungs[-1]) == (ladder[0], ladder[-1])
+    assert len(rungs) == min(links, most) + 1
+    assert all(one > other for one, other in pairwise(rungs))
+    factors = [one / other for one, other in pairwise(rungs)]
+    assert all(2 * later >= earlier for earlier, later in pairwise(factors))
+
+
+def test_a_chain_that_begins_after_a_miss_begins_gently(monkeypatch):
+    weights, loss = network()
+    halved, eased = [], []
+    monkeypatch.setattr(Latent, "halve", lambda latent, halve=Latent.halve: (halved.append(latent.spec.name), halve(latent)))
+    plain = downhill.Downhill.eased
+    monkeypatch.setattr(downhill.Downhill, "eased", lambda self: (eased.append(1), plain(self))[1])
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, codec_named("entropy"))
+        one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
+        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        list(chain.inwards(one, [0.06, 0.03], 60, [0.03], landed=False))
+    assert (len(halved), len(eased)) == (len(problem.skeleton.tensors), 1)
 
 
 @pytest.mark.parametrize(

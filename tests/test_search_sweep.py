@@ -109,20 +109,22 @@ def test_a_small_budget_is_enough_to_arrive(budget):
     assert all(together.bits < 1.8 * alone.bits for together, alone in zip(found[6::5], single[1:], strict=True))
 
 
-@pytest.mark.parametrize("reached", [0.9, 1.7, 30.0], ids=["landed", "near", "lost"])
+@pytest.mark.parametrize("reached", [0.9, 1.7, 6.0, 30.0], ids=["landed", "near", "not far", "lost"])
 def test_a_chain_that_misses_the_finest_eps_goes_there_once_more_or_leaves_it_to_a_search(monkeypatch, reached):
     weights, loss = network(hidden=40)
-    chains, searched = [], []
+    chains, gentle, searched = [], [], []
 
-    def inwards(run, ladder, budget, presses, spare=0, **_):
+    def inwards(run, ladder, budget, presses, spare=0, *, landed=True, **_):
         chains.append((ladder, budget))
+        gentle.append(not landed)
         yield Link(ladder[-1], reached * ladder[-1], landed=reached <= 1)
 
     plain = Run.descend
     monkeypatch.setattr(sweep, "inwards", inwards)
     monkeypatch.setattr(Run, "descend", lambda run, until: (searched.append((run.eps, until)), plain(run, until)))
     estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)))
-    assert [ladder[-1] for ladder, _ in chains] == [0.003, 0.003] if reached == 1.7 else [0.003]
+    assert [ladder[-1] for ladder, _ in chains] == ([0.003, 0.003] if 1 < reached < 10 else [0.003])
+    assert gentle == [False, True][: len(chains)]
     assert searched[0] == (0.3, pytest.approx(101))
     if reached > 1:
         assert searched[1:] == [(0.003, pytest.approx(2.85 * 100 - len(MANY)))]
@@ -153,7 +155,7 @@ def test_slides_lead_from_each_place_to_the_next_and_links_beyond_the_chain(monk
     slides = [way for way in ways if way[0]]
     assert slides[0][0] == many[-1]
     assert all(begin <= until < after for (begin, until), (after, _) in pairwise(slides))
-    assert slides[-1][1] == 0.2
+    assert slides[-1][1] == 0.1  # 0.2 is where the first link has landed
     assert ways[len(slides) :] == [(None, 1.0), (None, 2.0), (None, 3.0)]  # all zeros are 1.4 away
     assert sum(bits[1::2]) < sum(bits[::2])
     monkeypatch.setattr(sweep, "slide", lambda *_: None)

@@ -15,7 +15,7 @@ LINK = 150
 _APART = 2.5
 """How many times finer the next ε must be for its link to begin with half the steps."""
 
-_PRESSED = 2.0
+_PRESSED = 4.0
 """How many times harder a link outwards is pressed than others: it begins far within its ε."""
 
 
@@ -37,6 +37,7 @@ def inwards(
     *,
     late: float = 1.0,
     near: float = 1.0,
+    landed: bool = True,
 ) -> Iterator[Link]:
     """Links from the first ε of a ladder, where the run has ended, to each of the others, yielding each as it ends.
 
@@ -50,9 +51,10 @@ def inwards(
         spare: links beyond one for each ε. Those that no miss has taken lead to the last ε once more.
         late: the share of its steps after which a link is given up where it has not once been
         near: as near as so many ε.
+        landed: whether the run has ended within the first ε; else the first link is a gentle one.
     """
     end, links = run.trials.spent + budget, len(ladder) - 1 + spare
-    rest, landed = list(ladder), True  # the rungs from the last one that was reached on
+    rest = list(ladder)  # the rungs from the last one that was reached on
     for link in range(links):
         last, eps = rest[0], thinned(rest, links - link)[min(1, len(rest) - 1)]
         run.fixed = run.opening.without_gradient(run.trials.limit(eps))
@@ -80,12 +82,12 @@ def outwards(run: Run, eps: float, budget: float) -> None:
     run.downhill.pressed(_PRESSED).run(run.latents, run.fixed, eps, budget, presses=[eps], thorough=False)
 
 
-def thinned(ladder: Sequence[float], links: int) -> list[float]:
-    """A ladder of at most so many links, evenly spaced, with the same ends.
+def thinned(ladder: Sequence[float], links: int, bend: float = 1.0) -> list[float]:
+    """A ladder of at most so many links, with the same ends: of evenly spaced rungs, or closer together at its beginning by a bend above 1.
 
-    >>> thinned([8, 4, 2, 1], 2), thinned([8, 4], 5)
-    ([8, 2, 1], [8, 4])
+    >>> thinned([8, 4, 2, 1], 2), thinned([8, 4], 5), thinned([16, 8, 4, 2, 1], 2, bend=2)
+    ([8, 2, 1], [8, 4], [16, 8, 1])
     """
     most = len(ladder) - 1
     links = min(max(1, links), most)
-    return [ladder[round(link * most / links)] for link in range(links + 1)] if links else list(ladder)
+    return [ladder[max(link, round((link / links) ** bend * most))] for link in range(links + 1)] if links else list(ladder)

@@ -30,12 +30,18 @@ _COARSE = 0.6
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
 _INWARDS = 0.7
 """The share of what the first descent leaves that links inwards take."""
+_SHORT, _JUMP = 130, 8.0
+"""Evaluations that are enough for a link where longer ones would lead more than so many times finer."""
+_BEND = 1.75
+"""How much closer together the rungs of the ladder are at its coarse end, where a network gains most from one ε to the next."""
 _LATE, _HOPELESS = 0.6, 8.0
-"""The share of a link's steps after which it is given up where it has not been within so many ε."""
+"""The share of a link's steps after which it is given up where it has not been within so many ε; from there a gentle one lands."""
 _NEAR = 2.0
-"""From how many ε away a slide can begin, and one more link lands where the chain has missed its end."""
+"""From how many ε away a slide can begin."""
 _FEW = 24
 """Evaluations below which there is no search for the finest ε."""
+_BEYOND = 1.5
+"""How many times as much a link outwards to an ε beyond the chain needs as a slide over as long a way."""
 _EACH = 0.1
 """What one ε on its way counts in the share of a slide, beside the logarithm of how many times smaller the network becomes."""
 _SMALLEST = 64
@@ -113,17 +119,18 @@ class Sweep:
                 places.clear()  # each is as long as the network
             places[eps] = _place(run)
 
-        def went(link: Link) -> bool:
+        def went(link: Link) -> float:
             if link.reached <= _NEAR * link.eps:
                 keep(link.eps)
-            return link.landed
+            return 0.0 if link.landed else link.reached
 
         share = _INWARDS * trials.left
-        ladder = thinned(fine, round(share / LINK))
-        landed = [went(link) for link in inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS)] or [True]
-        if not landed[-1] and last in places:
-            landed = [went(link) for link in inwards(run, [_NEAR * last, last], min(LINK, trials.left / 2), [last])]
-        if not landed[-1] and trials.left > _FEW:
+        ladder = thinned(fine, _links(share, fine), _BEND)
+        missed = [went(link) for link in inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS)] or [0.0]
+        if 0 < missed[-1] <= _HOPELESS * last:
+            again = inwards(run, [_NEAR * last, last], min(LINK, trials.left / 2), [last], landed=False)
+            missed = [went(link) for link in again]
+        if missed[-1] and trials.left > _FEW:
             search = Run(self.method, trials, last)
             search.descend(trials.spent + trials.left)
             if search.ended:
@@ -147,7 +154,7 @@ class Sweep:
                     run.restore(state)
             sizes = {value: trials.best(value) for value in eps if trials.kept[value]}
             heights = hull_heights(sizes, nothing)
-            lengths = [each.length(sizes, heights) for each in ways[done:]]
+            lengths = [(1.0 if each.begin < first else _BEYOND) * each.length(sizes, heights) for each in ways[done:]]
             budget = trials.left * lengths[0] / sum(lengths)
             if way.begin < first:
                 slide(run, way.begin, way.over[-1], budget)
@@ -168,6 +175,12 @@ class Way:
         if self.begin in sizes and end in heights:
             shed = max(0.0, math.log(sizes[self.begin] / max(heights[end], _SMALLEST)))
         return shed + _EACH * len(self.over)
+
+
+def _links(share: float, ladder: Sequence[float]) -> int:
+    """How many links a chain over a ladder of ε has in so many evaluations."""
+    wanted = math.ceil(math.log(ladder[0] / ladder[-1], _JUMP))
+    return max(round(share / LINK), min(round(share / _SHORT), wanted))
 
 
 def _place(run: Run) -> Place:
