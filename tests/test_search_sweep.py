@@ -191,3 +191,18 @@ def test_a_way_is_as_long_as_what_it_sheds_and_the_eps_on_it():
     assert Way(0.01, [0.5]).length(sizes, heights) == pytest.approx(0.1)  # no file is known there
     small = {0.01: 60.0, 0.1: 50.0}  # what can't be much smaller is not worth more
     assert Way(0.01, [0.1]).length(small, hull_heights(small, 1.0)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(60, 20), (100, 0)])
+def test_a_small_budget_keeps_evaluations_for_uniform_quantization(monkeypatch, budget, kept):
+    weights, loss = network(hidden=40)
+    left = []
+
+    def outwards(self, run, places, *arguments):
+        plain(self, run, places, *arguments)
+        left.append(run.trials.left)
+
+    plain = Sweep._outwards
+    monkeypatch.setattr(Sweep, "_outwards", outwards)
+    estimate(weights, loss, MANY, method=Sweep(Tight(budget=budget)))
+    assert kept <= left[0] < kept + 12

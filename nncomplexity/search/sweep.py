@@ -38,6 +38,9 @@ _LATE, _HOPELESS = 0.6, 8.0
 """The share of a link's steps after which it is given up where it has not been within so many ε; from there a gentle one lands."""
 _NEAR = 2.0
 """From how many ε away a slide can begin."""
+_BRIEF, _QUANTIZED = 100, 20
+"""Evaluations for each ε below which descents are so short that uniform quantization may beat them, and how many are kept for it, which
+serve all ε."""
 _FEW = 24
 """Evaluations below which there is no search for the finest ε."""
 _BEYOND = 1.5
@@ -124,19 +127,23 @@ class Sweep:
                 keep(link.eps)
             return 0.0 if link.landed else link.reached
 
-        share = _INWARDS * trials.left
+        share = _INWARDS * self._left(trials)
         ladder = thinned(fine, _links(share, fine), _BEND)
         missed = [went(link) for link in inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS)] or [0.0]
         if 0 < missed[-1] <= _HOPELESS * last:
-            again = inwards(run, [_NEAR * last, last], min(LINK, trials.left / 2), [last], landed=False)
+            again = inwards(run, [_NEAR * last, last], min(LINK, self._left(trials) / 2), [last], landed=False)
             missed = [went(link) for link in again]
-        if missed[-1] and trials.left > _FEW:
+        if missed[-1] and self._left(trials) > _FEW:
             search = Run(self.method, trials, last)
-            search.descend(trials.spent + trials.left)
+            search.descend(trials.spent + self._left(trials))
             if search.ended:
                 run.latents, run.fixed = search.latents, search.fixed
                 keep(last)
         return places
+
+    def _left(self, trials: Trials) -> float:
+        """Evaluations that descents may still spend."""
+        return max(0.0, trials.left - (_QUANTIZED if trials.budget < self.cost * _BRIEF else 0))
 
     def _outwards(self, run: Run, places: dict[float, Place], eps: Sequence[float], first: float, nothing: float) -> None:
         """Slides from each place to the next, and links from where the chain began to each ε beyond.
@@ -155,7 +162,7 @@ class Sweep:
             sizes = {value: trials.best(value) for value in eps if trials.kept[value]}
             heights = hull_heights(sizes, nothing)
             lengths = [(1.0 if each.begin < first else _BEYOND) * each.length(sizes, heights) for each in ways[done:]]
-            budget = trials.left * lengths[0] / sum(lengths)
+            budget = self._left(trials) * lengths[0] / sum(lengths)
             if way.begin < first:
                 slide(run, way.begin, way.over[-1], budget)
             else:
