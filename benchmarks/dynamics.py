@@ -4,6 +4,7 @@
 
 Trains the quick grokking run (examples/grokking) and measures every checkpoint with `tight` at several ε and budgets. Each file is
 then tried on all the other checkpoints: `shared_bytes` is the smallest of those that are within ε, whichever checkpoint it was made of.
+With the smallest of the budgets, and with a third of it, searches are also begun where that of the checkpoint before has ended.
 Writes benchmarks/results/dynamics.json; `python benchmarks/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 
@@ -19,28 +20,34 @@ import torch
 
 from benchmarks.cases import ROOT
 from benchmarks.record import Record
+from benchmarks.warm_starts import FromTheLast
 from examples.grokking.config import Config
 from examples.grokking.task import Task, task_for
 from nncomplexity import Report, estimate
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.search.tight import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "dynamics.json"
 TRAIN = ROOT / "examples" / "grokking" / "train.py"
 
 
-def measured(task: Task, checkpoints: Sequence[Path], eps: Sequence[float], budget: int) -> list[dict[str, Any]]:
-    """A row for each checkpoint and ε."""
+def measured(task: Task, checkpoints: Sequence[Path], eps: Sequence[float], method: Tight) -> list[dict[str, Any]]:
+    """A row for each checkpoint and ε; `start` says where searches began."""
     networks = [load_checkpoint(path) for path in checkpoints]
     reports: list[Sequence[Report]] = []
     for network in networks:
-        reports.append(estimate(network.tensors, task.loss, eps, budget=budget))
-        print(f"step {network.step:g}, budget {budget}: {[report.bits // 8 for report in reports[-1]]} bytes", flush=True)
+        reports.append(estimate(network.tensors, task.loss, eps, method=method))
+        print(
+            f"step {network.step:g}, {method.name} of {method.budget}: {[report.bits // 8 for report in reports[-1]]} bytes",
+            flush=True,
+        )
     rows = []
     for network, found in zip(networks, reports, strict=True):
         for which, report in enumerate(found):
             others = [other[which] for other in reports]
             holding = [other for other in others if abs(other.coarse_loss - report.subject.loss) <= report.eps]
-            about = {"step": network.step, "budget": budget, "eps": report.eps, "loss": report.subject.loss}
+            start = "last" if isinstance(method, FromTheLast) else "cold"
+            about = {"step": network.step, "start": start, "budget": method.budget, "eps": report.eps, "loss": report.subject.loss}
             sizes = {"bytes": report.bits // 8, "shared_bytes": min(other.bits for other in holding) // 8}
             rows.append({**about, **sizes, "test_error": task.error(network.tensors, "test"), "evaluations": report.evaluations})
     return rows
@@ -59,8 +66,9 @@ def main() -> None:
         run = Path(folder) / "quick"
         subprocess.run([sys.executable, str(TRAIN), "--preset", "quick", "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
         checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
-        for budget in arguments.budgets:
-            record.rows += measured(task_for(Config.of_run(run)), checkpoints, arguments.eps, budget)
+        few = min(arguments.budgets)
+        for method in [*map(Tight, arguments.budgets), FromTheLast(few), FromTheLast(few // 3)]:
+            record.rows += measured(task_for(Config.of_run(run)), checkpoints, arguments.eps, method)
             record.save()
 
 

@@ -180,6 +180,8 @@ def sections() -> dict[str, str]:
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
             found[name] = tell(read(RESULTS / f"{name}.json"))
+    if "dynamics" in found:
+        found["warm_starts"] = report_curve.warm_starts(read(RESULTS / "dynamics.json"))
     if "curve" in found:
         found["curve_default"] = report_curve.curve_default(read(RESULTS / "curve.json"))
         found["curve_budgets"] = report_curve.curve_budgets(read(RESULTS / "curve.json"))

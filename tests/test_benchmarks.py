@@ -30,6 +30,9 @@ from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
 from benchmarks.picture import draw
 from benchmarks.record import Record, machine
+from benchmarks.warm_starts import FromTheLast
+from nncomplexity import estimate
+from nncomplexity.coarse import Constant
 from nncomplexity.curve import DEFAULT_EPS
 from nncomplexity.weights import skeleton_of
 
@@ -296,6 +299,25 @@ def test_curves_of_several_budgets_are_told_by_mean_and_largest_ratio() -> None:
         "| --- | ---: | ---: |",
         "| a | 1.00; 2.00 at 0.1 | 0.50; 1.00 at 1 |",
     ]
+
+
+def test_a_search_begun_where_the_last_one_ended_is_cold_at_first_and_then_no_larger_for_the_same_network(case: Case) -> None:
+    method = FromTheLast(40)
+    cold = estimate(case.weights, case.loss_fn, [4.0, 1.0], budget=40)
+    first, again = (estimate(case.weights, case.loss_fn, [4.0, 1.0], method=method) for _ in range(2))
+    assert [report.bits for report in first] == [report.bits for report in cold]
+    assert all(warm.bits <= before.bits for warm, before in zip(again, first, strict=True))
+    # Where nothing is left of the network there is nothing to go on from.
+    nothing = FromTheLast(40, ended={4.0: {name: Constant(0) for name in case.weights}})
+    assert estimate(case.weights, case.loss_fn, 4.0, method=nothing).bits == cold[0].bits
+
+
+def test_warm_starts_stand_beside_the_searches_by_themselves() -> None:
+    row = {"step": 3, "eps": 0.1, "shared_bytes": 5, "loss": 1.0, "test_error": 0.5}
+    starts = [("cold", 62, 70), ("cold", 400, 60), ("last", 62, 90), ("last", 20, 1200)]
+    rows = [{**row, "start": start, "budget": budget, "bytes": size} for start, budget, size in starts]
+    assert report_curve.warm_starts({"rows": rows}).splitlines()[-1] == "| 3 | 70 | 90 | 1,200 |"
+    assert report_curve.dynamics({"rows": rows}).splitlines()[-1] == "| 3 | 1.0000 | 50.0% | 70 (5) | 60 (5) |"
 
 
 @pytest.mark.parametrize("name", ablation.VARIANTS)

@@ -74,6 +74,29 @@ def test_a_module_is_sampled_in_its_parameters_alone_and_left_as_it_is() -> None
     assert local_learning_coefficient(network, loss, 32, sampler=FEW, seed=4).chains != found.chains
 
 
+def test_progress_goes_from_step_to_step_and_track_says_what_it_waits_for(workplace: Path) -> None:
+    told: list[tuple[float, float, str]] = []
+    local_learning_coefficient({"w": torch.ones(2)}, squares, N, sampler=FEW, progress=lambda *news: told.append(news))
+    done, total = [one for one, _, _ in told], {one for _, one, _ in told}
+    assert done == sorted(done)
+    assert total == {2 * 30 + 10}
+    assert done[0] == 0
+    assert max(done) >= 2 * 30 - 3
+    make_training(workplace)
+    said: list[str] = []
+    track(
+        "run/step_1.safetensors",
+        "mytask:loss",
+        1,
+        method="quantize",
+        budget=12,
+        n=64,
+        llc=FEW,
+        progress=lambda _done, _total, what: said.append(what),
+    )
+    assert any(re.search(r"learning coefficient, \d+ of 70 steps", what) for what in said)
+
+
 def test_running_statistics_of_a_mapping_stay() -> None:
     seen = []
 
@@ -121,6 +144,8 @@ def test_without_devinterp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "devinterp.optim", None)
     with pytest.raises(InputError, match=re.escape("pip install 'nncomplexity[llc]'")):
         local_learning_coefficient({"w": torch.ones(2)}, squares, N)
+    with pytest.raises(InputError, match="expected the package devinterp"):  # before any row fails for it
+        Tracker(squares, 0.1, n=N, llc=FEW)
 
 
 def test_track_gives_it_in_each_row_and_goes_on_only_with_the_same_settings(

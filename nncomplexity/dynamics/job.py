@@ -138,7 +138,7 @@ def _measured(
     network = task.network(subject.tensors)
     norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
     original = user_values(task, settings, subject.tensors)
-    llc = learning_coefficient(settings, task.loss_fn, network, job.seed)
+    llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
     found = _reports(job, settings, task.loss_fn, network, progress)
     coarse = [user_values(task, settings, report.coarse_weights()) for report in found]
     return measured_row(start, settings, norm, found, original, coarse, llc)
@@ -157,12 +157,17 @@ def _reports(
 
 
 def learning_coefficient(
-    settings: Settings, loss_fn: LossFn, network: nn.Module | Mapping[str, Tensor], seed: int
+    settings: Settings, loss_fn: LossFn, network: nn.Module | Mapping[str, Tensor], seed: int, progress: Progress | None = None
 ) -> LearningCoefficient | None:
-    """The local learning coefficient, where it is asked for."""
+    """The local learning coefficient, where it is asked for. To the row's progress, which is its search's, it says what is going on."""
     if settings.llc is None or settings.n is None:
         return None
-    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed)
+
+    def told(done: float, total: float, what: str) -> None:
+        if progress:
+            progress(0, 1, f"{what}, {done:,.0f} of {total:,.0f} steps")
+
+    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
 
 
 def user_values(task: Task, settings: Settings, tensors: Mapping[str, Tensor]) -> Measured:

@@ -14,7 +14,7 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
-from nncomplexity.learning_coefficient import Langevin, check_examples
+from nncomplexity.learning_coefficient import Langevin, check_examples, langevin_dynamics
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns, patterns_of
@@ -162,6 +162,7 @@ def settings_of(
         if not isinstance(llc, Langevin):
             raise InputError(f"llc: expected nncomplexity.Langevin, which says how weights are sampled, got {llc!r}")
         check_examples(n)
+        langevin_dynamics()
     bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta)
     find_device(device)
     if metrics is not None and not isinstance(metrics, Mapping):
