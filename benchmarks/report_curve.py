@@ -23,8 +23,9 @@ def _even(content: Content) -> list[Row]:
 
 
 def _curve(rows: Sequence[Row]) -> str:
+    """The table of one grid of ε; nothing where it was not measured."""
     lines = []
-    most = max(row["budget"] for row in rows)
+    most = max((row["budget"] for row in rows), default=0)
     for row in rows:
         if row["budget"] != most:
             continue
@@ -33,7 +34,7 @@ def _curve(rows: Sequence[Row]) -> str:
         time = row["curve_cpu_seconds"] / mean(row["single_cpu_seconds"])
         cells = [f"{together:,} ({alone:,})" for together, alone in zip(row["curve_bytes"], row["single_bytes"], strict=True)]
         lines.append([row["case"], *cells, f"{geometric_mean(ratios):.2f}", f"{max(ratios):.2f}", f"{cost:.2f}", f"{time:.2f}"])
-    eps = [f"ε = {value:g}" for value in rows[0]["eps"]]
+    eps = [f"ε = {value:g}" for row in rows[:1] for value in row["eps"]]
     header = ["network", *eps, "ratio, geometric mean", "largest", "evaluations, in single searches", "time, in single searches"]
     return table(header, lines)
 

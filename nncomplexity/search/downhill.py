@@ -115,7 +115,7 @@ class Downhill:
             eps: where it leads.
             budget: evaluations.
             patience: the share of its steps after which it is given up where, for a while, it has been
-            far: as far away as this distortion.
+            far: as far away as this distortion; single steps that lead there are taken back.
             late: the share of its steps after which it is given up where it has not once been
             near: as near as so many ε.
             stalls: whether it goes on after a stall, and isn't given up there.
@@ -134,7 +134,7 @@ class Downhill:
         every = late_every if until else 1 if thorough and steps < self.long else _EVERY
         held, lowest = 0, math.inf
         self.reached = math.inf
-        descent = descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts, until)
+        descent = descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts, until, far)
         for done, visit in enumerate(descent):
             trials.report("descending")
             rise = visit.loss - distortion.original

@@ -7,7 +7,7 @@ network is left is no place to go on from: the chain begins at the first ε belo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -122,18 +122,21 @@ class Sweep:
                 places.clear()  # each is as long as the network
             places[eps] = _place(run)
 
-        def went(link: Link) -> float:
-            if link.reached <= _NEAR * link.eps:
-                keep(link.eps)
-            return 0.0 if link.landed else link.reached
+        def missed(links: Iterable[Link]) -> float:
+            """How far the last of them has been from its ε; 0 where it has landed."""
+            left = 0.0
+            for link in links:
+                if link.reached <= _NEAR * link.eps:
+                    keep(link.eps)
+                left = 0.0 if link.landed else link.reached
+            return left
 
         share = _INWARDS * self._left(trials)
         ladder = thinned(fine, _links(share, fine), _BEND)
-        missed = [went(link) for link in inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS)] or [0.0]
-        if 0 < missed[-1] <= _HOPELESS * last:
-            again = inwards(run, [_NEAR * last, last], min(LINK, self._left(trials) / 2), [last], landed=False)
-            missed = [went(link) for link in again]
-        if missed[-1] and self._left(trials) > _FEW:
+        by = missed(inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS))
+        if 0 < by <= _HOPELESS * last:
+            by = missed(inwards(run, [_NEAR * last, last], min(LINK, self._left(trials) / 2), [last], landed=False))
+        if by and self._left(trials) > _FEW:
             search = Run(self.method, trials, last)
             search.descend(trials.spent + self._left(trials))
             if search.ended:
