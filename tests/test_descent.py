@@ -195,6 +195,27 @@ def test_an_eps_that_moves_takes_the_loss_with_it() -> None:
     assert rises(None)[-1] <= 3 * ends[0]
 
 
+@pytest.mark.parametrize(
+    ("far", "rises", "backs"),
+    [
+        (math.inf, [0.5, 3.0, 0.5, 3.9], 0),
+        (2.5, [0.5, 2.4, 0.5, 3.0], 1),
+        (1.2, [0.5, 1.9, 0.5, 2.1], 1),  # twice ε is never too far
+    ],
+    ids=["no limit but the leap's", "from where nothing comes back", "nearer than twice ε"],
+)
+def test_a_step_to_where_nothing_comes_back_from_is_taken_back(monkeypatch, far, rises, backs) -> None:
+    weights, steps = {"w": torch.ones(4, 3)}, 60
+    latent = Latent(skeleton_of(weights).tensors[0], [2 * torch.ones(4, 3)], math.log(0.5))
+    losses, gone_back = iter([*rises, *[0.5] * steps]), []
+    plain = Mover.go_back
+    monkeypatch.setattr(Mover, "go_back", lambda mover, grads: (gone_back.append(1), plain(mover, grads)))
+    with Distortion(weights, lambda weights: (weights["w"] - 1).square().mean()) as distortion:
+        monkeypatch.setattr(distortion, "gradient", lambda *_: (next(losses), {"w": torch.zeros(4, 3)}))
+        list(descend(distortion, [latent], {}, 1.0, steps, Schedule(), far=far))
+    assert len(gone_back) == backs
+
+
 def test_firmness_only_grows() -> None:
     schedule = Schedule()
     firmness = [schedule.firmness_at(step, 40) for step in range(40)]
