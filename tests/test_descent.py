@@ -196,15 +196,15 @@ def test_an_eps_that_moves_takes_the_loss_with_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("far", "rises", "backs"),
+    ("nothing", "rises", "backs"),
     [
         (math.inf, [0.5, 3.0, 0.5, 3.9], 0),
         (2.5, [0.5, 2.4, 0.5, 3.0], 1),
         (1.2, [0.5, 1.9, 0.5, 2.1], 1),  # twice ε is never too far
     ],
-    ids=["no limit but the leap's", "from where nothing comes back", "nearer than twice ε"],
+    ids=["no limit but the leap's", "beyond all weights zero", "nearer than twice ε"],
 )
-def test_a_step_to_where_nothing_comes_back_from_is_taken_back(monkeypatch, far, rises, backs) -> None:
+def test_a_step_that_leads_beyond_all_weights_zero_is_taken_back(monkeypatch, nothing, rises, backs) -> None:
     weights, steps = {"w": torch.ones(4, 3)}, 60
     latent = Latent(skeleton_of(weights).tensors[0], [2 * torch.ones(4, 3)], math.log(0.5))
     losses, gone_back = iter([*rises, *[0.5] * steps]), []
@@ -212,7 +212,7 @@ def test_a_step_to_where_nothing_comes_back_from_is_taken_back(monkeypatch, far,
     monkeypatch.setattr(Mover, "go_back", lambda mover, grads: (gone_back.append(1), plain(mover, grads)))
     with Distortion(weights, lambda weights: (weights["w"] - 1).square().mean()) as distortion:
         monkeypatch.setattr(distortion, "gradient", lambda *_: (next(losses), {"w": torch.zeros(4, 3)}))
-        list(descend(distortion, [latent], {}, 1.0, steps, Schedule(), far=far))
+        list(descend(distortion, [latent], {}, 1.0, steps, Schedule(), nothing=nothing))
     assert len(gone_back) == backs
 
 

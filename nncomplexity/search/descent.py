@@ -54,7 +54,7 @@ _LONG = 60
 _RETREATS = 0.1
 """The share of steps that may be taken back before a descent goes on regardless."""
 _WITHIN_REACH = 2.0
-"""How far beyond ε, in ε, a step may lead wherever all is lost: with an ε that is most of that, each would be taken back."""
+"""How far away, in ε, a long descent's step may lead though that is beyond all weights zero: with an ε near that, many do."""
 _RECOVERY = 2**0.125
 """By how much a step may be longer than the one before, where that was not taken back."""
 _ARRIVED = 3
@@ -70,13 +70,13 @@ def descend(
     schedule: Schedule,
     parts: Iterator[Tensor | None] = repeat(None),
     until: float | None = None,
-    far: float = math.inf,
+    nothing: float = math.inf,
 ) -> Iterator[Visit]:
     """Move the latents for `steps` gradients, yielding every point that was measured; 3 evaluations each.
 
     `fixed` holds the coarse tensors that do not move, by first name. `parts` gives the rows of the examples over which each gradient is
     taken, or None for all; the loss of a visit is over the same rows. ε moves to `until`, evenly over its logarithm, if that is given.
-    Steps that lead further than the distortion `far`, from where nothing comes back, are taken back, as are those that leap.
+    Steps that lead beyond the distortion of all weights zero, `nothing`, are taken back, as are those that leap.
     """
     specs = distortion.skeleton.tensors
     lean = large_network(sum(latent.spec.count for latent in latents))
@@ -113,7 +113,7 @@ def descend(
         yield Visit(tensors, loss, stalls)
         rise = loss - distortion.original
         lost = not math.isfinite(loss)
-        beyond = min(reach * aim, max(far, _WITHIN_REACH * aim))
+        beyond = min(reach * aim, max(nothing, _WITHIN_REACH * aim) if steps >= _LONG else math.inf)
         if begun and (lost or (rise > beyond and retreats < _RETREATS * steps)):
             retreats, length = retreats + 1, length / 2
             if kept is None:

@@ -16,7 +16,7 @@ from nncomplexity.search.schedule import Schedule
 from nncomplexity.search.start import first_that
 from nncomplexity.search.trials import Trials
 
-LOST = 0.8
+_LOST = 0.8
 """The share of the distortion of all weights zero at which a descent is lost: its gradients are about to vanish."""
 _LOST_FOR = 0.1
 """The share of its steps for which a descent must have been lost to be given up."""
@@ -100,6 +100,7 @@ class Downhill:
         *,
         patience: float = 1.0,
         far: float = math.inf,
+        nothing: float = math.inf,
         late: float = 1.0,
         near: float = _NEAR,
         stalls: bool = True,
@@ -115,7 +116,8 @@ class Downhill:
             eps: where it leads.
             budget: evaluations.
             patience: the share of its steps after which it is given up where, for a while, it has been
-            far: as far away as this distortion; single steps that lead there are taken back.
+            far: as far away as this distortion, or as most of
+            nothing: the distortion of all weights zero. Single steps that lead beyond it are taken back.
             late: the share of its steps after which it is given up where it has not once been
             near: as near as so many ε.
             stalls: whether it goes on after a stall, and isn't given up there.
@@ -132,9 +134,9 @@ class Downhill:
         limit = trials.limit(max(trials.kept))
         late_every = 1 if thorough else _SELDOM
         every = late_every if until else 1 if thorough and steps < self.long else _EVERY
-        held, lowest = 0, math.inf
+        held, lowest, far = 0, math.inf, min(far, _LOST * nothing)
         self.reached = math.inf
-        descent = descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts, until, far)
+        descent = descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts, until, nothing)
         for done, visit in enumerate(descent):
             trials.report("descending")
             rise = visit.loss - distortion.original

@@ -2,7 +2,7 @@
 
 from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
-from nncomplexity.search.downhill import LOST, Downhill
+from nncomplexity.search.downhill import Downhill
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.opening import Opening
 from nncomplexity.search.settings import Settings
@@ -114,7 +114,8 @@ class Run:
             self.eps,
             end - self.trials.spent,
             patience=patience,
-            far=min(far * self.eps, LOST * nothing),
+            far=far * self.eps,
+            nothing=nothing,
             late=_HALF if bold else 1.0,
             stalls=not direct,
             presses=[self.eps],
