@@ -41,12 +41,11 @@ def measured(task: Task, checkpoints: Sequence[Path], eps: Sequence[float], meth
             f"step {network.step:g}, {method.name} of {method.budget}: {[report.bits // 8 for report in reports[-1]]} bytes",
             flush=True,
         )
-    rows = []
+    rows, start = [], "last" if isinstance(method, FromTheLast) else "cold"
     for network, found in zip(networks, reports, strict=True):
         for which, report in enumerate(found):
             others = [other[which] for other in reports]
             holding = [other for other in others if abs(other.coarse_loss - report.subject.loss) <= report.eps]
-            start = "last" if isinstance(method, FromTheLast) else "cold"
             about = {"step": network.step, "start": start, "budget": method.budget, "eps": report.eps, "loss": report.subject.loss}
             sizes = {"bytes": report.bits // 8, "shared_bytes": min(other.bits for other in holding) // 8}
             rows.append({**about, **sizes, "test_error": task.error(network.tensors, "test"), "evaluations": report.evaluations})

@@ -26,9 +26,7 @@ def _curve(rows: Sequence[Row]) -> str:
     """The table of one grid of ε; nothing where it was not measured."""
     lines = []
     most = max((row["budget"] for row in rows), default=0)
-    for row in rows:
-        if row["budget"] != most:
-            continue
+    for row in (row for row in rows if row["budget"] == most):
         ratios = _ratios(row)
         cost = sum(row["curve_evaluations"]) / mean(row["single_evaluations"])
         time = row["curve_cpu_seconds"] / mean(row["single_cpu_seconds"])

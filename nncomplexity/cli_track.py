@@ -160,29 +160,35 @@ def _found(option: str, name: str | None) -> UserFunction | None:
 
 
 def _metrics(texts: list[str]) -> dict[str, UserFunction]:
-    found: dict[str, UserFunction] = {}
-    for text in texts:
-        name, equals, function = text.partition("=")
-        if not equals:
-            raise InputError(f"--metric: expected NAME=MODULE:FUNCTION, such as test_error=mytask:test_error, got {text!r}")
-        if name in found:
-            raise InputError(f"--metric: {name!r} is there twice; give one of them another name")
-        found[name] = user_function(f"--metric {name}", function)
-    return found
+    found = _named("--metric", texts, "NAME=MODULE:FUNCTION, such as test_error=mytask:test_error", "give one of them another name")
+    return {name: user_function(f"--metric {name}", function) for name, function in found.items()}
 
 
 def _sampler(texts: list[str] | None) -> Langevin | None:
     if not texts:
         return None
-    kinds = {field.name: float if "float" in str(field.type) else int for field in fields(Langevin)}
+    names = [field.name for field in fields(Langevin)]
+    expected = f"NAME=VALUE with one of {', '.join(names)}, such as localization=1000"
     found: dict[str, Any] = {}
+    for name, value in _named("--llc", texts, expected, "leave one out").items():
+        if name not in names:
+            raise InputError(f"--llc: expected {expected}, got {f'{name}={value}'!r}")
+        number = number_value(value, f"--llc {name}")
+        found[name] = int(number) if number.is_integer() else number
+    return Langevin(**found)
+
+
+def _named(option: str, texts: list[str], expected: str, twice: str) -> dict[str, str]:
+    """What an option that is repeated as NAME=VALUE was given."""
+    found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals or name not in kinds:
-            raise InputError(f"--llc: expected NAME=VALUE with one of {', '.join(kinds)}, such as localization=1000, got {text!r}")
-        number = number_value(value, f"--llc {name}")
-        found[name] = int(number) if kinds[name] is int and number.is_integer() else number
-    return Langevin(**found)
+        if not equals:
+            raise InputError(f"{option}: expected {expected}, got {text!r}")
+        if name in found:
+            raise InputError(f"{option}: {name!r} is there twice; {twice}")
+        found[name] = value
+    return found
 
 
 def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str | None) -> Follow | None:

@@ -13,7 +13,6 @@ are over all examples, so that none of the noise is that of batches.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count, islice
 from statistics import fmean, stdev
 from typing import Any
@@ -147,7 +146,11 @@ def local_learning_coefficient(
     with Distortion(target, loss_fn) as distortion:
         length = sampler.burn_in + sampler.draws
         steps = sampler.chains * length + (0 if sampler.step else sampler.burn_in)
-        told = partial(_tell, progress or unseen, count(), steps)
+        done = count()
+
+        def told() -> None:
+            (progress or unseen)(min(next(done), steps), steps, "sampling weights for the learning coefficient")
+
         walk = _Walk(distortion, dynamics, inverse_temperature, sampler.localization, told)
         step = sampler.step or _STABLE / walk.precision(sampler.burn_in, seed)
         rises = [
@@ -203,8 +206,8 @@ class _Walk:
         direction = [torch.randn(part.shape, generator=noise, device=part.device, dtype=part.dtype) for part in weights]
         largest = self._localization
         dynamics = self._chain(weights, 0.0)
+        _, grads = self._slope(weights)
         for number in range(max(steps, _LOOKS)):
-            _, grads = self._slope(weights)
             if number < _LOOKS or number % _EVERY == 0:
                 distance = 1 / math.sqrt(largest)
                 share = distance / max(_norm(direction), _TINY)
@@ -214,6 +217,7 @@ class _Walk:
             if number >= _LOOKS:
                 dynamics.param_groups[0]["lr"] = _STABLE / largest
                 self._step(dynamics, weights, grads, noise)
+                _, grads = self._slope(weights)
         return largest
 
     def _begin(self) -> list[nn.Parameter]:
@@ -243,10 +247,6 @@ class _Walk:
                 "llc: expected chains that stay near the weights, got one that diverged; give the sampler a smaller step"
             )
         return found[0], [found[1][name].to(weight.dtype) for name, weight in zip(self._names, weights, strict=True)]
-
-
-def _tell(progress: Progress, steps: Iterator[int], total: int) -> None:
-    progress(min(next(steps), total), total, "sampling weights for the learning coefficient")
 
 
 def _norm(parts: list[Tensor]) -> float:
