@@ -132,7 +132,7 @@ def test_the_last_label_is_not_cut_on_a_phone(path: Path, tmp_path: Path) -> Non
 
 def test_without_scripts_the_figures_are_seen(path: Path, tmp_path: Path) -> None:
     seen = "[...page.querySelectorAll('figure')].filter(one => one.offsetHeight > 100).map(one => one.dataset.eps || '')"
-    assert framed(path.parent, 800, seen, NO_SCRIPTS) == ["1", "0.1", "", "0.1", "", ""]
-    assert framed(path.parent, 800, seen) == ["0.1", "", "0.1", "", ""]
+    assert framed(path.parent, 800, seen, NO_SCRIPTS) == ["1", "0.1", "", "0.1", "", "", ""]
+    assert framed(path.parent, 800, seen) == ["0.1", "", "0.1", "", "", ""]
     controls = "page.getElementById('controls').offsetHeight > 0"
     assert [framed(path.parent, 800, controls, sandbox) for sandbox in (NO_SCRIPTS, "")] == [False, True]

@@ -84,13 +84,14 @@ def test_a_page_without_scripts_shows_every_figure(files: dict[str, list[Path]])
     text = page(read_results(files["one"]))
     structure = parsed(text)
     shown = [attributes for tag, attributes in structure.tags if tag == "figure" and "alt" not in (attributes["class"] or "")]
-    assert [one.get("data-eps") for one in shown] == ["1", "0.1", None, "0.1", None, None]
+    assert [one.get("data-eps") for one in shown] == ["1", "0.1", None, "0.1", None, None, None]
     for words in (
         "Rate and distortion",
         "embed.weight",
         "Vacuous at ε = 0.1",
         "drawn independently",
         "Description length",
+        "Other measures over training",
         "sha256",
     ):
         assert words in structure.text

@@ -116,6 +116,47 @@ def test_description_length_is_drawn(one_run: Results) -> None:
     assert chart(one_run, "description-length", eps=[1], unit="bits").panels[0].lines[0].y == (1300, 3700, 7700, 2900)
 
 
+def measured(step: float, **more: Any) -> dict[str, Any]:
+    """A row with all that stands beside complexity."""
+    settings = {"n": 100, "metrics": {"test_error": "task:error", "test_loss": "task:test"}}
+    others = {"settings": settings, "loss": step / 7, "test_loss": step / 2, "l2_norm": 3 * step, "effective_rank": 5 + step}
+    return row(step, **{**others, "llc": 9 * step, "llc_error": step / 10, **more})
+
+
+def test_other_measures_stand_below_complexity(tmp_path: Path) -> None:
+    found = chart(read_results(write_rows(tmp_path / "r.jsonl", [measured(step) for step in (1, 10, 100)])), "measures", eps=[1])
+    heights = {panel.y.label: panel.lines[0].y for panel in found.panels}
+    assert heights == {
+        "complexity (bytes)": (100, 100, 100),
+        "loss": pytest.approx((1 / 7, 10 / 7, 100 / 7)),
+        "test loss": (0.5, 5, 50),
+        "L2 norm": (3, 30, 300),
+        "effective rank": (6, 15, 105),
+        "bzip2 (bytes)": (3750, 3750, 3750),
+        "learning coefficient": (9, 90, 900),
+    }
+    assert found.panels[-1].lines[0].error == (0.1, 1, 10)
+    assert found.panels[-1].title == "± one standard error over chains"
+    draw(found)
+
+
+def test_over_seeds_the_learning_coefficient_has_their_standard_error(tmp_path: Path) -> None:
+    rows = [measured(step, seed=seed, llc=step + seed) for step in (1, 10) for seed in (0, 2)]
+    last = chart(read_results(write_rows(tmp_path / "r.jsonl", rows)), "measures", eps=[1]).panels[-1]
+    assert (last.lines[0].y, last.lines[0].error, last.title) == ((2, 11), pytest.approx((1, 1)), "")
+
+
+def test_a_measure_that_no_network_has_takes_no_room(one_run: Results, two_runs: Results) -> None:
+    assert [panel.y.label for panel in chart(one_run, "measures", unit="bits").panels] == [
+        "complexity (bits)",
+        "loss",
+        "bzip2 (bits)",
+    ]
+    assert [level.label for level in chart(one_run, "measures").panels[1].levels] == ["untrained"]
+    (mean,) = chart(two_runs, "measures", eps=[1], mean=True).panels[1].lines
+    assert (mean.label, mean.x, mean.y) == ("mean of 2 runs", (10, 100), (0.01, 0.01))
+
+
 @pytest.mark.parametrize(("kind", "value"), [("bounds", 0.8), ("description-length", 809 / 8)])
 def test_networks_without_several_steps_stand_over_eps(tmp_path: Path, kind: str, value: float) -> None:
     (tmp_path / "curve.json").write_text(json.dumps(report(eps=(1.0, 0.1, 0.01, 0.0))), encoding="utf-8")
@@ -189,6 +230,7 @@ def test_wrong_wishes_are_refused(one_run: Results, tmp_path: Path) -> None:
         chart(one_run, eps=[7])
     for kind, words in (
         ("dynamics", "no network has a training step"),
+        ("measures", "no network has a training step"),
         ("bounds", "measure with --risk-fn and --n"),
         ("description-length", "measure with --n"),
         ("layers", "nothing is said of layers"),

@@ -22,9 +22,10 @@ from nncomplexity.plots.chart import Chart, Panel, with_limits
 from nncomplexity.plots.description_length import description_length
 from nncomplexity.plots.dynamics import dynamics
 from nncomplexity.plots.layers import layers
+from nncomplexity.plots.measures import other_measures
 from nncomplexity.plots.rate_distortion import rate_distortion
 from nncomplexity.plots.results import Results
-from nncomplexity.plots.runs import runs_of, trained
+from nncomplexity.plots.runs import runs_note, runs_of, steps_of, trained
 
 MOST_PICTURES = 60
 """Pictures of layers on a page: past them only the first ε has one for each run."""
@@ -68,6 +69,7 @@ def _sections(results: Results, eps: float, charts: dict[str, Chart]) -> Iterato
     yield bound_section(results, point, _optional(lambda: bounds(results), "bounds", charts))
     if any(point.mdl_bits is not None for one in results.networks for point in one.points):
         yield _description_length(results, charts)
+    yield _measures(results, charts)
     yield failures(results) if results.failures or results.cut_lines else ""
     yield provenance(results)
 
@@ -163,6 +165,16 @@ def _description_length(results: Results, charts: dict[str, Chart]) -> str:
         + _optional(lambda: description_length(results), "description-length", charts)
         + least_of_each(results, lambda point: point.mdl_bits, lambda bits: f"{bits / 8:,.0f} bytes"),
     )
+
+
+def _measures(results: Results, charts: dict[str, Chart]) -> str:
+    """What else was measured over training; a panel each."""
+    panels = other_measures(results) if trained(results) else []
+    if not panels:
+        return ""
+    charts["measures"] = Chart("measures", "Other measures", steps_of(panels), tuple(panels))
+    caption = " ".join(("All are of the original weights.", *runs_note(results, mean=False)))
+    return _section("measures", "Other measures over training", figure(charts["measures"], "measures", caption))
 
 
 def _optional(make: Callable[[], Chart], name: str, charts: dict[str, Chart]) -> str:

@@ -1,7 +1,7 @@
 """Figures of results files: plain values first, then a chart in plain data, then the picture.
 
 >>> KINDS
-('dynamics', 'rate-distortion', 'layers', 'bounds', 'description-length')
+('dynamics', 'measures', 'rate-distortion', 'layers', 'bounds', 'description-length')
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,13 @@ from nncomplexity.plots.description_length import description_length
 from nncomplexity.plots.drawing import draw, save
 from nncomplexity.plots.dynamics import dynamics
 from nncomplexity.plots.layers import layers
+from nncomplexity.plots.measures import measures
 from nncomplexity.plots.rate_distortion import rate_distortion
 from nncomplexity.plots.reading import read_results
 from nncomplexity.plots.results import Results
 from nncomplexity.plots.runs import UNITS, trained
 
-KINDS = ("dynamics", "rate-distortion", "layers", "bounds", "description-length")
+KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")
 
 
 def default_kind(results: Results) -> str:
@@ -62,7 +63,7 @@ def chart(
         return rate_distortion(results, eps=eps, steps=steps, unit=unit)
     if kind == "bounds":
         return bounds(results, eps=eps, mean=mean)
-    figure = {"dynamics": dynamics, "layers": layers, "description-length": description_length}[kind]
+    figure = {"dynamics": dynamics, "measures": measures, "layers": layers, "description-length": description_length}[kind]
     return figure(results, eps=eps, mean=mean, unit=unit)
 
 

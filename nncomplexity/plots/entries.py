@@ -55,7 +55,10 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
         bzip2_bits=_number(row.get("bzip2_bits")),
         l2_norm=_number(row.get("l2_norm")),
         effective_rank=_number(row.get("effective_rank")),
+        llc=_number(row.get("llc")),
+        llc_error=_number(row.get("llc_error")),
         metrics=dict(_metrics(row, "")),
+        others=dict(_others(row, settings)),
         settings=settings,
         points=tuple(_point(row, _eps(eps), settings) for eps in row["eps"]),
     )
@@ -185,6 +188,14 @@ def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
         number = _number(value)
         if key.endswith(at) and "@" not in name and name.endswith(METRIC_ENDINGS) and name != "error" and number is not None:
             yield name, number
+
+
+def _others(row: Json, settings: Json) -> Iterator[tuple[str, float]]:
+    """The metrics that were asked for whose names don't say that they are errors or accuracies."""
+    for name in settings.get("metrics") or ():
+        value = _number(row.get(name))
+        if not name.endswith(METRIC_ENDINGS) and value is not None:
+            yield name, value
 
 
 def _check_schema(entry: Json) -> None:

@@ -90,8 +90,13 @@ class Network:
     bzip2_bits: float | None = None
     l2_norm: float | None = None
     effective_rank: float | None = None
+    llc: float | None = None
+    llc_error: float | None = None
+    """The standard error over chains."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Error rates and accuracies of the original weights, by name."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """Other metrics of theirs, such as losses."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     points: tuple[Measurement, ...] = ()
     curve: Curve | None = None

@@ -1,0 +1,66 @@
+"""What complexity is compared with over training: losses, the norm, ranks, another coder, the local learning coefficient."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from nncomplexity.errors import InputError
+from nncomplexity.plots.chart import Chart, Line, Panel, values_axis
+from nncomplexity.plots.results import Network, Results
+from nncomplexity.plots.runs import UNITS, Value, by_eps, levels_of, lines_of, runs_note, steps_of
+
+LLC, CHAINS = "learning coefficient", "± one standard error over chains"
+
+
+def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
+    """Bits at each ε against training steps, and below them a panel for each other measure of the original weights.
+
+    Raises InputError where the networks have no steps, or nothing else was measured.
+    """
+    chosen = results.chosen_eps(tuple(eps), over_training=True)
+    panels = by_eps(results, lambda point: point.bits / UNITS[unit], f"complexity ({unit})", eps=chosen, mean=mean)
+    others = other_measures(results, mean=mean, unit=unit)
+    if not panels or not others:
+        raise InputError("measures: no network has a training step; draw the kind rate-distortion or layers instead")
+    panels += others
+    return Chart(
+        "measures", "Complexity beside other measures", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean)
+    )
+
+
+def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes") -> list[Panel]:
+    """A panel over training for each measure that some network has at a step."""
+    panels = []
+    for label, value in _values(results, unit):
+        lines, title = lines_of(results, value, mean=mean), ""
+        if label == LLC and not any(line.error for line in lines):
+            lines = _with_chains(lines, results)
+            title = CHAINS if any(line.error for line in lines) else ""
+        levels = levels_of(results, value)
+        heights = [y for line in lines for y in line.y] + [level.value for level in levels]
+        if lines:
+            panels.append(Panel(values_axis(label, heights), tuple(lines), tuple(levels), title=title, share=0.62))
+    return panels
+
+
+def _values(results: Results, unit: str) -> Iterator[tuple[str, Value]]:
+    """Each measure's label, and what it is of one network."""
+    yield "loss", lambda network: network.loss
+    for name in sorted({name for network in results.networks for name in network.others}):
+        yield name.replace("_", " "), lambda network, name=name: network.others.get(name)  # type: ignore[misc]
+    yield "L2 norm", lambda network: network.l2_norm
+    yield "effective rank", lambda network: network.effective_rank
+    yield f"bzip2 ({unit})", lambda network: _bzip2(network, unit)
+    yield LLC, lambda network: network.llc
+
+
+def _bzip2(network: Network, unit: str) -> float | None:
+    return None if network.bzip2_bits is None else network.bzip2_bits / UNITS[unit]
+
+
+def _with_chains(lines: Sequence[Line], results: Results) -> list[Line]:
+    """The lines with the standard error over chains as their bands, where each of their points has one."""
+    errors = {line.label: line for line in lines_of(results, lambda network: network.llc_error, mean=False)}
+    return [
+        replace(line, error=errors[line.label].y) if line.label in errors and errors[line.label].x == line.x else line
+        for line in lines
+    ]
