@@ -49,7 +49,7 @@ def inwards(
         budget: evaluations for all links.
         presses: the ε that are to be answered; the end of each link is pressed to those that it passes.
         spare: links beyond one for each ε. Those that no miss has taken lead to the last ε once more.
-        late: the share of its steps after which a link is given up where it has not once been
+        late: the share of its steps after which a link that others follow is given up where it has not once been
         near: as near as so many ε.
         landed: whether the run has ended within the first ε; else the first link is a gentle one.
     """
@@ -65,7 +65,17 @@ def inwards(
         downhill = slowed if landed else slowed.eased()
         passed = [value for value in presses if eps <= value < last or value == eps]
         thorough = len(run.trials.kept) == 1
-        downhill.run(run.latents, run.fixed, eps, share, late=late, near=near, presses=passed, thorough=thorough)
+        to_the_end = links - link == 1
+        downhill.run(
+            run.latents,
+            run.fixed,
+            eps,
+            share,
+            late=1.0 if to_the_end else late,
+            near=near,
+            presses=passed,
+            thorough=thorough,
+        )
         landed = downhill.reached <= run.trials.limit(eps)
         if landed:
             rest = rest[rest.index(eps) :]

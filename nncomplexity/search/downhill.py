@@ -148,7 +148,8 @@ class Downhill:
                         self.reached = min(self.reached, trials.measure_whole(visit.tensors))
                 else:
                     self.reached = min(self.reached, abs(rise))
-                    if abs(rise) <= limit and done % (late_every if 3 * done >= 2 * steps else every) == 0:
+                    weighed = done % (late_every if 3 * done >= 2 * steps else every) == 0 or trials.awaits(abs(rise))
+                    if abs(rise) <= limit and weighed:
                         trials.keep(visit.tensors, abs(rise))
             lost = done >= patience * steps and done - held >= _LOST_FOR * steps
             stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > near * eps)

@@ -30,7 +30,9 @@ _COARSE = 0.6
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
 _INWARDS = 0.7
 """The share of what the first descent leaves that links inwards take."""
-_SHORT, _JUMP = 130, 8.0
+_FIRST, _NEEDED = 0.85, 300
+"""The same while it is no more than so many evaluations: a chain that misses its end leaves nothing to slide from."""
+_SHORT, _JUMP = 68, 8.0
 """Evaluations that are enough for a link where longer ones would lead more than so many times finer."""
 _BEND = 1.75
 """How much closer together the rungs of the ladder are at its coarse end, where a network gains most from one ε to the next."""
@@ -131,7 +133,8 @@ class Sweep:
                 left = 0.0 if link.landed else link.reached
             return left
 
-        share = _INWARDS * self._left(trials)
+        left = self._left(trials)
+        share = max(_INWARDS * left, min(_FIRST * left, _NEEDED))
         ladder = thinned(fine, _links(share, fine), _BEND)
         by = missed(inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS))
         if 0 < by <= _HOPELESS * last:

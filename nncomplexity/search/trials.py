@@ -56,6 +56,10 @@ class Trials:
         """The largest distortion within ε."""
         return self.distortion.tolerance(eps)
 
+    def awaits(self, distortion: float) -> bool:
+        """Whether some ε within which this is has no candidate yet."""
+        return any(not kept and distortion <= self.limit(eps) for eps, kept in self.kept.items())
+
     def best(self, eps: float) -> float:
         """Bits of the smallest candidate within ε; infinite where there is none."""
         return self.kept[eps][0][0] if self.kept[eps] else math.inf
