@@ -66,6 +66,43 @@ def test_a_chain_that_begins_after_a_miss_begins_gently(monkeypatch):
     assert (len(halved), len(eased)) == (len(problem.skeleton.tensors), 1)
 
 
+def test_a_link_that_no_other_follows_is_not_given_up(monkeypatch):
+    weights, loss = network()
+    lates = []
+    plain = downhill.Downhill.run
+    monkeypatch.setattr(
+        downhill.Downhill,
+        "run",
+        lambda self, *arguments, **named: (lates.append(named["late"]), plain(self, *arguments, **named))[1],
+    )
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, codec_named("entropy"))
+        one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
+        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        list(chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.1], spare=1, late=0.6))
+    assert lates == [0.6, 0.6, 1.0]
+
+
+@pytest.mark.parametrize("rise", [0.09, 0.11])
+def test_the_only_visit_within_an_eps_without_an_answer_is_weighed(monkeypatch, rise):
+    """Also among those of which one in five is."""
+    weights = {"w": torch.randn(12, 8, generator=torch.Generator().manual_seed(0))}
+
+    def descend(distortion, latents, *_):
+        for done in range(20):
+            yield Visit([latents[0].coarse()], distortion.original + (rise if done == 7 else 0.5), stalls=0)
+
+    monkeypatch.setattr(downhill, "descend", descend)
+    with Distortion(weights, lambda given: (given["w"] - weights["w"]).square().mean()) as distortion:
+        problem = Problem(distortion, codec_named("entropy"))
+        trials = Trials(problem, tensors.Tensors(problem), [1.0, 0.1], 600)
+        run = Run(Tight(), trials, 0.1)
+        latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        run.downhill.run(latents, {}, 0.1, 300, thorough=False)
+    assert bool(trials.kept[0.1]) == (rise < 0.1)
+    assert trials.kept[1.0]
+
+
 @pytest.mark.parametrize(
     ("misses", "spare", "aims", "eased", "halved"),
     [

@@ -30,7 +30,7 @@ _COARSE = 0.6
 """The share of the distortion of all weights zero above which an ε leaves too little to go on from."""
 _INWARDS = 0.7
 """The share of what the first descent leaves that links inwards take."""
-_FIRST, _NEEDED = 0.85, 300
+_MOST, _NEEDED = 0.85, 300
 """The same while it is no more than so many evaluations: a chain that misses its end leaves nothing to slide from."""
 _SHORT, _JUMP = 68, 8.0
 """Evaluations that are enough for a link where longer ones would lead more than so many times finer."""
@@ -134,7 +134,7 @@ class Sweep:
             return left
 
         left = self._left(trials)
-        share = max(_INWARDS * left, min(_FIRST * left, _NEEDED))
+        share = max(_INWARDS * left, min(_MOST * left, _NEEDED))
         ladder = thinned(fine, _links(share, fine), _BEND)
         by = missed(inwards(run, ladder, share, [last], late=_LATE, near=_HOPELESS))
         if 0 < by <= _HOPELESS * last:
