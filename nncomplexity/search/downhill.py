@@ -123,7 +123,7 @@ class Downhill:
             stalls: whether it goes on after a stall, and isn't given up there.
             presses: the ε to each of which its end is pressed, a few evaluations each.
             until: the ε that it ends at, if that is another: every step of it is then aimed at an ε on the way.
-            thorough: whether all candidates near its end are weighed, and not every other one.
+            thorough: whether all candidates near its end are weighed, and not every other one; those within an ε that has none yet always are.
 
         False where it was given up, also as the last evaluations are needed for an answer.
         """

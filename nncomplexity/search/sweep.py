@@ -31,13 +31,14 @@ _COARSE = 0.6
 _INWARDS = 0.7
 """The share of what the first descent leaves that links inwards take."""
 _MOST, _NEEDED = 0.85, 300
-"""The same while it is no more than so many evaluations: a chain that misses its end leaves nothing to slide from."""
+"""The same where it is no more than so many evaluations: from a chain that misses its end there is little to slide from."""
 _SHORT, _JUMP = 68, 8.0
 """Evaluations that are enough for a link where longer ones would lead more than so many times finer."""
 _BEND = 1.75
 """How much closer together the rungs of the ladder are at its coarse end, where a network gains most from one ε to the next."""
 _LATE, _HOPELESS = 0.6, 8.0
-"""The share of a link's steps after which it is given up where it has not been within so many ε; from there a gentle one lands."""
+"""The share of a link's steps after which, if others follow, it is given up where it has not been within so many ε; from there a gentle one
+lands."""
 _NEAR = 2.0
 """From how many ε away a slide can begin."""
 _BRIEF, _QUANTIZED = 100, 20
