@@ -14,14 +14,13 @@ LLC, CHAINS = "learning coefficient", "± one standard error over chains"
 def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
     """Bits at each ε against training steps, and below them a panel for each other measure of the original weights.
 
-    Raises InputError where the networks have no steps, or nothing else was measured.
+    Raises InputError where the networks have no steps.
     """
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], f"complexity ({unit})", eps=chosen, mean=mean)
-    others = other_measures(results, mean=mean, unit=unit)
-    if not panels or not others:
+    if not panels:
         raise InputError("measures: no network has a training step; draw the kind rate-distortion or layers instead")
-    panels += others
+    panels += other_measures(results, mean=mean, unit=unit)
     return Chart(
         "measures", "Complexity beside other measures", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean)
     )
