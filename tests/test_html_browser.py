@@ -58,7 +58,7 @@ def layers(text: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    rows = [row(step, scale=scale) for step, scale in ((0, 1.0), (10, 9.0), (100, 2.0))]
+    rows = [row(step, scale=scale, llc=30 * scale, llc_error=scale) for step, scale in ((0, 1.0), (10, 9.0), (100, 2.0))]
     for one in rows:
         for eps in ("1", "0.1"):
             for share, layer in enumerate(one[f"layers@{eps}"], start=1):

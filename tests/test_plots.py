@@ -136,8 +136,13 @@ def test_other_measures_stand_below_complexity(tmp_path: Path) -> None:
         "learning coefficient": (9, 90, 900),
     }
     assert found.panels[-1].lines[0].error == (0.1, 1, 10)
-    assert found.panels[-1].title == "± one standard error over chains"
+    assert found.panels[-1].title == "± standard error of its chains"
     draw(found)
+
+
+def test_the_standard_error_of_the_learning_coefficient_is_no_error_rate(tmp_path: Path) -> None:
+    _, accuracy = chart(read_results(write_rows(tmp_path / "r.jsonl", [measured(1), measured(10)])), "dynamics", eps=[1]).panels
+    assert [line.label for line in accuracy.lines] == ["test", "train"]
 
 
 def test_over_seeds_the_learning_coefficient_has_their_standard_error(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ Json = Mapping[str, Any]
 SCHEMA = 1
 CALIBRATIONS = ("untrained", "constant", "shuffled")
 METRIC_ENDINGS = ("error", "accuracy")
+NO_METRICS = ("error", "llc_error")
+"""Keys of rows that end so and are none: why a measurement failed, and a standard error."""
 _LARGEST = 1e200
 """Beyond it the ends of an axis would be infinite."""
 _SETTINGS = (
@@ -186,7 +188,8 @@ def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
     for key, value in row.items():
         name = key.removesuffix(at) if at else key
         number = _number(value)
-        if key.endswith(at) and "@" not in name and name.endswith(METRIC_ENDINGS) and name != "error" and number is not None:
+        metric = name.endswith(METRIC_ENDINGS) and name not in NO_METRICS
+        if key.endswith(at) and "@" not in name and metric and number is not None:
             yield name, number
 
 

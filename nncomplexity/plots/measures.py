@@ -8,7 +8,7 @@ from nncomplexity.plots.chart import Chart, Line, Panel, values_axis
 from nncomplexity.plots.results import Network, Results
 from nncomplexity.plots.runs import UNITS, Value, by_eps, levels_of, lines_of, runs_note, steps_of
 
-LLC, CHAINS = "learning coefficient", "± one standard error over chains"
+LLC, CHAINS = "learning coefficient", "± standard error of its chains"
 
 
 def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
