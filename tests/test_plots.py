@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from nncomplexity.dynamics.settings import RESERVED
 from nncomplexity.errors import InputError
 from nncomplexity.plots import KINDS, chart, default_kind, draw, read_results, save
 from nncomplexity.plots.chart import Axis, place, spread, ticks
+from nncomplexity.plots.entries import METRIC_ENDINGS, NO_METRICS
 from nncomplexity.plots.rate_distortion import fits_of, hull_of
 from nncomplexity.plots.results import Measurement, Network, Results
 from tests.rows import report, row, write_rows
@@ -143,6 +145,7 @@ def test_other_measures_stand_below_complexity(tmp_path: Path) -> None:
 def test_the_standard_error_of_the_learning_coefficient_is_no_error_rate(tmp_path: Path) -> None:
     _, accuracy = chart(read_results(write_rows(tmp_path / "r.jsonl", [measured(1), measured(10)])), "dynamics", eps=[1]).panels
     assert [line.label for line in accuracy.lines] == ["test", "train"]
+    assert set(NO_METRICS) == {name for name in RESERVED if name.endswith(METRIC_ENDINGS)}
 
 
 def test_over_seeds_the_learning_coefficient_has_their_standard_error(tmp_path: Path) -> None:

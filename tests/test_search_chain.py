@@ -21,6 +21,11 @@ from nncomplexity.search.trials import Trials
 from tests.test_search_tight import network
 
 
+def latents_of(problem, weights):
+    """Dense latents of a quarter's steps at the weights."""
+    return [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+
+
 def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
     weights, loss = network()
     halved, links = [], []
@@ -35,7 +40,7 @@ def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, codec_named("entropy"))
         one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
-        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        one.latents = latents_of(problem, weights)
         assert [link.eps for link in chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.03])] == [0.5, 0.1]
     assert [eps for eps, _ in links] == [0.5, 0.1]
     assert [count for _, count in links] == [0, 3]
@@ -61,7 +66,7 @@ def test_a_chain_that_begins_after_a_miss_begins_gently(monkeypatch):
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, codec_named("entropy"))
         one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
-        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        one.latents = latents_of(problem, weights)
         list(chain.inwards(one, [0.06, 0.03], 60, [0.03], landed=False))
     assert (len(halved), len(eased)) == (len(problem.skeleton.tensors), 1)
 
@@ -78,7 +83,7 @@ def test_a_link_that_no_other_follows_is_not_given_up(monkeypatch):
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, codec_named("entropy"))
         one = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.03], 400), 1.0)
-        one.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        one.latents = latents_of(problem, weights)
         list(chain.inwards(one, [1.0, 0.5, 0.1], 200, [0.1], spare=1, late=0.6))
     assert lates == [0.6, 0.6, 1.0]
 
@@ -97,7 +102,7 @@ def test_the_only_visit_within_an_eps_without_an_answer_is_weighed(monkeypatch, 
         problem = Problem(distortion, codec_named("entropy"))
         trials = Trials(problem, tensors.Tensors(problem), [1.0, 0.1], 600)
         run = Run(Tight(), trials, 0.1)
-        latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        latents = latents_of(problem, weights)
         run.downhill.run(latents, {}, 0.1, 300, thorough=False)
     assert bool(trials.kept[0.1]) == (rise < 0.1)
     assert trials.kept[1.0]
@@ -130,7 +135,7 @@ def test_a_link_that_misses_is_followed_by_a_gentle_one_with_half_the_steps(monk
     with Distortion(weights, lambda given: (given["w"] - weights["w"]).square().mean()) as distortion:
         problem = Problem(distortion, codec_named("entropy"))
         run = Run(Tight(), Trials(problem, tensors.Tensors(problem), [0.125], 600), 1.0)
-        run.latents = [Latent(spec, [weights[spec.name] * 4], math.log(0.25)) for spec in problem.skeleton.tensors]
+        run.latents = latents_of(problem, weights)
         list(chain.inwards(run, [1.0, 0.5, 0.25, 0.125], 500, [0.125], spare))
     assert aimed == aims
     assert [schedule.pressure < 1 for schedule in schedules] == eased

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 NEUTRAL = -1
 """The colour of what is no run and no ε: greys."""
 DASHES = ("solid", "dashed", "dotted")
+LOW = 0.62
+"""The height of a panel that stands below the first, beside that one's."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import Axis, Chart, Line, Panel
+from nncomplexity.plots.chart import LOW, Axis, Chart, Line, Panel
 from nncomplexity.plots.results import Network, Results
 from nncomplexity.plots.runs import UNITS, by_eps, lines_of, runs_note, runs_of, steps_of, styled
 
@@ -52,7 +52,7 @@ def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
         if single
         else f"accuracy: {', '.join(f'{_said(name)} {dash}' for (name, _), dash in zip(found, ('solid', 'dashed', 'dotted'), strict=False))}"
     )
-    return Panel(Axis("accuracy", limits=(-0.03, 1.03)), tuple(lines), title="" if alone and single else title, share=0.62)
+    return Panel(Axis("accuracy", limits=(-0.03, 1.03)), tuple(lines), title="" if alone and single else title, share=LOW)
 
 
 def accuracy_of(network: Network, name: str) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import Chart, Line, Panel, values_axis
+from nncomplexity.plots.chart import LOW, Chart, Line, Panel, values_axis
 from nncomplexity.plots.results import Network, Results
 from nncomplexity.plots.runs import UNITS, Value, by_eps, levels_of, lines_of, runs_note, steps_of
 
@@ -31,13 +31,14 @@ def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes")
     panels = []
     for label, value in _values(results, unit):
         lines, title = lines_of(results, value, mean=mean), ""
+        if not lines:
+            continue
         if label == LLC and not any(line.error for line in lines):
             lines = _with_chains(lines, results)
             title = CHAINS if any(line.error for line in lines) else ""
         levels = levels_of(results, value)
-        heights = [y for line in lines for y in line.y] + [level.value for level in levels]
-        if lines:
-            panels.append(Panel(values_axis(label, heights), tuple(lines), tuple(levels), title=title, share=0.62))
+        axis = values_axis(label, [y for line in lines for y in line.y] + [level.value for level in levels])
+        panels.append(Panel(axis, tuple(lines), tuple(levels), title=title, share=LOW))
     return panels
 
 
@@ -57,9 +58,6 @@ def _bzip2(network: Network, unit: str) -> float | None:
 
 
 def _with_chains(lines: Sequence[Line], results: Results) -> list[Line]:
-    """The lines with the standard error over chains as their bands, where each of their points has one."""
-    errors = {line.label: line for line in lines_of(results, lambda network: network.llc_error, mean=False)}
-    return [
-        replace(line, error=errors[line.label].y) if line.label in errors and errors[line.label].x == line.x else line
-        for line in lines
-    ]
+    """Lines without an error, with the standard error over chains as their bands where each of their points has one."""
+    errors = {(line.label, line.x): line.y for line in lines_of(results, lambda network: network.llc_error, mean=False)}
+    return [replace(line, error=errors.get((line.label, line.x), ())) for line in lines]

@@ -148,8 +148,8 @@ class Downhill:
                         self.reached = min(self.reached, trials.measure_whole(visit.tensors))
                 else:
                     self.reached = min(self.reached, abs(rise))
-                    weighed = done % (late_every if 3 * done >= 2 * steps else every) == 0 or trials.awaits(abs(rise))
-                    if abs(rise) <= limit and weighed:
+                    weighed = done % (late_every if 3 * done >= 2 * steps else every) == 0
+                    if abs(rise) <= limit and (weighed or trials.awaits(abs(rise))):
                         trials.keep(visit.tensors, abs(rise))
             lost = done >= patience * steps and done - held >= _LOST_FOR * steps
             stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > near * eps)

@@ -127,12 +127,12 @@ class Sweep:
 
         def missed(links: Iterable[Link]) -> float:
             """How far the last of them has been from its ε; 0 where it has landed."""
-            left = 0.0
+            away = 0.0
             for link in links:
                 if link.reached <= _NEAR * link.eps:
                     keep(link.eps)
-                left = 0.0 if link.landed else link.reached
-            return left
+                away = 0.0 if link.landed else link.reached
+            return away
 
         left = self._left(trials)
         share = max(_INWARDS * left, min(_MOST * left, _NEEDED))
