@@ -1,11 +1,13 @@
 """Generalization bounds from the length of a file: what a predictor of K bits, tried on n examples, promises on others."""
 
+from nncomplexity.bounds.chance import vacuous_from
 from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.bounds.kinds import KINDS, Kind
 from nncomplexity.bounds.kl import binary_kl, kl_inverse
 from nncomplexity.bounds.mdl import DescriptionLength, description_length
 from nncomplexity.bounds.occam import Bound, bound
 from nncomplexity.bounds.prefix import elias_delta_bits
+from nncomplexity.bounds.rounding import rounded_up
 from nncomplexity.bounds.smoothed import DEFAULT_ALPHAS, SmoothedBound, smoothed_bound, smoothed_loss
 
 __all__ = [
@@ -21,6 +23,8 @@ __all__ = [
     "elias_delta_bits",
     "hoeffding_bound",
     "kl_inverse",
+    "rounded_up",
     "smoothed_bound",
     "smoothed_loss",
+    "vacuous_from",
 ]
