@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.constant import constant
 from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
@@ -120,7 +121,7 @@ def _subject(job: Job, settings: Settings) -> Subject:
         raise InputError(f"{job.kind}: expected a checkpoint, got none; name one")
     checkpoint = load_checkpoint(job.path, settings.key)
     if job.kind == "constant":
-        return Subject(calibration.constant(checkpoint.tensors))
+        return Subject(constant(checkpoint.tensors))
     return Subject(checkpoint.tensors, checkpoint.step, checkpoint.sha256)
 
 
