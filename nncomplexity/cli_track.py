@@ -10,12 +10,25 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.cli_options import DONE, FAILED, NOT_WITHIN, LossFn, number_value
+from nncomplexity.bounds.chance import chance_from
+from nncomplexity.cli_options import (
+    DONE,
+    FAILED,
+    NOT_WITHIN,
+    Chance,
+    Classes,
+    LossFn,
+    LossIn,
+    eps_value,
+    loss_unit_value,
+    number_value,
+)
 from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.summary import tracked
 from nncomplexity.dynamics.tracking import track as track_all
+from nncomplexity.epsilon import names_in
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import printable
@@ -34,7 +47,9 @@ def track(
         list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
     loss_fn: LossFn,
-    eps: Annotated[list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")],
+    eps: Annotated[
+        list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share; repeat it for several.")
+    ],
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")],
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The first seed of the searches.")] = 0,
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1,
@@ -54,6 +69,9 @@ def track(
     risk_fn: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples.")] = None,
     n: Annotated[int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for bound and MDL.")] = None,
     delta: Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")] = 0.05,
+    chance: Chance = None,
+    classes: Classes = None,
+    loss_unit: LossIn = None,
     metric: Annotated[
         list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="A further number, such as test_error; repeat it.")
     ] = None,
@@ -91,7 +109,8 @@ def track(
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
-    values = [number_value(text, "--eps") for text in eps]
+    values = [eps_value(text) for text in eps]
+    unit, guess = loss_unit_value(loss_unit), chance_from(chance, classes, ("--chance", "--classes"))
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)
     sampler = _sampler(llc)
@@ -129,6 +148,8 @@ def track(
                     device=device,
                     n=n,
                     delta=delta,
+                    chance=guess,
+                    loss_unit=unit,
                     metrics=metrics,
                     llc=sampler,
                     untrained=untrained,
@@ -145,7 +166,7 @@ def track(
     _print(out, found, len(known))
     if any(row["status"] != "measured" for row in found):
         return FAILED
-    return DONE if all(row[f"within@{one:g}"] for row in found for one in row["eps"]) else NOT_WITHIN
+    return DONE if all(row[f"within@{one}"] for row in found for one in names_in(row)) else NOT_WITHIN
 
 
 def _print(out: str, rows: list[Row], known: int) -> None:

@@ -23,11 +23,20 @@ def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def constant_loss(distortion: Distortion) -> float | None:
     """L(0), the loss of that network; None where it isn't finite, or there is none."""
+    return _finite(lambda: distortion.loss(_Zeroed(distortion.weights, distortion.skeleton)))
+
+
+def constant_loss_of(loss: Callable[[Mapping[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:
+    """The same by a loss of tensors by name."""
+    return _finite(lambda: loss(constant(weights)))
+
+
+def _finite(loss: Callable[[], float]) -> float | None:
     try:
-        loss = distortion.loss(_Zeroed(distortion.weights, distortion.skeleton))
+        found = loss()
     except InputError:  # what a loss raises for weights that are no trained network's is no reason to measure nothing
         return None
-    return loss if math.isfinite(loss) else None
+    return found if math.isfinite(found) else None
 
 
 def constant_risk(risk: Callable[[dict[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:

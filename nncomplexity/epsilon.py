@@ -1,8 +1,10 @@
 """ε as people give it: a number in the loss's own unit, or a share of what the network has won over one with all weights zero."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 
 from nncomplexity.errors import InputError
 from nncomplexity.plain import is_number, plain_number
@@ -67,7 +69,7 @@ def eps_named(text: str, argument: str) -> Eps:
         value = math.nan
     if not math.isfinite(value) or value < 0:
         raise InputError(
-            f"{argument}: expected a finite number of at least 0, in the loss's own unit, or a share such as 1%, got {text!r}"
+            f"{argument}: expected a finite number of at least 0, in the loss's own unit, got {text!r}; or a share, such as 1%"
         )
     return Relative(value / 100) if percent else value
 
@@ -79,6 +81,19 @@ def name_of(eps: Eps) -> str:
     ('1e-05', '1%')
     """
     return str(eps) if isinstance(eps, Relative) else f"{eps:g}"
+
+
+def names_in(entry: Mapping[str, Any]) -> list[str]:
+    """The names of the ε of a row, by which its keys end.
+
+    >>> names_in({"eps": [0.1, 0.02], "eps_relative": [None, 0.01]}), names_in({"eps": [0.1]})
+    (['0.1', '1%'], ['0.1'])
+    """
+    values, shares = entry.get("eps") or (), entry.get("eps_relative") or ()
+    return [
+        f"{value:g}" if share is None and is_number(value) else str(value if share is None else Relative(share))
+        for value, share in zip_longest(values, shares)
+    ]
 
 
 def default_grid(loss: float, zero_loss: float | None) -> Sequence[Eps]:

@@ -12,7 +12,9 @@ from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
 from nncomplexity.codecs import codec_named
 from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.constant import constant_loss
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
+from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
@@ -20,7 +22,7 @@ from nncomplexity.lowrank import matrix_view
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
-from nncomplexity.search.contract import Found, Method, Problem, Progress, unseen
+from nncomplexity.search.contract import DESCENT, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
@@ -44,7 +46,7 @@ class Options(TypedDict, total=False):
 
 
 @overload
-def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: float, **options: Unpack[Options]) -> Report: ...
+def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Eps, **options: Unpack[Options]) -> Report: ...
 
 
 @overload
@@ -56,7 +58,7 @@ def estimate(
 def estimate(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: float | SeveralEps,
+    eps: Eps | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -74,7 +76,7 @@ def estimate(
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
         loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
-            1-d tensor. 0 means lossless.
+            1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
@@ -97,7 +99,7 @@ def estimate(
     >>> report.distortion <= 0.01, report.bits < report.subject.raw_bits
     (True, True)
     """
-    values = checked_eps(eps)
+    asked = checked_eps(eps)
     base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
     chosen, seed = checked_method(method, budget), checked_seed(seed)
     check_function("progress", progress)
@@ -106,7 +108,9 @@ def estimate(
     with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
-        watched = progress or unseen
+        zero_loss = constant_loss(distortion)
+        values = [_absolute(one, distortion.original, zero_loss) for one in asked]
+        watched = _Watched(progress or unseen)
         coder = codec_named(chosen.codec if codec is None else codec)
         problem = Problem(
             *(distortion, coder, seed, watched if limit is None else limit.watching(watched), kept),
@@ -117,6 +121,7 @@ def estimate(
         subject = Subject(
             *(skeleton.parameters, skeleton.raw_bits, lossless.bits_by_codec),
             *(distortion.original, distortion.left_out, about),
+            zero_loss=zero_loss,
         )
         nothing_new = lossless.unchanged()
         searched = sorted({value for value in values if value > 0 and not nothing_new}, reverse=True)
@@ -124,12 +129,13 @@ def estimate(
         ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
         share = clock.since(found.values(), len(values))
         reports = []
-        for value in values:
+        for value, one in zip(values, asked, strict=True):
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
             best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
             smaller = best is not None and best.bits < lossless.bits
             within = value == 0 or nothing_new or best is not None
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
+            stopped = watched.stopped and effort.stopped
             twice = values.count(value)
             candidate = best if best is not None and smaller and value > 0 else lossless.candidate
             layers, shared_bits = _layers(candidate.file, ranks)
@@ -152,9 +158,43 @@ def estimate(
                     within=within,
                     time_limit=None if limit is None else limit.seconds,
                     time_is_up=limit is not None and limit.reached,
+                    eps_relative=one.share if isinstance(one, Relative) else None,
+                    origin=candidate.origin or chosen.name,
+                    interrupted=stopped,
+                    begun=not stopped or effort.evaluations > 0,
+                    warnings=_warnings(effort, candidate, value),
                 )
             )
     return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
+
+
+class _Watched:
+    """A progress callback, and whether it has ended a search."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self.stopped = progress, False
+
+    def __call__(self, done: float, total: float, what: str) -> None:
+        try:
+            self._progress(done, total, what)
+        except StopSearch:
+            self.stopped = True
+            raise
+
+
+def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
+    """ε in the loss's unit."""
+    return eps.of(loss=loss, zero_loss=zero_loss) if isinstance(eps, Relative) else eps
+
+
+def _warnings(effort: Found, answer: Candidate, eps: float) -> tuple[str, ...]:
+    """What is to be said of an answer that no descent has found though there were some."""
+    if not effort.descent_lost or answer.origin == DESCENT:
+        return ()
+    return (
+        f"the descent to ε = {eps:g} was lost: the answer is {answer.origin}, since nothing that the descent found within ε is smaller; "
+        "another seed or a larger budget may find a smaller file",
+    )
 
 
 class _Clock:

@@ -239,7 +239,9 @@ def test_the_top_of_the_range_is_not_called_chance() -> None:
 
 
 @few
-@given(kind=kinds, bits=lengths, risk=risks, n=counts, chance=st.floats(0.01, 1), low=st.floats(-10, 10), width=st.floats(0.01, 100))
+@given(
+    kind=kinds, bits=lengths, risk=risks, n=counts, chance=st.floats(0.01, 1), low=st.floats(-10, 10), width=st.floats(0.01, 100)
+)
 def test_within_a_thousandth_of_chance_is_vacuous_and_no_number_is_shown_smaller_than_it_is(
     kind: Any, bits: float, risk: float, n: int, chance: float, low: float, width: float
 ) -> None:
@@ -319,13 +321,13 @@ def test_a_constant_answer_is_at_chance_where_nothing_else_is_known() -> None:
 def test_chance_is_told_by_classes() -> None:
     names = ("--chance", "--classes")
     assert [chance_from(*given, names) for given in ((None, None), (0.25, None), (None, 113))] == [None, 0.25, 112 / 113]
-    for given, words in (
+    for wrong, words in (
         ((0.5, 2), "--classes: expected it in place of --chance, got both; leave one out"),
         ((None, 1), "--classes must be a whole number of classes from 2"),
         ((math.nan, None), "--chance must be the risk of a guess, such as 0.9"),
     ):
         with pytest.raises(InputError, match=words):
-            chance_from(*given, names)
+            chance_from(*wrong, names)
 
 
 def test_the_sentence_is_one_line() -> None:

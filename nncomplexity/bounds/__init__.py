@@ -4,7 +4,7 @@ from nncomplexity.bounds.chance import vacuous_from
 from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.bounds.kinds import KINDS, Kind
 from nncomplexity.bounds.kl import binary_kl, kl_inverse
-from nncomplexity.bounds.mdl import DescriptionLength, description_length
+from nncomplexity.bounds.mdl import DescriptionLength, LossUnit, description_length, is_code_length
 from nncomplexity.bounds.occam import Bound, bound
 from nncomplexity.bounds.prefix import elias_delta_bits
 from nncomplexity.bounds.rounding import rounded_up
@@ -16,12 +16,14 @@ __all__ = [
     "Bound",
     "DescriptionLength",
     "Kind",
+    "LossUnit",
     "SmoothedBound",
     "binary_kl",
     "bound",
     "description_length",
     "elias_delta_bits",
     "hoeffding_bound",
+    "is_code_length",
     "kl_inverse",
     "rounded_up",
     "smoothed_bound",

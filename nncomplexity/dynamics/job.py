@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.constant import constant
+from nncomplexity.constant import constant, constant_risk
 from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
@@ -142,19 +143,25 @@ def _measured(
     llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
     found = _reports(job, settings, task.loss_fn, network, progress)
     coarse = [user_values(task, settings, report.coarse_weights()) for report in found]
-    return measured_row(start, settings, norm, found, original, coarse, llc)
+    nothing = None if task.risk_fn is None else constant_risk(task.risk, subject.tensors)
+    return measured_row(start, settings, norm, found, original, coarse, llc, nothing)
 
 
 def _reports(
     job: Job, settings: Settings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
 ) -> tuple[Report, ...]:
     """One for each ε. A constant network is its lossless file: nothing in it is worth a search."""
-    eps = [0.0] if job.kind == "constant" else list(settings.eps)
+    eps: list[Eps] = [0.0] if job.kind == "constant" else list(settings.eps)
     reports = estimate(network, loss_fn, eps, **settings.options(job.seed, progress))
     if job.kind != "constant":
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}
-    return tuple(replace(reports[0], eps=value, **shares) for value in settings.eps)
+    return tuple(
+        replace(reports[0], eps=0.0, eps_relative=eps.share, **shares)  # a share of no distance
+        if isinstance(eps, Relative)
+        else replace(reports[0], eps=eps, **shares)
+        for eps in settings.eps
+    )
 
 
 def learning_coefficient(

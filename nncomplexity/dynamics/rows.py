@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nncomplexity.bounds import bound
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.epsilon import Relative, name_of
 from nncomplexity.learning_coefficient import LearningCoefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.weights import is_finite, real_view, skeleton_of
@@ -26,8 +28,11 @@ class Measured:
 
 
 def head(settings: Settings, **about: Any) -> Row:
-    """The keys that every row begins with: `kind`, `status`, and which network it is."""
-    return {"schema": SCHEMA, **about, "eps": list(settings.eps), "settings": settings.described()}
+    """The keys that every row begins with: `kind`, `status`, and which network it is. Shares have no value in the loss's unit yet."""
+    shares = [eps.share if isinstance(eps, Relative) else None for eps in settings.eps]
+    eps = {"eps": [None if isinstance(eps, Relative) else eps for eps in settings.eps]}
+    relative = {} if all(share is None for share in shares) else {"eps_relative": shares}
+    return {"schema": SCHEMA, **about, **eps, **relative, "settings": settings.described()}
 
 
 def measured_row(
@@ -38,6 +43,7 @@ def measured_row(
     original: Measured,
     coarse: Sequence[Measured],
     llc: LearningCoefficient | None = None,
+    constant_risk: float | None = None,
 ) -> Row:
     """The row of a network that was measured.
 
@@ -49,14 +55,17 @@ def measured_row(
         original: the user's functions on the original weights.
         coarse: the same on the decoded weights of each report.
         llc: the local learning coefficient at the original weights, where that was asked for.
+        constant_risk: the risk of the network with all weights zero, where it is known.
     """
     subject = reports[0].subject
     ranks = [layer.effective_rank for layer in reports[0].layers if layer.effective_rank is not None]
     row = {
         **start,
+        "eps": [report.eps for report in reports],
         "parameters": subject.parameters,
         "raw_bits": subject.raw_bits,
         "loss": subject.loss,
+        "zero_loss": subject.zero_loss,
         "l2_norm": norm,
         "effective_rank": fmean(ranks) if ranks else None,
         "bzip2_bits": subject.lossless_bits["bzip2"],
@@ -66,11 +75,13 @@ def measured_row(
     }
     if llc is not None:
         row |= {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
-    if original.risk is not None:
-        row["risk"] = original.risk
+    if original.risk is not None and settings.n is not None:
+        n, delta, chance = settings.n, settings.delta, settings.chance
+        nothing = bound(0.0, risk=1.0, n=n, delta=delta, chance=chance, self_delimiting=False, constant_risk=constant_risk)
+        row |= {"risk": original.risk, "constant_risk": constant_risk, "constant_bound": nothing.constant_bound}
     row |= {name: _finite(value) for name, value in original.metrics.items()}
     for eps, report, found in zip(settings.eps, reports, coarse, strict=True):
-        row |= {f"{key}@{eps:g}": value for key, value in _at(report, found, settings).items()}
+        row |= {f"{key}@{name_of(eps)}": value for key, value in _at(report, found, settings).items()}
     return row
 
 
@@ -100,14 +111,16 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
         "coarse_loss": report.coarse_loss,
         "distortion": report.distortion,
         "within": report.within,
+        "origin": report.origin,
+        "warnings": list(report.warnings),
         "evaluations": report.evaluations,
     }
     if report.paper_bytes is not None:
         row["paper_bytes"] = report.paper_bytes
     if found.risk is not None and settings.n is not None:
-        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta)
+        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
         row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
-    if settings.n is not None and (length := report.description_length(settings.n)):
+    if settings.n is not None and (length := report.description_length(settings.n, settings.loss_unit)):
         row["mdl_bits"] = length.total_bits
     row |= {name: _finite(value) for name, value in found.metrics.items()}
     return {**row, "layers": [_layer(layer) for layer in report.layers], "shared_bits": report.shared_bits}

@@ -7,7 +7,9 @@ from statistics import fmean, stdev
 from rich.console import Console
 from rich.table import Table
 
+from nncomplexity.bounds import rounded_up
 from nncomplexity.dynamics.settings import Row
+from nncomplexity.epsilon import names_in
 from nncomplexity.listing import printable
 from nncomplexity.table import WIDTH, page_of, plain_table
 
@@ -28,12 +30,35 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
             "",
             *_tables([row for row in measured if row["run"] == run], width),
         ]
-    if any(not row[f"within@{eps:g}"] for row in measured for eps in row["eps"]):
+    if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
+    parts += _notes(measured)
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
         parts += [f"  {line}" for line in _failures(failed)]
     return page_of(parts, width)
+
+
+def _notes(measured: Sequence[Row]) -> list[str]:
+    """Where descents were lost, and what a constant answer has beside the bounds."""
+    warned = [row.get(f"warnings@{eps}") for row in measured for eps in names_in(row)]
+    lost = sum(map(bool, warned))
+    notes = (
+        [f"Warning: {lost} of {len(warned)} searches have warnings, which their rows hold; the first: {_first(warned)}."]
+        if lost
+        else []
+    )
+    constants = [row for row in measured if row.get("constant_bound") is not None]
+    if constants:
+        risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
+        known = f" has risk {fmean(risks):.4g} on the examples, and" if risks else ""
+        value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
+        notes.append(f"A constant answer takes 0 bits:{known} a bound of {value}.")
+    return notes
+
+
+def _first(warned: Sequence[Sequence[str] | None]) -> str:
+    return next(texts[0] for texts in warned if texts)
 
 
 Column = tuple[str, list[str]]
@@ -65,20 +90,21 @@ def _table(columns: Sequence[Column], width: int) -> Table:
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     first = rows[0]
-    eps = first["eps"]
+    eps = names_in(first)
     places: dict[tuple[str, object], list[Row]] = {}
     for row in rows:
         places.setdefault((row["kind"], row["checkpoint"]), []).append(row)
     groups = sorted(places.values(), key=_order)
-    bounds = [f"bound@{one:g}" for one in eps if f"bound@{one:g}" in first]
+    bounds = [f"bound@{one}" for one in eps if f"bound@{one}" in first]
     llc = ("llc",) if "llc" in first else ()
     columns = [
         ("step", [_step(group[0]) for group in groups]),
         ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
-        *((f"bytes,\nε = {one:g}", [_bytes(group, one) for group in groups]) for one in eps),
+        *((f"bytes,\nε = {one}", [_bytes(group, one) for group in groups]) for one in eps),
+        *((name.replace("@", ",\nε = "), [_bound(group, name) for group in groups]) for name in bounds),
         *(
             (printable(name).replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
-            for name in (*bounds, *llc, *first["settings"]["metrics"])
+            for name in (*llc, *first["settings"]["metrics"])
         ),
     ]
     if any(len(group) > 1 for group in groups):
@@ -111,9 +137,16 @@ def _order(group: Sequence[Row]) -> tuple[bool, float]:
     return step is None, step or 0.0
 
 
-def _bytes(group: Sequence[Row], eps: float) -> str:
-    text = _mean((row[f"bits@{eps:g}"] / 8 for row in group), ",.0f")
-    return text if all(row[f"within@{eps:g}"] for row in group) else f"{text} *"
+def _bytes(group: Sequence[Row], eps: str) -> str:
+    text = _mean((row[f"bits@{eps}"] / 8 for row in group), ",.0f")
+    return text if all(row[f"within@{eps}"] for row in group) else f"{text} *"
+
+
+def _bound(group: Sequence[Row], name: str) -> str:
+    """Rounded upwards, as no bound is to be shown smaller than it is."""
+    values = [row[name] for row in group if row.get(name) is not None]
+    spread = f" ± {stdev(values):.2g}" if len(values) > 1 and stdev(values) else ""
+    return f"{rounded_up(fmean(values), 4)}{spread}" if values else "-"
 
 
 def _mean(values: Iterable[float | None], form: str) -> str:

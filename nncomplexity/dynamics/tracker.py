@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, checked_seed
+from nncomplexity.constant import constant_risk
 from nncomplexity.distortion import preserved_random_state
 from nncomplexity.dynamics.job import learning_coefficient, user_values
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.rows import failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
+from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import tensors_of
@@ -53,7 +55,7 @@ class Tracker:
     def __init__(
         self,
         loss_fn: Given,
-        eps: float | SeveralEps,
+        eps: Eps | SeveralEps,
         *,
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,
@@ -106,7 +108,8 @@ class Tracker:
         llc = learning_coefficient(settings, task.loss_fn, model, self._seed)
         reports = estimate(model, task.loss_fn, settings.eps, **settings.options(self._seed))
         coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
-        return measured_row(start, settings, l2_norm(live), reports, original, coarse, llc)
+        nothing = None if task.risk_fn is None else constant_risk(task.risk, live)
+        return measured_row(start, settings, l2_norm(live), reports, original, coarse, llc, nothing)
 
 
 def _number(step: Any) -> float:

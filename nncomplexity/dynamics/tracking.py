@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 
 from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
+from nncomplexity.bounds import LossUnit
 from nncomplexity.distortion import random_state
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
@@ -18,6 +19,7 @@ from nncomplexity.dynamics.resume import Done, digest_of
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
+from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.paths import path_of
@@ -34,7 +36,7 @@ OnRow = Callable[[Row, bool], None]
 def track(
     checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     loss_fn: Given,
-    eps: float | SeveralEps,
+    eps: Eps | SeveralEps,
     *,
     out: str | os.PathLike[str] | None = None,
     method: str | Method = "tight",
@@ -50,6 +52,8 @@ def track(
     risk_fn: Given | None = None,
     n: int | None = None,
     delta: float = 0.05,
+    chance: float | None = None,
+    loss_unit: LossUnit | None = None,
     metrics: Mapping[str, Given] | None = None,
     llc: Langevin | None = None,
     untrained: bool = False,
@@ -78,7 +82,8 @@ def track(
         seed, seeds: the first seed, and how many; each gives a row.
         model: makes the module that the functions get instead of a dict of tensors.
         key, device: as `nncomplexity measure` has them.
-        risk_fn, n, delta: for the bound, and with `n` alone for the description length.
+        risk_fn, n, delta, chance: for the bound, which is vacuous where it is no better than `chance`, the risk of a guess.
+        n, loss_unit: for the description length, where the loss is a code length (`nncomplexity.bounds.is_code_length`).
         metrics: further numbers by name, taken of the original and of the decoded weights.
         llc: also estimate the local learning coefficient of the original weights, sampled so; needs `n`.
         untrained: also measure the network as `model` initialises it.
@@ -113,6 +118,8 @@ def track(
         risk_fn=risk_fn,
         n=n,
         delta=delta,
+        chance=chance,
+        loss_unit=loss_unit,
         metrics=metrics,
         llc=llc,
         include=include,

@@ -59,7 +59,9 @@ class Tight(Settings):
     def _found(self, trials: Trials, eps: float) -> Found:
         opening = Opening(trials, self.schedule.precision)
         with UntilStopped() as search:
-            if trials.problem.deadline is None:  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
+            if (
+                trials.problem.deadline is None
+            ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
                 trials.report("starting")
             opening.early(eps)
             if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():

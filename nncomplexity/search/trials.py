@@ -128,7 +128,9 @@ class Trials:
         count = len(answers)
         seconds, cpu_seconds = time.perf_counter() - self._begin[1], time.process_time() - self._begin[2]
         return [
-            Found(answer, self.spent / count, seconds / count, cpu_seconds / count, stopped, not stopped and self._lost(eps, answer))
+            Found(
+                answer, self.spent / count, seconds / count, cpu_seconds / count, stopped, not stopped and self._lost(eps, answer)
+            )
             for eps, answer in zip(self.kept, answers, strict=True)
         ]
 
