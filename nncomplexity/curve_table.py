@@ -4,7 +4,7 @@ from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
 from nncomplexity.curve import Curve
-from nncomplexity.table import WIDTH, cut_short, page_of, plain_table, shares, warnings
+from nncomplexity.table import WIDTH, by, cut_short, page_of, plain_table, shares, warnings
 
 
 def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, width: int = WIDTH) -> str:
@@ -68,5 +68,6 @@ def _origins(curve: Curve) -> list[str]:
     for report in curve.reports:
         found.setdefault(report.origin, []).append(report.eps_told)
     if len(found) == 1:
-        return [f"All come from {next(iter(found))}."]
-    return [f"From {origin}: ε = {', '.join(eps)}." for origin, eps in found.items()]
+        return [f"All {by(next(iter(found)))}."]
+    lines = {by(origin): eps for origin, eps in found.items()}
+    return [f"{words[0].upper()}{words[1:]}: ε = {', '.join(eps)}." for words, eps in lines.items()]

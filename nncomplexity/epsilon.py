@@ -56,6 +56,31 @@ Eps = float | Relative
 """One ε as it was asked for."""
 
 
+class Share(float):
+    """ε of results that were asked for as a share: ordered by it, written as a percentage, and never the number of the same size.
+
+    >>> f"{Share(0.01):g}", Share(0.01) == Share(0.01), Share(0.01) == 0.01
+    ('1%', True, False)
+    """
+
+    def __format__(self, form: str) -> str:
+        return str(Relative(float(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Share) and float(self) == float(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((Share, float(self)))
+
+
+def of_results(eps: Eps) -> float:
+    """ε as results files' readers know it: a number, or a `Share`."""
+    return Share(eps.share) if isinstance(eps, Relative) else eps
+
+
 def eps_named(text: str, argument: str) -> Eps:
     """ε as it is typed: a number, or one with a percent sign. Raises InputError, which names the argument, for anything else.
 

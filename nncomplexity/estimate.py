@@ -162,7 +162,7 @@ def estimate(
                     origin=candidate.origin or chosen.name,
                     interrupted=stopped,
                     begun=not stopped or effort.evaluations > 0,
-                    warnings=_warnings(effort, candidate, value),
+                    warnings=_warnings(effort, candidate),
                 )
             )
     return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
@@ -187,12 +187,12 @@ def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
     return eps.of(loss=loss, zero_loss=zero_loss) if isinstance(eps, Relative) else eps
 
 
-def _warnings(effort: Found, answer: Candidate, eps: float) -> tuple[str, ...]:
+def _warnings(effort: Found, answer: Candidate) -> tuple[str, ...]:
     """What is to be said of an answer that no descent has found though there were some."""
     if not effort.descent_lost or answer.origin == DESCENT:
         return ()
     return (
-        f"the descent to ε = {eps:g} was lost: the answer is {answer.origin}, since nothing that the descent found within ε is smaller; "
+        f"the descent was lost: the answer comes from {answer.origin}, as nothing that was found by descent within ε is smaller; "
         "another seed or a larger budget may find a smaller file",
     )
 

@@ -142,17 +142,18 @@ class Report:
     @property
     def status(self) -> str:
         """One sentence on how the search ended."""
-        limit = "" if self.time_limit is None or not self.time_is_up else f" before the time limit of {told(self.time_limit)}"
-        limit = " before it was interrupted" if self.interrupted else limit
         if not self.begun:
-            served = "the smallest file of another ε" if self.origin != LOSSLESS else "the lossless file"
-            return f"interrupted before the search within ε = {self.eps_told} began: {served} of {self.bits} bits is the answer"
-        if self.within:
-            by = ", the lossless one" if self.origin == LOSSLESS else f", by {self.origin or self.method}"
-            another = ", by which another run may differ" if limit else ""
-            return f"found a file of {self.bits} bits within ε = {self.eps_told}{by}{limit}{another}"
-        raised = "run it again" if self.interrupted else f"raise eps or {'the time limit' if limit else 'the budget'}"
-        return f"nothing within ε = {self.eps_told} was smaller than the lossless file{limit}; {raised}"
+            answer = "lossless file" if self.origin == LOSSLESS else "smallest file of another ε"
+            return f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
+        ended = "" if self.time_limit is None or not self.time_is_up else f"before the time limit of {told(self.time_limit)}"
+        ended = "before it was interrupted" if self.interrupted else ended
+        if not self.within:
+            remedy = "run it again" if self.interrupted else f"raise eps or {'the time limit' if ended else 'the budget'}"
+            when = f" {ended}" if ended else ""
+            return f"nothing within ε = {self.eps_told} was smaller than the lossless file{when}; {remedy}"
+        by = "the lossless one" if self.origin == LOSSLESS else f"by {self.origin or self.method}"
+        another = f", {ended}; another run may find another file" if ended else ""
+        return f"found a file of {self.bits} bits within ε = {self.eps_told}, {by}{another}"
 
     def bound(
         self,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.durations import told
-from nncomplexity.listing import form_in_words, printable
+from nncomplexity.listing import form_in_words, listed, printable
 from nncomplexity.report import Report, Subject
 from nncomplexity.search.contract import LOSSLESS
 from nncomplexity.verify import Verification
@@ -88,6 +88,11 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     return page_of([*parts, verdict], width)
 
 
+def by(origin: str) -> str:
+    """What a file comes from, as part of a sentence."""
+    return "lossless" if origin == LOSSLESS else f"by {origin}"
+
+
 def shares(reports: Sequence[Report]) -> list[str]:
     """What ε that are shares are shares of."""
     subject = reports[0].subject
@@ -109,9 +114,15 @@ def cut_short(reports: Sequence[Report]) -> list[str]:
 
 
 def warnings(reports: Sequence[Report]) -> list[str]:
-    """Each warning once."""
-    found = dict.fromkeys(text for report in reports for text in report.warnings)
-    return ["", *(f"Warning: {text}." for text in found)] if found else []
+    """Each warning once, with the ε that it is about where that isn't all of them."""
+    found: dict[str, list[str]] = {}
+    for report in reports:
+        for text in report.warnings:
+            found.setdefault(text, []).append(report.eps_told)
+    lines = []
+    for text, eps in found.items():
+        lines.append(f"Warning{'' if len(eps) == len(reports) else f', at ε = {listed(eps, most=12)}'}: {text}.")
+    return ["", *lines] if lines else []
 
 
 def _relative(subject: Subject) -> list[str]:
@@ -130,8 +141,7 @@ def _relative(subject: Subject) -> list[str]:
 def _heading(report: Report) -> str:
     spent = f"{report.evaluations:,.0f} evaluations, {report.seconds:,.1f} seconds"
     paper = "" if report.paper_bytes is None else f" The paper's recipe: {report.paper_bytes:,} bytes."
-    by = f"{report.method}, {'lossless' if report.origin == LOSSLESS else f'by {report.origin}'}"
-    return f"ε = {report.eps_told}: method {by}, codec {report.file.codec.name}, {spent}.{paper}"
+    return f"ε = {report.eps_told}: method {report.method}, {by(report.origin)}, codec {report.file.codec.name}, {spent}.{paper}"
 
 
 def _layers(report: Report) -> Table:
