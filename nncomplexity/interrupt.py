@@ -1,5 +1,6 @@
 """Ctrl-C as the end of a search: a first one lets it end with the best file so far, a second one ends the program at once."""
 
+import os
 import signal
 import sys
 import threading
@@ -37,7 +38,7 @@ class Interrupt:
 
     def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> None:
         self.caught = False
-        self._signals, self._begun = signals, False
+        self._signals, self._begun, self._process = signals, False, os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -66,7 +67,8 @@ class Interrupt:
         return watched
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.caught or not self._begun:
+        forked = os.getpid() != self._process  # as a loader's workers are, which aren't to be kept from ending
+        if self.caught or not self._begun or forked:
             self.__exit__()
             signal.raise_signal(number)
             return

@@ -118,6 +118,7 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
         f"δ = {bound.delta:g}" if bound.delta is not None else "",
         f"not vacuous up to {bound.bits_needed:,.0f} bits" if bound.bits_needed is not None else "",
     ]
+    chance = chance if bound.chance is None else bound.chance
     details, shown = ", ".join(term for term in terms if term), rounded_up(bound.value, 4)
     beside = (
         "" if bound.constant_bound is None else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."

@@ -62,7 +62,7 @@ class Bayes:
             return points.measure(step, tau)
 
         known: list[Point] = []
-        with UntilStopped() as opening:
+        with UntilStopped(problem.progress) as opening:
             for step, tau in start:
                 known.append(measure(step, tau))
         shared = gauge.read().share(max(len(eps), 1))
@@ -74,7 +74,7 @@ class Bayes:
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
-            with UntilStopped() as search:
+            with UntilStopped(problem.progress) as search:
                 Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
             efforts.append(shared + gauge.read())
             stopped.append(opening.stopped or search.stopped)

@@ -33,20 +33,33 @@ class StopSearch(Exception):  # noqa: N818 - it is no error
 class UntilStopped:
     """A search, or a part of one, that a `StopSearch` ends.
 
+    Where the loss fails and progress is then told to stop, that is the end, too: Ctrl-C reaches the processes that a loss has started
+    before the search hears of it.
+
+    Args:
+        progress: the search's.
+
     Attributes:
-        stopped: whether one has.
+        stopped: whether it was ended so.
     """
 
-    def __init__(self) -> None:
-        self.stopped = False
+    def __init__(self, progress: Progress) -> None:
+        self.stopped, self._progress = False, progress
 
     def __enter__(self) -> "UntilStopped":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        ended = isinstance(error, StopSearch)
+        ended = isinstance(error, StopSearch) or (isinstance(error, InputError) and self._to_end())
         self.stopped |= ended
         return ended
+
+    def _to_end(self) -> bool:
+        try:
+            self._progress(0, 1, "stopping")
+        except StopSearch:
+            return True
+        return False
 
 
 def unseen(done: float, total: float, what: str) -> None:

@@ -41,7 +41,7 @@ class Quantize:
         gauge = Gauge(problem)
         points = Points(problem, UNIFORM)
         tries = int(self.budget) - 1
-        with UntilStopped() as search:
+        with UntilStopped(problem.progress) as search:
             for step in self.grid():
                 problem.progress(len(points.measured), tries, f"bin size {step:.4g}")
                 points.measure(step)

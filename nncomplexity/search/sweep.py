@@ -88,7 +88,7 @@ class Sweep:
         if problem.deadline:
             problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
         trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
-        with UntilStopped() as search:
+        with UntilStopped(problem.progress) as search:
             opening = Opening(trials, self.method.schedule.precision)
             opening.early(ordered[-1])
             if trials.tensors.with_gradient():

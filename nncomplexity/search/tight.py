@@ -58,7 +58,7 @@ class Tight(Settings):
 
     def _found(self, trials: Trials, eps: float) -> Found:
         opening = Opening(trials, self.schedule.precision)
-        with UntilStopped() as search:
+        with UntilStopped(trials.problem.progress) as search:
             if (
                 trials.problem.deadline is None
             ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
