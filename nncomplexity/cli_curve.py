@@ -1,13 +1,10 @@
 """The command `curve`: many ε of one network, and what they make together."""
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import torch
 import typer
-from torch import Tensor, nn
 
 from nncomplexity.basefile import base_file
 from nncomplexity.cli_options import (
@@ -36,7 +33,6 @@ from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
 from nncomplexity.curve import DEFAULT_EPS, Curve, rate_distortion
 from nncomplexity.curve_table import curve_table
-from nncomplexity.distortion import preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import (
     STDOUT,
@@ -122,7 +118,8 @@ def curve(
         )
         task = subject.task
         if save_best is not None:
-            _check_code_length(task.loss_fn, subject.network)
+            if task.loss(subject.original.tensors) < 0:  # the search would only end without a file to save
+                raise InputError(_NEGATIVE)
         with progress_bar(seconds) as progress:
             found = rate_distortion(
                 *(subject.network, task.loss_fn, values),
@@ -157,13 +154,6 @@ def curve(
     if save_best is not None and found.mdl is None:
         raise InputError(_NEGATIVE)
     return DONE if all(one.within for one in found.reports) else NOT_WITHIN
-
-
-def _check_code_length(loss_fn: Callable[[Any], Any], network: nn.Module | dict[str, Tensor]) -> None:
-    """Raises InputError where the network's loss is negative: the search would only end without a file to save."""
-    with preserved_random_state(), torch.no_grad():
-        if float(loss_fn(network)) < 0:
-            raise InputError(_NEGATIVE)
 
 
 def _grid(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,18 +12,19 @@ from torch import Tensor, nn
 from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.bounds import bound as promise
-from nncomplexity.distortion import LossFn, preserved_random_state
+from nncomplexity.distortion import LossFn, fixed_random_state, preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.html.notebook_curve import curve_html
-from nncomplexity.modulestate import tensors_of
+from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
 from nncomplexity.selection import Patterns
+from nncomplexity.weights import check_network
 
 DEFAULT_EPS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 """From the outline of what a classifier has learned to nearly all of it, for a loss in nats per example."""
@@ -157,32 +159,35 @@ def rate_distortion(
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
     check_function("risk", risk)
-    if n is not None:
-        promise(0.0, risk=0.0 if risk is None else _first_risk(risk, model), n=n, delta=delta, chance=chance)
-    if not isinstance(plain_eps(eps), Sequence):
-        raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
-    method = checked_method(method, budget)
-    if isinstance(method, Tight):
-        method = Sweep(method)
-    reports = estimate(
-        *(model, loss_fn, checked_eps(eps)),
-        method=method,
-        codec=codec,
-        seed=seed,
-        include=include,
-        exclude=exclude,
-        relative_to=relative_to,
-        time_limit=time_limit,
-        progress=progress,
-    )
-    return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
+    check_network(model)
+    with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
+        if n is not None:
+            promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
+        if not isinstance(plain_eps(eps), Sequence):
+            raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
+        method = checked_method(method, budget)
+        if isinstance(method, Tight):
+            method = Sweep(method)
+        reports = estimate(
+            *(model if isinstance(model, nn.Module) else kept, loss_fn, checked_eps(eps)),
+            method=method,
+            codec=codec,
+            seed=seed,
+            include=include,
+            exclude=exclude,
+            relative_to=relative_to,
+            time_limit=time_limit,
+            progress=progress,
+        )
+        return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
 
 
-def _first_risk(risk: Risk, model: nn.Module | Mapping[str, Tensor]) -> float:
+def _first_risk(risk: Risk, kept: nn.Module | Mapping[str, Tensor]) -> float:
     """The risk of the original weights, which are where decoded ones are."""
-    live = tensors_of(model) if isinstance(model, nn.Module) else model
+    given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
     with preserved_random_state(), torch.no_grad():
-        return risk({name: tensor.detach().cpu() for name, tensor in live.items()})
+        set_random_state(fixed_random_state())
+        return risk({name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
 
 
 def curve_of(
@@ -200,6 +205,7 @@ def curve_of(
         for report in reports:
             if id(report.file) not in files:
                 with preserved_random_state():
+                    set_random_state(fixed_random_state())
                     files[id(report.file)] = risk(report.coarse_weights())
         bounds = [report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance) for report in reports]
     lengths = [None if n is None else report.description_length(n) for report in reports]

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from nncomplexity.curve import Curve
 from nncomplexity.durations import told
-from nncomplexity.table import WIDTH, page_of, plain_table
+from nncomplexity.table import WIDTH, page_of, plain_table, warned
 
 
 def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
@@ -44,6 +44,7 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
     first = curve.reports[0]
     if first.time_limit is not None and first.time_is_up:
         parts.append(f"Shortened by the time limit of {told(first.time_limit)}; another run may find another file.")
+    parts += warned(report.warnings for report in curve.reports)
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
     for fit in curve.fits:

@@ -72,7 +72,8 @@ def estimate(
 
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
-        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
+        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. What may not be meant, such as
+            dropout that is left on, is said in the report's `warnings`.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
             1-d tensor. 0 means lossless.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
@@ -89,7 +90,7 @@ def estimate(
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
-    Raises InputError where an argument isn't usable.
+    Raises InputError where an argument isn't usable, the loss isn't the same for the same weights, or a module doesn't follow its weights.
 
     >>> import torch
     >>> weights = {"w": torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))}
@@ -103,7 +104,8 @@ def estimate(
     check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
-    with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
+    least = min((value for value in values if value > 0), default=0.0)
+    with preserved_random_state(), Distortion(model, loss_fn, base, least) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         watched = progress or unseen
@@ -123,15 +125,17 @@ def estimate(
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
         ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
         share = clock.since(found.values(), len(values))
-        reports = []
+        answers, withins = [], []
         for value in values:
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
             best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
             smaller = best is not None and best.bits < lossless.bits
-            within = value == 0 or nothing_new or best is not None
+            withins.append(value == 0 or nothing_new or best is not None)
+            answers.append(best if best is not None and smaller and value > 0 else lossless.candidate)
+        reports = []
+        for value, candidate, within in zip(values, problem.confirmed(answers), withins, strict=True):
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
             twice = values.count(value)
-            candidate = best if best is not None and smaller and value > 0 else lossless.candidate
             layers, shared_bits = _layers(candidate.file, ranks)
             reports.append(
                 Report(
@@ -150,6 +154,7 @@ def estimate(
                     subject=subject,
                     file=candidate.file,
                     within=within,
+                    warnings=tuple(distortion.sound.warnings.values()),
                     time_limit=None if limit is None else limit.seconds,
                     time_is_up=limit is not None and limit.reached,
                 )

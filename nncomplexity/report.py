@@ -103,6 +103,8 @@ class Report:
     layers: tuple[Layer, ...]
     subject: Subject
     file: CoarseFile = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    """A sentence on each thing that was seen of the loss and may not be meant: random numbers, training mode, no gradient, and the like."""
     within: bool = True
     """False where all that was within ε was larger than the lossless file, which is then the answer."""
     time_limit: float | None = None
@@ -117,6 +119,11 @@ class Report:
 
     @property
     def status(self) -> str:
+        """A sentence on how the search ended, and the warnings."""
+        return " ".join([f"{self.outcome}.", *self.warnings]) if self.warnings else self.outcome
+
+    @property
+    def outcome(self) -> str:
         """One sentence on how the search ended."""
         limit = "" if self.time_limit is None or not self.time_is_up else f" before the time limit of {told(self.time_limit)}"
         if self.within:
@@ -175,6 +182,7 @@ class Report:
             "shared_bits": self.shared_bits,
             "paper_bytes": self.paper_bytes,
             "within": self.within,
+            "warnings": list(self.warnings),
             "time_limit": self.time_limit,
             "time_is_up": self.time_is_up,
             "layers": layers,

@@ -1,7 +1,8 @@
 """Tables for people: what was measured and what was verified, in 80 columns and without colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
+from itertools import chain
 
 from rich import box
 from rich.console import Console
@@ -53,7 +54,8 @@ def measured(
             f"{report.distortion:.4g}",
         )
     parts: list[str | Table] = [head, *_relative(subject), "", summary]
-    parts += [f"* {report.status}" for report in reports if not report.within]
+    parts += [f"* {report.outcome}" for report in reports if not report.within]
+    parts += warned(report.warnings for report in reports)
     if reports[0].time_limit is not None and reports[0].time_is_up:
         parts += ["", f"Shortened by the time limit of {told(reports[0].time_limit)}; another run may find another file."]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
@@ -69,6 +71,11 @@ def measured(
     if len(totals) > 1:
         parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__):g}."]
     return page_of(parts, width)
+
+
+def warned(warnings: Iterable[Iterable[str]]) -> list[str]:
+    """Each warning once, as a paragraph."""
+    return [line for one in dict.fromkeys(chain.from_iterable(warnings)) for line in ("", f"Warning: {one}")]
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:

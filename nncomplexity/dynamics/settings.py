@@ -42,6 +42,7 @@ _NETWORK = (
     "evaluations",
     "seconds",
     "cpu_seconds",
+    "warnings",
 )
 _AT_EPS = ("bits", "coarse_loss", "distortion", "within", "paper_bytes", "bound", "vacuous", "mdl_bits", "layers", "shared_bits")
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.listing import printable
-from nncomplexity.table import WIDTH, page_of, plain_table
+from nncomplexity.table import WIDTH, page_of, plain_table, warned
 
 
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
@@ -30,6 +30,7 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
         ]
     if any(not row[f"within@{eps:g}"] for row in measured for eps in row["eps"]):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
+    parts += warned(row.get("warnings", ()) for row in measured)
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
         parts += [f"  {line}" for line in _failures(failed)]
