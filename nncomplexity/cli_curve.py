@@ -117,9 +117,8 @@ def curve(
             *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
         )
         task = subject.task
-        if save_best is not None:
-            if task.loss(subject.original.tensors) < 0:  # the search would only end without a file to save
-                raise InputError(_NEGATIVE)
+        if save_best is not None and task.loss(subject.original.tensors) < 0:  # the search would end without a file to save
+            raise InputError(_NEGATIVE)
         with progress_bar(seconds) as progress:
             found = rate_distortion(
                 *(subject.network, task.loss_fn, values),

@@ -180,9 +180,9 @@ class Distortion:
             torch.clear_autocast_cache()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
-                raise _NoGradientError(f"the loss returns a {type(value).__name__}, such as .item() or float() gives")
+                raise _NoGradientError(f"it is a {type(value).__name__}, such as .item() or float() gives")
             if value.dim() or not value.requires_grad:
-                raise _NoGradientError("the tensor that the loss returns has none, as under torch.no_grad() or after detach()")
+                raise _NoGradientError("it is a tensor without one, as under torch.no_grad() or after detach()")
             grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
         for (name, _), grad in zip(leaves, grads, strict=True):
@@ -192,9 +192,7 @@ class Distortion:
                 summed[name] = summed[name] + parts if name in summed else parts
         missed = list(dict.fromkeys(name for name, leaf in leaves if name not in summed and leaf.numel()))
         if not summed:
-            raise _NoGradientError(
-                "the loss doesn't come from them, as after load_state_dict() into another module, or after .data"
-            )
+            raise _NoGradientError("it doesn't come from them, as after load_state_dict() into another module, or after .data")
         if missed:
             self.warn(
                 "some",
@@ -205,7 +203,8 @@ class Distortion:
         return value.detach().item(), self.arrangement.apart(summed)
 
     def _warn_of_gradient(self, reason: str) -> None:
-        self.warn("gradient", f"The loss has no gradient by the weights: {reason}; {_SEARCHED_WITHOUT}")
+        if "weights" not in self.sound.warnings:
+            self.warn("gradient", f"The loss has no gradient by the weights: {reason}; {_SEARCHED_WITHOUT}")
 
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean, and by the loss's noise."""

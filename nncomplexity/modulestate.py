@@ -8,6 +8,7 @@ something of its own when it is loaded, such as forgetting what it computed from
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,11 +37,12 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
 
 
 def left_out(module: nn.Module) -> tuple[str, ...]:
-    """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers that aren't in it."""
+    """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers and parameters outside it."""
     state = _state_of(module)
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
-    return (*others, *(name for name, buffer in module.named_buffers() if name not in state and id(buffer) not in held))
+    own = [*module.named_buffers(), *module.named_parameters()]
+    return (*others, *(name for name, tensor in own if name not in state and id(tensor) not in held))
 
 
 def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: Way | None = None) -> None:
@@ -72,6 +74,24 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"model: its own state dict does not load back ({text:.160}); pass a mapping of tensors") from error
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A hook for a module's state dict: it shows these of its tensors alone, under other names."""
+
+    names: Mapping[str, str]
+
+    def __call__(self, _: nn.Module, state: Mapping[str, Any], prefix: str, __: object) -> dict[str, Any]:
+        return {shown: state[prefix + name] for name, shown in self.names.items()}
+
+
+def show_only(module: nn.Module, names: Mapping[str, str]) -> None:
+    """From now on the module's state dict has the tensors of these names alone, each under the name that is given for it.
+
+    All others are then part of the architecture, as the network that an adapter was trained for.
+    """
+    module._register_state_dict_hook(_Shown(names))  # type: ignore[no-untyped-call]
 
 
 def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.Parameter]]:

@@ -115,12 +115,13 @@ class Soundness:
         """Raises InputError where two losses of the same weights are further apart than sums in another order, or than ε lets pass."""
         apart, original = abs(one - other), self.measured.original
         self.scatter = max(self.scatter, apart)
-        allowed, where, advice = _SCATTER * abs(original) + _SCATTER_OF_ZERO, "", ""
+        allowed = most = _SCATTER * abs(original) + _SCATTER_OF_ZERO
+        where = advice = ""
         if self.eps:
-            allowed = max(margin(self.eps, original), min(_SHARE * self.eps, allowed))
+            allowed = max(margin(self.eps, original), min(_SHARE * self.eps, most))
             if math.isfinite(apart):
                 where = f", {apart:.2g} apart where ε is {self.eps:g}"
-                advice = f", or ask for an ε of at least {apart / _SHARE:.2g}"
+                advice = f", or ask for an ε of at least {apart / _SHARE:.2g}" if apart <= most else ""
         if not apart <= allowed:
             raise InputError(
                 f"loss_fn: expected the same loss of the same weights each time, got {one:.9g} and then {other:.9g}{where}; let it see "
