@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypedDict, Unpack, overload
 
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
+from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
@@ -26,7 +28,7 @@ from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
-from nncomplexity.weights import TensorSpec, is_finite
+from nncomplexity.weights import TensorSpec, check_network, is_finite
 
 
 class Options(TypedDict, total=False):
@@ -99,13 +101,12 @@ def estimate(
     (True, True)
     """
     values = checked_eps(eps)
-    base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
     chosen, seed = checked_method(method, budget), checked_seed(seed)
     check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
     least = min((value for value in values if value > 0), default=0.0)
-    with preserved_random_state(), Distortion(model, loss_fn, base, least) as distortion:
+    with preserved_random_state(), _kept(relative_to) as base, Distortion(model, loss_fn, base, least) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         watched = progress or unseen
@@ -160,6 +161,17 @@ def estimate(
                 )
             )
     return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
+
+
+@contextmanager
+def _kept(given: nn.Module | Mapping[str, Tensor] | Base | None) -> Iterator[Base | None]:
+    """The base: of the caller's own tensors a copy, and where a loss changes these they have their values again in the end."""
+    if given is None or isinstance(given, Base):
+        yield given
+        return
+    check_network(given, "relative_to")
+    with left_as_it_was(given, "relative_to") as tensors:
+        yield base_of(tensors, "relative_to")
 
 
 class _Clock:

@@ -22,8 +22,10 @@ def _looks_at_it(part: nn.Module) -> bool:
         return part.dropout > 0
     if isinstance(part, _NormBase | nn.RReLU):
         return True
+    if type(part).__module__.startswith("torch."):
+        return False
     code = getattr(type(part).forward, "__code__", None)
-    return not type(part).__module__.startswith("torch.") and code is not None and "training" in code.co_names
+    return code is not None and "training" in code.co_names
 
 
 @contextmanager

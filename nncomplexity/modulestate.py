@@ -118,10 +118,10 @@ def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Non
 
 
 @contextlib.contextmanager
-def left_as_it_was(network: nn.Module | Mapping[str, Tensor]) -> Iterator[Private]:
+def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "weights") -> Iterator[Private]:
     """Copies of the network's tensors, under all names; at the end of the block its own have the values again that they had before."""
     live = tensors_of(network) if isinstance(network, nn.Module) else network
-    skeleton = skeleton_of(live)
+    skeleton = skeleton_of(live, argument)
     values = {spec.name: live[spec.name].detach().clone() for spec in skeleton.tensors}
     try:
         yield Private(skeleton.expand(values))

@@ -4,6 +4,7 @@ DataParallel and AveragedModel put `module.` before every name, a LightningModul
 its own, and torch.compile `_orig_mod.` wherever it was applied.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import TypeVar
 from nncomplexity.listing import listed
 
 COMPILED = "_orig_mod"
+_SAVED = "modules_to_save"
+_ADAPTS = re.compile(rf"(lora|ia3|vera|hada|lokr|boft|oft|fourierft|vblora|randlora|adaption|bone|hra|ln_tuning)_\w+|{_SAVED}$")
+"""What comes before the adapter's own name in a tensor's, in peft's layers."""
 _WRAPPED = "base_model.model."
 """What peft's wrapper puts before all names; a network that was given an adapter without the wrapper has them without."""
 
@@ -101,22 +105,23 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
     >>> naming.adapter, naming.names
     ('default', {'base_model.model.fc.lora_A.weight': 'base_model.model.fc.lora_A.default.weight'})
     """
-    names, first = list(given), [group[0] for group in tensors]
+    names = list(given)
+    inside_of: dict[str, dict[str, str]] = {}
+    for group in tensors:
+        parts = group[0].split(".")
+        for place in range(1, len(parts)):
+            if _ADAPTS.match(parts[place - 1]):
+                outside = [*parts[: place - (parts[place - 1] == _SAVED)], *parts[place + 1 :]]
+                inside_of.setdefault(parts[place], {})[".".join(outside)] = group[0]
+                break
     found = []
-    for adapter in dict.fromkeys(part for name in first for part in name.split(".")):
-        inside = {_outside(name, adapter): name for name in first if adapter in name.split(".")}
+    for adapter, inside in inside_of.items():
         for prefix in ("", _WRAPPED):
             own = {name: inside[name.removeprefix(prefix)] for name in names if name.removeprefix(prefix) in inside}
             if names and len(own) == len(names) == len(inside):
                 found.append(Naming(own, adapter=adapter))
                 break
     return found[0] if len(found) == 1 else None
-
-
-def _outside(name: str, adapter: str) -> str:
-    """A name in the network as the adapter's file has it."""
-    before, _, after = f".{name}.".partition(f".{adapter}.")
-    return f"{before.removesuffix('.modules_to_save')}.{after}".strip(".")
 
 
 def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:

@@ -207,13 +207,13 @@ class Soundness:
         if not any(map(others[0].moves, weights)) or any(self._quietly(other) != original for other in others):
             return
         heard = self._heard(weights)
-        if heard and heard == self._heard(others[0]):
+        if heard and heard == self._heard(others[0]) and not self.target.opaque:
             raise InputError(
                 f"model: its loss doesn't follow its weights: with random ones every part gives what it gave before{self._keepers()}"
             )
         self.warnings["weights"] = (
             f"The loss ignores the weights that it is given: it is {original:.6g} for random ones, too. It must measure what it is "
-            "called with, not another network or what one has computed before."
+            "called with, not another network, what one has computed before, or weights that aren't in a state dict."
         )
 
     def _heard(self, weights: Mapping[str, Tensor]) -> list[int]:

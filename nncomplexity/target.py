@@ -35,6 +35,8 @@ class Target:
 
     renewable = False
     """Whether it is a copy of a module, so that there can be a fresh one."""
+    opaque = False
+    """Whether its state dict has entries that are no tensors, as packed weights are."""
     ways: tuple[Way, ...] = (PLAIN,)
     """By which weights may be put in; the first unless `renew` names another."""
 
@@ -94,6 +96,7 @@ class Borrowed(Target):
             self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
             self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
             self.left_out = left_out(module)
+            self.opaque = any(name not in state for name in module.state_dict(keep_vars=True))
             copy = copied(module)
             if copy is None and not inference and any(tensor.is_inference() for tensor in own_tensors(module)):
                 raise InputError(
