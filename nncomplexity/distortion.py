@@ -162,6 +162,8 @@ class Distortion:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
+            except InputError:
+                raise
             except _NoGradientError as error:
                 self._warn_of_gradient(str(error))
                 return None
@@ -190,17 +192,21 @@ class Distortion:
                 parts = real_view(grad.detach().to(self.device))
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
-        missed = list(dict.fromkeys(name for name, leaf in leaves if name not in summed and leaf.numel()))
         if not summed:
             raise _NoGradientError("it doesn't come from them, as after load_state_dict() into another module, or after .data")
-        if missed:
+        self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
+        return value.detach().item(), self.arrangement.apart(summed)
+
+    def _look_at_missed(self, reached: Mapping[str, bool]) -> None:
+        missed = [name for name, with_gradient in reached.items() if not with_gradient]
+        if missed and "some" not in self.sound.warnings:
             self.warn(
                 "some",
-                f"No gradient reaches {len(missed)} of the {len({name for name, _ in leaves})} tensors that may have one "
-                f"({listed(missed)}): the loss doesn't use them, or uses them under no_grad(), detached or copied. They are left out "
-                "where that doesn't change the loss, else only quantized.",
+                f"No gradient reaches {len(missed)} of the {len(reached)} tensors that may have one ({listed(missed)}): the loss doesn't "
+                "use them, or uses them under no_grad(), detached or copied. They are left out where that doesn't change the loss, else "
+                "only quantized.",
             )
-        return value.detach().item(), self.arrangement.apart(summed)
+            self.sound.look_at_missed(set(missed), reached.keys())
 
     def _warn_of_gradient(self, reason: str) -> None:
         if "weights" not in self.sound.warnings:

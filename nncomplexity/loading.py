@@ -108,29 +108,39 @@ def keepsakes(before: nn.Module, after: nn.Module) -> list[str]:
     return found
 
 
-def computed(module: nn.Module) -> list[tuple[type, str]]:
-    """Attributes that may hold what was computed from weights, by the classes of parts: floating-point tensors besides the state dict."""
-    return [
-        (kind, key)
-        for kind, key in dict.fromkeys(
-            (type(part), key)
-            for part in module.modules()
-            if not type(part).__module__.startswith("torch.") and next(part.parameters(), None) is not None
-            for key, value in _besides(part).items()
-            if any(isinstance(one, Tensor) and one.is_floating_point() for one in _inside(value))
-        )
+@dataclass(frozen=True)
+class Cache:
+    """An attribute of a class of parts that may hold what was computed from weights; empty it is None, an empty container, or gone."""
+
+    kind: type
+    name: str
+    gone: bool = False
+
+
+def caches(module: nn.Module) -> list[Cache]:
+    """What may be one: what holds floating-point tensors besides those of the state dict, in parts that have weights and aren't PyTorch's."""
+    found = [
+        Cache(type(part), name)
+        for part in module.modules()
+        if not type(part).__module__.startswith("torch.") and next(part.parameters(), None) is not None
+        for name, value in _besides(part).items()
+        if any(isinstance(one, Tensor) and one.is_floating_point() for one in inside(value))
     ]
+    return list(dict.fromkeys(found))
 
 
-def empty(module: nn.Module, attributes: Collection[tuple[type, str]]) -> None:
-    """Leave nothing in these attributes: None in place of a tensor, a list or a dictionary without entries."""
-    for part in module.modules():
-        for kind, key in attributes:
-            if type(part) is kind and (value := _besides(part).get(key)) is not None:
-                setattr(part, key, None if isinstance(value, Tensor) else type(value)())
+def empty(module: nn.Module, found: Collection[Cache]) -> None:
+    """Leave nothing in these."""
+    for part in module.modules() if found else ():
+        for cache in found:
+            if type(part) is cache.kind and (value := _besides(part).get(cache.name)) is not None:
+                if cache.gone:
+                    delattr(part, cache.name)
+                else:
+                    setattr(part, cache.name, None if isinstance(value, Tensor) else type(value)())
 
 
-def _inside(value: object) -> list[Any]:
+def inside(value: object) -> list[Any]:
     """A tensor, or the entries of a list or a dictionary."""
     if isinstance(value, Mapping):
         return list(value.values())

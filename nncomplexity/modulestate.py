@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.loading import PLAIN, Way, training_mode, ways_of
+from nncomplexity.loading import PLAIN, Way, inside, training_mode, ways_of
 from nncomplexity.weights import Private, Skeleton, skeleton_of, storage_key
 
 
@@ -205,7 +205,7 @@ def outline(module: nn.Module) -> nn.Module:
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
     """What `deepcopy` is to take for tensors that were computed, which it refuses: the old weight_norm keeps its weight so."""
-    values = [value for part in module.modules() for value in vars(part).values()]
+    values = [one for part in module.modules() for value in vars(part).values() for one in inside(value)]
     return {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
 
 

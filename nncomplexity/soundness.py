@@ -7,14 +7,15 @@ sentence each.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.loading import Cache
 from nncomplexity.modes import evaluating, minds_training
 from nncomplexity.probes import Probe, changed, random
 from nncomplexity.target import Target
@@ -187,18 +188,22 @@ class Soundness:
 
     def _empty_caches(self) -> None:
         """Empty attributes with tensors that the module computes again, to the same loss, where it finds them empty."""
-        held = list(self.target.computed())
+        held = [[one, replace(one, gone=True)] for one in self.target.caches()]
         if not held:
             return
-        caches = held if self._computes_again(held) else [one for one in held if len(held) > 1 and self._computes_again([one])]
-        self.target.empty(caches)
-        if caches:
-            self.target.forget_between()
+        together = [[ways[0] for ways in held], [ways[1] for ways in held]]
+        found = next((some for some in together if self._computes_again(some)), [])
+        if not found and len(held) > 1:
+            found = [one for ways in held for one in ways if self._computes_again([one])]
+        self.target.empty(list({(one.kind, one.name): one for one in found}.values()))
         self._quietly(self.measured.weights, fresh=True)
 
-    def _computes_again(self, attributes: Sequence[tuple[type, str]]) -> bool:
-        self.target.empty(attributes)
-        return near(self._quietly(self.measured.weights, fresh=True), self.measured.original)
+    def _computes_again(self, found: Sequence[Cache]) -> bool:
+        self.target.empty(found)
+        try:
+            return near(self._fresh(self.measured.weights), self.measured.original)
+        except (InputError, AttributeError):  # one that is gone may be missed
+            return False
 
     def _look_for_weights(self) -> None:
         """Raises InputError where a module gives the same whatever its weights are, and warns where the loss alone does."""
@@ -216,7 +221,24 @@ class Soundness:
             "called with, not another network, what one has computed before, or weights that aren't in a state dict."
         )
 
-    def _heard(self, weights: Mapping[str, Tensor]) -> list[int]:
+    def look_at_missed(self, missed: Set[str], parameters: Collection[str]) -> None:
+        """Look at those of the parameters that no gradient reaches, by name.
+
+        Raises InputError where a part gives the same whatever its weights are, and has no others.
+        """
+        weights, random_ones = self.measured.weights, Probe(self.measured.weights, random)
+        others = {name: random_ones[name] if name in missed else tensor for name, tensor in weights.items()}
+        if not self.target.renewable or self.target.opaque or self._quietly(others) != self.measured.original:
+            return
+        before, after = self._heard(weights), self._heard(others)
+        for part in before:
+            own = {name for name in parameters if name.startswith(f"{part}.")}
+            if own and own <= missed and before[part] and before[part] == after.get(part):
+                raise InputError(
+                    f"model: its loss doesn't follow its weights: with random ones {part} gives what it gave before{self._keepers()}"
+                )
+
+    def _heard(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
         """Digests of what the parts of a fresh copy give when the loss is taken of these weights."""
         self.target.renew()
         with self.target.heard() as given:

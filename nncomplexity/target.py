@@ -1,7 +1,7 @@
 """What a loss is called on: a module, copied or where that can't be used in place, or a dictionary of tensors, with candidate weights."""
 
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nncomplexity.errors import InputError
-from nncomplexity.loading import PLAIN, Attributes, Way, computed, empty, keepsakes, ways_of
+from nncomplexity.loading import PLAIN, Attributes, Cache, Way, caches, empty, keepsakes, ways_of
 from nncomplexity.modulestate import (
     Backup,
     copied,
@@ -50,12 +50,12 @@ class Target:
     def forget_between(self) -> None:
         """From now on what parts hold is put back to what they held at first whenever weights are put in."""
 
-    def computed(self) -> Collection[tuple[type, str]]:
-        """Attributes that may hold what was computed from weights, by the classes of parts."""
+    def caches(self) -> Collection[Cache]:
+        """Attributes that may hold what was computed from weights."""
         return ()
 
-    def empty(self, attributes: Collection[tuple[type, str]]) -> None:
-        """Fresh copies hold nothing in these attributes."""
+    def empty(self, found: Collection[Cache]) -> None:
+        """From now on there is nothing in these whenever weights are put in."""
 
     def keepsakes(self) -> Sequence[str]:
         """What parts hold otherwise than when the module was handed over, in words."""
@@ -66,9 +66,9 @@ class Target:
         return ()
 
     @contextmanager
-    def heard(self) -> Iterator[list[int]]:
-        """Digests of what the module's parts give within the block, as they come."""
-        yield []
+    def heard(self) -> Iterator[dict[str, list[int]]]:
+        """Digests of what the module's parts give within the block, by name, as they come."""
+        yield {}
 
     def restore(self) -> None:
         """Give a module that couldn't be copied back what it held, and the user's own tensors their values, if a loss changed them."""
@@ -103,7 +103,7 @@ class Borrowed(Target):
                     "model: it can't be copied, and its tensors, made in torch.inference_mode, can be changed only there; pass a mapping"
                 )
             self._given = module
-            self._emptied: Collection[tuple[type, str]] = ()
+            self._emptied: Collection[Cache] = ()
             self._pristine = None if copy is None else outline(module)
             self._module = module if copy is None else self._prepared(copy)
             self._backup = Backup(module) if copy is None else None
@@ -136,6 +136,7 @@ class Borrowed(Target):
         """The module, holding these weights by first name."""
         if self._attributes is not None:
             self._attributes.restore()
+        empty(self._module, self._emptied)
         # A forward pass may have put other tensors in the place of buffers, which is why the state is looked up anew.
         load_into(self._module, self.skeleton, weights, self._way)
         return self._module
@@ -151,23 +152,27 @@ class Borrowed(Target):
     def keepsakes(self) -> list[str]:
         return [] if self._pristine is None else keepsakes(self._pristine, self._module)
 
-    def computed(self) -> list[tuple[type, str]]:
-        return [] if self._pristine is None else computed(self._pristine)
+    def caches(self) -> list[Cache]:
+        return [] if self._pristine is None else caches(self._pristine)
 
-    def empty(self, attributes: Collection[tuple[type, str]]) -> None:
-        self._emptied = attributes
+    def empty(self, found: Collection[Cache]) -> None:
+        self._emptied = found
 
     def called_on(self) -> list[nn.Module]:
         return [self._module]
 
     @contextmanager
-    def heard(self) -> Iterator[list[int]]:
-        given: list[int] = []
+    def heard(self) -> Iterator[dict[str, list[int]]]:
+        given: dict[str, list[int]] = {}
 
-        def listen(_: nn.Module, __: object, outputs: object) -> None:
-            given.extend(zlib.crc32(stored_bytes(one).data) for one in tree_leaves(outputs) if isinstance(one, Tensor))
+        def listening(name: str) -> Callable[[nn.Module, object, object], None]:
+            def listen(_: nn.Module, __: object, outputs: object) -> None:
+                digests = [zlib.crc32(stored_bytes(one).data) for one in tree_leaves(outputs) if isinstance(one, Tensor)]
+                given.setdefault(name, []).extend(digests)
 
-        handles = [part.register_forward_hook(listen) for part in self._module.modules()]
+            return listen
+
+        handles = [part.register_forward_hook(listening(name)) for name, part in self._module.named_modules()]
         try:
             yield given
         finally:
@@ -191,7 +196,6 @@ class Borrowed(Target):
             parameter.requires_grad_(has_gradient(parameter))
             parameter.grad = None
         Attributes(copy).restore()  # cached properties are computed again
-        empty(copy, self._emptied)
         return copy
 
 
