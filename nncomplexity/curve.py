@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,19 +14,20 @@ from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
 from nncomplexity.bounds import bound as promise
 from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.constant import constant_loss, constant_risk
-from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
+from nncomplexity.distortion import Distortion, LossFn, fixed_random_state, preserved_random_state, set_random_state
 from nncomplexity.epsilon import GRID, Eps, default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.html.notebook_curve import curve_html
-from nncomplexity.modulestate import tensors_of
+from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
 from nncomplexity.selection import Patterns
+from nncomplexity.weights import check_network
 
 DEFAULT_EPS = GRID
 """The ε unless others are given, but for a loss on another scale than a cross-entropy's (`default_eps`)."""
@@ -165,45 +167,49 @@ def rate_distortion(
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
     check_function("risk", risk)
-    if n is not None:
-        promise(0.0, risk=0.0 if risk is None else _first_risk(risk, model), n=n, delta=delta, chance=chance)
+    check_network(model)
     check_loss_unit(loss_unit)
-    if eps is None:
-        eps = default_eps(model, loss_fn)
-    if not isinstance(plain_eps(eps), Sequence):
-        raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
-    method = checked_method(method, budget)
-    if isinstance(method, Tight):
-        method = Sweep(method)
-    reports = estimate(
-        *(model, loss_fn, checked_eps(eps)),
-        method=method,
-        codec=codec,
-        seed=seed,
-        include=include,
-        exclude=exclude,
-        relative_to=relative_to,
-        time_limit=time_limit,
-        progress=progress,
-    )
-    return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
+    with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
+        if n is not None:
+            promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
+        network = model if isinstance(model, nn.Module) else kept
+        if eps is None:
+            eps = default_eps(network, loss_fn)
+        if not isinstance(plain_eps(eps), Sequence):
+            raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
+        method = checked_method(method, budget)
+        if isinstance(method, Tight):
+            method = Sweep(method)
+        reports = estimate(
+            *(network, loss_fn, checked_eps(eps)),
+            method=method,
+            codec=codec,
+            seed=seed,
+            include=include,
+            exclude=exclude,
+            relative_to=relative_to,
+            time_limit=time_limit,
+            progress=progress,
+        )
+        return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 
 
 def default_eps(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> Sequence[Eps]:
     """Twelve ε: 2 to 0.0005, or shares of the distance from the loss to that of all weights zero, 50 % to 0.01 %, where that is less than
     2 or more than 20, since ε of a cross-entropy say nothing of a loss on another scale.
 
-    It takes three evaluations. Arguments are those of `estimate`.
+    It takes a few evaluations. Arguments are those of `estimate`.
     """
     with preserved_random_state(), Distortion(model, loss_fn) as distortion:
         return default_grid(distortion.original, constant_loss(distortion))
 
 
-def _first_risk(risk: Risk, model: nn.Module | Mapping[str, Tensor]) -> float:
+def _first_risk(risk: Risk, kept: nn.Module | Mapping[str, Tensor]) -> float:
     """The risk of the original weights, which are where decoded ones are."""
-    live = tensors_of(model) if isinstance(model, nn.Module) else model
+    given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
     with preserved_random_state(), torch.no_grad():
-        return risk({name: tensor.detach().cpu() for name, tensor in live.items()})
+        set_random_state(fixed_random_state())
+        return risk({name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
 
 
 def curve_of(
@@ -222,6 +228,7 @@ def curve_of(
         for report in reports:
             if id(report.file) not in files:
                 with preserved_random_state():
+                    set_random_state(fixed_random_state())
                     files[id(report.file)] = risk(report.coarse_weights())
         with preserved_random_state():
             constant = constant_risk(risk, reports[0].coarse_weights())

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypedDict, Unpack, overload
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
+from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
@@ -28,7 +30,7 @@ from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
-from nncomplexity.weights import TensorSpec, is_finite
+from nncomplexity.weights import TensorSpec, check_network, is_finite
 
 
 class Options(TypedDict, total=False):
@@ -74,7 +76,8 @@ def estimate(
 
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
-        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
+        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. What may not be meant, such as
+            dropout that is left on, is said in the report's `warnings`.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
             1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
@@ -91,7 +94,7 @@ def estimate(
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
-    Raises InputError where an argument isn't usable.
+    Raises InputError where an argument isn't usable, the loss isn't the same for the same weights, or a module doesn't follow its weights.
 
     >>> import torch
     >>> weights = {"w": torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))}
@@ -100,16 +103,16 @@ def estimate(
     (True, True)
     """
     asked = checked_eps(eps)
-    base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
     chosen, seed = checked_method(method, budget), checked_seed(seed)
     check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
-    with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
+    with preserved_random_state(), _kept(relative_to) as base, Distortion(model, loss_fn, base, _least(asked)) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         zero_loss = constant_loss(distortion)
         values = [_absolute(one, distortion.original, zero_loss) for one in asked]
+        distortion.sound.ask(_least(values))
         watched = _Watched(progress or unseen)
         coder = codec_named(chosen.codec if codec is None else codec)
         problem = Problem(
@@ -128,16 +131,18 @@ def estimate(
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
         ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
         share = clock.since(found.values(), len(values))
-        reports = []
-        for value, one in zip(values, asked, strict=True):
+        answers, withins = [], []
+        for value in values:
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
             best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
             smaller = best is not None and best.bits < lossless.bits
-            within = value == 0 or nothing_new or best is not None
+            withins.append(value == 0 or nothing_new or best is not None)
+            answers.append(best if best is not None and smaller and value > 0 else lossless.candidate)
+        reports = []
+        for value, one, candidate, within in zip(values, asked, problem.confirmed(answers), withins, strict=True):
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
             stopped = watched.stopped and effort.stopped
             twice = values.count(value)
-            candidate = best if best is not None and smaller and value > 0 else lossless.candidate
             layers, shared_bits = _layers(candidate.file, ranks)
             reports.append(
                 Report(
@@ -162,7 +167,7 @@ def estimate(
                     origin=candidate.origin or chosen.name,
                     interrupted=stopped,
                     begun=not stopped or effort.evaluations > 0,
-                    warnings=_warnings(effort, candidate),
+                    warnings=(*distortion.sound.warnings.values(), *_lost(effort, candidate)),
                 )
             )
     return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
@@ -187,14 +192,31 @@ def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
     return eps.of(loss=loss, zero_loss=zero_loss) if isinstance(eps, Relative) else eps
 
 
-def _warnings(effort: Found, answer: Candidate) -> tuple[str, ...]:
+def _least(values: Sequence[Eps]) -> float | None:
+    """The smallest ε above 0; 0 where there is none, None where it isn't known yet, as a share has no value before a loss is measured."""
+    numbers = [value for value in values if not isinstance(value, Relative)]
+    return min((value for value in numbers if value > 0), default=0.0) if len(numbers) == len(values) else None
+
+
+def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
     """What is to be said of an answer that no descent has found though there were some."""
     if not effort.descent_lost or answer.origin == DESCENT:
         return ()
     return (
-        f"the descent was lost: the answer comes from {answer.origin}, as nothing that was found by descent within ε is smaller; "
-        "another seed or a larger budget may find a smaller file",
+        f"The descent was lost: the answer comes from {answer.origin}, as nothing that was found by descent within ε is smaller; "
+        "another seed or a larger budget may find a smaller file.",
     )
+
+
+@contextmanager
+def _kept(given: nn.Module | Mapping[str, Tensor] | Base | None) -> Iterator[Base | None]:
+    """The base: of the caller's own tensors a copy, and where a loss changes these they have their values again in the end."""
+    if given is None or isinstance(given, Base):
+        yield given
+        return
+    check_network(given, "relative_to")
+    with left_as_it_was(given, "relative_to") as tensors:
+        yield base_of(tensors, "relative_to")
 
 
 class _Clock:

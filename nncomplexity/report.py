@@ -112,6 +112,8 @@ class Report:
     layers: tuple[Layer, ...]
     subject: Subject
     file: CoarseFile = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    """Sentences on what may not be meant, such as random numbers in the loss or training mode, and on a search whose descents were lost."""
     within: bool = True
     """False where all that was within ε was larger than the lossless file, which is then the answer."""
     time_limit: float | None = None
@@ -126,8 +128,6 @@ class Report:
     """Whether the search was ended from outside before it was done, as by Ctrl-C."""
     begun: bool = True
     """False where it was ended before it began."""
-    warnings: tuple[str, ...] = ()
-    """Sentences on what makes the answer worse than it could be."""
 
     @property
     def loss(self) -> float:
@@ -141,6 +141,11 @@ class Report:
 
     @property
     def status(self) -> str:
+        """A sentence on how the search ended, and the warnings."""
+        return " ".join([f"{self.outcome}.", *self.warnings]) if self.warnings else self.outcome
+
+    @property
+    def outcome(self) -> str:
         """One sentence on how the search ended."""
         if not self.begun:
             answer = "lossless file" if self.origin == LOSSLESS else "smallest file of another ε"
@@ -222,10 +227,10 @@ class Report:
             "shared_bits": self.shared_bits,
             "paper_bytes": self.paper_bytes,
             "within": self.within,
+            "warnings": list(self.warnings),
             "time_limit": self.time_limit,
             "time_is_up": self.time_is_up,
             "interrupted": self.interrupted,
-            "warnings": list(self.warnings),
             "layers": layers,
         }
 

@@ -1,7 +1,8 @@
 """Tables for people: what was measured and what was verified, in 80 columns and without colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
+from itertools import chain
 
 from rich import box
 from rich.console import Console
@@ -56,7 +57,7 @@ def measured(
             f"{report.distortion:.4g}",
         )
     parts: list[str | Table] = [head, *_relative(subject), "", summary]
-    parts += [f"* {report.status}" for report in reports if not report.within and not report.interrupted]
+    parts += [f"* {report.outcome}" for report in reports if not report.within and not report.interrupted]
     parts += [*shares(reports), *cut_short(reports), *warnings(reports)]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
         parts += ["", _heading(report), _layers(report)]
@@ -73,6 +74,11 @@ def measured(
     if len(totals) > 1:
         parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__)}."]
     return page_of(parts, width)
+
+
+def warned(warnings: Iterable[Iterable[str]]) -> list[str]:
+    """Each warning once, as a paragraph."""
+    return [line for one in dict.fromkeys(chain.from_iterable(warnings)) for line in ("", f"Warning: {one}")]
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
@@ -121,7 +127,7 @@ def warnings(reports: Sequence[Report]) -> list[str]:
             found.setdefault(text, []).append(report.eps_told)
     lines = []
     for text, eps in found.items():
-        lines.append(f"Warning{'' if len(eps) == len(reports) else f', at ε = {listed(eps, most=12)}'}: {text}.")
+        lines.append(f"Warning{'' if len(eps) == len(reports) else f', at ε = {listed(eps, most=12)}'}: {text}")
     return ["", *lines] if lines else []
 
 

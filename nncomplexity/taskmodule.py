@@ -1,9 +1,10 @@
 """`mytask:loss`: functions of the user's, found from the current folder, and what they are called on."""
 
+import ast
+import contextlib
 import importlib
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.distortion import preserved_random_state
+from nncomplexity.distortion import derivatives, fixed_random_state, preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.losses import number_of
-from nncomplexity.modulestate import load_into, tensors_of
-from nncomplexity.naming import Naming, namings, unchanged, unfit, unfitness
-from nncomplexity.weights import Skeleton, skeleton_of
+from nncomplexity.modulestate import copied, load_into, settle, show_only, tensors_of
+from nncomplexity.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
+from nncomplexity.usercode import hint, needs_derivatives, raised
+from nncomplexity.weights import Private, Skeleton, skeleton_of
 
 Function = Callable[..., Any]
 
@@ -43,16 +45,20 @@ class Task:
         modules = [sys.modules.get(getattr(one, "__module__", None) or "") for one in (self.loss_fn, self.build, self.risk_fn)]
         return tuple(file for module in modules if (file := getattr(module, "__file__", None)))
 
-    def network(self, weights: Mapping[str, Tensor]) -> nn.Module | dict[str, Tensor]:
-        """What the functions are called on, holding a copy of `weights` on the device; a module is one and the same each time.
+    def network(self, weights: Mapping[str, Tensor]) -> nn.Module | Private:
+        """What the functions are called on, holding a copy of `weights` on the device; each time a module that has held no others.
 
         Raises InputError where `build` fails, or where names, shapes or values don't fit the module that it returns.
         """
         if self._module is None:
             skeleton = skeleton_of(weights)
-            return skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors})
-        _load(self._module, weights, self.naming(weights))
-        return self._module
+            return Private(skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors}))
+        module, naming = self._fresh(self._module), self.naming(weights)
+        if naming.adapter:
+            show_only(module, {name: shown for shown, name in naming.names.items()})
+            naming = unchanged(weights)
+        _load(module, weights, naming)
+        return module
 
     def naming(self, weights: Mapping[str, Tensor]) -> Naming:
         """What the names of a checkpoint are to the module, without what wrappers put before them where they fit only so.
@@ -61,8 +67,10 @@ class Task:
         """
         if self._module is None:
             return unchanged(weights)
-        found = namings(weights, [spec.names for spec in architecture_of(self._module).tensors], whole=True)
-        return found[0] if len(found) == 1 else unchanged(weights)
+        names = [spec.names for spec in architecture_of(self._module).tensors]
+        found = namings(weights, names, whole=True)
+        adapter = None if found else adapter_naming(weights, names)
+        return adapter or (found[0] if len(found) == 1 else unchanged(weights))
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
@@ -79,13 +87,25 @@ class Task:
 
     @cached_property
     def _module(self) -> nn.Module | None:
-        # Made once: what is random in a module and not among its weights must not change from one loss to the next.
-        if self.build is None:
-            return None
-        try:
-            module = self.build()
-        except (Exception, SystemExit) as error:
-            raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
+        """The module as it is built, to be copied: no weights are put into it, and no function is called on it."""
+        return None if self.build is None else self._built(self.build)
+
+    def _fresh(self, module: nn.Module) -> nn.Module:
+        """A module as it was built: a copy, or one built again where there can't be any."""
+        other = copied(module)
+        if other is not None:
+            settle(tensors_of(other), architecture_of(module))
+            return other
+        return self._built(self.build) if self.build else module
+
+    def _built(self, build: Function) -> nn.Module:
+        # What is random in a module and not among its weights must not change from one to the next.
+        with preserved_random_state(), _command_line(getattr(build, "__module__", None) or "model"):
+            set_random_state(fixed_random_state())
+            try:
+                module = build()
+            except (Exception, SystemExit) as error:
+                raise InputError(f"--model: {_raised(error, _name(build))}") from error
         if not isinstance(module, nn.Module):
             raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
         held = [*module.named_parameters(), *module.named_buffers()]
@@ -99,15 +119,23 @@ class Task:
         except Exception as error:  # quantized modules refuse to move, and an accelerator may have no room
             raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
 
-    def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
-        """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""
+    def value(self, option: str, function: Function, weights: Mapping[str, Tensor], *, derives: bool = False) -> float:
+        """What the function, which `option` named, gives for the weights; with gradients on where it takes derivatives itself.
+
+        Raises InputError where it raises or gives no number.
+        """
         network = self.network(weights)
-        with torch.no_grad(), preserved_random_state():
+        given = dict(network) if isinstance(network, Private) else network
+        with preserved_random_state(), derivatives() if derives else torch.no_grad():
+            set_random_state(fixed_random_state())
             try:
-                value = function(network)
+                value = function(given)
             except (Exception, SystemExit) as error:
-                raise InputError(f"{option}: {_raised(error, _name(function))}") from error
-        return number_of(value, option)
+                if derives or not needs_derivatives(error):
+                    raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
+            else:
+                return number_of(value, option)
+        return self.value(option, function, weights, derives=True)
 
 
 def find_function(spec: str, option: str) -> Function:
@@ -159,10 +187,27 @@ def _import_file(file: Path, option: str) -> ModuleType:
     if not file.is_file():
         raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
     source = file.resolve()  # whose neighbours are meant, where the file is a link
-    module = _import(source.stem, option, source.parent)
+    folder = _root_of_package(source) if _imports_relatively(source) else source.parent
+    name = ".".join(source.relative_to(folder).with_suffix("").parts)
+    module = _import(name, option, folder)
     if not module.__file__ or not file.samefile(module.__file__):
-        raise InputError(f"{option}: module {source.stem} is another one here ({_origin(module)}); give {file} another name")
+        raise InputError(f"{option}: module {name} is another one here ({_origin(module)}); give {file} another name")
     return module
+
+
+def _imports_relatively(source: Path) -> bool:
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError):  # which importing it will say
+        return False
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+
+
+def _root_of_package(source: Path) -> Path:
+    """The folder that holds a file's package: the first one above it that is no package itself, else the current one."""
+    folder = next(one for one in source.parents if not (one / "__init__.py").is_file())
+    here = Path.cwd().resolve()
+    return here if folder == source.parent and source.is_relative_to(here) else folder
 
 
 def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
@@ -172,21 +217,35 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        with _command_line(name):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise InputError(f"{option}: no module {name!r} in {here} or among the installed ones; run from its folder") from None
         raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
+    except SystemExit as error:
+        raise InputError(
+            f"{option}: {_raised(error, f'import {name}')}; it ends the program when it is imported: put what it does as a script, such "
+            'as parse_args(), below if __name__ == "__main__":'
+        ) from error
+    except Exception as error:
+        raise InputError(f"{option}: {_raised(error, f'import {name}')}{hint(error, None)}") from error
+
+
+@contextlib.contextmanager
+def _command_line(name: str) -> Iterator[None]:
+    """Code that parses a command line finds one without arguments, as if it were run as a script of that name: this program's is not its."""
+    kept = sys.argv
+    sys.argv = [f"{name.rpartition('.')[2]}.py"]
+    try:
+        yield
+    finally:
+        sys.argv = kept
 
 
 def _raised(error: BaseException, what: str) -> str:
     """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(Path.cwd())]
-    place = f" ({Path(frames[-1].filename).relative_to(Path.cwd())}, line {frames[-1].lineno})" if frames else ""
-    return f"{what} raised {type(error).__name__}{': ' if text else ''}{text}{place}"
+    return f"{what} raised {raised(error)}"
 
 
 def _name(function: Function) -> str:

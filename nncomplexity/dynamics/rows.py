@@ -72,6 +72,7 @@ def measured_row(
         "evaluations": sum(report.evaluations for report in reports),
         "seconds": sum(report.seconds for report in reports),
         "cpu_seconds": sum(report.cpu_seconds for report in reports),
+        "warnings": list(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     }
     if llc is not None:
         row |= {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}

@@ -61,6 +61,7 @@ _NETWORK = (
     "evaluations",
     "seconds",
     "cpu_seconds",
+    "warnings",
 )
 _AT_EPS = (
     *("bits", "coarse_loss", "distortion", "within", "origin", "warnings", "paper_bytes", "bound", "vacuous", "mdl_bits"),

@@ -11,7 +11,7 @@ from nncomplexity.bounds import rounded_up
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.epsilon import names_in
 from nncomplexity.listing import printable
-from nncomplexity.table import WIDTH, page_of, plain_table
+from nncomplexity.table import WIDTH, page_of, plain_table, warned
 
 
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
@@ -32,33 +32,22 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
         ]
     if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
-    parts += _notes(measured)
+    parts += [*warned(row.get("warnings", ()) for row in measured), *_constant(measured)]
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
         parts += [f"  {line}" for line in _failures(failed)]
     return page_of(parts, width)
 
 
-def _notes(measured: Sequence[Row]) -> list[str]:
-    """Where descents were lost, and what a constant answer has beside the bounds."""
-    warned = [row.get(f"warnings@{eps}") for row in measured for eps in names_in(row)]
-    lost = sum(map(bool, warned))
-    notes = (
-        [f"Warning: {lost} of {len(warned)} searches have warnings, which their rows hold; the first: {_first(warned)}."]
-        if lost
-        else []
-    )
+def _constant(measured: Sequence[Row]) -> list[str]:
+    """What a constant answer has beside the bounds."""
     constants = [row for row in measured if row.get("constant_bound") is not None]
-    if constants:
-        risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
-        known = f" has risk {fmean(risks):.4g} on the examples, and" if risks else ""
-        value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
-        notes.append(f"A constant answer takes 0 bits:{known} a bound of {value}.")
-    return notes
-
-
-def _first(warned: Sequence[Sequence[str] | None]) -> str:
-    return next(texts[0] for texts in warned if texts)
+    if not constants:
+        return []
+    risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
+    known = f" has risk {fmean(risks):.4g} on the examples, and" if risks else ""
+    value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
+    return [f"A constant answer takes 0 bits:{known} a bound of {value}."]
 
 
 Column = tuple[str, list[str]]

@@ -30,7 +30,7 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
         f"{result['evaluations']:,.0f} evaluations, {result['seconds']:,.1f} s.</span></p>"
     )
     said = [] if result["within"] and not result["interrupted"] else [status]
-    said += [f"Warning: {text}." for text in result["warnings"]]
+    said += [f"Warning: {text}" for text in result["warnings"]]
     warning = "".join(f"<p style='margin:4px 0'><b>{escape(text)}</b></p>" for text in said)
     return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
 

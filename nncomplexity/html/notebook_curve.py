@@ -50,7 +50,7 @@ def curve_html(
     best += [f"the best bound at ε = {summary['best_bound']['eps']:g}"] if summary["best_bound"] else []
     foot = f"<p style='margin:4px 0'>{' and '.join(best).capitalize()}.</p>" if best else ""
     foot += f"<p style='margin:4px 0'>{escape(promise)}</p>" if promise else ""
-    foot += "".join(f"<p style='margin:4px 0'><b>Warning:</b> {escape(text)}.</p>" for one in results for text in one["warnings"])
+    foot += "".join(f"<p style='margin:4px 0'><b>Warning:</b> {escape(text)}</p>" for one in results for text in one["warnings"])
     return f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>"
 
 

@@ -181,11 +181,27 @@ class Problem:
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None, origin: str = "") -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""
-        if file.base is None and large_network(self.skeleton.parameters):
-            loss = self.distortion.loss(Decoded(file.skeleton.real.tensors, file.tensors))
-        else:
-            loss = self.distortion.loss(file.weights())
+        loss = self.distortion.loss(self.decoded(file))
         return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes, origin)
+
+    def decoded(self, file: CoarseFile) -> Mapping[str, Tensor]:
+        """A file's weights by first name at least; those of a large network are decoded when they are asked for."""
+        if file.base is None and large_network(self.skeleton.parameters):
+            return Decoded(file.skeleton.real.tensors, file.tensors)
+        return file.weights()
+
+    def confirmed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Answers as they are in a fresh copy of the module that their files are loaded into, measured at the end of a search.
+
+        Raises InputError where they have other losses there than the search went by.
+        """
+        distinct = {id(one.file): one for one in candidates}
+        found = self.distortion.sound.end([(self.decoded(one.file), one.loss) for one in distinct.values()])
+        losses = dict(zip(distinct, found, strict=True))
+        return [
+            replace(one, loss=loss, distortion=abs(loss - self.distortion.original))
+            for one, loss in ((one, losses[id(one.file)]) for one in candidates)
+        ]
 
     def feasible(self, candidate: Candidate, eps: float) -> bool:
         """Eq. 7, less a margin for floating point; False for a NaN."""
