@@ -41,13 +41,11 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
 
 def _notes(measured: Sequence[Row]) -> list[str]:
     """Where descents were lost, and what a constant answer has beside the bounds."""
-    warned = [row.get(f"warnings@{eps}") for row in measured for eps in names_in(row)]
+    warned = [row.get(f"warnings@{eps}") or [] for row in measured for eps in names_in(row)]
     lost = sum(map(bool, warned))
-    notes = (
-        [f"Warning: {lost} of {len(warned)} searches have warnings, which their rows hold; the first: {_first(warned)}."]
-        if lost
-        else []
-    )
+    first = next((texts[0] for texts in warned if texts), "")
+    have = "has a warning, which its row holds" if lost == 1 else "have warnings, which their rows hold; the first"
+    notes = [f"Warning: {lost} of {len(warned)} searches {have}: {first}."] if lost else []
     constants = [row for row in measured if row.get("constant_bound") is not None]
     if constants:
         risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
@@ -55,10 +53,6 @@ def _notes(measured: Sequence[Row]) -> list[str]:
         value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
         notes.append(f"A constant answer takes 0 bits:{known} a bound of {value}.")
     return notes
-
-
-def _first(warned: Sequence[Sequence[str] | None]) -> str:
-    return next(texts[0] for texts in warned if texts)
 
 
 Column = tuple[str, list[str]]
