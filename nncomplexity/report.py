@@ -149,7 +149,9 @@ class Report:
         """One sentence on how the search ended."""
         if not self.begun:
             answer = "lossless file" if self.origin == LOSSLESS else "smallest file of another ε"
-            return f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
+            return (
+                f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
+            )
         ended = "" if self.time_limit is None or not self.time_is_up else f"before the time limit of {told(self.time_limit)}"
         ended = "before it was interrupted" if self.interrupted else ended
         if not self.within:

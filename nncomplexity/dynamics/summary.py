@@ -13,6 +13,8 @@ from nncomplexity.epsilon import names_in
 from nncomplexity.listing import printable
 from nncomplexity.table import WIDTH, page_of, plain_table, warned
 
+_MOST_WARNINGS = 3
+
 
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
     """For each run a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
@@ -32,11 +34,18 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
         ]
     if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
-    parts += [*warned(row.get("warnings", ()) for row in measured), *_constant(measured)]
+    parts += [*_warnings(measured), *_constant(measured)]
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
         parts += [f"  {line}" for line in _failures(failed)]
     return page_of(parts, width)
+
+
+def _warnings(measured: Sequence[Row]) -> list[str]:
+    """The first warnings, each once, and how many others the rows hold."""
+    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings", ())))
+    rest = len(distinct) - _MOST_WARNINGS
+    return [*warned([distinct[:_MOST_WARNINGS]]), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
 
 
 def _constant(measured: Sequence[Row]) -> list[str]:

@@ -121,7 +121,9 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
     chance = chance if bound.chance is None else bound.chance
     details, shown = ", ".join(term for term in terms if term), rounded_up(bound.value, 4)
     beside = (
-        "" if bound.constant_bound is None else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."
+        ""
+        if bound.constant_bound is None
+        else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."
     )
     if bound.vacuous:
         no_better = f"the bound is {shown}, no better than {chance:.4g}, which needs no learning."
