@@ -33,10 +33,11 @@ LossFn = Callable[[Any], Any]
 
 GRADIENT_COST = 3.0
 _NO_FLOAT64 = {"mps"}
-_SEARCHED_WITHOUT = (
-    "without one the search goes by single moves and uniform quantization, whose files are often two to three times as large. Return "
-    "a tensor that depends on the weights given, as torch.func.functional_call(module, weights, inputs) makes its output depend on them."
-)
+_WITHOUT = "without one the search goes by single moves and uniform quantization, whose files are often two to three times as large"
+_GIVEN = {
+    False: "the module that it is given",
+    True: "the tensors that it is given (load_state_dict and .data cut it; torch.func.functional_call(module, weights, inputs) doesn't)",
+}
 
 
 class Distortion:
@@ -152,7 +153,9 @@ class Distortion:
         With `rows` (m,) both are over these examples alone, which a `Divisible` loss allows, and cost m / n as much.
         """
         if not self._target.differentiable:
-            self._warn_of_gradient("the module can't be copied, and its own gradients are left alone")
+            self._warn_of_gradient(
+                "the module can't be copied and its own gradients are left alone (a mapping of its tensors has them)"
+            )
             return None
         share = 1.0 if rows is None or self.examples is None else len(rows) / self.examples
         loss_fn = self._loss_fn
@@ -172,7 +175,7 @@ class Distortion:
             ) as error:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
                 # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
                 if not self._target.spare_buffers():
-                    self._warn_of_gradient(f"it raised {raised(error)}")
+                    self._warn_of_gradient(f"taking it raised {raised(error)}")
                     return None
 
     def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
@@ -182,9 +185,9 @@ class Distortion:
             torch.clear_autocast_cache()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
-                raise _NoGradientError(f"it is a {type(value).__name__}, such as .item() or float() gives")
+                raise _NoGradientError(f"it is a {type(value).__name__} (return the tensor, not its .item())")
             if value.dim() or not value.requires_grad:
-                raise _NoGradientError("it is a tensor without one, as under torch.no_grad() or after detach()")
+                raise _NoGradientError("its tensor comes from none, which is so under torch.no_grad() and after detach()")
             grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
         for (name, _), grad in zip(leaves, grads, strict=True):
@@ -193,7 +196,7 @@ class Distortion:
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
         if not summed:
-            raise _NoGradientError("it doesn't come from them, as after load_state_dict() into another module, or after .data")
+            raise _NoGradientError(f"it doesn't come from {_GIVEN[isinstance(self._target, Mapped)]}")
         self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
         return value.detach().item(), self.arrangement.apart(summed)
 
@@ -210,7 +213,7 @@ class Distortion:
 
     def _warn_of_gradient(self, reason: str) -> None:
         if "weights" not in self.sound.warnings:
-            self.warn("gradient", f"The loss has no gradient by the weights: {reason}; {_SEARCHED_WITHOUT}")
+            self.warn("gradient", f"The loss has no gradient by the weights, as {reason}; {_WITHOUT}.")
 
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean, and by the loss's noise."""

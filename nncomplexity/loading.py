@@ -77,7 +77,7 @@ class Attributes:
         parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
         self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
         for part in parts:
-            cached = {name for kind in type(part).__mro__ for name, one in vars(kind).items() if _is_cached(one)}
+            cached = _cached_properties(part)
             kept = {name: value for name, value in vars(part).items() if name not in cached}
             registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)
             self._held += [(vars(part), kept), *((held, dict(held)) for held in registered)]
@@ -91,8 +91,19 @@ class Attributes:
                 held.update(kept)
 
 
-def _is_cached(attribute: object) -> bool:
-    return isinstance(attribute, functools.cached_property)
+def forget_cached_properties(module: nn.Module) -> None:
+    """They are computed again when they are asked for."""
+    for part in module.modules():
+        for name in _cached_properties(part):
+            del vars(part)[name]
+
+
+def _cached_properties(part: nn.Module) -> list[str]:
+    return [name for name in vars(part) if name not in _PYTORCHS and isinstance(_of_class(part, name), functools.cached_property)]
+
+
+def _of_class(part: nn.Module, name: str) -> object:
+    return next((vars(kind)[name] for kind in type(part).__mro__ if name in vars(kind)), None)
 
 
 _PYTORCHS = frozenset(vars(nn.Module()))

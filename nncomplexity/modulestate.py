@@ -205,8 +205,9 @@ def outline(module: nn.Module) -> nn.Module:
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
     """What `deepcopy` is to take for tensors that were computed, which it refuses: the old weight_norm keeps its weight so."""
-    values = [one for part in module.modules() for value in vars(part).values() for one in inside(value)]
-    return {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
+    held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor | list | tuple | dict)]
+    values = [one for value in held for one in inside(value) if isinstance(one, Tensor)]
+    return {id(value): value.detach().clone() for value in values if not value.is_leaf}
 
 
 def settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:

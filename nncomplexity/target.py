@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nncomplexity.errors import InputError
-from nncomplexity.loading import PLAIN, Attributes, Cache, Way, caches, empty, keepsakes, ways_of
+from nncomplexity.loading import PLAIN, Attributes, Cache, Way, caches, empty, forget_cached_properties, keepsakes, ways_of
 from nncomplexity.modulestate import (
     Backup,
     copied,
@@ -195,7 +195,7 @@ class Borrowed(Target):
         for parameter in copy.parameters():
             parameter.requires_grad_(has_gradient(parameter))
             parameter.grad = None
-        Attributes(copy).restore()  # cached properties are computed again
+        forget_cached_properties(copy)
         return copy
 
 

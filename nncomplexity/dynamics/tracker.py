@@ -22,7 +22,7 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.modulestate import tensors_of
+from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.paths import path_of
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.taskmodule import Task
@@ -98,18 +98,19 @@ class Tracker:
     def _measured(self, start: Row, model: nn.Module | Mapping[str, Tensor]) -> Row:
         check_network(model)
         settings = self._settings
-        live = tensors_of(model) if isinstance(model, nn.Module) else dict(model)
-        device = next((tensor.device for tensor in live.values()), torch.device("cpu"))
-        risk_fn = None if settings.risk_fn is None else settings.risk_fn.get()
-        task = Task(settings.loss_fn.get(), None, risk_fn, device)
-        if isinstance(model, nn.Module) and (settings.risk_fn or settings.metrics):
-            task = replace(task, build=lambda: copy.deepcopy(model))
-        original = user_values(task, settings, live)
-        llc = learning_coefficient(settings, task.loss_fn, model, self._seed)
-        reports = estimate(model, task.loss_fn, settings.eps, **settings.options(self._seed))
-        coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
-        nothing = None if task.risk_fn is None else constant_risk(task.risk, live)
-        return measured_row(start, settings, l2_norm(live), reports, original, coarse, llc, nothing)
+        with left_as_it_was(model) as tensors:  # a function of the user's may load what it is given into the live network
+            device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+            risk_fn = None if settings.risk_fn is None else settings.risk_fn.get()
+            task = Task(settings.loss_fn.get(), None, risk_fn, device)
+            if isinstance(model, nn.Module) and (settings.risk_fn or settings.metrics):
+                task = replace(task, build=lambda: copy.deepcopy(model))
+            network = model if isinstance(model, nn.Module) else tensors
+            original = user_values(task, settings, tensors)
+            llc = learning_coefficient(settings, task.loss_fn, network, self._seed)
+            reports = estimate(network, task.loss_fn, settings.eps, **settings.options(self._seed))
+            coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
+            nothing = None if task.risk_fn is None else constant_risk(task.risk, tensors)
+            return measured_row(start, settings, l2_norm(tensors), reports, original, coarse, llc, nothing)
 
 
 def _number(step: Any) -> float:
