@@ -20,6 +20,7 @@ from nncomplexity.layout import Arrangement, Layout
 from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modulestate import Borrowed, has_gradient
 from nncomplexity.relative import Base, difference
+from nncomplexity.switches import no_anomaly_detection, users_switches, usual_switches
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
@@ -41,7 +42,7 @@ class Distortion:
 
     Every call begins from the random state in which the object was made, so a loss that draws random numbers is the same function each
     time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
-    entering to leaving.
+    entering to leaving. In between the process's switches are the usual ones, but for the closure, which finds them as the user has them.
 
     Raises InputError where the weights or the original's loss aren't usable.
     """
@@ -76,6 +77,7 @@ class Distortion:
     def __enter__(self) -> "Distortion":
         self._borrowed = ExitStack()
         self._borrowed.enter_context(preserved_random_state())
+        self._borrowed.enter_context(usual_switches())
         self._borrowed.callback(self._target.restore)
         self._random = random_state()
         try:
@@ -144,14 +146,15 @@ class Distortion:
                     return None
 
     def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]] | None:
-        with torch.inference_mode(False), torch.enable_grad():
+        with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
             torch.clear_autocast_cache()
             value = loss_fn(argument)
             if not isinstance(value, Tensor) or not value.requires_grad or value.dim():
                 return None
-            grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
+            with no_anomaly_detection():
+                grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
         for (name, _), grad in zip(leaves, grads, strict=True):
             if grad is not None:
@@ -169,7 +172,7 @@ class Distortion:
 
     def _measure(self, weights: Mapping[str, Tensor]) -> float:
         set_random_state(self._random)
-        with torch.no_grad():
+        with users_switches(), torch.no_grad():
             argument = self._target.load(self._stored(weights))
             # Within torch.autocast casts of parameters are kept by tensor, not by value: the loss would be that of other weights.
             torch.clear_autocast_cache()
@@ -194,7 +197,8 @@ class _Stored(Mapping[str, Tensor]):
         self._specs = {spec.name: spec for spec in skeleton.tensors}
 
     def __getitem__(self, name: str) -> Tensor:
-        return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
+        with usual_switches():
+            return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._specs)

@@ -26,6 +26,7 @@ from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
+from nncomplexity.switches import usual_switches
 from nncomplexity.weights import TensorSpec, is_finite
 
 
@@ -103,7 +104,7 @@ def estimate(
     check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
-    with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
+    with preserved_random_state(), usual_switches(), Distortion(model, loss_fn, base) as distortion:
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         watched = progress or unseen
