@@ -135,7 +135,8 @@ class Distortion:
         share = 1.0 if rows is None or self.examples is None else len(rows) / self.examples
         loss_fn = self._loss_fn
         if rows is not None and isinstance(loss_fn, Divisible):
-            loss_fn = loss_fn.part(rows)
+            with users_switches():
+                loss_fn = loss_fn.part(rows)
         while True:
             self.evaluations += GRADIENT_COST * share
             try:
