@@ -72,10 +72,7 @@ class Task:
         """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
         if self.risk_fn is None:
             raise InputError("--risk-fn: expected a function that gives the error rate, got none")
-        risk = self.value("--risk-fn", self.risk_fn, weights)
-        if not 0 <= risk <= 1:
-            raise InputError(f"--risk-fn: expected the share of wrong answers, in [0, 1], got {risk}")
-        return risk
+        return risk_of("--risk-fn", self.risk_fn, self.network(weights))
 
     @cached_property
     def _module(self) -> nn.Module | None:
@@ -101,13 +98,25 @@ class Task:
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
         """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""
-        network = self.network(weights)
-        with torch.no_grad(), preserved_random_state():
-            try:
-                value = function(network)
-            except (Exception, SystemExit) as error:
-                raise InputError(f"{option}: {_raised(error, _name(function))}") from error
-        return number_of(value, option)
+        return value_of(option, function, self.network(weights))
+
+
+def value_of(option: str, function: Function, network: object) -> float:
+    """What the function, which `option` named, gives for the network; raises InputError where it raises or gives no number."""
+    with torch.no_grad(), preserved_random_state():
+        try:
+            value = function(network)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{option}: {_raised(error, _name(function))}") from error
+    return number_of(value, option)
+
+
+def risk_of(option: str, function: Function, network: object) -> float:
+    """The share of examples that the network gets wrong; raises InputError where it isn't in [0, 1]."""
+    risk = value_of(option, function, network)
+    if not 0 <= risk <= 1:
+        raise InputError(f"{option}: expected the share of wrong answers, in [0, 1], got {risk}")
+    return risk
 
 
 def find_function(spec: str, option: str) -> Function:

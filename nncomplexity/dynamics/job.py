@@ -7,7 +7,7 @@ import contextlib
 import os
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
 from nncomplexity.search.contract import Progress
 from nncomplexity.steps import step_of
-from nncomplexity.taskmodule import Task
+from nncomplexity.taskmodule import Task, risk_of, value_of
 from nncomplexity.weights import check_numbers
 
 
@@ -96,10 +96,8 @@ def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: 
             subject = _subject(job, settings)
             start |= {"step": start["step"] if subject.step is None else subject.step, "sha256": subject.sha256}
             return _measured(job, settings, surroundings, subject, start, progress)
-        except InputError as error:
-            return failed_row(start, str(error))
         except (Exception, SystemExit) as error:
-            return failed_row(start, f"{type(error).__name__}: {error}")
+            return failed_row(start, error)
 
 
 def start_of(job: Job, settings: Settings) -> Row:
@@ -133,14 +131,13 @@ def _measured(
         device=torch.device(settings.device),
         loss_fn=subject.loss_fn or settings.loss_fn.get(),
         build=None if settings.model is None else settings.model.get(),
-        risk_fn=None if settings.risk_fn is None else settings.risk_fn.get(),
     )
     network = task.network(subject.tensors)
     norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
-    original = user_values(task, settings, subject.tensors)
+    original = user_values(settings, lambda: task.network(subject.tensors))
     llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
     found = _reports(job, settings, task.loss_fn, network, progress)
-    coarse = [user_values(task, settings, report.coarse_weights()) for report in found]
+    coarse = [_coarse_values(settings, task, report) for report in found]
     return measured_row(start, settings, norm, found, original, coarse, llc)
 
 
@@ -170,7 +167,13 @@ def learning_coefficient(
     return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
 
 
-def user_values(task: Task, settings: Settings, tensors: Mapping[str, Tensor]) -> Measured:
-    """Risk and metrics of these weights, as far as they are asked for."""
-    risk = None if task.risk_fn is None else task.risk(tensors)
-    return Measured(risk, {name: task.value(one.option, one.get(), tensors) for name, one in settings.metrics})
+def user_values(settings: Settings, network: Callable[[], object]) -> Measured:
+    """Risk and metrics of a network, as far as they are asked for; each function gets it anew, whatever another has done to it."""
+    given = settings.risk_fn
+    risk = None if given is None else risk_of(given.option, given.get(), network())
+    return Measured(risk, {name: value_of(one.option, one.get(), network()) for name, one in settings.metrics})
+
+
+def _coarse_values(settings: Settings, task: Task, report: Report) -> Measured:
+    weights = report.coarse_weights()
+    return user_values(settings, lambda: task.network(weights))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import LearningCoefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.weights import is_finite, real_view, skeleton_of
@@ -57,7 +58,7 @@ def measured_row(
         "parameters": subject.parameters,
         "raw_bits": subject.raw_bits,
         "loss": subject.loss,
-        "l2_norm": norm,
+        "l2_norm": _finite(norm),
         "effective_rank": fmean(ranks) if ranks else None,
         "bzip2_bits": subject.lossless_bits["bzip2"],
         "evaluations": sum(report.evaluations for report in reports),
@@ -65,7 +66,8 @@ def measured_row(
         "cpu_seconds": sum(report.cpu_seconds for report in reports),
     }
     if llc is not None:
-        row |= {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
+        sampled = {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
+        row |= {name: value if value is None else _finite(value) for name, value in sampled.items()}
     if original.risk is not None:
         row["risk"] = original.risk
     row |= {name: _finite(value) for name, value in original.metrics.items()}
@@ -74,9 +76,9 @@ def measured_row(
     return row
 
 
-def failed_row(start: Row, error: str) -> Row:
+def failed_row(start: Row, error: str | BaseException) -> Row:
     """The row of a network that could not be measured."""
-    return {**start, "status": "failed", "error": " ".join(error.split())}
+    return {**start, "status": "failed", "error": " ".join(_reason(error).split())}
 
 
 def l2_norm(tensors: Mapping[str, Tensor]) -> float:
@@ -116,6 +118,15 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
 def _layer(layer: Layer) -> Row:
     keys = ("name", "form", "rank", "step", "bits", "effective_rank")
     return {**{key: getattr(layer, key) for key in keys}, "shape": list(layer.shape)}
+
+
+def _reason(error: str | BaseException) -> str:
+    if isinstance(error, str | InputError):
+        return str(error)
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an exception of the user's whose own text can't be made
+        return type(error).__name__
 
 
 def _finite(value: float) -> float | None:

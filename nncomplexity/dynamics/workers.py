@@ -122,8 +122,7 @@ class Executed:
             return self._failed(job, error)
 
     def _failed(self, job: Job, error: Exception) -> Row:
-        reason = _DIED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}"
-        return failed_row(start_of(job, self._settings), reason)
+        return failed_row(start_of(job, self._settings), _DIED if isinstance(error, BrokenExecutor) else error)
 
 
 class Pool:
