@@ -122,8 +122,9 @@ def curve(
         )
         task = subject.task
         if save_best is not None:
-            _check_code_length(task.loss_fn, subject.network)
-        with progress_bar(seconds) as progress:
+            with task.place():
+                _check_code_length(task.loss_fn, subject.network)
+        with progress_bar(seconds) as progress, task.place():
             found = rate_distortion(
                 *(subject.network, task.loss_fn, values),
                 risk=task.risk if task.risk_fn else None,

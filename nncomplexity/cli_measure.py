@@ -117,7 +117,7 @@ def measure(
             *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
         )
         task = subject.task
-        with progress_bar(seconds) as progress:
+        with progress_bar(seconds) as progress, task.place():
             reports = estimate(
                 *(subject.network, task.loss_fn, values),
                 method=search,

@@ -1,6 +1,12 @@
-"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on."""
+"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on.
 
+A module may change the current folder when it is imported. Its functions are called in that one, as in a program of its own; relative
+names of ours stay those of the folder from which we were called.
+"""
+
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,6 +29,9 @@ from nncomplexity.weights import Skeleton, skeleton_of
 
 Function = Callable[..., Any]
 
+_went_to: dict[str, str] = {}
+"""Modules that changed the current folder when they were imported, which happens once, and to which."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -36,6 +45,12 @@ class Task:
     build: Function | None = None
     risk_fn: Function | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009 -- devices are immutable
+    folder: str | None = None
+    """Where the functions are called; None is the current folder."""
+
+    def place(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which that folder is the current one."""
+        return contextlib.chdir(self.folder or ".")
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,7 +87,9 @@ class Task:
         """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
         if self.risk_fn is None:
             raise InputError("--risk-fn: expected a function that gives the error rate, got none")
-        return risk_of("--risk-fn", self.risk_fn, self.network(weights))
+        network = self.network(weights)
+        with self.place():
+            return risk_of("--risk-fn", self.risk_fn, network)
 
     @cached_property
     def _module(self) -> nn.Module | None:
@@ -80,7 +97,8 @@ class Task:
         if self.build is None:
             return None
         try:
-            module = self.build()
+            with self.place():
+                module = self.build()
         except (Exception, SystemExit) as error:
             raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
         if not isinstance(module, nn.Module):
@@ -98,7 +116,9 @@ class Task:
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
         """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""
-        return value_of(option, function, self.network(weights))
+        network = self.network(weights)
+        with self.place():
+            return value_of(option, function, network)
 
 
 def value_of(option: str, function: Function, network: object) -> float:
@@ -149,6 +169,11 @@ def find_function(spec: str, option: str) -> Function:
     return function
 
 
+def folder_of(*specs: str | None) -> str | None:
+    """The folder to which importing the first of these functions' modules that changed it went; None where none of them did."""
+    return next((_went_to[name] for spec in specs if spec and (name := _module_of(spec)) in _went_to), None)
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name; raises InputError where this machine has none."""
     try:
@@ -176,10 +201,13 @@ def _import_file(file: Path, option: str) -> ModuleType:
 
 def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
     """The module of that name, looked for in a folder first, the current one by default."""
-    here = str(folder or Path.cwd())
+    called_from = os.getcwd()  # noqa: PTH109
+    here = str(folder or called_from)
     if here not in sys.path[:1]:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
+    if name not in sys.modules:
+        _went_to.pop(name, None)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -188,13 +216,28 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
         raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
     except (Exception, SystemExit) as error:
         raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
+    finally:
+        if (now := os.getcwd()) != called_from:  # noqa: PTH109
+            _went_to[name] = now
+            os.chdir(called_from)
+
+
+def _module_of(spec: str) -> str:
+    place = spec.rpartition(":")[0]
+    return Path(place).stem if place.endswith(".py") else place
 
 
 def _raised(error: BaseException, what: str) -> str:
     """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
     text = next(iter(str(error).strip().splitlines()), "")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(Path.cwd())]
-    place = f" ({Path(frames[-1].filename).relative_to(Path.cwd())}, line {frames[-1].lineno})" if frames else ""
+    folders = [Path.cwd(), Path(sys.path[0])]  # the second is the one from which we were called, wherever the module went
+    frames = [
+        (Path(frame.filename).relative_to(folder), frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        for folder in folders
+        if Path(frame.filename).is_relative_to(folder)
+    ]
+    place = f" ({frames[-1][0]}, line {frames[-1][1]})" if frames else ""
     return f"{what} raised {type(error).__name__}{': ' if text else ''}{text}{place}"
 
 

@@ -331,7 +331,8 @@ def test_a_tracker_in_a_training_loop_writes_the_same_rows() -> None:
     assert (row["run"], row["checkpoint"], row["size"]) == ("mine", None, pytest.approx(float(model.weight.abs().mean())))
     with torch.no_grad():
         model.weight[0, 0] = math.nan
-    assert tracker(3, model)["status"] == "failed"
+    with pytest.warns(UserWarning, match="step 3 could not be measured: .*'weight' holds 1 values that are NaN"):
+        assert tracker(3, model)["status"] == "failed"
     assert [one["step"] for one in read_rows("live.jsonl")] == [2, 3]
     with pytest.raises(InputError, match="its rows were measured with budget = 12, this call has 13"):
         Tracker(module_loss, EPS, out="live.jsonl", method="quantize", budget=13, metrics=metrics)

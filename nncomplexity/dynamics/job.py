@@ -4,7 +4,6 @@ A row follows from these, the settings, and the random state in which `track` wa
 """
 
 import contextlib
-import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -87,9 +86,8 @@ def pickled(job: Job, settings: Settings, surroundings: Surroundings) -> bytes:
 
 def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
     """The row of a job; whatever goes wrong is a row, too."""
-    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):  # in this order, as threads take turns at the first
-        if os.getcwd() != surroundings.folder:  # noqa: PTH109 -- a spawned process begins where its parent did
-            os.chdir(surroundings.folder)
+    # In this order, as threads take turns at the first.
+    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), contextlib.chdir(surroundings.folder):
         set_random_state(surroundings.random)
         start = start_of(job, settings)
         try:
@@ -110,9 +108,11 @@ def start_of(job: Job, settings: Settings) -> Row:
 
 def _subject(job: Job, settings: Settings) -> Subject:
     if job.kind == "untrained" and settings.model is not None:
-        return Subject(calibration.untrained(settings.model.get(), job.seed))
+        with settings.model.in_place() as build:
+            return Subject(calibration.untrained(build, job.seed))
     if job.kind == "shuffled" and job.trainer is not None:
-        tensors, loss_fn = calibration.shuffled(job.trainer.get(), job.seed)
+        with job.trainer.in_place() as trainer:
+            tensors, loss_fn = calibration.shuffled(trainer, job.seed)
         return Subject(tensors, loss_fn=loss_fn)
     if job.path is None:
         raise InputError(f"{job.kind}: expected a checkpoint, got none; name one")
@@ -127,17 +127,21 @@ def _measured(
 ) -> Row:
     set_random_state(surroundings.random)  # a calibration's making has moved it
     check_numbers(subject.tensors)
+    for one in settings.functions:
+        one.get()  # imported here, before any of them is called elsewhere
     task = Task(
         device=torch.device(settings.device),
         loss_fn=subject.loss_fn or settings.loss_fn.get(),
         build=None if settings.model is None else settings.model.get(),
+        folder=settings.folder,
     )
-    network = task.network(subject.tensors)
-    norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
-    original = user_values(settings, lambda: task.network(subject.tensors))
-    llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
-    found = _reports(job, settings, task.loss_fn, network, progress)
-    coarse = [_coarse_values(settings, task, report) for report in found]
+    with task.place():
+        network = task.network(subject.tensors)
+        norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
+        original = user_values(settings, lambda: task.network(subject.tensors))
+        llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
+        found = _reports(job, settings, task.loss_fn, network, progress)
+        coarse = [_coarse_values(settings, task, report) for report in found]
     return measured_row(start, settings, norm, found, original, coarse, llc)
 
 
