@@ -4,9 +4,11 @@ A row follows from these, the settings, and the random state in which `track` wa
 """
 
 import contextlib
+import multiprocessing
+import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, set_random_state
+from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
@@ -27,6 +29,7 @@ from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
 from nncomplexity.search.contract import Progress
 from nncomplexity.steps import step_of
+from nncomplexity.switches import Switches
 from nncomplexity.taskmodule import Task, risk_of, value_of
 from nncomplexity.weights import check_numbers
 
@@ -57,10 +60,32 @@ class Job:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where `track` was called: its folder, from which paths and modules are found, and its random state."""
+    """What there is where `track` was called, for rows that other processes measure to be the same.
+
+    Attributes:
+        folder: the current one, from which paths and modules are found.
+        random: the state of the random generators.
+        switches: what the program has set otherwise than usual.
+        start_method: of the processes that a loss starts, as a DataLoader does; None where the program leaves it to the system.
+    """
 
     folder: str
     random: RandomState
+    switches: Switches
+    start_method: str | None
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        """Those of this process."""
+        start_method = multiprocessing.get_start_method(allow_none=True)
+        return cls(os.getcwd(), random_state(), Switches.now(), start_method)  # noqa: PTH109
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """A context in which they are this process's, too."""
+        with contextlib.chdir(self.folder), self.switches.on():
+            set_random_state(self.random)
+            yield
 
 
 @dataclass(frozen=True)
@@ -87,10 +112,14 @@ def pickled(job: Job, settings: Settings, surroundings: Surroundings) -> bytes:
 def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
     """The row of a job; whatever goes wrong is a row, too."""
     # In this order, as threads take turns at the first.
-    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), contextlib.chdir(surroundings.folder):
-        set_random_state(surroundings.random)
+    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), surroundings.around():
         start = start_of(job, settings)
         try:
+            for one in (*settings.functions, *([job.trainer] if job.trainer else [])):
+                one.get()  # imported from here, before any of them is called in a folder of its own
+            # A module may set it when it is imported, but not twice.
+            if surroundings.start_method and not multiprocessing.get_start_method(allow_none=True):
+                multiprocessing.set_start_method(surroundings.start_method)
             subject = _subject(job, settings)
             start |= {"step": start["step"] if subject.step is None else subject.step, "sha256": subject.sha256}
             return _measured(job, settings, surroundings, subject, start, progress)
@@ -127,8 +156,6 @@ def _measured(
 ) -> Row:
     set_random_state(surroundings.random)  # a calibration's making has moved it
     check_numbers(subject.tensors)
-    for one in settings.functions:
-        one.get()  # imported here, before any of them is called elsewhere
     task = Task(
         device=torch.device(settings.device),
         loss_fn=subject.loss_fn or settings.loss_fn.get(),
