@@ -21,6 +21,7 @@ from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.relative import Base, base_of
+from nncomplexity.switches import usual_switches
 from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
@@ -60,6 +61,7 @@ class CoarseFile:
         """Bits of the whole file, skeleton and checksum included."""
         return 8 * len(self.content)
 
+    @usual_switches()
     def weights(self) -> dict[str, Tensor]:
         """The decoded tensors under all their names; bit-identical wherever they are decoded.
 
@@ -87,6 +89,7 @@ class CoarseFile:
         raise InputError(f"{wanted}, got those of {came}{where}; name the checkpoint that it was measured relative to")
 
 
+@usual_switches()
 def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, base: Base | None = None) -> CoarseFile:
     """Encode, then decode what was encoded: the result holds what a reader will find, not what the writer was given.
 
@@ -98,6 +101,7 @@ def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, bas
     return read(body + hashlib.sha256(body).digest(), limit=sys.maxsize).on(base)
 
 
+@usual_switches()
 def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """Decode a file's bytes, from whomever they come.
 

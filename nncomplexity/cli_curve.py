@@ -138,9 +138,10 @@ def curve(
             files = names_by_eps(save, [name_of(value) for value in values])
             check_writable([*dict.fromkeys(files), save_best, json_path], inputs=[checkpoint, relative_to])
         if save_best is not None:
-            _check_code_length(subject, unit)
+            with task.place():
+                _check_code_length(subject, unit)
     with Interrupt(FROM_OUTSIDE) as interrupt:
-        with stdout_for_results(), progress_bar(seconds) as progress:
+        with stdout_for_results(), progress_bar(seconds) as progress, task.place():
             found = rate_distortion(
                 *(subject.network, task.loss_fn, values),
                 risk=task.risk if task.risk_fn else None,

@@ -132,7 +132,7 @@ def measure(
         )
         task = subject.task
     with Interrupt(FROM_OUTSIDE) as interrupt:
-        with stdout_for_results(), progress_bar(seconds) as progress:
+        with stdout_for_results(), progress_bar(seconds) as progress, task.place():
             reports = estimate(
                 *(subject.network, task.loss_fn, values),
                 method=search,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from nncomplexity.basefile import BaseFile
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint
 from nncomplexity.outputs import check_writable
 from nncomplexity.relative import Base
-from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
+from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function, folder_of
 from nncomplexity.version import __version__
 from nncomplexity.weights import check_numbers
 
@@ -84,6 +84,7 @@ def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str, o
         build=find_function(model, "--model") if model is not None else None,
         risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
     )
+    task = replace(task, folder=folder_of(loss_fn, model, risk_fn))
     check_writable(outputs, inputs=task.files)
     return task
 

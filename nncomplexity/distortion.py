@@ -24,6 +24,7 @@ from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modes import modules_named_in
 from nncomplexity.relative import Base, difference
 from nncomplexity.soundness import Soundness, near
+from nncomplexity.switches import no_anomaly_detection, users_switches, usual_switches
 from nncomplexity.target import Borrowed, Mapped
 from nncomplexity.usercode import hint, needs_derivatives, raised
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view
@@ -51,7 +52,7 @@ class Distortion:
 
     Every call begins from one random state, whatever that of the process is, so a loss that draws random numbers is the same function each
     time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
-    entering to leaving.
+    entering to leaving. In between the process's switches are the usual ones, but for the closure, which finds them as the user has them.
 
     Raises InputError where the weights aren't usable; on entering, where the loss isn't a function of them (`nncomplexity.soundness`).
     """
@@ -96,6 +97,7 @@ class Distortion:
     def __enter__(self) -> "Distortion":
         self._borrowed = ExitStack()
         self._borrowed.enter_context(preserved_random_state())
+        self._borrowed.enter_context(usual_switches())
         self._borrowed.callback(self._target.restore)
         self._random = fixed_random_state()
         try:
@@ -160,7 +162,8 @@ class Distortion:
         share = 1.0 if rows is None or self.examples is None else len(rows) / self.examples
         loss_fn = self._loss_fn
         if rows is not None and isinstance(loss_fn, Divisible):
-            loss_fn = loss_fn.part(rows)
+            with users_switches():
+                loss_fn = loss_fn.part(rows)
         while True:
             self.evaluations += GRADIENT_COST * share
             try:
@@ -179,16 +182,17 @@ class Distortion:
                     return None
 
     def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
-        with torch.inference_mode(False), torch.enable_grad():
+        with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
             torch.clear_autocast_cache()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
-                raise _NoGradientError(f"it is a {type(value).__name__} (return the tensor, not its .item())")
+                raise _NoGradientError(f"it is a {type(value).__name__}, such as .item() or float() gives")
             if value.dim() or not value.requires_grad:
-                raise _NoGradientError("its tensor comes from none, which is so under torch.no_grad() and after detach()")
-            grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
+                raise _NoGradientError("it is a tensor without one, as under torch.no_grad() or after detach()")
+            with no_anomaly_detection():
+                grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
         for (name, _), grad in zip(leaves, grads, strict=True):
             if grad is not None:
@@ -241,7 +245,7 @@ class Distortion:
     def _call(self, argument: Callable[[], Any], seed: int = 0) -> float:
         """The closure's number for an argument; where it takes derivatives itself, with gradients on."""
         set_random_state(fixed_random_state(seed) if seed else self._random)
-        with derivatives() if self._derives else torch.no_grad():
+        with users_switches(), derivatives() if self._derives else torch.no_grad():
             given = argument()
             # Within torch.autocast casts of parameters are kept by tensor, not by value: the loss would be that of other weights.
             torch.clear_autocast_cache()
@@ -268,7 +272,8 @@ class _Stored(Mapping[str, Tensor]):
         self._specs = {spec.name: spec for spec in skeleton.tensors}
 
     def __getitem__(self, name: str) -> Tensor:
-        return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
+        with usual_switches():
+            return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._specs)

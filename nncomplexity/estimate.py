@@ -30,6 +30,7 @@ from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
+from nncomplexity.switches import usual_switches
 from nncomplexity.weights import TensorSpec, check_network, is_finite
 
 
@@ -107,7 +108,12 @@ def estimate(
     check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
-    with preserved_random_state(), _kept(relative_to) as base, Distortion(model, loss_fn, base, _least(asked)) as distortion:
+    with (
+        preserved_random_state(),
+        usual_switches(),
+        _kept(relative_to) as base,
+        Distortion(model, loss_fn, base, _least(asked)) as distortion,
+    ):
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
         zero_loss = constant_loss(distortion)

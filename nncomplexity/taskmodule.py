@@ -1,8 +1,14 @@
-"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on."""
+"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on.
+
+
+A module may change the current folder when it is imported. Its functions are called in that one, as in a program of its own; relative
+names of ours stay those of the folder from which we were called.
+"""
 
 import ast
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +31,9 @@ from nncomplexity.weights import Private, Skeleton, skeleton_of
 
 Function = Callable[..., Any]
 
+_went_to: dict[str, str] = {}
+"""Modules that changed the current folder when they were imported, which happens once, and to which."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -38,6 +47,12 @@ class Task:
     build: Function | None = None
     risk_fn: Function | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009 -- devices are immutable
+    folder: str | None = None
+    """Where the functions are called; None is the current folder."""
+
+    def place(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which that folder is the current one."""
+        return contextlib.chdir(self.folder or ".")
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -80,10 +95,8 @@ class Task:
         """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
         if self.risk_fn is None:
             raise InputError("--risk-fn: expected a function that gives the error rate, got none")
-        risk = self.value("--risk-fn", self.risk_fn, weights)
-        if not 0 <= risk <= 1:
-            raise InputError(f"--risk-fn: expected the share of wrong answers, in [0, 1], got {risk}")
-        return risk
+        with self.place():
+            return risk_of("--risk-fn", self.risk_fn, lambda: self.network(weights))
 
     @cached_property
     def _module(self) -> nn.Module | None:
@@ -100,7 +113,7 @@ class Task:
 
     def _built(self, build: Function) -> nn.Module:
         # What is random in a module and not among its weights must not change from one to the next.
-        with preserved_random_state(), _command_line(getattr(build, "__module__", None) or "model"):
+        with preserved_random_state(), _command_line(getattr(build, "__module__", None) or "model"), self.place():
             set_random_state(fixed_random_state())
             try:
                 module = build()
@@ -119,23 +132,43 @@ class Task:
         except Exception as error:  # quantized modules refuse to move, and an accelerator may have no room
             raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
 
-    def value(self, option: str, function: Function, weights: Mapping[str, Tensor], *, derives: bool = False) -> float:
-        """What the function, which `option` named, gives for the weights; with gradients on where it takes derivatives itself.
+    def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
+        """What the function, which `option` named, gives for the weights (`value_of`)."""
+        with self.place():
+            return value_of(option, function, lambda: self.network(weights))
 
-        Raises InputError where it raises or gives no number.
-        """
-        network = self.network(weights)
-        given = dict(network) if isinstance(network, Private) else network
-        with preserved_random_state(), derivatives() if derives else torch.no_grad():
-            set_random_state(fixed_random_state())
-            try:
-                value = function(given)
-            except (Exception, SystemExit) as error:
-                if derives or not needs_derivatives(error):
-                    raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
-            else:
-                return number_of(value, option)
-        return self.value(option, function, weights, derives=True)
+
+def value_of(option: str, function: Function, network: Callable[[], object], *, derives: bool = False) -> float:
+    """What the function, which `option` named, gives for a network; with gradients on where it takes derivatives itself.
+
+    Args:
+        option: the option or argument to name in messages.
+        function: the user's.
+        network: makes what the function is called on, anew for each call.
+        derives: whether it is known to take derivatives.
+
+    Raises InputError where it raises or gives no number.
+    """
+    made = network()
+    given = dict(made) if isinstance(made, Private) else made
+    with preserved_random_state(), derivatives() if derives else torch.no_grad():
+        set_random_state(fixed_random_state())
+        try:
+            value = function(given)
+        except (Exception, SystemExit) as error:
+            if derives or not needs_derivatives(error):
+                raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
+        else:
+            return number_of(value, option)
+    return value_of(option, function, network, derives=True)
+
+
+def risk_of(option: str, function: Function, network: Callable[[], object]) -> float:
+    """The share of examples that a network, made as in `value_of`, gets wrong; raises InputError where it isn't in [0, 1]."""
+    risk = value_of(option, function, network)
+    if not 0 <= risk <= 1:
+        raise InputError(f"{option}: expected the share of wrong answers, in [0, 1], got {risk}")
+    return risk
 
 
 def find_function(spec: str, option: str) -> Function:
@@ -168,6 +201,11 @@ def find_function(spec: str, option: str) -> Function:
     return function
 
 
+def folder_of(*specs: str | None) -> str | None:
+    """The folder to which importing the first of these functions' modules that changed it went; None where none of them did."""
+    return next((_went_to[name] for spec in specs if spec and (name := _module_of(spec)) in _went_to), None)
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name; raises InputError where this machine has none."""
     try:
@@ -186,13 +224,18 @@ def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
 def _import_file(file: Path, option: str) -> ModuleType:
     if not file.is_file():
         raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
-    source = file.resolve()  # whose neighbours are meant, where the file is a link
-    folder = _root_of_package(source) if _imports_relatively(source) else source.parent
-    name = ".".join(source.relative_to(folder).with_suffix("").parts)
+    name, folder = _named_by_file(file)
     module = _import(name, option, folder)
     if not module.__file__ or not file.samefile(module.__file__):
         raise InputError(f"{option}: module {name} is another one here ({_origin(module)}); give {file} another name")
     return module
+
+
+def _named_by_file(file: Path) -> tuple[str, Path]:
+    """The name under which a file is imported, and the folder from which it is."""
+    source = file.resolve()  # whose neighbours are meant, where the file is a link
+    folder = _root_of_package(source) if _imports_relatively(source) else source.parent
+    return ".".join(source.relative_to(folder).with_suffix("").parts), folder
 
 
 def _imports_relatively(source: Path) -> bool:
@@ -212,10 +255,13 @@ def _root_of_package(source: Path) -> Path:
 
 def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
     """The module of that name, looked for in a folder first, the current one by default."""
-    here = str(folder or Path.cwd())
+    called_from = os.getcwd()  # noqa: PTH109
+    here = str(folder or called_from)
     if here not in sys.path[:1]:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
+    if name not in sys.modules:
+        _went_to.pop(name, None)
     try:
         with _command_line(name):
             return importlib.import_module(name)
@@ -230,6 +276,10 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
         ) from error
     except Exception as error:
         raise InputError(f"{option}: {_raised(error, f'import {name}')}{hint(error, None)}") from error
+    finally:
+        if (now := os.getcwd()) != called_from:  # noqa: PTH109
+            _went_to[name] = now
+            os.chdir(called_from)
 
 
 @contextlib.contextmanager
@@ -241,6 +291,11 @@ def _command_line(name: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = kept
+
+
+def _module_of(spec: str) -> str:
+    place = spec.rpartition(":")[0]
+    return _named_by_file(Path(place))[0] if place.endswith(".py") else place
 
 
 def _raised(error: BaseException, what: str) -> str:

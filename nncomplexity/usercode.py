@@ -1,5 +1,6 @@
 """Exceptions out of the user's functions in one line: what was raised, in which of the user's files and line, and what may help."""
 
+import sys
 import sysconfig
 import traceback
 from collections.abc import Mapping
@@ -32,8 +33,10 @@ def _place(error: BaseException) -> str:
     frames = theirs or installed[:1]  # a function may be that of an installed package
     if not frames:
         return ""
-    file, here = Path(frames[-1].filename), Path.cwd()
-    return f" ({file.relative_to(here) if file.is_relative_to(here) else file}, line {frames[-1].lineno})"
+    file = Path(frames[-1].filename)
+    folders = [Path.cwd(), *map(Path, sys.path[:1])]  # the second is the one from which we were called, wherever the module went
+    here = next((folder for folder in folders if file.is_relative_to(folder)), None)
+    return f" ({file.relative_to(here) if here else file}, line {frames[-1].lineno})"
 
 
 def hint(error: BaseException, given: object) -> str:

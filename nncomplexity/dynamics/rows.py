@@ -12,6 +12,7 @@ from torch import Tensor
 from nncomplexity.bounds import bound
 from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.epsilon import Relative, name_of
+from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import LearningCoefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.weights import is_finite, real_view, skeleton_of
@@ -66,7 +67,7 @@ def measured_row(
         "raw_bits": subject.raw_bits,
         "loss": subject.loss,
         "zero_loss": subject.zero_loss,
-        "l2_norm": norm,
+        "l2_norm": _finite(norm),
         "effective_rank": fmean(ranks) if ranks else None,
         "bzip2_bits": subject.lossless_bits["bzip2"],
         "evaluations": sum(report.evaluations for report in reports),
@@ -75,7 +76,8 @@ def measured_row(
         "warnings": list(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     }
     if llc is not None:
-        row |= {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
+        sampled = {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
+        row |= {name: value if value is None else _finite(value) for name, value in sampled.items()}
     if original.risk is not None and settings.n is not None:
         n, delta, chance = settings.n, settings.delta, settings.chance
         nothing = bound(0.0, risk=1.0, n=n, delta=delta, chance=chance, self_delimiting=False, constant_risk=constant_risk)
@@ -86,9 +88,9 @@ def measured_row(
     return row
 
 
-def failed_row(start: Row, error: str) -> Row:
+def failed_row(start: Row, error: str | BaseException) -> Row:
     """The row of a network that could not be measured."""
-    return {**start, "status": "failed", "error": " ".join(error.split())}
+    return {**start, "status": "failed", "error": " ".join(_reason(error).split())}
 
 
 def l2_norm(tensors: Mapping[str, Tensor]) -> float:
@@ -130,6 +132,15 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
 def _layer(layer: Layer) -> Row:
     keys = ("name", "form", "rank", "step", "bits", "effective_rank")
     return {**{key: getattr(layer, key) for key in keys}, "shape": list(layer.shape)}
+
+
+def _reason(error: str | BaseException) -> str:
+    if isinstance(error, str | InputError):
+        return str(error)
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an exception of the user's whose own text can't be made
+        return type(error).__name__
 
 
 def _finite(value: float) -> float | None:

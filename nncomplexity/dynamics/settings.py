@@ -20,7 +20,7 @@ from nncomplexity.learning_coefficient import Langevin, check_examples, langevin
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns, patterns_of
-from nncomplexity.taskmodule import find_device
+from nncomplexity.taskmodule import find_device, folder_of
 from nncomplexity.version import __version__
 
 Row = dict[str, Any]
@@ -103,6 +103,11 @@ class Settings:
         """Every function of the user's."""
         given = (self.loss_fn, self.model, self.risk_fn, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
+
+    @property
+    def folder(self) -> str | None:
+        """Where they are called; None is the current folder. Known once their modules are imported."""
+        return folder_of(*(one.name for one in self.functions if one.function is None))
 
     def options(self, seed: int, progress: Progress | None = None) -> Options:
         """What `estimate` is given for each row."""

@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 
 from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.bounds import LossUnit
-from nncomplexity.distortion import random_state
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
 from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
@@ -144,7 +143,7 @@ def track(
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
-    surroundings = Surroundings(os.getcwd(), random_state())  # noqa: PTH109
+    surroundings = Surroundings.here()
     patterns = patterns_of(checkpoints)
     sources = find_sources(patterns, least=0 if follow else 1)
     if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:

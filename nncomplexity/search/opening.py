@@ -99,7 +99,8 @@ class Opening:
         if seed:
             generator = torch.Generator().manual_seed(seed)
             for part in (part for latent in latents for part in latent.parts):
-                part.add_(torch.randn(part.shape, generator=generator, device="cpu").to(part.device), alpha=_JITTER)
+                noise = torch.randn(part.shape, generator=generator, dtype=torch.float32, device="cpu")
+                part.add_(noise.to(part.device), alpha=_JITTER)
         return latents
 
     def without_gradient(self, limit: float) -> dict[str, Piece]:
