@@ -49,9 +49,9 @@ def _notes(measured: Sequence[Row]) -> list[str]:
     constants = [row for row in measured if row.get("constant_bound") is not None]
     if constants:
         risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
-        known = f" has risk {fmean(risks):.4g} on the examples, and" if risks else ""
+        known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
         value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
-        notes.append(f"A constant answer takes 0 bits:{known} a bound of {value}.")
+        notes.append(f"A constant answer takes 0 bits{known} a bound of {value}.")
     return notes
 
 
