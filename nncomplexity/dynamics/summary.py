@@ -54,9 +54,9 @@ def _constant(measured: Sequence[Row]) -> list[str]:
     if not constants:
         return []
     risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
-    known = f" has risk {fmean(risks):.4g} on the examples, and" if risks else ""
+    known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
     value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
-    return [f"A constant answer takes 0 bits:{known} a bound of {value}."]
+    return [f"A constant answer takes 0 bits{known} a bound of {value}."]
 
 
 Column = tuple[str, list[str]]
