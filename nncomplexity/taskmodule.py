@@ -230,7 +230,9 @@ def _module_of(spec: str) -> str:
 def _raised(error: BaseException, what: str) -> str:
     """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
     text = next(iter(str(error).strip().splitlines()), "")
-    folders = [Path.cwd(), Path(sys.path[0])]  # the second is the one from which we were called, wherever the module went
+    folders = [Path(sys.path[0])]  # the one from which we were called, wherever the module went
+    with contextlib.suppress(OSError):  # it may be gone
+        folders.insert(0, Path.cwd())
     frames = [
         (Path(frame.filename).relative_to(folder), frame.lineno)
         for frame in traceback.extract_tb(error.__traceback__)
