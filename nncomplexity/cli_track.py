@@ -26,7 +26,9 @@ from nncomplexity.cli_options import (
 from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.summary import tracked
+from nncomplexity.dynamics.summary import told, tracked
+from nncomplexity.dynamics.tracking import WAITING
+from nncomplexity.dynamics.tracking import Progress as OnProgress
 from nncomplexity.dynamics.tracking import track as track_all
 from nncomplexity.epsilon import names_in
 from nncomplexity.errors import InputError
@@ -121,15 +123,20 @@ def track(
         place = (row["kind"], row["checkpoint"], row["seed"])
         rows[place] = row
         (known.add if there else known.discard)(place)
-        if row["status"] != "measured" and sys.stderr.isatty():
+        if not sys.stderr.isatty() and not there and follow:
+            say(told(row))
+        elif row["status"] != "measured" and sys.stderr.isatty():
             say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
+
+    def on_waiting() -> None:
+        say(f"{WAITING}: {' '.join(checkpoints)}; rows so far: {len(rows)}")
 
     try:
         with stdout_for_results():
             loss, build = user_function("--loss-fn", loss_fn), _found("--model", model)
             risk, trainer = _found("--risk-fn", risk_fn), _found("--shuffled", shuffled)
             metrics = _metrics(metric or [])
-            with _bar() as (progress, say):
+            with _bar(on_waiting if follow else None) as (progress, say):
                 found = track_all(
                     *(checkpoints, loss, values),
                     model=build,
@@ -222,10 +229,21 @@ def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[tuple[Callable[[float, int, str], None] | None, Callable[[str], None]]]:
-    """A bar on standard error, where that is a terminal, and a way to say something beside it."""
+def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[OnProgress | None, Callable[[str], None]]]:
+    """A bar on standard error, where that is a terminal, and a way to say something beside it.
+
+    Elsewhere, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+    """
     if not sys.stderr.isatty():
-        yield None, lambda text: print(printable(f"nncomplexity: {text}"), file=sys.stderr)
+        waiting = False
+
+        def progress(_done: float, _total: int, what: str) -> None:
+            nonlocal waiting
+            before, waiting = waiting, what == WAITING
+            if on_waiting and waiting and not before:
+                on_waiting()
+
+        yield progress if on_waiting else None, lambda text: print(printable(f"nncomplexity: {text}"), file=sys.stderr, flush=True)
         return
     columns = (
         BarColumn(),

@@ -1,5 +1,6 @@
 """Exceptions out of the user's functions in one line: what was raised, in which of the user's files and line, and what may help."""
 
+import contextlib
 import sys
 import sysconfig
 import traceback
@@ -34,7 +35,9 @@ def _place(error: BaseException) -> str:
     if not frames:
         return ""
     file = Path(frames[-1].filename)
-    folders = [Path.cwd(), *map(Path, sys.path[:1])]  # the second is the one from which we were called, wherever the module went
+    folders = [Path(sys.path[0])]  # the one from which we were called, wherever the module went
+    with contextlib.suppress(OSError):  # it may be gone
+        folders.insert(0, Path.cwd())
     here = next((folder for folder in folders if file.is_relative_to(folder)), None)
     return f" ({file.relative_to(here) if here else file}, line {frames[-1].lineno})"
 

@@ -134,6 +134,25 @@ def test_a_file_that_another_process_removed_while_it_was_waited_for_is_made_ane
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1]
 
 
+def test_a_fork_that_has_the_file_open_does_not_keep_it(file: Path) -> None:
+    """A worker of a DataLoader that is started within a loss inherits all that is open, and may live on."""
+    with ResultsFile(file) as opened:
+        opened.append(row(1))
+        inherited = os.dup(opened._file.fileno())
+    try:
+        with ResultsFile(file, patience=0) as again:
+            assert len(again.rows) == 1
+    finally:
+        os.close(inherited)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_device_is_refused() -> None:
+    for opening in (ResultsFile, rows_of):
+        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another --out"):
+            opening("/dev/full")
+
+
 def test_many_writers_lose_no_row(file: Path) -> None:
     """Locks keep threads apart as they do processes: each opens the file for itself."""
 

@@ -164,6 +164,18 @@ def test_a_warning_that_the_program_makes_an_error_ends_no_training(capsys: pyte
     assert "nncomplexity: step 1 could not be measured: metric bad: raising raised RuntimeError" in capsys.readouterr().err
 
 
+def test_a_current_folder_that_is_gone_ends_no_training(folder: Path) -> None:
+    (folder / "gone").mkdir()
+    live = tracker(out=None, metrics={"bad": raising})
+    os.chdir("gone")
+    Path("../gone").rmdir()
+    try:
+        with pytest.warns(UserWarning, match="metric bad: raising raised RuntimeError: no such layer"):
+            live(1, NETWORK)
+    finally:
+        os.chdir(folder)
+
+
 def test_an_interrupt_ends_a_training() -> None:
     def interrupted(network: object) -> float:
         raise KeyboardInterrupt

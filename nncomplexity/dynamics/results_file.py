@@ -63,6 +63,7 @@ class ResultsFile:
             state = os.fstat(self._file.fileno())
             if state.st_size == 0 and state.st_nlink:  # nothing came to be written
                 os.unlink(self.path)  # noqa: PTH108
+        _unlock(self._file)
         self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -113,6 +114,7 @@ def rows_of(path: str) -> list[Row]:
 
     Raises InputError where it can't be read, or is something else.
     """
+    _check_regular(path)
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
@@ -156,6 +158,7 @@ def _opened(path: str, until: float) -> FileIO:
         except OSError as error:
             raise InputError(f"{path}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
         try:
+            _check_regular(path)
             locked = _lock(file)
             if locked and os.fstat(file.fileno()).st_nlink:
                 return file
@@ -169,6 +172,13 @@ def _opened(path: str, until: float) -> FileIO:
             time.sleep(_LOOKS_AGAIN)
 
 
+def _check_regular(path: str) -> None:
+    """Raises InputError for a device, which may have no end, a pipe or a socket."""
+    target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise InputError(f"{path}: it is no regular file; choose another --out")
+
+
 def _lock(file: FileIO) -> bool:
     """Whether the file is ours alone, until it is closed."""
     if _fcntl is None:
@@ -180,6 +190,13 @@ def _lock(file: FileIO) -> bool:
     except OSError:
         pass  # a file system without locks
     return True
+
+
+def _unlock(file: FileIO) -> None:
+    """Closing the file would leave it locked for as long as a fork, such as a DataLoader's worker, has it open, too."""
+    if _fcntl is not None:
+        with contextlib.suppress(OSError):
+            _fcntl.flock(file.fileno(), _fcntl.LOCK_UN)
 
 
 def _parsed(content: bytes, path: str) -> tuple[list[Row], bytes]:

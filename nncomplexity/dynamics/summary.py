@@ -59,6 +59,19 @@ def _constant(measured: Sequence[Row]) -> list[str]:
     return [f"A constant answer takes 0 bits{known} a bound of {value}."]
 
 
+def told(row: Row) -> str:
+    """A row in one line: the network, its loss and its bytes, or why it failed.
+
+    >>> told({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
+    'step_9.pt, seed 0: failed, it is damaged'
+    """
+    who = f"{_name(row)}, seed {row['seed']}"
+    if row["status"] != "measured":
+        return f"{who}: failed, {row['error']}"
+    sizes = ", ".join(f"{_bytes([row], eps)} bytes at ε = {eps}" for eps in names_in(row))
+    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row['seconds']:.1f} s"
+
+
 Column = tuple[str, list[str]]
 """A title, and a cell for each checkpoint."""
 

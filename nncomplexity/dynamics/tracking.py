@@ -28,6 +28,8 @@ from nncomplexity.selection import Patterns
 
 Progress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
+WAITING = "waiting for checkpoints"
+"""What is going on where there is nothing to measure."""
 OnRow = Callable[[Row, bool], None]
 """on_row(row, whether it was in the file already)."""
 
@@ -224,7 +226,7 @@ class Tracking:
                     self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
-                    self._progress(len(self._rows), len(self._rows), "waiting for checkpoints")
+                    self._progress(len(self._rows), len(self._rows), WAITING)
                 time.sleep(max(0.0, min(follow.poll, looked + follow.poll - time.monotonic())))
 
     def search(self, job: Job, done: float, total: float, what: str) -> None:
