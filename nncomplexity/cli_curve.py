@@ -27,6 +27,8 @@ from nncomplexity.cli_options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    StepKey,
+    StepPattern,
     TimeLimit,
     check_bound_options,
     eps_value,
@@ -49,6 +51,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.steps import StepRule
 
 _NEGATIVE = "--save-best: the loss is negative, which is no code length; use a cross-entropy, or leave --save-best out"
 
@@ -57,6 +60,8 @@ def curve(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
     loss_fn: LossFn,
     key: Key = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     eps: Annotated[
         list[str] | None, typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")
     ] = None,
@@ -105,6 +110,7 @@ def curve(
     if eps and grid is not None:
         raise InputError("--grid: expected it in place of --eps, got both; leave one out")
     typed = eps or (_grid(grid) if grid is not None else [f"{value:g}" for value in DEFAULT_EPS])
+    steps = StepRule(step_pattern, step_key)
     seconds = time_value(time_limit)
     values = [eps_value(text) for text in typed]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
@@ -118,7 +124,14 @@ def curve(
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
-            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+            *(checkpoint, key),
+            loss_fn=loss_fn,
+            model=model,
+            risk_fn=risk_fn,
+            device=device,
+            base=base,
+            outputs=outputs,
+            steps=steps,
         )
         task = subject.task
         if save_best is not None:

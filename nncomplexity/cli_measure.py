@@ -24,6 +24,8 @@ from nncomplexity.cli_options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    StepKey,
+    StepPattern,
     TimeLimit,
     bound_of,
     check_bound_options,
@@ -44,6 +46,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.steps import StepRule
 
 
 def measure(
@@ -58,6 +61,8 @@ def measure(
         list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several; 0 is lossless.")
     ],
     key: Key = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     model: Model = None,
     method: Method = "tight",
     codec: Codec = None,
@@ -103,6 +108,7 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
+    steps = StepRule(step_pattern, step_key)
     seconds = time_value(time_limit)
     values = [eps_value(text) for text in eps]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
@@ -114,7 +120,14 @@ def measure(
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
-            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+            *(checkpoint, key),
+            loss_fn=loss_fn,
+            model=model,
+            risk_fn=risk_fn,
+            device=device,
+            base=base,
+            outputs=outputs,
+            steps=steps,
         )
         task = subject.task
         with progress_bar(seconds) as progress:

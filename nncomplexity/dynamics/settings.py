@@ -26,7 +26,10 @@ Row = dict[str, Any]
 Given = str | Callable[..., Any] | UserFunction
 """A function, or its name as MODULE:FUNCTION."""
 
-_WHOLE = ("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "seed", "eps", "settings", "trainer")
+_WHOLE = (
+    *("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "step_from", "notes", "seed", "eps", "settings"),
+    "trainer",
+)
 _NETWORK = (
     "parameters",
     "raw_bits",

@@ -38,7 +38,11 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
-            found = {key: old for key, old in found.items() if not (isinstance(old, Failure) and _made_good(old, one))}
+            found = {
+                key: old
+                for key, old in found.items()
+                if not (_made_good(old, one) if isinstance(old, Failure) else _restepped(old, one))
+            }
             if isinstance(one, Network):
                 found[_key(one)] = _with_others(one, found.get(_key(one)))
             elif not any(_made_good(one, old) for old in found.values() if isinstance(old, Network)):
@@ -101,6 +105,17 @@ def _made_good(failure: Failure, other: Network | Failure) -> bool:
     if failure.kind != "checkpoint":
         return same
     return same and failure.checkpoint == other.checkpoint and (bool(failure.checkpoint) or failure.step == other.step)
+
+
+def _restepped(old: Network, new: Network | Failure) -> bool:
+    """Whether a row says again what an older one of the same weights says, but for its step."""
+    return (
+        isinstance(new, Network)
+        and old.step != new.step
+        and bool(old.checkpoint and old.sha256)
+        and (old.source, old.checkpoint, old.sha256, old.seed, old.kind, old.method, old.loss)
+        == (new.source, new.checkpoint, new.sha256, new.seed, new.kind, new.method, new.loss)
+    )
 
 
 def _reason(error: Exception) -> str:
