@@ -46,13 +46,14 @@ _HARMLESS = frozenset(
     )
 )
 """Modules of Python's library whose classes and functions stand beside networks. A file that names others wants to act, and is refused."""
-_PLAIN_BUILTINS = frozenset(
+_PLAIN = frozenset(("_codecs.encode",)) | {
     f"builtins.{name}"
     for name in (
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set", "slice"),
         *("str", "tuple", "type", "Ellipsis", "NotImplemented"),
     )
-)
+}
+"""Names of other modules that are harmless, too."""
 
 
 class Inert:
@@ -126,9 +127,19 @@ def refused(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if _is_refused(name))
 
 
+def foreign(names: Iterable[str]) -> list[str]:
+    """Those of the names that are neither Python's nor PyTorch's nor NumPy's; all where there is no other.
+
+    >>> foreign(["torch._utils._rebuild_tensor_v2", "mytask.Config", "collections.OrderedDict"])
+    ['mytask.Config']
+    """
+    roots = {"torch", "numpy", *sys.stdlib_module_names}
+    return sorted(name for name in names if name.partition(".")[0] not in roots) or sorted(names)
+
+
 def _is_refused(name: str) -> bool:
     root = name.partition(".")[0]
-    return root in sys.stdlib_module_names and root not in _HARMLESS and name not in _PLAIN_BUILTINS
+    return root in sys.stdlib_module_names and root not in _HARMLESS and name not in _PLAIN
 
 
 def plain_mapping(value: object) -> Mapping[Any, Any] | None:

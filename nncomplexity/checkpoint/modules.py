@@ -47,7 +47,9 @@ def state_dict_of(module: object, where: str) -> dict[str, Tensor]:
 
 def _tensors(module: object, prefix: str, where: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
     state = plain_mapping(module)
-    if state is None or not is_module(module) or id(module) in above:
+    if (
+        state is None or not is_module(module) or id(module) in above or ".quantized." in name_of(module)
+    ):  # whose weights are packed
         raise _unread(module, prefix.rstrip("."), "a module", where)
     transient = state.get("_non_persistent_buffers_set") or ()
     for part in ("_parameters", "_buffers"):

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from nncomplexity.checkpoint.beside import stand_ins
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.counters import counters_of
-from nncomplexity.checkpoint.inert import Inert, InertList, InertMapping, named, names_in, refused
+from nncomplexity.checkpoint.inert import Inert, InertList, InertMapping, foreign, named, names_in, refused
 from nncomplexity.checkpoint.kinds import what_archive_it_is
 from nncomplexity.checkpoint.legacy import ClassWithSource, is_legacy, legacy_names, without_sources
 from nncomplexity.checkpoint.modules import modules_opened
@@ -100,10 +100,11 @@ def _with_stand_ins(file: Path, content: bytes, *, legacy: bool) -> tuple[object
     except InputError:
         raise
     except Exception as error:
+        if "Tensor subclass" in str(error):
+            raise InputError(f"{file}: it holds tensors of a class of their own, of {listed(foreign(names))}; {REMEDY}") from error
         raise FormatError(f"{file}: {_not_ours(error)}") from error
     if not classes:
-        unread = sorted(name for name, kind in kinds.items() if kind is Inert)
-        return found, [f"read objects of other types than tensors as plain data, without their code: {listed(unread)}"]
+        return found, [f"read objects of other types than tensors as plain data, without their code: {listed(foreign(names))}"]
     where = [f"{kind} under {path!r}" if path else kind for path, kind in classes.items()]
     return found, [f"read a whole module, {listed(where)}, by the names of its state_dict(), without its code"]
 
@@ -129,7 +130,11 @@ def _loaded(content: bytes, kinds: Mapping[str, type]) -> Any:
 
 def _check_archive(file: Path, content: bytes) -> None:
     """Raises FormatError where a zip file is damaged, or none of torch.save's."""
-    names = _from_archive(file, content, lambda archive: archive.namelist())
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
     last = {name.rpartition("/")[2] for name in names}
     if _OBJECT not in last or "constants.pkl" in last:
         raise FormatError(f"{file}: {what_archive_it_is(names, REMEDY)}")
@@ -139,14 +144,6 @@ def _archive_names(content: bytes) -> set[str]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entry = next(name for name in archive.namelist() if name.rpartition("/")[2] == _OBJECT)
         return names_in(io.BytesIO(archive.read(entry)))
-
-
-def _from_archive(file: Path, content: bytes, read: Callable[[zipfile.ZipFile], list[str]]) -> list[str]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return read(archive)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
 
 
 def _not_ours(error: Exception) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path, PurePath
 from nncomplexity.errors import InputError
 from nncomplexity.plots.entries import Json, network_of_report, network_of_row
 from nncomplexity.plots.results import Failure, Network, Results, Source
+from nncomplexity.reading import read_settled
 
+_NAMED = "a results.jsonl, report.json or curve.json"
 _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out, measure --json and curve --json write"
 
 
@@ -123,10 +125,7 @@ def _reason(error: Exception) -> str:
 
 
 def _bytes(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot read it ({error.strerror}); {_EXPECTED}") from error
+    return read_settled(lambda reading: reading.content(Path(name)), name, _NAMED)
 
 
 def _entries(name: str, content: bytes) -> tuple[list[tuple[str, Json]], str, int]:
