@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 
 from nncomplexity.errors import FormatError, InputError
 
-PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
+PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between two attempts to read what changes; after the last of them it has failed."""
 _RECENT = 2.0
 """Seconds for which a file's time of change may be that of a later change, too: some file systems count in twos."""
@@ -86,21 +86,23 @@ def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> 
     True
     """
     for pause in PAUSES:
-        reading = Reading(expected)
+        reading, unfinished = Reading(expected), None
         try:
             found = read(reading)
         except ChangedError:
-            time.sleep(pause)
-        except InputError as error:
-            if isinstance(error, FormatError) and reading.may_be_unfinished():
-                time.sleep(pause)
+            pass
+        except FormatError as error:
+            unfinished = error
+            if not reading.may_be_unfinished() and not reading.changed():
+                raise
+        except InputError:
             if not reading.changed():
                 raise
         else:
             if not reading.changed():
                 return found
-            time.sleep(pause)
-    raise ChangedError(
+        time.sleep(pause)
+    raise unfinished or ChangedError(
         f"{name}: it was written each of {len(PAUSES)} times that it was read; wait until it is whole, or name a copy"
     )
 

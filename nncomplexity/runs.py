@@ -1,11 +1,12 @@
 """Which checkpoints of a folder are one run: a network and its average, or two networks of one training, are not."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from nncomplexity.steps import Place, stem_of
+from nncomplexity.stepnames import Clear, Count
+from nncomplexity.steps import Place, place_of, stem_of
 
 _SEPARATORS = "-_=. "
 
@@ -27,10 +28,22 @@ class Told:
     without_number: str
 
 
+def place_of_step(path: PurePath, step: float) -> Place | None:
+    """Where a path tells a step that is known: by the rule, else where the file's name has that number; None where it doesn't.
+
+    >>> place_of_step(PurePath("run/G_100.pt"), 100).count.said
+    '100'
+    """
+    place = place_of(path)
+    if place is not None and place.count.value == step:
+        return place
+    same = [match for match in re.finditer("[0-9]+", stem_of(path.name)) if int(match[0]) == step]
+    return Place(Count(step, Clear.BARE, *same[-1].span(), same[-1][0]), 0) if same else place
+
+
 def told_by(path: PurePath, place: Place | None) -> Told:
     """What a path says, whose step stands at `place`.
 
-    >>> from nncomplexity.steps import place_of
     >>> told = [told_by(path, place_of(path)) for path in map(PurePath, ("run/ema_0.9999_000100.pt", "out/step-5/unet/model.safetensors"))]
     >>> [(one.folder, one.without_word) for one in told]
     [('run', 'ema_0.9999'), ('out', 'unet/model')]
@@ -47,19 +60,19 @@ def told_by(path: PurePath, place: Place | None) -> Told:
     return Told(folder, name, _joined([worded, *parts[1:]]), _joined([bare, *parts[1:]]))
 
 
-def labels(told: Mapping[str, Told], steps: Mapping[str, float | None]) -> dict[str, str]:
+def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict[str, str]:
     """What tells the networks of one folder apart, by path; empty for all where no two of them are of one step.
 
     Args:
         told: what each path says.
-        steps: the step of each; None for one that has none, which is always told by nothing.
+        steps: paths with their steps; one that has no step is told by nothing.
 
-    >>> paths = {"model100.pt": 100, "model200.pt": 200, "ema_100.pt": 100}
-    >>> from nncomplexity.steps import place_of
-    >>> labels({path: told_by(PurePath(path), place_of(PurePath(path))) for path in paths}, paths)
+    >>> steps = {"model100.pt": 100, "model200.pt": 200, "ema_100.pt": 100}
+    >>> labels({path: told_by(PurePath(path), place_of(PurePath(path))) for path in steps}, steps.items())
     {'model100.pt': '', 'model200.pt': '', 'ema_100.pt': 'ema'}
     """
-    stepped = [path for path in told if steps.get(path) is not None]
+    given = set(steps)
+    stepped = {path for path, _ in given}
     nothing = dict.fromkeys(told, "")
     ways = [
         nothing,
@@ -67,7 +80,7 @@ def labels(told: Mapping[str, Told], steps: Mapping[str, float | None]) -> dict[
         nothing | {path: told[path].without_number for path in stepped},
         nothing | {path: told[path].name for path in stepped},
     ]
-    return next((way for way in ways if len({(steps[path], way[path]) for path in stepped}) == len(stepped)), ways[-1])
+    return next((way for way in ways if len({(step, way[path]) for path, step in given}) == len(given)), ways[-1])
 
 
 def _joined(parts: list[str]) -> str:

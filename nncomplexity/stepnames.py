@@ -129,8 +129,8 @@ def varying(names: Iterable[str]) -> dict[str, Count]:
 
 
 def _tokens(name: str) -> list[_Token]:
-    """The words and numbers of a name. A capital letter begins a word, too."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "\0", name)
+    """The words and numbers of a name. A capital letter before a small one begins a word, too."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "\0", name)
     small = re.sub("[A-Z]", lambda match: match[0].lower(), apart)
     found: list[_Token] = []
     joined, added, scored = False, 0, False

@@ -116,8 +116,8 @@ def _with_runs(paths: Sequence[str], steps: StepRule) -> list[Source]:
         whole = places[path] is None and Path(path).is_dir()  # a model's folder is beside others, whatever it is called
         folders.setdefault(str(PurePath(path).parent) if whole else one.folder, {})[path] = one
     for folder, inside in folders.items():
-        values = {path: None if (place := places[path]) is None else place.count.value for path in inside}
-        for path, label in labels(inside, values).items():
+        steps_told = [(path, place.count.value) for path in inside if (place := places[path]) is not None]
+        for path, label in labels(inside, steps_told).items():
             sources[path] = replace(sources[path], run=str(PurePath(folder, label)))
     return list(sources.values())
 

@@ -82,7 +82,7 @@ class Tracker:
         """
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
-        start = head(self._settings, **about, step=step, seed=self._seed)
+        start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
         with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):  # in this order, as threads take turns at the first
             try:
                 row = self._measured(start, model)
