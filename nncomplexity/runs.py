@@ -80,7 +80,15 @@ def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict
         nothing | {path: told[path].without_number for path in stepped},
         nothing | {path: told[path].name for path in stepped},
     ]
-    return next((way for way in ways if len({(step, way[path]) for path, step in given}) == len(given)), ways[-1])
+    return _shortened(next((way for way in ways if len({(step, way[path]) for path, step in given}) == len(given)), ways[-1]))
+
+
+def _shortened(named: dict[str, str]) -> dict[str, str]:
+    """The names without the ends that all of them have in common: "unet" and "vae" of "unet/model" and "vae/model"."""
+    parts = {path: name.split("/") for path, name in named.items()}
+    while parts and all(len(some) > 1 for some in parts.values()) and len({some[-1] for some in parts.values()}) == 1:
+        parts = {path: some[:-1] for path, some in parts.items()}
+    return {path: "/".join(some) for path, some in parts.items()}
 
 
 def _joined(parts: list[str]) -> str:
