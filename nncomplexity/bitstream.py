@@ -20,6 +20,7 @@ from nncomplexity.errors import FormatError, InputError
 from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
 from nncomplexity.plain import is_number, plain_number
+from nncomplexity.reading import read_settled
 from nncomplexity.relative import Base, base_of
 from nncomplexity.switches import usual_switches
 from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
@@ -162,10 +163,7 @@ def load(
 def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """Read and decode a `.coarse` file, see `read`."""
     file = path_of(path)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read it ({error.strerror}); name a .coarse file") from error
+    content = read_settled(lambda reading: reading.content(file), str(path), "a .coarse file")
     try:
         return read(content, limit=limit)
     except FormatError as error:

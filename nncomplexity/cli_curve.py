@@ -32,6 +32,8 @@ from nncomplexity.cli_options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    StepKey,
+    StepPattern,
     TimeLimit,
     eps_value,
     loss_unit_value,
@@ -57,6 +59,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.steps import StepRule
 
 _NO_BEST = "--save-best: {why}, or leave --save-best out"
 
@@ -65,6 +68,8 @@ def curve(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
     loss_fn: LossFn,
     key: Key = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     eps: Annotated[
         list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure; repeat it for several; else twelve.")
     ] = None,
@@ -117,6 +122,7 @@ def curve(
     if eps and grid is not None:
         raise InputError("--grid: expected it in place of --eps, got both; leave one out")
     typed = eps or (_grid(grid) if grid is not None else None)
+    steps = StepRule(step_pattern, step_key)
     seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
     values: Sequence[Eps] = [eps_value(text) for text in typed or ()]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
@@ -130,7 +136,14 @@ def curve(
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
-            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+            *(checkpoint, key),
+            loss_fn=loss_fn,
+            model=model,
+            risk_fn=risk_fn,
+            device=device,
+            base=base,
+            outputs=outputs,
+            steps=steps,
         )
         task = subject.task
         if not typed:

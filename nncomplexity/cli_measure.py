@@ -29,6 +29,8 @@ from nncomplexity.cli_options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    StepKey,
+    StepPattern,
     TimeLimit,
     eps_value,
     loss_unit_value,
@@ -51,6 +53,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.steps import StepRule
 
 
 def measure(
@@ -69,6 +72,8 @@ def measure(
         ),
     ],
     key: Key = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     model: Model = None,
     method: Method = "tight",
     codec: Codec = None,
@@ -117,6 +122,7 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
+    steps = StepRule(step_pattern, step_key)
     seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
     values = [eps_value(text) for text in eps]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
@@ -128,7 +134,14 @@ def measure(
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
-            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+            *(checkpoint, key),
+            loss_fn=loss_fn,
+            model=model,
+            risk_fn=risk_fn,
+            device=device,
+            base=base,
+            outputs=outputs,
+            steps=steps,
         )
         task = subject.task
     with Interrupt(FROM_OUTSIDE) as interrupt:

@@ -54,6 +54,12 @@ Key = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
 ]
+StepPattern = Annotated[
+    str | None, typer.Option(metavar="REGEX", help="Where the path tells the training step; the first group is the number.")
+]
+StepKey = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Where the checkpoint tells it: a dotted path in its dictionary or metadata.")
+]
 Method = Annotated[
     str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
 ]

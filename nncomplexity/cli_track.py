@@ -19,6 +19,8 @@ from nncomplexity.cli_options import (
     Classes,
     LossFn,
     LossIn,
+    StepKey,
+    StepPattern,
     eps_value,
     loss_unit_value,
     number_value,
@@ -57,6 +59,8 @@ def track(
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1,
     key: Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in pickled checkpoints, a dotted path.")] = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="tight, bayes or quantize, as in measure.")] = "tight",
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
@@ -107,6 +111,10 @@ def track(
           --eps 1 --eps 0.1 --metric test_error=mytask:test_error --out results.jsonl
       nncomplexity plot results.jsonl --out dynamics.svg
     \b
+    Where neither the files' names nor what they hold tells the training step:
+      nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
+          --step-pattern 'net_at_([0-9]+)' --out results.jsonl
+    \b
     While the training goes on, by two processes:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
@@ -147,6 +155,8 @@ def track(
                     seeds=seeds,
                     jobs=jobs,
                     key=key,
+                    step_pattern=step_pattern,
+                    step_key=step_key,
                     method=method,
                     codec=codec,
                     budget=budget,

@@ -14,6 +14,7 @@ from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.constant import constant_loss_of
 from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.reading import read_settled
 from nncomplexity.taskmodule import Task, architecture_of
 from nncomplexity.weights import Skeleton
 
@@ -138,9 +139,7 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
     Raises InputError where it can't be read or says nothing of the file, FormatError where it is no report.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read it ({error.strerror}); name a report.json") from error
+        document = json.loads(read_settled(lambda reading: reading.content(Path(path)), str(path), "a report.json"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: no report.json, since it is no JSON that can be read ({error})") from error
     try:

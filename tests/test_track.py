@@ -372,7 +372,7 @@ def test_a_tracker_in_a_training_loop_writes_the_same_rows() -> None:
     assert [row["bits@1"], row["bits@0.1"]] == [report.bits for report in reports]
     (same,) = quick("run/step_2.safetensors", loss, EPS)
     mapped = Tracker(loss, EPS, run="run", method="quantize", budget=12)(2, load_checkpoint("run/step_2.safetensors").tensors)
-    assert untimed([{**mapped, **{key: same[key] for key in ("checkpoint", "sha256")}}]) == untimed([same])
+    assert untimed([{**mapped, **{key: same[key] for key in ("checkpoint", "sha256", "step_from")}}]) == untimed([same])
     assert (row["run"], row["checkpoint"], row["size"]) == ("mine", None, pytest.approx(float(model.weight.abs().mean())))
     with torch.no_grad():
         model.weight[0, 0] = math.nan

@@ -9,20 +9,21 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.checkpoint.selection import OptimizerError
 from nncomplexity.constant import constant, constant_risk
 from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.sources import named_step
 from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -30,10 +31,13 @@ from nncomplexity.learning_coefficient import LearningCoefficient, local_learnin
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
 from nncomplexity.search.contract import Progress
-from nncomplexity.steps import step_of
+from nncomplexity.steps import USUAL, StepRule
 from nncomplexity.switches import Switches
 from nncomplexity.taskmodule import Task, risk_of, value_of
 from nncomplexity.weights import check_numbers
+
+LEFT_OUT = "left_out"
+"""The key of a row that is none: its file holds an optimizer's state."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Job:
         kind: "checkpoint", or a calibration.
         run: the folder that holds the checkpoint.
         trainer: of "shuffled".
+        steps: where the checkpoint's step is looked for.
     """
 
     path: str | None
@@ -53,6 +58,7 @@ class Job:
     kind: str = "checkpoint"
     run: str | None = None
     trainer: UserFunction | None = None
+    steps: StepRule = USUAL
 
     @property
     def label(self) -> str:
@@ -95,8 +101,8 @@ class Subject:
     """A network to be measured, and what a row says of where it is from."""
 
     tensors: dict[str, Tensor]
-    step: float | None = None
-    sha256: str | None = None
+    about: Row = field(default_factory=dict)
+    """Keys of the row that the checkpoint tells."""
     loss_fn: Any = None
 
 
@@ -123,16 +129,19 @@ def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: 
             if surroundings.start_method and not multiprocessing.get_start_method(allow_none=True):
                 multiprocessing.set_start_method(surroundings.start_method)
             subject = _subject(job, settings)
-            start |= {"step": start["step"] if subject.step is None else subject.step, "sha256": subject.sha256}
+            start |= subject.about
             return _measured(job, settings, surroundings, subject, start, progress)
+        except OptimizerError as error:
+            return failed_row(start, error) | {LEFT_OUT: True}
         except (Exception, SystemExit) as error:
             return failed_row(start, error)
 
 
 def start_of(job: Job, settings: Settings) -> Row:
     """The row's first keys, as far as the job alone tells them."""
-    step = step_of({}, Path(job.path).absolute()) if job.path is not None and job.kind == "checkpoint" else None
-    about = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None, "step": step}
+    step = named_step(job.path, job.steps) if job.path is not None and job.kind == "checkpoint" else None
+    about: Row = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None}
+    about |= {"step": step.value if step else None, "step_from": step.said_by if step else None}
     trainer = {} if job.trainer is None else {"trainer": job.trainer.name}
     return head(settings, **about, seed=job.seed, **trainer)
 
@@ -147,10 +156,11 @@ def _subject(job: Job, settings: Settings) -> Subject:
         return Subject(tensors, loss_fn=loss_fn)
     if job.path is None:
         raise InputError(f"{job.kind}: expected a checkpoint, got none; name one")
-    checkpoint = load_checkpoint(job.path, settings.key)
+    checkpoint = load_checkpoint(job.path, settings.key, steps=job.steps)
     if job.kind == "constant":
         return Subject(constant(checkpoint.tensors))
-    return Subject(checkpoint.tensors, checkpoint.step, checkpoint.sha256)
+    about = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
+    return Subject(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
 
 
 def _measured(

@@ -29,18 +29,8 @@ Given = str | Callable[..., Any] | UserFunction
 """A function, or its name as MODULE:FUNCTION."""
 
 _WHOLE = (
-    "schema",
-    "kind",
-    "status",
-    "error",
-    "run",
-    "checkpoint",
-    "sha256",
-    "step",
-    "seed",
-    "eps",
-    "eps_relative",
-    "settings",
+    *("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "step_from", "notes"),
+    *("seed", "eps", "eps_relative", "settings"),
     "trainer",
 )
 _NETWORK = (

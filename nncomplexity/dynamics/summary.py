@@ -1,5 +1,6 @@
 """Rows as a table for people: a line for each checkpoint, seeds taken together."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from statistics import fmean, stdev
@@ -10,7 +11,7 @@ from rich.table import Table
 from nncomplexity.bounds import rounded_up
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.epsilon import names_in
-from nncomplexity.listing import printable
+from nncomplexity.listing import listed, printable
 from nncomplexity.table import WIDTH, page_of, plain_table, warned
 
 _MOST_WARNINGS = 3
@@ -19,8 +20,8 @@ _MOST_WARNINGS = 3
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
     """For each run a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
 
-    Where the columns don't fit beside each other, a further table goes on with the same checkpoints. Failed rows are named below, and why
-    they failed.
+    Where the columns don't fit beside each other, a further table goes on with the same checkpoints. Below stand what told the steps, what
+    was said of how checkpoints were read, and which rows failed, and why.
     """
     measured = [row for row in rows if row["status"] == "measured"]
     failed = [row for row in rows if row["status"] != "measured"]
@@ -34,7 +35,8 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
         ]
     if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
-    parts += [*_warnings(measured), *_constant(measured)]
+    below = [*_steps_told(measured), *_notes(measured)]
+    parts += [*([""] if parts and below else []), *below, *_warnings(measured), *_constant(measured)]
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
         parts += [f"  {line}" for line in _failures(failed)]
@@ -106,10 +108,11 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     for row in rows:
         places.setdefault((row["kind"], row["checkpoint"]), []).append(row)
     groups = sorted(places.values(), key=_order)
+    steps = Counter(group[0]["step"] for group in groups if group[0]["kind"] == "checkpoint")
     bounds = [f"bound@{one}" for one in eps if f"bound@{one}" in first]
     llc = ("llc",) if "llc" in first else ()
     columns = [
-        ("step", [_step(group[0]) for group in groups]),
+        ("step", [_step(group[0], alone=steps[group[0]["step"]] < 2) for group in groups]),
         ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
         *((f"bytes,\nε = {one}", [_bytes(group, one) for group in groups]) for one in eps),
         *((name.replace("@", ",\nε = "), [_bound(group, name) for group in groups]) for name in bounds),
@@ -123,10 +126,39 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     return columns
 
 
-def _step(row: Row) -> str:
+def _step(row: Row, *, alone: bool) -> str:
+    """The step, with the name where another checkpoint of the run has the same one; the name where there is no step."""
     if row["kind"] != "checkpoint":
         return str(row["kind"])
-    return printable(_name(row)) if row["step"] is None else f"{row['step']:,}"
+    if row["step"] is None:
+        return printable(_name(row))
+    return (
+        f"{row['step']:,}" if alone or not row["checkpoint"] else printable(f"{row['step']:,} {PurePath(row['checkpoint']).name}")
+    )
+
+
+def _steps_told(rows: Sequence[Row]) -> list[str]:
+    """Where the steps are from, in one line, and which checkpoints have none; nothing for rows that don't tell."""
+    asked = [row for row in rows if row["kind"] == "checkpoint" and "step_from" in row]
+    told: dict[str, str] = {}
+    for row in asked:
+        if row["step_from"]:
+            name, colon, said = str(row["step_from"]).partition(": ")
+            told.setdefault(name, f"their names, as {printable(said)}" if colon else printable(name))
+    without = list(dict.fromkeys(PurePath(row["checkpoint"]).name for row in asked if row["step"] is None and row["checkpoint"]))
+    lines = [f"Steps are from {'; '.join(told.values())}."] if told else []
+    if without:
+        lines.append(f"No step is known of {listed(without)}; --step-pattern or --step-key says where it stands.")
+    return lines
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What was said of how checkpoints were read, once for all of which it was said."""
+    names: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for note in row.get("notes") or ():
+            names.setdefault(str(note), {})[PurePath(row["checkpoint"]).name] = None
+    return [f"{listed(of)}: {printable(note)}." for note, of in names.items()]
 
 
 def _failures(failed: Sequence[Row]) -> list[str]:

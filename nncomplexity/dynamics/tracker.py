@@ -84,7 +84,7 @@ class Tracker:
         """
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
-        start = head(self._settings, **about, step=step, seed=self._seed)
+        start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
         try:
             with (
                 preserved_random_state(),
