@@ -199,9 +199,10 @@ class Distortion:
                 parts = real_view(grad.detach().to(self.device))
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
-        if not summed:
-            raise _NoGradientError(f"it doesn't come from {_GIVEN[isinstance(self._target, Mapped)]}")
-        self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
+        if summed:
+            self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
+        else:
+            self._warn_of_gradient(f"it doesn't come from {_GIVEN[isinstance(self._target, Mapped)]}")
         return value.detach().item(), self.arrangement.apart(summed)
 
     def _look_at_missed(self, reached: Mapping[str, bool]) -> None:

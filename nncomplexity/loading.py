@@ -69,20 +69,36 @@ def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
 class Attributes:
     """What the parts of a module hold, as it was when this was made; put back, no loss finds what another left.
 
-    Modes aren't put back, nor are cached properties, which are computed again. Only which objects are held is known: what is changed
-    inside a list or a dictionary stays changed.
+    Modes aren't put back, nor are cached properties, which are computed again. In place of lists and dictionaries there are copies, so that
+    what is put into them is forgotten, too, until `give_back`. What other objects hold isn't known.
     """
 
     def __init__(self, module: nn.Module) -> None:
         parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
         self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._contents: list[tuple[dict[str, Any], str, Any]] = []
         for part in parts:
             cached = _cached_properties(part)
             kept = {name: value for name, value in vars(part).items() if name not in cached}
             registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)
             self._held += [(vars(part), kept), *((held, dict(held)) for held in registered)]
+            plain = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
+            self._contents += [(vars(part), name, kept[name].copy()) for name in plain]
 
     def restore(self) -> None:
+        """Leave the parts nothing that they didn't hold."""
+        self._put_back()
+        for held, name, content in self._contents:
+            held[name] = content.copy()
+
+    def give_back(self) -> None:
+        """Give the parts the very objects that they held, with what was in them."""
+        self._put_back()
+        for held, name, content in self._contents:
+            held[name].clear()
+            (held[name].update if isinstance(content, dict) else held[name].extend)(content)
+
+    def _put_back(self) -> None:
         for held, kept in self._held:
             if "training" in kept and "training" in held:
                 kept["training"] = held["training"]
@@ -148,7 +164,7 @@ def empty(module: nn.Module, found: Collection[Cache]) -> None:
                 if cache.gone:
                     delattr(part, cache.name)
                 else:
-                    setattr(part, cache.name, None if isinstance(value, Tensor) else type(value)())
+                    setattr(part, cache.name, type(value)() if isinstance(value, dict | list) else None)
 
 
 def inside(value: object) -> list[Any]:

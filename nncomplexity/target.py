@@ -104,6 +104,7 @@ class Borrowed(Target):
                 )
             self._given = module
             self._emptied: Collection[Cache] = ()
+            self._caches = caches(module)
             self._pristine = None if copy is None else outline(module)
             self._module = module if copy is None else self._prepared(copy)
             self._backup = Backup(module) if copy is None else None
@@ -127,6 +128,8 @@ class Borrowed(Target):
                 self.forget_between()
 
     def untouched(self) -> nn.Module:
+        if self._attributes is not None:
+            self._attributes.restore()
         return self._module
 
     def forget_between(self) -> None:
@@ -153,7 +156,7 @@ class Borrowed(Target):
         return [] if self._pristine is None else keepsakes(self._pristine, self._module)
 
     def caches(self) -> list[Cache]:
-        return [] if self._pristine is None else caches(self._pristine)
+        return self._caches
 
     def empty(self, found: Collection[Cache]) -> None:
         self._emptied = found
@@ -185,7 +188,7 @@ class Borrowed(Target):
                 if self._way != PLAIN:  # what parts have computed is of other weights
                     self.load(self.weights)
             finally:
-                self._attributes.restore()
+                self._attributes.give_back()
                 self._backup.restore()
         else:
             put_back(tensors_of(self._given), self.weights)

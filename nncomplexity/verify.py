@@ -8,15 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.bounds import bound
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.constant import constant_loss_of
 from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.probes import Probe, random
 from nncomplexity.reading import read_settled
 from nncomplexity.taskmodule import Task, architecture_of
-from nncomplexity.weights import Skeleton
+from nncomplexity.weights import Skeleton, skeleton_of
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
@@ -108,6 +111,8 @@ def check_claims(
         loss = task.loss(against.tensors)
         if not math.isfinite(loss):
             raise InputError(f"--against: expected a finite loss of the original weights, got {loss}; check data and model")
+        if loss == coarse_loss and _is_same_for_others(task, weights, loss):
+            claims.append(Claim("weights", False, f"{loss:.6g} is the loss of random weights, too: it doesn't follow them"))
     eps = eps if eps is not None or reported is None else float(reported.result["eps"])
     if isinstance(eps, Relative):
         eps = None if loss is None else eps.of(loss=loss, zero_loss=constant_loss_of(task.loss, weights))
@@ -129,6 +134,16 @@ def check_claims(
             claims.append(_close("reported loss", float(loss or 0.0), reported.loss))
     base = None if file.base is None else {"path": file.base.path, "sha256": file.base.sha256}
     return Verification(file.bits, file.file_bits, coarse_loss, loss, distortion, eps, risk, tuple(claims), base)
+
+
+def _is_same_for_others(task: Task, weights: Mapping[str, Tensor], loss: float) -> bool:
+    """Whether random weights have this very loss, too."""
+    skeleton = skeleton_of(weights)
+    others = Probe({spec.name: weights[spec.name] for spec in skeleton.tensors}, random)
+    try:
+        return any(map(others.moves, others)) and task.loss(skeleton.expand(others)) == loss
+    except InputError:  # they have none
+        return False
 
 
 def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Reported:

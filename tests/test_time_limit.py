@@ -180,7 +180,7 @@ def test_a_curve_s_slow_start_is_not_taken_for_the_speed_of_what_follows(clock: 
 
     loss = SlowStart(clock)
     rate_distortion(WEIGHTS, loss, [1, 0.1, 0.01, 0.001], time_limit=100)
-    assert 40 <= loss.calls <= 65
+    assert 40 <= loss.calls <= 67
 
 
 def test_a_curve_is_limited_as_well(clock: Clock) -> None:
