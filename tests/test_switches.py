@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nncomplexity import Tracker, estimate, load, rate_distortion
+from nncomplexity import Langevin, Tracker, estimate, load, local_learning_coefficient, rate_distortion
 from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.distortion import Distortion
@@ -161,6 +162,32 @@ def row() -> object:
     return {key: value for key, value in tracker(1, data()[2]).items() if key not in ("seconds", "cpu_seconds")}
 
 
+def modules() -> object:
+    """A module that can be copied, and one that can't, each with a metric."""
+    x, y, weights = data()
+    found = []
+    for lock in (None, threading.Lock()):
+        network = torch.nn.Linear(6, 3, dtype=torch.float32, device="cpu")
+        network.lock = lock
+        with torch.no_grad():
+            network.weight.copy_(weights["a"][:3])
+            network.bias.copy_(weights["b"][:3])
+
+        def module_loss(network: torch.nn.Module) -> Tensor:
+            return cross_entropy(x.double() @ network.weight.double().T + network.bias.double(), y)
+
+        tracker = Tracker(module_loss, 0.1, method="quantize", budget=8, metrics={"again": module_loss})
+        row = tracker(1, network)
+        assert row["again"] == row["loss"]
+        found.append({key: value for key, value in row.items() if key not in ("seconds", "cpu_seconds")})
+    return found
+
+
+def learning_coefficient() -> object:
+    sampler = Langevin(chains=1, draws=3, burn_in=3)
+    return local_learning_coefficient(data()[2], loss, 96, sampler=sampler).value
+
+
 def arithmetic() -> object:
     matrix = data()[2]["a"]
     network = torch.nn.Linear(6, 12, dtype=torch.float32, device="cpu")
@@ -187,6 +214,8 @@ WORK: dict[str, Callable[[], object]] = {
     "denormals": denormals,
     "files": files,
     "row": row,
+    "modules": modules,
+    "learning coefficient": learning_coefficient,
     "arithmetic": arithmetic,
 }
 
