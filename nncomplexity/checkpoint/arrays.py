@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nncomplexity.checkpoint.beside import PLAIN_DTYPE, DtypeName, plain_classes
 from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.inert import in_python_3
 from nncomplexity.checkpoint.pickled import chosen_of
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.listing import listed
@@ -106,19 +107,20 @@ class _Unpickler(pickle._Unpickler):
         self._known = known_names()
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self._known[f"{module}.{name}"]
-        except KeyError:
+        full = in_python_3(module, name)
+        if full not in self._known:
             raise InputError(
-                f"{self._file}: a pickle that torch.save did not write; it asks for {module}.{name}, which is not loaded since that can run "
-                f"code; {_REMEDY}"
-            ) from None
+                f"{self._file}: a pickle that torch.save did not write; it asks for {full}, which is not loaded since that can run code; "
+                f"{_REMEDY}"
+            )
+        return self._known[full]
 
 
 def known_names() -> dict[str, Any]:
     """What a plain pickle may name, with what stands for it. The classes are made anew, so that a file can't change them for the next one."""
     array = type("Array", (_Array,), {})
     made: dict[str, Any] = {"_codecs.encode": lambda *given: _encoded(*given), "collections.OrderedDict": OrderedDict}
+    made["builtins.bytes"] = lambda *_: b""  # how pickles before protocol 3 have no bytes at all
     for core in ("core", "_core"):
         made[f"numpy.{core}.multiarray._reconstruct"] = lambda *_: array()
         made[f"numpy.{core}.numeric._frombuffer"] = lambda *given: array(*given)

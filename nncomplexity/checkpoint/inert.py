@@ -112,10 +112,18 @@ def names_in(pickled: io.BytesIO) -> set[str]:
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
-            if (module, name) in NAME_MAPPING:
-                module, name = NAME_MAPPING[module, name]
-            found.add(f"{IMPORT_MAPPING.get(module, module)}.{name}")
+            found.add(in_python_3(module, name))
     return found
+
+
+def in_python_3(module: str, name: str) -> str:
+    """A dotted name, where it is Python 2's that of Python 3, as pickles before protocol 3 have them.
+
+    >>> in_python_3("__builtin__", "xrange"), in_python_3("mytask", "Net")
+    ('builtins.range', 'mytask.Net')
+    """
+    module, name = NAME_MAPPING.get((module, name), (module, name))
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
 
 
 def refused(names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (MAGIC, "a .coarse file, not a checkpoint; decompress it first"),
     (b"version https://git-lfs", "a pointer of Git LFS in place of the file; fetch the file with git lfs pull"),
     (b"/annex/objects/", "a pointer of git-annex in place of the file; fetch the file with git annex get"),
+    (b"PK\x05\x06", f"an empty zip archive; name {EXPECTED}"),
     (b"\x1f\x8b", f"a gzip archive; {_UNPACK}"),
     (b"BZh", f"a bzip2 archive; {_UNPACK}"),
     (b"\xfd7zXZ\0", f"an xz archive; {_UNPACK}"),
@@ -67,10 +68,10 @@ def what_it_is(content: bytes) -> str:
     return _text(content) or f"no checkpoint; name {EXPECTED}"
 
 
-def what_archive_it_is(names: Collection[str], remedy: str) -> str:
+def what_archive_it_is(names: Collection[str]) -> str:
     """The same of a zip archive that holds these names and is no checkpoint.
 
-    >>> print(what_archive_it_is(["model.pt", "readme.md"], "..."))
+    >>> print(what_archive_it_is(["model.pt", "readme.md"]))
     a zip archive that torch.save did not write, of model.pt, readme.md; unpack it, and name the checkpoint that is in it
     """
     last = {PurePath(name).name for name in names}
@@ -82,8 +83,6 @@ def what_archive_it_is(names: Collection[str], remedy: str) -> str:
         return f"a Keras model; {_ARRAYS}"
     if "[Content_Types].xml" in last:
         return f"an office document; name {EXPECTED}"
-    if "data.pkl" not in last and not last:
-        return f"an empty zip archive; {remedy}"
     return f"a zip archive that torch.save did not write, of {listed(sorted(names))}; {_UNPACK}"
 
 

@@ -137,7 +137,7 @@ def _check_archive(file: Path, content: bytes) -> None:
         raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
     last = {name.rpartition("/")[2] for name in names}
     if _OBJECT not in last or "constants.pkl" in last:
-        raise FormatError(f"{file}: {what_archive_it_is(names, REMEDY)}")
+        raise FormatError(f"{file}: {what_archive_it_is(names)}")
 
 
 def _archive_names(content: bytes) -> set[str]:
