@@ -20,7 +20,7 @@ from nncomplexity.layout import Arrangement, Layout
 from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modulestate import Borrowed, has_gradient
 from nncomplexity.relative import Base, difference
-from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
+from nncomplexity.weights import Skeleton, as_read, check_network, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
@@ -210,6 +210,7 @@ class _Mapping:
     left_out: tuple[str, ...] = ()
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        weights = as_read(weights)
         self.skeleton = skeleton_of(weights)
         self._device_of = {spec.name: weights[spec.name].device for spec in self.skeleton.tensors}
         self.weights = {spec.name: weights[spec.name].detach().cpu() for spec in self.skeleton.tensors}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, check_whole, skeleton_of, storage_key
+from nncomplexity.weights import Skeleton, check_dense, check_whole, skeleton_of, storage_key, storage_place
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -43,8 +43,8 @@ def left_out(module: nn.Module) -> tuple[str, ...]:
 def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor]) -> None:
     """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` where its state dict holds copies."""
     state = tensors_of(module)
-    owned = {tensor.untyped_storage().data_ptr() for tensor in _own(module)}
-    live = all(state[spec.name].untyped_storage().data_ptr() in owned for spec in skeleton.tensors if spec.count)
+    owned = {storage_place(tensor) for tensor in _own(module)}
+    live = all(storage_place(state[spec.name]) in owned for spec in skeleton.tensors if spec.count)
     with torch.no_grad():
         if live:
             for spec in skeleton.tensors:
@@ -92,6 +92,8 @@ class Borrowed:
         with torch.inference_mode(False):
             state = tensors_of(module)
             self.skeleton = skeleton_of(state)
+            for name, parameter in module.named_parameters():  # quantized ones may show their parts in the state dict
+                check_dense(name, parameter, "model")
             self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
             self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
             self.left_out = left_out(module)
@@ -138,7 +140,7 @@ class _Backup:
         self._places = [(held, dict(held)) for held in places]
         # State dicts may show tensors besides those that are registered, where the values of such a module are.
         tensors = {id(tensor): tensor for tensor in [*_own(module), *tensors_of(module).values()]}.values()
-        self._tensors = [_Tensor(tensor) for tensor in tensors]
+        self._tensors = [_Tensor(tensor) for tensor in tensors if storage_place(tensor)]
 
     def restore(self) -> None:
         for part, training in self._modes:
@@ -194,8 +196,7 @@ def _copy(module: nn.Module) -> nn.Module | None:
 
 
 def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
-    places = {(tensor.device, tensor.untyped_storage().data_ptr()) for tensor in tensors}
-    return {place for place in places if place[1]}  # empty storages all begin at address zero
+    return {place for place in map(storage_place, tensors) if place is not None}
 
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
