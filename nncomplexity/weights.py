@@ -4,9 +4,11 @@ The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are ti
 equal values alone never tie, since which values are equal depends on the weights.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -65,6 +67,14 @@ class TensorSpec:
     @property
     def quantizable(self) -> bool:
         return self.dtype in QUANTIZABLE
+
+    @cached_property
+    def room(self) -> float:
+        """The largest size of a number that may be added to any element of the base, or to 0, without leaving the dtype's range."""
+        if not self.dtype.is_floating_point or self.dtype == torch.float8_e4m3fn:  # that one has no infinity
+            return math.inf
+        held = 0.0 if self.base is None or not self.count else float(self.base.double().abs().max())
+        return max(0.0, torch.finfo(self.dtype).max - held)
 
     @property
     def real(self) -> "TensorSpec":

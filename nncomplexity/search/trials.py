@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from nncomplexity.coarse import Decoded, Piece
+from nncomplexity.coarse import Decoded, Piece, overflows
 from nncomplexity.errors import FormatError
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
@@ -92,9 +92,11 @@ class Trials:
         return distortion if math.isfinite(distortion) else math.inf
 
     def keep(self, tensors: list[Piece], distortion: float) -> None:
-        """Remember a measured candidate for every ε that it is within and whose last one is larger."""
+        """Remember a measured candidate for every ε that it is within and whose last one is larger, unless it has an infinity in it that
+        the original hasn't.
+        """
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
-        if within:
+        if within and not any(map(overflows, tensors, self.problem.skeleton.tensors)):
             bits = self.bits(tensors)
             for kept in (self.kept[eps] for eps in within):
                 if not kept or bits < kept[0][0]:
