@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types unit clean
+.PHONY: setup demo test lint types unit shuffled clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,9 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest -n 2
+
+shuffled: setup
+	$(BIN)/pytest -n 2 --random-order-bucket=global
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

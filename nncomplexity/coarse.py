@@ -7,7 +7,7 @@ come of them.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from nncomplexity.layout import Blocks, Layout, pieces_of
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.quantize import round_once
 from nncomplexity.relative import added, in_dtype
-from nncomplexity.weights import TensorSpec, of_bytes, stored_bytes
+from nncomplexity.weights import TensorSpec, is_finite, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
 CPU = torch.device("cpu")
@@ -218,6 +218,37 @@ def narrow(symbols: Tensor) -> Integers:
     fitting = (dtype for dtype in (torch.int8, torch.int16, torch.int32) if largest <= torch.iinfo(dtype).max)
     narrowed: Integers = symbols.to(next(fitting, torch.int64)).cpu().numpy()
     return narrowed
+
+
+def overflows(coarse: Piece, spec: TensorSpec) -> bool:
+    """Whether an element is beyond the range of the tensor's dtype, so that it decodes to an infinity.
+
+    >>> spec = TensorSpec(("w",), (2,), torch.float16)
+    >>> [overflows(Dense(np.array([-2, 1]), step), spec) for step in (32752.0, 32800.0)]
+    [False, True]
+    """
+    if isinstance(coarse, (Constant, Lossless)) or not spec.quantizable:
+        return False
+    # What the types of the symbols allow comes first: of nearly every tensor it tells, without a look at a number.
+    possible = _reach(coarse, _allowed) > spec.room and _reach(coarse, _most) > spec.room
+    return possible and not is_finite(coarse.decode(spec))
+
+
+def _reach(coarse: Dense | LowRank, most: Callable[[Integers], float]) -> float:
+    """A bound on the size of an element, from one on the symbols."""
+    if isinstance(coarse, Dense):
+        return most(coarse.symbols) * coarse.step
+    sides = (len(coarse.A), coarse.B.shape[1])
+    waves = [side * largest_entry(p) * 2.0 ** -shift(p) for side, p in zip(sides, coarse.periods, strict=True) if p]
+    return math.prod([coarse.rank, most(coarse.A), most(coarse.B), coarse.step_a, coarse.step_b, *waves])
+
+
+def _allowed(symbols: Integers) -> float:
+    return float(np.iinfo(symbols.dtype).max)
+
+
+def _most(symbols: Integers) -> float:
+    return float(max(int(symbols.max(initial=0)), -int(symbols.min(initial=0))))
 
 
 def form_of(coarse: CoarseTensor) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.loading import PLAIN, Way, inside, training_mode, ways_of
-from nncomplexity.weights import Private, Skeleton, skeleton_of, storage_key
+from nncomplexity.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -61,8 +61,8 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         way = PLAIN
     with torch.no_grad(), training_mode(module, way.in_training):
         state = tensors_of(module)
-        owned = {tensor.untyped_storage().data_ptr() for tensor in own_tensors(module)}
-        live = all(state[spec.name].untyped_storage().data_ptr() in owned for spec in skeleton.tensors if spec.count)
+        owned = {storage_place(tensor) for tensor in own_tensors(module)}
+        live = all(storage_place(state[spec.name]) in owned for spec in skeleton.tensors if spec.count)
         if live and not way.by_state_dict:
             for spec in skeleton.tensors:
                 state[spec.name].copy_(weights[spec.name])
@@ -120,7 +120,7 @@ def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Non
 @contextlib.contextmanager
 def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "weights") -> Iterator[Private]:
     """Copies of the network's tensors, under all names; at the end of the block its own have the values again that they had before."""
-    live = tensors_of(network) if isinstance(network, nn.Module) else network
+    live = as_read(tensors_of(network) if isinstance(network, nn.Module) else network)
     skeleton = skeleton_of(live, argument)
     values = {spec.name: live[spec.name].detach().clone() for spec in skeleton.tensors}
     try:
@@ -138,7 +138,7 @@ class Backup:
         self._places = [(held, dict(held)) for held in places]
         # State dicts may show tensors besides those that are registered, where the values of such a module are.
         tensors = {id(tensor): tensor for tensor in [*own_tensors(module), *tensors_of(module).values()]}.values()
-        self._tensors = [_Tensor(tensor) for tensor in tensors]
+        self._tensors = [_Tensor(tensor) for tensor in tensors if storage_place(tensor)]
 
     def restore(self) -> None:
         for part, training in self._modes:
@@ -194,8 +194,7 @@ def copied(module: nn.Module) -> nn.Module | None:
 
 
 def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
-    places = {(tensor.device, tensor.untyped_storage().data_ptr()) for tensor in tensors}
-    return {place for place in places if place[1]}  # empty storages all begin at address zero
+    return {place for place in map(storage_place, tensors) if place is not None}
 
 
 def outline(module: nn.Module) -> nn.Module:

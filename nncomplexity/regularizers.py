@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.spectral_gradient import SpectralEntropies
+from nncomplexity.weights import check_in_memory, storage_place
 
 
 def spectral_entropy_penalty(
@@ -76,8 +77,8 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
         generator: where the noise comes from, on the parameters' device; PyTorch's own by default.
 
     Raises:
-        InputError: `module` is none; `std` isn't a finite number of at least 0; or the block has changed a parameter, as
-            `optimizer.step()` does: the change would be lost, as θ is put back.
+        InputError: `module` is none, or has a parameter without memory of its own, as quantized ones are; `std` isn't a finite number
+            of at least 0; or the block has changed a parameter, as `optimizer.step()` does: the change would be lost, as θ is put back.
 
     >>> layer = nn.Linear(3, 2)
     >>> before = layer.weight.detach().clone()
@@ -163,5 +164,7 @@ def _versions(parameters: list[Tensor]) -> list[int | None]:
 
 def _stored_once(module: nn.Module) -> list[Tensor]:
     """One floating-point parameter for each place in memory: tied weights may be one object, or several over one storage."""
+    for name, parameter in module.named_parameters():
+        check_in_memory(name, parameter, "module")
     floating = [p for p in module.parameters() if p.is_floating_point()]
-    return list({(p.untyped_storage().data_ptr(), p.storage_offset(), p.numel(), p.device): p for p in floating}.values())
+    return list({(storage_place(p), p.storage_offset(), p.numel()): p for p in floating}.values())

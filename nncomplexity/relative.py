@@ -14,7 +14,17 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.quantize import round_once
-from nncomplexity.weights import FLOATS, PARTS, Skeleton, TensorSpec, check_network, check_numbers, skeleton_of, stored_bytes
+from nncomplexity.weights import (
+    FLOATS,
+    PARTS,
+    Skeleton,
+    TensorSpec,
+    as_read,
+    check_network,
+    check_numbers,
+    skeleton_of,
+    stored_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", pat
     state = given.state_dict() if isinstance(given, nn.Module) else given
     if isinstance(given, nn.Module):
         state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    state = as_read(state)
     tensors = skeleton_of(state, argument).expand({name: _plain(tensor) for name, tensor in state.items()})
     check_numbers(tensors, argument)
     return Base(tensors, _digest(tensors, argument), path)

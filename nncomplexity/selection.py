@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
@@ -14,6 +15,8 @@ Patterns = str | Sequence[str] | None
 
 _NEAR = 4
 """Names to list where a pattern matches none."""
+_SMALLEST, _LARGEST = 2.0**-400, 2.0**400
+"""Sizes of numbers whose products and squares float64 holds."""
 
 
 def kept_exactly(
@@ -22,8 +25,9 @@ def kept_exactly(
     """The first names of the tensors that stay exactly as they are, paid for without loss.
 
     Those are tensors that `exclude` names, those that `include` doesn't, where it is given, and those with an infinity in them, which
-    no step divides: masks, and the ranges of observers that have seen nothing. A tied tensor is named by any of its names. Integers and
-    truth values are always kept, and aren't listed.
+    no step divides: masks, and the ranges of observers that have seen nothing. So are float64's whose largest size is beyond 2^±400, as
+    of masks of its lowest number: their squares are no numbers. A tied tensor is named by any of its names. Integers and truth values are
+    always kept, and aren't listed.
 
     Raises InputError for a pattern that no name matches.
 
@@ -39,9 +43,17 @@ def kept_exactly(
         for spec in skeleton.tensors
         if spec.quantizable
         and (
-            (include is not None and not _matches(spec, included)) or _matches(spec, excluded) or not is_finite(weights[spec.name])
+            (include is not None and not _matches(spec, included)) or _matches(spec, excluded) or not _workable(weights[spec.name])
         )
     )
+
+
+def _workable(tensor: Tensor) -> bool:
+    """Whether a search's arithmetic in float64 holds for the tensor's numbers, and there is none that is no number."""
+    if tensor.dtype != torch.float64 or not tensor.numel():
+        return is_finite(tensor)
+    largest = float(tensor.abs().max())
+    return largest == 0 or _SMALLEST <= largest <= _LARGEST
 
 
 def patterns_of(argument: str, given: Patterns) -> list[str] | None:

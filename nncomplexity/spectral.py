@@ -10,6 +10,9 @@ from torch import Tensor
 
 from nncomplexity.errors import InputError
 
+_EXTREME = 500
+"""Exponents of numbers whose squares are near the ends of float64."""
+
 
 def spectral_entropy(x: Tensor) -> Tensor:
     """H_svd = −Σ σ̄_i ln σ̄_i in nats, with σ̄_i = σ_i / Σ_j σ_j (Eqs. 12 and 15).
@@ -75,6 +78,7 @@ def _entropy(S: Tensor) -> Tensor:
 
 
 def _singular_values(x: Tensor) -> Tensor:
+    """(r,) largest first, of a matrix with very large or small numbers as a multiple: their sums may be beyond float64."""
     if not isinstance(x, Tensor):
         raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
@@ -84,5 +88,9 @@ def _singular_values(x: Tensor) -> Tensor:
         )
     if not torch.isfinite(x).all():
         raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no singular values")
-    values: Tensor = torch.linalg.svdvals(x.detach().double())
+    x = x.detach().double()
+    exponent = math.frexp(float(x.abs().max()))[1]
+    if abs(exponent) > _EXTREME:
+        x = x * 2.0 ** min(1000, -exponent)
+    values: Tensor = torch.linalg.svdvals(x)
     return values

@@ -24,7 +24,7 @@ from nncomplexity.modulestate import (
     settle,
     tensors_of,
 )
-from nncomplexity.weights import Private, check_whole, skeleton_of, stored_bytes
+from nncomplexity.weights import Private, as_read, check_dense, check_whole, skeleton_of, stored_bytes
 
 Leaves = list[tuple[str, Tensor]]
 """Tensors to differentiate by, each under the first name of what it holds; two parameters of one storage have one name."""
@@ -93,6 +93,8 @@ class Borrowed(Target):
         with torch.inference_mode(False):
             state = tensors_of(module)
             self.skeleton = skeleton_of(state)
+            for name, parameter in module.named_parameters():  # quantized ones may show their parts in the state dict
+                check_dense(name, parameter, "model")
             self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
             self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
             self.left_out = left_out(module)
@@ -209,9 +211,9 @@ class Mapped(Target):
     left_out: tuple[str, ...] = ()
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        private, weights = isinstance(weights, Private), as_read(weights)
         self.skeleton = skeleton_of(weights)
         self._device_of = {spec.name: weights[spec.name].device for spec in self.skeleton.tensors}
-        private = isinstance(weights, Private)
         self._given = {} if private else {spec.name: weights[spec.name] for spec in self.skeleton.tensors}
         self.weights = {spec.name: weights[spec.name].detach().to("cpu", copy=not private) for spec in self.skeleton.tensors}
         self._spared: set[str] = set()

@@ -4,9 +4,11 @@ The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are ti
 equal values alone never tie, since which values are equal depends on the weights.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -65,6 +67,14 @@ class TensorSpec:
     @property
     def quantizable(self) -> bool:
         return self.dtype in QUANTIZABLE
+
+    @cached_property
+    def room(self) -> float:
+        """The largest size of a number that may be added to any element of the base, or to 0, without leaving the dtype's range."""
+        if not self.dtype.is_floating_point or self.dtype == torch.float8_e4m3fn:  # that one has no infinity
+            return math.inf
+        held = 0.0 if self.base is None or not self.count else float(self.base.double().abs().max())
+        return max(0.0, torch.finfo(self.dtype).max - held)
 
     @property
     def real(self) -> "TensorSpec":
@@ -141,6 +151,7 @@ def check_dense(name: str, tensor: Tensor, argument: str) -> None:
         if kind is tensor.dtype and tensor.is_floating_point():  # a small float that has no form in a file
             advice += ", or keep its bytes, as .view(torch.uint8) gives them"
         raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}{advice}")
+    check_in_memory(name, tensor, argument)
     most = DIMENSIONS - (tensor.dtype in PARTS)
     if tensor.dim() > most:
         raise InputError(f"{argument}: expected {name!r} to have at most {most} dimensions, got {tensor.dim()}; reshape it")
@@ -149,6 +160,58 @@ def check_dense(name: str, tensor: Tensor, argument: str) -> None:
             f"{argument}: expected {name!r} to hold its elements, got {tensor.numel()} of them expanded from {held} bytes; "
             "leave it out, or keep it as it was before .expand()"
         )
+
+
+def check_in_memory(name: str, tensor: Tensor, argument: str) -> None:
+    """Raises InputError, which names the argument, where a tensor has no memory of its own: quantized, fake, of a transform."""
+    if reason := _not_in_memory(tensor):
+        raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {type(tensor).__name__}, {reason}")
+
+
+def _not_in_memory(tensor: Tensor) -> str | None:
+    """Why elements can't be read where the tensor says that they lie, and what to do; None where they can."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested or is_lazy(tensor):
+        return None  # there are other words for these
+    if type(tensor).__name__ == "FakeTensor":
+        return "which has no values; make it outside of FakeTensorMode"
+    if tensor.numel() and not _address(tensor):
+        if not _answers_itself(tensor):
+            return "which has no memory of its own, as within vmap, grad or functionalize; call it outside of them"
+        return "which has no memory of its own, as quantized and masked tensors have none; dequantize it first, or pass its parts"
+    if _answers_itself(tensor) and _answers_itself(tensor.detach().reshape(-1)[:0].cpu()):  # of an accelerator nothing is fetched
+        return "whose class answers every operation itself; pass a plain tensor of its values"
+    return None
+
+
+def _answers_itself(tensor: Tensor) -> bool:
+    """Whether it is of a class with a `__torch_dispatch__` of its own."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def _address(tensor: Tensor) -> int:
+    """Where in memory its first element is; 0 where nowhere: in other tensors, as those of a wrapper subclass are, or in none."""
+    try:
+        return tensor.data_ptr()
+    except Exception:  # PyTorch's ways of saying so, and those of subclasses, differ in their types
+        return 0
+
+
+def as_read(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The mapping, with the values of tensors that have no memory of their own but give them when detached, as some quantized ones do.
+
+    Two names of one object have one tensor of values. Others are left to `check_dense`.
+    """
+    values = {id(tensor): _detached(tensor) for tensor in weights.values() if isinstance(tensor, Tensor) and _not_in_memory(tensor)}
+    return {name: values.get(id(tensor), tensor) for name, tensor in weights.items()} if values else weights
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    try:
+        values = tensor.detach()
+    except Exception:  # whatever its class refuses with
+        return tensor
+    same = values.shape == tensor.shape and values.dtype == tensor.dtype
+    return values if same and not _not_in_memory(values) else tensor
 
 
 def check_network(given: object, argument: str = "model") -> None:
@@ -240,5 +303,16 @@ def storage_key(name: str, tensor: Tensor) -> object:
     """What tensors have in common that are the same view of the same storage, and no others."""
     if tensor.numel() == 0:
         return name  # empty storages all begin at address zero
+    if not (address := _address(tensor)):
+        return id(tensor)
     view = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
-    return tensor.device, tensor.data_ptr(), view
+    return tensor.device, address, view
+
+
+def storage_place(tensor: Tensor) -> tuple[torch.device, int] | None:
+    """Where the storage begins that a tensor is a view of; None where it has none in memory, or an empty one."""
+    try:
+        address = tensor.untyped_storage().data_ptr()
+    except Exception:  # see `_address`
+        return None
+    return (tensor.device, address) if address else None

@@ -1,18 +1,29 @@
 """What tests of several files need: a folder to call from, and from which tasks are imported."""
 
+import random
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
 # A shell has SIGINT ignored in what it starts in the background, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["elsewhere.py", "elsewhere_cases.py"]
 """What makes a device that PyTorch then has for as long as the process runs."""
+
+
+@pytest.fixture(autouse=True)
+def generators_as_new() -> None:
+    """Every test finds the generators of the process, from which layers draw their weights, in one state, whichever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture

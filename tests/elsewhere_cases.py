@@ -11,8 +11,7 @@ from nncomplexity import estimate, sizes
 from nncomplexity.curve import rate_distortion
 from nncomplexity.report import Report
 
-GENERATOR = torch.Generator().manual_seed(5)
-EXAMPLES = torch.randn(256, 40, generator=GENERATOR)
+EXAMPLES = torch.randn(256, 40, generator=torch.Generator().manual_seed(5))
 
 
 def weights(seed: int = 0) -> dict[str, Tensor]:

@@ -25,22 +25,27 @@ from nncomplexity.weights import skeleton_of
 METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]
 
 
-def teacher() -> tuple[nn.Module, Tensor, Tensor]:
-    """A network trained for a moment on what a rank-2 teacher says."""
+def examples() -> tuple[Tensor, Tensor]:
+    """Inputs, and what a rank-2 teacher says of them."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(300, 16, generator=generator)
-    y = (x @ torch.randn(16, 2, generator=generator) @ torch.randn(2, 4, generator=generator)).argmax(1)
+    return x, (x @ torch.randn(16, 2, generator=generator) @ torch.randn(2, 4, generator=generator)).argmax(1)
+
+
+X, Y = examples()
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """A network trained for a moment on these examples."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4))
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    network = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4))
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
     for _ in range(60):
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        loss(network).backward()
         optimizer.step()
-    return model, x, y
-
-
-MODEL, X, Y = teacher()
+    return network
 
 
 def loss(model: nn.Module) -> Tensor:
@@ -48,8 +53,8 @@ def loss(model: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_every_method_gives_a_file_that_decodes_within_eps(method: Method) -> None:
-    reports = estimate(MODEL, loss, [0.05, 0.5], method=method)
+def test_every_method_gives_a_file_that_decodes_within_eps(model: nn.Module, method: Method) -> None:
+    reports = estimate(model, loss, [0.05, 0.5], method=method)
     for report in reports:
         decoded = read(report.file.content).weights()
         twin = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4))
@@ -67,37 +72,37 @@ def test_every_method_gives_a_file_that_decodes_within_eps(method: Method) -> No
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_one_seed_gives_one_file(method: Method) -> None:
-    first, second = (estimate(MODEL, loss, 0.1, method=method, seed=3) for _ in range(2))
+def test_one_seed_gives_one_file(model: nn.Module, method: Method) -> None:
+    first, second = (estimate(model, loss, 0.1, method=method, seed=3) for _ in range(2))
     assert first.file.content == second.file.content
 
 
-def test_the_searches_come_in_the_order_of_their_claims() -> None:
-    tight, quantize = estimate(MODEL, loss, 0.1, budget=250), estimate(MODEL, loss, 0.1, method="quantize")
+def test_the_searches_come_in_the_order_of_their_claims(model: nn.Module) -> None:
+    tight, quantize = estimate(model, loss, 0.1, budget=250), estimate(model, loss, 0.1, method="quantize")
     assert tight.bits <= quantize.bits * 2 / 3
     assert tight.paper_bytes is None
     assert quantize.paper_bytes is not None
 
 
-def test_a_larger_budget_that_begins_with_a_smaller_never_gives_a_larger_file() -> None:
-    sizes = [estimate(MODEL, loss, 0.1, budget=budget).bits for budget in (62, 250, 1000)]
+def test_a_larger_budget_that_begins_with_a_smaller_never_gives_a_larger_file(model: nn.Module) -> None:
+    sizes = [estimate(model, loss, 0.1, budget=budget).bits for budget in (62, 250, 1000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
 
 
-def test_a_loss_without_a_gradient_is_searched_by_moves() -> None:
+def test_a_loss_without_a_gradient_is_searched_by_moves(model: nn.Module) -> None:
     def error(model: nn.Module) -> float:
         return float((model(X).argmax(1) != Y).double().mean())
 
-    report = estimate(MODEL, error, 0.05, budget=120)
+    report = estimate(model, error, 0.05, budget=120)
     assert report.distortion <= 0.05
     assert report.evaluations <= 120
-    assert report.bits < estimate(MODEL, error, 0.05, method="quantize").bits
+    assert report.bits < estimate(model, error, 0.05, method="quantize").bits
 
 
-def test_a_loss_of_examples_is_followed_on_parts_and_answered_on_all() -> None:
+def test_a_loss_of_examples_is_followed_on_parts_and_answered_on_all(model: nn.Module) -> None:
     whole = MeanLoss(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), X, Y)
-    report = estimate(MODEL, whole, 0.1, method=Tight(budget=100, least=16))
+    report = estimate(model, whole, 0.1, method=Tight(budget=100, least=16))
     assert report.distortion <= 0.1
     assert report.evaluations <= 100
     assert report.evaluations != round(report.evaluations)
@@ -142,8 +147,8 @@ def test_tied_weights_are_coded_once_and_come_back_tied() -> None:
     assert decoded["0.weight"] is decoded["1.weight"]
 
 
-def test_reports_save_load_and_say_what_they_measured(tmp_path) -> None:
-    report = estimate(MODEL, loss, 0.1, budget=40)
+def test_reports_save_load_and_say_what_they_measured(model: nn.Module, tmp_path) -> None:
+    report = estimate(model, loss, 0.1, budget=40)
     report.save(tmp_path / "model.coarse")
     assert all(torch.equal(tensor, report.coarse_weights()[name]) for name, tensor in load(tmp_path / "model.coarse").items())
     content = json.loads(report.to_json())
@@ -160,10 +165,10 @@ def test_reports_save_load_and_say_what_they_measured(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("eps", [np.array([0.1, 1.0]), torch.tensor([0.1, 1.0], dtype=torch.float64), (np.float64(0.1), 1)])
-def test_eps_may_be_arrays(eps: np.ndarray | Tensor | tuple[float, ...]) -> None:
-    reports = estimate(MODEL, loss, eps, method=Quantize(budget=4))
+def test_eps_may_be_arrays(model: nn.Module, eps: np.ndarray | Tensor | tuple[float, ...]) -> None:
+    reports = estimate(model, loss, eps, method=Quantize(budget=4))
     assert [(report.eps, type(report.eps)) for report in reports] == [(0.1, float), (1.0, float)]
-    one = estimate(MODEL, loss, eps[0], method=Quantize(budget=4))  # type: ignore[call-overload]
+    one = estimate(model, loss, eps[0], method=Quantize(budget=4))  # type: ignore[call-overload]
     assert one.eps == 0.1
 
 
@@ -182,28 +187,26 @@ def test_eps_may_be_arrays(eps: np.ndarray | Tensor | tuple[float, ...]) -> None
         ({"eps": 0.1, "method": Tight(), "budget": 9}, "budget: a method object carries its own"),
     ],
 )
-def test_arguments_that_are_not_usable_are_refused(arguments: dict[str, object], words: str) -> None:
+def test_arguments_that_are_not_usable_are_refused(model: nn.Module, arguments: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        estimate(MODEL, loss, **arguments)
+        estimate(model, loss, **arguments)
 
 
-def test_progress_counts_up_to_the_budget() -> None:
+def test_progress_counts_up_to_the_budget(model: nn.Module) -> None:
     seen: list[tuple[float, float]] = []
-    estimate(MODEL, loss, 0.1, budget=40, progress=lambda done, total, what: seen.append((done, total)))
+    estimate(model, loss, 0.1, budget=40, progress=lambda done, total, what: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert all(done <= total == 40 for done, total in seen)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_a_search_that_is_stopped_gives_its_best_file_so_far(method: Method) -> None:
-    model, x, y = teacher()
-
+def test_a_search_that_is_stopped_gives_its_best_file_so_far(model: nn.Module, method: Method) -> None:
     def bits_after(most: float) -> tuple[int, float, bool]:
         def stop(done: float, *_: object) -> None:
             if done >= most:
                 raise StopSearch
 
-        report = estimate(model, lambda net: F.cross_entropy(net(x), y), 0.1, method=method, progress=stop)
+        report = estimate(model, loss, 0.1, method=method, progress=stop)
         assert report.distortion <= 0.1
         return report.bits, report.evaluations, report.within
 

@@ -12,12 +12,16 @@ from nncomplexity.selection import kept_exactly
 from nncomplexity.table import measured
 from nncomplexity.weights import skeleton_of
 
-GENERATOR = torch.Generator().manual_seed(0)
-SHARED = torch.randn(8, 6, generator=GENERATOR)
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+SHARED = normal(8, 6, seed=0)
 WEIGHTS = {
     "embed.weight": SHARED,
-    "layers.0.weight": torch.randn(6, 6, generator=GENERATOR),
-    "layers.0.bias": torch.randn(6, generator=GENERATOR),
+    "layers.0.weight": normal(6, 6, seed=1),
+    "layers.0.bias": normal(6, seed=2),
     "head.weight": SHARED,
     "steps": torch.tensor(3),
 }
@@ -75,7 +79,7 @@ def test_where_all_is_kept_the_lossless_file_is_the_answer(method: str) -> None:
 
 
 def test_infinities_are_kept() -> None:
-    weights = {"w": torch.randn(5, 5, generator=GENERATOR), "mask": torch.full((5, 5), -torch.inf).triu(1)}
+    weights = {"w": normal(5, 5, seed=3), "mask": torch.full((5, 5), -torch.inf).triu(1)}
     report = estimate(weights, lambda w: (w["w"] + w["mask"]).softmax(-1).square().mean(), 0.05, budget=40)
     assert {layer.name: layer.form for layer in report.layers}["mask"] == "lossless"
     assert report.within
@@ -85,7 +89,7 @@ def test_infinities_are_kept() -> None:
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64, torch.complex128, torch.bfloat16])
 @pytest.mark.parametrize("method", ["tight", "quantize"])
 def test_numbers_of_every_dtype_are_coarse_grained(dtype: torch.dtype, method: str) -> None:
-    weights = {"w": torch.randn(12, 8, generator=GENERATOR).to(dtype), "b": torch.randn((), generator=GENERATOR).to(dtype)}
+    weights = {"w": normal(12, 8, seed=3).to(dtype), "b": normal(seed=4).to(dtype)}
     kind = torch.complex128 if dtype.is_complex else torch.float64
 
     def distance(w: dict[str, Tensor]) -> Tensor:
@@ -108,7 +112,7 @@ def test_shares_that_add_up_but_for_rounding_leave_no_negative_zero() -> None:
 @pytest.mark.parametrize("method", ["tight", "bayes", "quantize"])
 @pytest.mark.parametrize("large", [-1e9, torch.finfo(torch.float32).min])
 def test_a_mask_of_large_numbers_leaves_the_rest_to_be_searched(method: str, large: float) -> None:
-    weights = {"w": torch.randn(24, 16, generator=GENERATOR), "mask": torch.full((24, 24), large).triu(1)}
+    weights = {"w": normal(24, 16, seed=3), "mask": torch.full((24, 24), large).triu(1)}
 
     def attention(w: dict[str, Tensor]) -> Tensor:
         return (w["w"] @ w["w"].T / 4 + w["mask"]).softmax(-1)

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, exact, narrow, united
+from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, exact, narrow, overflows, united
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
@@ -158,14 +158,15 @@ class Problem:
         """A tensor as multiples of one bin size (Eq. 11).
 
         One that reaches beyond 2³¹ of them, as a mask of −10⁹ does, is kept bit for bit: such a multiple differs from it by less than its
-        dtype tells apart.
+        dtype tells apart. So is one that has a multiple beyond its dtype's range.
         """
-        if self._largest[spec.name] / step > LARGEST_SYMBOL:
+        if self.largest[spec.name] / step > LARGEST_SYMBOL:
             return self.exact(spec)
-        return dense(narrow(symbols(self.weights[spec.name], step)), step)
+        coarse = dense(narrow(symbols(self.weights[spec.name], step)), step)
+        return self.exact(spec) if overflows(coarse, spec) else coarse
 
     @functools.cached_property
-    def _largest(self) -> dict[str, float]:
+    def largest(self) -> dict[str, float]:
         """The greatest size of an element of each tensor that may be coarse-grained; 0 where there is none."""
         moving = {spec.name: self.weights[spec.name] for spec in self.skeleton.tensors if self.quantizable(spec)}
         return {name: float(weight.double().abs().max()) if weight.numel() else 0.0 for name, weight in moving.items()}

@@ -142,10 +142,14 @@ def descend(
         # A large network's are taken one tensor at a time, and so twice.
         taken = (mover.gradients(grads) for mover in movers) if lean else [mover.gradients(grads) for mover in movers]
         ratio = _ratio(taken)
+        limited = not math.isfinite(ratio)
+        if limited:
+            taken = [mover.gradients(grads, limited) for mover in movers]
+            ratio = _ratio(taken)
         weight = pressure.at(step, loss - distortion.original, target, ratio)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
         decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
-        again = (mover.gradients(grads) for mover in movers) if lean else taken
+        again = (mover.gradients(grads, limited) for mover in movers) if lean else taken
         for mover, (pull, pull_scale, rate) in zip(movers, again, strict=True):
             gradients = [hinge * part + weight * pressed for part, pressed in zip(pull, rate, strict=True)]
             mover.step(gradients, pull_scale if free else None, length * decay)

@@ -20,11 +20,15 @@ import torch
 from torch import Tensor
 
 from nncomplexity.basis import shift, waves
-from nncomplexity.coarse import Constant, LowRank, Piece, dense, narrow
+from nncomplexity.coarse import Constant, Dense, LowRank, Piece, dense, narrow, overflows
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.relative import added
 from nncomplexity.weights import TensorSpec
 
+_LIMIT = 1e15
+"""The largest size of a gradient of latents: float32 holds the squares of these, and their sums."""
+_LOGARITHMS = (-744.0, 708.0)
+"""Those of the scales that float64 holds, and that may grow by being snapped to a grid."""
 DEAD_ZONE = 0.6
 """Magnitudes below this round to zero: a zero is the cheapest symbol, and what it costs in loss the descent sees."""
 
@@ -50,7 +54,8 @@ class Latent:
     @property
     def step(self) -> float:
         """The step of each part: √s for two factors."""
-        step = math.exp(self.log_scale / len(self.parts))
+        low, high = _LOGARITHMS
+        step = math.exp(min(max(self.log_scale, low), high) / len(self.parts))
         return step if self.precision is None else snapped(step, self.precision)
 
     @property
@@ -84,8 +89,28 @@ class Latent:
                 return Constant(0)
             # Strong components first: the codec expects of a column what the ones before it showed.
             order = np.flatnonzero(kept)[np.argsort(-np.abs(A[:, kept]).sum(axis=0), kind="stable")]
-            return LowRank(A[:, order], B[order], self.step, self.step, self.periods)
-        return dense(symbols[0].reshape(self.spec.shape), self.step)
+            return self._fitting(LowRank(A[:, order], B[order], self.step, self.step, self.periods))
+        return self._fitting(dense(symbols[0].reshape(self.spec.shape), self.step))
+
+    def _fitting(self, coarse: Piece) -> Piece:
+        """The coarse tensor, its scale made smaller where it has an element beyond the dtype's range; on a base, where the base decides how
+        much smaller, it stays.
+        """
+        if self.spec.base is not None or not overflows(coarse, self.spec):
+            return coarse
+        wide = coarse.decode(replace(self.spec, dtype=torch.float64))
+        smaller = (self.spec.room / float(wide.abs().max())) ** (1 / len(self.parts))
+        if isinstance(coarse, LowRank):
+            step = self._snapped(coarse.step_a * smaller)
+            return replace(coarse, step_a=step, step_b=step)
+        return replace(coarse, step=self._snapped(coarse.step * smaller)) if isinstance(coarse, Dense) else coarse
+
+    def _snapped(self, step: float) -> float:
+        """A step of the file's grid that isn't larger."""
+        if self.precision is None:
+            return step
+        snap = snapped(step, self.precision)
+        return snap if snap <= step else snapped(step * (1 - 2.0**-self.precision), self.precision)
 
     def decode(self, spec: TensorSpec, device: torch.device) -> Tensor:
         """The tensor as these latents are, rounded as far as `firmness` says. Only those that are wholly rounded are a file's."""
@@ -95,7 +120,15 @@ class Latent:
             A, B = self._sides(parts)
             product = A @ B.T
         weight = product.double().mul_(self.scale).reshape(spec.shape)
+        if self.scale * SYMBOL_LIMIT > spec.room and spec.base is None:
+            weight.clamp_(-spec.room, spec.room)
         return weight.to(device, spec.dtype) if spec.base is None else added(spec.base.to(device), weight.to(device), spec.dtype)
+
+    def limited_gradients(self, grad: Tensor) -> tuple[list[Tensor], float]:
+        """The same where float32 doesn't hold them, or their squares: in float64, and none larger than a limit."""
+        times = grad.double().mul(self.scale).clamp(-_LIMIT, _LIMIT) / self.scale
+        pulls, along = self.gradients(times)
+        return [pull.clamp(-_LIMIT, _LIMIT) for pull in pulls], max(-_LIMIT, min(_LIMIT, along))
 
     def gradients(self, grad: Tensor) -> tuple[list[Tensor], float]:
         """∂L/∂u of each part and ∂L/∂log s, from ∂L/∂W in the shape of the tensor."""

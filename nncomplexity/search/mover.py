@@ -80,14 +80,15 @@ class Mover:
             part[wanted] = before[wanted]
             state.mean[wanted] = 0.0
 
-    def pull(self, grads: Mapping[str, Tensor]) -> tuple[list[Tensor], float]:
-        """∂L/∂u of each part and ∂L/∂log s."""
+    def pull(self, grads: Mapping[str, Tensor], limited: bool = False) -> tuple[list[Tensor], float]:
+        """∂L/∂u of each part and ∂L/∂log s, as they are or no larger than a limit."""
         latent, grad = self.latent, grads.get(self.latent.spec.name)
-        return latent.gradients(latent.parts[0].new_zeros(latent.spec.shape) if grad is None else grad)
+        grad = latent.parts[0].new_zeros(latent.spec.shape) if grad is None else grad
+        return latent.limited_gradients(grad) if limited else latent.gradients(grad)
 
-    def gradients(self, grads: Mapping[str, Tensor]) -> Gradients:
+    def gradients(self, grads: Mapping[str, Tensor], limited: bool = False) -> Gradients:
         """∂L/∂u of each part, ∂L/∂log s, and ∂R/∂u of each part."""
-        pull, pull_scale = self.pull(grads)
+        pull, pull_scale = self.pull(grads, limited)
         return pull, pull_scale, [_rate_gradient(u, self.schedule.curvature) for u in self.latent.parts]
 
     def step(self, gradients: Sequence[Tensor], scale_gradient: float | None, length: float) -> None:

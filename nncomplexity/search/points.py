@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import Constant, Decoded, LowRank, Piece, narrow
+from nncomplexity.coarse import Constant, Decoded, LowRank, Piece, narrow, overflows
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
@@ -41,7 +41,7 @@ class CoarseGraining:
 
     A matrix whose k(τ) pays (Eq. 14) becomes round(U·S/Δ) and round(Vᵀ/Δ), every other tensor round(θ/Δ). Unit-norm rows of Vᵀ
     round away long before U·S does; so it is in the paper. Tensors that the problem keeps stay as they are, and so do numbers beyond 2³¹
-    bins.
+    bins; a matrix whose factors' product leaves the range of its dtype isn't decomposed.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -58,9 +58,12 @@ class CoarseGraining:
         if tau is not None and shape is not None:
             S = self._svds.singular_values(spec.name)
             rank = rank_for(S, tau)
-            if pays(rank, *shape) and float(S[0]) / step <= LARGEST_SYMBOL:
+            if pays(rank, *shape) and max(float(S[0]), 1.0) / step <= LARGEST_SYMBOL:  # singular vectors reach up to 1
                 A, B = (narrow(symbols(factor, step)) for factor in truncate(self._svds.leading(spec.name, rank), rank))
-                return LowRank(A, B, step, step) if A.any() and B.any() else Constant(0)
+                if not (A.any() and B.any()):
+                    return Constant(0)
+                if not overflows(low_rank := LowRank(A, B, step, step), spec):
+                    return low_rank
         return self._problem.quantized(spec, step)
 
 

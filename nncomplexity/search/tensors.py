@@ -2,12 +2,18 @@
 
 import functools
 
+from torch import Tensor
+
 from nncomplexity.coarse import Constant, Piece
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors, of_low_rank
 from nncomplexity.sizes import large_network
 from nncomplexity.weights import TensorSpec
 
+_STEEP = 1e15
+"""The product of a tensor's largest number and largest gradient from which on the gradient is of no use: a mask, whose least change in units
+of its own size is a step over a cliff. The squares of larger ones float32 doesn't hold.
+"""
 _MANY = 750_000
 """Parameters of which the gradients of a default budget can't put each in its place: those of factors are fewer."""
 
@@ -32,7 +38,7 @@ class Tensors:
         self.moving = tuple(spec for spec in free if spec.name not in as_made)
         self.held: dict[str, Piece] = {**as_made, **{spec.name: problem.exact(spec) for spec in specs if spec not in free}}
         self.factors = Factors(problem.weights)
-        self._distortion = problem.distortion
+        self._distortion, self._largest = problem.distortion, problem.largest
         self._gradient_names: frozenset[str] | None = None
 
     @property
@@ -47,13 +53,18 @@ class Tensors:
         return sum(spec.count for spec in specs) > _MANY or of_low_rank(specs, self.factors)
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
-        """The tensors that a gradient reaches; none for a loss without one. Costs a gradient, once."""
+        """The tensors that a gradient reaches which a descent can follow; none for a loss without one. Costs a gradient, once."""
         if self._gradient_names is None:
             measured = self._distortion.gradient(self._distortion.weights)
-            self._gradient_names = frozenset(measured[1]) if measured else frozenset()
+            grads = measured[1] if measured else {}
+            steep = {spec.name for spec in self.moving if spec.name in grads and self._steepness(spec, grads[spec.name]) > _STEEP}
+            self._gradient_names = frozenset(grads) - steep
         return tuple(spec for spec in self.moving if spec.name in self._gradient_names)
 
     def without_gradient(self) -> tuple[TensorSpec, ...]:
-        """The others that move, such as running statistics."""
+        """The others that move, such as running statistics and masks."""
         reached = self.with_gradient()
         return tuple(spec for spec in self.moving if spec not in reached)
+
+    def _steepness(self, spec: TensorSpec, grad: Tensor) -> float:
+        return self._largest[spec.name] * float(grad.abs().max())

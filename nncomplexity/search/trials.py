@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from nncomplexity.coarse import Decoded, Piece
+from nncomplexity.coarse import Decoded, Piece, overflows
 from nncomplexity.errors import FormatError
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
@@ -98,8 +98,12 @@ class Trials:
         return distortion if math.isfinite(distortion) else math.inf
 
     def keep(self, tensors: list[Piece], distortion: float, origin: str) -> None:
-        """Remember a measured candidate for every ε that it is within and whose last one is larger."""
+        """Remember a measured candidate for every ε that it is within and whose last one is larger, unless it has an infinity in it that
+        the original hasn't.
+        """
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
+        if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
+            return
         if origin == DESCENT:
             self._by_descent.update(within)
         if within:
