@@ -46,7 +46,7 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
         parts.append(f"Shortened by the time limit of {told(first.time_limit)}; another run may find another file.")
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
-    for fit in curve.fits:
+    for fit in (fit for fit in curve.fits if fit.explains):
         parts.append(f"{'Best fit' if fit is curve.best_fit else 'Fit'}, D the distortion: {fit.sentence()}.")
     if curve.mdl:
         report, length = curve.mdl

@@ -56,6 +56,8 @@ class Measurement:
     """On the decoded weights, by name."""
     layers: tuple[LayerBits, ...] = ()
     shared_bits: float | None = None
+    bits_error: float = 0.0
+    """The standard error of `bits`, where they are a mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Network:
     kind: str = "checkpoint"
     """Or a calibration: "untrained", "constant", "shuffled"."""
     step: float | None = None
+    step_name: str | None = None
+    """What a step is, such as "epoch"; None where nothing says it."""
     seed: int | None = None
     sha256: str | None = None
     method: str | None = None
@@ -140,6 +144,14 @@ class Results:
     sources: tuple[Source, ...]
     cut_lines: int = 0
     """Lines that are no whole JSON, such as a killed run leaves at the end."""
+    named_step: str | None = None
+    """What a step is called, in place of what the files say."""
+
+    @property
+    def step_name(self) -> str:
+        """What a step is: "epoch" and the like where all networks that have one say the same, else "step"."""
+        names = {network.step_name for network in self.networks if network.step is not None}
+        return self.named_step or (names.pop() if len(names) == 1 else None) or "step"
 
     @property
     def eps(self) -> tuple[float, ...]:
