@@ -135,8 +135,9 @@ def failures(results: Results) -> str:
         for one in results.failures
     )
     table = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Failed checkpoints"><table><thead><tr><th scope="col" class="text">'
-        f'checkpoint</th><th scope="col">{escape(results.step_name)}</th><th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Failed checkpoints"><table><thead><tr>'
+        f'<th scope="col" class="text">checkpoint</th><th scope="col">{escape(results.step_name)}</th>'
+        f'<th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
     cut = f"<p>{results.cut_lines} cut line{'s' if results.cut_lines > 1 else ''} left out, as an interrupted run leaves them.</p>"
     return f'<section id="failed"><h2>Not measured</h2>{table if rows else ""}{cut if results.cut_lines else ""}</section>'

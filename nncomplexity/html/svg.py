@@ -6,7 +6,7 @@ from dataclasses import replace
 from html import escape
 
 from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
-from nncomplexity.plots.lettering import breadth
+from nncomplexity.plots.lettering import breadth, shortened
 
 PANEL = 210
 """Height of a panel's axes in pixels."""
@@ -71,7 +71,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
         parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
     for line in panel.lines:
         parts.append(_line(line, x, panel, across, down))
-        if line.label and beside:
+        if line.label and beside and line.label not in [label for _, label, _ in ends]:
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
     ends += [(_y(panel.y, level.value, down), level.label, level.colour) for level in panel.levels]
@@ -166,7 +166,7 @@ def _legend(entries: Sequence[tuple[str, str]], width: int, top: float) -> tuple
         return "", top
     parts, x, y = [], 6.0, top + 14
     for label, sign in entries:
-        shown = label if breadth(label) * ROOM_PER_LETTER < width - 50 else f"…{label[-int((width - 60) / ROOM_PER_LETTER) :]}"
+        shown = shortened(label, (width - 50) / ROOM_PER_LETTER)
         room = 40 + ROOM_PER_LETTER * breadth(shown)
         if x > 6 and x + room > width:
             x, y = 6.0, y + 19

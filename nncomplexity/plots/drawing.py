@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,37 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Key, Level, Line, Panel, Tick, drawn_at, place, spread, ticks
-from nncomplexity.plots.fonts import families_for, missing_sentence
-from nncomplexity.plots.lettering import breadth, one_line, wrapped
-from nncomplexity.plots.palette import GREY, INK, colour
+from nncomplexity.plots.chart import Axis, Chart, Tick, place, ticks
+from nncomplexity.plots.fonts import fonts_for, missing_sentence
+from nncomplexity.plots.lettering import breadth, one_line, shortened, wrapped
+from nncomplexity.plots.palette import GREY, INK
+from nncomplexity.plots.panels import FONT, PANEL_INCHES, draw_panel, sign
 from nncomplexity.version import __version__
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
-WIDTH_INCHES, PANEL_INCHES = 3.5, 1.75
+WIDTH_INCHES = 3.5
 """One column of a paper."""
-FONT = 8
 LONGEST_LABEL, MOST_LABELS = 16, 7
 """Labels that fit beside the curves; longer ones or more stand in a legend below."""
 NOTE = 70
 """Letters in a line of the notes."""
 HEADING = 46
 """Letters in a line of the title."""
+LONGEST_ENTRY = 58
+"""Letters of an entry of the legend."""
 _STYLE: dict[Any, Any] = {
     "font.size": FONT,
     "axes.linewidth": 0.6,
     "axes.edgecolor": GREY,
     "xtick.color": GREY,
     "ytick.color": GREY,
-    "xtick.labelcolor": "#333333",
-    "ytick.labelcolor": "#333333",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
     "svg.hashsalt": "nncomplexity",
     "svg.fonttype": "none",
-    "pdf.fonttype": 42,
     "text.parse_math": False,  # titles and names are the user's, in which a dollar is a dollar
 }
 
@@ -56,8 +57,8 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
     except ImportError:
         raise InputError("matplotlib: the figures need it; pip install 'nncomplexity[plots]'") from None
     heading = chart.title if title is None else title
-    families, _ = families_for(_texts(chart, heading))
-    with rc_context({**_STYLE, "font.family": families}), _without_glyph_warnings():
+    fonts = fonts_for(_texts(chart, heading))
+    with rc_context({**_STYLE, "font.family": list(fonts.families)}), _quiet():
         heights = [panel.share for panel in chart.panels]
         figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * sum(heights) + 0.75), layout="constrained")
         figure.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.04)  # type: ignore[union-attr, call-arg]
@@ -68,13 +69,13 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
         handles: dict[str, Any] = {}
         inches = _across(chart, beside=beside)
         for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
-            found = _draw_panel(axes, panel, chart.x, beside=beside)
+            found = draw_panel(axes, panel, chart.x, beside=beside)
             if chart.x.names or chart.x.marks:
                 shown = with_room(ticks(chart.x), chart.x, inches)
                 axes.set_xticks([tick.value for tick in shown], [tick.label for tick in shown])
             handles |= {name: handle for name, handle in found.items() if name not in handles}
         grid[-1, 0].set_xlabel(chart.x.heading)
-        signs = {key.label: _sign(key) for key in chart.keys}
+        signs = {key.label: sign(key) for key in chart.keys}
         _add_below(figure, signs if beside else handles | signs, chart.notes)
     return figure
 
@@ -98,11 +99,11 @@ def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None
         "pdf": {"CreationDate": None, "Subject": about},
         "png": {"Software": None, "Description": about},
     }[form]
-    with rc_context(_STYLE), _without_glyph_warnings():
+    fonts = fonts_for(_texts(chart, chart.title if title is None else title))
+    with rc_context({**_STYLE, "pdf.fonttype": 3 if fonts.postscript else 42}), _quiet():
         figure.savefig(content, format=form, dpi=220, metadata=metadata)
     save_bytes(path, content.getvalue())
-    _, missing = families_for(_texts(chart, title or "")) if form != "svg" else ([], "")
-    return f"{path}: {missing_sentence(missing)}" if missing else ""
+    return f"{path}: {missing_sentence(fonts.missing)}" if fonts.missing and form != "svg" else ""
 
 
 def _texts(chart: Chart, heading: str) -> Iterator[str]:
@@ -113,12 +114,21 @@ def _texts(chart: Chart, heading: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _without_glyph_warnings() -> Iterator[None]:
-    """matplotlib warns of each missing character, with a line of this file; `save` says it once, in words."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ ")
-        warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support")
-        yield
+def _quiet() -> Iterator[None]:
+    """matplotlib warns of each missing character, with a line of this file, and tells of each font without a bold face.
+
+    `save` says it once, in words.
+    """
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ ")
+            warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def picture_format(path: str | os.PathLike[str]) -> str:
@@ -161,103 +171,6 @@ def _labels_fit(chart: Chart) -> bool:
     return True
 
 
-def _draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str, Any]:
-    _frame(axes, panel, x)
-    handles: dict[str, Any] = {}
-    ends: list[tuple[float, str, int]] = []
-    for line in panel.lines:
-        handle = _draw_line(axes, line, x, bars=panel.bars)
-        if line.label:
-            handles[line.label] = handle
-            height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
-            ends.append((place(panel.y, height), line.label, line.colour))
-    for level in panel.levels:
-        _draw_level(axes, level)
-        ends.append((place(panel.y, level.value), level.label, level.colour))
-    if not beside:
-        ends = ends[len(ends) - len(panel.levels) :]
-    if ends:
-        gap = FONT * 1.25 / (72 * PANEL_INCHES * panel.share)
-        for at, (_, label, index) in zip(spread([end[0] for end in ends], gap, 0.02, 0.98), ends, strict=True):
-            axes.annotate(
-                one_line(label), (1, at), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points", va="center", color=colour(index),
-                fontsize=FONT - 1, annotation_clip=False,
-            )  # fmt: skip
-    return handles
-
-
-def _frame(axes: "Axes", panel: Panel, x: Axis) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", linewidth=0.4, alpha=0.35)
-    axes.set_axisbelow(True)
-    if panel.title:
-        axes.set_title(
-            "\n".join(wrapped(one_line(panel.title), NOTE * 0.75)), fontsize=FONT - 1, loc="left", color="#333333", pad=4
-        )
-    axes.set_ylabel(one_line(panel.y.heading))
-    for axis, which, most in ((x, "x", 5), (panel.y, "y", 5 if panel.share >= 1 else 3)):
-        if axis.log:
-            getattr(axes, f"set_{which}scale")("log")
-        low, high = axis.limits or (0.0, 1.0)
-        margin = (high / low) ** 0.02 if axis.log else (high - low) * 0.02
-        if which == "x" and not axis.names:
-            low, high = (low / margin, high * margin) if axis.log else (low - margin, high + margin)
-        getattr(axes, f"set_{which}lim")(low, high)
-        found = ticks(axis, most)
-        getattr(axes, f"set_{which}ticks")([tick.value for tick in found], [tick.label for tick in found])
-        getattr(axes, f"{which}axis").set_minor_locator(_no_ticks())
-
-
-def _no_ticks() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
-
-
-def _draw_line(axes: "Axes", line: Line, x: Axis, *, bars: bool) -> Any:
-    at, shade = drawn_at(x, line.x), colour(line.colour)
-    if line.base and bars:
-        height = [top - low for top, low in zip(line.y, line.base, strict=True)]
-        if line.error:
-            axes.errorbar(at, line.y, yerr=list(line.error), fmt="none", ecolor=INK, elinewidth=0.8, capsize=2, zorder=3)
-        return axes.bar(at, height, bottom=list(line.base), width=0.62, color=shade, linewidth=0.4, edgecolor="white")
-    if line.base:
-        if line.error:
-            _draw_band(axes, at, line, INK)
-        return axes.fill_between(at, line.base, line.y, color=shade, alpha=0.9, linewidth=0.3, edgecolor="white")
-    if line.error:
-        _draw_band(axes, at, line, shade)
-    width = 0.0 if not line.drawn else 1.0 if line.faint else 1.4
-    dashes = line.dash if line.drawn else "none"
-    (handle,) = axes.plot(at, line.y, color=shade, linestyle=dashes, linewidth=width, alpha=0.75 if line.faint else 1.0)
-    if marked := line.marked:
-        fills = ["white" if hollow else shade for _, _, hollow in marked]
-        places = drawn_at(x, [one for one, _, _ in marked])
-        axes.scatter(places, [y for _, y, _ in marked], s=14, facecolors=fills, edgecolors=shade, linewidths=1.0, zorder=3)
-    return handle if line.drawn else axes.plot([], [], color=shade, linewidth=0, marker="o", markersize=3.5)[0]
-
-
-def _draw_band(axes: "Axes", at: Sequence[float], line: Line, shade: str) -> None:
-    low = [value - error for value, error in zip(line.y, line.error, strict=True)]
-    high = [value + error for value, error in zip(line.y, line.error, strict=True)]
-    axes.fill_between(at, low, high, color=shade, alpha=0.2, linewidth=0, zorder=2 if line.base else None)
-
-
-def _sign(key: Key) -> Any:
-    """The sign of an entry of the legend that holds for all colours."""
-    from matplotlib.lines import Line2D
-
-    grey = colour(NEUTRAL)
-    if key.look in ("filled", "hollow"):
-        face = grey if key.look == "filled" else "white"
-        return Line2D([], [], linewidth=0, marker="o", markersize=3.8, markerfacecolor=face, markeredgecolor=grey)
-    return Line2D([], [], color=grey, linestyle=":", linewidth=1.0)
-
-
-def _draw_level(axes: "Axes", level: Level) -> None:
-    axes.axhline(level.value, color=colour(level.colour), linestyle=(0, (4, 3)), linewidth=0.9)
-
-
 def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) -> None:
     """The legend and the notes, in small print below the axes; the figure grows by their lines."""
     widest = max(map(breadth, handles), default=0)
@@ -272,8 +185,9 @@ def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) 
     figure.set_figheight(whole)
     figure.get_layout_engine().set(rect=(0, below / whole, 1, 1 - below / whole))  # type: ignore[union-attr, call-arg]
     if handles:
+        names = [shortened(one_line(name), LONGEST_ENTRY) for name in handles]
         figure.legend(
-            list(handles.values()), [one_line(name) for name in handles], loc="lower left", bbox_to_anchor=(0.01, (text + 0.06) / whole), ncols=columns,
-            frameon=False, fontsize=FONT - 1.5, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
+            list(handles.values()), names, loc="lower left", bbox_to_anchor=(0.01, (text + 0.06) / whole), ncols=columns, frameon=False,
+            fontsize=FONT - 1.5, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
         )  # fmt: skip
     figure.text(0.02, 0.04 / whole, "\n".join(lines), fontsize=FONT - 1.5, color="#4B5563", va="bottom", linespacing=1.25)

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ _SCRIPTS = {"CJK": "Chinese or Japanese", "HIRAGANA": "Japanese", "KATAKANA": "J
 _FONTS = {**dict.fromkeys(_SCRIPTS.values(), "Noto Sans CJK"), "emoji": "Noto Emoji"}
 
 
-def families_for(texts: Iterable[str]) -> tuple[list[str], str]:
-    """The families to draw the texts in, in the order in which they are asked for a character; and the characters that none has.
+@dataclass(frozen=True)
+class Fonts:
+    """What texts are drawn in."""
 
-    The user's own family, DejaVu Sans unless matplotlib is told otherwise, comes first.
-    """
+    families: tuple[str, ...]
+    """In the order in which they are asked for a character: first the user's own, DejaVu Sans unless matplotlib is told otherwise."""
+    missing: str
+    """The characters that none of them has."""
+    postscript: bool
+    """Whether the outlines of one are PostScript's, which matplotlib can't put into a PDF as they are (fonttype 42)."""
+
+
+def fonts_for(texts: Iterable[str]) -> Fonts:
+    """The fonts for these texts, of those on the machine."""
     from matplotlib import rcParams
 
-    families = list(rcParams["font.family"])
+    families, postscript = list(rcParams["font.family"]), False
     missing = _seen(texts).difference(*map(_characters_of_family, families))
     for fonts_of in (_known_fonts, _new_fonts):
         fonts = fonts_of() if missing else {}
@@ -35,7 +45,8 @@ def families_for(texts: Iterable[str]) -> tuple[list[str], str]:
             if _draws(path, covered):
                 families.append(family)
                 missing -= covered
-    return families, "".join(sorted(map(chr, missing)))
+                postscript |= _postscript(path)
+    return Fonts(tuple(families), "".join(sorted(map(chr, missing))), postscript)
 
 
 def missing_sentence(characters: str) -> str:
@@ -101,7 +112,7 @@ def _new_fonts() -> dict[str, str]:
         if path not in before:
             try:
                 font_manager.fontManager.addfont(path)
-            except Exception:  # noqa: BLE001, S112 -- fonts of kinds that matplotlib can't read are no fonts to it
+            except Exception:  # a font of a kind that matplotlib can't read is no font to it, whatever it says
                 continue
     known = _known_fonts()
     return {family: path for family, path in known.items() if path not in before}
@@ -124,6 +135,16 @@ def _draws(path: str, characters: set[int]) -> bool:
         return len(font.get_path()[0]) > 0
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+def _postscript(path: str) -> bool:
+    """Whether a file's outlines are CFF, of which its first bytes tell, or in a collection those of its first font."""
+    with Path(path).open("rb") as file:
+        first = file.read(16)
+        if first[:4] == b"ttcf":
+            file.seek(int.from_bytes(first[12:16], "big"))
+            first = file.read(4)
+    return first[:4] == b"OTTO"
 
 
 def _script(character: str) -> str:

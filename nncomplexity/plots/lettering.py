@@ -47,6 +47,19 @@ def wrapped(text: str, width: float) -> list[str]:
     return [*lines, line] if line else lines
 
 
+def shortened(text: str, width: float) -> str:
+    """The text, or as much of its end as fits into so many letters: paths differ there.
+
+    >>> shortened("runs/first/checkpoints", 12)
+    '…checkpoints'
+    """
+    if breadth(text) <= width:
+        return text
+    while text and breadth(text) > width - 1:
+        text = text[1:]
+    return f"…{text}"
+
+
 def one_line(text: str) -> str:
     """A name as a picture shows it: what would break its line, or is no character to be seen, as an escape."""
     return "".join(one if weightless(one) else printable(one) for one in text)

@@ -154,6 +154,12 @@ class Results:
         return self.named_step or (names.pop() if len(names) == 1 else None) or "step"
 
     @property
+    def versions(self) -> str:
+        """By which versions of nncomplexity it was measured; "" where the files don't tell."""
+        found = {str(network.settings["version"]) for network in self.networks if "version" in network.settings}
+        return f"nncomplexity {', '.join(sorted(found))}" if found else ""
+
+    @property
     def eps(self) -> tuple[float, ...]:
         """Every ε that was measured, from large to small."""
         return tuple(sorted({point.eps for network in self.networks for point in network.points}, reverse=True))
