@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from nncomplexity.errors import InputError
 from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Line, Panel, heights, values_axis
-from nncomplexity.plots.results import Measurement, Results
-from nncomplexity.plots.runs import Run, averaged_note, runs_of, steps_of
-from nncomplexity.plots.seeds import by_checkpoint, standard_error
-from nncomplexity.plots.units import UNITS
+from nncomplexity.plots.results import Measurement, Network, Results
+from nncomplexity.plots.runs import Run, averaged_note, networks_at, runs_of, steps_of
+from nncomplexity.plots.seeds import standard_error
+from nncomplexity.units import UNITS
 
 MOST = 6
 """Layers with a colour of their own; the smaller ones are summed up."""
@@ -32,23 +32,28 @@ Table = Mapping[float, Stack]
 def layers(
     results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes", run: str | None = None
 ) -> Chart:
-    """Bits by layer, stacked, against training steps; for a run without steps, against ε.
+    """Bits by layer, stacked, against training steps; for networks without steps, against ε.
 
-    A panel for each run, or with `mean` one of the mean over runs at the steps they share. `run` chooses one. Over training, the first
-    of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error of their sum. Raises InputError where
-    the file has no layers.
+    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run` chooses
+    one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error of their
+    sum. Raises InputError where the file has no layers.
     """
     chosen = results.chosen_eps(tuple(eps))
     usual = results.chosen_eps(tuple(eps), over_training=True)
     runs = [one for one in runs_of(results) if run in (None, one.label)]
     over_steps = any(len({network.step for network in one.networks if network.step is not None}) > 1 for one in runs)
     one_eps = usual[0] if eps else usual[-1]
-    tables = [(one.label, _by_step(one, one_eps) if over_steps else _by_eps(one, chosen)) for one in runs]
+    if over_steps:
+        tables = [(one.label, _by_step(one, one_eps)) for one in runs]
+    else:
+        own = replace(results, networks=tuple(network for one in runs for network in one.networks))
+        tables = [(label, _by_eps(seeds, chosen)) for label, seeds in networks_at(own)]
     longest = max((len(table) for _, table in tables), default=0)
     tables = [(label, table) for label, table in tables if len(table) > (1 if over_steps and longest > 1 else 0)]
     if not tables:
         raise InputError("layers: nothing is said of layers there at the chosen ε")
-    if mean and len(tables) > 1:
+    several = f"{len(tables)} {'runs' if over_steps else 'networks'}" if len(tables) > 1 else ""
+    if mean and several:
         tables = [("", _mean([table for _, table in tables]))]
     totals: dict[str, float] = {}
     for _, table in tables:
@@ -60,7 +65,7 @@ def layers(
     axis = values_axis("complexity", [0.0, *heights(line for stack in stacks for line in stack)], log=False, unit=unit)
     notes = [f"At ε = {one_eps:g}."] if over_steps else []
     if any(stack.error for _, table in tables for stack in table.values()):
-        over = f"Mean of {len(runs)} runs; the" if mean and len(runs) > 1 else f"{averaged_note(results).split(';')[0]}; the"
+        over = f"Mean of {several}; the" if mean and several else f"{averaged_note(results).split(';')[0]}; the"
         notes.append(f"{over} {'grey band' if over_steps else 'bar'} is ± one standard error of the sum.")
     if over_steps:
         panels = [Panel(axis, stack, title=_title(label, tables)) for (label, _), stack in zip(tables, stacks, strict=True)]
@@ -102,8 +107,7 @@ def _by_step(run: Run, eps: float) -> Table:
     return {step: _average(found[step]) for step in sorted(found)}
 
 
-def _by_eps(run: Run, chosen: Sequence[float]) -> Table:
-    seeds = next(seeds for seeds in by_checkpoint(run.networks) if any(one is run.last for one in seeds))
+def _by_eps(seeds: Sequence[Network], chosen: Sequence[float]) -> Table:
     found = ((eps, [parts_of(point) for one in seeds if (point := one.at(eps)) and point.layers]) for eps in chosen)
     return {eps: _average(several) for eps, several in found if several}
 
