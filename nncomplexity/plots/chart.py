@@ -11,7 +11,7 @@ NEUTRAL = -1
 DASHES = ("solid", "dashed", "dotted")
 LOW = 0.62
 """The height of a panel that stands below the first, beside that one's."""
-MOST_TICKS_AT_VALUES = 5
+MOST_TICKS_AT_VALUES = 7
 """Steps or ε that each get a tick of their own; more of them stand beside round values."""
 
 

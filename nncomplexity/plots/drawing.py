@@ -28,7 +28,7 @@ LONGEST_LABEL, MOST_LABELS = 16, 7
 """Labels that fit beside the curves; longer ones or more stand in a legend below."""
 NOTE = 70
 """Letters in a line of the notes."""
-HEADING = 46
+HEADING = 42
 """Letters in a line of the title."""
 LONGEST_ENTRY = 58
 """Letters of an entry of the legend."""
