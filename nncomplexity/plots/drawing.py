@@ -80,11 +80,11 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
     return figure
 
 
-def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None, made_by: str = "") -> str:
+def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None, made_by: str = "") -> str | None:
     """Write the chart as PNG, SVG or PDF, by the name's ending, whole or not at all.
 
     Its metadata name the version that drew it, and `made_by`, what measured it. Returns a sentence on the characters of its texts that
-    no font on the machine has, "" where there are none: in an SVG all texts are text, and its readers' fonts count.
+    no font on the machine has, None where there are none: in an SVG all texts are text, and its readers' fonts count.
 
     Raises InputError for another ending, where it can't be written, and where matplotlib is missing.
     """
@@ -103,7 +103,7 @@ def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None
     with rc_context({**_STYLE, "pdf.fonttype": 3 if fonts.postscript else 42}), _quiet():
         figure.savefig(content, format=form, dpi=220, metadata=metadata)
     save_bytes(path, content.getvalue())
-    return f"{path}: {missing_sentence(fonts.missing)}" if fonts.missing and form != "svg" else ""
+    return f"{path}: {missing_sentence(fonts.missing)}" if fonts.missing and form != "svg" else None
 
 
 def _texts(chart: Chart, heading: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-_NO_NAME = re.compile(r"[./\\-]*|(/dev/|/proc/).*")
+_NO_NAME = re.compile(r"[./\\-]*|/(dev|proc)(/.*)?")
 """The current folder and those above it, the root, and streams."""
 _USUAL = {
     "checkpoint", "checkpoints", "ckpt", "ckpts", "weights", "models", "snapshots", "out", "output", "outputs", "model",
