@@ -47,7 +47,8 @@ def test_every_picture_of_a_page_has_a_record() -> None:
 @pytest.mark.parametrize(("page", "picture"), list(pictures()), ids=lambda one: one.name if isinstance(one, Path) else one)
 def test_a_picture_and_its_page_say_what_measured_it(page: Path, picture: str) -> None:
     text = " ".join(page.read_text(encoding="utf-8").split())
-    assert caption([PICTURES[picture]]) in text
+    told = caption([PICTURES[picture]])
+    assert told in text, f"{page.name} has to say below {picture}: {told}"
     content = (ROOT / picture).read_bytes().decode("utf-8", errors="replace")
     found = re.search(r"measured by (nncomplexity[^<\0]*)", content)
     assert found, f"{picture} doesn't say what measured it; draw it anew"
@@ -101,6 +102,20 @@ def test_the_source_is_that_of_the_searches_and_what_they_import() -> None:
     names = {name.rsplit(".", 1)[-1] for name in modules_of(source.ROOT)}
     assert {"tight", "descent", "payload", "entropy", "quantize", "lowrank", "distortion"} <= names
     assert not {"report", "table", "cli", "page", "drawing"} & names
+
+
+def test_the_readme_tells_rightly_what_the_dynamics_show() -> None:
+    lines = (ROOT / "docs" / "images" / "dynamics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = sorted(map(json.loads, lines), key=lambda row: row["step"])
+    peak, last = max(rows, key=lambda row: row["bits@1"]), rows[-1]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"to {peak['bits@1'] / 8000:.0f} kB at epoch {peak['step']}, then to {last['bits@1'] / 8000:.0f} kB at epoch {last['step']};"
+        in text
+    )
+    for part in ("train", "test"):
+        above = next(row["step"] for row in rows if row[f"{part}_error"] < 0.01)
+        assert re.search(rf"{part}(ing)? accuracy (is above 0\.99 )?from epoch {above} on", text)
 
 
 def test_the_picture_of_sizes_is_todays() -> None:

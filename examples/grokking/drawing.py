@@ -24,7 +24,8 @@ def chart_of(panels: Sequence[Panel], caption: str) -> Chart:
     for panel in panels:
         lines = [_line(curve, index) for index, curve in enumerate(panel.curves)]
         fits = [(curve, index) for index, curve in enumerate(panel.fits) if curve]
-        notes += [f"Dotted, {panel.curves[index].label}: {curve.label}" for curve, index in fits]
+        quantity = panel.unit or panel.y_label
+        notes += [f"Dotted, {panel.curves[index].label}: {quantity} = {curve.label}" for curve, index in fits]
         lines += [_line(curve, index, label="", dash="dotted", faint=True) for curve, index in fits]
         levels = tuple(Level(value, name) for value, name in panel.levels)
         found.append(ChartPanel(_axis(panel, lines, levels), tuple(lines), levels, title=panel.title))

@@ -141,12 +141,15 @@ def _bytes(network: Network, eps: float) -> float:
 
 
 def _of_runs(runs: list[Run], eps: float) -> str:
-    sizes = {}
+    sizes, several = {}, False
     for run in runs:
         seeds = next(seeds for seeds in by_checkpoint(run.networks) if any(one is run.last for one in seeds))
+        several |= len(seeds) > 1
         if (point := mean_over(seeds).at(eps)) is not None:
             sizes[run.label] = point.bits / 8
     if not sizes:
         return f"{len(runs)} runs were measured; not all of them at ε = {eps:g}."
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-    return f"Within ε = {eps:g}, {len(sizes)} runs end between {sizes[least]:,.0f} bytes ({least}) and {sizes[most]:,.0f} bytes ({most})."
+    means = ", means over seeds" if several else ""
+    ends = f"{sizes[least]:,.0f} bytes ({least}) and {sizes[most]:,.0f} bytes ({most}){means}"
+    return f"Within ε = {eps:g}, {len(sizes)} runs end between {ends}."
