@@ -23,6 +23,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.source import made_by  # noqa: E402
 from examples.grokking import training  # noqa: E402
 from examples.grokking.config import preset  # noqa: E402
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise  # noqa: E402
@@ -114,7 +115,7 @@ def main() -> None:
     arguments = options.parse_args()
     results = [measure(operation, threads, arguments.epochs) for operation in arguments.operations for threads in arguments.threads]
     machine = {"processor": platform.processor() or platform.machine(), "cores": torch.multiprocessing.cpu_count()}
-    machine |= {"torch": torch.__version__, "python": platform.python_version()}
+    machine |= {"torch": torch.__version__, "python": platform.python_version(), **made_by(spectral_entropy_penalty.__module__)}
     content = {"benchmark": "grokking_epoch", "machine": machine, "epochs": arguments.epochs, "results": results}
     arguments.out.parent.mkdir(exist_ok=True)
     arguments.out.write_text(json.dumps(content, indent=1) + "\n")

@@ -23,8 +23,8 @@ STYLES = {
 }
 
 
-def draw(contents: Sequence[Content], path: Path) -> None:
-    """Write the picture; nothing in it depends on the time or the machine."""
+def draw(contents: Sequence[Content], path: Path, *, made_by: str) -> None:
+    """Write the picture, with what measured it in its metadata; nothing in it depends on the time or the machine."""
     networks = [(content, case) for content in contents for case in content["cases"]]
     every_eps = sorted({eps for content in contents for _, eps in points(content)}, reverse=True)
     style = {"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}
@@ -50,5 +50,5 @@ def draw(contents: Sequence[Content], path: Path) -> None:
         handles, labels = max((axis.get_legend_handles_labels() for axis in axes[0]), key=lambda found: len(found[1]))
         drawing.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawing.savefig(path, metadata={"Date": None, "Creator": None})
+        drawing.savefig(path, metadata={"Date": None, "Creator": None, "Description": f"measured by {made_by}"})
         plt.close(drawing)

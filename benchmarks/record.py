@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.source import made_by
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.version import __version__
 
 SCHEMA = 1
 Row = dict[str, Any]
@@ -44,11 +44,11 @@ class Record:
         return cls(path, dict(settings), content.get("cases", {}), content.get("rows", []), content.get("skipped", {}))
 
     def row(self, key: Mapping[str, Any], measure: Callable[[], Row]) -> Row:
-        """The row of that key, measured and saved, with the processor it was measured on, where the file doesn't have it yet."""
+        """The row of that key; where the file doesn't have it yet it is measured, and saved with the processor and the source that did it."""
         for row in self.rows:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
-        row = {**key, **measure(), "cpu": _cpu_model()}
+        row = {**key, **measure(), "cpu": _cpu_model(), **made_by()}
         self.rows.append(row)
         self.save()
         return row
@@ -79,7 +79,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "nncomplexity": __version__,
+        **made_by(),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
-from benchmarks import report_curve, report_families, report_foldings, report_paper, report_scale
+from benchmarks import report_curve, report_families, report_foldings, report_paper, report_scale, stale
 from benchmarks.cases import ROOT
 from benchmarks.markdown import table
 from benchmarks.record import Content
@@ -156,17 +156,13 @@ def _processors(content: Content) -> str:
 def sections() -> dict[str, str]:
     """What the marked sections of docs/benchmarks.md hold."""
     contents = recorded()
-    found = {
-        "setting": setting(contents),
-        "ratios": ratios(contents),
-        "sizes": sizes(contents),
-        "costs": costs(contents),
-        "budgets": budgets(contents),
-    }
+    found = {"setting": setting(contents)}
+    for name, tell in {"ratios": ratios, "sizes": sizes, "costs": costs, "budgets": budgets}.items():
+        found[name] = _signed(tell(contents), "tight_vs_peers")
     if (RESULTS / "ablation.json").exists():
-        found["ablation"] = ablation(read(RESULTS / "ablation.json"))
+        found["ablation"] = _signed(ablation(read(RESULTS / "ablation.json")), "ablation")
     if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
-        found["departures"] = report_paper.departures(departures)
+        found["departures"] = _signed(report_paper.departures(departures), "paper_departures")
     tables = {
         "spectral_penalty": report_paper.penalty,
         "grokking_epoch": report_paper.epoch,
@@ -179,13 +175,18 @@ def sections() -> dict[str, str]:
     }
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
-            found[name] = tell(read(RESULTS / f"{name}.json"))
+            found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
     if "dynamics" in found:
-        found["warm_starts"] = report_curve.warm_starts(read(RESULTS / "dynamics.json"))
+        found["warm_starts"] = _signed(report_curve.warm_starts(read(RESULTS / "dynamics.json")), "dynamics")
     if "curve" in found:
-        found["curve_default"] = report_curve.curve_default(read(RESULTS / "curve.json"))
-        found["curve_budgets"] = report_curve.curve_budgets(read(RESULTS / "curve.json"))
+        found["curve_default"] = _signed(report_curve.curve_default(read(RESULTS / "curve.json")), "curve")
+        found["curve_budgets"] = _signed(report_curve.curve_budgets(read(RESULTS / "curve.json")), "curve")
     return found
+
+
+def _signed(text: str, name: str) -> str:
+    """The text, and below it what measured the records of that name."""
+    return f"{text}\n\n*{stale.caption([str(path.relative_to(ROOT)) for path in sorted(RESULTS.glob(f'{name}*.json'))])}*"
 
 
 def rewritten(text: str, found: Mapping[str, str]) -> str:
@@ -206,9 +207,13 @@ def write_docs() -> None:
 
     DOCS.write_text(rewritten(DOCS.read_text(encoding="utf-8"), sections()), encoding="utf-8")
     if (RESULTS / "scale.json").exists():
-        projected = {"projection": report_scale.projection(read(RESULTS / "scale.json"))}
-        SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), projected), encoding="utf-8")
-    draw(recorded(), PICTURE)
+        SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), scaling()), encoding="utf-8")
+    draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").told())
+
+
+def scaling() -> dict[str, str]:
+    """What the marked section of docs/scaling.md holds."""
+    return {"projection": _signed(report_scale.projection(read(RESULTS / "scale.json")), "scale")}
 
 
 def _share(ours: float | None, theirs: float | None) -> float | None:

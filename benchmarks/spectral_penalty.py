@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.source import made_by
 from nncomplexity.regularizers import spectral_entropy_penalty
 
 WORKLOADS: dict[str, list[tuple[int, int]]] = {
@@ -66,6 +70,7 @@ def main() -> None:
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             "platform": platform.platform(),
             "python": platform.python_version(),
+            **made_by(spectral_entropy_penalty.__module__),
         },
         "results": results,
     }

@@ -52,6 +52,9 @@ class CoarseFile:
     base: Base | None = field(default=None, repr=False)
     """That base, where it was given; the skeleton's tensors then hold theirs."""
 
+    def __repr__(self) -> str:
+        return f"CoarseFile({self.bits} bits, {len(self.tensors)} tensors, codec {self.codec.name!r})"
+
     @property
     def bits(self) -> int:
         """8 × the payload's length in bytes: the bits that count."""

@@ -1,5 +1,7 @@
 """The commands that show results: `plot` draws a figure of them, `report` writes a page."""
 
+import sys
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated
 
@@ -10,6 +12,7 @@ from nncomplexity.cli_options import eps_value, number_value
 from nncomplexity.epsilon import of_results
 from nncomplexity.errors import InputError
 from nncomplexity.html.page import page
+from nncomplexity.listing import printable
 from nncomplexity.outputs import check_writable
 from nncomplexity.plots import KINDS, chart, default_kind, read_results, save
 from nncomplexity.plots.drawing import picture_format
@@ -18,6 +21,10 @@ from nncomplexity.plots.runs import runs_of
 
 ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, in place of its own.")]
+StepName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What a step is, such as epoch; else what the files or the checkpoints' names say."),
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -36,6 +43,7 @@ def plot(
     ] = None,
     mean: Annotated[bool, typer.Option("--mean", help="The mean over runs with its standard error, not a line for each.")] = False,
     unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.")] = "bytes",
+    step_name: StepName = None,
     title: Title = None,
 ) -> None:
     """Draw a figure of what was measured: complexity over training, rate and distortion, bits by layer, bounds.
@@ -47,16 +55,19 @@ def plot(
     """
     picture_format(out)
     check_writable([out], inputs=results)
-    found = read_results(results)
+    found = _read(results, step_name)
     wanted, steps = [of_results(eps_value(text)) for text in eps or []], [number_value(text, "--step") for text in step or []]
     picture = chart(found, kind, eps=wanted, steps=steps, mean=mean, unit=unit)
-    save(picture, out, title=title)
+    note = save(picture, out, title=title, made_by=found.versions)
+    if note:
+        print(f"note: {printable(note)}", file=sys.stderr)
     print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)
 
 
 def report(
     results: ResultsFiles,
     out: Annotated[str, typer.Option(metavar="FILE", help="The page, an .html file that stands alone.")],
+    step_name: StepName = None,
     title: Title = None,
 ) -> None:
     """Write one page on what was measured, with all figures, layers, bounds and where they come from.
@@ -69,9 +80,15 @@ def report(
     if PurePath(out).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{out}: expected a name that ends in .html; rename the page")
     check_writable([out], inputs=results)
-    found = read_results(results)
+    found = _read(results, step_name)
     save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))
     print(f"wrote {out}: {_told(found)}", flush=True)
+
+
+def _read(names: list[str], step_name: str | None) -> Results:
+    if step_name is not None and not step_name.strip():
+        raise InputError(f"--step-name: expected a word such as epoch, got {step_name!r}; leave it out for the files' own")
+    return replace(read_results(names), named_step=step_name and step_name.strip())
 
 
 def _told(results: Results) -> str:

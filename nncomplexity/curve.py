@@ -54,9 +54,14 @@ class Curve:
     hull: tuple[float, ...]
     fits: tuple[Fit, ...]
 
+    def __repr__(self) -> str:
+        """One line: its ends; the reports are attributes, and `_repr_html_` shows them."""
+        eps, bits = [report.eps for report in self.reports], [report.bits for report in self.reports]
+        return f"Curve({len(eps)} ε from {max(eps):g} to {min(eps):g}, {min(bits):,} to {max(bits):,} bits, {len(self.hull)} on the hull)"
+
     @property
     def best_fit(self) -> Fit | None:
-        """The formula that explains more of the bits."""
+        """The formula that explains more of the bits; None where neither explains anything (R² < 0)."""
         return best_of(self.fits)
 
     @property

@@ -45,7 +45,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
     parts += [*_origins(curve), *shares(curve.reports), *cut_short(curve.reports), *warnings(curve.reports)]
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
-    for fit in curve.fits:
+    for fit in (fit for fit in curve.fits if fit.explains):
         parts.append(f"{'Best fit' if fit is curve.best_fit else 'Fit'}, D the distortion: {fit.sentence()}.")
     if curve.mdl:
         report, length = curve.mdl

@@ -1,5 +1,6 @@
 """What a rate-distortion curve is made of: its lower convex hull, and formulas fitted to it."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ class Fit:
     r2: float
     points: int = 0
 
+    @property
+    def explains(self) -> bool:
+        """Whether the formula is closer to the points than their mean is, R² ≥ 0; one that isn't is no use to anyone."""
+        return self.r2 >= 0
+
     def __call__(self, distortion: ArrayLike) -> list[float]:
         """Bits at each distortion."""
         x = np.atleast_1d(np.asarray(distortion, dtype=float))
@@ -50,7 +56,7 @@ def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0, of
     distortion or bits, are left out.
 
-    None with fewer than three different distortions.
+    None with fewer than three different distortions, and no formula whose numbers leave the range of floating point.
 
     >>> import math
     >>> log, power = fitted([(d, 1000 - 200 * math.log(d)) for d in (0.01, 0.1, 1.0)])
@@ -65,15 +71,20 @@ def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     power, scale = (float(value) for value in np.polyfit(x, np.log(y), 1))
     spread = float(((y - y.mean()) ** 2).sum())
     found = []
-    for kind, a, b in (("log", slope, level), ("power", power, math.exp(scale))):
-        error = float(((y - Fit(kind, a, b, 0.0)(np.exp(x))) ** 2).sum())
-        found.append(Fit(kind, a, b, 1 - error / spread if spread else 1.0, len(used)))
-    return tuple(found)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for kind, a, b in (("log", slope, level), ("power", power, float(np.exp(scale)))):
+            error = float(((y - Fit(kind, a, b, 0.0)(np.exp(x))) ** 2).sum())
+            found.append(Fit(kind, a, b, 1 - error / spread if spread else 1.0, len(used)))
+    return tuple(fit for fit in found if all(map(math.isfinite, (fit.a, fit.b, fit.r2))))
 
 
 def best_of(fits: Sequence[Fit]) -> Fit | None:
-    """The fit with the largest R²; None without any."""
-    return max(fits, key=lambda fit: fit.r2, default=None)
+    """The fit with the largest R², of those that explain anything; None without any.
+
+    >>> best_of([Fit("log", -1.0, 2.0, -0.5)]) is None
+    True
+    """
+    return max((fit for fit in fits if fit.explains), key=lambda fit: fit.r2, default=None)
 
 
 def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -94,6 +105,23 @@ def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
     while len(hull) > 1 and points[hull[-1]][1] >= points[hull[-2]][1]:
         hull.pop()
     return hull
+
+
+def along_hull(corners: Sequence[tuple[float, float]], points: int = 24) -> list[tuple[float, float]]:
+    """Points on the straight pieces between the corners of a hull, which are curves where an axis is logarithmic.
+
+    Args:
+        corners: (distortion, bits), from small to large distortion, all above 0.
+        points: on each piece, at equal ratios of the distortion.
+
+    >>> [(round(x), round(y)) for x, y in along_hull([(1.0, 100.0), (100.0, 1.0)], points=3)]
+    [(1, 100), (10, 91), (100, 1)]
+    """
+    found = [*corners[:1]]
+    for (x0, y0), (x1, y1) in itertools.pairwise(corners):
+        xs = np.geomspace(x0, x1, points)[1:]
+        found += [(float(x), float(y0 + (x - x0) / (x1 - x0) * (y1 - y0))) for x in xs]
+    return found
 
 
 def _told(number: float) -> str:

@@ -6,7 +6,7 @@ examples at the price of m / n evaluations, and measure only its candidates on a
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -88,8 +88,8 @@ class MeanLoss:
     """
 
     per_example: Callable[[Any, Tensor, Tensor], Tensor]
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tensor = field(repr=False)
+    targets: Tensor = field(repr=False)
     batch: int = 4096
 
     def __post_init__(self) -> None:

@@ -40,7 +40,8 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
     """A callback for `estimate(…, progress=show_progress())`: a line that is written anew as the search goes on.
 
     Args:
-        stream: where to write; None is standard error, which a notebook shows below the cell.
+        stream: where to write; None is standard error, or in a notebook the cell's output: what comes by standard error stands there
+            on red, as errors do.
 
     >>> shown = show_progress(sys.stdout)
     >>> shown(3, 12, "moves")  # doctest: +SKIP
@@ -57,9 +58,14 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
         full = round(BAR * min(done / total, 1.0)) if total else 0
         line = f"{'█' * full}{'░' * (BAR - full)} {done:3.0f} of {total:.0f} evaluations, {what}, {now - began:.0f} s"
         line += f", {left.told(done, total)}" if 0 < done < total else ""
-        target = sys.stderr if stream is None else stream
+        target = _stream() if stream is None else stream
         target.write(f"\r{line:<{width}}" + ("\n" if done >= total else ""))
         target.flush()
         width = 0 if done >= total else len(line)
 
     return shown
+
+
+def _stream() -> TextIO:
+    """Where lines for people go: a notebook's kernel has put streams of its own in place of both."""
+    return sys.stdout if type(sys.stderr).__module__.startswith("ipykernel") else sys.stderr

@@ -88,6 +88,13 @@ class Layer:
     layout: str | None = None
     """How the tensor is laid out where its matrix isn't its first axis against all others, and what became of each of several blocks."""
 
+    def __repr__(self) -> str:
+        """What became of the tensor, in short; the rest are attributes."""
+        shape = "×".join(map(str, self.shape)) or "scalar"
+        rank = "" if self.rank is None else f", rank {self.rank}"
+        step = "" if self.step is None else f", step {self.step:.3g}"
+        return f"Layer({self.name!r}, {shape}, {self.form}{rank}{step}, {self.bits:,.1f} bits)"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -239,6 +246,13 @@ class Report:
     def to_json(self) -> str:
         """report.json of this measurement alone."""
         return reports_json([self])
+
+    def __repr__(self) -> str:
+        """One line: what was found; the rest are attributes, and a notebook shows them."""
+        return (
+            f"Report(eps={self.eps:g}, bits={self.bits}, distortion={self.distortion:.4g}, loss={self.loss:.4g}, "
+            f"coarse_loss={self.coarse_loss:.4g}, method={self.method!r}, within={self.within}, {len(self.layers)} layers)"
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""

@@ -230,8 +230,8 @@ def test_a_payload_of_no_bytes_counts_as_one_in_a_mean_of_ratios() -> None:
 def test_picture_is_the_same_each_time_and_names_networks_and_methods(tmp_path: Path) -> None:
     rows = [{"case": "a/b", "eps": eps, "method": "tight", "budget": None, "bytes": 10} for eps in (1.0, 0.1)]
     content = {"rows": rows, "cases": {"a/b": {}}}
-    draw([content], tmp_path / "one.svg")
-    draw([content], tmp_path / "two.svg")
+    draw([content], tmp_path / "one.svg", made_by="nncomplexity 0.1.0, source 0123456789ab")
+    draw([content], tmp_path / "two.svg", made_by="nncomplexity 0.1.0, source 0123456789ab")
     text = (tmp_path / "one.svg").read_text(encoding="utf-8")
     assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
     assert all(f">{word}<" in text for word in ("a/b", "tight", "ε = 1 nats", "ε = 0.1 nats"))
@@ -247,8 +247,7 @@ def test_docs_say_what_the_records_say() -> None:
     text = report.DOCS.read_text(encoding="utf-8")
     assert report.rewritten(text, report.sections()) == text
     text = report.SCALING.read_text(encoding="utf-8")
-    projected = report_scale.projection(report.read(report.RESULTS / "scale.json"))
-    assert report.rewritten(text, {"projection": projected}) == text
+    assert report.rewritten(text, report.scaling()) == text
 
 
 @pytest.mark.parametrize("path", sorted(report.RESULTS.glob("tight_vs_peers*.json")), ids=lambda path: path.stem)

@@ -84,7 +84,7 @@ def test_slider_headers_and_keys_work(path: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("</body>", f"{ACTS}</body>"), encoding="utf-8")
     text = dom(path, tmp_path)
     assert 'data-hash="#eps=1&amp;step=10&amp;sort=bits"' in text
-    assert 'data-read="training step 10ε = 1900train1test0.75"' in text
+    assert 'data-read="training step 10ε = 1900 bytestrain1test0.75"' in text
     assert [bits for _, bits in layers(text)] == ["2,880", "2,160", "2,160"]
     assert shown_eps(text) == ["1", "1"]
     assert 'aria-valuetext="ε = 1"' in text

@@ -1,13 +1,19 @@
 """What a notebook shows of a report, and of a search that runs."""
 
 import io
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from nncomplexity import Report, estimate
+from nncomplexity.bounds import smoothed_bound
+from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import curve_of, rate_distortion
+from nncomplexity.html.notebook_curve import _picture
+from nncomplexity.losses import loss_from
 from nncomplexity.progress import show_progress
 from tests.test_html_page import parsed
 
@@ -84,3 +90,65 @@ def test_a_search_reports_to_it() -> None:
     stream = io.StringIO()
     estimate({"w": torch.eye(4)}, lambda w: w["w"].sum(), eps=0.1, method="quantize", budget=5, progress=show_progress(stream))
     assert " evaluations, " in stream.getvalue()
+
+
+def test_progress_in_a_notebook_stands_in_the_cells_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook's kernel has streams of its own in place of both, and shows what comes by standard error on red."""
+    kernels = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    output, errors = kernels(), kernels()
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setattr("sys.stderr", errors)
+    show_progress()(3, 3, "moves")
+    assert "3 of 3 evaluations, moves" in output.getvalue()
+    assert errors.getvalue() == ""
+
+
+def test_progress_elsewhere_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    show_progress()(3, 3, "moves")
+    said = capsys.readouterr()
+    assert "3 of 3 evaluations, moves" in said.err
+    assert said.out == ""
+
+
+def test_what_a_cell_ends_with_is_told_in_a_line_each(report: Report) -> None:
+    promise = report.bound(risk=0.1, n=1000)
+    for one in (report, report.layers[0], promise, report.file, curve_of([report, report])):
+        assert len(repr(one)) < 160, repr(one)
+        assert "\n" not in repr(one)
+    assert repr(report).startswith(f"Report(eps=0.05, bits={report.bits}, ")
+    assert repr(report.layers[0]).startswith("Layer('first.weight', 12×12, ")
+    assert repr(curve_of([report, report])).startswith(f"Curve(2 ε from 0.05 to 0.05, {report.bits:,} to {report.bits:,} bits, ")
+    assert repr(report.file) == f"CoarseFile({report.bits} bits, 2 tensors, codec {report.file.codec.name!r})"
+    assert report == replace(report)
+    assert report.layers[0] != report.layers[1]
+
+
+def test_a_bound_shows_its_sentence(report: Report) -> None:
+    promise = report.bound(risk=0.1, n=1000)
+    assert str(promise) == promise.sentence()
+    assert parsed(promise._repr_html_()).text.strip() == promise.sentence()
+    assert repr(promise).startswith(f"Bound(value={promise.value:.6g}, kind='kl', vacuous={promise.vacuous}, ")
+    smoothed = smoothed_bound(100, probabilities=[0.9] * 50, n_classes=3)
+    assert repr(smoothed).startswith("SmoothedBound(value=")
+    assert "smoothed cross-entropy" in str(smoothed)
+
+
+def test_what_holds_tensors_does_not_print_them(tmp_path: Path) -> None:
+    save_safetensors(tmp_path / "net.safetensors", {"w": torch.full((3, 3), 7.0)})
+    loss = loss_from(lambda network, inputs, targets: (inputs - targets).square(), (torch.ones(9), torch.ones(9)))
+    for one in (load_checkpoint(tmp_path / "net.safetensors"), loss):
+        assert "tensor(" not in repr(one)
+
+
+def test_the_picture_of_a_curve_follows_the_hull_and_says_what_hollow_marks_are() -> None:
+    results = [{"eps": d, "distortion": d, "bits": bits} for d, bits in ((1.0, 80), (0.1, 8000), (0.03, 9000), (0.01, 9600))]
+    text = _picture(results, hull=[1.0, 0.1, 0.01])
+    assert '">●</tspan> on the lower convex hull' in text
+    assert '">○</tspan> above it' in text
+    assert "○" not in _picture(results[:2], hull=[1.0, 0.1])
+    path = re.search(r'<path d="M([^"]*)" fill="none" stroke="#3a8fc4"', text)
+    assert path
+    line = [tuple(map(float, point.split())) for point in path[1].split("L")]
+    marks = {(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text)}
+    assert len(marks & set(line)) == 3
+    assert len(line) > 20, "a straight piece of the hull is a curve here"

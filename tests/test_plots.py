@@ -143,7 +143,7 @@ def measured(step: float, **more: Any) -> dict[str, Any]:
 
 def test_other_measures_stand_below_complexity(tmp_path: Path) -> None:
     found = chart(read_results(write_rows(tmp_path / "r.jsonl", [measured(step) for step in (1, 10, 100)])), "measures", eps=[1])
-    heights = {panel.y.label: panel.lines[0].y for panel in found.panels}
+    heights = {panel.y.heading: panel.lines[0].y for panel in found.panels}
     assert heights == {
         "complexity (bytes)": (100, 100, 100),
         "loss": pytest.approx((1 / 7, 10 / 7, 100 / 7)),
@@ -171,10 +171,10 @@ def test_over_seeds_the_learning_coefficient_has_their_standard_error(tmp_path: 
 
 
 def test_a_measure_that_no_network_has_takes_no_room(one_run: Results, two_runs: Results) -> None:
-    assert [panel.y.label for panel in chart(one_run, "measures", unit="bits").panels] == [
-        "complexity (bits)",
+    assert [panel.y.heading for panel in chart(one_run, "measures", unit="bits").panels] == [
+        "complexity (kbit)",
         "loss",
-        "bzip2 (bits)",
+        "bzip2 (kbit)",
     ]
     assert [level.label for level in chart(one_run, "measures").panels[1].levels] == ["untrained"]
     (mean,) = chart(two_runs, "measures", eps=[1], mean=True).panels[1].lines

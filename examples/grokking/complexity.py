@@ -11,6 +11,7 @@ from nncomplexity import estimate
 from nncomplexity.errors import InputError
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Progress
+from nncomplexity.version import __version__
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def measure(
                 "coarse_test_error": task.error(coarse, "test"),
                 "evaluations": report.evaluations,
                 "seconds": report.seconds,
+                "version": __version__,
             }
         )
     return lines

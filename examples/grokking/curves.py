@@ -105,6 +105,13 @@ class Group:
         return mean_curve(label, found) if all(found) else None
 
 
+def measured_by(groups: Sequence[Group]) -> str:
+    """The versions that the runs' measurements were made by, as far as their lines tell."""
+    lines = [line for group in groups for run in group.runs for several in run.measurements.values() for line in several]
+    versions = sorted({str(line.get("version", "of an unknown version")) for line in lines})
+    return f"nncomplexity {', '.join(versions)}" if versions else ""
+
+
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Runs by configuration, seeds aside, in the order in which they came.
 

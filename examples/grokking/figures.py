@@ -16,7 +16,7 @@ if not __package__:
 
 from examples.grokking.command import run_command
 from examples.grokking.complexity import Settings
-from examples.grokking.curves import Run, group_runs
+from examples.grokking.curves import Run, group_runs, measured_by
 from examples.grokking.panels import FIGURES, MissingError, View
 from nncomplexity.errors import InputError
 
@@ -72,7 +72,7 @@ def figures(
         figure = FIGURES[chosen]
         path = out / f"figure_{chosen:02d}.{suffix}"
         try:
-            draw(figure.panels(groups, view), f"Figure {chosen}. {figure.caption}", path)
+            draw(figure.panels(groups, view), f"Figure {chosen}. {figure.caption}", path, made_by=measured_by(groups))
         except MissingError as missing:
             print(f"figure {chosen} left out: {missing}", flush=True)
         else:

@@ -42,16 +42,18 @@ class View:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves in one pair of axes, those of `right` on an axis of their own."""
+    """Curves over one axis, those of `right` in axes of their own."""
 
     title: str
     y_label: str
     curves: tuple[Curve, ...]
     x_label: str = "epoch"
-    fits: tuple[Curve, ...] = ()
-    """Curves of best fit, one for each of `curves` or none."""
+    fits: tuple[Curve | None, ...] = ()
+    """Curves of best fit, for each of `curves`, None where none explains anything; or none at all."""
     right: tuple[Curve, ...] = ()
     right_label: str = ""
+    unit: str = ""
+    """"bytes" where `curves` are sizes."""
     log_y: bool = False
     levels: tuple[tuple[float, str], ...] = ()
     """Horizontal lines with their names."""
@@ -109,8 +111,9 @@ def _against_unregularized(groups: Sequence[Group], view: View) -> list[Panel]:
     return [
         Panel(
             _title(family[0]),
-            "complexity (bytes)",
+            "complexity",
             tuple(view.complexity(group, group.config.regularizer) for group in family),
+            unit="bytes",
         )
         for family in compared
     ]
@@ -123,7 +126,12 @@ def _accuracies(group: Group, prefix: str = "") -> tuple[Curve, ...]:
 def _dynamics(regularizer: str) -> Callable[[Sequence[Group], View], list[Panel]]:
     def panels(groups: Sequence[Group], view: View) -> list[Panel]:
         return [
-            Panel(_title(group), "complexity (bytes)", (view.complexity(group),), right=_accuracies(group), right_label="accuracy")
+            Panel(
+                *(_title(group), "complexity", (view.complexity(group),)),
+                right=_accuracies(group),
+                right_label="accuracy",
+                unit="bytes",
+            )
             for group in _with(groups, regularizer)
         ]
 
@@ -144,7 +152,8 @@ def logarithmic_fit(x: Sequence[float], y: Sequence[float]) -> tuple[float, floa
 
 
 def _rate_distortion(groups: Sequence[Group], view: View) -> list[Panel]:
-    curves, fits = [], []
+    curves: list[Curve] = []
+    fits: list[Curve | None] = []
     for group in groups:
         remedy = view.command(group, " --last --eps 4 --eps 2 --eps 1 --eps 0.5 --eps 0.25")
         curve = _curve(group, _title(group, regularizer=True), lambda run: run.final(view.method, view.bytes), remedy)
@@ -153,8 +162,10 @@ def _rate_distortion(groups: Sequence[Group], view: View) -> list[Panel]:
         a, b, r2 = logarithmic_fit(curve.x, curve.mean)
         fitted = tuple(a * math.log(x) + b for x in curve.x)
         curves.append(curve)
-        fits.append(Curve(f"{a:,.0f}·ln ε + {b:,.0f}, R² = {r2:.3f}", curve.x, fitted, (0.0,) * len(fitted)))
-    return [Panel("at the end of training", "complexity (bytes)", tuple(curves), x_label="ε (nats per example)", fits=tuple(fits))]
+        label = f"{a:,.0f}·ln ε + {b:,.0f}, R² = {r2:.3f}"
+        fits.append(Curve(label, curve.x, fitted, (0.0,) * len(fitted)) if r2 >= 0 else None)
+    title, x_label = "at the end of training", "ε (nats per example)"
+    return [Panel(title, "complexity", tuple(curves), x_label=x_label, fits=tuple(fits), unit="bytes")]
 
 
 def _at_several_eps(groups: Sequence[Group], view: View) -> list[Panel]:
@@ -168,7 +179,7 @@ def _at_several_eps(groups: Sequence[Group], view: View) -> list[Panel]:
         if len(whole) < 2:
             raise MissingError(f"first run {view.command(group, ' --eps 4 --eps 1 --eps 0.25')}")
         whole.sort(key=lambda curve: -curve.mean[-1])
-        panels.append(Panel(_title(group), "complexity (bytes)", tuple(whole)))
+        panels.append(Panel(_title(group), "complexity", tuple(whole), unit="bytes"))
     return panels
 
 
@@ -213,20 +224,23 @@ def _by_quantization(groups: Sequence[Group], view: View) -> list[Panel]:
     return [
         Panel(
             _title(group),
-            "complexity (bytes)",
+            "complexity",
             (view.complexity(group, view.method), alone.complexity(group, "Algorithm 2")),
             right=_accuracies(group),
             right_label="accuracy",
+            unit="bytes",
         )
         for group in _with(groups, "full")
     ]
 
 
-def _compared(y_label: str, series: Callable[[Run], Series]) -> Callable[[Sequence[Group], View], list[Panel]]:
+def _compared(y_label: str, series: Callable[[Run], Series], *, unit: str = "") -> Callable[[Sequence[Group], View], list[Panel]]:
     def panels(groups: Sequence[Group], view: View) -> list[Panel]:  # noqa: ARG001 -- all figures are called alike
         return [
             Panel(
-                _title(family[0]), y_label, tuple(_curve(group, group.config.regularizer, series, "train.py") for group in family)
+                *(_title(family[0]), y_label),
+                tuple(_curve(group, group.config.regularizer, series, "train.py") for group in family),
+                unit=unit,
             )
             for family in _by_operation(groups)
         ]
@@ -256,8 +270,9 @@ def _description_length(groups: Sequence[Group], view: View) -> list[Panel]:
     return [
         Panel(
             _title(family[0]),
-            "description length (bytes)",
+            "description length",
             tuple(_curve(group, group.config.regularizer, total, view.command(group)) for group in family),
+            unit="bytes",
         )
         for family in _by_operation(groups)
     ]
@@ -272,7 +287,7 @@ FIGURES = {
     6: Figure("Generalization bounds", _bounds),
     7: Figure("Complexity by quantization alone", _by_quantization),
     8: Figure("Effective rank", _compared("effective rank", _metric("effective_rank"))),
-    9: Figure("bzip2 of the raw weights", _compared("bzip2 (bytes)", Run.raw_bytes)),
+    9: Figure("bzip2 of the raw weights", _compared("bzip2", Run.raw_bytes, unit="bytes")),
     10: Figure("Accuracy of all regularizers", _all_accuracies),
     11: Figure("Total description length of model and training labels", _description_length),
 }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import ClassVar, SupportsFloat, SupportsIndex
 
 from nncomplexity.bounds import arguments
@@ -44,6 +45,18 @@ class Bound:
     constant_bound: float
 
     _quantity: ClassVar[str] = "risk"
+
+    def __repr__(self) -> str:
+        """One line: what it is, and of what; `sentence` says it in words."""
+        about = f"bits={self.bits:.12g}, n={self.n}, risk={self.risk:.6g}, delta={self.delta:g}"
+        return f"{type(self).__name__}(value={self.value:.6g}, kind={self.kind!r}, vacuous={self.vacuous}, {about})"
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentence."""
+        return f"<p>{escape(self.sentence())}</p>"
 
     @property
     def vacuous(self) -> bool:

@@ -35,7 +35,7 @@ _ALPHA_LEAST, _ALPHA_MOST = 1e-300, 1 - 1e-9
 _ABOVE_ONE = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SmoothedBound(Bound):
     """A :class:`Bound` on the cross-entropy of the smoothed predictions, in nats per example; chance is ln C.
 

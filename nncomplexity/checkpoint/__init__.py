@@ -7,7 +7,7 @@ measured, its digest and its step are to be of the same bytes.
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -35,9 +35,9 @@ class Checkpoint:
     """The file that was read: of a folder the one in it, of shards their index."""
     sha256: str
     """Hexadecimal digest of the file's bytes; of shards that of the lines `DIGEST  NAME`, sorted by name."""
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor] = field(repr=False)
     """Tensors by name, on the CPU, in memory of their own; tied names have one tensor."""
-    metadata: dict[str, str]
+    metadata: dict[str, str] = field(repr=False)
     """Of a .safetensors file its own; of a pickled one the plain values at its top; of shards the index's too."""
     step: int | float | None = None
     """The training step, by metadata or name."""

@@ -69,8 +69,9 @@ def _chart(chart: Chart) -> dict[str, Any]:
             for line in panel.lines
             if line.label
         ]
-        panels.append({"label": panel.y.label, "title": panel.title, "lines": lines})
-    return {"x": _axis(chart.x), "panels": panels}
+        unit, size = panel.y.scale
+        panels.append({"label": panel.y.label, "title": panel.title, "unit": unit, "size": size, "lines": lines})
+    return {"x": _axis(chart.x), "stepped": chart.stepped, "panels": panels}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

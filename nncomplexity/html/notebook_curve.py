@@ -8,6 +8,8 @@ from typing import Any
 
 from nncomplexity.bounds.rounding import rounded_up
 from nncomplexity.epsilon import Relative
+from nncomplexity.fits import along_hull
+from nncomplexity.units import number_in, unit_for
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14
 """Pixels: the picture, the room for the labels left of and below the axes, and around them."""
@@ -55,7 +57,7 @@ def curve_html(
 
 
 def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str:
-    """A mark for each file, filled on the lower convex hull, which a line joins; lossless ones have no place on a logarithmic axis."""
+    """A mark for each file, filled on the lower convex hull, which a line follows; lossless ones have no place on a logarithmic axis."""
     points = [
         _Point(one["eps"], one["distortion"], one["bits"] / 8, one["eps"] in hull) for one in results if one["distortion"] > 0
     ]
@@ -64,29 +66,36 @@ def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str
         return ""
     low, high = math.log10(points[0].distortion), math.log10(points[-1].distortion)
     top = max(point.size for point in points) * 1.06 or 1.0
+    unit, size = unit_for("bytes", top)
 
     def across(distortion: float) -> float:
         return LEFT + MARGIN + (math.log10(distortion) - low) / (high - low) * (WIDTH - LEFT - 3 * MARGIN)
 
     def down(size: float) -> float:
-        return HEIGHT - BOTTOM - size / top * (HEIGHT - BOTTOM - MARGIN)
+        return HEIGHT - BOTTOM - size / top * (HEIGHT - BOTTOM - 2 * MARGIN)
 
     foot, axis = HEIGHT - BOTTOM, 'stroke="currentColor" stroke-opacity=".35"'
-    parts = [f'<path d="M{LEFT} {MARGIN}V{foot}H{WIDTH - MARGIN}" fill="none" {axis}/>']
+    parts = [f'<path d="M{LEFT} {2 * MARGIN}V{foot}H{WIDTH - MARGIN}" fill="none" {axis}/>']
     every = math.ceil((math.floor(high) - math.ceil(low) + 1) / 6) or 1
     places = range(math.ceil(low), math.floor(high) + 1, every)
     for value in [10.0**power for power in places] if len(places) > 1 else [points[0].distortion, points[-1].distortion]:
         parts.append(f'<text x="{across(value):.1f}" y="{foot + 16}" text-anchor="middle">{value:.3g}</text>')
     for value in (0.0, top / 2.12, top / 1.06):
-        parts.append(f'<text x="{LEFT - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{value:,.0f}</text>')
-    line = "L".join(f"{across(point.distortion):.1f} {down(point.size):.1f}" for point in points if point.on_hull)
+        parts.append(f'<text x="{LEFT - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{number_in(value / size)}</text>')
+    corners = dict.fromkeys((point.distortion, point.size) for point in points if point.on_hull)
+    line = "L".join(f"{across(x):.1f} {down(y):.1f}" for x, y in along_hull(list(corners)))
     parts.append(f'<path d="M{line}" fill="none" stroke="{_SHADE}" stroke-width="2"/>' if line else "")
     for point in points:
         parts.append(
             f'<circle cx="{across(point.distortion):.1f}" cy="{down(point.size):.1f}" r="4" stroke="{_SHADE}" '
             f'fill="{_SHADE if point.on_hull else "none"}"><title>ε = {point.eps:g}: {point.size:,.0f} bytes</title></circle>'
         )
-    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">distortion; left, bytes</text>')
+    parts.append(f'<text x="{LEFT - 6}" y="12" text-anchor="end">{unit}</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">distortion</text>')
+    signs = (("●", "on the lower convex hull", True), ("○", "above it", False))
+    used = [(sign, label) for sign, label, on_hull in signs if any(point.on_hull == on_hull for point in points)]
+    legend = "\u2003".join(f'<tspan fill="{_SHADE}">{sign}</tspan> {label}' for sign, label in used)
+    parts.append(f'<text x="{WIDTH - MARGIN}" y="12" text-anchor="end">{legend}</text>')
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="bytes by distortion" '
         f'style="max-width:100%;font:12px sans-serif;fill:currentColor">{"".join(parts)}</svg>'

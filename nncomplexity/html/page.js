@@ -120,12 +120,13 @@
     const at = value <= 0 && axis.zero ? axis.zero : value;
     return Math.log(at / axis.low) / Math.log(axis.high / axis.low);
   }
+  const unitOf = (panel) => panel.unit ? " " + panel.unit : "";
   function showChosen(network) {
     document.querySelectorAll(".chosen").forEach((old) => old.remove());
     if (network.step == null || data.networks.length < 2) return;
     document.querySelectorAll("svg[data-chart]").forEach((svg) => {
       const chart = data.charts[svg.dataset.chart], axes = JSON.parse(svg.dataset.axes);
-      if (chart.x.label !== "training step") return;
+      if (!chart.stepped) return;
       const x = axes.left + 6 + placeOf(chart.x, network.step) * (axes.right - axes.left - 12);
       axes.panels.forEach(([top, bottom]) => svg.append(svgMake("path", { class: "chosen", d: `M${x} ${top}V${bottom}` })));
     });
@@ -154,7 +155,7 @@
         found.slice(0, 8).forEach(([line, y]) => {
           const row = make("div"), name = make("span");
           name.append(make("i", null, { style: `background:var(--c${line.colour < 0 ? "n" : line.colour % 7})` }), line.label);
-          row.append(name, make("span", said(y)));
+          row.append(name, make("span", said(y / panel.size) + unitOf(panel)));
           box.append(row);
         });
         if (found.length > 8) box.append(make("div", `and ${found.length - 8} more`));
@@ -171,7 +172,7 @@
     }
     function choose() {
       const network = data.networks[state.network];
-      if (at < 0 || chart.x.label !== "training step") return;
+      if (at < 0 || !chart.stepped) return;
       const found = data.networks.findIndex((one) => one.run === network.run && one.step === values[at]);
       if (found < 0) return;
       state.network = found;

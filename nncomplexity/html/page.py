@@ -80,11 +80,12 @@ def _dynamics(results: Results, eps: float, charts: dict[str, Chart]) -> str:
     shown = []
     for index, (one, chart) in enumerate(_with_shared_limits(each)):
         charts[f"dynamics-{index}"] = chart
-        caption = f"Bytes of the smallest file found within ε = {one:g}" + (
-            ", and below them the share of right answers of the original weights." if len(chart.panels) > 1 else "."
+        caption = f"The size of the smallest file found within ε = {one:g}" + (
+            ", and below it the share of right answers of the original weights." if len(chart.panels) > 1 else "."
         )
         if results.calibrations and chart.panels[0].levels:
             caption += f" Dashed: {', '.join(level.label for level in chart.panels[0].levels)}, the calibrations."
+        caption = " ".join((caption, *chart.notes))
         shown.append(figure(chart, f"dynamics-{index}", caption, chosen=one == eps, eps=one))
     return _section("dynamics", "Complexity over training", "".join(shown))
 
@@ -112,15 +113,12 @@ def _rate_distortion(results: Results, charts: dict[str, Chart]) -> str:
     if not any(len(line.x) > 1 for panel in chart.panels for line in panel.lines):
         return ""
     charts["rate-distortion"] = chart
-    caption = (
-        "Each mark is a file: its bytes, and how far its loss is from the original's. Filled marks stand on the lower convex hull"
-    )
-    caption += (
-        ", which the line joins; the dotted line is the better of two fits. "
-        if any(line.faint for line in chart.panels[0].lines)
-        else ", which the line joins. "
-    )
-    caption += " ".join(f"{note}." for note in chart.notes)
+    caption = "Each mark is a file: its size, and how far its loss is from the original's."
+    if any(line.drawn and not line.faint and len(line.x) > 1 for line in chart.panels[0].lines):
+        caption += " The line follows the lower convex hull, whose pieces would be straight if both axes were linear."
+    if any(line.faint for line in chart.panels[0].lines):
+        caption += " The dotted line is the better of two fits."
+    caption = " ".join((caption, *(note if note.endswith(".") else f"{note}." for note in chart.notes)))
     which = "At the end of training" if trained(results) else "More detail takes more bytes"
     return _section("rate-distortion", "Rate and distortion", f"<p>{which}.</p>" + figure(chart, "rate-distortion", caption))
 
@@ -140,7 +138,8 @@ def _layers(results: Results, eps: float, charts: dict[str, Chart]) -> str:
             continue
         name = f"layers-{len(pictures)}"
         charts[name] = chart
-        told = f"Bytes by layer of {run} within ε = {one:g}." if trained(results) else "Bytes by layer at each ε."
+        told = f"Size by layer of {run} within ε = {one:g}." if trained(results) else "Size by layer at each ε."
+        told = " ".join((told, *(note for note in chart.notes if not note.startswith("At ε"))))
         if trained(results):
             chosen = (run, one) == (own, eps)
             pictures.append(figure(chart, name, told, chosen=chosen, eps=one, run=run, alternative=not chosen))
@@ -172,7 +171,8 @@ def _measures(results: Results, charts: dict[str, Chart]) -> str:
     panels = other_measures(results) if trained(results) else []
     if not panels:
         return ""
-    charts["measures"] = Chart("measures", "Other measures", steps_of(panels), tuple(panels))
+    x = steps_of(panels, results.step_name)
+    charts["measures"] = Chart("measures", "Other measures", x, tuple(panels), stepped=True)
     caption = " ".join(("All are of the original weights.", *runs_note(results, mean=False)))
     return _section("measures", "Other measures over training", figure(charts["measures"], "measures", caption))
 

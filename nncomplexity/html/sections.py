@@ -78,13 +78,15 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
 
 
 def least_of_each(results: Results, value: Callable[[Measurement], float | None], said: Callable[[float], str]) -> str:
-    """Which ε gives the least of a quantity, for each run's last network, or each of those without a step."""
+    """Which ε gives the least of a quantity, for each run's last network, or each of those without a step; the least of its seeds."""
     rows = []
-    for _, network in networks_at(results):
-        found = [(here, point.eps) for point in network.points if (here := value(point)) is not None]
+    for _, seeds in networks_at(results):
+        every = [(network, point) for network in seeds for point in network.points]
+        found = [(here, point.eps, network.seed) for network, point in every if (here := value(point)) is not None]
         if found:
-            least, at = min(found)
-            rows.append(f"<li>{escape(name_of(network, results))}: {said(least)}, at ε = {at:g}</li>")
+            least, at, seed = min(found, key=lambda one: one[:2])
+            which = f", seed {seed}" if len(seeds) > 1 else ""
+            rows.append(f"<li>{escape(name_of(seeds[0], results, seed=False))}: {said(least)}, at ε = {at:g}{which}</li>")
     when = " at the end" if trained(results) else ""
     return f"<p>The least{when}:</p><ul>{''.join(rows)}</ul>" if rows else ""
 
@@ -140,8 +142,9 @@ def failures(results: Results) -> str:
         for one in results.failures
     )
     table = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Failed checkpoints"><table><thead><tr><th scope="col" class="text">'
-        f'checkpoint</th><th scope="col">step</th><th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Failed checkpoints"><table><thead><tr>'
+        f'<th scope="col" class="text">checkpoint</th><th scope="col">{escape(results.step_name)}</th>'
+        f'<th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
     cut = f"<p>{results.cut_lines} cut line{'s' if results.cut_lines > 1 else ''} left out, as an interrupted run leaves them.</p>"
     return f'<section id="failed"><h2>Not measured</h2>{table if rows else ""}{cut if results.cut_lines else ""}</section>'

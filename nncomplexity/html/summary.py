@@ -1,10 +1,13 @@
 """What the results come to, in sentences: a title, a verdict, and the key figures of one network at one ε."""
 
-from pathlib import PurePath
+import statistics
+from collections.abc import Sequence
 
 from nncomplexity.bounds import rounded_up
+from nncomplexity.plots.names import name_of_path
 from nncomplexity.plots.results import BoundValue, Measurement, Network, Results
-from nncomplexity.plots.runs import Run, runs_of, trained
+from nncomplexity.plots.runs import Run, network_name, runs_of, trained
+from nncomplexity.plots.seeds import by_checkpoint, mean_over
 
 
 def first_eps(results: Results) -> float:
@@ -20,12 +23,16 @@ def first_network(results: Results, eps: float) -> Network:
 
 
 def page_title(results: Results) -> str:
-    runs = runs_of(results)
+    """What the results are of, by the names that their paths have."""
+    runs, networks = runs_of(results), by_checkpoint(results.networks)
     if len(runs) > 1:
         return f"Complexity of {len(runs)} runs"
-    if len(results.networks) > 1:
-        return f"Complexity of {runs[0].label}"
-    return f"Complexity of {PurePath(results.networks[0].checkpoint).name or runs[0].label}"
+    if len(networks) == 1:
+        name = name_of_path(networks[0][0].checkpoint) or name_of_path(networks[0][0].run)
+        return f"Complexity of {name or 'a network'}"
+    if name := name_of_path(runs[0].networks[0].run):
+        return f"Complexity of {name}"
+    return "Complexity over training" if trained(results) else f"Complexity of {len(networks)} networks"
 
 
 def verdict(results: Results, eps: float) -> str:
@@ -34,26 +41,27 @@ def verdict(results: Results, eps: float) -> str:
     if len(runs) > 1:
         return _of_runs(runs, eps)
     if trained(results):
-        return _over_training(runs[0], eps)
+        return _over_training(runs[0], eps, results.step_name)
     network = first_network(results, eps)
-    point = network.at(eps)
+    seeds = next(seeds for seeds in by_checkpoint(results.networks) if any(one is network for one in seeds))
+    point, promise = mean_over(seeds).at(eps), _best_promise(seeds, eps)
     assert point is not None
     share = f", {percent(point.bits, network.raw_bits)} of its {network.raw_bits / 8:,.0f} raw bytes" if network.raw_bits else ""
     base = network.settings.get("relative_to")
     beyond = f" beyond {base}" if base else ""
-    return f"Within ε = {eps:g}, what the network has learned{beyond} fits in {point.bits / 8:,.0f} bytes{share}{_promise(point.bound)}."
+    return f"Within ε = {eps:g}, what the network has learned{beyond} fits in {point.bits / 8:,.0f} bytes{share}{_over(seeds)}{promise}."
 
 
-def name_of(network: Network, results: Results) -> str:
-    """How a page calls a network: its run where there are several, and its step or its file."""
+def name_of(network: Network, results: Results, *, seed: bool = True) -> str:
+    """How a page calls a network: its run where there are several, its step or its file, and its seed where others were measured."""
     runs = runs_of(results)
-    run = next(run.label for run in runs if network in run.networks)
-    own = f"step {network.step:,g}" if network.step is not None else PurePath(network.checkpoint).name or run
+    run = next(run.label for run in runs if any(one is network for one in run.networks))
+    own = f"{results.step_name} {network.step:,.10g}" if network.step is not None else network_name(network)
     twins = [
         one for one in results.networks if (one.run, one.step, one.checkpoint) == (network.run, network.step, network.checkpoint)
     ]
-    seed = f", seed {network.seed}" if len(twins) > 1 else ""
-    return f"{run}, {own}{seed}" if len(runs) > 1 and own != run else f"{own}{seed}"
+    which = f", seed {network.seed}" if seed and len(twins) > 1 else ""
+    return f"{run}, {own}{which}" if len(runs) > 1 and own != run else f"{own}{which}"
 
 
 def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, str]]:
@@ -85,8 +93,13 @@ def percent(part: float, whole: float | None) -> str:
 
     >>> percent(1, 3), percent(1, 4000)
     ('33.3 %', '0.025 %')
+    >>> percent(30, 1)
+    '3,000 %'
     """
-    return f"{100 * part / whole:.3g} %" if whole else "–"
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    return f"{share:,.0f} %" if share >= 1000 else f"{share:.3g} %"
 
 
 def _promise(bound: BoundValue | None) -> str:
@@ -98,26 +111,54 @@ def _promise(bound: BoundValue | None) -> str:
     return f"; its error on unseen data is then at most {rounded_up(bound.value, 3)}{sure}"
 
 
-def _over_training(run: Run, eps: float) -> str:
-    measured = ((network.step, network.at(eps)) for network in run.networks)
-    by_step = {step: point for step, point in measured if step is not None and point is not None}
+def _best_promise(networks: Sequence[Network], eps: float) -> str:
+    """That of the least bound among seeds: a prefix code's bound holds for all its files at once."""
+    bounds = [point.bound for network in networks if (point := network.at(eps)) and point.bound]
+    return _promise(min(bounds, key=lambda bound: bound.value, default=None))
+
+
+def _over(seeds: Sequence[Network]) -> str:
+    what = "seeds" if len(by_checkpoint(seeds)) == 1 else "networks"
+    return f" (mean of {len(seeds)} {what})" if len(seeds) > 1 else ""
+
+
+def _over_training(run: Run, eps: float, word: str) -> str:
+    by_step: dict[float, list[Network]] = {}
+    for network in run.networks:
+        if network.step is not None and network.at(eps) is not None:
+            by_step.setdefault(network.step, []).append(network)
     if not by_step:
         return f"{len(run.networks)} networks were measured; none with a training step at ε = {eps:g}."
-    last = max(by_step)
-    peak = max(by_step, key=lambda step: by_step[step].bits)
-    end, top = by_step[last].bits / 8, by_step[peak].bits / 8
-    promise = _promise(by_step[last].bound)
+    sizes = {step: statistics.fmean(_bytes(one, eps) for one in networks) for step, networks in by_step.items()}
+    last, peak = max(sizes), max(sizes, key=sizes.__getitem__)
+    end, top = sizes[last], sizes[peak]
+    promise = _over(by_step[last]) + _best_promise(by_step[last], eps)
     if end < 0.8 * top and peak < last:
         return (
-            f"Within ε = {eps:g}, complexity rose to {top:,.0f} bytes at step {peak:,g} and fell to {end:,.0f} bytes "
-            f"({percent(end, top)}) by step {last:,g}{promise}."
+            f"Within ε = {eps:g}, complexity rose to {top:,.0f} bytes at {word} {peak:,.10g} and fell to {end:,.0f} bytes "
+            f"({percent(end, top)}) by {word} {last:,.10g}{promise}."
         )
-    return f"Within ε = {eps:g}, the network takes {end:,.0f} bytes at step {last:,g}, close to its peak of {top:,.0f}{promise}."
+    return (
+        f"Within ε = {eps:g}, the network takes {end:,.0f} bytes at {word} {last:,.10g}, close to its peak of {top:,.0f}{promise}."
+    )
+
+
+def _bytes(network: Network, eps: float) -> float:
+    point = network.at(eps)
+    assert point is not None
+    return point.bits / 8
 
 
 def _of_runs(runs: list[Run], eps: float) -> str:
-    sizes = {run.label: point.bits / 8 for run in runs if (point := run.last.at(eps)) is not None}
+    sizes, several = {}, False
+    for run in runs:
+        seeds = next(seeds for seeds in by_checkpoint(run.networks) if any(one is run.last for one in seeds))
+        several |= len(seeds) > 1
+        if (point := mean_over(seeds).at(eps)) is not None:
+            sizes[run.label] = point.bits / 8
     if not sizes:
         return f"{len(runs)} runs were measured; not all of them at ε = {eps:g}."
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-    return f"Within ε = {eps:g}, {len(sizes)} runs end between {sizes[least]:,.0f} bytes ({least}) and {sizes[most]:,.0f} bytes ({most})."
+    means = ", means over seeds" if several else ""
+    ends = f"{sizes[least]:,.0f} bytes ({least}) and {sizes[most]:,.0f} bytes ({most}){means}"
+    return f"Within ε = {eps:g}, {len(sizes)} runs end between {ends}."

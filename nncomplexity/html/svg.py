@@ -1,9 +1,12 @@
 """Charts as SVG, drawn without matplotlib: colours are classes, which the page's style sheet fills in for light and dark."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
-from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Line, Panel, place, spread, ticks
+from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
+from nncomplexity.plots.lettering import breadth, shortened
 
 PANEL = 210
 """Height of a panel's axes in pixels."""
@@ -20,10 +23,10 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
     Every text from the data is escaped. The places of the axes stand in data-axes, from which a script finds the data under a pointer.
     """
     labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
-    beside = width >= 420 and len(labels) <= 9 and all(len(label) <= LONGEST_LABEL for label in labels)
+    beside = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
     levels = [level.label for panel in chart.panels for level in panel.levels]
     written = [*labels, *levels] if beside else levels
-    right = width - max(14.0, 14 + 1.1 * ROOM_PER_LETTER * max(map(len, written), default=0))
+    right = width - max(14.0, 14 + 1.1 * ROOM_PER_LETTER * max(map(breadth, written), default=0))
     parts, axes, top = [], [], TOP
     for panel in chart.panels:
         bottom = top + PANEL * panel.share
@@ -33,9 +36,9 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
     foot = float(top - BETWEEN)
     parts.append(_x_axis(chart.x, LEFT, right, foot, width))
     height = foot + BOTTOM
-    if not beside:
-        legend, height = _legend(chart, width, height)
-        parts.append(legend)
+    entries = [*([] if beside else _entries(chart)), *((key.label, _sign(key)) for key in chart.keys)]
+    legend, height = _legend(entries, width, height)
+    parts.append(legend)
     place_ = {"left": LEFT, "right": round(right), "panels": axes}
     about = f' data-chart="{escape(name)}" data-axes="{escape(json.dumps(place_))}"' if name else ""
     return (
@@ -45,12 +48,12 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
 
 
 def _summary(chart: Chart) -> str:
-    said = []
+    said, unit = [], chart.panels[0].y.unit
     for panel in chart.panels:
         for line in panel.lines:
             if line.label and line.y:
                 said.append(f"{line.label}: {line.y[0]:.4g} to {line.y[-1]:.4g}")
-    return f"{chart.title}. {chart.panels[0].y.label} by {chart.x.label}. {'; '.join(said[:8])}"
+    return f"{chart.title}. {chart.panels[0].y.label}{unit and f', {unit}'}, by {chart.x.label}. {'; '.join(said[:8])}"
 
 
 def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float, float], *, beside: bool) -> str:
@@ -68,7 +71,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
         parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
     for line in panel.lines:
         parts.append(_line(line, x, panel, across, down))
-        if line.label and beside:
+        if line.label and beside and line.label not in [label for _, label, _ in ends]:
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
     ends += [(_y(panel.y, level.value, down), level.label, level.colour) for level in panel.levels]
@@ -78,18 +81,15 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
 
 
 def _heading(panel: Panel) -> str:
-    return (
-        f"{panel.y.label}, {panel.title}"
-        if panel.title and not panel.title.startswith("accuracy")
-        else panel.title or panel.y.label
-    )
+    label = panel.y.heading
+    return f"{label}, {panel.title}" if panel.title and not panel.title.startswith("accuracy") else panel.title or label
 
 
 def _x_axis(x: Axis, left: float, right: float, bottom: float, width: float) -> str:
     parts, last = [], -1e9
     for tick in ticks(x, 6):
         at = _x(x, tick.value, (left, right))
-        half = ROOM_PER_LETTER * len(tick.label) / 2
+        half = ROOM_PER_LETTER * breadth(tick.label) / 2
         middle = min(at, width - half)  # a label at the end, where nothing stands beside the axes, stays within the picture
         if left - 1 <= at <= right + 1 and middle - half > last + 4:
             last = middle + half
@@ -98,7 +98,7 @@ def _x_axis(x: Axis, left: float, right: float, bottom: float, width: float) -> 
                 f'<text class="tick" x="{middle:.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{escape(tick.label)}</text>'
             )
     parts.append(
-        f'<text class="axis-label" x="{(left + right) / 2:.1f}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(x.label)}</text>'
+        f'<text class="axis-label" x="{(left + right) / 2:.1f}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(x.heading)}</text>'
     )
     return "".join(parts)
 
@@ -106,53 +106,71 @@ def _x_axis(x: Axis, left: float, right: float, bottom: float, width: float) -> 
 def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: tuple[float, float]) -> str:
     points = [(_x(x, at, across), _y(panel.y, value, down)) for at, value in zip(line.x, line.y, strict=True)]
     shade = _colour(line.colour)
+    ends = [
+        (at, _y(panel.y, value - error, down), _y(panel.y, value + error, down))
+        for (at, _), value, error in zip(points, line.y, line.error, strict=False)
+    ]
     if line.base:
         lows = [_y(panel.y, value, down) for value in line.base]
         if panel.bars:
             half = min(26.0, (across[1] - across[0]) / max(len(x.names), 1) * 0.31)
-            return "".join(
+            bars = "".join(
                 f'<path class="area {shade}" d="M{at - half:.1f} {high:.1f}H{at + half:.1f}V{low:.1f}H{at - half:.1f}Z"/>'
                 for (at, high), low in zip(points, lows, strict=True)
             )
+            return bars + "".join(
+                f'<path class="whisker" d="M{at - 4:.1f} {low:.1f}h8m-4 0V{high:.1f}m-4 0h8"/>' for at, low, high in ends
+            )
         back = [(at, low) for (at, _), low in zip(points, lows, strict=True)][::-1]
-        return f'<path class="area {shade}" d="{_path(points + back)}Z"/>'
-    parts = []
-    if line.error:
-        above = [_y(panel.y, value + error, down) for value, error in zip(line.y, line.error, strict=True)]
-        below = [_y(panel.y, value - error, down) for value, error in zip(line.y, line.error, strict=True)]
-        band = [(at, y) for (at, _), y in zip(points, above, strict=True)]
-        band += [(at, y) for (at, _), y in zip(points, below, strict=True)][::-1]
-        parts.append(f'<path class="band {shade}" d="{_path(band)}Z"/>')
+        return f'<path class="area {shade}" d="{_path(points + back)}Z"/>{_band(ends, "ink")}'
+    parts = [_band(ends, shade)]
     if line.drawn and len(points) > 1:
         looks = f"{line.dash}{' faint' if line.faint else ''}"
         parts.append(f'<path class="line {shade} {looks}" d="{_path(points)}"/>')
-    if line.marks or len(points) == 1:
-        hollow = line.hollow or (False,) * len(points)
-        parts += [
-            f'<circle class="mark {shade}{" hollow" if empty else ""}" cx="{at:.1f}" cy="{y:.1f}" r="4"/>'
-            for (at, y), empty in zip(points, hollow, strict=True)
-        ]
+    marked = line.marked if line.marks or len(points) > 1 else replace(line, marks=True).marked
+    for at, y, empty in marked:
+        place_ = f'cx="{_x(x, at, across):.1f}" cy="{_y(panel.y, y, down):.1f}"'
+        parts.append(f'<circle class="mark {shade}{" hollow" if empty else ""}" {place_} r="4"/>')
     return "".join(parts)
 
 
-def _legend(chart: Chart, width: int, top: float) -> tuple[str, float]:
-    """Entries below the axes, from left to right; returns the height that they end at too."""
-    seen: dict[str, tuple[Line, bool]] = {}
-    for panel in chart.panels:
-        for line in panel.lines:
-            if line.label:
-                seen.setdefault(line.label, (line, bool(line.base)))
-    if not seen:
+def _band(ends: Sequence[tuple[float, float, float]], shade: str) -> str:
+    """The area between the lower and the upper ends; nothing without any."""
+    outline = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
+    return f'<path class="band {shade}" d="{_path(outline)}Z"/>' if outline else ""
+
+
+def _entries(chart: Chart) -> list[tuple[str, str]]:
+    """Each label with its sign, which stands 20 pixels wide on a baseline at 0, 0."""
+    found: dict[str, str] = {}
+    for line in (line for panel in chart.panels for line in panel.lines if line.label):
+        shade = _colour(line.colour)
+        sign = f'<path class="line {line.dash} {shade}" d="M0 -4h20"/>'
+        if line.base:
+            sign = f'<path class="area {shade}" d="M0 -9h20v10h-20Z"/>'
+        elif not line.drawn:
+            sign = f'<circle class="mark {shade}" cx="10" cy="-4" r="4"/>'
+        found.setdefault(line.label, sign)
+    return list(found.items())
+
+
+def _sign(key: Key) -> str:
+    if key.look == "dotted":
+        return '<path class="line dotted faint cn" d="M0 -4h20"/>'
+    return f'<circle class="mark cn{" hollow" if key.look == "hollow" else ""}" cx="10" cy="-4" r="4"/>'
+
+
+def _legend(entries: Sequence[tuple[str, str]], width: int, top: float) -> tuple[str, float]:
+    """Labels with their signs below the axes, from left to right; returns the height that they end at too."""
+    if not entries:
         return "", top
     parts, x, y = [], 6.0, top + 14
-    for label, (line, area) in seen.items():
-        shown = label if len(label) * ROOM_PER_LETTER < width - 50 else f"…{label[-int((width - 60) / ROOM_PER_LETTER) :]}"
-        room = 40 + ROOM_PER_LETTER * len(shown)
+    for label, sign in entries:
+        shown = shortened(label, (width - 50) / ROOM_PER_LETTER)
+        room = 40 + ROOM_PER_LETTER * breadth(shown)
         if x > 6 and x + room > width:
             x, y = 6.0, y + 19
-        look = f"M{x} {y - 9:.1f}h20v10h-20Z" if area else f"M{x} {y - 4:.1f}h20"
-        kind = "area" if area else f"line {line.dash}"
-        parts.append(f'<path class="{kind} {_colour(line.colour)}" d="{look}"/>')
+        parts.append(f'<g transform="translate({x:.1f} {y:.1f})">{sign}</g>')
         parts.append(f'<text class="tick" x="{x + 26:.1f}" y="{y:.1f}">{escape(shown)}</text>')
         x += room
     return "".join(parts), y + 10

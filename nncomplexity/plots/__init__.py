@@ -17,7 +17,8 @@ from nncomplexity.plots.measures import measures
 from nncomplexity.plots.rate_distortion import rate_distortion
 from nncomplexity.plots.reading import read_results
 from nncomplexity.plots.results import Results
-from nncomplexity.plots.runs import UNITS, trained
+from nncomplexity.plots.runs import trained
+from nncomplexity.units import UNITS
 
 KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Level, Line, Panel
+from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Level, Line, Panel, heights
 from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.runs import by_eps, eps_of, lines_of, over_eps, runs_note, runs_of, steps_of, trained
+from nncomplexity.plots.runs import by_eps, eps_of, keys_of, lines_of, over_eps, runs_note, runs_of, steps_of, trained
+
+TITLE = "Bound on the error on unseen data"
 
 
 def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -> Chart:
@@ -36,7 +38,8 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
     if several and errors:
         notes.append("Dashed: test error.")
     notes += runs_note(results, mean=mean)
-    return Chart("bounds", "Bound on the error on unseen data", steps_of([panel]), (panel,), tuple(notes))
+    x = steps_of([panel], results.step_name)
+    return Chart("bounds", TITLE, x, (panel,), tuple(notes), keys_of([panel]), stepped=True)
 
 
 def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart:
@@ -55,11 +58,12 @@ def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart
             lines.append(replace(line, label="test error", colour=NEUTRAL, dash="dashed"))
     panel = _panel(results, lines)
     notes = (*_held(results), *runs_note(results, mean=mean))
-    return Chart("bounds", "Bound on the error on unseen data", eps_of([panel]), (panel,), notes)
+    return Chart("bounds", TITLE, eps_of([panel]), (panel,), notes, keys_of([panel]))
 
 
 def _panel(results: Results, lines: Sequence[Line]) -> Panel:
-    return Panel(Axis("error on unseen data", limits=(0, 1.08)), tuple(lines), (Level(chance_of(results), "vacuous"),))
+    top = max([1.0, *heights(lines)])
+    return Panel(Axis("error on unseen data", limits=(0, 1.08 * top)), tuple(lines), (Level(chance_of(results), "vacuous"),))
 
 
 def _held(results: Results) -> list[str]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import Chart, Panel, values_axis
+from nncomplexity.plots.chart import Chart, Panel, heights, values_axis
 from nncomplexity.plots.results import Measurement, Results
-from nncomplexity.plots.runs import UNITS, by_eps, eps_of, over_eps, runs_note, steps_of, trained
+from nncomplexity.plots.runs import by_eps, eps_of, keys_of, over_eps, runs_note, steps_of, trained
+from nncomplexity.units import UNITS
 
 
 def description_length(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
@@ -19,13 +20,19 @@ def description_length(results: Results, *, eps: Sequence[float] = (), mean: boo
 
     stepped = trained(results)
     chosen = results.chosen_eps(tuple(eps), over_training=stepped)
-    label = f"description length ({unit})"
+    label = "description length"
     if stepped:
-        panels = by_eps(results, value, label, eps=chosen, mean=mean)
+        panels = by_eps(results, value, label, eps=chosen, mean=mean, unit=unit)
     else:
         lines = over_eps(results, value, eps=chosen, mean=mean)
-        panels = [Panel(values_axis(label, [y for line in lines for y in line.y]), tuple(lines))] if lines else []
+        panels = [Panel(values_axis(label, heights(lines), unit=unit), tuple(lines))] if lines else []
     if not panels:
         raise InputError("description-length: no network has one; measure with --n and a loss of at least 0")
-    title, axis = "Description length of model and labels", steps_of(panels) if stepped else eps_of(panels)
-    return Chart("description-length", title, axis, tuple(panels), runs_note(results, chosen if stepped else (), mean=mean))
+    return Chart(
+        *("description-length", "Description length of model and labels"),
+        steps_of(panels, results.step_name) if stepped else eps_of(panels),
+        tuple(panels),
+        notes=runs_note(results, chosen if stepped else (), mean=mean),
+        keys=keys_of(panels),
+        stepped=stepped,
+    )

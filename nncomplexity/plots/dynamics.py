@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import LOW, Axis, Chart, Line, Panel
+from nncomplexity.plots.chart import LOW, Axis, Chart, Line, Panel, heights
 from nncomplexity.plots.results import Network, Results
-from nncomplexity.plots.runs import UNITS, by_eps, lines_of, runs_note, runs_of, steps_of, styled
+from nncomplexity.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
+from nncomplexity.units import UNITS
 
 
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
@@ -18,15 +19,21 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     panels = by_eps(
         results,
         lambda point: point.bits / UNITS[unit],
-        f"complexity ({unit})",
+        "complexity",
         eps=chosen,
         mean=mean,
+        unit=unit,
     )
     if not panels:
         raise InputError("dynamics: no network has a training step; draw the kind rate-distortion or layers instead")
     accuracy = accuracies(results, mean=mean)
     panels += [accuracy] if accuracy else []
-    return Chart("dynamics", "Complexity over training", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean))
+    return Chart(
+        *("dynamics", "Complexity over training", steps_of(panels, results.step_name), tuple(panels)),
+        notes=runs_note(results, chosen, mean=mean),
+        keys=keys_of(panels),
+        stepped=True,
+    )
 
 
 def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
@@ -52,7 +59,10 @@ def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
         if single
         else f"accuracy: {', '.join(f'{_said(name)} {dash}' for (name, _), dash in zip(found, ('solid', 'dashed', 'dotted'), strict=False))}"
     )
-    return Panel(Axis("accuracy", limits=(-0.03, 1.03)), tuple(lines), title="" if alone and single else title, share=LOW)
+    every = [*heights(lines), -0.03, 1.03]
+    return Panel(
+        Axis("accuracy", limits=(min(every), max(every))), tuple(lines), title="" if alone and single else title, share=LOW
+    )
 
 
 def accuracy_of(network: Network, name: str) -> float | None:

@@ -1,7 +1,8 @@
 """One entry of a results file, a line or a whole document, to plain values. docs/results.md says what stands in them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from nncomplexity.bounds import vacuous_from
@@ -56,6 +57,7 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
         checkpoint=checkpoint,
         kind=kind,
         step=step,
+        step_name=_step_name(row, checkpoint, step),
         seed=seed,
         method=settings.get("method"),
         bzip2_bits=_number(row.get("bzip2_bits")),
@@ -100,6 +102,7 @@ def network_of_report(name: str, report: Json) -> Network:
     """What a report.json or curve.json of that name says; the same errors where it is none."""
     _check_schema(report)
     checkpoint = str(report.get("checkpoint") or Path(name).name)
+    step = _at_least_0(report, "step")
     results = report["results"]
     if not results:
         raise ValueError("no result for any ε")
@@ -112,7 +115,8 @@ def network_of_report(name: str, report: Json) -> Network:
         source=name,
         run=str(Path(checkpoint).parent),
         checkpoint=checkpoint,
-        step=_at_least_0(report, "step"),
+        step=step,
+        step_name=_step_name(report, checkpoint, step),
         seed=_whole(report.get("seed")),
         method=settings.get("method"),
         bzip2_bits=_number((report.get("lossless_bits") or {}).get("bzip2")),
@@ -215,6 +219,15 @@ def _others(row: Json, settings: Json) -> Iterator[tuple[str, float]]:
         value = _number(row.get(name))
         if not name.endswith(METRIC_ENDINGS) and value is not None:
             yield name, value
+
+
+def _step_name(entry: Json, checkpoint: str, step: float | None) -> str | None:
+    """What a step is: as the entry says, or "epoch" where the checkpoint's name has its number beside that word."""
+    told = entry.get("step_name")
+    if isinstance(told, str) and told.strip():
+        return told.strip()
+    numbers = re.findall(r"epochs?[^a-z0-9]*([0-9]{1,18})", "/".join(PurePath(checkpoint).parts[-2:]).lower())
+    return "epoch" if step is not None and any(int(number) == step for number in numbers) else None
 
 
 def _check_schema(entry: Json) -> None:

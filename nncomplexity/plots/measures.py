@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import LOW, Chart, Line, Panel, values_axis
+from nncomplexity.plots.chart import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
 from nncomplexity.plots.results import Network, Results
-from nncomplexity.plots.runs import UNITS, Value, by_eps, levels_of, lines_of, runs_note, steps_of
+from nncomplexity.plots.runs import Value, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
+from nncomplexity.units import UNITS
 
 LLC, CHAINS = "learning coefficient", "± standard error of its chains"
+BZIP2 = "bzip2"
 
 
 def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
@@ -17,12 +19,15 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     Raises InputError where the networks have no steps.
     """
     chosen = results.chosen_eps(tuple(eps), over_training=True)
-    panels = by_eps(results, lambda point: point.bits / UNITS[unit], f"complexity ({unit})", eps=chosen, mean=mean)
+    panels = by_eps(results, lambda point: point.bits / UNITS[unit], "complexity", eps=chosen, mean=mean, unit=unit)
     if not panels:
         raise InputError("measures: no network has a training step; draw the kind rate-distortion or layers instead")
-    panels += other_measures(results, mean=mean, unit=unit)
+    panels = in_one_unit([*panels, *other_measures(results, mean=mean, unit=unit)])
     return Chart(
-        "measures", "Complexity beside other measures", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean)
+        *("measures", "Complexity beside other measures", steps_of(panels, results.step_name), tuple(panels)),
+        notes=runs_note(results, chosen, mean=mean),
+        keys=keys_of(panels),
+        stepped=True,
     )
 
 
@@ -37,7 +42,7 @@ def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes")
             lines = _with_chains(lines, results)
             title = CHAINS if any(line.error for line in lines) else ""
         levels = levels_of(results, value)
-        axis = values_axis(label, [y for line in lines for y in line.y] + [level.value for level in levels])
+        axis = values_axis(label, heights(lines, levels), unit=unit if label == BZIP2 else "")
         panels.append(Panel(axis, tuple(lines), tuple(levels), title=title, share=LOW))
     return panels
 
@@ -49,7 +54,7 @@ def _values(results: Results, unit: str) -> Iterator[tuple[str, Value]]:
         yield name.replace("_", " "), lambda network, name=name: network.others.get(name)  # type: ignore[misc]
     yield "L2 norm", lambda network: network.l2_norm
     yield "effective rank", lambda network: network.effective_rank
-    yield f"bzip2 ({unit})", lambda network: _bzip2(network, unit)
+    yield BZIP2, lambda network: _bzip2(network, unit)
     yield LLC, lambda network: network.llc
 
 

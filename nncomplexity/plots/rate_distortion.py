@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from nncomplexity.errors import InputError
-from nncomplexity.fits import Fit, best_of, fitted, lower_hull
-from nncomplexity.plots.chart import Axis, Chart, Line, Panel, values_axis
+from nncomplexity.fits import Fit, along_hull, best_of, fitted, lower_hull
+from nncomplexity.plots.chart import Axis, Chart, Key, Line, Panel, heights, values_axis
 from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.runs import UNITS, networks_at, styled
+from nncomplexity.plots.runs import networks_at, styled
+from nncomplexity.plots.seeds import mean_over
+from nncomplexity.units import UNITS
 
 MOST_FITS = 6
 """Fits that are also told in words; more of them are only drawn."""
@@ -20,47 +22,72 @@ def rate_distortion(
 ) -> Chart:
     """Bits of the smallest file found against its distortion, for each run's last network or for those at `steps`.
 
-    Filled marks stand on the lower convex hull, hollow ones above it; the dotted line is the better of the two fits. Points without a
-    distortion, such as lossless files, have no place on the logarithmic axis and are left out. Raises InputError where nothing is left.
+    Filled marks stand on the lower convex hull, which the line follows, hollow ones above it; the dotted line is the better of the two
+    fits. The hull's pieces are straight where both axes are linear, so that on this logarithmic one they are curves. Of several seeds the
+    means are drawn, with a band of ± one standard error of the bits. Points without a distortion, such as lossless files, have no
+    place on the axis and are left out. Raises InputError where nothing is left.
     """
     chosen = results.chosen_eps(tuple(eps))
     networks = networks_at(results, steps)
     lines: list[Line] = []
     notes: list[str] = []
-    for index, (label, network) in enumerate(networks):
-        points = sorted(
-            (point for point in network.points if point.eps in chosen and point.distortion),
-            key=lambda point: point.distortion or 0.0,
-        )
+    for index, (label, seeds) in enumerate(networks):
+        network = mean_over(seeds)
+        points = sorted((point for point in network.points if point.eps in chosen and point.distortion), key=_distortion)
         if not points:
             continue
-        on_hull = hull_of(network)
-        x = tuple(float(point.distortion or 0.0) for point in points)
-        y = tuple(point.bits / UNITS[unit] for point in points)
-        hollow = tuple(point.eps not in on_hull for point in points)
-        hull = [at for at, above in enumerate(hollow) if not above]
-        lines.append(styled(Line("" if hull else label, x, y, marks=True, hollow=hollow, drawn=False), index))
-        if hull:
-            lines.append(styled(Line(label, tuple(x[at] for at in hull), tuple(y[at] for at in hull)), index))
+        marks, hull = _marks(label, network, points, UNITS[unit])
         fit = best_fit(network)
-        if fits and fit and len(points) > 1:
-            along = np.geomspace(x[0], x[-1], 60)
-            fitted = tuple(max(value, 0.0) / UNITS[unit] for value in fit(along))
-            lines.append(replace(styled(Line("", tuple(along.tolist()), fitted, faint=True), index), dash="dotted"))
+        fitted = _fit_line(fit, marks.x, marks.y, UNITS[unit]) if fits and fit and len(points) > 1 else []
+        lines += [styled(line, index) for line in (marks, *hull)]
+        lines += [replace(styled(line, index), dash="dotted") for line in fitted]
+        if fitted and fit:
             notes.append(f"{label}: {fit.sentence()}" if len(networks) > 1 else f"Fit: {fit.sentence()}")
     if not lines:
         raise InputError("rate-distortion: no chosen network has a file with a distortion above 0; choose other --step or --eps")
     x_values = [value for line in lines for value in line.x]
     low, high = min(x_values), max(x_values)
     x_axis = Axis("distortion (loss units)", log=True, limits=(low / 1.3, high * 1.3))
-    y_axis = values_axis(f"complexity ({unit})", [value for line in lines for value in line.y])
-    return Chart(
-        "rate-distortion",
-        "Rate and distortion",
-        x_axis,
-        (Panel(y_axis, tuple(lines)),),
-        tuple(notes) if len(notes) <= MOST_FITS else (),
-    )
+    y_axis = values_axis("complexity", heights(line for line in lines if line.marks), unit=unit)
+    notes = notes if len(notes) <= MOST_FITS else []
+    if any(len(seeds) > 1 for _, seeds in networks):
+        notes.append("Several seeds of one checkpoint are averaged; the band is ± one standard error.")
+    return Chart("rate-distortion", "Rate and distortion", x_axis, (Panel(y_axis, tuple(lines)),), tuple(notes), _keys(lines))
+
+
+def _marks(label: str, network: Network, points: Sequence[Measurement], size: float) -> tuple[Line, list[Line]]:
+    """The points with their band, and the hull below them, none where no corner is among them."""
+    on_hull = hull_of(network)
+    x = tuple(_distortion(point) for point in points)
+    y = tuple(point.bits / size for point in points)
+    error = tuple(point.bits_error / size for point in points)
+    hollow = tuple(point.eps not in on_hull for point in points)
+    marks = Line(label, x, y, error=error if any(error) else (), marks=True, hollow=hollow, drawn=False)
+    corners = dict.fromkeys((at, bits) for at, bits, above in zip(x, y, hollow, strict=True) if not above)
+    if not corners:
+        return marks, []
+    along, height = zip(*along_hull(list(corners)), strict=True)
+    return marks, [Line("", along, height)]
+
+
+def _fit_line(fit: Fit, x: Sequence[float], y: Sequence[float], size: float) -> list[Line]:
+    """The formula between the points, as far as it stays between no bits and a little above the most."""
+    along = [float(at) for at in np.geomspace(x[0], x[-1], 60)]
+    found = [(at, value / size) for at, value in zip(along, fit(along), strict=True) if 0 < value / size <= 1.2 * max(y)]
+    if len(found) < 2:
+        return []
+    return [Line("", tuple(at for at, _ in found), tuple(value for _, value in found), faint=True)]
+
+
+def _keys(lines: Sequence[Line]) -> tuple[Key, ...]:
+    marks = [hollow for line in lines for hollow in line.hollow]
+    keys = [Key("on the lower convex hull", "filled")] if not all(marks) else []
+    keys += [Key("above it" if keys else "above the lower convex hull", "hollow")] if any(marks) else []
+    return (*keys, Key("fit", "dotted")) if any(line.faint for line in lines) else tuple(keys)
+
+
+def _distortion(point: Measurement) -> float:
+    return float(point.distortion or 0.0)
 
 
 def hull_of(network: Network) -> tuple[float, ...]:
@@ -80,7 +107,7 @@ def hull_of(network: Network) -> tuple[float, ...]:
 
 
 def best_fit(network: Network) -> Fit | None:
-    """The fit with the larger R²; None without any."""
+    """The fit with the larger R²; None without any that explains something."""
     return best_of(network.curve.fits if network.curve else fits_of(network.points))
 
 

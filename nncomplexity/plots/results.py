@@ -63,6 +63,8 @@ class Measurement:
     origin: str | None = None
     """What the file comes from."""
     warnings: tuple[str, ...] = ()
+    bits_error: float = 0.0
+    """The standard error of `bits`, where they are a mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Network:
     kind: str = "checkpoint"
     """Or a calibration: "untrained", "constant", "shuffled"."""
     step: float | None = None
+    step_name: str | None = None
+    """What a step is, such as "epoch"; None where nothing says it."""
     seed: int | None = None
     sha256: str | None = None
     method: str | None = None
@@ -147,6 +151,20 @@ class Results:
     sources: tuple[Source, ...]
     cut_lines: int = 0
     """Lines that are no whole JSON, such as a killed run leaves at the end."""
+    named_step: str | None = None
+    """What a step is called, in place of what the files say."""
+
+    @property
+    def step_name(self) -> str:
+        """What a step is: "epoch" and the like where all networks that have one say the same, else "step"."""
+        names = {network.step_name for network in self.networks if network.step is not None}
+        return self.named_step or (names.pop() if len(names) == 1 else None) or "step"
+
+    @property
+    def versions(self) -> str:
+        """By which versions of nncomplexity it was measured; "" where the files don't tell."""
+        found = {str(network.settings["version"]) for network in self.networks if "version" in network.settings}
+        return f"nncomplexity {', '.join(sorted(found))}" if found else ""
 
     @property
     def eps(self) -> tuple[float, ...]:

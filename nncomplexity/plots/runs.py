@@ -1,20 +1,20 @@
 """Networks as runs, and quantities of runs over training: a line each, or their mean with its standard error."""
 
-import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import DASHES, NEUTRAL, Axis, Level, Line, Panel, steps_axis, values_axis
+from nncomplexity.plots.chart import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
+from nncomplexity.plots.names import name_of_path, short_names
 from nncomplexity.plots.results import Measurement, Network, Results
+from nncomplexity.plots.seeds import by_checkpoint, standard_error
 from nncomplexity.runs import labels, place_of_step, told_by
 
 Value = Callable[[Network], float | None]
 PALETTE = 7
 """Colours that stay apart; runs beyond them differ by their dashes."""
-UNITS = {"bytes": 8, "bits": 1}
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Run:
 def runs_of(results: Results) -> list[Run]:
     """The runs in the order of the files. Their names are the shortest ends of their folders' names that tell them apart.
 
-    Where two networks of one folder are of one step, as a network and its average are, what their names say besides makes runs of their
-    own.
+    A folder without a name, such as ".", goes by the results file that tells of it. Where two networks of one folder are of one step, as a
+    network and its average are, what their names say besides makes runs of their own.
     """
     groups: dict[tuple[str, str | None], list[Network]] = {}
     methods = {network.method for network in results.networks}
@@ -43,12 +43,14 @@ def runs_of(results: Results) -> list[Run]:
     for network in results.networks:
         run = apart.get((network.run, network.checkpoint), network.run)
         groups.setdefault((run, network.method if len(methods) > 1 else None), []).append(network)
-    names = dict(
-        zip(dict.fromkeys(run for run, _ in groups), _short_names(list(dict.fromkeys(run for run, _ in groups))), strict=True)
-    )
-    return [
-        Run(", ".join(part for part in (names[run], method) if part), tuple(networks)) for (run, method), networks in groups.items()
-    ]
+    sources = {run: networks[0].source for (run, _), networks in groups.items()}
+    folders = list(dict.fromkeys(run for run, _ in groups))
+    names = dict(zip(folders, short_names(folders), strict=True))
+    found = []
+    for (folder, method), networks in groups.items():
+        told = ", ".join(part for part in (names[folder], method) if part)
+        found.append(Run(told or name_of_path(sources[folder]) or "run", tuple(networks)))
+    return found
 
 
 def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
@@ -130,6 +132,7 @@ def by_eps(
     eps: Sequence[float],
     mean: bool,
     log: bool | None = None,
+    unit: str = "",
 ) -> list[Panel]:
     """A quantity of each ε over training: one run's ε in one panel, several runs in a panel for each ε.
 
@@ -143,16 +146,15 @@ def by_eps(
 
         return found
 
-    found = [(one, lines_of(results, at(one), mean=mean)) for one in eps]
+    found = [(one, _with_lossless(lines_of(results, at(one), mean=mean), results, one)) for one in eps]
     found = [(one, lines) for one, lines in found if lines]
     single = all(len(lines) == 1 for _, lines in found)
     several = len(found) > 1
     levels = [levels_of(results, at(one)) for one, _ in found]
     if single and several:  # the levels of every ε would hide the curves
         levels[:-1] = [[] for _ in levels[:-1]]
-    axis = values_axis(
-        label, [y for _, lines in found for line in lines for y in line.y] + [x.value for some in levels for x in some], log=log
-    )
+    every = [line for _, lines in found for line in lines]
+    axis = values_axis(label, heights(every, [level for some in levels for level in some]), log=log, unit=unit)
     if single:
         lines = [styled(replace(lines[0], label=f"ε = {one:g}"), index) for index, (one, lines) in enumerate(found)]
         return [Panel(axis, tuple(lines), tuple(level for some in levels for level in some))] if lines else []
@@ -167,18 +169,18 @@ def over_eps(results: Results, value: Callable[[Measurement], float | None], *, 
 
     def line(label: str, networks: Sequence[Network]) -> Line:
         found: dict[float, list[float]] = {}
+        lossless: set[float] = set()
         for network in networks:
             for point in network.points:
                 here = value(point)
                 if point.eps in eps and here is not None:
                     found.setdefault(point.eps, []).append(here)
+                    lossless |= set() if point.within else {point.eps}
         at = sorted(found)
-        return replace(_line(label, at, [found[one] for one in at]), marks=True)
+        hollow = tuple(one in lossless for one in at) if lossless else ()
+        return replace(_line(label, at, [found[one] for one in at]), marks=True, hollow=hollow)
 
-    groups: dict[object, tuple[str, list[Network]]] = {}
-    for label, last in networks_at(results):  # with the other seeds of the same checkpoint
-        groups.setdefault(_place(last), (label, [one for one in results.networks if _place(one) == _place(last)]))
-    lines = [styled(line(*group), index) for index, group in enumerate(groups.values())]
+    lines = [styled(line(label, seeds), index) for index, (label, seeds) in enumerate(networks_at(results))]
     lines = [one for one in lines if one.x]
     if mean and len(lines) > 1:
         lines = [replace(mean_of(lines, f"mean of {len(lines)} runs", "ε"), marks=True)]
@@ -187,31 +189,50 @@ def over_eps(results: Results, value: Callable[[Measurement], float | None], *, 
     return lines and [*lines, *(replace(one, colour=NEUTRAL, dash="dashed", marks=False) for one in levels if one.x)]
 
 
-def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str, Network]]:
-    """Each run's networks at these steps under names that tell them apart; unless steps are given its last, or all that have none."""
+def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str, tuple[Network, ...]]]:
+    """Each run's networks at these steps under names that tell them apart; unless steps are given its last, or all that have none.
+
+    A network comes with all its seeds.
+    """
     runs = runs_of(results)
-    found: list[tuple[str, Network]] = []
+    word = results.step_name
+    found: list[tuple[str, tuple[Network, ...]]] = []
     for run in runs:
-        if not steps:
-            several = [one for one in run.networks if one.step is None]
-            chosen = several if len(several) > 1 else [run.last]
-            found += [(one.checkpoint if len(several) > 1 else run.label, one) for one in chosen]
-        for step in steps:
-            at = [one for one in run.networks if one.step == step]
-            name = f"step {step:g}" if len(runs) == 1 else f"{run.label}, step {step:g}"
-            found += [(name, at[-1])] if at else []
+        groups = by_checkpoint(run.networks)
+        if steps:
+            for step in steps:
+                at = [seeds for seeds in groups if seeds[0].step == step]
+                name = f"{word} {step:g}" if len(runs) == 1 else f"{run.label}, {word} {step:g}"
+                found += [(name, at[-1])] if at else []
+            continue
+        alone = [seeds for seeds in groups if seeds[0].step is None]
+        if len(alone) > 1:
+            found += zip(short_names([seeds[0].checkpoint for seeds in alone]), alone, strict=True)
+        else:
+            found.append((run.label, next(seeds for seeds in groups if any(one is run.last for one in seeds))))
     if not found:
-        raise InputError(f"step: nothing was measured at step {', '.join(f'{step:g}' for step in steps)}; choose another")
+        raise InputError(f"step: nothing was measured at {word} {', '.join(f'{step:g}' for step in steps)}; choose another")
     if len(found) == 1 and not steps:
-        network = found[0][1]
-        name = f"step {network.step:g}" if network.step is not None else network.checkpoint
-        return [(name.rsplit("/", 1)[-1], network)]
+        network = found[0][1][0]
+        return [(f"{word} {network.step:g}" if network.step is not None else network_name(network), found[0][1])]
     return found
 
 
-def steps_of(panels: Iterable[Panel]) -> Axis:
-    """The axis of training steps that panels share."""
-    return steps_axis(line for panel in panels for line in panel.lines)
+def network_name(network: Network) -> str:
+    """A name for a network alone: its checkpoint's, or else that of the results file that tells of it."""
+    return name_of_path(network.checkpoint) or name_of_path(network.run) or name_of_path(network.source) or "network"
+
+
+def keys_of(panels: Iterable[Panel]) -> tuple[Key, ...]:
+    """What hollow marks on lines of a quantity mean, where there are any."""
+    hollow = any(any(line.hollow) for panel in panels for line in panel.lines)
+    return (Key("nothing smaller than the lossless file found", "hollow"),) if hollow else ()
+
+
+def steps_of(panels: Iterable[Panel], step_name: str = "step") -> Axis:
+    """The axis of training steps, or whatever they are called, that panels share."""
+    label = "training step" if step_name == "step" else step_name
+    return steps_axis((line for panel in panels for line in panel.lines), label)
 
 
 def eps_of(panels: Iterable[Panel]) -> Axis:
@@ -229,35 +250,36 @@ def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tup
     )
     if mean and len(runs) > 1:
         return (*levels, f"Mean of {len(runs)} runs at the steps they share; the band is ± one standard error.")
-    at_steps = [
-        [network.checkpoint for network in run.networks if network.step == step]
-        for run in runs
-        for step in {network.step for network in run.networks if network.step is not None}
+    note = averaged_note(results)
+    return (*levels, note) if note else levels
+
+
+def averaged_note(results: Results) -> str:
+    """Over what a line and its band are taken where several networks make one point; "" where none do."""
+    for run in runs_of(results):
+        groups = by_checkpoint(run.networks)
+        steps = [seeds[0].step for seeds in groups if seeds[0].step is not None]
+        if len(set(steps)) < len(steps):
+            return f"Several checkpoints of one {results.step_name} are averaged; the band is ± one standard error."
+    if any(len(seeds) > 1 for seeds in by_checkpoint(results.networks)):
+        return "Several seeds of one checkpoint are averaged; the band is ± one standard error."
+    return ""
+
+
+def _with_lossless(lines: Sequence[Line], results: Results, eps: float) -> list[Line]:
+    """The lines of ε, hollow where the lossless file is the answer for some network."""
+    lossless: dict[str, set[float | None]] = {}
+    for run in runs_of(results):
+        points = ((network.step, network.at(eps)) for network in run.networks)
+        lossless[run.label] = {step for step, point in points if point is not None and not point.within}
+    of_all = set().union(*lossless.values())
+    return [
+        replace(line, hollow=tuple(step in there for step in line.x)) if (there := lossless.get(line.label, of_all)) else line
+        for line in lines
     ]
-    if any(len(here) > 1 for here in at_steps):
-        return (*levels, "Several seeds of one checkpoint are averaged; the band is ± one standard error.")
-    return levels
-
-
-def _place(network: Network) -> object:
-    return network.run, network.method, network.step, network.checkpoint
 
 
 def _line(label: str, steps: Sequence[float], values: Sequence[Sequence[float]]) -> Line:
-    errors = [statistics.stdev(some) / math.sqrt(len(some)) if len(some) > 1 else 0.0 for some in values]
+    errors = [standard_error(some) for some in values]
     means = tuple(statistics.fmean(some) for some in values)
     return Line(label, tuple(steps), means, tuple(errors) if any(errors) else (), marks=len(steps) == 1)
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """The shortest ends of the paths that differ.
-
-    >>> _short_names(["runs/a/checkpoints", "runs/b/checkpoints"])
-    ['a/checkpoints', 'b/checkpoints']
-    """
-    parts = [PurePath(path).parts or (path,) for path in paths]
-    for length in range(1, max(map(len, parts), default=1)):
-        ends = ["/".join(one[-length:]) for one in parts]
-        if len(set(ends)) == len(ends):
-            return ends
-    return ["/".join(one) for one in parts]

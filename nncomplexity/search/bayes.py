@@ -4,18 +4,23 @@ docs/paper.md says what is the paper's, where its authors' code departs from it,
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import optuna
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution
 from threadpoolctl import threadpool_limits
 
 from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
+
+with warnings.catch_warnings():
+    # Optuna loads tqdm, for bars that we don't show; in a notebook without ipywidgets it would warn of them, on red.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution
 
 Measure = Callable[[float, float], Point]
 """measure(step, tau) -> the point, its loss measured."""

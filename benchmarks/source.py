@@ -1,0 +1,101 @@
+"""Which source a figure was measured by: a digest of the code that searches, encodes and decodes.
+
+It is that of what Python makes of the code: where a module stands, its comments, its layout, its docstrings, its imports and what it
+exports don't count.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+
+from nncomplexity.version import __version__
+
+ROOT = "nncomplexity.search"
+"""The searches, and with what they import the file format, the codecs and the arithmetic."""
+DIGITS = 12
+
+
+@cache
+def source_digest(root: str = ROOT) -> str:
+    """The first hexadecimal digits of the digest of a module, or a package with its modules, and of all that they import of ours."""
+    names = {found for module in _with_modules(root) for found in modules_of(module)}
+    modules = sorted({code_digest(_path(name).read_text(encoding="utf-8")) for name in names})
+    return hashlib.sha256("".join(modules).encode()).hexdigest()[:DIGITS]
+
+
+def made_by(root: str = ROOT) -> dict[str, str]:
+    """The version and the source, as records keep them."""
+    return {"nncomplexity": __version__, "source": source_digest(root)}
+
+
+def code_digest(text: str) -> str:
+    """The digest of a module's code.
+
+    >>> code_digest("import math\\nx = 1  # one") == code_digest('\"\"\"About x.\"\"\"\\nx  =  1')
+    True
+    >>> code_digest("x = 1") == code_digest("x = 2")
+    False
+    """
+    return hashlib.sha256(ast.dump(_Bare().visit(ast.parse(text))).encode()).hexdigest()
+
+
+@cache
+def modules_of(root: str) -> frozenset[str]:
+    """A module or package of ours, and those that it imports, and those that these do."""
+    found: set[str] = set()
+    waiting = [root]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        package = root.partition(".")[0]
+        for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package:
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                waiting += [node.module, *(one for one in inner if _is_module(one))]
+            elif isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == package]
+    return frozenset(found)
+
+
+def _with_modules(root: str) -> list[str]:
+    """The module, or the package and each of its modules."""
+    path = _path(root)
+    inner = iter_modules([str(path.parent)]) if path.name == "__init__.py" else []
+    return [root, *(f"{root}.{module.name}" for module in inner)]
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out docstrings, imports and `__all__`, which don't change what is computed; what held nothing else has a `pass`."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            first = body[0] if body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                body = body[1:]
+            node.body = [one for one in body if not _names_alone(one)] or [ast.Pass()]  # type: ignore[attr-defined]
+        return super().generic_visit(node)
+
+
+def _names_alone(node: ast.stmt) -> bool:
+    exported = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
+    return exported or isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _path(name: str) -> Path:
+    spec = find_spec(name)
+    assert spec is not None, name
+    assert spec.origin is not None, name
+    return Path(spec.origin)

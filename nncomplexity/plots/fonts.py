@@ -1,0 +1,153 @@
+"""Fonts for texts in any script: of those on the machine, the ones that have the characters which the usual font lacks."""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nncomplexity.listing import listed
+from nncomplexity.plots.lettering import weightless
+
+_STAND_INS = ("last resort", "lastresort")
+"""Fonts that draw the same box for every character of a script."""
+_SCRIPTS = {"CJK": "Chinese or Japanese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
+"""By the first word of a character's name."""
+_FONTS = {**dict.fromkeys(_SCRIPTS.values(), "Noto Sans CJK"), "emoji": "Noto Emoji"}
+
+
+@dataclass(frozen=True)
+class Fonts:
+    """What texts are drawn in."""
+
+    families: tuple[str, ...]
+    """In the order in which they are asked for a character: first the user's own, DejaVu Sans unless matplotlib is told otherwise."""
+    missing: str
+    """The characters that none of them has."""
+    postscript: bool
+    """Whether the outlines of one are PostScript's, which matplotlib can't put into a PDF as they are (fonttype 42)."""
+
+
+def fonts_for(texts: Iterable[str]) -> Fonts:
+    """The fonts for these texts, of those on the machine."""
+    from matplotlib import rcParams
+
+    families, postscript = list(rcParams["font.family"]), False
+    missing = _seen(texts).difference(*map(_characters_of_family, families))
+    for fonts_of in (_known_fonts, _new_fonts):
+        fonts = fonts_of() if missing else {}
+        characters = {family: _characters(path) for family, path in fonts.items()}
+        while missing and fonts:
+            family = max(fonts, key=lambda one: len(characters[one] & missing))
+            covered, path = characters[family] & missing, fonts.pop(family)
+            if not covered:
+                break
+            if _draws(path, covered):
+                families.append(family)
+                missing -= covered
+                postscript |= _postscript(path)
+    return Fonts(tuple(families), "".join(sorted(map(chr, missing))), postscript)
+
+
+def missing_sentence(characters: str) -> str:
+    """What to do about characters that no font has, in one line.
+
+    >>> missing_sentence("权")
+    'no font on this machine has the character 权 (Chinese or Japanese); install one, such as Noto Sans CJK, or write .svg, which needs none'
+    """
+    scripts = dict.fromkeys(_script(one) for one in characters)
+    fonts = dict.fromkeys(_FONTS.get(script, f"Noto Sans {script}") for script in scripts)
+    several = "s" if len(characters) > 1 else ""
+    return (
+        f"no font on this machine has the character{several} {listed(characters, most=8)} ({listed(scripts, most=9)}); "
+        f"install one, such as {listed(fonts, most=9)}, or write .svg, which needs none"
+    )
+
+
+def _seen(texts: Iterable[str]) -> set[int]:
+    """The characters that leave ink; combining marks among them, joiners and variation selectors not."""
+    return {ord(one) for text in texts for one in text if not one.isspace() and not (weightless(one) and _invisible(one))}
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" or 0xFE00 <= ord(character) <= 0xFE0F or 0xE0100 <= ord(character) <= 0xE01EF
+
+
+def _characters_of_family(family: str) -> set[int]:
+    from matplotlib import font_manager
+
+    try:
+        return _characters(font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False))
+    except ValueError:  # the family isn't there
+        return set()
+
+
+def _characters(path: str) -> set[int]:
+    """The code points that a font has a glyph for; none where it can't be read."""
+    from matplotlib import font_manager
+
+    try:
+        return set(font_manager.get_font(path).get_charmap())
+    except (OSError, RuntimeError, ValueError):
+        return set()
+
+
+def _known_fonts() -> dict[str, str]:
+    """One upright file of medium weight for each family that matplotlib knows."""
+    from matplotlib import font_manager
+
+    found: dict[str, str] = {}
+    for entry in sorted(font_manager.fontManager.ttflist, key=lambda entry: (entry.style != "normal", abs(_weight(entry) - 400))):
+        if not entry.name.lower().startswith(_STAND_INS):
+            found.setdefault(entry.name, entry.fname)
+    return found
+
+
+def _new_fonts() -> dict[str, str]:
+    """Families of files that matplotlib hasn't listed yet, which it lists from now on."""
+    from matplotlib import font_manager
+
+    before = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in before:
+            try:
+                font_manager.fontManager.addfont(path)
+            except Exception:  # a font of a kind that matplotlib can't read is no font to it, whatever it says
+                continue
+    known = _known_fonts()
+    return {family: path for family, path in known.items() if path not in before}
+
+
+def _weight(entry: Any) -> int:
+    from matplotlib.font_manager import weight_dict
+
+    return entry.weight if isinstance(entry.weight, int) else weight_dict.get(entry.weight, 400)
+
+
+def _draws(path: str, characters: set[int]) -> bool:
+    """Whether the font has an outline for the first of the characters: those of pictures alone, as of coloured emoji, have none."""
+    from matplotlib import font_manager
+
+    try:
+        font = font_manager.get_font(path)
+        font.set_size(10, 72)
+        font.load_char(min(characters))
+        return len(font.get_path()[0]) > 0
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _postscript(path: str) -> bool:
+    """Whether a file's outlines are CFF, of which its first bytes tell, or in a collection those of its first font."""
+    with Path(path).open("rb") as file:
+        first = file.read(16)
+        if first[:4] == b"ttcf":
+            file.seek(int.from_bytes(first[12:16], "big"))
+            first = file.read(4)
+    return first[:4] == b"OTTO"
+
+
+def _script(character: str) -> str:
+    """The script of a character by the first word of its name, as people call it."""
+    word = unicodedata.name(character, "unnamed").split()[0]
+    return _SCRIPTS.get(word, "emoji" if unicodedata.category(character) == "So" else word.capitalize())

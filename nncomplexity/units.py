@@ -1,0 +1,26 @@
+"""Sizes on axes: one unit for each axis, named beside its label. kB is 1,000 bytes, as in SI; nothing here counts in 1,024."""
+
+UNITS = {"bytes": 8, "bits": 1}
+"""What sizes may be drawn in, and how many bits each is."""
+_MULTIPLES = {
+    "bytes": (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1.0)),
+    "bits": (("Gbit", 1e9), ("Mbit", 1e6), ("kbit", 1e3), ("bits", 1.0)),
+}
+
+
+def unit_for(unit: str, top: float) -> tuple[str, float]:
+    """The multiple of bytes or bits for an axis that ends at `top`, and how many of them it is: from ten of it on.
+
+    >>> unit_for("bytes", 9_999), unit_for("bytes", 21_896), unit_for("bits", 3e7)
+    (('bytes', 1.0), ('kB', 1000.0), ('Mbit', 1000000.0))
+    """
+    return next((name, size) for name, size in _MULTIPLES[unit] if top >= 10 * size or size == 1)
+
+
+def number_in(value: float) -> str:
+    """A number of such units, without a letter of its own.
+
+    >>> [number_in(value) for value in (0, 0.25, 7.5, 2_500, 40_000)]
+    ['0', '0.25', '7.5', '2,500', '40,000']
+    """
+    return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.4g}"
