@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Arrangement, Layout
@@ -185,7 +186,7 @@ class Distortion:
         with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
-            torch.clear_autocast_cache()
+            forget_casts()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
                 raise _NoGradientError(f"it is a {type(value).__name__}, such as .item() or float() gives")
@@ -248,8 +249,8 @@ class Distortion:
         set_random_state(fixed_random_state(seed) if seed else self._random)
         with users_switches(), derivatives() if self._derives else torch.no_grad():
             given = argument()
-            # Within torch.autocast casts of parameters are kept by tensor, not by value: the loss would be that of other weights.
-            torch.clear_autocast_cache()
+            # They are kept by tensor, not by value: the loss would be that of other weights.
+            forget_casts()
             try:
                 return _scalar(self._loss_fn(given))
             except InputError:
@@ -332,6 +333,12 @@ def _is_same(one: RandomState, other: RandomState) -> bool:
     return all(torch.equal(this, that) for this, that in tensors) and pickle.dumps(one[2:]) == pickle.dumps(other[2:])
 
 
+def forget_casts() -> None:
+    """Forget what PyTorch keeps of weights: within torch.autocast casts of parameters, within parametrize.cached() parametrized ones."""
+    torch.clear_autocast_cache()
+    parametrize._cache.clear()
+
+
 @contextmanager
 def derivatives() -> Iterator[None]:
     """Gradients on, wherever the caller is: in inference mode, tensors have none for good."""
@@ -341,12 +348,12 @@ def derivatives() -> Iterator[None]:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """The generators leave as they came, and threads take turns. What torch.autocast keeps of weights is forgotten on both ends."""
+    """The generators leave as they came, and threads take turns. What PyTorch keeps of weights is forgotten on both ends."""
     with _ONE_AT_A_TIME:
         state = random_state()
-        torch.clear_autocast_cache()
+        forget_casts()
         try:
             yield
         finally:
-            torch.clear_autocast_cache()
+            forget_casts()
             set_random_state(state)

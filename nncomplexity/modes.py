@@ -10,9 +10,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 
-def minds_training(module: nn.Module) -> bool:
-    """Whether a part of it is in training mode and looks at that: dropout, batch norm, or a class of the user's that reads `training`."""
-    return any(part.training and _looks_at_it(part) for part in module.modules())
+def minds_training(part: nn.Module) -> bool:
+    """Whether a part is in training mode and looks at that: dropout, batch norm, or a class of the user's that reads `training`."""
+    return part.training and _looks_at_it(part)
+
+
+def of_torch(part: nn.Module) -> bool:
+    """Whether its class is PyTorch's."""
+    return type(part).__module__.startswith("torch.")
 
 
 def _looks_at_it(part: nn.Module) -> bool:
@@ -22,16 +27,16 @@ def _looks_at_it(part: nn.Module) -> bool:
         return part.dropout > 0
     if isinstance(part, _NormBase | nn.RReLU):
         return True
-    if type(part).__module__.startswith("torch."):
+    if of_torch(part):
         return False
     code = getattr(type(part).forward, "__code__", None)
     return code is not None and "training" in code.co_names
 
 
 @contextmanager
-def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Within it all parts of the modules are in eval mode. Only their flags are changed: `eval` may do more, to a network of the user's."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
+def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it the parts are in eval mode. Only their flags are changed: `eval` may do more."""
+    modes = [(part, part.training) for part in parts]
     for part, _ in modes:
         part.training = False
     try:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.loading import Cache
-from nncomplexity.modes import evaluating, minds_training
+from nncomplexity.modes import evaluating, minds_training, of_torch
 from nncomplexity.probes import Probe, changed, random
 from nncomplexity.target import Target
 
@@ -262,11 +262,14 @@ class Soundness:
             )
 
     def _look_at_modes(self) -> None:
-        modules = [module for module in (*self.target.called_on(), *self.modules) if minds_training(module)]
-        if not modules:
+        parts = [part for module in self.target.called_on() for part in module.modules()]
+        # Of networks that are the user's own nothing is touched that may do more in eval mode than be in it.
+        parts += [part for module in self.modules for part in module.modules() if of_torch(part)]
+        if not any(map(minds_training, parts)):
             return
-        with evaluating(modules):
+        with evaluating(parts):
             loss = self._quietly(self.measured.weights)
+        self.target.renew()
         if loss is not None and not near(loss, self.measured.original):
             self.warnings["mode"] = (
                 f"The network is in training mode, where its loss is {self.measured.original:.7g}; in eval mode it is {loss:.7g}. Call "

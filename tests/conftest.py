@@ -33,7 +33,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
-    for name, module in list(sys.modules.items()):
+    for name, module in reversed(list(sys.modules.items())):  # those within a package first, which ask it where they are
         if module is not before.get(name) and _is_in(tmp_path, module):
             del sys.modules[name]
             if name in before:

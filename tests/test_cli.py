@@ -276,6 +276,46 @@ def test_with_build_the_loss_gets_the_module(run):
     assert json.loads(module)["loss"] == pytest.approx(json.loads(mapping)["loss"], rel=1e-5)
 
 
+FOLDING = """
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, linear
+x = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+y = x[:, :4].argmax(1)
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.folded = nn.Parameter(torch.zeros(4, 4)), nn.Parameter(torch.zeros(4, 8)), None
+    def forward(self, x):
+        if self.folded is None:
+            self.folded = self.a @ self.b
+        return linear(x, self.folded)
+    def _load_from_state_dict(self, *args):
+        self.folded = None
+        super()._load_from_state_dict(*args)
+def build():
+    net = Net().eval()
+    net(x)
+    return net
+def loss(net):
+    return cross_entropy(net(x), y)
+"""
+
+
+def test_a_module_that_keeps_what_it_computed_is_measured_and_verified_by_its_weights(run, folder):
+    (folder / "folding.py").write_text(FOLDING)
+    weights = {"a": 4 * torch.eye(4), "b": torch.eye(4, 8)}
+    save_file(weights, "folding.safetensors")
+    functions = ("--model", "folding:build", "--loss-fn", "folding:loss")
+    code, out, _ = run("measure", "folding.safetensors", *functions, "--eps", "0.05", "--save", "f.coarse", "--json", "f.json")
+    assert code == 0, out
+    found = json.loads(Path("f.json").read_text())["results"][0]
+    assert found["bits"] > 40  # all weights zero are a loss of ln 4
+    assert found["warnings"] == []
+    assert run("verify", "f.coarse", *functions, "--against", "folding.safetensors", "--eps", "0.05")[0] == 0
+    assert run("verify", "f.coarse", *functions, "--claims", "f.json")[0] == 0
+
+
 def test_the_same_seed_gives_the_same_file(run):
     for name in ("one.coarse", "two.coarse"):
         assert run(*MEASURE, "--eps", "0.1", "--seed", "3", "--save", name)[0] == 0

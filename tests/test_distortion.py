@@ -315,6 +315,25 @@ def test_data_that_are_no_pairs_of_tensors_are_refused(data: Any, came: str) -> 
         loss_from(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), data)
 
 
+@pytest.mark.parametrize(
+    ("data", "came"),
+    [
+        (
+            [(X, Y), (X[:, :3], Y)],
+            r"inputs of one shape but for the rows, got \(50, 6\) in the first batch and \(50, 3\) in batch 2; pad",
+        ),
+        (
+            [(X, X), (X, X[:, :3])],
+            r"targets of one shape but for the rows, got \(50, 6\) in the first batch and \(50, 3\) in batch 2; pad",
+        ),
+        ([(X, Y), (X.to("meta"), Y)], "inputs on one device, got cpu and meta; move them to one"),
+    ],
+)
+def test_batches_that_cannot_be_joined_are_refused(data: Any, came: str) -> None:
+    with pytest.raises(InputError, match=f"data: expected {came}"):
+        loss_from(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), data)
+
+
 def test_a_list_of_two_tensors_is_as_good_as_a_pair() -> None:
     loss = loss_from(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), [X, Y])  # type: ignore[list-item]
     assert loss.examples == len(X)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from nncomplexity import estimate
 from nncomplexity.errors import InputError
+from nncomplexity.naming import adapter_naming
 from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
 
 
@@ -399,3 +401,214 @@ def test_names_that_fit_neither_way_are_an_error_as_they_are(names):
 def test_a_dict_of_tensors_keeps_its_names():
     assert Task(total).naming(prefixed("module.")).prefix == ""
     assert Task(lambda network: float("module.count" in network)).loss(prefixed("module.")) == 1
+
+
+# --- scripts and packages
+
+
+def test_a_module_that_parses_a_command_line_finds_none(workplace, monkeypatch):
+    (workplace / "script.py").write_text(
+        "import argparse, sys\nargs = argparse.ArgumentParser().parse_args()\nSEEN = list(sys.argv)\ndef loss(w): return 2.0\n"
+    )
+    argv = ["nncomplexity", "measure", "model.pt", "--eps", "0.1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    assert find_function("script:loss", "--loss-fn")({}) == 2.0
+    assert sys.modules["script"].SEEN == ["script.py"]
+    assert sys.argv is argv
+
+
+def test_so_does_a_build(workplace, monkeypatch):
+    (workplace / "building.py").write_text(
+        "import argparse, torch\n"
+        "def build():\n"
+        "    parser = argparse.ArgumentParser()\n"
+        "    parser.add_argument('--width', type=int, default=3)\n"
+        "    return torch.nn.Linear(parser.parse_args().width, 1)\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["nncomplexity", "measure", "--width", "5"])
+    task = Task(total, build=find_function("building:build", "--model"))
+    assert task.network({"weight": torch.ones(1, 3), "bias": torch.ones(1)}).in_features == 3
+
+
+def test_a_script_that_wants_arguments_is_told_to_keep_them_for_when_it_is_run(workplace, monkeypatch, capsys):
+    (workplace / "wanting.py").write_text(
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--data', required=True)\nparser.parse_args()\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["nncomplexity", "measure", "model.pt"])
+    words = (
+        r"--loss-fn: import wanting raised SystemExit: 2 \(wanting.py, line 4\); it ends the program when it is imported: "
+        r'.* parse_args\(\), below if __name__ == "__main__":'
+    )
+    with pytest.raises(InputError, match=words):
+        find_function("wanting:loss", "--loss-fn")
+    assert "measure model.pt" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("packaged", [True, False])
+def test_a_file_with_relative_imports_is_imported_as_part_of_its_package(workplace, packaged):
+    folder = workplace / f"deep{packaged}" / "inner"
+    folder.mkdir(parents=True)
+    if packaged:
+        (folder / "__init__.py").touch()
+        (folder.parent / "__init__.py").touch()
+    (folder / "data.py").write_text("def loss(w): return 6.0")
+    (folder / "task.py").write_text("from ..inner.data import loss")
+    name = f"deep{packaged}"
+    assert find_function(f"{name}/inner/task.py:loss", "--loss-fn")({}) == 6.0
+    assert sys.modules[f"{name}.inner.task"].loss is find_function(f"{name}.inner.task:loss", "--loss-fn")
+
+
+def test_a_relative_import_without_a_package_is_told_how_to_have_one(workplace):
+    (workplace / "lonely.py").write_text("from .data import loss")
+    words = (
+        r"import lonely raised ImportError: attempted relative import .*; name it as part of its package, such as package.module:"
+    )
+    for spec in ("lonely:loss", "lonely.py:loss"):
+        with pytest.raises(InputError, match=words):
+            find_function(spec, "--loss-fn")
+
+
+# --- functions and their networks
+
+
+def test_each_set_of_weights_has_a_module_of_its_own():
+    builds = []
+
+    class Remembering(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 1, bias=False)
+            builds.append(self)
+            self.seen = None
+
+        def total(self):
+            self.seen = self.weight.sum() if self.seen is None else self.seen
+            return self.seen.detach()
+
+    task = Task(Remembering.total, build=Remembering)
+    first, second = ({"weight": torch.full((1, 3), value)} for value in (1.0, 2.0))
+    network = task.network(first)
+    assert [task.loss(weights) for weights in (first, second, first)] == [3, 6, 3]
+    assert network.seen is None
+    assert network.weight.tolist() == [[1, 1, 1]]
+    assert len(builds) == 1
+
+
+def test_where_it_cannot_be_copied_it_is_built_again_with_the_same_random_numbers():
+    class Uncopiable(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 1, bias=False)
+            self.table = np.random.rand() + float(torch.rand(()))
+
+        def __deepcopy__(self, memo):
+            raise TypeError("one only")
+
+    task = Task(lambda network: network.table, build=Uncopiable)
+    weights = {"weight": torch.ones(1, 3)}
+    assert task.network(weights) is not task.network(weights)
+    assert task.loss(weights) == task.loss(weights)
+
+
+def test_a_risk_may_take_derivatives_and_draws_the_same_each_time():
+    def slope(network):
+        x = torch.ones(2, 3, requires_grad=True)
+        return torch.autograd.grad(x.sum(), x)[0].mean() * torch.rand(())
+
+    def of_outputs(network):
+        x = torch.ones(2, 3, requires_grad=True)
+        return torch.autograd.grad(network.first(x).sum(), x)[0].mean().abs() * torch.rand(())
+
+    for function in (slope, of_outputs):
+        task = Task(total, build=Net, risk_fn=function)
+        found = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            found.append(task.risk(WEIGHTS))
+        assert found[0] == found[1] > 0
+
+
+# --- adapters
+
+
+class Adapted(nn.Module):
+    """A linear layer with low-rank factors, named as peft names them within its wrapper."""
+
+    def __init__(self, adapters=("default",), saved=False):
+        super().__init__()
+        inner = nn.Module()
+        inner.fc = nn.Module()
+        inner.fc.base_layer = nn.Linear(4, 3, bias=False)
+        inner.fc.lora_A = nn.ModuleDict({name: nn.Linear(4, 2, bias=False) for name in adapters})
+        inner.fc.lora_B = nn.ModuleDict({name: nn.Linear(2, 3, bias=False) for name in adapters})
+        if saved:
+            inner.head = nn.Module()
+            inner.head.original_module = nn.Linear(3, 3)
+            inner.head.modules_to_save = nn.ModuleDict({name: nn.Linear(3, 3) for name in adapters})
+        self.base_model = nn.Module()
+        self.base_model.model = inner
+
+    def forward(self, x):
+        fc = self.base_model.model.fc
+        return fc.base_layer(x) + fc.lora_B["default"](fc.lora_A["default"](x))
+
+
+ADAPTER = {
+    "base_model.model.fc.lora_A.weight": torch.randn(2, 4, generator=torch.Generator().manual_seed(0)),
+    "base_model.model.fc.lora_B.weight": torch.randn(3, 2, generator=torch.Generator().manual_seed(1)),
+}
+
+
+def test_an_adapter_is_loaded_by_the_names_of_its_file_and_measured_alone():
+    def build():
+        torch.manual_seed(3)
+        return Adapted()
+
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(2))
+
+    def distance(network):
+        return network(x).square().mean()
+
+    task = Task(distance, build=build)
+    base = build().base_model.model.fc.base_layer.weight.detach()
+    network = task.network(ADAPTER)
+    assert {name for spec in architecture_of(network).tensors for name in spec.names} == set(ADAPTER)
+    assert task.naming(ADAPTER).note("it") == (
+        "took the names for those of the adapter 'default' of it, whose other tensors are part of the architecture"
+    )
+    A, B = ADAPTER.values()
+    assert task.loss(ADAPTER) == pytest.approx(float((x @ (base + B @ A).T).square().mean()), rel=1e-6)
+    report = estimate(network, distance, 0.1, budget=30)
+    assert set(report.coarse_weights()) == set(ADAPTER)
+    assert report.subject.parameters == 14
+    assert "base_model.model.fc.base_layer.weight" in report.subject.left_out
+    assert task.loss(report.coarse_weights()) == pytest.approx(report.coarse_loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("prefix", ["", "base_model.model."])
+def test_what_an_adapter_saves_whole_is_part_of_it(prefix):
+    """Networks that were given an adapter without peft's wrapper lack the prefix that its files have."""
+    names = [name.removeprefix("base_model.model.") for name in Adapted(saved=True).state_dict()]
+    found = adapter_naming(
+        [f"{prefix}{name}" for name in ("fc.lora_A.weight", "fc.lora_B.weight", "head.weight", "head.bias")],
+        [[name] for name in names],
+    )
+    assert found.names[f"{prefix}head.weight"] == "head.modules_to_save.default.weight"
+
+
+@pytest.mark.parametrize(
+    ("adapters", "names"),
+    [
+        (("default",), [*ADAPTER][:1]),  # one of its tensors is missing
+        (("default", "other"), [*ADAPTER]),  # whose are they?
+        (("default",), [*ADAPTER, "base_model.model.fc.lora_C.weight"]),
+    ],
+)
+def test_names_that_are_no_one_adapter_s_are_refused(adapters, names):
+    weights = {name: ADAPTER.get(name, torch.ones(1)) for name in names}
+    with pytest.raises(InputError, match="--model: the checkpoint does not fit the module"):
+        Task(total, build=lambda: Adapted(adapters)).network(weights)
+
+
+def test_all_of_a_network_with_an_adapter_is_loaded_as_any_network():
+    model = Adapted()
+    assert Task(total, build=Adapted).naming(model.state_dict()).adapter == ""
+    assert Task(total, build=Adapted).loss(model.state_dict()) == pytest.approx(total(model).item(), rel=1e-6)

@@ -217,3 +217,35 @@ def test_the_table_says_holds_and_fails_within_80_columns(coarse, original):
     ]
     assert max(map(len, page.splitlines())) <= 80
     assert "all 2 claims hold." in verified("net.coarse", check_claims(coarse, TASK))
+
+
+class Folding(torch.nn.Module):
+    """It keeps what it computed, and forgets that only when it is made anew."""
+
+    memo: dict = {}  # noqa: RUF012 -- of all of its kind
+
+    def __init__(self, shared=False):
+        super().__init__()
+        self.w, self.kept, self.shared = torch.nn.Parameter(torch.zeros(3, 4)), {}, shared
+
+    def forward(self):
+        return (self.memo if self.shared else self.kept).setdefault("sum", self.w.double().abs().sum().detach())
+
+
+def test_original_and_decoded_file_are_measured_in_modules_of_their_own(coarse, original):
+    task = Task(lambda network: network(), build=Folding)
+    found = check_claims(coarse, task, against=original, eps=1.01 * DISTORTION)
+    assert found.distortion == pytest.approx(DISTORTION, rel=1e-6)
+    assert found.holds
+
+
+def test_a_loss_that_is_that_of_any_weights_fails(coarse, original):
+    Folding.memo.clear()
+    for task in (Task(lambda network: network(), build=lambda: Folding(shared=True)), Task(lambda _: 0.5)):
+        found = check_claims(coarse, task, against=original, eps=0.1)
+        assert [name for name, holds in claims_of(found).items() if not holds] == ["weights"]
+
+
+def test_an_equal_loss_of_other_weights_is_no_fault(coarse, original):
+    task = Task(lambda weights: (weights["w"].abs().max() < 2).double())
+    assert check_claims(coarse, task, against=original, eps=0.1).holds

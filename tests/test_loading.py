@@ -1,0 +1,401 @@
+"""Modules that keep what they computed from their weights: measured as if they were fresh, or refused."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+from torch.nn.utils import parametrizations, parametrize
+
+from nncomplexity import InputError, estimate
+from nncomplexity.distortion import Distortion
+from nncomplexity.loading import PLAIN, Attributes, Way, ways_of
+
+X = torch.randn(128, 8, generator=torch.Generator().manual_seed(1))
+Y = X[:, :4].argmax(1)
+
+
+class Folding(nn.Module):
+    """Two factors, folded into one matrix in eval mode; how and where that is kept is for subclasses to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        # Together they are near what makes the labels out: 4 of the inputs, each for its own class.
+        self.a = nn.Parameter(torch.randn(4, 6, generator=generator))
+        self.b = nn.Parameter(4 * torch.linalg.pinv(self.a.detach()) @ torch.eye(4, 8))
+
+    def product(self) -> Tensor:
+        return self.a @ self.b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.product() if self.training else self.kept())
+
+    def kept(self) -> Tensor:
+        raise NotImplementedError
+
+
+class InAttribute(Folding):
+    """Nothing clears it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folded: Any = None
+
+    def kept(self) -> Tensor:
+        if self.folded is None:
+            self.folded = self.product()
+        return self.folded
+
+
+class ClearedInTrain(InAttribute):
+    def train(self, mode: bool = True) -> "ClearedInTrain":
+        self.folded = None
+        return super().train(mode)
+
+
+class ClearedWhenLoaded(InAttribute):
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self.folded = None
+        super()._load_from_state_dict(*args, **options)
+
+
+class ClearedByAHook(InAttribute):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "folded", None))
+
+
+class InATuple(InAttribute):
+    def kept(self) -> Tensor:
+        if self.folded is None:
+            self.folded = (self.product(), 0.0)
+        return self.folded[0] + self.folded[1]
+
+
+class InADictionary(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memo: dict[str, Tensor] = {}
+
+    def kept(self) -> Tensor:
+        if "folded" not in self.memo:
+            self.memo["folded"] = self.product()
+        return self.memo["folded"]
+
+
+class ByAddress(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memo: dict[int, Tensor] = {}
+
+    def kept(self) -> Tensor:
+        if self.a.data_ptr() not in self.memo:
+            self.memo = {self.a.data_ptr(): self.product()}
+        return self.memo[self.a.data_ptr()]
+
+
+class ByVersion(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memo: dict[tuple[int, int], Tensor] = {}
+
+    def kept(self) -> Tensor:
+        key = (self.a._version, self.b._version)
+        if key not in self.memo:
+            self.memo = {key: self.product()}
+        return self.memo[key]
+
+
+class InABuffer(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("folded", None, persistent=False)
+
+    def kept(self) -> Tensor:
+        if self.folded is None:
+            self.folded = self.product().detach()
+        return self.folded
+
+
+class Missing(Folding):
+    def kept(self) -> Tensor:
+        if not hasattr(self, "folded"):
+            self.folded = self.product().detach()
+        return self.folded
+
+
+class CachedProperty(Folding):
+    @functools.cached_property
+    def folded(self) -> Tensor:
+        return self.product()
+
+    def kept(self) -> Tensor:
+        return self.folded
+
+
+class OfTheProcess(Folding):
+    """Kept where no copy of the module has it."""
+
+    memo: ClassVar[dict[str, Tensor]] = {}
+
+    def kept(self) -> Tensor:
+        return self.memo.setdefault("folded", self.product().detach())
+
+
+class ByItself(Folding):
+    @functools.lru_cache(maxsize=8)  # noqa: B019 -- that is the point
+    def kept(self) -> Tensor:
+        return self.product().detach()
+
+
+class Uncopiable(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.lock, self.inner = threading.Lock(), inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+FOLLOWING = (
+    *(InAttribute, ClearedInTrain, ClearedWhenLoaded, ClearedByAHook, InATuple, InADictionary, ByAddress, ByVersion),
+    *(InABuffer, Missing, CachedProperty),
+)
+
+
+def alone(kind: Callable[[], nn.Module]) -> nn.Module:
+    return kind()
+
+
+def under_a_head(kind: Callable[[], nn.Module]) -> nn.Module:
+    """Beside a layer that follows its weights, so that the loss changes in any case."""
+    head = nn.Linear(4, 4)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(4))
+        head.bias.zero_()
+    return nn.Sequential(kind(), head)
+
+
+def not_to_be_copied(kind: Callable[[], nn.Module]) -> nn.Module:
+    return Uncopiable(kind())
+
+
+def loss(module: nn.Module) -> Tensor:
+    return cross_entropy(module(X), Y)
+
+
+def true_loss(weights: dict[str, Tensor]) -> float:
+    """Of the weights themselves, by no module."""
+    a, b = (next(tensor for name, tensor in weights.items() if name.rpartition(".")[2] == one) for one in "ab")
+    logits = linear(X, a @ b)
+    if "1.weight" in weights:
+        logits = linear(logits, weights["1.weight"], weights["1.bias"])
+    return float(cross_entropy(logits, Y))
+
+
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("within", [alone, under_a_head, not_to_be_copied])
+@pytest.mark.parametrize("kind", FOLLOWING)
+def test_a_module_that_keeps_what_it_computed_has_the_loss_of_its_weights(
+    kind: type[Folding], within: Callable[[Callable[[], nn.Module]], nn.Module], filled: bool
+) -> None:
+    model = within(kind).eval()
+    if filled:
+        with torch.no_grad():
+            loss(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with Distortion(model, loss, eps=0.05) as distortion:
+        assert distortion.original == pytest.approx(true_loss(before), abs=1e-5)
+        for share in (0.5, 0.0, 1.0, 2.0):
+            weights = {name: share * tensor for name, tensor in distortion.weights.items()}
+            distortion.gradient(weights)
+            assert distortion.loss(weights) == pytest.approx(true_loss(weights), abs=1e-5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with torch.no_grad():
+        assert float(loss(model)) == pytest.approx(distortion.original, abs=1e-5)
+
+
+@pytest.mark.parametrize("within", [alone, under_a_head, not_to_be_copied])
+def test_the_file_of_such_a_module_is_measured_in_a_fresh_one(within: Callable[[Callable[[], nn.Module]], nn.Module]) -> None:
+    report = estimate(within(ClearedWhenLoaded).eval(), loss, 0.05, budget=30)
+    assert report.coarse_loss == pytest.approx(true_loss(report.coarse_weights()), abs=1e-5)
+    assert report.bits > 100  # all weights zero are a loss of ln 4
+
+
+@pytest.mark.parametrize("within", [alone, under_a_head])
+def test_what_is_kept_for_all_modules_of_a_class_is_refused(within: Callable[[Callable[[], nn.Module]], nn.Module]) -> None:
+    OfTheProcess.memo.clear()
+    words = r"model: its loss doesn't follow its weights: with random ones .* gives what it gave before; .* between calls"
+    with pytest.raises(InputError, match=words):
+        estimate(within(OfTheProcess).eval(), loss, 0.05, budget=30)
+
+
+def test_what_is_kept_by_a_module_s_identity_is_refused() -> None:
+    words = (
+        r"model: its loss doesn't follow its weights: of the same ones it is .* in a fresh copy of the module and .* used before"
+    )
+    with pytest.raises(InputError, match=words):
+        estimate(ByItself().eval(), loss, 0.05, budget=30)
+
+
+class Held:
+    """What no copy of an attribute knows."""
+
+    def __init__(self) -> None:
+        self.folded: Tensor | None = None
+
+
+class InAnObject(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.calls = Held(), 0
+
+    def kept(self) -> Tensor:
+        self.calls += 1
+        if self.held.folded is None:
+            self.held.folded = self.product().detach()
+        return self.held.folded
+
+
+def test_a_refusal_names_what_a_part_keeps() -> None:
+    with pytest.raises(
+        InputError, match=r"0 \(InAnObject\) keeps 'calls' between calls: compute that anew in each, or clear it in _load"
+    ):
+        estimate(under_a_head(InAnObject).eval(), loss, 0.05, budget=30)
+
+
+class Adapter(nn.Module):
+    """Low-rank factors that are merged into the weight in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.w = nn.Parameter(4 * torch.eye(4, 8) + torch.randn(4, 8, generator=generator) / 8)
+        self.A = nn.Parameter(torch.randn(2, 8, generator=generator))
+        self.B = nn.Parameter(torch.randn(4, 2, generator=generator))
+        self.merged = False
+
+    def train(self, mode: bool = True) -> "Adapter":
+        super().train(mode)
+        if mode == self.merged:
+            self.w.data += (-1 if mode else 1) * self.B.data @ self.A.data
+            self.merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.w if self.merged else self.w + self.B @ self.A)
+
+
+class MergedForGood(Adapter):
+    """It merges in its first pass in eval mode, and never takes that back."""
+
+    def train(self, mode: bool = True) -> "MergedForGood":
+        nn.Module.train(self, mode)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and not self.merged:
+            self.w.data += self.B.data @ self.A.data
+            self.merged = True
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [Adapter, MergedForGood])
+@pytest.mark.parametrize("closure", [loss, lambda module: loss(module.eval())])
+def test_adapters_that_merge_are_measured_as_weight_and_factors(
+    kind: type[Adapter], closure: Callable[[nn.Module], Tensor]
+) -> None:
+    model = kind()
+    report = estimate(model, closure, 0.05, budget=30)
+    weights = report.coarse_weights()
+    merged = linear(X, weights["w"] + weights["B"] @ weights["A"])
+    assert report.coarse_loss == pytest.approx(float(cross_entropy(merged, Y)), abs=1e-5)
+    assert not model.merged
+    assert model.training
+
+
+def test_adapters_that_came_merged_stay_so() -> None:
+    """Their weight holds them already: what is in A and B has no part in the loss."""
+    model = Adapter().eval()
+    value = float(loss(model).detach())
+    report = estimate(model, loss, 0.05, budget=30)
+    assert report.loss == pytest.approx(value, abs=1e-6)
+    assert report.coarse_loss == pytest.approx(float(cross_entropy(linear(X, report.coarse_weights()["w"]), Y)), abs=1e-5)
+
+
+class Renaming(nn.Linear):
+    """It saves its weight under another name, and loads it from there."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+        self._register_state_dict_hook(lambda _, state, prefix, __: state.update({f"{prefix}kernel": state.pop(f"{prefix}weight")}))
+        self._register_load_state_dict_pre_hook(
+            lambda state, prefix, *_: state.update({f"{prefix}weight": state.pop(f"{prefix}kernel")})
+        )
+
+
+class Flipping(nn.Linear):
+    """It reads a layout that it doesn't write: loaded with its own state dict it is another network."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
+        state[f"{prefix}weight"] = state[f"{prefix}weight"].flip(0)
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+class Refusing(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("not here")
+
+    def train(self, mode: bool = True) -> "Refusing":
+        if mode:
+            raise RuntimeError("for inference only")
+        return super().train(mode)
+
+
+@pytest.mark.parametrize("kind", [Renaming, Flipping, Refusing])
+def test_a_module_with_ways_of_its_own_to_load_is_measured_as_it_is(kind: type[nn.Linear]) -> None:
+    model = kind()
+    report = estimate(model, loss, 0.05, budget=30)
+    weights = report.coarse_weights()
+    name = "kernel" if kind is Renaming else "weight"
+    assert report.loss == pytest.approx(float(loss(model).detach()), abs=1e-6)
+    assert report.coarse_loss == pytest.approx(float(cross_entropy(linear(X, weights[name], weights["bias"]), Y)), abs=1e-5)
+
+
+def test_values_kept_within_parametrizations_cached_are_not_taken_for_other_weights() -> None:
+    model = nn.Sequential(nn.Linear(8, 4))
+    parametrizations.weight_norm(model[0])
+    with parametrize.cached():
+        inside = estimate(model, loss, 0.05, budget=30)
+    assert inside.file.content == estimate(model, loss, 0.05, budget=30).file.content
+
+
+def test_the_ways_into_a_module_are_those_that_its_parts_listen_to() -> None:
+    assert ways_of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), parametrizations.weight_norm(nn.Linear(2, 2)))) == (PLAIN,)
+    assert ways_of(nn.Sequential(ClearedInTrain())) == (Way(in_training=True), PLAIN)
+    assert ways_of(ClearedByAHook()) == ways_of(ClearedWhenLoaded()) == (Way(by_state_dict=True), PLAIN)
+
+
+def test_attributes_are_given_back_as_the_very_objects_that_they_were() -> None:
+    module = nn.Sequential(InADictionary(), InAttribute())
+    module[0].memo["kept"] = torch.ones(1)
+    memo, kept = module[0].memo, Attributes(module)
+    kept.restore()
+    module[0].memo["more"], module[1].folded = torch.ones(1), torch.ones(1)
+    kept.restore()
+    assert list(module[0].memo) == ["kept"]
+    assert module[1].folded is None
+    kept.give_back()
+    assert module[0].memo is memo
+    assert list(memo) == ["kept"]
