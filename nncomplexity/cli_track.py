@@ -19,7 +19,6 @@ from nncomplexity.cli_options import (
     Classes,
     LossFn,
     LossIn,
-    eps_value,
     loss_unit_value,
     number_value,
 )
@@ -28,7 +27,7 @@ from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.summary import tracked
 from nncomplexity.dynamics.tracking import track as track_all
-from nncomplexity.epsilon import names_in
+from nncomplexity.epsilon import eps_named, names_in
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import printable
@@ -109,7 +108,7 @@ def track(
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
-    values = [eps_value(text) for text in eps]
+    values = [eps_named(text, "--eps") for text in eps]
     unit, guess = loss_unit_value(loss_unit), chance_from(chance, classes, ("--chance", "--classes"))
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)

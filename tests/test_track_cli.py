@@ -87,7 +87,7 @@ def test_follow_ends_when_idle(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["--eps", "much"], "--eps: expected a finite number of at least 0, in the loss's own unit, got 'much'"),
+        (["--eps", "much"], "--eps: expected a finite number of at least 0, got 'much'"),
         (["--loss-fn", "mytask:absent"], "--loss-fn: module mytask"),
         (["--metric", "mytask:error"], "--metric: expected NAME=MODULE:FUNCTION, such as test_error=mytask:test_error"),
         (["--metric", "a=mytask:error", "--metric", "a=mytask:loss"], "--metric: 'a' is there twice"),
