@@ -199,7 +199,8 @@ def curve(
 def _check_code_length(subject: Subject, unit: LossUnit | None) -> None:
     """Raises InputError where the network's loss is no code length: the search would only end without a file to save."""
     weights = subject.original.tensors
-    loss, zero_loss = subject.task.loss(weights), constant_loss_of(subject.task.loss, weights)
+    zero_loss = constant_loss_of(subject.task.loss, weights)
+    loss = subject.task.loss(weights)  # the last, as a module goes on holding what it was given last
     if not is_code_length(unit, loss=loss, zero_loss=zero_loss):
         raise InputError(_NO_BEST.format(why=why_no_code_length(unit, loss=loss, zero_loss=zero_loss)))
 

@@ -28,10 +28,10 @@ from nncomplexity.cli_options import (
     LossFn,
     Model,
     RiskFn,
+    eps_value,
 )
 from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.constant import constant_risk
-from nncomplexity.epsilon import eps_named
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA
@@ -94,7 +94,7 @@ def verify(
           --against model.safetensors --eps 0.01
       nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
     """
-    value = None if eps is None else eps_named(eps, "--eps")
+    value = None if eps is None else eps_value(eps)
     if value is not None and against is None and claims is None:
         raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
     if key is not None and against is None:

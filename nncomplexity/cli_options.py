@@ -96,7 +96,7 @@ def number_value(text: str, option: str, unit: str = "") -> float:
 
 def eps_value(text: str) -> Eps:
     """What --eps says. Raises InputError where it is neither a distortion bound nor a share."""
-    return eps_named(text, "--eps")
+    return eps_named(text, "--eps", ", in the loss's own unit")
 
 
 def loss_unit_value(text: str | None) -> LossUnit | None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.cli_options import eps_value, number_value
-from nncomplexity.epsilon import of_results
+from nncomplexity.cli_options import number_value
+from nncomplexity.epsilon import eps_named, of_results
 from nncomplexity.errors import InputError
 from nncomplexity.html.page import page
 from nncomplexity.listing import printable
@@ -56,7 +56,10 @@ def plot(
     picture_format(out)
     check_writable([out], inputs=results)
     found = _read(results, step_name)
-    wanted, steps = [of_results(eps_value(text)) for text in eps or []], [number_value(text, "--step") for text in step or []]
+    wanted, steps = (
+        [of_results(eps_named(text, "--eps")) for text in eps or []],
+        [number_value(text, "--step") for text in step or []],
+    )
     picture = chart(found, kind, eps=wanted, steps=steps, mean=mean, unit=unit)
     note = save(picture, out, title=title, made_by=found.versions)
     if note:

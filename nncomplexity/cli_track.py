@@ -21,7 +21,6 @@ from nncomplexity.cli_options import (
     LossIn,
     StepKey,
     StepPattern,
-    eps_value,
     loss_unit_value,
     number_value,
 )
@@ -32,7 +31,7 @@ from nncomplexity.dynamics.summary import told, tracked
 from nncomplexity.dynamics.tracking import WAITING
 from nncomplexity.dynamics.tracking import Progress as OnProgress
 from nncomplexity.dynamics.tracking import track as track_all
-from nncomplexity.epsilon import names_in
+from nncomplexity.epsilon import eps_named, names_in
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import printable
@@ -119,7 +118,7 @@ def track(
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
-    values = [eps_value(text) for text in eps]
+    values = [eps_named(text, "--eps") for text in eps]
     unit, guess = loss_unit_value(loss_unit), chance_from(chance, classes, ("--chance", "--classes"))
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)

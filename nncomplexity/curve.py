@@ -235,8 +235,9 @@ def curve_of(
                 with preserved_random_state():
                     set_random_state(fixed_random_state())
                     files[id(report.file)] = risk(report.coarse_weights())
+        empty = next((files[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
         with preserved_random_state():
-            constant = constant_risk(risk, reports[0].coarse_weights())
+            constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
         bounds = [
             report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant) for report in reports
         ]

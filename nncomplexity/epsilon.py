@@ -81,8 +81,13 @@ def of_results(eps: Eps) -> float:
     return Share(eps.share) if isinstance(eps, Relative) else eps
 
 
-def eps_named(text: str, argument: str) -> Eps:
+def eps_named(text: str, argument: str, unit: str = "") -> Eps:
     """ε as it is typed: a number, or one with a percent sign. Raises InputError, which names the argument, for anything else.
+
+    Args:
+        text: what was typed.
+        argument: what it was typed for.
+        unit: the end of "expected a finite number of at least 0" in messages.
 
     >>> eps_named("0.1", "--eps"), eps_named("1%", "--eps")
     (0.1, Relative(share=0.01))
@@ -93,9 +98,7 @@ def eps_named(text: str, argument: str) -> Eps:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
-        raise InputError(
-            f"{argument}: expected a finite number of at least 0, in the loss's own unit, got {text!r}; or a share, such as 1%"
-        )
+        raise InputError(f"{argument}: expected a finite number of at least 0{unit}, got {text!r}; or a share, such as 1%")
     return Relative(value / 100) if percent else value
 
 

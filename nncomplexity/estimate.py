@@ -24,7 +24,7 @@ from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
-from nncomplexity.search.contract import DESCENT, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
+from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
@@ -208,8 +208,9 @@ def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
     """What is to be said of an answer that no descent has found though there were some."""
     if not effort.descent_lost or answer.origin == DESCENT:
         return ()
+    source = "is the lossless file" if answer.origin == LOSSLESS else f"comes from {answer.origin}"
     return (
-        f"The descent was lost: the answer comes from {answer.origin}, as nothing that was found by descent within ε is smaller; "
+        f"The descent was lost: the answer {source}, as nothing that was found by descent within ε is smaller; "
         "another seed or a larger budget may find a smaller file.",
     )
 

@@ -4,14 +4,14 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile
-from nncomplexity.bounds import bound
+from nncomplexity.bounds import bound, rounded_up
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.constant import constant_loss_of
 from nncomplexity.epsilon import Eps, Relative
@@ -213,7 +213,9 @@ def _reported_claims(reported: Reported, file: CoarseFile, coarse_loss: float, r
     if promise := result.get("bound"):
         if risk is not None:
             claims.append(_close("reported risk", risk, promise["risk"]))
-        claims.append(_close("reported bound", _bound_of(file.bits, promise), promise["value"]))
+        value = _bound_of(file.bits, promise)
+        shown = f"{rounded_up(value)}, {rounded_up(promise['value'])} claimed"
+        claims.append(replace(_close("reported bound", value, promise["value"]), figures=shown))
     return claims
 
 

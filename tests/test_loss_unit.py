@@ -192,6 +192,22 @@ def test_there_is_no_best_file_of_what_is_no_code_length(call: Callable[..., Any
     assert err.endswith("or leave --save-best out\n")
 
 
+def test_the_network_is_the_original_again_once_its_loss_was_looked_at(call: Callable[..., Any]) -> None:
+    """A module holds the weights that it was given last, and all weights zero are among them."""
+    task = Path("units.py").read_text(encoding="utf-8")
+    module = (
+        "\ndef build(): return torch.nn.Linear(6, 3, bias=False)\ndef of(network): return cross_entropy(network(inputs), labels)\n"
+    )
+    Path("units.py").write_text(task + module, encoding="utf-8")
+    options = ("--eps", "0.1", "--n", "64", "--save-best", "best.coarse", "--json", "c.json")
+    assert call("curve", "of", "--model", "units:build", *options)[0] == 0
+    by_module = json.loads(Path("c.json").read_text(encoding="utf-8"))
+    assert by_module["loss"] == pytest.approx(float(nats(WEIGHTS)), rel=1e-6)
+    assert call("curve", "loss", *options)[0] == 0
+    by_mapping = json.loads(Path("c.json").read_text(encoding="utf-8"))
+    assert by_mapping["results"][0]["bits"] == by_module["results"][0]["bits"]
+
+
 def test_a_unit_that_is_none_is_one_line(call: Callable[..., Any]) -> None:
     code, _, err = call("measure", "loss", "--eps", "0.1", "--loss-unit", "bits")
     assert (code, err) == (2, "nncomplexity: --loss-unit: expected nats or other, got 'bits'\n")

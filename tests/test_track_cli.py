@@ -121,7 +121,7 @@ def test_without_follow_there_is_no_log(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["--eps", "much"], "--eps: expected a finite number of at least 0, in the loss's own unit, got 'much'"),
+        (["--eps", "much"], "--eps: expected a finite number of at least 0, got 'much'"),
         (["--loss-fn", "mytask:absent"], "--loss-fn: module mytask"),
         (["--metric", "mytask:error"], "--metric: expected NAME=MODULE:FUNCTION, such as test_error=mytask:test_error"),
         (["--metric", "a=mytask:error", "--metric", "a=mytask:loss"], "--metric: 'a' is there twice"),

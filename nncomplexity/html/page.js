@@ -22,7 +22,7 @@
   // The address keeps what is chosen, so that a link shows it: #eps=0.1&step=100&run=…&sort=bits
   function readAddress() {
     const wanted = new URLSearchParams(location.hash.slice(1));
-    const eps = data.eps.findIndex((one) => wanted.has("eps") && Number(one) === Number(wanted.get("eps")));
+    const given = wanted.get("eps"), eps = given === null ? -1 : data.eps.findIndex((one) => one === given || Number(one) === Number(given));
     if (eps >= 0) state.eps = eps;
     if (wanted.has("step")) {
       const run = wanted.get("run") ?? data.networks[state.network].run;
