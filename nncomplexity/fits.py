@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nncomplexity.switches import usual_switches
+
 LEAST_POINTS = 3
 """Points of different distortion that a fit takes."""
 
@@ -28,6 +30,7 @@ class Fit:
     r2: float
     points: int = 0
 
+    @usual_switches()
     def __call__(self, distortion: ArrayLike) -> list[float]:
         """Bits at each distortion."""
         x = np.atleast_1d(np.asarray(distortion, dtype=float))
@@ -46,6 +49,7 @@ class Fit:
         return f"bits = {_told(self.b)}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
 
 
+@usual_switches()
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0, of
     distortion or bits, are left out.
