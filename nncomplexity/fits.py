@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nncomplexity.switches import usual_switches
+
 LEAST_POINTS = 3
 """Points of different distortion that a fit takes."""
 
@@ -34,6 +36,7 @@ class Fit:
         """Whether the formula is closer to the points than their mean is, R² ≥ 0; one that isn't is no use to anyone."""
         return self.r2 >= 0
 
+    @usual_switches()
     def __call__(self, distortion: ArrayLike) -> list[float]:
         """Bits at each distortion."""
         x = np.atleast_1d(np.asarray(distortion, dtype=float))
@@ -52,6 +55,7 @@ class Fit:
         return f"bits = {_told(self.b)}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
 
 
+@usual_switches()
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0, of
     distortion or bits, are left out.

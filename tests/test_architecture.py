@@ -80,7 +80,7 @@ def test_the_arithmetic_imports_nothing_of_ours_but_itself() -> None:
     title, names = TABLES[0]
     assert title == "Arithmetic"
     assert {found.name for name in names for found in internal(name)} <= {
-        f"{PACKAGE}.{name}" for name in ("errors", "sizes", "sketch")
+        f"{PACKAGE}.{name}" for name in ("errors", "sizes", "sketch", "switches")
     }
 
 

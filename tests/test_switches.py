@@ -22,6 +22,7 @@ from nncomplexity import Langevin, Tracker, estimate, load, local_learning_coeff
 from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.distortion import Distortion
+from nncomplexity.fits import Fit, fitted
 from nncomplexity.losses import loss_from
 from nncomplexity.lowrank import balanced, svd
 from nncomplexity.quantize import quantize
@@ -201,6 +202,7 @@ def arithmetic() -> object:
     return (
         (penalty.dtype, penalty.item(), noisy.tolist(), effective_rank(matrix), quantize(matrix, 0.1).tolist()),
         (left.dtype, left.tolist(), smoothed_bound(500, probabilities=probabilities, n_classes=3).value),
+        (Fit("power", 40.0, 1.0, 1.0)([1e-9]), fitted([(1e-160, 1.0), (1e-80, 2e9), (1.0, 4e9)])),
     )
 
 
