@@ -229,21 +229,24 @@ def test_a_pipe_can_be_read(tmp_path: Path) -> None:
 
 
 PEAK = """
-import resource, sys, torch
+import sys
 from nncomplexity.checkpoint import load_checkpoint
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def bytes_of(what):
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(what)).split()[1])
 load_checkpoint(sys.argv[1])
-before = peak()
+before = bytes_of("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak is that of this process from now on
 load_checkpoint(sys.argv[2])
-print((peak() - before) / float(sys.argv[3]))
+print((bytes_of("VmHWM") - before) / float(sys.argv[3]))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts memory in kilobytes, as Linux does")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc for the peak")
 @pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
 def test_reading_takes_less_than_two_and_a_half_times_the_checkpoint(tmp_path: Path, form: str) -> None:
     for name, size in (("small", 100), ("large", 1 << 23)):
         (tmp_path / name).write_bytes(content_of(form, 1.0, tmp_path, size))
     command = [sys.executable, "-c", PEAK, *(str(tmp_path / name) for name in ("small", "large"))]
     done = subprocess.run([*command, str((tmp_path / "large").stat().st_size)], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 2.5
+    assert 1 < float(done.stdout) < 2.5
