@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nncomplexity.divergence.function import RelativeToOriginal
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Arrangement, Layout
 from nncomplexity.losses import Divisible, number_of
@@ -79,6 +80,8 @@ class Distortion:
         self._borrowed.callback(self._target.restore)
         self._random = random_state()
         try:
+            if isinstance(self._loss_fn, RelativeToOriginal):
+                self._loss_fn = self.apply(self._loss_fn.against, self.weights)
             self.original = self._measure(self.weights)
             if not math.isfinite(self.original):
                 raise InputError(
@@ -163,6 +166,19 @@ class Distortion:
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean."""
         return eps - min(eps / 2, 1e-6 * (abs(self.original) + eps))
+
+    def apply(self, function: Callable[[Any], Any], weights: Mapping[str, Tensor]) -> Any:
+        """What a function of the network gives for weights by first name, which it gets as the loss does; it costs no evaluation."""
+        set_random_state(self._random)
+        with torch.no_grad():
+            argument = self._target.load(self._stored(weights))
+            torch.clear_autocast_cache()
+            try:
+                return function(argument)
+            except InputError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise InputError(f"outputs: it raised {type(error).__name__}: {_first_line(error)}") from error
 
     def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return _Stored(weights, self.stored, self.arrangement)
