@@ -24,7 +24,7 @@ from nncomplexity.relative import Base, difference
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
 
 LossFn = Callable[[Any], Any]
-"""loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
+"""loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor; or a `Divergence`."""
 
 GRADIENT_COST = 3.0
 _NO_FLOAT64 = {"mps"}
@@ -80,8 +80,9 @@ class Distortion:
         self._borrowed.callback(self._target.restore)
         self._random = random_state()
         try:
-            if isinstance(self._loss_fn, RelativeToOriginal):
-                self._loss_fn = self.apply(self._loss_fn.against, self.weights)
+            given: object = self._loss_fn
+            if isinstance(given, RelativeToOriginal):
+                self._loss_fn = self.apply(given.against, self.weights)
             self.original = self._measure(self.weights)
             if not math.isfinite(self.original):
                 raise InputError(
