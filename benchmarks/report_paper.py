@@ -5,6 +5,7 @@ from statistics import geometric_mean
 
 from benchmarks.markdown import table
 from benchmarks.record import Content
+from nncomplexity.bounds import rounded_up
 
 TEXT = "text"
 """The reading that the others are compared with."""
@@ -76,7 +77,7 @@ def bounds(content: Content) -> str:
                 f"{row['bytes']:,}",
                 f"{row['train_error']:.1%}",
                 f"{row['test_error']:.1%}",
-                f"{row['bound']:.3f}" + (" (vacuous)" if row["vacuous"] else ""),
+                rounded_up(row["bound"], 3) + (" (vacuous)" if row["vacuous"] else ""),
                 f"{row['bytes_needed']:,}",
                 f"{row['cpu_seconds']:.0f} s",
             ]

@@ -3,8 +3,10 @@
 from nncomplexity.bitstream import load
 from nncomplexity.curve import Curve, rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
+from nncomplexity.epsilon import Relative
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
+from nncomplexity.interrupt import Interrupt
 from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.search.contract import StopSearch
@@ -15,9 +17,11 @@ __all__ = [
     "Follow",
     "FormatError",
     "InputError",
+    "Interrupt",
     "Langevin",
     "Layer",
     "LearningCoefficient",
+    "Relative",
     "Report",
     "StopSearch",
     "Tracker",

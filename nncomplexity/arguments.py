@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.search import method_named
@@ -16,7 +17,7 @@ from nncomplexity.search.contract import Method
 
 LARGEST_SEED = 2**32 - 1
 """NumPy's generators take no larger one."""
-SeveralEps = Sequence[float] | NDArray[Any] | Tensor
+SeveralEps = Sequence[float | Relative] | NDArray[Any] | Tensor
 _METHOD_PARTS = ("name", "codec", "budget", "search")
 
 
@@ -25,16 +26,20 @@ def plain_eps(eps: object) -> object:
     return eps.tolist() if isinstance(eps, np.ndarray | Tensor) else eps
 
 
-def checked_eps(eps: object) -> list[float]:
-    """One ε or several as a list; raises InputError where one is no distortion bound."""
+def checked_eps(eps: object) -> list[Eps]:
+    """One ε or several as a list; raises InputError where one is neither a distortion bound nor a share that makes one."""
     plain = plain_eps(eps)
     values = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str | bytes | bytearray) else [plain]
     if not values:
         raise InputError("eps: expected at least one value, got none")
-    checked = []
+    checked = list[Eps]()
     for value in map(plain_number, values):
+        if isinstance(value, Relative):
+            checked.append(value)
+            continue
         if not is_number(value) or not 0 <= value < math.inf:
-            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}")
+            share = "; a share is Relative(0.01)" if isinstance(value, str) and value.strip().endswith("%") else ""
+            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}{share}")
         checked.append(float(value))
     return checked
 

@@ -20,7 +20,9 @@ from nncomplexity.errors import FormatError, InputError
 from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
 from nncomplexity.plain import is_number, plain_number
+from nncomplexity.reading import read_settled
 from nncomplexity.relative import Base, base_of
+from nncomplexity.switches import usual_switches
 from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
 
 MAGIC = b"\x89COARSE\n"
@@ -60,6 +62,7 @@ class CoarseFile:
         """Bits of the whole file, skeleton and checksum included."""
         return 8 * len(self.content)
 
+    @usual_switches()
     def weights(self) -> dict[str, Tensor]:
         """The decoded tensors under all their names; bit-identical wherever they are decoded.
 
@@ -87,6 +90,7 @@ class CoarseFile:
         raise InputError(f"{wanted}, got those of {came}{where}; name the checkpoint that it was measured relative to")
 
 
+@usual_switches()
 def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, base: Base | None = None) -> CoarseFile:
     """Encode, then decode what was encoded: the result holds what a reader will find, not what the writer was given.
 
@@ -98,6 +102,7 @@ def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, bas
     return read(body + hashlib.sha256(body).digest(), limit=sys.maxsize).on(base)
 
 
+@usual_switches()
 def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """Decode a file's bytes, from whomever they come.
 
@@ -158,10 +163,7 @@ def load(
 def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """Read and decode a `.coarse` file, see `read`."""
     file = path_of(path)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read it ({error.strerror}); name a .coarse file") from error
+    content = read_settled(lambda reading: reading.content(file), str(path), "a .coarse file")
     try:
         return read(content, limit=limit)
     except FormatError as error:

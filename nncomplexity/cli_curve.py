@@ -1,18 +1,22 @@
 """The command `curve`: many ε of one network, and what they make together."""
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
-import torch
 import typer
-from torch import Tensor, nn
 
 from nncomplexity.basefile import base_file
+from nncomplexity.bounds import LossUnit, is_code_length
+from nncomplexity.bounds.mdl import why_no_code_length
 from nncomplexity.cli_options import (
     DONE,
+    INTERRUPTED,
     NOT_WITHIN,
+    BoundOptions,
+    Chance,
+    Classes,
     Codec,
     Delta,
     Device,
@@ -22,26 +26,32 @@ from nncomplexity.cli_options import (
     Json,
     Key,
     LossFn,
+    LossIn,
     Method,
     Model,
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    StepKey,
+    StepPattern,
     TimeLimit,
-    check_bound_options,
     eps_value,
+    loss_unit_value,
     time_value,
 )
-from nncomplexity.cli_subject import load_subject
+from nncomplexity.cli_subject import Subject, load_subject
 from nncomplexity.codecs import codec_named
-from nncomplexity.curve import DEFAULT_EPS, Curve, rate_distortion
+from nncomplexity.constant import constant_loss_of
+from nncomplexity.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.curve_table import curve_table
-from nncomplexity.distortion import preserved_random_state
+from nncomplexity.epsilon import Eps, name_of
 from nncomplexity.errors import InputError
+from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.outputs import (
     STDOUT,
     check_writable,
     names_by_eps,
+    no_length,
     page_width,
     progress_bar,
     report_document,
@@ -49,19 +59,23 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.steps import StepRule
 
-_NEGATIVE = "--save-best: the loss is negative, which is no code length; use a cross-entropy, or leave --save-best out"
+_NO_BEST = "--save-best: {why}, or leave --save-best out"
 
 
 def curve(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
     loss_fn: LossFn,
     key: Key = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     eps: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")
+        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure; repeat it for several; else twelve.")
     ] = None,
     grid: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, such as 0.001:1:12, in place of --eps.")
+        str | None,
+        typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, as 0.001:1:12 or 0.1%:50%:9, in place of --eps."),
     ] = None,
     model: Model = None,
     method: Method = "tight",
@@ -79,6 +93,9 @@ def curve(
     risk_fn: RiskFn = None,
     n: Examples = None,
     delta: Delta = 0.05,
+    chance: Chance = None,
+    classes: Classes = None,
+    loss_unit: LossIn = None,
     save: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the .coarse files; {eps} in it stands for each ε.")
     ] = None,
@@ -94,7 +111,7 @@ def curve(
     at each ε.
 
     \b
-    Twelve ε from 2 to 0.0005, and a picture:
+    Twelve ε from 2 to 0.0005 (of a loss on another scale than a cross-entropy's, shares of it), and a picture:
       nncomplexity curve model.safetensors --loss-fn mytask:loss --json curve.json
       nncomplexity plot curve.json --out curve.svg
     \b
@@ -104,31 +121,47 @@ def curve(
     """
     if eps and grid is not None:
         raise InputError("--grid: expected it in place of --eps, got both; leave one out")
-    typed = eps or (_grid(grid) if grid is not None else [f"{value:g}" for value in DEFAULT_EPS])
-    seconds = time_value(time_limit)
-    values = [eps_value(text) for text in typed]
+    typed = eps or (_grid(grid) if grid is not None else None)
+    steps = StepRule(step_pattern, step_key)
+    seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
+    values: Sequence[Eps] = [eps_value(text) for text in typed or ()]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
-    check_bound_options(risk_fn, n, delta)
+    promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     if save_best is not None and n is None:
         raise InputError("--save-best: it needs --n, the number of examples of the description length; add --n N")
-    files = names_by_eps(save, typed)
+    files = names_by_eps(save, typed or [name_of(value) for value in DEFAULT_EPS])
     json_path = None if json_file == STDOUT else json_file
     outputs = [*dict.fromkeys(files), save_best, json_path]  # an ε that is typed twice has one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
-            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+            *(checkpoint, key),
+            loss_fn=loss_fn,
+            model=model,
+            risk_fn=risk_fn,
+            device=device,
+            base=base,
+            outputs=outputs,
+            steps=steps,
         )
         task = subject.task
+        if not typed:
+            values = default_eps(subject.network, task.loss_fn)
+            files = names_by_eps(save, [name_of(value) for value in values])
+            check_writable([*dict.fromkeys(files), save_best, json_path], inputs=[checkpoint, relative_to])
         if save_best is not None:
-            _check_code_length(task.loss_fn, subject.network)
-        with progress_bar(seconds) as progress:
+            with task.place():
+                _check_code_length(subject, unit)
+    with Interrupt(FROM_OUTSIDE) as interrupt:
+        with stdout_for_results(), progress_bar(seconds) as progress, task.place():
             found = rate_distortion(
                 *(subject.network, task.loss_fn, values),
                 risk=task.risk if task.risk_fn else None,
                 n=n,
                 delta=delta,
+                chance=promise.chance,
+                loss_unit=unit,
                 method=search,
                 codec=codec_name,
                 seed=seed,
@@ -136,48 +169,54 @@ def curve(
                 exclude=exclude or None,
                 relative_to=subject.base,
                 time_limit=seconds,
-                progress=progress,
+                progress=interrupt.watching(progress),
             )
-    about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
-    report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))
-    summary = found.to_dict()
-    if summary["mdl"]:
-        summary["mdl"]["file"] = save_best
-    document = json.dumps({**report, "curve": summary}, indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        written = _save(found, files, save_best)
-        write_json(json_path, document)
-    finally:  # what took long to find is shown even where it can't be written
-        if json_file != STDOUT:
-            print(curve_table(checkpoint, found, width=page_width()), flush=True)
-    if json_file == STDOUT:
-        print(document, flush=True)
-    elif written := [*written, *([json_path] if json_path else [])]:
-        print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
+        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
+        report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))
+        summary = found.to_dict()
+        if summary["mdl"]:
+            summary["mdl"]["file"] = save_best
+        document = json.dumps({**report, "curve": summary}, indent=1, ensure_ascii=False, allow_nan=False)
+        try:
+            written = _save(found, files, save_best)
+            write_json(json_path, document)
+        finally:  # what took long to find is shown even where it can't be written
+            if json_file != STDOUT:
+                why = no_length(found.reports, found.lengths, n, unit)
+                print(curve_table(checkpoint, found, no_length=why, width=page_width()), flush=True)
+        if json_file == STDOUT:
+            print(document, flush=True)
+        elif written := [*written, *([json_path] if json_path else [])]:
+            print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
+    if interrupt.caught:
+        return INTERRUPTED
     if save_best is not None and found.mdl is None:
-        raise InputError(_NEGATIVE)
-    return DONE if all(one.within for one in found.reports) else NOT_WITHIN
+        raise InputError(_NO_BEST.format(why=why_no_code_length(None, loss=-1.0, zero_loss=None)))
+    within = [one.within for one in found.reports]
+    return DONE if all(within) or (not typed and any(within)) else NOT_WITHIN
 
 
-def _check_code_length(loss_fn: Callable[[Any], Any], network: nn.Module | dict[str, Tensor]) -> None:
-    """Raises InputError where the network's loss is negative: the search would only end without a file to save."""
-    with preserved_random_state(), torch.no_grad():
-        if float(loss_fn(network)) < 0:
-            raise InputError(_NEGATIVE)
+def _check_code_length(subject: Subject, unit: LossUnit | None) -> None:
+    """Raises InputError where the network's loss is no code length: the search would only end without a file to save."""
+    weights = subject.original.tensors
+    loss, zero_loss = subject.task.loss(weights), constant_loss_of(subject.task.loss, weights)
+    if not is_code_length(unit, loss=loss, zero_loss=zero_loss):
+        raise InputError(_NO_BEST.format(why=why_no_code_length(unit, loss=loss, zero_loss=zero_loss)))
 
 
 def _grid(text: str) -> list[str]:
-    """ε as a person would type them, from large to small."""
+    """ε as a person would type them, from large to small; shares where both ends are."""
+    percent = "%" if text.count("%") == 2 else ""
     try:
         low, high, points = text.split(":")
-        values = (float(low), float(high), int(points))
+        values = (float(low.removesuffix(percent)), float(high.removesuffix(percent)), int(points))
     except ValueError:
         values = (0.0, 0.0, 0)
     if not (0 < values[0] < values[1] < float("inf") and 2 <= values[2] <= 1000):
         raise InputError(
             f"--grid: expected LOW:HIGH:POINTS with 0 < LOW < HIGH and 2 to 1000 points, such as 0.001:1:12, got {text!r}"
         )
-    return [f"{value:.4g}" for value in np.geomspace(values[1], values[0], values[2])]
+    return [f"{value:.4g}{percent}" for value in np.geomspace(values[1], values[0], values[2])]
 
 
 def _save(found: Curve, files: list[str | None], best: str | None) -> list[str]:

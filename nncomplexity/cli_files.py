@@ -15,6 +15,9 @@ from nncomplexity.cli_options import (
     FAILED,
     BaseKey,
     BasePath,
+    BoundOptions,
+    Chance,
+    Classes,
     CoarseFile,
     Delta,
     Device,
@@ -25,11 +28,10 @@ from nncomplexity.cli_options import (
     LossFn,
     Model,
     RiskFn,
-    bound_of,
-    check_bound_options,
-    eps_value,
 )
 from nncomplexity.cli_subject import load_network, task_of
+from nncomplexity.constant import constant_risk
+from nncomplexity.epsilon import eps_named
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA
@@ -69,7 +71,7 @@ def verify(
     base_key: BaseKey = None,
     against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
     key: Key = None,
-    eps: Annotated[str | None, typer.Option(metavar="NUMBER", help="The ε that the file is claimed to keep.")] = None,
+    eps: Annotated[str | None, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file is claimed to keep.")] = None,
     claims: Annotated[
         str | None, typer.Option(metavar="REPORT", help="A report.json or curve.json whose figures for this file to check.")
     ] = None,
@@ -77,6 +79,8 @@ def verify(
     risk_fn: RiskFn = None,
     n: Examples = None,
     delta: Delta = 0.05,
+    chance: Chance = None,
+    classes: Classes = None,
     limit: Limit = DEFAULT_LIMIT,
     json_file: Json = None,
 ) -> int:
@@ -90,12 +94,12 @@ def verify(
           --against model.safetensors --eps 0.01
       nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
     """
-    value = None if eps is None else eps_value(eps)
+    value = None if eps is None else eps_named(eps, "--eps")
     if value is not None and against is None and claims is None:
         raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
     if key is not None and against is None:
         raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
-    check_bound_options(risk_fn, n, delta)
+    promised = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     json_path = None if json_file == STDOUT else json_file
     check_writable([json_path], inputs=[file, base, against, claims])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
@@ -104,7 +108,8 @@ def verify(
         task = task_of(loss_fn, model, risk_fn, device, [json_path])
         original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
         found = check_claims(coarse, task, against=original, eps=value, reported=reported)
-    promise = bound_of(found.bits, found.risk, n, delta)
+        constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
+    promise = promised.of(found.bits, found.risk, constant)
     extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
     document = json.dumps({**extra, **found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
     write_json(json_path, document)

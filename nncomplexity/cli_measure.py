@@ -9,7 +9,11 @@ from nncomplexity.basefile import base_file
 from nncomplexity.bounds import Bound
 from nncomplexity.cli_options import (
     DONE,
+    INTERRUPTED,
     NOT_WITHIN,
+    BoundOptions,
+    Chance,
+    Classes,
     Codec,
     Delta,
     Device,
@@ -19,24 +23,29 @@ from nncomplexity.cli_options import (
     Json,
     Key,
     LossFn,
+    LossIn,
     Method,
     Model,
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    StepKey,
+    StepPattern,
     TimeLimit,
-    bound_of,
-    check_bound_options,
     eps_value,
+    loss_unit_value,
     time_value,
 )
 from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
+from nncomplexity.constant import constant_risk
 from nncomplexity.estimate import estimate
+from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.outputs import (
     STDOUT,
     check_writable,
     names_by_eps,
+    no_length,
     page_width,
     progress_bar,
     report_document,
@@ -44,6 +53,7 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
+from nncomplexity.steps import StepRule
 
 
 def measure(
@@ -55,9 +65,15 @@ def measure(
     ],
     loss_fn: LossFn,
     eps: Annotated[
-        list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several; 0 is lossless.")
+        list[str],
+        typer.Option(
+            metavar="NUMBER|SHARE%",
+            help="ε, in the loss's own unit, or as 1% of its distance to that of all weights zero; repeat it for several; 0 is lossless.",
+        ),
     ],
     key: Key = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     model: Model = None,
     method: Method = "tight",
     codec: Codec = None,
@@ -74,6 +90,9 @@ def measure(
     risk_fn: RiskFn = None,
     n: Examples = None,
     delta: Delta = 0.05,
+    chance: Chance = None,
+    classes: Classes = None,
+    loss_unit: LossIn = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file; {eps} in it stands for each ε.")] = None,
     json_file: Json = None,
 ) -> int:
@@ -90,7 +109,7 @@ def measure(
     \b
     What the bits promise about unseen data, given the error rate on 2553 training examples:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.1 \\
-          --risk-fn mytask:error --n 2553
+          --risk-fn mytask:error --n 2553 --classes 10
     \b
     A checkpoint of a training loop, of which the averaged weights are meant:
       nncomplexity measure last.pt --key ema --loss-fn mytask:loss --eps 0.1
@@ -103,10 +122,11 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
-    seconds = time_value(time_limit)
+    steps = StepRule(step_pattern, step_key)
+    seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
     values = [eps_value(text) for text in eps]
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
-    check_bound_options(risk_fn, n, delta)
+    promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
     outputs = [*dict.fromkeys(files), json_path]  # an ε that is typed twice has one file
@@ -114,10 +134,18 @@ def measure(
     check_writable(outputs, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
-            *(checkpoint, key), loss_fn=loss_fn, model=model, risk_fn=risk_fn, device=device, base=base, outputs=outputs
+            *(checkpoint, key),
+            loss_fn=loss_fn,
+            model=model,
+            risk_fn=risk_fn,
+            device=device,
+            base=base,
+            outputs=outputs,
+            steps=steps,
         )
         task = subject.task
-        with progress_bar(seconds) as progress:
+    with Interrupt(FROM_OUTSIDE) as interrupt:
+        with stdout_for_results(), progress_bar(seconds) as progress, task.place():
             reports = estimate(
                 *(subject.network, task.loss_fn, values),
                 method=search,
@@ -127,26 +155,30 @@ def measure(
                 exclude=exclude or None,
                 relative_to=subject.base,
                 time_limit=seconds,
-                progress=progress,
+                progress=interrupt.watching(progress),
             )
-    about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
-    lengths = [None if n is None else report.description_length(n) for report in reports]
-    bounds: list[Bound | None] = [None] * len(reports)
-    try:
-        for report, file in zip(reports, files, strict=True):
-            if file is not None:
-                report.save(file)
-        with stdout_for_results():
-            bounds = [
-                bound_of(report.bits, task.risk(report.coarse_weights()) if risk_fn else None, n, delta) for report in reports
-            ]
-        document = report_document(reports, files, bounds, lengths, about)
-        write_json(json_path, document)
-    finally:  # what took long to find is shown even where it can't be written
-        if json_file != STDOUT:
-            print(table.measured(checkpoint, reports, bounds, lengths, width=page_width()), flush=True)
-    if json_file == STDOUT:
-        print(document, flush=True)
-    elif written := [file for file in outputs if file is not None]:
-        print(f"\nWritten: {', '.join(written)}", flush=True)
+        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
+        lengths = [None if n is None else report.description_length(n, unit) for report in reports]
+        bounds: list[Bound | None] = [None] * len(reports)
+        try:
+            for report, file in zip(reports, files, strict=True):
+                if file is not None:
+                    report.save(file)
+            if risk_fn:
+                with stdout_for_results():
+                    constant = constant_risk(task.risk, subject.original.tensors)
+                    risks = [task.risk(report.coarse_weights()) for report in reports]
+                bounds = [promise.of(report.bits, risk, constant) for report, risk in zip(reports, risks, strict=True)]
+            document = report_document(reports, files, bounds, lengths, about)
+            write_json(json_path, document)
+        finally:  # what took long to find is shown even where it can't be written
+            if json_file != STDOUT:
+                why = no_length(reports, lengths, n, unit)
+                print(table.measured(checkpoint, reports, bounds, lengths, no_length=why, width=page_width()), flush=True)
+        if json_file == STDOUT:
+            print(document, flush=True)
+        elif written := [file for file in outputs if file is not None]:
+            print(f"\nWritten: {', '.join(written)}", flush=True)
+    if interrupt.caught:
+        return INTERRUPTED
     return DONE if all(report.within for report in reports) else NOT_WITHIN

@@ -1,12 +1,16 @@
 """The options that commands share, and what they stand for."""
 
 import math
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from nncomplexity.bounds import Bound, bound
+from nncomplexity.bounds import Bound, LossUnit, bound
+from nncomplexity.bounds.chance import chance_from
+from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.durations import seconds_of
+from nncomplexity.epsilon import Eps, eps_named
 from nncomplexity.errors import InputError
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
@@ -26,6 +30,20 @@ Examples = Annotated[
     int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for the bound and the description length.")
 ]
 Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
+Chance = Annotated[
+    float | None, typer.Option(metavar="RISK", help="The error of a guess; a bound that is no better is called vacuous. Else 1.")
+]
+Classes = Annotated[
+    int | None, typer.Option(metavar="K", help="The same as a number of equally frequent classes: --chance is then 1 - 1/K.")
+]
+LossIn = Annotated[
+    str | None,
+    typer.Option(
+        "--loss-unit",
+        metavar="nats|other",
+        help="Whether the loss is a cross-entropy in nats per example, which gives a description length; else told from it.",
+    ),
+]
 Include = Annotated[
     list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names, as 'encoder.*'; repeat it.")
 ]
@@ -35,6 +53,12 @@ Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Writ
 Key = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
+]
+StepPattern = Annotated[
+    str | None, typer.Option(metavar="REGEX", help="Where the path tells the training step; the first group is the number.")
+]
+StepKey = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Where the checkpoint tells it: a dotted path in its dictionary or metadata.")
 ]
 Method = Annotated[
     str, typer.Option(metavar="NAME", help="tight: the smallest files. bayes, quantize: the paper's Algorithms 1, 2.")
@@ -70,18 +94,52 @@ def number_value(text: str, option: str, unit: str = "") -> float:
     return value
 
 
-def eps_value(text: str) -> float:
-    """What --eps says. Raises InputError where it is no distortion bound."""
-    return number_value(text, "--eps", ", in the loss's own unit")
+def eps_value(text: str) -> Eps:
+    """What --eps says. Raises InputError where it is neither a distortion bound nor a share."""
+    return eps_named(text, "--eps")
 
 
-def check_bound_options(risk_fn: str | None, n: int | None, delta: float) -> None:
-    """Raises InputError where a bound can't be made of them."""
-    if risk_fn is not None and n is None:
-        raise InputError("--n: expected the number of training examples that --risk-fn looks at, got none; add --n N")
-    bound(0.0, risk=0.0, n=n or 1, delta=delta)
+def loss_unit_value(text: str | None) -> LossUnit | None:
+    """What --loss-unit says. Raises InputError where that is none."""
+    try:
+        return check_loss_unit(text)
+    except InputError:
+        raise InputError(f"--loss-unit: expected nats or other, got {text!r}") from None
 
 
-def bound_of(bits: int, risk: float | None, n: int | None, delta: float) -> Bound | None:
-    """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends."""
-    return None if risk is None or n is None else bound(bits, risk=risk, n=n, delta=delta, self_delimiting=False)
+@dataclass(frozen=True)
+class BoundOptions:
+    """What bounds are made of besides bits and risk. `checked` makes and checks it.
+
+    Attributes:
+        n: number of training examples; None where there is no bound.
+        delta: failure probability.
+        chance: the risk of a guess; None is 1.
+    """
+
+    n: int | None
+    delta: float
+    chance: float | None
+
+    @classmethod
+    def checked(cls, risk_fn: str | None, n: int | None, delta: float, chance: float | None, classes: int | None) -> "BoundOptions":
+        """Raises InputError where a bound can't be made of them."""
+        if risk_fn is not None and n is None:
+            raise InputError("--n: expected the number of training examples that --risk-fn looks at, got none; add --n N")
+        guess = chance_from(chance, classes, ("--chance", "--classes"))
+        bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
+        return cls(n, delta, guess)
+
+    def of(self, bits: int, risk: float | None, constant: float | None) -> Bound | None:
+        """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends.
+
+        Args:
+            bits: the payload's length.
+            risk: of the decoded weights; None gives none.
+            constant: the risk of the network with all weights zero, where it is known.
+        """
+        if risk is None or self.n is None:
+            return None
+        return bound(
+            *(bits,), risk=risk, n=self.n, delta=self.delta, chance=self.chance, self_delimiting=False, constant_risk=constant
+        )

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.cli_options import number_value
+from nncomplexity.cli_options import eps_value, number_value
+from nncomplexity.epsilon import of_results
 from nncomplexity.errors import InputError
 from nncomplexity.html.page import page
 from nncomplexity.outputs import check_writable
@@ -47,7 +48,7 @@ def plot(
     picture_format(out)
     check_writable([out], inputs=results)
     found = read_results(results)
-    wanted, steps = [number_value(text, "--eps") for text in eps or []], [number_value(text, "--step") for text in step or []]
+    wanted, steps = [of_results(eps_value(text)) for text in eps or []], [number_value(text, "--step") for text in step or []]
     picture = chart(found, kind, eps=wanted, steps=steps, mean=mean, unit=unit)
     save(picture, out, title=title)
     print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)

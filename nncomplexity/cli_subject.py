@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from nncomplexity.basefile import BaseFile
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint
 from nncomplexity.outputs import check_writable
 from nncomplexity.relative import Base
-from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
+from nncomplexity.steps import USUAL, StepRule
+from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function, folder_of
 from nncomplexity.version import __version__
 from nncomplexity.weights import check_numbers
 
@@ -39,6 +40,8 @@ class Subject:
             "sha256": original.sha256,
             "key": original.key,
             "step": original.step,
+            "step_from": original.step_from,
+            "notes": list(original.notes),
             **self.functions,
             **options,
             "device": self.device,
@@ -57,6 +60,7 @@ def load_subject(
     device: str,
     base: BaseFile | None,
     outputs: Sequence[str | None],
+    steps: StepRule = USUAL,
 ) -> Subject:
     """What is to be measured; what was guessed of it is said on standard error.
 
@@ -65,7 +69,7 @@ def load_subject(
     Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
     """
     task = task_of(loss_fn, model, risk_fn, device, outputs)
-    original = load_network(checkpoint, key, task, outputs)
+    original = load_network(checkpoint, key, task, outputs, steps)
     check_numbers(original.tensors)
     network = task.network(original.tensors)
     names = (name for spec in architecture_of(network).tensors for name in spec.names)
@@ -84,13 +88,14 @@ def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str, o
         build=find_function(model, "--model") if model is not None else None,
         risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
     )
+    task = replace(task, folder=folder_of(loss_fn, model, risk_fn))
     check_writable(outputs, inputs=task.files)
     return task
 
 
-def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None]) -> Checkpoint:
+def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule = USUAL) -> Checkpoint:
     """The network; what was guessed of it is said on standard error."""
-    checkpoint = load_checkpoint(path, key)
+    checkpoint = load_checkpoint(path, key, steps=steps)
     check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
     notes = list(checkpoint.notes)
     if note := task.naming(checkpoint.tensors).note("the module of --model"):

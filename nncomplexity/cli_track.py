@@ -10,12 +10,29 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.cli_options import DONE, FAILED, NOT_WITHIN, LossFn, number_value
+from nncomplexity.bounds.chance import chance_from
+from nncomplexity.cli_options import (
+    DONE,
+    FAILED,
+    NOT_WITHIN,
+    Chance,
+    Classes,
+    LossFn,
+    LossIn,
+    StepKey,
+    StepPattern,
+    eps_value,
+    loss_unit_value,
+    number_value,
+)
 from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_function
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.summary import tracked
+from nncomplexity.dynamics.summary import told, tracked
+from nncomplexity.dynamics.tracking import WAITING
+from nncomplexity.dynamics.tracking import Progress as OnProgress
 from nncomplexity.dynamics.tracking import track as track_all
+from nncomplexity.epsilon import names_in
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import printable
@@ -34,12 +51,16 @@ def track(
         list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
     loss_fn: LossFn,
-    eps: Annotated[list[str], typer.Option(metavar="NUMBER", help="ε, in the loss's own unit; repeat it for several.")],
+    eps: Annotated[
+        list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share; repeat it for several.")
+    ],
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")],
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The first seed of the searches.")] = 0,
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1,
     key: Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in pickled checkpoints, a dotted path.")] = None,
+    step_pattern: StepPattern = None,
+    step_key: StepKey = None,
     model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="tight, bayes or quantize, as in measure.")] = "tight",
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
@@ -54,6 +75,9 @@ def track(
     risk_fn: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples.")] = None,
     n: Annotated[int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for bound and MDL.")] = None,
     delta: Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")] = 0.05,
+    chance: Chance = None,
+    classes: Classes = None,
+    loss_unit: LossIn = None,
     metric: Annotated[
         list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="A further number, such as test_error; repeat it.")
     ] = None,
@@ -87,11 +111,16 @@ def track(
           --eps 1 --eps 0.1 --metric test_error=mytask:test_error --out results.jsonl
       nncomplexity plot results.jsonl --out dynamics.svg
     \b
+    Where neither the files' names nor what they hold tells the training step:
+      nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
+          --step-pattern 'net_at_([0-9]+)' --out results.jsonl
+    \b
     While the training goes on, by two processes:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
-    values = [number_value(text, "--eps") for text in eps]
+    values = [eps_value(text) for text in eps]
+    unit, guess = loss_unit_value(loss_unit), chance_from(chance, classes, ("--chance", "--classes"))
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)
     sampler = _sampler(llc)
@@ -102,15 +131,20 @@ def track(
         place = (row["kind"], row["checkpoint"], row["seed"])
         rows[place] = row
         (known.add if there else known.discard)(place)
-        if row["status"] != "measured" and sys.stderr.isatty():
+        if not sys.stderr.isatty() and not there and follow:
+            say(told(row))
+        elif row["status"] != "measured" and sys.stderr.isatty():
             say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
+
+    def on_waiting() -> None:
+        say(f"{WAITING}: {' '.join(checkpoints)}; rows so far: {len(rows)}")
 
     try:
         with stdout_for_results():
             loss, build = user_function("--loss-fn", loss_fn), _found("--model", model)
             risk, trainer = _found("--risk-fn", risk_fn), _found("--shuffled", shuffled)
             metrics = _metrics(metric or [])
-            with _bar() as (progress, say):
+            with _bar(on_waiting if follow else None) as (progress, say):
                 found = track_all(
                     *(checkpoints, loss, values),
                     model=build,
@@ -121,6 +155,8 @@ def track(
                     seeds=seeds,
                     jobs=jobs,
                     key=key,
+                    step_pattern=step_pattern,
+                    step_key=step_key,
                     method=method,
                     codec=codec,
                     budget=budget,
@@ -129,6 +165,8 @@ def track(
                     device=device,
                     n=n,
                     delta=delta,
+                    chance=guess,
+                    loss_unit=unit,
                     metrics=metrics,
                     llc=sampler,
                     untrained=untrained,
@@ -145,7 +183,7 @@ def track(
     _print(out, found, len(known))
     if any(row["status"] != "measured" for row in found):
         return FAILED
-    return DONE if all(row[f"within@{one:g}"] for row in found for one in row["eps"]) else NOT_WITHIN
+    return DONE if all(row[f"within@{one}"] for row in found for one in names_in(row)) else NOT_WITHIN
 
 
 def _print(out: str, rows: list[Row], known: int) -> None:
@@ -201,10 +239,21 @@ def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[tuple[Callable[[float, int, str], None] | None, Callable[[str], None]]]:
-    """A bar on standard error, where that is a terminal, and a way to say something beside it."""
+def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[OnProgress | None, Callable[[str], None]]]:
+    """A bar on standard error, where that is a terminal, and a way to say something beside it.
+
+    Elsewhere, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+    """
     if not sys.stderr.isatty():
-        yield None, lambda text: print(printable(f"nncomplexity: {text}"), file=sys.stderr)
+        waiting = False
+
+        def progress(_done: float, _total: int, what: str) -> None:
+            nonlocal waiting
+            before, waiting = waiting, what == WAITING
+            if on_waiting and waiting and not before:
+                on_waiting()
+
+        yield progress if on_waiting else None, lambda text: print(printable(f"nncomplexity: {text}"), file=sys.stderr, flush=True)
         return
     columns = (
         BarColumn(),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,23 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
-from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
 from nncomplexity.bounds import bound as promise
-from nncomplexity.distortion import LossFn, preserved_random_state
+from nncomplexity.bounds.mdl import check_loss_unit
+from nncomplexity.constant import constant_loss, constant_risk
+from nncomplexity.distortion import Distortion, LossFn, fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.epsilon import GRID, Eps, default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.html.notebook_curve import curve_html
-from nncomplexity.modulestate import tensors_of
+from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
 from nncomplexity.selection import Patterns
+from nncomplexity.weights import check_network
 
-DEFAULT_EPS = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
-"""From the outline of what a classifier has learned to nearly all of it, for a loss in nats per example."""
+DEFAULT_EPS = GRID
+"""The ε unless others are given, but for a loss on another scale than a cross-entropy's (`default_eps`)."""
 
 Risk = Callable[[dict[str, Tensor]], float]
 
@@ -38,7 +43,7 @@ class Curve:
         reports: what was found for each ε. A larger ε never has the larger file.
         bounds: what each one's bits promise; None where no risk was measured. A prefix code's bound holds for all files at once, so the
             best of them costs nothing more.
-        lengths: the description length of the data with each one's network; None without n, and for a negative loss.
+        lengths: the description length of the data with each one's network; None without n, and for a loss that is no code length.
         hull: the ε whose points (distortion, bits) are on the lower convex hull, 0 for the lossless file, from small to large.
         fits: bits = a·ln(distortion) + b, the paper's formula, and bits = b·distortion^a; empty with fewer than three points.
     """
@@ -86,7 +91,8 @@ class Curve:
             "fits": dict[str, Any].fromkeys(("log", "power")) | {fit.kind: asdict(fit) for fit in self.fits},
             "best_fit": best and best.kind,
             "mdl": mdl and {"eps": mdl[0].eps, **asdict(mdl[1]), "total_bits": mdl[1].total_bits, "file": None},
-            "best_bound": bound and {"eps": bound[0].eps, "value": bound[1].value},
+            "best_bound": bound
+            and {"eps": bound[0].eps, **{key: getattr(bound[1], key) for key in ("value", "vacuous", "chance", "constant_bound")}},
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -104,18 +110,20 @@ class Curve:
             *([report.to_dict() for report in self.reports], asdict(self.reports[0].subject), self.to_dict()),
             bounds=[None if bound is None else bound.value for bound in self.bounds],
             lengths=[None if length is None else length.total_bits for length in self.lengths],
+            promise=self.best_bound and self.best_bound[1].sentence(),
         )
 
 
 def rate_distortion(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: SeveralEps = DEFAULT_EPS,
+    eps: SeveralEps | None = None,
     *,
     risk: Risk | None = None,
     n: int | None = None,
     delta: float = 0.05,
     chance: float | None = None,
+    loss_unit: LossUnit | None = None,
     method: str | Method = "tight",
     codec: str | None = None,
     budget: float | None = None,
@@ -134,11 +142,13 @@ def rate_distortion(
     Args:
         model: a module, or a mapping of names to tensors; as for `estimate`.
         loss_fn: the loss of the module or mapping.
-        eps: the ε, in the loss's unit; by default twelve from 2 to 0.0005.
+        eps: the ε, in the loss's unit or as shares; by default those of `default_eps`.
         risk: gives the risk in [0, 1] on the n training examples of decoded weights by name, for the bounds.
-        n: number of training examples, for the bounds and the description lengths (a loss in nats per example).
+        n: number of training examples, for the bounds and the description lengths.
         delta: failure probability of the bounds.
         chance: the risk of a guess, at which a bound is vacuous; None is 1.
+        loss_unit: "nats" where the loss is a cross-entropy in nats per example, which gives description lengths, "other" where it isn't;
+            None tells it from the loss (`nncomplexity.bounds.is_code_length`).
         method: "tight", "bayes", "quantize", or a method object.
         codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `estimate`; the budget is that of a
             single measurement.
@@ -157,32 +167,49 @@ def rate_distortion(
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
     check_function("risk", risk)
-    if n is not None:
-        promise(0.0, risk=0.0 if risk is None else _first_risk(risk, model), n=n, delta=delta, chance=chance)
-    if not isinstance(plain_eps(eps), Sequence):
-        raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
-    method = checked_method(method, budget)
-    if isinstance(method, Tight):
-        method = Sweep(method)
-    reports = estimate(
-        *(model, loss_fn, checked_eps(eps)),
-        method=method,
-        codec=codec,
-        seed=seed,
-        include=include,
-        exclude=exclude,
-        relative_to=relative_to,
-        time_limit=time_limit,
-        progress=progress,
-    )
-    return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance)
+    check_network(model)
+    check_loss_unit(loss_unit)
+    with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
+        if n is not None:
+            promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
+        network = model if isinstance(model, nn.Module) else kept
+        if eps is None:
+            eps = default_eps(network, loss_fn)
+        if not isinstance(plain_eps(eps), Sequence):
+            raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
+        method = checked_method(method, budget)
+        if isinstance(method, Tight):
+            method = Sweep(method)
+        reports = estimate(
+            *(network, loss_fn, checked_eps(eps)),
+            method=method,
+            codec=codec,
+            seed=seed,
+            include=include,
+            exclude=exclude,
+            relative_to=relative_to,
+            time_limit=time_limit,
+            progress=progress,
+        )
+        return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 
 
-def _first_risk(risk: Risk, model: nn.Module | Mapping[str, Tensor]) -> float:
+def default_eps(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> Sequence[Eps]:
+    """Twelve ε: 2 to 0.0005, or shares of the distance from the loss to that of all weights zero, 50 % to 0.01 %, where that is less than
+    2 or more than 20, since ε of a cross-entropy say nothing of a loss on another scale.
+
+    It takes a few evaluations. Arguments are those of `estimate`.
+    """
+    with preserved_random_state(), Distortion(model, loss_fn) as distortion:
+        return default_grid(distortion.original, constant_loss(distortion))
+
+
+def _first_risk(risk: Risk, kept: nn.Module | Mapping[str, Tensor]) -> float:
     """The risk of the original weights, which are where decoded ones are."""
-    live = tensors_of(model) if isinstance(model, nn.Module) else model
+    given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
     with preserved_random_state(), torch.no_grad():
-        return risk({name: tensor.detach().cpu() for name, tensor in live.items()})
+        set_random_state(fixed_random_state())
+        return risk({name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
 
 
 def curve_of(
@@ -192,6 +219,7 @@ def curve_of(
     n: int | None = None,
     delta: float = 0.05,
     chance: float | None = None,
+    loss_unit: LossUnit | None = None,
 ) -> Curve:
     """What reports on one network make together; the arguments are those of `rate_distortion`."""
     bounds: list[Bound | None] = [None] * len(reports)
@@ -200,9 +228,14 @@ def curve_of(
         for report in reports:
             if id(report.file) not in files:
                 with preserved_random_state():
+                    set_random_state(fixed_random_state())
                     files[id(report.file)] = risk(report.coarse_weights())
-        bounds = [report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance) for report in reports]
-    lengths = [None if n is None else report.description_length(n) for report in reports]
+        with preserved_random_state():
+            constant = constant_risk(risk, reports[0].coarse_weights())
+        bounds = [
+            report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant) for report in reports
+        ]
+    lengths = [None if n is None else report.description_length(n, loss_unit) for report in reports]
     lossless = reports[0].subject.least_lossless
     points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
     eps = [report.eps for report in reports] + [0.0]

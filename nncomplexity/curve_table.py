@@ -2,17 +2,18 @@
 
 from rich.table import Table
 
+from nncomplexity.bounds import rounded_up
 from nncomplexity.curve import Curve
-from nncomplexity.durations import told
-from nncomplexity.table import WIDTH, page_of, plain_table
+from nncomplexity.table import WIDTH, by, cut_short, page_of, plain_table, shares, warnings
 
 
-def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
+def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, width: int = WIDTH) -> str:
     """The network, a row for each ε, the fits, ε* and the best bound; a + marks the lower convex hull.
 
     Args:
         checkpoint: the network's name.
         curve: what was found.
+        no_length: why there is no description length though it was asked for.
         width: columns of the page.
     """
     subject = curve.reports[0].subject
@@ -27,7 +28,7 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
     table = plain_table(*names)
     for report, bound, length in zip(curve.reports, curve.bounds, curve.lengths, strict=True):
         row = [
-            f"{report.eps:g}{'' if report.within else ' *'}",
+            f"{report.eps_told}{'' if report.within else ' *'}",
             "+" if report.eps in curve.hull else "",
             f"{report.bits:,}",
             f"{report.bits // 8:,}",
@@ -35,15 +36,13 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
             f"{report.coarse_loss:.4g}",
             f"{report.distortion:.4g}",
         ]
-        row += [f"{bound.value:.4g}" if bound else "-"] if any(curve.bounds) else []
+        row += [rounded_up(bound.value, 4) if bound else "-"] if any(curve.bounds) else []
         row += [f"{length.total_bits:,.0f}" if length else "-"] if any(curve.lengths) else []
         table.add_row(*row)
     parts: list[str | Table] = [head, "", table, "+ on the lower convex hull."]
     if any(not report.within for report in curve.reports):
         parts.append("* nothing within ε was smaller than the lossless file; raise eps or the budget.")
-    first = curve.reports[0]
-    if first.time_limit is not None and first.time_is_up:
-        parts.append(f"Shortened by the time limit of {told(first.time_limit)}; another run may find another file.")
+    parts += [*_origins(curve), *shares(curve.reports), *cut_short(curve.reports), *warnings(curve.reports)]
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
     for fit in curve.fits:
@@ -52,10 +51,23 @@ def curve_table(checkpoint: str, curve: Curve, *, width: int = WIDTH) -> str:
         report, length = curve.mdl
         parts += [
             "",
-            f"Least description length (MDL): ε* = {report.eps:g}, {length.model_bits:,.0f} bits of model + "
+            f"Least description length (MDL): ε* = {report.eps_told}, {length.model_bits:,.0f} bits of model + "
             f"{length.data_bits:,.0f} bits of data given it (n·loss/ln 2) = {length.total_bits:,.0f} bits.",
         ]
+    if no_length:
+        parts += ["", f"No description length: {no_length}."]
     if curve.best_bound:
         report, bound = curve.best_bound
-        parts += ["", f"Best bound, at ε = {report.eps:g}. {bound.sentence()}"]
+        parts += ["", f"Best bound, at ε = {report.eps_told}. {bound.sentence()}"]
     return page_of(parts, width)
+
+
+def _origins(curve: Curve) -> list[str]:
+    """What the files come from, ε by ε where they differ."""
+    found: dict[str, list[str]] = {}
+    for report in curve.reports:
+        found.setdefault(report.origin, []).append(report.eps_told)
+    if len(found) == 1:
+        return [f"All {by(next(iter(found)))}."]
+    lines = {by(origin): eps for origin, eps in found.items()}
+    return [f"{words[0].upper()}{words[1:]}: ε = {', '.join(eps)}." for words, eps in lines.items()]

@@ -5,10 +5,12 @@ One evaluation is one loss on the original's data; a gradient counts three, a lo
 
 import copy
 import math
+import pickle
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,18 +20,26 @@ from torch import Tensor, nn
 from nncomplexity.divergence.function import RelativeToOriginal
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Arrangement, Layout
+from nncomplexity.listing import listed
 from nncomplexity.losses import Divisible, number_of
-from nncomplexity.modulestate import Borrowed, has_gradient
+from nncomplexity.modes import modules_named_in
 from nncomplexity.relative import Base, difference
-from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view, skeleton_of
+from nncomplexity.soundness import Soundness, near
+from nncomplexity.switches import no_anomaly_detection, users_switches, usual_switches
+from nncomplexity.target import Borrowed, Mapped
+from nncomplexity.usercode import hint, needs_derivatives, raised
+from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view
 
 LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor; or a `Divergence`."""
 
 GRADIENT_COST = 3.0
 _NO_FLOAT64 = {"mps"}
-_SCATTER, _SCATTER_OF_ZERO = 1e-3, 1e-6
-"""How far apart two losses of the same weights may be, relatively and at zero: accelerators add in another order each time."""
+_WITHOUT = "without one the search goes by single moves and uniform quantization, whose files are often two to three times as large"
+_GIVEN = {
+    False: "the module that it is given",
+    True: "the tensors that it is given (load_state_dict and .data cut it; torch.func.functional_call(module, weights, inputs) doesn't)",
+}
 
 
 class Distortion:
@@ -39,20 +49,27 @@ class Distortion:
         target: a module, or a mapping of names to tensors. A module is copied; where it can't be, the original is used in place.
         loss_fn: the closure; it gets the copy, or a dict of tensors in which tied names are one object.
         base: what the weights are coded relative to, or None.
+        eps: the smallest ε above 0 that is asked for; 0 where nothing is searched, None where there is none.
 
-    Every call begins from the random state in which the object was made, so a loss that draws random numbers is the same function each
+    Every call begins from one random state, whatever that of the process is, so a loss that draws random numbers is the same function each
     time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
-    entering to leaving.
+    entering to leaving. In between the process's switches are the usual ones, but for the closure, which finds them as the user has them.
 
-    Raises InputError where the weights or the original's loss aren't usable.
+    Raises InputError where the weights aren't usable; on entering, where the loss isn't a function of them (`nncomplexity.soundness`).
     """
 
-    def __init__(self, target: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, base: Base | None = None) -> None:
+    def __init__(
+        self,
+        target: nn.Module | Mapping[str, Tensor],
+        loss_fn: LossFn,
+        base: Base | None = None,
+        eps: float | None = None,
+    ) -> None:
         check_network(target)
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn
-        self._target = Borrowed(target) if isinstance(target, nn.Module) else _Mapping(target)
+        self._target: Borrowed | Mapped = Borrowed(target) if isinstance(target, nn.Module) else Mapped(target)
         self.base = base
         self.stored: Skeleton = self._target.skeleton if base is None else base.under(self._target.skeleton)
         """The skeleton of the weights as they are stored."""
@@ -73,22 +90,27 @@ class Distortion:
         check_numbers(self.weights)
         self.evaluations = 0.0
         self.original = math.nan
+        self.sound = Soundness(weakref.proxy(self), self._target, modules_named_in(loss_fn), eps)
+        """What was seen of the loss, and the warnings that follow."""
+        self._derives = False
+        """Whether the loss takes derivatives itself, for which gradients must be on."""
 
     def __enter__(self) -> "Distortion":
         self._borrowed = ExitStack()
         self._borrowed.enter_context(preserved_random_state())
+        self._borrowed.enter_context(usual_switches())
         self._borrowed.callback(self._target.restore)
-        self._random = random_state()
+        self._random = fixed_random_state()
         try:
             given: object = self._loss_fn
             if isinstance(given, RelativeToOriginal):
                 self._loss_fn = self.apply(given.against, self.weights)
-            self.original = self._measure(self.weights)
+            self.original = self._first()
             if not math.isfinite(self.original):
                 raise InputError(
                     f"loss_fn: expected a finite loss of the original weights, got {self.original}; check data and model"
                 )
-            self.check_same(self._measure(self.weights))
+            self.sound.begin(drawn=not _is_same(random_state(), self._random))
         except BaseException:
             self.__exit__()
             raise
@@ -111,13 +133,17 @@ class Distortion:
         other.coded = other.weights if same else other.arrangement.apart(self.coded)
         return other
 
+    def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
+        """L of weights, uncounted; with another seed from other random states."""
+        return self._measure(weights, seed)
+
+    def warn(self, about: str, sentence: str) -> None:
+        """Add to the warnings of the report, of which there is one about each thing."""
+        self.sound.warnings.setdefault(about, sentence)
+
     def check_same(self, loss: float) -> None:
         """Raises InputError where the original's loss, measured once more, differs by more than sums in another order do."""
-        if not abs(loss - self.original) <= _SCATTER * abs(self.original) + _SCATTER_OF_ZERO:
-            raise InputError(
-                f"loss_fn: expected the same loss of the same weights each time, got {self.original:.6g} and then {loss:.6g}; let it "
-                "see the same examples at every call"
-            )
+        self.sound.check(self.original, loss)
 
     @property
     def examples(self) -> int | None:
@@ -133,40 +159,73 @@ class Distortion:
         With `rows` (m,) both are over these examples alone, which a `Divisible` loss allows, and cost m / n as much.
         """
         if not self._target.differentiable:
+            self._warn_of_gradient(
+                "the module can't be copied and its own gradients are left alone (a mapping of its tensors has them)"
+            )
             return None
         share = 1.0 if rows is None or self.examples is None else len(rows) / self.examples
         loss_fn = self._loss_fn
         if rows is not None and isinstance(loss_fn, Divisible):
-            loss_fn = loss_fn.part(rows)
+            with users_switches():
+                loss_fn = loss_fn.part(rows)
         while True:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
-            except Exception:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
+            except InputError:
+                raise
+            except _NoGradientError as error:
+                self._warn_of_gradient(str(error))
+                return None
+            except (
+                Exception
+            ) as error:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
                 # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
                 if not self._target.spare_buffers():
+                    self._warn_of_gradient(f"taking it raised {raised(error)}")
                     return None
 
-    def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]] | None:
-        with torch.inference_mode(False), torch.enable_grad():
+    def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+        with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
             torch.clear_autocast_cache()
             value = loss_fn(argument)
-            if not isinstance(value, Tensor) or not value.requires_grad or value.dim():
-                return None
-            grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
+            if not isinstance(value, Tensor):
+                raise _NoGradientError(f"it is a {type(value).__name__}, such as .item() or float() gives")
+            if value.dim() or not value.requires_grad:
+                raise _NoGradientError("it is a tensor without one, as under torch.no_grad() or after detach()")
+            with no_anomaly_detection():
+                grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
         for (name, _), grad in zip(leaves, grads, strict=True):
             if grad is not None:
                 parts = real_view(grad.detach().to(self.device))
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
+        if not summed:
+            raise _NoGradientError(f"it doesn't come from {_GIVEN[isinstance(self._target, Mapped)]}")
+        self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
         return value.detach().item(), self.arrangement.apart(summed)
 
+    def _look_at_missed(self, reached: Mapping[str, bool]) -> None:
+        missed = [name for name, with_gradient in reached.items() if not with_gradient]
+        if missed and "some" not in self.sound.warnings:
+            self.warn(
+                "some",
+                f"No gradient reaches {len(missed)} of the {len(reached)} tensors that may have one ({listed(missed)}): the loss doesn't "
+                "use them, or uses them under no_grad(), detached or copied. They are left out where that doesn't change the loss, else "
+                "only quantized.",
+            )
+            self.sound.look_at_missed(set(missed), reached.keys())
+
+    def _warn_of_gradient(self, reason: str) -> None:
+        if "weights" not in self.sound.warnings:
+            self.warn("gradient", f"The loss has no gradient by the weights, as {reason}; {_WITHOUT}.")
+
     def tolerance(self, eps: float) -> float:
-        """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean."""
-        return eps - min(eps / 2, 1e-6 * (abs(self.original) + eps))
+        """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean, and by the loss's noise."""
+        return self.sound.tolerance(eps)
 
     def apply(self, function: Callable[[Any], Any], weights: Mapping[str, Tensor]) -> Any:
         """What a function of the network gives for weights by first name, which it gets as the loss does; it costs no evaluation."""
@@ -184,23 +243,42 @@ class Distortion:
     def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return _Stored(weights, self.stored, self.arrangement)
 
-    def _measure(self, weights: Mapping[str, Tensor]) -> float:
-        set_random_state(self._random)
-        with torch.no_grad():
-            argument = self._target.load(self._stored(weights))
+    def _first(self) -> float:
+        """L of the original, put in by the most thorough way that gives the loss of the module as it was handed over."""
+        *thorough, plain = self._target.ways
+        if thorough:
+            untouched = self._call(self._target.untouched)
+            for way in thorough:
+                self._target.renew(way)
+                with suppress(Exception):  # whatever an override of train() or load_state_dict() raises
+                    if near(loss := self._measure(self.weights), untouched):
+                        return loss
+            self._target.renew(plain)
+        return self._measure(self.weights)
+
+    def _measure(self, weights: Mapping[str, Tensor], seed: int = 0) -> float:
+        return self._call(lambda: self._target.load(self._stored(weights)), seed)
+
+    def _call(self, argument: Callable[[], Any], seed: int = 0) -> float:
+        """The closure's number for an argument; where it takes derivatives itself, with gradients on."""
+        set_random_state(fixed_random_state(seed) if seed else self._random)
+        with users_switches(), derivatives() if self._derives else torch.no_grad():
+            given = argument()
             # Within torch.autocast casts of parameters are kept by tensor, not by value: the loss would be that of other weights.
             torch.clear_autocast_cache()
             try:
-                value = self._loss_fn(argument)
+                return _scalar(self._loss_fn(given))
             except InputError:
                 raise
             except (Exception, SystemExit) as error:
-                raise InputError(f"loss_fn: it raised {type(error).__name__}: {_first_line(error)}") from error
-        return _scalar(value)
+                if self._derives or not needs_derivatives(error):
+                    raise InputError(f"loss_fn: it raised {raised(error)}{hint(error, given)}") from error
+        self._derives = True
+        return self._call(argument, seed)
 
 
-Leaves = list[tuple[str, Tensor]]
-"""Tensors to differentiate by, each under the first name of what it holds; two parameters of one storage have one name."""
+class _NoGradientError(Exception):
+    """The loss has no gradient by the weights, and why."""
 
 
 class _Stored(Mapping[str, Tensor]):
@@ -211,51 +289,14 @@ class _Stored(Mapping[str, Tensor]):
         self._specs = {spec.name: spec for spec in skeleton.tensors}
 
     def __getitem__(self, name: str) -> Tensor:
-        return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
+        with usual_switches():
+            return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._specs)
 
     def __len__(self) -> int:
         return len(self._specs)
-
-
-class _Mapping:
-    """A mapping of tensors as what the closure gets."""
-
-    differentiable = True
-    left_out: tuple[str, ...] = ()
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self.skeleton = skeleton_of(weights)
-        self._device_of = {spec.name: weights[spec.name].device for spec in self.skeleton.tensors}
-        self.weights = {spec.name: weights[spec.name].detach().cpu() for spec in self.skeleton.tensors}
-        self._spared: set[str] = set()
-
-    @property
-    def devices(self) -> list[torch.device]:
-        return list(self._device_of.values())
-
-    def load(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        # A copy, so that a closure which changes its argument changes nobody's weights.
-        return self.skeleton.expand({name: weights[name].to(device, copy=True) for name, device in self._device_of.items()})
-
-    def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
-        loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._device_of.items()}
-        leaves = [(name, tensor) for name, tensor in loaded.items() if has_gradient(tensor) and name not in self._spared]
-        for _, tensor in leaves:
-            tensor.requires_grad_()
-        return self.skeleton.expand(loaded), leaves
-
-    def spare_buffers(self) -> bool:
-        """Ask for no gradient of running statistics from now on, known by their names alone; False where that changes nothing."""
-        named = {spec.name for spec in self.skeleton.tensors if spec.name.rpartition(".")[2].startswith("running_")}
-        news = bool(named - self._spared)
-        self._spared |= named
-        return news
-
-    def restore(self) -> None:
-        """Nothing of the user's was touched."""
 
 
 def _with_float64(devices: Sequence[torch.device]) -> torch.device:
@@ -266,10 +307,6 @@ def _with_float64(devices: Sequence[torch.device]) -> torch.device:
 
 def _scalar(value: object) -> float:
     return number_of(value, "loss_fn")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -285,6 +322,18 @@ def random_state() -> RandomState:
         return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
 
 
+def fixed_random_state(seed: int = 0) -> RandomState:
+    """States that hang on nothing but a seed: from those of 0 every call of a user's function begins, in whichever process.
+
+    Where NumPy's generator is another one than it comes with, its state is the present one.
+    """
+    devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    cuda = [torch.Generator(torch.device("cuda", index)).manual_seed(seed).get_state() for index in devices]
+    present, numpys = (one.get_state(legacy=False) for one in (np.random, np.random.RandomState(seed)))
+    numpys = numpys if present["bit_generator"] == numpys["bit_generator"] else present
+    return torch.Generator("cpu").manual_seed(seed).get_state(), cuda, numpys, random.Random(seed).getstate()
+
+
 def set_random_state(state: RandomState) -> None:
     """Put the generators back to where `random_state` found them."""
     torch.set_rng_state(state[0])
@@ -292,6 +341,18 @@ def set_random_state(state: RandomState) -> None:
         torch.cuda.set_rng_state_all(state[1])
     np.random.set_state(state[2])
     random.setstate(state[3])
+
+
+def _is_same(one: RandomState, other: RandomState) -> bool:
+    tensors = zip((one[0], *one[1]), (other[0], *other[1]), strict=True)
+    return all(torch.equal(this, that) for this, that in tensors) and pickle.dumps(one[2:]) == pickle.dumps(other[2:])
+
+
+@contextmanager
+def derivatives() -> Iterator[None]:
+    """Gradients on, wherever the caller is: in inference mode, tensors have none for good."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypedDict, Unpack, overload
 
 from torch import Tensor, nn
@@ -12,21 +13,25 @@ from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
 from nncomplexity.codecs import codec_named
 from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.constant import constant_loss
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
+from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
+from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject
-from nncomplexity.search.contract import Found, Method, Problem, Progress, unseen
+from nncomplexity.search.contract import DESCENT, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of
-from nncomplexity.weights import TensorSpec, is_finite
+from nncomplexity.switches import usual_switches
+from nncomplexity.weights import TensorSpec, check_network, is_finite
 
 
 class Options(TypedDict, total=False):
@@ -44,7 +49,7 @@ class Options(TypedDict, total=False):
 
 
 @overload
-def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: float, **options: Unpack[Options]) -> Report: ...
+def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Eps, **options: Unpack[Options]) -> Report: ...
 
 
 @overload
@@ -56,7 +61,7 @@ def estimate(
 def estimate(
     model: nn.Module | Mapping[str, Tensor],
     loss_fn: LossFn,
-    eps: float | SeveralEps,
+    eps: Eps | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -72,9 +77,10 @@ def estimate(
 
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
-        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
+        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. What may not be meant, such as
+            dropout that is left on, is said in the report's `warnings`.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
-            1-d tensor. 0 means lossless.
+            1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
@@ -89,7 +95,7 @@ def estimate(
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
-    Raises InputError where an argument isn't usable.
+    Raises InputError where an argument isn't usable, the loss isn't the same for the same weights, or a module doesn't follow its weights.
 
     >>> import torch
     >>> weights = {"w": torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))}
@@ -97,16 +103,23 @@ def estimate(
     >>> report.distortion <= 0.01, report.bits < report.subject.raw_bits
     (True, True)
     """
-    values = checked_eps(eps)
-    base = relative_to if relative_to is None or isinstance(relative_to, Base) else base_of(relative_to, "relative_to")
+    asked = checked_eps(eps)
     chosen, seed = checked_method(method, budget), checked_seed(seed)
     check_function("progress", progress)
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
-    with preserved_random_state(), Distortion(model, loss_fn, base) as distortion:
+    with (
+        preserved_random_state(),
+        usual_switches(),
+        _kept(relative_to) as base,
+        Distortion(model, loss_fn, base, _least(asked)) as distortion,
+    ):
         about = _relative_to(distortion)
         kept = kept_exactly(distortion.skeleton, distortion.coded, include, exclude) | _unchanged(distortion)
-        watched = progress or unseen
+        zero_loss = constant_loss(distortion)
+        values = [_absolute(one, distortion.original, zero_loss) for one in asked]
+        distortion.sound.ask(_least(values))
+        watched = _Watched(progress or unseen)
         coder = codec_named(chosen.codec if codec is None else codec)
         problem = Problem(
             *(distortion, coder, seed, watched if limit is None else limit.watching(watched), kept),
@@ -117,21 +130,25 @@ def estimate(
         subject = Subject(
             *(skeleton.parameters, skeleton.raw_bits, lossless.bits_by_codec),
             *(distortion.original, distortion.left_out, about),
+            zero_loss=zero_loss,
         )
         nothing_new = lossless.unchanged()
         searched = sorted({value for value in values if value > 0 and not nothing_new}, reverse=True)
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
         ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
         share = clock.since(found.values(), len(values))
-        reports = []
+        answers, withins = [], []
         for value in values:
             pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
             best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
             smaller = best is not None and best.bits < lossless.bits
-            within = value == 0 or nothing_new or best is not None
+            withins.append(value == 0 or nothing_new or best is not None)
+            answers.append(best if best is not None and smaller and value > 0 else lossless.candidate)
+        reports = []
+        for value, one, candidate, within in zip(values, asked, problem.confirmed(answers), withins, strict=True):
             effort = found.get(value, Found(None, 0.0, 0.0, 0.0))
+            stopped = watched.stopped and effort.stopped
             twice = values.count(value)
-            candidate = best if best is not None and smaller and value > 0 else lossless.candidate
             layers, shared_bits = _layers(candidate.file, ranks)
             reports.append(
                 Report(
@@ -152,9 +169,60 @@ def estimate(
                     within=within,
                     time_limit=None if limit is None else limit.seconds,
                     time_is_up=limit is not None and limit.reached,
+                    eps_relative=one.share if isinstance(one, Relative) else None,
+                    origin=candidate.origin or chosen.name,
+                    interrupted=stopped,
+                    begun=not stopped or effort.evaluations > 0,
+                    warnings=(*distortion.sound.warnings.values(), *_lost(effort, candidate)),
                 )
             )
     return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
+
+
+class _Watched:
+    """A progress callback, and whether it has ended a search."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self.stopped = progress, False
+
+    def __call__(self, done: float, total: float, what: str) -> None:
+        try:
+            self._progress(done, total, what)
+        except StopSearch:
+            self.stopped = True
+            raise
+
+
+def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
+    """ε in the loss's unit."""
+    return eps.of(loss=loss, zero_loss=zero_loss) if isinstance(eps, Relative) else eps
+
+
+def _least(values: Sequence[Eps]) -> float | None:
+    """The smallest ε above 0; 0 where there is none, None where it isn't known yet, as a share has no value before a loss is measured."""
+    numbers = [value for value in values if not isinstance(value, Relative)]
+    return min((value for value in numbers if value > 0), default=0.0) if len(numbers) == len(values) else None
+
+
+def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
+    """What is to be said of an answer that no descent has found though there were some."""
+    if not effort.descent_lost or answer.origin == DESCENT:
+        return ()
+    return (
+        f"The descent was lost: the answer comes from {answer.origin}, as nothing that was found by descent within ε is smaller; "
+        "another seed or a larger budget may find a smaller file.",
+    )
+
+
+@contextmanager
+def _kept(given: nn.Module | Mapping[str, Tensor] | Base | None) -> Iterator[Base | None]:
+    """The base: of the caller's own tensors a copy, and where a loss changes these they have their values again in the end."""
+    if given is None or isinstance(given, Base):
+        yield given
+        return
+    check_network(given, "relative_to")
+    with left_as_it_was(given, "relative_to") as tensors:
+        yield base_of(tensors, "relative_to")
 
 
 class _Clock:

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.arguments import check_function, checked_seed, whole_number
-from nncomplexity.distortion import Distortion, LossFn
+from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.search.contract import Progress, unseen
+from nncomplexity.switches import usual_switches
 
 _LOOKS, _EVERY = 8, 4
 """Looks for the largest curvature at θ, and steps of a chain from one further look to the next."""
@@ -143,7 +144,7 @@ def local_learning_coefficient(
     sampler, seed = sampler or Langevin(), checked_seed(seed)
     examples = check_examples(n)
     inverse_temperature = examples / math.log(examples)
-    with Distortion(target, loss_fn) as distortion:
+    with preserved_random_state(), usual_switches(), Distortion(target, loss_fn) as distortion:
         length = sampler.burn_in + sampler.draws
         steps = sampler.chains * length + (0 if sampler.step else sampler.burn_in)
         done = count()

@@ -5,7 +5,7 @@ examples at the price of m / n evaluations, and measure only its candidates on a
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -136,7 +136,7 @@ def loss_from(
 
     A loader that shuffles or augments is read once, so that the loss stays one function.
 
-    Raises InputError where `data` is neither, or inputs and targets differ in length.
+    Raises InputError where `data` is neither, inputs and targets differ in length, or batches differ in the shape of their rows.
     """
     if isinstance(data, (tuple, list)) and data and isinstance(data[0], Tensor):
         return MeanLoss(per_example, *_pair(data), batch)
@@ -145,7 +145,22 @@ def loss_from(
     pairs = [_pair(given) for given in data]
     if not pairs:
         raise InputError("data: expected at least one batch of (inputs, targets), got none")
-    return MeanLoss(per_example, torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]), batch)
+    return MeanLoss(per_example, _joined("inputs", [x for x, _ in pairs]), _joined("targets", [y for _, y in pairs]), batch)
+
+
+def _joined(what: str, batches: Sequence[Tensor]) -> Tensor:
+    """Batches below each other. Raises InputError where their rows aren't alike, as those of sequences padded batch by batch."""
+    first = batches[0]
+    for number, other in enumerate(batches):
+        if other.shape[1:] != first.shape[1:]:
+            raise InputError(
+                f"data: expected {what} of one shape but for the rows, got {tuple(first.shape)} in the first batch and "
+                f"{tuple(other.shape)} in batch {number + 1}; pad all batches to one length, or write the loss as a function of the network "
+                "that goes through them"
+            )
+        if other.device != first.device:
+            raise InputError(f"data: expected {what} on one device, got {first.device} and {other.device}; move them to one")
+    return torch.cat(list(batches))
 
 
 def _pair(given: object) -> tuple[Tensor, Tensor]:

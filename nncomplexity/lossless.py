@@ -14,7 +14,7 @@ from nncomplexity.coarse import CoarseTensor, Constant
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.payload import encode, weigh
-from nncomplexity.search.contract import Candidate, Problem
+from nncomplexity.search.contract import LOSSLESS, Candidate, Problem
 from nncomplexity.sizes import large_network
 
 
@@ -44,7 +44,8 @@ class LosslessFile:
     def candidate(self) -> Candidate:
         """The file, written, decoded and measured when first asked for: one evaluation."""
         distortion = self._problem.distortion
-        candidate = self._problem.measured(write(distortion.stored, self._tensors, self._codec, distortion.base))
+        file = write(distortion.stored, self._tensors, self._codec, distortion.base)
+        candidate = self._problem.measured(file, origin=LOSSLESS)
         distortion.check_same(candidate.loss)
         return candidate
 

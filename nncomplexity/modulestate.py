@@ -1,18 +1,22 @@
 """A module as named tensors that can be exchanged: what its state dict says, and where its values really live.
 
 A state dict's tensors are most often the module's own parameters and buffers, into which values are copied. Hooks may put others there,
-copies in another dtype for instance; values then go back by `load_state_dict`, whose hooks know the way.
+copies in another dtype for instance; values then go back by `load_state_dict`, whose hooks know the way. So they do where a part does
+something of its own when it is loaded, such as forgetting what it computed from other weights (`nncomplexity.loading`).
 """
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, check_whole, skeleton_of, storage_key
+from nncomplexity.loading import PLAIN, Way, inside, training_mode, ways_of
+from nncomplexity.weights import Private, Skeleton, skeleton_of, storage_key
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -33,20 +37,33 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
 
 
 def left_out(module: nn.Module) -> tuple[str, ...]:
-    """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers that aren't in it."""
+    """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers and parameters outside it."""
     state = _state_of(module)
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
-    return (*others, *(name for name, buffer in module.named_buffers() if name not in state and id(buffer) not in held))
+    own = [*module.named_buffers(), *module.named_parameters()]
+    return (*others, *(name for name, tensor in own if name not in state and id(tensor) not in held))
 
 
-def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor]) -> None:
-    """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` where its state dict holds copies."""
-    state = tensors_of(module)
-    owned = {tensor.untyped_storage().data_ptr() for tensor in _own(module)}
-    live = all(state[spec.name].untyped_storage().data_ptr() in owned for spec in skeleton.tensors if spec.count)
-    with torch.no_grad():
-        if live:
+def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: Way | None = None) -> None:
+    """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` where its state dict holds copies.
+
+    Without a way also by `load_state_dict` where parts of it do something of their own then, as long as it loads what it gave.
+
+    Raises InputError where its state dict holds copies and doesn't load back.
+    """
+    if way is None:
+        way = next(way for way in ways_of(module) if not way.in_training)
+        if way != PLAIN:
+            with contextlib.suppress(InputError):
+                load_into(module, skeleton, weights, way)
+                return
+        way = PLAIN
+    with torch.no_grad(), training_mode(module, way.in_training):
+        state = tensors_of(module)
+        owned = {tensor.untyped_storage().data_ptr() for tensor in own_tensors(module)}
+        live = all(state[spec.name].untyped_storage().data_ptr() in owned for spec in skeleton.tensors if spec.count)
+        if live and not way.by_state_dict:
             for spec in skeleton.tensors:
                 state[spec.name].copy_(weights[spec.name])
             return
@@ -57,6 +74,24 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"model: its own state dict does not load back ({text:.160}); pass a mapping of tensors") from error
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A hook for a module's state dict: it shows these of its tensors alone, under other names."""
+
+    names: Mapping[str, str]
+
+    def __call__(self, _: nn.Module, state: Mapping[str, Any], prefix: str, __: object) -> dict[str, Any]:
+        return {shown: state[prefix + name] for name, shown in self.names.items()}
+
+
+def show_only(module: nn.Module, names: Mapping[str, str]) -> None:
+    """From now on the module's state dict has the tensors of these names alone, each under the name that is given for it.
+
+    All others are then part of the architecture, as the network that an adapter was trained for.
+    """
+    module._register_state_dict_hook(_Shown(names))  # type: ignore[no-untyped-call]
 
 
 def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.Parameter]]:
@@ -73,63 +108,28 @@ def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.P
     ]
 
 
-class Borrowed:
-    """A copy of a module, or where it can't be copied the module itself, to be given one set of weights after another.
-
-    Attributes:
-        skeleton: of the module's state dict.
-        weights: its tensors by first name, detached, on the CPU.
-        devices: where they lie.
-        left_out: what else it holds.
-        differentiable: whether it is a copy; the user's own module isn't to be disturbed by autograd.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        for name, part in module.named_modules():
-            check_whole(name or type(part).__name__, part, "model")
-        inference = torch.is_inference_mode_enabled()
-        # What is made in inference mode has no gradient for good.
-        with torch.inference_mode(False):
-            state = tensors_of(module)
-            self.skeleton = skeleton_of(state)
-            self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
-            self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
-            self.left_out = left_out(module)
-            copied = _copy(module)
-            if copied is None and not inference and any(tensor.is_inference() for tensor in _own(module)):
-                raise InputError(
-                    "model: it can't be copied, and its tensors, made in torch.inference_mode, can be changed only there; pass a mapping"
-                )
-            self._module = module if copied is None else copied
-            self._backup = _Backup(module) if copied is None else None
-            self.differentiable = copied is not None
-            if copied is not None:
-                _settle(tensors_of(copied), self.skeleton)
-                for parameter in copied.parameters():
-                    parameter.requires_grad_(has_gradient(parameter))
-                    parameter.grad = None
-
-    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """The module, holding these weights by first name."""
-        # A forward pass may have put other tensors in the place of buffers, which is why the state is looked up anew.
-        load_into(self._module, self.skeleton, weights)
-        return self._module
-
-    def leaves(self, weights: Mapping[str, Tensor]) -> tuple[nn.Module, list[tuple[str, Tensor]]]:
-        """The module, holding these weights, and its parameters under the first names of what they hold."""
-        return self.load(weights), [*parameters_of(self._module, self.skeleton)]
-
-    def spare_buffers(self) -> bool:
-        """A module's buffers are no leaves to begin with."""
-        return False
-
-    def restore(self) -> None:
-        """Give a module that couldn't be copied back what it held."""
-        if self._backup:
-            self._backup.restore()
+def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Give those of the tensors that have changed their values again, by name."""
+    for name, value in values.items():
+        tensor = tensors[name].detach()
+        if not torch.equal(tensor, value.to(tensor.device)):
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                tensor.copy_(value)
 
 
-class _Backup:
+@contextlib.contextmanager
+def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "weights") -> Iterator[Private]:
+    """Copies of the network's tensors, under all names; at the end of the block its own have the values again that they had before."""
+    live = tensors_of(network) if isinstance(network, nn.Module) else network
+    skeleton = skeleton_of(live, argument)
+    values = {spec.name: live[spec.name].detach().clone() for spec in skeleton.tensors}
+    try:
+        yield Private(skeleton.expand(values))
+    finally:
+        put_back(live, values)
+
+
+class Backup:
     """What a module holds: its tensors with their values, dtypes and gradients, and the mode of each of its parts."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -137,7 +137,7 @@ class _Backup:
         places: list[dict[str, Any]] = [held for part in module.modules() for held in (part._parameters, part._buffers)]
         self._places = [(held, dict(held)) for held in places]
         # State dicts may show tensors besides those that are registered, where the values of such a module are.
-        tensors = {id(tensor): tensor for tensor in [*_own(module), *tensors_of(module).values()]}.values()
+        tensors = {id(tensor): tensor for tensor in [*own_tensors(module), *tensors_of(module).values()]}.values()
         self._tensors = [_Tensor(tensor) for tensor in tensors]
 
     def restore(self) -> None:
@@ -177,20 +177,20 @@ def has_gradient(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _own(module: nn.Module) -> Sequence[Tensor]:
+def own_tensors(module: nn.Module) -> Sequence[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _copy(module: nn.Module) -> nn.Module | None:
+def copied(module: nn.Module) -> nn.Module | None:
     """A copy that shares nothing with the module; None where it can't be made, or where a `__deepcopy__` gives back what it was given."""
     try:
-        copied = copy.deepcopy(module, _results(module))
+        other = copy.deepcopy(module, _results(module))
     except Exception:
         return None
-    mine, others = ([*one.modules()] for one in (module, copied))  # held, so that no two of them have one id
+    mine, others = ([*one.modules()] for one in (module, other))  # held, so that no two of them have one id
     shared = {id(part) for part in mine} & {id(part) for part in others}
-    tensors, copies = ([*_own(one), *tensors_of(one).values()] for one in (module, copied))
-    return None if shared or _storages(tensors) & _storages(copies) else copied
+    tensors, copies = ([*own_tensors(one), *tensors_of(one).values()] for one in (module, other))
+    return None if shared or _storages(tensors) & _storages(copies) else other
 
 
 def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
@@ -198,13 +198,19 @@ def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
     return {place for place in places if place[1]}  # empty storages all begin at address zero
 
 
+def outline(module: nn.Module) -> nn.Module:
+    """A copy of all but the tensors of the state dict, which are the module's own: to be copied for a module as it was handed over."""
+    return copy.deepcopy(module, _results(module) | {id(tensor): tensor for tensor in tensors_of(module).values()})
+
+
 def _results(module: nn.Module) -> dict[int, Tensor]:
     """What `deepcopy` is to take for tensors that were computed, which it refuses: the old weight_norm keeps its weight so."""
-    values = [value for part in module.modules() for value in vars(part).values()]
-    return {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
+    held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor | list | tuple | dict)]
+    values = [one for value in held for one in inside(value) if isinstance(one, Tensor)]
+    return {id(value): value.detach().clone() for value in values if not value.is_leaf}
 
 
-def _settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
+def settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
     """Make a copy's tensors ready to be written to.
 
     Elements that share memory, as in an expanded buffer, get memory of their own. Two parameters of one storage, which `deepcopy` takes

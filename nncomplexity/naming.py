@@ -4,6 +4,7 @@ DataParallel and AveragedModel put `module.` before every name, a LightningModul
 its own, and torch.compile `_orig_mod.` wherever it was applied.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from typing import TypeVar
 from nncomplexity.listing import listed
 
 COMPILED = "_orig_mod"
+_SAVED = "modules_to_save"
+_ADAPTS = re.compile(rf"(lora|ia3|vera|hada|lokr|boft|oft|fourierft|vblora|randlora|adaption|bone|hra|ln_tuning)_\w+|{_SAVED}$")
+"""What comes before the adapter's own name in a tensor's, in peft's layers."""
+_WRAPPED = "base_model.model."
+"""What peft's wrapper puts before all names; a network that was given an adapter without the wrapper has them without."""
 
 Value = TypeVar("Value")
 
@@ -26,6 +32,7 @@ class Naming:
         compiled: whether `_orig_mod.` was taken off, too.
         added: a prefix that was put before all of them.
         left_out: names that the prefix isn't before.
+        adapter: the network's adapter whose tensors they are, all others of the network being part of its architecture; else empty.
     """
 
     names: Mapping[str, str]
@@ -33,6 +40,7 @@ class Naming:
     compiled: bool = False
     added: str = ""
     left_out: tuple[str, ...] = ()
+    adapter: str = ""
 
     @property
     def taken(self) -> str:
@@ -45,6 +53,8 @@ class Naming:
 
     def note(self, whose: str) -> str | None:
         """What was done to the names, a sentence; `whose` are those that they fit. None where they are as they were."""
+        if self.adapter:
+            return f"took the names for those of the adapter {self.adapter!r} of {whose}, whose other tensors are part of the architecture"
         if not self.taken:
             return None
         left_out = f", and left out what is not behind it: {listed(self.left_out)}" if self.left_out else ""
@@ -83,6 +93,35 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
             found.append(naming)
             most = count
     return found
+
+
+def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Naming | None:
+    """Names of an adapter's file to those in its network, as peft writes both: the network's have the adapter's own name among them.
+
+    All tensors of the adapter must be there. None where the names are no adapter's, or those of several that the network has.
+
+    >>> network = [["base_model.model.fc.base_layer.weight"], ["base_model.model.fc.lora_A.default.weight"]]
+    >>> naming = adapter_naming(["base_model.model.fc.lora_A.weight"], network)
+    >>> naming.adapter, naming.names
+    ('default', {'base_model.model.fc.lora_A.weight': 'base_model.model.fc.lora_A.default.weight'})
+    """
+    names = list(given)
+    inside_of: dict[str, dict[str, str]] = {}
+    for group in tensors:
+        parts = group[0].split(".")
+        for place in range(1, len(parts)):
+            if _ADAPTS.match(parts[place - 1]):
+                outside = [*parts[: place - (parts[place - 1] == _SAVED)], *parts[place + 1 :]]
+                inside_of.setdefault(parts[place], {})[".".join(outside)] = group[0]
+                break
+    found = []
+    for adapter, inside in inside_of.items():
+        for prefix in ("", _WRAPPED):
+            own = {name: inside[name.removeprefix(prefix)] for name in names if name.removeprefix(prefix) in inside}
+            if names and len(own) == len(names) == len(inside):
+                found.append(Naming(own, adapter=adapter))
+                break
+    return found[0] if len(found) == 1 else None
 
 
 def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:

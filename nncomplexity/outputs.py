@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.bounds import Bound, DescriptionLength
+from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
+from nncomplexity.bounds.mdl import why_no_code_length
 from nncomplexity.errors import InputError
 from nncomplexity.progress import TimeLeft
 from nncomplexity.report import Report, reports_json
@@ -124,6 +125,16 @@ def progress_bar(time_limit: float | None = None) -> Iterator[Callback | None]:
         task = bar.add_task("starting", total=1, left="")
         left = TimeLeft(time_limit)
         yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what, left=left.told(done, total))
+
+
+def no_length(
+    reports: Sequence[Report], lengths: Sequence[DescriptionLength | None], n: int | None, unit: LossUnit | None
+) -> str | None:
+    """Why there is no description length though `n` was given; None where there is one, or it wasn't."""
+    if n is None or any(lengths):
+        return None
+    subject = reports[0].subject
+    return why_no_code_length(unit, loss=subject.loss, zero_loss=subject.zero_loss)
 
 
 def report_document(

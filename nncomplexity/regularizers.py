@@ -100,9 +100,9 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
         with torch.no_grad():
             noise = [torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device) for p in parameters]
             torch._foreach_add_(parameters, noise, alpha=std)
-        versions = [p._version for p in parameters]
+        versions = _versions(parameters)
         yield
-        if versions != [p._version for p in parameters]:
+        if versions != _versions(parameters):
             raise InputError(
                 "module must keep its parameters inside weight_noise; the block changed them, and the change is undone: "
                 "call optimizer.step() after the block"
@@ -154,6 +154,11 @@ def _chosen_matrices(
     if not chosen:
         raise InputError("matrices must hold at least one tensor that has a matrix with both sides above 1; got none to penalize")
     return chosen
+
+
+def _versions(parameters: list[Tensor]) -> list[int | None]:
+    """How often each was written to; tensors made in inference mode don't count."""
+    return [None if p.is_inference() else p._version for p in parameters]
 
 
 def _stored_once(module: nn.Module) -> list[Tensor]:

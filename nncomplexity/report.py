@@ -9,9 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, save_bytes
-from nncomplexity.bounds import Bound, DescriptionLength, Kind, bound, description_length
+from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, description_length, is_code_length
+from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.durations import told
+from nncomplexity.epsilon import Relative
 from nncomplexity.html.notebook import report_html
+from nncomplexity.search.contract import LOSSLESS
 
 SCHEMA = 1
 
@@ -43,6 +46,8 @@ class Subject:
     """What the network holds besides, taken for architecture: state that is no tensor, and buffers that its state dict leaves out."""
     relative_to: RelativeTo | None = None
     """The base, where there is one: bits, the lossless ones too, are then of what is needed beside it."""
+    zero_loss: float | None = None
+    """L(0), the loss of the network with all weights zero; None where it isn't finite."""
 
     @property
     def least_lossless(self) -> int:
@@ -54,6 +59,10 @@ class Subject:
         """The codec that tables compare with, and its lossless bits: bzip2, the paper's, where it wasn't left out."""
         bits = self.lossless_bits.get("bzip2")
         return ("entropy coding", self.least_lossless) if bits is None else ("bzip2", bits)
+
+    def code_length(self, unit: LossUnit | None = None) -> bool:
+        """Whether the loss is a code length of labels, in nats per example (`nncomplexity.bounds.is_code_length`)."""
+        return is_code_length(unit, loss=self.loss, zero_loss=self.zero_loss)
 
 
 @dataclass(frozen=True)
@@ -103,12 +112,22 @@ class Report:
     layers: tuple[Layer, ...]
     subject: Subject
     file: CoarseFile = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    """Sentences on what may not be meant, such as random numbers in the loss or training mode, and on a search whose descents were lost."""
     within: bool = True
     """False where all that was within ε was larger than the lossless file, which is then the answer."""
     time_limit: float | None = None
     """Seconds that the run was given; None where it was given all it needs."""
     time_is_up: bool = False
     """Whether they ended a search of the run, so that another run may find another file."""
+    eps_relative: float | None = None
+    """ε as the share of |L(0) − L(θ)| that was asked for; None where it was given as a number."""
+    origin: str = ""
+    """What the file comes from, such as "descent" or "uniform quantization"; "lossless" for the network as it is."""
+    interrupted: bool = False
+    """Whether the search was ended from outside before it was done, as by Ctrl-C."""
+    begun: bool = True
+    """False where it was ended before it began."""
 
     @property
     def loss(self) -> float:
@@ -116,15 +135,32 @@ class Report:
         return self.subject.loss
 
     @property
+    def eps_told(self) -> str:
+        """ε for people: its value in the loss's unit, and the share where it was asked for as one."""
+        return f"{self.eps:g}" if self.eps_relative is None else f"{self.eps:.4g} ({Relative(self.eps_relative)})"
+
+    @property
     def status(self) -> str:
+        """A sentence on how the search ended, and the warnings."""
+        return " ".join([f"{self.outcome}.", *self.warnings]) if self.warnings else self.outcome
+
+    @property
+    def outcome(self) -> str:
         """One sentence on how the search ended."""
-        limit = "" if self.time_limit is None or not self.time_is_up else f" before the time limit of {told(self.time_limit)}"
-        if self.within:
-            return f"found a file of {self.bits} bits within ε = {self.eps:g}{limit}" + (
-                ", by which another run may differ" if limit else ""
+        if not self.begun:
+            answer = "lossless file" if self.origin == LOSSLESS else "smallest file of another ε"
+            return (
+                f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
             )
-        raised = "the time limit" if limit else "the budget"
-        return f"nothing within ε = {self.eps:g} was smaller than the lossless file{limit}; raise eps or {raised}"
+        ended = "" if self.time_limit is None or not self.time_is_up else f"before the time limit of {told(self.time_limit)}"
+        ended = "before it was interrupted" if self.interrupted else ended
+        if not self.within:
+            remedy = "run it again" if self.interrupted else f"raise eps or {'the time limit' if ended else 'the budget'}"
+            when = f" {ended}" if ended else ""
+            return f"nothing within ε = {self.eps_told} was smaller than the lossless file{when}; {remedy}"
+        by = "the lossless one" if self.origin == LOSSLESS else f"by {self.origin or self.method}"
+        another = f", {ended}; another run may find another file" if ended else ""
+        return f"found a file of {self.bits} bits within ε = {self.eps_told}, {by}{another}"
 
     def bound(
         self,
@@ -135,6 +171,7 @@ class Report:
         kind: Kind = "kl",
         range: tuple[float, float] = (0.0, 1.0),
         chance: float | None = None,
+        constant_risk: float | None = None,
     ) -> Bound:
         """The generalization bound that this file's bits give (see `nncomplexity.bounds.bound`).
 
@@ -144,19 +181,34 @@ class Report:
             delta: failure probability.
             kind: "kl" (the default), "hoeffding", "paper" (Eq. 4 as printed) or "best".
             range: the interval in which an example's risk lies.
-            chance: the risk of a guess; a bound at or above it is vacuous. None means 1.
+            chance: the risk of a guess; a bound that is no better, to a thousandth, is vacuous. None means 1.
+            constant_risk: empirical risk of a constant answer, as of the network with all weights zero, whose bound stands beside.
 
         A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code. Relative to a base the bound
         holds only where that was made without these n examples.
         """
-        return bound(self.bits, risk=risk, n=n, delta=delta, kind=kind, range=range, chance=chance, self_delimiting=False)
+        return bound(
+            self.bits,
+            risk=risk,
+            n=n,
+            delta=delta,
+            kind=kind,
+            range=range,
+            chance=chance,
+            self_delimiting=False,
+            constant_risk=constant_risk,
+        )
 
-    def description_length(self, n: int) -> DescriptionLength | None:
-        """Bits to describe the labels of n examples with this file's help; None for a negative loss, which is no code length.
+    def description_length(self, n: int, loss_unit: LossUnit | None = None) -> DescriptionLength | None:
+        """Bits to describe the labels of n examples with this file's help; None for a loss that is no code length.
 
-        The loss is taken for a cross-entropy in nats per example (see `nncomplexity.bounds.description_length`).
+        Args:
+            n: number of examples.
+            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is none. None tells it from the
+                loss of all weights zero, which is ln C for one of C classes (`nncomplexity.bounds.is_code_length`).
         """
-        return None if self.coarse_loss < 0 else description_length(self.bits, loss=self.coarse_loss, n=n)
+        known = self.coarse_loss >= 0 and self.subject.code_length(check_loss_unit(loss_unit))
+        return description_length(self.bits, loss=self.coarse_loss, n=n) if known else None
 
     def coarse_weights(self) -> dict[str, Tensor]:
         """The decoded tensors by name; tied names share one tensor."""
@@ -172,11 +224,15 @@ class Report:
         keys = ("eps", "method", "bits", "file_bits", "coarse_loss", "distortion", "evaluations", "seconds", "cpu_seconds")
         return {
             **{key: getattr(self, key) for key in keys},
+            "eps_relative": self.eps_relative,
+            "origin": self.origin,
             "shared_bits": self.shared_bits,
             "paper_bytes": self.paper_bytes,
             "within": self.within,
+            "warnings": list(self.warnings),
             "time_limit": self.time_limit,
             "time_is_up": self.time_is_up,
+            "interrupted": self.interrupted,
             "layers": layers,
         }
 

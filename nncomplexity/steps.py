@@ -1,63 +1,185 @@
-"""The training step of a checkpoint, from its metadata or its name, and the order in which numbered names are meant."""
+"""The training step of a checkpoint, from its metadata or its name, and the order in which numbered names are meant.
 
-import math
+docs/results.md has the rule in words.
+"""
+
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 
-_STEP_KEYS, _EPOCH_KEY = ("global_step", "step", "iteration"), "epoch"
-"""Metadata that says the step, the finest count first."""
-_STEPS = (r"steps?", r"iter(?:ation)?s?")
-_WORDS = (*_STEPS, r"epochs?")
-_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_THOUSANDS = r"[0-9]{1,3}(?:_[0-9]{3})+"
-_UNITS = {"k": 1_000, "m": 1_000_000}
-_NO_STEP = re.compile(r"(?<![a-z])(seed|rank|fold)[-_=.]*[0-9]+", re.IGNORECASE)
-_SUFFIXES = re.compile(r"(\.index\.json|\.safetensors|\.pt|\.pth|\.bin|\.ckpt)+$", re.IGNORECASE)
-_SHARD = re.compile(r"-[0-9]+-of-[0-9]+$")
+from nncomplexity.errors import InputError
+from nncomplexity.stepkeys import EPOCHS, STEPS, counted, number_in
+from nncomplexity.stepnames import Clear, Count, counts_in
+
+TRAINER_STATE = "trainer_state.json"
+"""What transformers writes beside the weights of a step."""
+_ENDINGS = re.compile(
+    r"(\.index\.json|\.safetensors|\.pt|\.pth|\.tar|\.bin|\.ckpt|\.npz|\.pkl|\.pickle|\.h5|\.msgpack|\.weights)+$|\.[a-z]+$",
+    re.IGNORECASE,
+)
+_SHARD = re.compile(r"(?<!epoch)(?<!step)(?<!iter)-[0-9]{5}-of-[0-9]{5}$", re.IGNORECASE)
 _STANDARD = re.compile(
-    r"(diffusion_pytorch_|pytorch_|adapter_)?model|weights|consolidated(\.[0-9]+)?|ema|mp_rank_[0-9]+_model_states", re.IGNORECASE
+    r"((diffusion_pytorch_|pytorch_|adapter_|flax_)?model|pytorch_lora_weights|weights|params|state|network|consolidated(\.[0-9]+)?|ema"
+    r"|model_optim_rng|mp_rank_[0-9]+(_[0-9]+)*(_model_states)?)(\.(fp16|bf16|fp32|non_ema))?",
+    re.IGNORECASE,
 )
 """Stems that are the same in every folder, so that the folder's name tells checkpoints apart."""
+_PART = re.compile(
+    r"unet|unet_ema|ema|vae|transformer|text_encoder(_[0-9])?|encoder|decoder|prior|controlnet|lora|adapter|weights|params|model|network"
+    r"|state|default|pytorch|hf|(mp|tp|pp)_rank_[0-9]+(_[0-9]+)*",
+    re.IGNORECASE,
+)
+"""Folders for a part of a checkpoint: the one above them is of the step."""
+_MOMENT = re.compile(r"best|last|latest|final|init|initial|pretrained|base", re.IGNORECASE)
+"""What says that a file is of some step of its own, whatever its folder is called."""
+_LEVELS = 4
+_EXAMPLE = r"such as 'step(\d+)'"
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """Where the step is to be looked for, in place of the usual rule.
+
+    Attributes:
+        pattern: a regular expression, whose first group is the number; it is looked for in the path, and the last match counts.
+        key: the dotted path of the number in the checkpoint's dictionary or its metadata.
+        varying: the number in the file's name that is taken where no word says one, since the files beside it differ from it in that
+            number alone.
+
+    Raises InputError where one of them isn't usable, or both are given.
+
+    >>> StepRule(pattern="step")
+    Traceback (most recent call last):
+        ...
+    nncomplexity.errors.InputError: step_pattern: expected a regular expression with a group for the number, such as 'step(\\d+)', got 'step'
+    """
+
+    pattern: str | None = None
+    key: str | None = None
+    varying: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.pattern is not None:
+            try:
+                groups = re.compile(self.pattern).groups
+            except (re.error, TypeError) as error:
+                raise InputError(
+                    f"step_pattern: expected a regular expression, {_EXAMPLE}, got {self.pattern!r} ({error})"
+                ) from error
+            if not groups:
+                raise InputError(
+                    f"step_pattern: expected a regular expression with a group for the number, {_EXAMPLE}, got {self.pattern!r}"
+                )
+        if self.key is not None and (not isinstance(self.key, str) or not self.key):
+            raise InputError(f"step_key: expected a dotted path, such as 'meta.iter', got {self.key!r}")
+        if self.pattern is not None and self.key is not None:
+            raise InputError("step_key: expected it in place of step_pattern, got both; leave one out")
+
+
+USUAL = StepRule()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step, and what said it: "metadata iter_num", "name: checkpoint-500"."""
+
+    value: int | float
+    said_by: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a path its step stands."""
+
+    count: Count
+    part: int
+    """Which part of the path: 0 is the file, 1 its folder."""
+
+
+def find_step(
+    path: PurePath, numbers: Mapping[str, int | float], rule: StepRule = USUAL, *, trainer: Mapping[str, int | float] | None = None
+) -> Step | None:
+    """The training step that a checkpoint is of, None where nothing says it.
+
+    Args:
+        path: the file, or the index of its shards.
+        numbers: what stands beside its weights, by dotted paths.
+        rule: what to follow in place of the usual rule.
+        trainer: the numbers of the trainer_state.json beside it.
+
+    Raises InputError where the rule's pattern finds something that is no number.
+
+    >>> from pathlib import Path
+    >>> find_step(Path("run/ckpt.pt"), {"iter_num": 5000})
+    Step(value=5000, said_by='metadata iter_num')
+    >>> find_step(Path("run/net_v2_at_70.pt"), {}, StepRule(pattern=r"at_(\\d+)"))
+    Step(value=70, said_by='name: at_70')
+    """
+    if rule.key is not None:
+        return None if rule.key not in numbers else Step(numbers[rule.key], f"metadata {rule.key}")
+    place = place_of(path, rule)
+    named = None if place is None else Step(place.count.value, f"name: {place.count.said}")
+    if rule.pattern is not None:
+        return named
+    if found := counted(numbers, STEPS):
+        return Step(found[1], f"metadata {found[0]}")
+    if found := counted(trainer or {}, STEPS):
+        return Step(found[1], f"{TRAINER_STATE} {found[0]}")
+    if (place is None or place.count.clear < Clear.STEP) and (found := counted(numbers, EPOCHS)):
+        return Step(found[1], f"metadata {found[0]}")
+    return named
 
 
 def step_of(metadata: Mapping[str, str], path: PurePath) -> int | float | None:
-    """The training step that a checkpoint is of, None where nothing says it.
-
-    The metadata comes first: `global_step`, `step` or `iteration`, in this order; its `epoch`, a coarser count, only where the name tells
-    no step. Then the stem of the file's name: the number beside "step", "iter" or "epoch", which may be written `10_000` or `10k`, else the
-    last number, but for those of a seed, a rank or a fold. A file of a standard name, such as `model.safetensors`, `ema.pt` or
-    `mp_rank_00_model_states.pt`, has the number of its folder, where that is called `checkpoint-500`, `step_500`, `epoch=3` or just
-    `500`: other numbers are names of models, as in `gpt-2`. For the same reason a number within a word, as of a hash, is none.
-
-    Args:
-        metadata: texts by name; one that is no finite number of at least 0 says nothing.
-        path: the file, or the index of its shards.
+    """The training step alone, by the usual rule, of metadata that are texts.
 
     >>> from pathlib import Path
     >>> step_of({"epoch": "3", "global_step": "1200"}, Path("last.ckpt"))
     1200
     >>> [step_of({}, Path(name)) for name in ("step_000100.pt", "epoch=3-step=1200.ckpt", "epoch=3-val_loss=0.25.ckpt", "net-7.pt")]
     [100, 1200, 3, 7]
-    >>> [step_of({}, Path(name)) for name in ("checkpoint-500/model.safetensors", "gpt-2/model.safetensors", "last.pt")]
+    >>> [step_of({}, Path(name)) for name in ("checkpoint-500/unet/model.safetensors", "gpt-2/model.safetensors", "best_acc_0.93.pt")]
     [500, None, None]
     >>> step_of({"epoch": "3"}, Path("step_1000.pt")), step_of({"epoch": "3"}, Path("net-7.pt"))
     (1000, 3)
     """
-    for key in _STEP_KEYS:
-        if (value := _number(metadata.get(key, ""))) is not None:
-            return value
-    stem = _SHARD.sub("", _SUFFIXES.sub("", path.name))
-    by_folder = _STANDARD.fullmatch(stem) is not None
-    name = path.parent.name if by_folder else stem
-    for value in (_beside_word(name, _STEPS), _number(metadata.get(_EPOCH_KEY, "")), _beside_word(name, _WORDS)):
-        if value is not None:
-            return value
-    if by_folder:
-        return _number(name) if name.isdecimal() else _beside_word(name, (r"checkpoint", r"ckpt"))
-    tokens = re.split(r"[^A-Za-z0-9.]+|(?<=[A-Za-z])\.", _NO_STEP.sub("", name))
-    numbers = [match[1] for token in tokens if (match := re.fullmatch(rf"[A-Za-z]*?({_NUMBER})", token))]
-    return _number(numbers[-1]) if numbers else None
+    found = find_step(path, {name: value for name, text in metadata.items() if (value := number_in(text)) is not None})
+    return None if found is None else found.value
+
+
+def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
+    """Where a path tells the step, None where it doesn't.
+
+    Raises InputError where the rule's pattern finds something that is no number.
+    """
+    if rule.pattern is not None:
+        return _matched(path, rule.pattern)
+    stem = stem_of(path.name)
+    standard = _STANDARD.fullmatch(stem) is not None
+    if not standard:
+        found = counts_in(stem)
+        if found and (found[0].clear > Clear.BARE or rule.varying is None):
+            return Place(found[0], 0)
+        if rule.varying is not None:
+            return Place(rule.varying, 0)
+        if re.search("[0-9]", stem) or _MOMENT.search(stem):
+            return None
+    return _of_folder(path, numbers_alone=standard)
+
+
+def stem_of(name: str) -> str:
+    """A file's name without its ending, and without the number of a shard.
+
+    >>> stem_of("checkpoint_0010.pth.tar"), stem_of("model-00001-of-00002.safetensors")
+    ('checkpoint_0010', 'model')
+    """
+    return _SHARD.sub("", _ENDINGS.sub("", name))
+
+
+def is_standard(path: PurePath) -> bool:
+    """Whether a file's name is the same in every folder, such as `model.safetensors`."""
+    return _STANDARD.fullmatch(stem_of(path.name)) is not None
 
 
 def natural_key(path: PurePath) -> tuple[tuple[tuple[str, int], ...], ...]:
@@ -73,23 +195,28 @@ def natural_key(path: PurePath) -> tuple[tuple[tuple[str, int], ...], ...]:
     )
 
 
-def _beside_word(name: str, words: tuple[str, ...]) -> int | float | None:
-    """The number after the first of the words that has one, the last of several; or the one right before it, as in `500steps`."""
-    for word in words:
-        after = rf"(?<![a-z]){word}[-_=.]*({_THOUSANDS}|{_NUMBER})([km]?)(?![a-z0-9])"
-        before = rf"(?<![a-z0-9.])({_NUMBER})([km]?){word}(?![a-z0-9])"
-        if found := re.findall(after, name.lower()) or re.findall(before, name.lower()):
-            digits, unit = found[-1]
-            value = _number(digits.replace("_", ""))
-            return value if value is None or not unit else round(value * _UNITS[unit])
+def _of_folder(path: PurePath, *, numbers_alone: bool) -> Place | None:
+    """The count in the name of the folder that holds a file, or one above those for parts of a checkpoint."""
+    for level, folder in enumerate(path.parent.parts[: -_LEVELS - 1 : -1], start=1):
+        found = next(
+            (count for count in counts_in(folder) if count.clear > Clear.BARE or (numbers_alone and folder.isdecimal())), None
+        )
+        if found is not None:
+            return Place(found, level)
+        if not _PART.fullmatch(folder):
+            return None
     return None
 
 
-def _number(text: str) -> int | float | None:
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        return int(text)
-    try:
-        value = float(text)
-    except ValueError:
+def _matched(path: PurePath, pattern: str) -> Place | None:
+    """What the last match of a pattern in a path says."""
+    text = path.as_posix()
+    match = next(reversed(list(re.finditer(pattern, text))), None)
+    if match is None or match[1] is None:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    value = number_in(match[1].replace("_", ""))
+    if value is None or value < 0:
+        raise InputError(f"step_pattern: expected the first group of {pattern!r} to be a number, got {match[1]!r} in {text!r}")
+    before, _, _ = text[: match.start(1)].rpartition("/")
+    start = match.start(1) - (len(before) + 1 if before or text.startswith("/") else 0)
+    return Place(Count(value, Clear.STEP, start, start + len(match[1]), match[0]), text[match.start(1) :].count("/"))

@@ -1,7 +1,8 @@
 """Tables for people: what was measured and what was verified, in 80 columns and without colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
+from itertools import chain
 
 from rich import box
 from rich.console import Console
@@ -9,8 +10,9 @@ from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.durations import told
-from nncomplexity.listing import form_in_words, printable
+from nncomplexity.listing import form_in_words, listed, printable
 from nncomplexity.report import Report, Subject
+from nncomplexity.search.contract import LOSSLESS
 from nncomplexity.verify import Verification
 
 WIDTH = 80
@@ -24,6 +26,7 @@ def measured(
     bounds: Sequence[Bound | None],
     lengths: Sequence[DescriptionLength | None],
     *,
+    no_length: str | None = None,
     width: int = WIDTH,
 ) -> str:
     """The network and a row for each ε; then for each ε the file's layers, and what its bits promise.
@@ -33,6 +36,7 @@ def measured(
         reports: one for each ε, all of one network.
         bounds: the bound that each report gives, None where none was asked for.
         lengths: the description length of the data with each report's network, None where none was asked for.
+        no_length: why there is none though it was asked for.
         width: columns of the page.
     """
     subject = reports[0].subject
@@ -44,7 +48,7 @@ def measured(
     summary = plain_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
         summary.add_row(
-            f"{report.eps:g}{'' if report.within else ' *'}",
+            f"{report.eps_told}{'' if report.within else ' *'}",
             f"{report.bits:,}",
             f"{report.bits // 8:,}",
             _percent(report.bits, subject.raw_bits),
@@ -53,9 +57,8 @@ def measured(
             f"{report.distortion:.4g}",
         )
     parts: list[str | Table] = [head, *_relative(subject), "", summary]
-    parts += [f"* {report.status}" for report in reports if not report.within]
-    if reports[0].time_limit is not None and reports[0].time_is_up:
-        parts += ["", f"Shortened by the time limit of {told(reports[0].time_limit)}; another run may find another file."]
+    parts += [f"* {report.outcome}" for report in reports if not report.within and not report.interrupted]
+    parts += [*shares(reports), *cut_short(reports), *warnings(reports)]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
         parts += ["", _heading(report), _layers(report)]
         if bound:
@@ -63,12 +66,19 @@ def measured(
             parts += [BOUND_ON_BASE] if subject.relative_to else []
         if length:
             parts += ["", _description(length)]
+    if no_length:
+        parts += ["", f"No description length: {no_length}."]
     if subject.left_out:
         parts += ["", f"Not measured, as part of the architecture: {_listed(subject.left_out)}."]
-    totals = {report.eps: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
+    totals = {report.eps_told: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
-        parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__):g}."]
+        parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__)}."]
     return page_of(parts, width)
+
+
+def warned(warnings: Iterable[Iterable[str]]) -> list[str]:
+    """Each warning once, as a paragraph."""
+    return [line for one in dict.fromkeys(chain.from_iterable(warnings)) for line in ("", f"Warning: {one}")]
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
@@ -82,6 +92,43 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
     return page_of([*parts, verdict], width)
+
+
+def by(origin: str) -> str:
+    """What a file comes from, as part of a sentence."""
+    return "lossless" if origin == LOSSLESS else f"by {origin}"
+
+
+def shares(reports: Sequence[Report]) -> list[str]:
+    """What ε that are shares are shares of."""
+    subject = reports[0].subject
+    if subject.zero_loss is None or all(report.eps_relative is None for report in reports):
+        return []
+    away = abs(subject.zero_loss - subject.loss)
+    return ["", f"Shares are of {away:.6g}, the distance from the loss to that of all weights zero, {subject.zero_loss:.6g}."]
+
+
+def cut_short(reports: Sequence[Report]) -> list[str]:
+    """What ended the searches before they were done, and for which ε."""
+    lines = []
+    if reports[0].time_limit is not None and reports[0].time_is_up:
+        lines += ["", f"Shortened by the time limit of {told(reports[0].time_limit)}; another run may find another file."]
+    if any(report.interrupted for report in reports):
+        lines += ["", "Interrupted: these are the best files so far; another run may find smaller ones."]
+        lines += [f"  {report.status}" for report in reports if report.interrupted]
+    return lines
+
+
+def warnings(reports: Sequence[Report]) -> list[str]:
+    """Each warning once, with the ε that it is about where that isn't all of them."""
+    found: dict[str, list[str]] = {}
+    for report in reports:
+        for text in report.warnings:
+            found.setdefault(text, []).append(report.eps_told)
+    lines = []
+    for text, eps in found.items():
+        lines.append(f"Warning{'' if len(eps) == len(reports) else f', at ε = {listed(eps, most=12)}'}: {text}")
+    return ["", *lines] if lines else []
 
 
 def _relative(subject: Subject) -> list[str]:
@@ -100,7 +147,7 @@ def _relative(subject: Subject) -> list[str]:
 def _heading(report: Report) -> str:
     spent = f"{report.evaluations:,.0f} evaluations, {report.seconds:,.1f} seconds"
     paper = "" if report.paper_bytes is None else f" The paper's recipe: {report.paper_bytes:,} bytes."
-    return f"ε = {report.eps:g}: method {report.method}, codec {report.file.codec.name}, {spent}.{paper}"
+    return f"ε = {report.eps_told}: method {report.method}, {by(report.origin)}, codec {report.file.codec.name}, {spent}.{paper}"
 
 
 def _layers(report: Report) -> Table:

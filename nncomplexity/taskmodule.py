@@ -1,9 +1,16 @@
-"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on."""
+"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on.
 
+
+A module may change the current folder when it is imported. Its functions are called in that one, as in a program of its own; relative
+names of ours stay those of the folder from which we were called.
+"""
+
+import ast
+import contextlib
 import importlib
+import os
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from pathlib import Path
@@ -13,15 +20,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.distortion import preserved_random_state
+from nncomplexity.distortion import derivatives, fixed_random_state, preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.losses import number_of
-from nncomplexity.modulestate import load_into, tensors_of
-from nncomplexity.naming import Naming, namings, unchanged, unfit, unfitness
-from nncomplexity.weights import Skeleton, skeleton_of
+from nncomplexity.modulestate import copied, load_into, settle, show_only, tensors_of
+from nncomplexity.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
+from nncomplexity.usercode import hint, needs_derivatives, raised
+from nncomplexity.weights import Private, Skeleton, skeleton_of
 
 Function = Callable[..., Any]
+
+_went_to: dict[str, str] = {}
+"""Modules that changed the current folder when they were imported, which happens once, and to which."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,12 @@ class Task:
     build: Function | None = None
     risk_fn: Function | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009 -- devices are immutable
+    folder: str | None = None
+    """Where the functions are called; None is the current folder."""
+
+    def place(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which that folder is the current one."""
+        return contextlib.chdir(self.folder or ".")
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -43,16 +60,20 @@ class Task:
         modules = [sys.modules.get(getattr(one, "__module__", None) or "") for one in (self.loss_fn, self.build, self.risk_fn)]
         return tuple(file for module in modules if (file := getattr(module, "__file__", None)))
 
-    def network(self, weights: Mapping[str, Tensor]) -> nn.Module | dict[str, Tensor]:
-        """What the functions are called on, holding a copy of `weights` on the device; a module is one and the same each time.
+    def network(self, weights: Mapping[str, Tensor]) -> nn.Module | Private:
+        """What the functions are called on, holding a copy of `weights` on the device; each time a module that has held no others.
 
         Raises InputError where `build` fails, or where names, shapes or values don't fit the module that it returns.
         """
         if self._module is None:
             skeleton = skeleton_of(weights)
-            return skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors})
-        _load(self._module, weights, self.naming(weights))
-        return self._module
+            return Private(skeleton.expand({spec.name: weights[spec.name].to(self.device, copy=True) for spec in skeleton.tensors}))
+        module, naming = self._fresh(self._module), self.naming(weights)
+        if naming.adapter:
+            show_only(module, {name: shown for shown, name in naming.names.items()})
+            naming = unchanged(weights)
+        _load(module, weights, naming)
+        return module
 
     def naming(self, weights: Mapping[str, Tensor]) -> Naming:
         """What the names of a checkpoint are to the module, without what wrappers put before them where they fit only so.
@@ -61,8 +82,10 @@ class Task:
         """
         if self._module is None:
             return unchanged(weights)
-        found = namings(weights, [spec.names for spec in architecture_of(self._module).tensors], whole=True)
-        return found[0] if len(found) == 1 else unchanged(weights)
+        names = [spec.names for spec in architecture_of(self._module).tensors]
+        found = namings(weights, names, whole=True)
+        adapter = None if found else adapter_naming(weights, names)
+        return adapter or (found[0] if len(found) == 1 else unchanged(weights))
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
@@ -72,20 +95,30 @@ class Task:
         """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
         if self.risk_fn is None:
             raise InputError("--risk-fn: expected a function that gives the error rate, got none")
-        risk = self.value("--risk-fn", self.risk_fn, weights)
-        if not 0 <= risk <= 1:
-            raise InputError(f"--risk-fn: expected the share of wrong answers, in [0, 1], got {risk}")
-        return risk
+        with self.place():
+            return risk_of("--risk-fn", self.risk_fn, lambda: self.network(weights))
 
     @cached_property
     def _module(self) -> nn.Module | None:
-        # Made once: what is random in a module and not among its weights must not change from one loss to the next.
-        if self.build is None:
-            return None
-        try:
-            module = self.build()
-        except (Exception, SystemExit) as error:
-            raise InputError(f"--model: {_raised(error, _name(self.build))}") from error
+        """The module as it is built, to be copied: no weights are put into it, and no function is called on it."""
+        return None if self.build is None else self._built(self.build)
+
+    def _fresh(self, module: nn.Module) -> nn.Module:
+        """A module as it was built: a copy, or one built again where there can't be any."""
+        other = copied(module)
+        if other is not None:
+            settle(tensors_of(other), architecture_of(module))
+            return other
+        return self._built(self.build) if self.build else module
+
+    def _built(self, build: Function) -> nn.Module:
+        # What is random in a module and not among its weights must not change from one to the next.
+        with preserved_random_state(), _command_line(getattr(build, "__module__", None) or "model"), self.place():
+            set_random_state(fixed_random_state())
+            try:
+                module = build()
+            except (Exception, SystemExit) as error:
+                raise InputError(f"--model: {_raised(error, _name(build))}") from error
         if not isinstance(module, nn.Module):
             raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
         held = [*module.named_parameters(), *module.named_buffers()]
@@ -100,14 +133,42 @@ class Task:
             raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
-        """What the function, which `option` named, gives for the weights; raises InputError where it raises or gives no number."""
-        network = self.network(weights)
-        with torch.no_grad(), preserved_random_state():
-            try:
-                value = function(network)
-            except (Exception, SystemExit) as error:
-                raise InputError(f"{option}: {_raised(error, _name(function))}") from error
-        return number_of(value, option)
+        """What the function, which `option` named, gives for the weights (`value_of`)."""
+        with self.place():
+            return value_of(option, function, lambda: self.network(weights))
+
+
+def value_of(option: str, function: Function, network: Callable[[], object], *, derives: bool = False) -> float:
+    """What the function, which `option` named, gives for a network; with gradients on where it takes derivatives itself.
+
+    Args:
+        option: the option or argument to name in messages.
+        function: the user's.
+        network: makes what the function is called on, anew for each call.
+        derives: whether it is known to take derivatives.
+
+    Raises InputError where it raises or gives no number.
+    """
+    made = network()
+    given = dict(made) if isinstance(made, Private) else made
+    with preserved_random_state(), derivatives() if derives else torch.no_grad():
+        set_random_state(fixed_random_state())
+        try:
+            value = function(given)
+        except (Exception, SystemExit) as error:
+            if derives or not needs_derivatives(error):
+                raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
+        else:
+            return number_of(value, option)
+    return value_of(option, function, network, derives=True)
+
+
+def risk_of(option: str, function: Function, network: Callable[[], object]) -> float:
+    """The share of examples that a network, made as in `value_of`, gets wrong; raises InputError where it isn't in [0, 1]."""
+    risk = value_of(option, function, network)
+    if not 0 <= risk <= 1:
+        raise InputError(f"{option}: expected the share of wrong answers, in [0, 1], got {risk}")
+    return risk
 
 
 def find_function(spec: str, option: str) -> Function:
@@ -140,6 +201,11 @@ def find_function(spec: str, option: str) -> Function:
     return function
 
 
+def folder_of(*specs: str | None) -> str | None:
+    """The folder to which importing the first of these functions' modules that changed it went; None where none of them did."""
+    return next((_went_to[name] for spec in specs if spec and (name := _module_of(spec)) in _went_to), None)
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name; raises InputError where this machine has none."""
     try:
@@ -158,35 +224,83 @@ def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
 def _import_file(file: Path, option: str) -> ModuleType:
     if not file.is_file():
         raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
-    source = file.resolve()  # whose neighbours are meant, where the file is a link
-    module = _import(source.stem, option, source.parent)
+    name, folder = _named_by_file(file)
+    module = _import(name, option, folder)
     if not module.__file__ or not file.samefile(module.__file__):
-        raise InputError(f"{option}: module {source.stem} is another one here ({_origin(module)}); give {file} another name")
+        raise InputError(f"{option}: module {name} is another one here ({_origin(module)}); give {file} another name")
     return module
+
+
+def _named_by_file(file: Path) -> tuple[str, Path]:
+    """The name under which a file is imported, and the folder from which it is."""
+    source = file.resolve()  # whose neighbours are meant, where the file is a link
+    folder = _root_of_package(source) if _imports_relatively(source) else source.parent
+    return ".".join(source.relative_to(folder).with_suffix("").parts), folder
+
+
+def _imports_relatively(source: Path) -> bool:
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError):  # which importing it will say
+        return False
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+
+
+def _root_of_package(source: Path) -> Path:
+    """The folder that holds a file's package: the first one above it that is no package itself, else the current one."""
+    folder = next(one for one in source.parents if not (one / "__init__.py").is_file())
+    here = Path.cwd().resolve()
+    return here if folder == source.parent and source.is_relative_to(here) else folder
 
 
 def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
     """The module of that name, looked for in a folder first, the current one by default."""
-    here = str(folder or Path.cwd())
+    called_from = os.getcwd()  # noqa: PTH109
+    here = str(folder or called_from)
     if here not in sys.path[:1]:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
+    if name not in sys.modules:
+        _went_to.pop(name, None)
     try:
-        return importlib.import_module(name)
+        with _command_line(name):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise InputError(f"{option}: no module {name!r} in {here} or among the installed ones; run from its folder") from None
         raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
+    except SystemExit as error:
+        raise InputError(
+            f"{option}: {_raised(error, f'import {name}')}; it ends the program when it is imported: put what it does as a script, such "
+            'as parse_args(), below if __name__ == "__main__":'
+        ) from error
+    except Exception as error:
+        raise InputError(f"{option}: {_raised(error, f'import {name}')}{hint(error, None)}") from error
+    finally:
+        if (now := os.getcwd()) != called_from:  # noqa: PTH109
+            _went_to[name] = now
+            os.chdir(called_from)
+
+
+@contextlib.contextmanager
+def _command_line(name: str) -> Iterator[None]:
+    """Code that parses a command line finds one without arguments, as if it were run as a script of that name: this program's is not its."""
+    kept = sys.argv
+    sys.argv = [f"{name.rpartition('.')[2]}.py"]
+    try:
+        yield
+    finally:
+        sys.argv = kept
+
+
+def _module_of(spec: str) -> str:
+    place = spec.rpartition(":")[0]
+    return _named_by_file(Path(place))[0] if place.endswith(".py") else place
 
 
 def _raised(error: BaseException, what: str) -> str:
     """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(Path.cwd())]
-    place = f" ({Path(frames[-1].filename).relative_to(Path.cwd())}, line {frames[-1].lineno})" if frames else ""
-    return f"{what} raised {type(error).__name__}{': ' if text else ''}{text}{place}"
+    return f"{what} raised {raised(error)}"
 
 
 def _name(function: Function) -> str:

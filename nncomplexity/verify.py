@@ -11,7 +11,10 @@ from typing import Any
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.bounds import bound
 from nncomplexity.checkpoint import Checkpoint
+from nncomplexity.constant import constant_loss_of
+from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.reading import read_settled
 from nncomplexity.taskmodule import Task, architecture_of
 from nncomplexity.weights import Skeleton
 
@@ -73,7 +76,7 @@ def check_claims(
     task: Task,
     *,
     against: Checkpoint | None = None,
-    eps: float | None = None,
+    eps: Eps | None = None,
     reported: Reported | None = None,
 ) -> Verification:
     """Measure a decoded file anew and check what is claimed of it.
@@ -85,7 +88,7 @@ def check_claims(
         file: what was read.
         task: the user's functions; its risk is measured where it has one.
         against: the original. Claimed then: the architecture is the same, and |L(θ) − L(θ̃)| ≤ ε (Eq. 7 of DeMoss et al. 2025).
-        eps: the bound on the distortion; the reported one where it is None.
+        eps: the bound on the distortion, or a share that makes one; the reported one where it is None.
         reported: what a report says. Claimed then: each of its figures, the losses up to rounding.
 
     Raises InputError where the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
@@ -106,6 +109,8 @@ def check_claims(
         if not math.isfinite(loss):
             raise InputError(f"--against: expected a finite loss of the original weights, got {loss}; check data and model")
     eps = eps if eps is not None or reported is None else float(reported.result["eps"])
+    if isinstance(eps, Relative):
+        eps = None if loss is None else eps.of(loss=loss, zero_loss=constant_loss_of(task.loss, weights))
     distortion = None if loss is None else abs(loss - coarse_loss)
     if distortion is not None and eps is not None:
         figures = f"{distortion:.6g} = |{loss:.6g} − {coarse_loss:.6g}|, at most ε = {eps:g} claimed"
@@ -134,9 +139,7 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
     Raises InputError where it can't be read or says nothing of the file, FormatError where it is no report.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read it ({error.strerror}); name a report.json") from error
+        document = json.loads(read_settled(lambda reading: reading.content(Path(path)), str(path), "a report.json"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: no report.json, since it is no JSON that can be read ({error})") from error
     try:

@@ -100,6 +100,10 @@ class Skeleton:
         return {name: tensors[spec.name] for spec in self.tensors for name in spec.names}
 
 
+class Private(dict[str, Tensor]):
+    """Tensors by name that nobody else holds: whoever is given them needs no copy to keep them as they are."""
+
+
 def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Skeleton:
     """The skeleton of a mapping of names to tensors.
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import re
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nncomplexity.bounds import KINDS, Bound, DescriptionLength, bound, description_length, elias_delta_bits
+from nncomplexity.bounds.chance import chance_from, vacuous_from
 from nncomplexity.bounds.kinds import paid_bits
 from nncomplexity.bounds.occam import most_bits_below
+from nncomplexity.bounds.rounding import rounded_up, rounded_up_below
 from nncomplexity.errors import InputError
 
 kinds = st.sampled_from(KINDS)
@@ -166,7 +170,7 @@ def test_the_bits_needed_are_where_the_bound_meets_chance(
         return bound(k, risk=risk, n=n, kind=kind, chance=chance, self_delimiting=self_delimiting, side_bits=side_bits)
 
     result = at(bits)
-    assert result.vacuous == (result.value >= chance)
+    assert result.vacuous == (result.value >= chance - min(0.001, chance / 10))
     needed = result.bits_needed
     if needed is None:
         assert at(0).vacuous
@@ -184,7 +188,7 @@ def test_the_bits_needed_agree_with_the_inverted_formula(kind: Any) -> None:
         if kind == "kl"
         else 2 * (chance - risk) ** 2
     )
-    needed = bound(10**6, risk=risk, n=n, delta=delta, kind=kind, chance=chance).bits_needed
+    needed = bound(10**6, risk=risk, n=n, delta=delta, kind=kind, chance=chance + 0.001).bits_needed
     assert needed == pytest.approx((n * cost - math.log(1 / delta)) / math.log(2), rel=1e-9)
 
 
@@ -215,15 +219,15 @@ def test_most_bits_below_is_none_where_zero_bits_are_too_many() -> None:
 
 def test_a_bound_that_is_not_vacuous_says_so() -> None:
     text = bound(16_000, risk=0.0, n=2553, chance=112 / 113).sentence()
-    assert text.startswith("Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987031, below chance")
-    assert "It stays so up to 17,407 bits." in text
+    assert text.startswith("Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987032, below chance")
+    assert "It stays so up to 17,013 bits." in text
 
 
 def test_a_vacuous_bound_says_so_and_how_many_bits_it_takes() -> None:
     text = bound(24_000, risk=0.0, n=2553, chance=112 / 113).sentence()
     assert text.startswith("Vacuous: ")
     assert "no better than chance (0.99115)" in text
-    assert "It takes 17,407 bits or fewer not to be vacuous." in text
+    assert "It takes 17,013 bits or fewer not to be vacuous." in text
 
 
 def test_a_bound_that_no_bits_can_help_says_so() -> None:
@@ -234,10 +238,96 @@ def test_the_top_of_the_range_is_not_called_chance() -> None:
     assert "below the worst possible (1)" in bound(100, risk=0.1, n=2553).sentence()
 
 
-def test_a_value_just_below_chance_is_not_printed_as_chance() -> None:
-    result = bound(100_000, risk=0.0, n=2553)
+@few
+@given(
+    kind=kinds, bits=lengths, risk=risks, n=counts, chance=st.floats(0.01, 1), low=st.floats(-10, 10), width=st.floats(0.01, 100)
+)
+def test_within_a_thousandth_of_chance_is_vacuous_and_no_number_is_shown_smaller_than_it_is(
+    kind: Any, bits: float, risk: float, n: int, chance: float, low: float, width: float
+) -> None:
+    limits, unit = (low, low + width), width / 1000
+    top = min(low + width, low + chance * width)
+    result = bound(bits, risk=min(low + width, low + risk * width), n=n, kind=kind, range=limits, chance=top)
+    word, shown = re.match(r"(Vacuous|Not vacuous): .* at most (\S+), ", result.sentence()).groups()
+    assert (word == "Vacuous") == result.vacuous
+    assert float(shown) >= float(f"{result.value:.15g}") - 1e-12
+    if result.value >= top - 0.999 * unit:
+        assert word == "Vacuous"
+    if word == "Not vacuous":
+        assert float(shown) < top
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chance", [1.0, 112 / 113, 0.9, 0.5, 0.02])
+def test_the_least_vacuous_value_is_a_thousandth_below_chance(kind: Any, chance: float) -> None:
+    needed = bound(0, risk=0.0, n=25_530, kind=kind, chance=chance).bits_needed
+    assert needed is not None
+    values = [bound(bits, risk=0.0, n=25_530, kind=kind, chance=chance) for bits in (needed, needed + 1e-6)]
+    assert [one.vacuous for one in values] == [False, True]
+    assert [one.value for one in values] == pytest.approx([chance - 0.001] * 2, abs=1e-7)
+
+
+def test_a_memorised_network_does_not_get_the_word() -> None:
+    """What was called not vacuous, at most 0.999998, and rounded to 1."""
+    text = bound(58_840, risk=0.249, n=2553, self_delimiting=False).sentence()
+    assert text.startswith("Vacuous: ")
+    assert "at most 1, no better than the worst possible (1)" in text
+
+
+def test_a_rare_error_can_be_bounded_by_less_than_a_thousandth() -> None:
+    assert vacuous_from(0.0005) == pytest.approx(0.00045)
+    assert not bound(100, risk=0.0, n=10**6, chance=0.0005).vacuous
+
+
+@few
+@given(value=st.floats(1e-9, 1e9), digits=st.integers(1, 12))
+def test_rounding_is_upwards_and_by_less_than_one_digit(value: float, digits: int) -> None:
+    exact, shown = Fraction(repr(value)), Fraction(rounded_up(value, digits))
+    assert exact <= shown
+    assert shown - exact < Fraction(10) ** (math.floor(math.log10(value)) - digits + 2)
+
+
+def test_what_has_few_digits_stays_as_it_is() -> None:
+    assert [rounded_up(value) for value in (0.0, 1.0, 0.9, 0.1 + 0.2, 1 / 3, 12345678.0, math.inf)] == [
+        *("0", "1", "0.9", "0.300001", "0.333334", "1.23457e+07", "inf")
+    ]
+    assert rounded_up_below(1.0, 1.0) == "1"
+
+
+# --- a constant answer ---
+
+
+def test_a_constant_answer_stands_beside_the_bound() -> None:
+    result = bound(800, risk=0.05, n=2553, chance=0.9, constant_risk=0.88, self_delimiting=False)
+    assert result.constant_bound == bound(0, risk=0.88, n=2553, self_delimiting=False).value
+    assert "A constant answer takes 0 bits: risk 0.88 on these, at most 0.896733 on unseen data." in result.sentence()
+    assert "no better than." not in result.sentence()
+
+
+def test_a_file_that_a_constant_answer_beats_says_so() -> None:
+    """Nine of ten examples are of one class: guessing that one is wrong a tenth of the time."""
+    result = bound(2_000, risk=0.02, n=2553, chance=0.9, constant_risk=0.1)
     assert not result.vacuous
-    assert "at most 0.999999999998, below" in result.sentence()
+    assert result.constant_bound < result.value
+    assert f"at most {rounded_up(result.constant_bound)} on unseen data, which this file is no better than." in result.sentence()
+
+
+def test_a_constant_answer_is_at_chance_where_nothing_else_is_known() -> None:
+    assert bound(100, risk=0.1, n=500, chance=0.9).constant_bound == 0.9
+    assert "A constant answer takes 0 bits, and is at chance." in bound(100, risk=0.1, n=500, chance=0.9).sentence()
+    assert "give the risk of a guess as chance" in bound(100, risk=0.1, n=500).sentence()
+
+
+def test_chance_is_told_by_classes() -> None:
+    names = ("--chance", "--classes")
+    assert [chance_from(*given, names) for given in ((None, None), (0.25, None), (None, 113))] == [None, 0.25, 112 / 113]
+    for wrong, words in (
+        ((0.5, 2), "--classes: expected it in place of --chance, got both; leave one out"),
+        ((None, 1), "--classes must be a whole number of classes from 2"),
+        ((math.nan, None), "--chance must be the risk of a guess, such as 0.9"),
+    ):
+        with pytest.raises(InputError, match=words):
+            chance_from(*wrong, names)
 
 
 def test_the_sentence_is_one_line() -> None:
@@ -249,7 +339,9 @@ def test_the_dict_is_json_without_infinities(bits: float, risk: float) -> None:
     result = bound(bits, risk=risk, n=2553, delta=0.01, kind="hoeffding")
     stored = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert stored == {key: getattr(result, key) for key in stored}
-    assert list(stored) == ["risk", "n", "delta", "kind", "value", "vacuous", "chance", "bits_needed"]
+    assert list(stored) == [
+        *("risk", "n", "delta", "kind", "value", "vacuous", "chance", "bits_needed", "constant_risk", "constant_bound")
+    ]
 
 
 def test_a_bound_is_frozen() -> None:
@@ -285,8 +377,9 @@ def test_the_least_total_is_the_mdl_choice() -> None:
 
 @pytest.mark.parametrize("wrap", [float, np.float64, np.float32, torch.tensor])
 def test_numbers_of_any_library_are_taken(wrap: Any) -> None:
-    result = bound(wrap(128.0), risk=wrap(0.25), n=np.int64(1000), delta=wrap(0.0625), chance=wrap(0.5))
-    assert result == bound(128, risk=0.25, n=1000, delta=0.0625, chance=0.5)
+    given = {"risk": wrap(0.25), "n": np.int64(1000), "delta": wrap(0.0625), "chance": wrap(0.5), "constant_risk": wrap(0.5)}
+    result = bound(wrap(128.0), **given)
+    assert result == bound(128, risk=0.25, n=1000, delta=0.0625, chance=0.5, constant_risk=0.5)
     assert all(type(value) in (int, float, str, bool) for value in result.to_dict().values())
 
 
@@ -312,6 +405,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"risk": 1.01}, r"^risk must be a mean loss within the range \(0, 1\); .* give its range=; got 1\.01$"),
     ({"risk": -0.1}, r"^risk must be a mean loss within the range \(0, 1\)"),
     ({"risk": math.nan}, "^risk must be a mean loss"),
+    ({"constant_risk": 1.01}, r"^constant_risk must be a mean loss within the range \(0, 1\)"),
     ({"range": (1, 0)}, r"^range must be a pair \(low, high\) with low < high, .*; got \(1\.0, 0\.0\)$"),
     ({"range": (0, 0)}, r"^range must be a pair \(low, high\) with low < high"),
     ({"range": (-1e308, 1e308)}, r"^range must be a pair \(low, high\)"),

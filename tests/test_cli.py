@@ -221,6 +221,7 @@ def test_a_loss_that_changes_the_folder_does_not_move_the_outputs(run, folder):
     moved = ["--loss-fn", "mytask:moving"]
     assert run("verify", "model.coarse", *moved, "--claims", "report.json", "--json", "found.json")[0] == 0
     argv = ["curve", "model.safetensors", *moved, *QUICK, "--eps", "1", "--n", "64", "--save-best", "best.coarse"]
+    argv += ["--loss-unit", "nats"]
     assert run(*argv, "--save", "c.coarse", "--json", "curve.json")[0] == 0
     argv = ["track", "model.safetensors", *moved, *QUICK, "--eps", "1", "--constant", "--out", "results.jsonl"]
     assert run(*argv)[0] == 0

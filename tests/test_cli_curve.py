@@ -146,7 +146,8 @@ def test_a_negative_loss_has_no_best_file(run, tmp_path):
 
 def test_what_was_found_is_written_where_no_file_is_the_best(run, tmp_path):
     argv = ["curve", "model.safetensors", "--loss-fn", "curvetask:just_positive", "--budget", "20", "--eps", "0.5"]
-    code, out, err = run(*argv, "--n", "5", "--save-best", "best.coarse", "--json", "curve.json")
+    nats = ("--n", "5", "--loss-unit", "nats")
+    code, out, err = run(*argv, *nats, "--save-best", "best.coarse", "--json", "curve.json")
     assert code == WRONG_CALL
     assert "the loss is negative" in err
     assert "distortion" in out

@@ -125,7 +125,7 @@ def test_a_user_function_within_autocast_sees_the_weights_that_it_is_given() -> 
 
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        curve = rate_distortion(weights, lambda w: w["weight"].square().mean(), [0.1, 0.01], risk=risk, n=50, budget=20)
+        curve = rate_distortion(weights, lambda w: w["weight"].square().mean(), [0.02, 0.002], risk=risk, n=50, budget=20)
         row = Tracker(lambda net: loss(net), 0.1, metrics={"again": lambda net: loss(net)}, budget=20)(1, nn.Linear(6, 3))
     assert len(given) > len({report.file.content for report in curve.reports})
     assert len(set(given)) == len(given)

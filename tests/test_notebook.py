@@ -43,7 +43,14 @@ def test_a_curve_shows_its_points_and_a_picture() -> None:
     weights = {"w": torch.randn(12, 12, generator=torch.Generator().manual_seed(0))}
     eps = [1.0, 0.1, 0.01, 0.001, 0.0]
     curve = rate_distortion(
-        weights, lambda w: (w["w"] - weights["w"]).square().mean(), eps, method="quantize", budget=40, risk=lambda _: 0.1, n=64
+        weights,
+        lambda w: (w["w"] - weights["w"]).square().mean(),
+        eps,
+        method="quantize",
+        budget=40,
+        risk=lambda _: 0.1,
+        n=64,
+        loss_unit="nats",
     )
     structure = parsed(curve._repr_html_())
     tags = [tag for tag, _ in structure.tags]

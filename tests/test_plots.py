@@ -18,6 +18,7 @@ from nncomplexity.plots.chart import Axis, place, spread, ticks
 from nncomplexity.plots.entries import METRIC_ENDINGS, NO_METRICS
 from nncomplexity.plots.rate_distortion import fits_of, hull_of
 from nncomplexity.plots.results import Measurement, Network, Results
+from nncomplexity.plots.runs import runs_of
 from tests.rows import report, row, write_rows
 
 
@@ -67,10 +68,25 @@ def test_seeds_of_one_checkpoint_are_averaged(tmp_path: Path) -> None:
     assert (line.y, line.error) == ((200, 200), pytest.approx((100, 100)))
 
 
-def test_several_checkpoints_of_one_step_are_said_to_be_averaged(tmp_path: Path) -> None:
-    rows = [row(1), row(2), row(2, checkpoint="runs/a/other_2.safetensors", sha256="cd" * 32)]
-    found = chart(read_results(write_rows(tmp_path / "r.jsonl", rows)), "dynamics", eps=[1])
-    assert "Several checkpoints of one step are averaged; the band is ± one standard error." in found.notes
+def test_networks_of_one_folder_and_step_are_lines_of_their_own(tmp_path: Path) -> None:
+    other = [row(step, scale=3.0, checkpoint=f"runs/a/other_{step}.safetensors", sha256="cd" * 32) for step in (1, 2)]
+    found = chart(read_results(write_rows(tmp_path / "r.jsonl", [row(1), row(2), *other])), "dynamics", eps=[1])
+    assert [(line.label, line.y, line.error) for line in found.panels[0].lines] == [
+        ("a", (100, 100), ()),
+        ("other", (300, 300), ()),
+    ]
+
+
+def test_names_that_tell_no_step_tell_networks_apart_too(tmp_path: Path) -> None:
+    rows = [
+        row(3, run="a", checkpoint=f"a/{name}.pt", sha256=sha256 * 32)
+        for name, sha256 in (("model", "ab"), ("ema", "cd"), ("copy", "cd"))
+    ]
+    runs = runs_of(read_results(write_rows(tmp_path / "r.jsonl", rows)))
+    assert [(run.label, [network.checkpoint for network in run.networks]) for run in runs] == [
+        ("model", ["a/model.pt"]),
+        ("ema", ["a/ema.pt", "a/copy.pt"]),
+    ]
 
 
 def test_runs_without_a_common_step_have_no_mean(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """`track`: rows that depend on their own checkpoint alone, whoever measures them and whatever fails beside them."""
 
+import contextlib
 import functools
 import json
 import math
+import multiprocessing
 import shutil
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +89,48 @@ def test_the_number_of_processes_changes_no_row() -> None:
     assert untimed(read_rows("two.jsonl")) == untimed(read_rows("one.jsonl")) == untimed(alone)
     with ThreadPoolExecutor(3) as threads:
         assert untimed(quick("run/*", "mytask:noisy", EPS, executor=threads, **shared)) == untimed(alone)
+
+
+OF_THE_PROCESS = (
+    "by_a_loader",
+    "start_method",
+    "threads",
+    "dtype",
+    "underflow",
+    "warning",
+    "place",
+    "arguments",
+    "environment",
+)
+"""Functions of the task that tell of the process in which they are called."""
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_another_process_is_like_this_one(usual: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THE_TESTS", "some")
+    threads, before = torch.get_num_threads(), multiprocessing.get_start_method(allow_none=True)
+    metrics = {name: f"mytask:{name}" for name in OF_THE_PROCESS}
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method(None if usual else "forkserver", force=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            if not usual:
+                warnings.simplefilter("error")
+                warnings.filterwarnings("ignore", category=type("Local", (Warning,), {}))
+                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+                torch.set_default_dtype(torch.float64)
+                stack.enter_context(np.errstate(under="raise"))
+                del metrics["by_a_loader"]  # a lambda goes to no process that is started so
+            others = quick("run/step_1*", "mytask:small", 1, metrics=metrics, jobs=2)
+            assert multiprocessing.get_start_method(allow_none=True) == (None if usual else "forkserver")
+            rows = quick("run/step_1*", "mytask:small", 1, metrics=metrics)
+    finally:
+        torch.set_num_threads(threads)
+        multiprocessing.set_start_method(before, force=True)
+    assert [row.get("error") for row in rows] == [None] * 2
+    assert untimed(others) == untimed(rows)
+    assert (rows[0]["dtype"], rows[0]["underflow"], rows[0]["warning"]) == ((4, 0, 0) if usual else (8, 1, 1))
 
 
 def test_a_process_that_dies_fails_its_own_row_alone() -> None:
@@ -327,11 +372,12 @@ def test_a_tracker_in_a_training_loop_writes_the_same_rows() -> None:
     assert [row["bits@1"], row["bits@0.1"]] == [report.bits for report in reports]
     (same,) = quick("run/step_2.safetensors", loss, EPS)
     mapped = Tracker(loss, EPS, run="run", method="quantize", budget=12)(2, load_checkpoint("run/step_2.safetensors").tensors)
-    assert untimed([{**mapped, **{key: same[key] for key in ("checkpoint", "sha256")}}]) == untimed([same])
+    assert untimed([{**mapped, **{key: same[key] for key in ("checkpoint", "sha256", "step_from")}}]) == untimed([same])
     assert (row["run"], row["checkpoint"], row["size"]) == ("mine", None, pytest.approx(float(model.weight.abs().mean())))
     with torch.no_grad():
         model.weight[0, 0] = math.nan
-    assert tracker(3, model)["status"] == "failed"
+    with pytest.warns(UserWarning, match="step 3 could not be measured: .*'weight' holds 1 values that are NaN"):
+        assert tracker(3, model)["status"] == "failed"
     assert [one["step"] for one in read_rows("live.jsonl")] == [2, 3]
     with pytest.raises(InputError, match="its rows were measured with budget = 12, this call has 13"):
         Tracker(module_loss, EPS, out="live.jsonl", method="quantize", budget=13, metrics=metrics)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -84,10 +85,43 @@ def test_follow_ends_when_idle(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Path("none.jsonl").exists()
 
 
+def test_follow_keeps_a_log_where_there_is_no_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*TRACK, "--loss-fn", "mytask:nan_at_ten", "--follow", "--poll", "0.1"]
+    (folder / "run" / "step_10.safetensors").unlink()
+    timer = threading.Timer(1.5, lambda: make_training(folder, (10,)))
+    timer.start()
+    assert main([*options, "--until", "10"]) == 1
+    timer.join()
+    lines = [
+        line.removeprefix("nncomplexity: ") for line in capsys.readouterr().err.splitlines() if line.startswith("nncomplexity: ")
+    ]
+    rows = read_rows()
+    assert [row["step"] for row in rows] == [1, 2, 10]
+    measured = [
+        f"{row['checkpoint']}, seed 0: loss {row['loss']:.4g}, {row['bits@1'] / 8:,.0f} bytes at ε = 1, "
+        f"{row['bits@0.1'] / 8:,.0f} bytes at ε = 0.1, {row['seconds']:.1f} s"
+        for row in rows[:2]
+    ]
+    waiting = "waiting for checkpoints: run/*.safetensors; rows so far:"
+    assert [line for line in lines if line != f"{waiting} 0"] == [
+        *(*measured, f"{waiting} 2"),
+        f"run/step_10.safetensors, seed 0: failed, {rows[2]['error']}",
+    ]
+    assert main([*options, "--idle-timeout", "0.1"]) == 1
+    told = capsys.readouterr().err
+    assert "seed 0: loss" not in told  # the rows that were there
+    assert f"nncomplexity: {waiting} 3" in told
+
+
+def test_without_follow_there_is_no_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(TRACK) == 0
+    assert "nncomplexity: " not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["--eps", "much"], "--eps: expected a finite number of at least 0, got 'much'"),
+        (["--eps", "much"], "--eps: expected a finite number of at least 0, in the loss's own unit, got 'much'"),
         (["--loss-fn", "mytask:absent"], "--loss-fn: module mytask"),
         (["--metric", "mytask:error"], "--metric: expected NAME=MODULE:FUNCTION, such as test_error=mytask:test_error"),
         (["--metric", "a=mytask:error", "--metric", "a=mytask:loss"], "--metric: 'a' is there twice"),

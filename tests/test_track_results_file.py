@@ -2,11 +2,16 @@
 
 import json
 import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from nncomplexity.dynamics.results_file import ResultsFile
+from nncomplexity.dynamics import results_file
+from nncomplexity.dynamics.results_file import ResultsFile, rows_of
 from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
 from tests.rows import row, write_rows
@@ -60,7 +65,7 @@ def test_one_process_at_a_time(file: Path) -> None:
     with ResultsFile(file) as first:
         first.append(row(1))
         with pytest.raises(InputError, match="another process is writing it; wait for its end, or choose another --out"):
-            ResultsFile(file)
+            ResultsFile(file, patience=0)
     with ResultsFile(file) as second:
         assert len(second.rows) == 1
 
@@ -76,16 +81,120 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         ResultsFile(tmp_path / "no" / "results.jsonl")
 
 
-def test_a_row_that_does_not_fit_leaves_no_part_of_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = os.write
+@contextmanager
+def no_larger_than(size: int) -> Iterator[None]:
+    """Files of this process can't grow beyond a size, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("room", "reason"), [(40, "the disk is full"), (0, "File too large")])
+def test_a_row_that_does_not_fit_leaves_no_part_of_it(file: Path, room: int, reason: str) -> None:
     with ResultsFile(file) as opened:
         opened.append(row(1))
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "write", lambda handle, line: write(handle, line[:40]))
-            with pytest.raises(InputError, match=r"cannot write the next row .the disk is full.; make room and start again"):
-                opened.append(row(2))
+        words = rf"cannot write the next row .{reason}.; make room and start again"
+        with no_larger_than(file.stat().st_size + room), pytest.raises(InputError, match=words):
+            opened.append(row(2))
         opened.append(row(3))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 3]
+
+
+def test_a_file_that_cannot_be_mended_is_named(file: Path) -> None:
+    write_rows(file, [row(1)], end=json.dumps(row(2)))
+    with (
+        no_larger_than(file.stat().st_size),
+        pytest.raises(InputError, match=r"results.jsonl: cannot read and mend it .File too large."),
+    ):
+        ResultsFile(file)
+
+
+def test_a_file_is_taken_when_another_process_is_done_with_it(file: Path) -> None:
+    write_rows(file, [row(1)])
+    first = ResultsFile(file)
+    done = threading.Timer(0.2, lambda: (first.append(row(2)), first.__exit__(None, None, None)))
+    done.start()
+    with ResultsFile(file, patience=60) as second:
+        assert [one["step"] for one in second.rows] == [1, 2]
+    done.join()
+
+
+def test_a_file_that_another_process_removed_while_it_was_waited_for_is_made_anew(file: Path) -> None:
+    """Whoever opens it and writes nothing removes it; rows must not go where nobody finds them."""
+    first = ResultsFile(file)
+    done = threading.Timer(0.2, lambda: first.__exit__(None, None, None))
+    done.start()
+    with ResultsFile(file, patience=60) as second:
+        second.append(row(1))
+    done.join()
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1]
+
+
+def test_a_fork_that_has_the_file_open_does_not_keep_it(file: Path) -> None:
+    """A worker of a DataLoader that is started within a loss inherits all that is open, and may live on."""
+    with ResultsFile(file) as opened:
+        opened.append(row(1))
+        inherited = os.dup(opened._file.fileno())
+    try:
+        with ResultsFile(file, patience=0) as again:
+            assert len(again.rows) == 1
+    finally:
+        os.close(inherited)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_device_is_refused() -> None:
+    for opening in (ResultsFile, rows_of):
+        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another --out"):
+            opening("/dev/full")
+
+
+def test_many_writers_lose_no_row(file: Path) -> None:
+    """Locks keep threads apart as they do processes: each opens the file for itself."""
+
+    def write(run: str) -> None:
+        for step in range(20):
+            with ResultsFile(file, patience=60) as opened:
+                opened.append(row(step, run=run))
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(write, "abc"))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all([one["step"] for one in rows if one["run"] == run] == list(range(20)) for run in "abc")
+
+
+@pytest.mark.parametrize("content", ["my notes", '{"a": 1}\n'])
+def test_another_file_is_read_no_more_than_it_is_written(file: Path, content: str) -> None:
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"expected a results.jsonl that track wrote, or no file yet, got .* in line 1"):
+        rows_of(str(file))
+
+
+def test_rows_are_read_beside_another_process(file: Path) -> None:
+    assert rows_of(str(file)) == []
+    write_rows(file, [row(1), row(2)], end='{"schema": 1, "kind": "che')
+    content = file.read_bytes()
+    assert [one["step"] for one in rows_of(str(file))] == [1, 2]
+    assert file.read_bytes() == content
+    write_rows(file, [row(1)], end=json.dumps(row(2)))
+    assert [one["step"] for one in rows_of(str(file))] == [1, 2]
+    with pytest.raises(InputError, match=r"cannot read it \(Is a directory\); expected a results.jsonl"):
+        rows_of(str(file.parent))
+
+
+def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(results_file, "_fcntl", None)
+    monkeypatch.delattr(os, "pread", raising=False)
+    write_rows(file, [row(1)], end="{")
+    with ResultsFile(file) as opened:
+        assert opened.mended == "dropped the last line, which was cut"
+        opened.append(row(2))
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2]
 
 
 @pytest.mark.parametrize(

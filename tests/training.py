@@ -9,12 +9,14 @@ QUICK = ["--method", "quantize", "--budget", "12"]
 TIMES = ("seconds", "cpu_seconds")
 
 TASK = """
-import os, time
+import multiprocessing, os, sys, time, warnings
 from functools import cache
 from pathlib import Path
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
 
 @cache
 def data():
@@ -41,6 +43,26 @@ def noisy(network):
 
 def error(network):
     return (logits(network).argmax(1) != data()[1]).double().mean()
+
+def small(network): return (network["weight"].double() ** 2).mean()
+
+def by_a_loader(network):
+    assert list(range(2)) == [number for number in DataLoader(range(2), num_workers=1, collate_fn=lambda rows: rows[0])]
+    return 1.0
+
+def start_method(network): return multiprocessing.get_all_start_methods().index(multiprocessing.get_start_method())
+def threads(network): return torch.get_num_threads()
+def dtype(network): return torch.get_default_dtype().itemsize
+def underflow(network):
+    try: return float(np.exp(np.float64(-800)))
+    except FloatingPointError: return 1.0
+def warning(network):
+    try: warnings.warn("a warning of the task's")
+    except UserWarning: return 1.0
+    return 0.0
+def place(network): return len(os.getcwd())
+def arguments(network): return len(sys.argv)
+def environment(network): return len(os.environ["OF_THE_TESTS"])
 
 def nothing(network): return float("nan")
 def build(): return nn.Linear(6, 3)

@@ -144,7 +144,7 @@ def read_config(folder: str | Path) -> dict[str, dict[str, Any]]:
     """
     path = Path(folder) / "config.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if {field.name for field in fields(Config)} != set(content["training"]) or not isinstance(content["measuring"], dict):
             raise ValueError("its settings are not those of this version")
     except OSError as error:

@@ -104,7 +104,7 @@ def read_lines(path: Path) -> list[Line]:
     """The lines of a .jsonl file; a last one that a kill cut short does not count, and no file is no lines."""
     if not path.exists():
         return []
-    *whole, _ = path.read_text().split("\n")
+    *whole, _ = path.read_text(encoding="utf-8").split("\n")
     try:
         return [json.loads(line) for line in whole]
     except ValueError as error:

@@ -84,12 +84,12 @@ def check_range(value: Any) -> tuple[float, float]:
     return low, high
 
 
-def check_risk(value: SupportsFloat, low: float, high: float) -> float:
+def check_risk(value: SupportsFloat, low: float, high: float, name: str = "risk") -> float:
     """An empirical risk: the mean over the n examples of a loss in [low, high]."""
     expected = f"a mean loss within the range ({low:g}, {high:g}); for a loss on another scale, give its range="
-    risk = number("risk", value, expected)
+    risk = number(name, value, expected)
     if not low <= risk <= high:
-        raise InputError(f"risk must be {expected}; got {risk}")
+        raise InputError(f"{name} must be {expected}; got {risk}")
     return risk
 
 

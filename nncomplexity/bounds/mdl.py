@@ -2,10 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import SupportsFloat, SupportsIndex
+from typing import Literal, SupportsFloat, SupportsIndex, get_args
 
 from nncomplexity.bounds import arguments
 from nncomplexity.errors import InputError
+
+LossUnit = Literal["nats", "other"]
+"""Whether a loss is a code length of the labels, in nats per example, or is none."""
+_LOSS_UNITS: tuple[LossUnit, ...] = get_args(LossUnit)
+_MOST_CLASSES, _ROUNDING = 1024, 1e-6
+"""Logarithms of more classes lie so close together that another loss would often be near one; how far off a mean in float32 may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +57,50 @@ def description_length(bits: SupportsFloat, *, loss: SupportsFloat, n: SupportsI
     if mean_loss < 0:
         raise InputError(f"loss must be {expected}; got {mean_loss}")
     return DescriptionLength(model_bits=model_bits, data_bits=examples * mean_loss / math.log(2))
+
+
+def check_loss_unit(unit: object) -> LossUnit | None:
+    """The unit itself, or None where it is to be told from the loss. Raises InputError for anything else."""
+    found = next((one for one in _LOSS_UNITS if one == unit), None)
+    if found is None and unit is not None:
+        raise InputError(f"loss_unit: expected 'nats', 'other', or None to tell it from the loss, got {arguments.shown(unit)}")
+    return found
+
+
+def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | None) -> bool:
+    """Whether n·loss/ln 2 bits describe n labels: the loss is a cross-entropy in nats per example.
+
+    A negative loss never is. Where the unit isn't given, the loss of the network with all weights zero tells: it has no opinion, and a
+    cross-entropy of C classes is then ln C, which another loss is by chance only. It is looked for among 2 to 1,024 classes.
+
+    Args:
+        unit: "nats", "other", or None where it isn't known.
+        loss: of the original weights.
+        zero_loss: of all weights zero; None where that isn't finite.
+
+    >>> is_code_length(None, loss=0.1, zero_loss=math.log(10)), is_code_length(None, loss=0.1, zero_loss=1.0)
+    (True, False)
+    """
+    if loss < 0 or unit is not None:
+        return loss >= 0 and unit == "nats"
+    if zero_loss is None or not 0 < zero_loss < math.log(_MOST_CLASSES + 0.5):
+        return False
+    classes = round(math.exp(zero_loss))
+    return classes >= 2 and math.isclose(zero_loss, math.log(classes), rel_tol=_ROUNDING)
+
+
+def why_no_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | None) -> str:
+    """Why the loss counts as none, and what to do where it is one.
+
+    >>> why_no_code_length(None, loss=-1.0, zero_loss=2.0)
+    'the loss is negative, which is no code length; use a cross-entropy'
+    """
+    if loss < 0:
+        return "the loss is negative, which is no code length; use a cross-entropy"
+    if unit == "other":
+        return "the loss is said to be no cross-entropy in nats per example; use one"
+    found = "not finite" if zero_loss is None else f"{zero_loss:.6g}, the logarithm of no number of classes"
+    return (
+        f"the loss isn't known to be a cross-entropy in nats per example, as that of all weights zero is {found}; "
+        "where it is one, say --loss-unit nats"
+    )

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, SupportsFloat, SupportsIndex
 
 from nncomplexity.bounds import arguments
+from nncomplexity.bounds.chance import vacuous_from
 from nncomplexity.bounds.kinds import Kind, bound_in_range, check_kind, paid_bits
+from nncomplexity.bounds.rounding import rounded_up, rounded_up_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,8 @@ class Bound:
         range: the interval that holds every loss.
         chance: the risk that needs no learning.
         bits_needed: the largest K at which the bound is not vacuous, all else equal; ``None`` if 0 bits are too many.
+        constant_risk: the empirical risk of a constant answer on the same n examples; ``None`` where it isn't known.
+        constant_bound: the bound on a constant answer, which takes a file of 0 bits; chance where its risk isn't known.
     """
 
     value: float
@@ -36,25 +40,28 @@ class Bound:
     range: tuple[float, float]
     chance: float
     bits_needed: float | None
+    constant_risk: float | None
+    constant_bound: float
 
     _quantity: ClassVar[str] = "risk"
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound promises no more than chance does: value ≥ chance."""
-        return self.value >= self.chance
+        """Whether the bound promises no more than chance does, to a thousandth of the range (:func:`vacuous_from`)."""
+        return self.value >= vacuous_from(self.chance, *self.range)
 
     def sentence(self) -> str:
-        """What the bound says, in plain English: vacuous or not, and how many bits it takes not to be.
+        """What the bound says, in plain English: vacuous or not, how many bits it takes not to be, and what a constant answer has.
 
-        >>> print(bound(16_000, risk=0.0, n=2553, chance=112 / 113).sentence())
-        Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987031, below chance (0.99115).
-        It stays so up to 17,407 bits. (kl bound: 16,000 bits, n = 2,553, risk 0 on these.)
+        >>> print(bound(16_000, risk=0.0, n=2553, chance=112 / 113, constant_risk=0.99).sentence())
+        Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987032, below chance (0.99115).
+        It stays so up to 17,013 bits. A constant answer takes 0 bits: risk 0.99 on these, at most 0.994084 on unseen data.
+        (kl bound: 16,000 bits, n = 2,553, risk 0 on these.)
         """
         if self.vacuous:
-            verdict, relation = "Vacuous", "no better than"
+            verdict, relation, shown = "Vacuous", "no better than", rounded_up(self.value)
         else:
-            verdict, relation = "Not vacuous", "below"
+            verdict, relation, shown = "Not vacuous", "below", rounded_up_below(self.value, self.chance)
         reference = "chance" if self.chance < self.range[1] else "the worst possible"
         if self.bits_needed is None:
             remedy = "No number of bits would change that: it takes more examples or a lower risk."
@@ -64,16 +71,25 @@ class Bound:
             remedy = f"It stays so up to {math.floor(self.bits_needed):,} bits."
         return (
             f"{verdict}: with probability {1 - self.delta:.6g} the {self._quantity} on unseen data is at most "
-            f"{self._shown_value()}, {relation} {reference} ({self.chance:.6g}). {remedy} "
+            f"{shown}, {relation} {reference} ({self.chance:.6g}). {remedy} {self.baseline()} "
             f"({self.kind} bound: {math.ceil(self.bits):,} bits, n = {self.n:,}, risk {self.risk:.6g} on these.)"
         )
 
-    def _shown_value(self) -> str:
-        """The value in six digits, or in as many as set it off from a chance that it is below."""
-        digits = 6
-        while not self.vacuous and f"{self.value:.{digits}g}" == f"{self.chance:.{digits}g}":
-            digits += 1
-        return f"{self.value:.{digits}g}"
+    def baseline(self) -> str:
+        """What a constant answer has, in a sentence: the bound to compare with, since it takes no bits.
+
+        >>> bound(16_000, risk=0.0, n=2553, chance=0.9).baseline()
+        'A constant answer takes 0 bits, and is at chance.'
+        """
+        if self.constant_risk is not None:
+            worse = ", which this file is no better than" if self.value >= self.constant_bound else ""
+            return (
+                f"A constant answer takes 0 bits: risk {self.constant_risk:.6g} on these, at most "
+                f"{rounded_up(self.constant_bound)} on unseen data{worse}."
+            )
+        if self.chance < self.range[1]:
+            return "A constant answer takes 0 bits, and is at chance."
+        return "A constant answer takes 0 bits; give the risk of a guess as chance to compare with it."
 
     def to_dict(self) -> dict[str, float | int | str | bool | None]:
         """The plain values that a report keeps, under the names of the attributes.
@@ -90,6 +106,8 @@ class Bound:
             "vacuous": self.vacuous,
             "chance": self.chance,
             "bits_needed": self.bits_needed,
+            "constant_risk": self.constant_risk,
+            "constant_bound": self.constant_bound,
         }
 
 
@@ -104,6 +122,7 @@ def bound(
     chance: SupportsFloat | None = None,
     self_delimiting: bool = True,
     side_bits: SupportsFloat = 0.0,
+    constant_risk: SupportsFloat | None = None,
 ) -> Bound:
     """Bound the risk on unseen data of the predictor that a file of K = ``bits`` bits describes.
 
@@ -125,9 +144,11 @@ def bound(
         kind: one of the above.
         range: (a, b), an interval that holds the loss of every possible example; (0, 1) is that of an error rate.
         chance: the risk that needs no learning, such as 1 − 1/C for the error over C equally frequent classes. A bound
-            that is no better is vacuous. Left out, it is 1 (or b, if 1 is not within the range).
+            that is no better, to a thousandth of the range, is vacuous. Left out, it is 1 (or b, if 1 is not within the range).
         self_delimiting: whether the payload itself tells its end. If not, its length is paid for in Elias delta.
         side_bits: log₂ of the number of choices there were for what was chosen from the data outside the file.
+        constant_risk: mean loss over the n examples of a constant answer, such as the most frequent label, or the network with all
+            weights zero: a file of 0 bits, whose bound stands beside. Left out, it is taken to be at chance.
 
     Raises:
         InputError: an argument is out of its range.
@@ -146,15 +167,16 @@ def bound(
     examples, failure = arguments.check_n(n), arguments.check_delta(delta)
     low, high = arguments.check_range(range)
     mean_loss, guess = arguments.check_risk(risk, low, high), arguments.check_chance(chance, low, high)
+    constant = None if constant_risk is None else arguments.check_risk(constant_risk, low, high, "constant_risk")
 
     def cost(k: float) -> float:
         return paid_bits(kind, k, side_bits=side, self_delimiting=self_delimiting)
 
-    def value_at(k: float) -> float:
-        return bound_in_range(kind, risk=mean_loss, low=low, high=high, cost=cost(k), n=examples, delta=failure)
+    def bound_of(loss: float, k: float) -> float:
+        return bound_in_range(kind, risk=loss, low=low, high=high, cost=cost(k), n=examples, delta=failure)
 
     return Bound(
-        value=value_at(payload),
+        value=bound_of(mean_loss, payload),
         kind=kind,
         risk=mean_loss,
         n=examples,
@@ -163,25 +185,27 @@ def bound(
         paid_bits=cost(payload),
         range=(low, high),
         chance=guess,
-        bits_needed=most_bits_below(value_at, guess),
+        bits_needed=most_bits_below(lambda k: bound_of(mean_loss, k), vacuous_from(guess, low, high)),
+        constant_risk=constant,
+        constant_bound=guess if constant is None else bound_of(constant, 0.0),
     )
 
 
-def most_bits_below(value_at: Callable[[float], float], chance: float) -> float | None:
-    """The largest K with ``value_at(K)`` < ``chance``, for a bound that reaches ``chance`` as K grows; ``None`` if none.
+def most_bits_below(value_at: Callable[[float], float], limit: float) -> float | None:
+    """The largest K with ``value_at(K)`` < ``limit``, for a bound that reaches ``limit`` as K grows; ``None`` if none.
 
     By bisection on the values that are reported, so that a bound at this K calls itself not vacuous.
 
     >>> most_bits_below(lambda k: k / 4, 3.0) == math.nextafter(12.0, 0.0)
     True
     """
-    if value_at(0.0) >= chance:
+    if value_at(0.0) >= limit:
         return None
     low, high = 0.0, 1.0
-    while value_at(high) < chance:
+    while value_at(high) < limit:
         low, high = high, 2 * high
     while low < (middle := low + (high - low) / 2) < high:
-        if value_at(middle) < chance:
+        if value_at(middle) < limit:
             low = middle
         else:
             high = middle

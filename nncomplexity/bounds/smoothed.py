@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from nncomplexity.bounds import arguments
+from nncomplexity.bounds.chance import MARGIN, vacuous_from
 from nncomplexity.bounds.kinds import Kind, bound_in_range, check_kind, paid_bits
 from nncomplexity.bounds.occam import Bound, most_bits_below
 from nncomplexity.errors import InputError
@@ -38,6 +39,9 @@ _ABOVE_ONE = 1e-6
 class SmoothedBound(Bound):
     """A :class:`Bound` on the cross-entropy of the smoothed predictions, in nats per example; chance is ln C.
 
+    It is vacuous where no α of the grid gives one that is better than chance by a thousandth of its range, and of a nat. A constant
+    answer is the uniform distribution: its loss is ln C for every example, whatever the data.
+
     Attributes:
         alpha: the share α of the uniform distribution in the mixture.
         n_classes: number of classes C.
@@ -47,6 +51,11 @@ class SmoothedBound(Bound):
     n_classes: int
 
     _quantity: ClassVar[str] = "smoothed cross-entropy (nats per example)"
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound promises no more than chance does, whatever α."""
+        return self.bits_needed is None or self.bits > self.bits_needed
 
     @property
     def value_bits(self) -> float:
@@ -125,6 +134,7 @@ def smoothed_bound(
     # The mean of losses within a range may be rounded out of it.
     risks = [min(max(_mean_loss(right, a, classes), r[0]), r[1]) for a, r in zip(grid, ranges, strict=True)]
     bounds = [bound_on(risk, low, high) for risk, (low, high) in zip(risks, ranges, strict=True)]
+    limits = [min(vacuous_from(chance, low, high), chance - MARGIN) for low, high in ranges]
     values = [value_at(payload) for value_at in bounds]
     best = values.index(min(values))
     return SmoothedBound(
@@ -137,18 +147,20 @@ def smoothed_bound(
         paid_bits=cost(payload),
         range=ranges[best],
         chance=chance,
-        bits_needed=_most_bits_below(bounds, chance),
+        bits_needed=_most_bits_below(bounds, limits),
+        constant_risk=chance,
+        constant_bound=chance,
         alpha=grid[best],
         n_classes=classes,
     )
 
 
-def _most_bits_below(bounds: list[Callable[[float], float]], chance: float) -> float | None:
-    """The largest K at which one of several bounds is below chance: only those that beat the best so far are searched."""
+def _most_bits_below(bounds: list[Callable[[float], float]], limits: list[float]) -> float | None:
+    """The largest K at which one of several bounds is below its limit: only those that beat the best so far are searched."""
     most: float | None = None
-    for value_at in bounds:
-        if value_at(most or 0.0) < chance:
-            most = most_bits_below(value_at, chance)
+    for value_at, limit in zip(bounds, limits, strict=True):
+        if value_at(most or 0.0) < limit:
+            most = most_bits_below(value_at, limit)
     return most
 
 

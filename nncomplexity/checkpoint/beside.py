@@ -3,18 +3,20 @@
 `torch.load(weights_only=True)` refuses a whole file for one NumPy number in it, such as the best accuracy so far. Allowing it NumPy's
 functions would be a hole: a dtype from a pickle says itself at which bytes of an array there are pointers. Nothing beside the weights
 is needed but what is plain, so each name here stands for a class of this module, which takes whatever a file gives it and does nothing
-with it: a number becomes Python's, a container a plain one, and all else an object that holds nothing. A name that isn't here is
-refused as before.
+with it: a number becomes Python's, a container a plain one, and all else an object that holds nothing. Other names are refused, unless
+the caller has stand-ins for them, too.
 """
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
+from nncomplexity.checkpoint.inert import named
 
 
 class _Nothing:
@@ -44,7 +46,7 @@ class _List:
         return []
 
 
-class _Dtype(_Nothing):
+class DtypeName(_Nothing):
     """A dtype's name and byte order; of what else a file says of it, nothing is taken."""
 
     name: object = None
@@ -64,18 +66,19 @@ class _Scalar:
     """A number or text of NumPy's, as Python's; nothing where it is of another dtype."""
 
     def __new__(cls, dtype: object = None, data: object = None, *_: object) -> Any:
-        name = f"{dtype.order}{dtype.name}" if isinstance(dtype, _Dtype) else ""
-        if not (_PLAIN_DTYPE.fullmatch(name) and isinstance(data, bytes) and len(data) == np.dtype(name).itemsize):
+        name = f"{dtype.order}{dtype.name}" if isinstance(dtype, DtypeName) else ""
+        if not (PLAIN_DTYPE.fullmatch(name) and isinstance(data, bytes) and len(data) == np.dtype(name).itemsize):
             return _Nothing()
         return np.frombuffer(data, name)[0].item()
 
 
-_PLAIN_DTYPE = re.compile(r"[<>=](b1|[iu][1248]|f[248]|c8|c16|U[1-9][0-9]{0,3})")
+PLAIN_DTYPE = re.compile(r"[<>=](b1|[iu][1248]|f[248]|c8|c16|U[1-9][0-9]{0,3})")
+"""Dtypes whose bytes are numbers or text, whatever they are."""
 
 _STAND_INS: dict[type, tuple[str, ...]] = {
     # NumPy 2 renamed numpy.core
     _Scalar: ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"),
-    _Dtype: ("numpy.dtype",),
+    DtypeName: ("numpy.dtype",),
     _Text: ("torch.torch_version.TorchVersion",),
     _Dictionary: ("collections.defaultdict",),
     _List: ("collections.deque",),
@@ -113,21 +116,20 @@ _STAND_INS: dict[type, tuple[str, ...]] = {
 }
 
 
-def _named(name: str, kind: type) -> type:
-    """A class of its own for each name, as PyTorch knows an allowed type by its module and name."""
-    module, _, short = name.rpartition(".")
-    return type(short, (kind,), {"__module__": module, "__qualname__": short})
+def plain_classes() -> dict[str, type]:
+    """The names above, each with a class of its own."""
+    return {name: named(name, kind) for kind, names in _STAND_INS.items() for name in names}
 
 
-_ALLOWED = {name: _named(name, kind) for kind, names in _STAND_INS.items() for name in names}
+_ALLOWED = plain_classes()
 
 _one_at_a_time = threading.Lock()
 """What PyTorch allows is one list for the whole process."""
 
 
 @contextmanager
-def stand_ins() -> Iterator[None]:
-    """For the time of a `torch.load(weights_only=True)`, the names above stand for the classes above.
+def stand_ins(more: Iterable[type] = ()) -> Iterator[None]:
+    """For the time of a `torch.load(weights_only=True)`, the names above stand for the classes above, and those of `more` for themselves.
 
     What the caller's program has allowed is allowed still; where it has allowed one of these names itself, the type here goes first,
     since NumPy's functions and these can't be mixed in one file.
@@ -140,9 +142,10 @@ def stand_ins() -> Iterator[None]:
     ...     torch.load(file, weights_only=True)["best"]
     0.97
     """
-    ours = list(_ALLOWED.values())
     with _one_at_a_time:
         theirs = [allowed for allowed in get_safe_globals() if _name(allowed) in _ALLOWED]
+        taken = {_name(allowed) for allowed in get_safe_globals()} | _ALLOWED.keys()
+        ours = [*_ALLOWED.values(), *(one for one in more if _name(one) not in taken)]
         _exchange(theirs, ours)
         try:
             yield

@@ -14,10 +14,12 @@ class Contents:
     """Tensors of one file, or of several shards together."""
 
     tensors: dict[str, Tensor]
-    """By name, on the CPU, mapped from the file where its format allows."""
+    """By name, on the CPU, in memory of their own."""
     metadata: dict[str, str]
     ties: Mapping[str, str] = field(default_factory=dict)
     """Names that were left out of the file for those that they are tied to, and that may be among the metadata."""
+    counters: Mapping[str, int | float] = field(default_factory=dict)
+    """Numbers that stand beside the tensors, by their dotted paths in the file."""
     key: str | None = None
     """The dotted path of the state dict within the file; None where the file is one."""
     notes: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
+from nncomplexity.stepnames import Clear, counts_in
+from nncomplexity.steps import stem_of
 
 STANDARD = (
     "model.safetensors",
@@ -16,9 +18,14 @@ STANDARD = (
 )
 """What Hugging Face's libraries write, the first to be taken first; `adapter_model` is what peft trained."""
 
-SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".bin", ".ckpt")
-NO_NETWORK = re.compile(r"(optimizer|scheduler|scaler|rng_state.*|training_args)\.(pt|pth|bin)|.*-[0-9]+-of-[0-9]+\.\w+")
-"""What trainers write beside the network, and single shards."""
+SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".pth.tar", ".bin", ".ckpt")
+_TRAINERS = re.compile(
+    r"(^|[-_.])(optimizers?|optims?|(lr_)?schedulers?|scaler|rng_states?|random_states?|training_args)([-_.0-9]|$)|^opt([-_.]?[0-9]+)?$",
+    re.IGNORECASE,
+)
+_NETWORKS = re.compile(r"(^|[-_.])(model|net|network)([-_.0-9]|$)", re.IGNORECASE)
+SHARD = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{5}(\.\w+)")
+"""The name of a shard, which others of its kind and an index stand beside."""
 _LISTED = 6
 
 
@@ -41,13 +48,37 @@ def model_file(folder: Path) -> Path:
     for name in STANDARD:
         if name in names:
             return folder / name
-    found = [name for name in names if name.endswith(SUFFIXES) and not NO_NETWORK.fullmatch(name)]
+    found = [name for name in names if name.endswith(SUFFIXES) and not is_of_trainer(name) and not is_shard(name)]
     if len(found) == 1:
         return folder / found[0]
     if found:
         raise InputError(
             f"{folder}: it is a folder with {len(found)} checkpoints and no {STANDARD[0]}: {listed(found, most=_LISTED)}; name one"
         )
+    if any(name.endswith(".distcp") for name in names):
+        raise InputError(
+            f"{folder}: a checkpoint of torch.distributed.checkpoint, in parts; put them together first, by "
+            "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE), and name that file"
+        )
     raise InputError(
         f"{folder}: it is a folder without a checkpoint: {listed(names, most=_LISTED) or 'it is empty'}; name a checkpoint"
     )
+
+
+def is_of_trainer(name: str) -> bool:
+    """Whether a file bears the name of what trainers write beside a network: the state of an optimizer, a scheduler or random generators.
+
+    >>> [is_of_trainer(name) for name in ("optimizer.pt", "opt000100.pt", "rng_state_0.pth", "model_optim_rng.pt", "opt-125m.pt")]
+    [True, True, True, False, False]
+    """
+    stem = stem_of(name)
+    return bool(_TRAINERS.search(stem)) and not _NETWORKS.search(stem)
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file bears the name of a shard; `epoch-1-of-3.pt` is none, and neither is `epoch-00001-of-00003.pt`.
+
+    >>> [is_shard(name) for name in ("model-00001-of-00002.safetensors", "epoch-1-of-3.pt", "epoch-00001-of-00003.pt")]
+    [True, False, False]
+    """
+    return SHARD.fullmatch(name) is not None and not any(count.clear >= Clear.EPOCH for count in counts_in(stem_of(name)))

@@ -1,15 +1,15 @@
 """Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type; the types in `beside`, of what training
-loops keep with the weights, it builds as plain values or empty objects. Files of the zip format, the one since PyTorch 1.6, are mapped:
-a tensor's bytes are read from disk when they are used, and pages never used cost no memory. A file of the older format, or one whose
-entries are compressed, has to be read whole.
+`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `beside`, of what training
+loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins (`inert`), from
+which whole modules are read (`modules`).
 """
 
-import os
+import io
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,6 +18,11 @@ import torch
 
 from nncomplexity.checkpoint.beside import stand_ins
 from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.counters import counters_of
+from nncomplexity.checkpoint.inert import Inert, InertList, InertMapping, foreign, named, names_in, refused
+from nncomplexity.checkpoint.kinds import what_archive_it_is
+from nncomplexity.checkpoint.legacy import ClassWithSource, is_legacy, legacy_names, without_sources
+from nncomplexity.checkpoint.modules import modules_opened
 from nncomplexity.checkpoint.selection import select, tensors_of
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.listing import listed
@@ -26,78 +31,123 @@ from nncomplexity.weights import skeleton_of
 ZIP = b"PK\x03\x04"
 PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
-_REMEDY = "where it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
+REMEDY = "where it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
 _DAMAGED = "a pickled checkpoint that is cut or damaged; fetch it again"
+_OBJECT = "data.pkl"
 
 
-def read_pickled(file: Path, head: bytes, key: str | None) -> Contents:
+def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
     """The state dict in a file of torch.save, names of one storage tied; the file's plain values at the top are its metadata.
 
     Args:
-        file: what to read.
-        head: its first bytes.
+        file: its name, for messages.
+        content: its bytes, of a zip archive or of the format before that.
         key: where the state dict is; see `select`.
 
-    Raises FormatError where the file is damaged or none of torch.save's; InputError where it holds other types than tensors, plain
-    containers and those in `beside`, or no one state dict.
+    Raises FormatError where the file is damaged or none of torch.save's; InputError where it names what acts, such as `eval`, or holds no
+    one state dict.
     """
-    content = _unpickled(file, mapped=head.startswith(ZIP) and _can_be_mapped(file))
-    chosen = select(content, key, str(file))
+    found, notes = _unpickled(file, content)
+    return chosen_of(found, key, str(file), notes)
+
+
+def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> Contents:
+    """What of the objects in a file is the network, and what stands beside it; `notes` are those on how it was read.
+
+    Raises InputError where that isn't clear.
+    """
+    chosen = select(found, key, where)
     tensors, left_out = tensors_of(chosen.state)
     tied = skeleton_of(tensors).expand(tensors)
+    content: Mapping[Any, Any] = found if isinstance(found, Mapping) else {}
     plain = {name: str(value) for name, value in content.items() if isinstance(name, str) and isinstance(value, (str, int, float))}
-    notes = []
+    said = list(notes)
     if chosen.guessed:
         others = f", not the one under {listed(chosen.others)}" if chosen.others else ""
-        notes.append(f"took the state dict under {chosen.key!r}{others}; --key names another")
+        said.append(f"took the state dict under {chosen.key!r}{others}; --key names another")
     if left_out:
-        notes.append(f"left out what is no tensor: {listed(left_out)}")
-    return Contents({name: tied[name] for name in tensors}, plain, key=chosen.key, notes=tuple(notes))
+        said.append(f"left out what is no tensor: {listed(left_out)}")
+    numbers = counters_of(content, chosen.state)
+    return Contents({name: tied[name] for name in tensors}, plain, counters=numbers, key=chosen.key, notes=tuple(said))
 
 
-def _unpickled(file: Path, *, mapped: bool) -> Any:
+def _unpickled(file: Path, content: bytes) -> tuple[object, list[str]]:
+    """The objects in a file, and notes on how they were read."""
+    legacy = is_legacy(content)
+    if not legacy:
+        _check_archive(file, content)
     try:
-        with warnings.catch_warnings(), file.open("rb") as opened, stand_ins():
-            warnings.simplefilter("ignore")  # on pickle protocols; what can't be read is an error below
-            source = os.fspath(file) if mapped else opened
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+        return _loaded(content, {}), []
     except UnpicklingError as error:
-        # PyTorch advises to load such a file with weights_only=False, which runs whatever is in it; that advice stops here.
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if refused:
-            message = (
-                f"{file}: it holds more than tensors, an object of type {refused[1]}, which is not loaded since that can run code"
-            )
-            raise InputError(f"{message}; {_REMEDY}") from None
-        raise FormatError(f"{file}: {_not_ours(error)}") from None
-    except OSError:
-        raise
+        message = str(error)
     except Exception as error:  # the unpickler meets damage with whatever exception the next byte leads to
         raise FormatError(f"{file}: {_not_ours(error)}") from error
+    if "GLOBAL" not in message and "persistent_load" not in message:
+        raise FormatError(f"{file}: {_not_ours(UnpicklingError(message))}")
+    return _with_stand_ins(file, content, legacy=legacy)
 
 
-def _can_be_mapped(file: Path) -> bool:
-    """Whether the entries of a zip file stand in it as they are; raises FormatError where they are not those of torch.save.
-
-    A file that bears the name of a .safetensors file can't, since torch.load takes such a path for one.
-    """
+def _with_stand_ins(file: Path, content: bytes, *, legacy: bool) -> tuple[object, list[str]]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
+        names = legacy_names(content) if legacy else _archive_names(content)
+        if acting := refused(names):
+            raise InputError(f"{file}: it asks for {listed(acting)}, which is not loaded since that can run code; {REMEDY}")
+        kinds: dict[str, type] = dict.fromkeys(names, Inert)
+        if legacy:
+            content = without_sources(content)
+            kinds[f"{ClassWithSource.__module__}.{ClassWithSource.__qualname__}"] = ClassWithSource
+        found, classes = modules_opened(_filled(content, kinds), str(file))
+    except InputError:
+        raise
+    except Exception as error:
+        if "Tensor subclass" in str(error):
+            raise InputError(f"{file}: it holds tensors of a class of their own, of {listed(foreign(names))}; {REMEDY}") from error
+        raise FormatError(f"{file}: {_not_ours(error)}") from error
+    if not classes:
+        return found, [f"read objects of other types than tensors as plain data, without their code: {listed(foreign(names))}"]
+    where = [f"{kind} under {path!r}" if path else kind for path, kind in classes.items()]
+    return found, [f"read a whole module, {listed(where)}, by the names of its state_dict(), without its code"]
+
+
+def _filled(content: bytes, kinds: dict[str, type]) -> object:
+    """The objects, where classes that turn out to be dictionaries or lists get a stand-in that can be filled."""
+    while True:
+        try:
+            return _loaded(content, kinds)
+        except UnpicklingError as error:
+            wanted = re.search(r"Can only (SETITEMS?|append|extend) .*got <class '([\w.]+)'>", str(error))
+            if not wanted or kinds.get(wanted[2]) is not Inert:
+                raise
+            kinds[wanted[2]] = InertMapping if wanted[1].startswith("SET") else InertList
+
+
+def _loaded(content: bytes, kinds: Mapping[str, type]) -> Any:
+    classes = [named(name, kind) for name, kind in kinds.items()]
+    with warnings.catch_warnings(), stand_ins(classes):
+        warnings.simplefilter("ignore")  # on pickle protocols; what can't be read is an error
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _check_archive(file: Path, content: bytes) -> None:
+    """Raises FormatError where a zip file is damaged, or none of torch.save's."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
-    names = {entry.filename.rpartition("/")[2] for entry in entries}
-    if "constants.pkl" in names:
-        raise FormatError(
-            f"{file}: a TorchScript archive; save its weights alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
-        )
-    if "data.pkl" not in names:
-        raise FormatError(f"{file}: a zip archive that torch.save did not write; {_REMEDY}")
-    return file.suffix != ".safetensors" and all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    last = {name.rpartition("/")[2] for name in names}
+    if _OBJECT not in last or "constants.pkl" in last:
+        raise FormatError(f"{file}: {what_archive_it_is(names, REMEDY)}")
+
+
+def _archive_names(content: bytes) -> set[str]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entry = next(name for name in archive.namelist() if name.rpartition("/")[2] == _OBJECT)
+        return names_in(io.BytesIO(archive.read(entry)))
 
 
 def _not_ours(error: Exception) -> str:
-    if "magic number" in str(error) or "Unsupported operand" in str(error):
-        return f"a pickle that torch.save did not write, or a damaged one; {_REMEDY}"
+    if "Unsupported operand" in str(error):
+        return f"a pickle of a protocol that isn't read, or a damaged one; {REMEDY}"
     detail = next(iter(str(error).splitlines()), type(error).__name__)
     return _DAMAGED if isinstance(error, UnpicklingError) else f"{_DAMAGED} ({detail[:120]})"

@@ -2,22 +2,22 @@
 
 The format can't say that two names share one tensor, so `safetensors.torch.save_model` leaves all but one of the names out and notes
 each in the metadata, as {left out: kept}. Both directions here keep that custom.
-
-`safe_open` maps the file: what `get_tensor` gives are views of the mapping, so that loading takes no memory and a byte is read when
-it is used.
 """
 
+import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.checkpoint.contents import FORMAT, Contents
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.weights import skeleton_of
 
 _RESERVED = "__metadata__"
@@ -29,20 +29,28 @@ def is_safetensors(head: bytes) -> bool:
     return head[4:9] == b"\0\0\0\0{"
 
 
-def read_safetensors(file: Path) -> Contents:
-    """All tensors of a file. Raises FormatError where it is cut or damaged, and InputError where its name is no Unicode text."""
+def read_safetensors(file: Path, content: bytes) -> Contents:
+    """All tensors of a file with these bytes, by the order of their names. Raises FormatError where it is cut or damaged."""
     try:
-        str(file).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{file}: its name is no Unicode text, which safetensors can't open; rename the file") from error
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- the file is no mapping
-            return Contents(tensors, metadata, ties=metadata)
-    except (SafetensorError, OSError) as error:
+        tensors = safetensors.torch.load(content)
+        metadata = _metadata(content)
+    except (SafetensorError, KeyError, ValueError) as error:  # a KeyError for a dtype that PyTorch lacks
         what = "a .safetensors file that is cut or damaged; fetch it again"
         raise FormatError(f"{file}: {what} ({str(error).splitlines()[0]})") from error
+    numbers = {name: value for name in AMONG_WEIGHTS & tensors.keys() if (value := _whole_number(tensors[name])) is not None}
+    numbers |= {name: value for name, text in metadata.items() if (value := number_in(text)) is not None}
+    return Contents({name: tensors[name] for name in sorted(tensors)}, metadata, ties=metadata, counters=numbers)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The texts that the header holds besides its tensors, which has been checked."""
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    return dict(header.get(_RESERVED) or {})
+
+
+def _whole_number(tensor: Tensor) -> int | float | None:
+    return None if tensor.dtype.is_floating_point else number_in(tensor)
 
 
 def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:

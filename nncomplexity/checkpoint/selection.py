@@ -29,6 +29,10 @@ _LISTED = 8
 _Path = tuple[str, ...]
 
 
+class OptimizerError(InputError):
+    """A file holds the state of an optimizer, and no network."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """The state dict that was chosen."""
@@ -54,7 +58,8 @@ def select(content: object, key: str | None, where: str) -> Selection:
         key: a dotted path; "." is the dictionary itself.
         where: the file's name, for messages.
 
-    Raises InputError where there is none, where several could be meant, and where `key` names none.
+    Raises InputError where there is none, where several could be meant, and where `key` names none; OptimizerError, one of them, where there
+    is an optimizer's state and nothing else.
 
     >>> import torch
     >>> weights = {"weight": torch.eye(2)}
@@ -72,10 +77,12 @@ def select(content: object, key: str | None, where: str) -> Selection:
     likely = [path for path in found if path and all(name in _NETWORK for name in path)]
     choice = likely if len(likely) == 1 else list(found)
     if not choice:
-        names = [str(name) for name in content]
-        raise InputError(
-            f"{where}: expected a state dict in it, tensors by name, got {listed(names, most=_LISTED) or 'no entry'}; save model.state_dict()"
-        )
+        came = listed(map(str, content), most=_LISTED) or "no entry"
+        if _is_of_optimizer(content):
+            raise OptimizerError(
+                f"{where}: expected a state dict in it, tensors by name, got {came}, which is an optimizer's state; name the network's file"
+            )
+        raise InputError(f"{where}: expected a state dict in it, tensors by name, got {came}; save model.state_dict()")
     if len(choice) > 1:
         keys = [_dotted(path) for path in likely or found]
         raise InputError(
@@ -84,6 +91,10 @@ def select(content: object, key: str | None, where: str) -> Selection:
     path = choice[0]
     others = tuple(_dotted(other) for other in found if other != path)
     return Selection(".".join(path) or None, found[path], bool(path), others)
+
+
+def _is_of_optimizer(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(one, Mapping) and "param_groups" in one for one in (content, *content.values()))
 
 
 def tensors_of(state: Mapping[Any, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:

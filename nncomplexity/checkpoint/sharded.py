@@ -14,10 +14,13 @@ from typing import Any
 from torch import Tensor
 
 from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.kinds import what_it_is
 from nncomplexity.checkpoint.safetensors import is_safetensors
 from nncomplexity.checkpoint.single import read_single
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.listing import listed
+from nncomplexity.reading import Reading
+from nncomplexity.stepkeys import number_in
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,27 @@ class Index:
         return tuple(self.path.parent / shard for shard in self.shards)
 
 
-def is_index(file: Path, head: bytes) -> bool:
-    """Whether a file that begins so is to be read as an index: an object in JSON, or what bears the name of one."""
-    return not is_safetensors(head) and (head.lstrip().startswith(b"{") or file.name.endswith(".index.json"))
+def is_index(file: Path, content: bytes) -> bool:
+    """Whether a file with these bytes is to be read as an index: an object in JSON, or what bears the name of one."""
+    return not is_safetensors(content) and (content[:64].lstrip().startswith(b"{") or file.name.endswith(".index.json"))
 
 
-def read_index(path: Path) -> Index:
-    """Read an index of shards.
+def read_index(path: Path, content: bytes) -> Index:
+    """The index of shards at `path`, which has these bytes.
 
-    Raises InputError where it can't be read; FormatError where it is no index, or names a shard that is not in its folder.
+    Raises FormatError where it is no index, or names a shard that is not in its folder.
     """
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read it ({error.strerror}); name an index of shards") from error
+        document: Any = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: no index of shards, since it is no JSON ({error}); fetch it again") from error
+        what = what_it_is(content)
+        told = f"{error}); fetch it again" if "JSON" in what else f"it is {what})"
+        raise FormatError(f"{path}: no index of shards, since it is no JSON ({told}") from error
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(shard, str) for shard in weight_map.values()):
+        came = f"the keys {listed(map(str, document)) or 'of an empty object'}" if isinstance(document, dict) else "no object"
         raise FormatError(
-            f'{path}: no index of shards; expected {{"weight_map": {{name: file}}}} in it, or name the checkpoint itself'
+            f'{path}: no index of shards; expected {{"weight_map": {{name: file}}}} in it, or name the checkpoint itself; got {came}'
         )
     for shard in weight_map.values():
         if not _stays_inside(shard):
@@ -74,7 +78,7 @@ def read_index(path: Path) -> Index:
     return Index(path, weight_map, plain)
 
 
-def read_shards(index: Index) -> tuple[Contents, str]:
+def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
     """The tensors of all shards, and a digest: the SHA-256 of a line `DIGEST  NAME` for each shard in the order of their names.
 
     That is what `sha256sum SHARDS | sha256sum` prints. Names that stand in a shard and not in the index are left out, and listed.
@@ -89,15 +93,19 @@ def read_shards(index: Index) -> tuple[Contents, str]:
     found: dict[str, dict[str, Tensor]] = {}
     metadata = dict(index.metadata)
     ties = dict(index.metadata)
+    counters: dict[str, int | float] = {}
     unlisted: list[str] = []
     lines = ""
     for shard, file in zip(index.shards, index.files, strict=True):
-        contents, digest = read_single(file)
+        content = reading.content(file)
+        contents = read_single(file, content)
+        lines += f"{hashlib.sha256(content).hexdigest()}  {shard}\n"
+        del content  # before the next one comes
         found[shard] = contents.tensors
         metadata |= contents.metadata
         ties |= contents.ties
+        counters |= contents.counters
         unlisted += [name for name in contents.tensors if name not in index.weight_map]
-        lines += f"{digest}  {shard}\n"
     for name, shard in index.weight_map.items():
         if name not in found[shard]:
             holders = [other for other in index.shards if name in found[other]]
@@ -111,7 +119,8 @@ def read_shards(index: Index) -> tuple[Contents, str]:
             )
     tensors = {name: found[shard][name] for name, shard in index.weight_map.items()}
     notes = (f"left out what stands in a shard and not in the index: {listed(unlisted)}",) if unlisted else ()
-    return Contents(tensors, metadata, ties, notes=notes), hashlib.sha256(lines.encode()).hexdigest()
+    counters |= {name: value for name, text in index.metadata.items() if (value := number_in(text)) is not None}
+    return Contents(tensors, metadata, ties, counters, notes=notes), hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _stays_inside(shard: str) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.dynamics.resume import digest_of
+from nncomplexity.dynamics.resume import Known, known_of
 from nncomplexity.dynamics.sources import Source, find_sources
 from nncomplexity.errors import InputError
 from nncomplexity.plain import is_number, plain_number
+from nncomplexity.steps import USUAL, StepRule
 
 _PATIENCE = 5
 """Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""
@@ -63,14 +63,14 @@ class Arrivals:
     can't be read is given all the same after a while, since it is damaged. One that is written anew is given anew.
     """
 
-    def __init__(self, patterns: Sequence[str], poll: float, key: str | None = None) -> None:
-        self._patterns, self._poll, self._key = patterns, poll, key
+    def __init__(self, patterns: Sequence[str], poll: float, key: str | None = None, steps: StepRule = USUAL) -> None:
+        self._patterns, self._poll, self._key, self._steps = patterns, poll, key, steps
         self._seen: dict[str, _Seen] = {}
 
-    def look(self) -> list[tuple[Source, str | None]]:
-        """Those that have become whole since the last look, with their digests; None for a damaged one."""
-        whole = []
-        for source in find_sources(self._patterns, least=0):
+    def look(self) -> list[tuple[Source, Known | None]]:
+        """Those that have become whole since the last look, and what was read of them; None for a damaged one."""
+        whole: list[tuple[Source, Known | None]] = []
+        for source in find_sources(self._patterns, least=0, steps=self._steps):
             signature = _signature(Path(source.path))
             seen = self._seen.get(source.path)
             if seen is None or seen.signature != signature:
@@ -80,23 +80,23 @@ class Arrivals:
                     continue
             if seen.given or not signature:
                 continue
-            try:
-                digest: str | None = load_checkpoint(source.path, self._key).sha256
-            except InputError:
+            known = known_of(source, self._key, self._steps)
+            if known is None:
                 seen.looks += 1
                 if seen.looks < _PATIENCE:
                     continue
-                digest = None
             if _signature(Path(source.path)) == signature:
                 seen.given = True
-                whole.append((source, digest))
+                whole.append((source, known))
         return whole
 
-    def rest(self) -> list[tuple[Source, str | None]]:
+    def rest(self) -> list[tuple[Source, Known | None]]:
         """At the end, those that are there and were never given, whole or not: a half-written one must not be missing without a word."""
         given = {path for path, seen in self._seen.items() if seen.given and seen.signature == _signature(Path(path))}
         return [
-            (source, digest_of(source, self._key)) for source in find_sources(self._patterns, least=0) if source.path not in given
+            (source, known_of(source, self._key, self._steps))
+            for source in find_sources(self._patterns, least=0, steps=self._steps)
+            if source.path not in given
         ]
 
 

@@ -13,7 +13,7 @@ from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.taskmodule import Function
-from nncomplexity.weights import check_numbers, is_finite, skeleton_of
+from nncomplexity.weights import check_numbers, skeleton_of
 
 KINDS = ("untrained", "constant", "shuffled")
 
@@ -40,23 +40,6 @@ def first_usable(paths: Iterable[str], key: str | None) -> str | None:
             continue
         return path
     return None
-
-
-def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same architecture with every floating-point and complex number zero; integers, and tensors that hold infinities, stay.
-
-    >>> constant({"w": torch.ones(2), "calls": torch.tensor(3)})
-    {'w': tensor([0., 0.]), 'calls': tensor(3)}
-    """
-    skeleton = skeleton_of(weights)
-    return skeleton.expand(
-        {
-            spec.name: torch.zeros_like(weights[spec.name])
-            if spec.quantizable and is_finite(weights[spec.name])
-            else weights[spec.name]
-            for spec in skeleton.tensors
-        }
-    )
 
 
 def shuffled(trainer: Function, seed: int) -> tuple[dict[str, Tensor], Function | None]:

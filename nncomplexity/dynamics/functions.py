@@ -1,12 +1,13 @@
 """Functions of the user's on their way to other processes: by name where the command line got a name, else pickled."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nncomplexity.errors import InputError
-from nncomplexity.taskmodule import Function, find_function
+from nncomplexity.taskmodule import Function, find_function, folder_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class UserFunction:
     def get(self) -> Function:
         """The function; raises InputError where the name leads to none."""
         return find_function(self.name, self.option) if self.function is None else self.function
+
+    @contextmanager
+    def in_place(self) -> Iterator[Function]:
+        """The function, for a call, with the folder to which importing its module went as the current one."""
+        function = self.get()
+        with chdir((None if self.function else folder_of(self.name)) or "."):
+            yield function
 
 
 def user_function(option: str, given: "str | Callable[..., Any] | UserFunction") -> UserFunction:

@@ -4,32 +4,40 @@ A row follows from these, the settings, and the random state in which `track` wa
 """
 
 import contextlib
+import multiprocessing
 import os
 import pickle
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, set_random_state
+from nncomplexity.checkpoint.selection import OptimizerError
+from nncomplexity.constant import constant, constant_risk
+from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.sources import named_step
+from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
 from nncomplexity.search.contract import Progress
-from nncomplexity.steps import step_of
-from nncomplexity.taskmodule import Task
+from nncomplexity.steps import USUAL, StepRule
+from nncomplexity.switches import Switches
+from nncomplexity.taskmodule import Task, risk_of, value_of
 from nncomplexity.weights import check_numbers
+
+LEFT_OUT = "left_out"
+"""The key of a row that is none: its file holds an optimizer's state."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Job:
         kind: "checkpoint", or a calibration.
         run: the folder that holds the checkpoint.
         trainer: of "shuffled".
+        steps: where the checkpoint's step is looked for.
     """
 
     path: str | None
@@ -49,6 +58,7 @@ class Job:
     kind: str = "checkpoint"
     run: str | None = None
     trainer: UserFunction | None = None
+    steps: StepRule = USUAL
 
     @property
     def label(self) -> str:
@@ -58,10 +68,32 @@ class Job:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where `track` was called: its folder, from which paths and modules are found, and its random state."""
+    """What there is where `track` was called, for rows that other processes measure to be the same.
+
+    Attributes:
+        folder: the current one, from which paths and modules are found.
+        random: the state of the random generators.
+        switches: what the program has set otherwise than usual.
+        start_method: of the processes that a loss starts, as a DataLoader does; None where the program leaves it to the system.
+    """
 
     folder: str
     random: RandomState
+    switches: Switches
+    start_method: str | None
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        """Those of this process."""
+        start_method = multiprocessing.get_start_method(allow_none=True)
+        return cls(os.getcwd(), random_state(), Switches.now(), start_method)  # noqa: PTH109
+
+    @contextlib.contextmanager
+    def around(self) -> Iterator[None]:
+        """A context in which they are this process's, too."""
+        with contextlib.chdir(self.folder), self.switches.on():
+            set_random_state(self.random)
+            yield
 
 
 @dataclass(frozen=True)
@@ -69,8 +101,8 @@ class Subject:
     """A network to be measured, and what a row says of where it is from."""
 
     tensors: dict[str, Tensor]
-    step: float | None = None
-    sha256: str | None = None
+    about: Row = field(default_factory=dict)
+    """Keys of the row that the checkpoint tells."""
     loss_fn: Any = None
 
 
@@ -87,41 +119,48 @@ def pickled(job: Job, settings: Settings, surroundings: Surroundings) -> bytes:
 
 def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
     """The row of a job; whatever goes wrong is a row, too."""
-    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):  # in this order, as threads take turns at the first
-        if os.getcwd() != surroundings.folder:  # noqa: PTH109 -- a spawned process begins where its parent did
-            os.chdir(surroundings.folder)
-        set_random_state(surroundings.random)
+    # In this order, as threads take turns at the first.
+    with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), surroundings.around():
         start = start_of(job, settings)
         try:
+            for one in (*settings.functions, *([job.trainer] if job.trainer else [])):
+                one.get()  # imported from here, before any of them is called in a folder of its own
+            # A module may set it when it is imported, but not twice.
+            if surroundings.start_method and not multiprocessing.get_start_method(allow_none=True):
+                multiprocessing.set_start_method(surroundings.start_method)
             subject = _subject(job, settings)
-            start |= {"step": start["step"] if subject.step is None else subject.step, "sha256": subject.sha256}
+            start |= subject.about
             return _measured(job, settings, surroundings, subject, start, progress)
-        except InputError as error:
-            return failed_row(start, str(error))
+        except OptimizerError as error:
+            return failed_row(start, error) | {LEFT_OUT: True}
         except (Exception, SystemExit) as error:
-            return failed_row(start, f"{type(error).__name__}: {error}")
+            return failed_row(start, error)
 
 
 def start_of(job: Job, settings: Settings) -> Row:
     """The row's first keys, as far as the job alone tells them."""
-    step = step_of({}, Path(job.path).absolute()) if job.path is not None and job.kind == "checkpoint" else None
-    about = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None, "step": step}
+    step = named_step(job.path, job.steps) if job.path is not None and job.kind == "checkpoint" else None
+    about: Row = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None}
+    about |= {"step": step.value if step else None, "step_from": step.said_by if step else None}
     trainer = {} if job.trainer is None else {"trainer": job.trainer.name}
     return head(settings, **about, seed=job.seed, **trainer)
 
 
 def _subject(job: Job, settings: Settings) -> Subject:
     if job.kind == "untrained" and settings.model is not None:
-        return Subject(calibration.untrained(settings.model.get(), job.seed))
+        with settings.model.in_place() as build:
+            return Subject(calibration.untrained(build, job.seed))
     if job.kind == "shuffled" and job.trainer is not None:
-        tensors, loss_fn = calibration.shuffled(job.trainer.get(), job.seed)
+        with job.trainer.in_place() as trainer:
+            tensors, loss_fn = calibration.shuffled(trainer, job.seed)
         return Subject(tensors, loss_fn=loss_fn)
     if job.path is None:
         raise InputError(f"{job.kind}: expected a checkpoint, got none; name one")
-    checkpoint = load_checkpoint(job.path, settings.key)
+    checkpoint = load_checkpoint(job.path, settings.key, steps=job.steps)
     if job.kind == "constant":
-        return Subject(calibration.constant(checkpoint.tensors))
-    return Subject(checkpoint.tensors, checkpoint.step, checkpoint.sha256)
+        return Subject(constant(checkpoint.tensors))
+    about = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
+    return Subject(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
 
 
 def _measured(
@@ -133,27 +172,34 @@ def _measured(
         device=torch.device(settings.device),
         loss_fn=subject.loss_fn or settings.loss_fn.get(),
         build=None if settings.model is None else settings.model.get(),
-        risk_fn=None if settings.risk_fn is None else settings.risk_fn.get(),
+        folder=settings.folder,
     )
-    network = task.network(subject.tensors)
-    norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
-    original = user_values(task, settings, subject.tensors)
-    llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
-    found = _reports(job, settings, task.loss_fn, network, progress)
-    coarse = [user_values(task, settings, report.coarse_weights()) for report in found]
-    return measured_row(start, settings, norm, found, original, coarse, llc)
+    with task.place():
+        network = task.network(subject.tensors)
+        norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
+        original = user_values(settings, lambda: task.network(subject.tensors))
+        llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
+        found = _reports(job, settings, task.loss_fn, network, progress)
+        coarse = [_coarse_values(settings, task, report) for report in found]
+        nothing = zero_risk(settings, task.network, subject.tensors)
+    return measured_row(start, settings, norm, found, original, coarse, llc, nothing)
 
 
 def _reports(
     job: Job, settings: Settings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
 ) -> tuple[Report, ...]:
     """One for each ε. A constant network is its lossless file: nothing in it is worth a search."""
-    eps = [0.0] if job.kind == "constant" else list(settings.eps)
+    eps: list[Eps] = [0.0] if job.kind == "constant" else list(settings.eps)
     reports = estimate(network, loss_fn, eps, **settings.options(job.seed, progress))
     if job.kind != "constant":
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}
-    return tuple(replace(reports[0], eps=value, **shares) for value in settings.eps)
+    return tuple(
+        replace(reports[0], eps=0.0, eps_relative=eps.share, **shares)  # a share of no distance
+        if isinstance(eps, Relative)
+        else replace(reports[0], eps=eps, **shares)
+        for eps in settings.eps
+    )
 
 
 def learning_coefficient(
@@ -170,7 +216,21 @@ def learning_coefficient(
     return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
 
 
-def user_values(task: Task, settings: Settings, tensors: Mapping[str, Tensor]) -> Measured:
-    """Risk and metrics of these weights, as far as they are asked for."""
-    risk = None if task.risk_fn is None else task.risk(tensors)
-    return Measured(risk, {name: task.value(one.option, one.get(), tensors) for name, one in settings.metrics})
+def user_values(settings: Settings, network: Callable[[], object]) -> Measured:
+    """Risk and metrics of a network, as far as they are asked for; each function gets it anew, whatever another has done to it."""
+    given = settings.risk_fn
+    risk = None if given is None else risk_of(given.option, given.get(), network)
+    return Measured(risk, {name: value_of(one.option, one.get(), network) for name, one in settings.metrics})
+
+
+def zero_risk(settings: Settings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]) -> float | None:
+    """The risk of the network with all weights zero, made by `network` from weights; None where no risk is asked for, or it has none."""
+    given = settings.risk_fn
+    if given is None:
+        return None
+    return constant_risk(lambda zeros: risk_of(given.option, given.get(), lambda: network(zeros)), weights)
+
+
+def _coarse_values(settings: Settings, task: Task, report: Report) -> Measured:
+    weights = report.coarse_weights()
+    return user_values(settings, lambda: task.network(weights))

@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from io import FileIO
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -17,6 +20,9 @@ try:
 except ImportError:  # Windows has none: there nothing keeps two processes apart
     _fcntl = None
 
+PATIENCE = 5.0
+"""Seconds to wait for a process that is writing: a `Tracker` takes the file for a line at a time."""
+_LOOKS_AGAIN = 0.02
 _BEGINNING = b'{"schema": 1, '
 """How every line that we write begins, so that a cut one is known from text of the user's."""
 _SAME = ("kind", "checkpoint", "seed", "trainer")
@@ -33,43 +39,44 @@ class ResultsFile:
         rows: the whole lines, oldest first.
         mended: what became of a cut last line, a sentence; None where there was none.
 
-    Raises InputError where the file can't be opened, is something else, or another process is writing it.
+    Raises InputError where the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], patience: float = PATIENCE) -> None:
         path_of(path, "out")
         self.path = os.fspath(path)
         self.mended: str | None = None
+        self._file = _opened(self.path, time.monotonic() + patience)
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
-        try:
-            self._lock()
             self.rows = self._read()
-        except BaseException:
-            os.close(self._file)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError):
+                raise InputError(f"{self.path}: cannot read and mend it ({error.strerror}); choose another --out") from error
             raise
 
     def __enter__(self) -> "ResultsFile":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if os.fstat(self._file).st_size == 0:  # nothing came to be written
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            state = os.fstat(self._file.fileno())
+            if state.st_size == 0 and state.st_nlink:  # nothing came to be written
                 os.unlink(self.path)  # noqa: PTH108
-        os.close(self._file)
+        _unlock(self._file)
+        self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row: one line in one write, on the disk before this returns. Raises InputError where it doesn't fit there."""
-        line = _line(row)
-        before = os.fstat(self._file).st_size
+        line = line_of(row)
+        before = self._file.seek(0, os.SEEK_END)
         try:
-            if os.write(self._file, line) < len(line):
-                os.ftruncate(self._file, before)
+            if (self._file.write(line) or 0) < len(line):
                 raise OSError(0, "the disk is full")
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
         except OSError as error:
+            with contextlib.suppress(OSError):  # then the next one to open the file drops the part of a line
+                self._file.truncate(before)
             raise InputError(f"{self.path}: cannot write the next row ({error.strerror}); make room and start again") from error
         self.rows.append(dict(row))
 
@@ -79,71 +86,138 @@ class ResultsFile:
         if row.get("status") != "failed":
             return False
         last = next((one for one in reversed(self.rows) if all(one.get(key) == row.get(key) for key in _SAME)), None)
-        return last is not None and json.loads(_line(last)) == json.loads(_line(row))
+        return last is not None and json.loads(line_of(last)) == json.loads(line_of(row))
 
     def check_settings(self, settings: Settings) -> list[str]:
-        """Notes on rows that other versions measured. Raises InputError where rows were measured under other settings."""
-        notes: dict[str, None] = {}
-        for row in self.rows:
-            if row.get("status") != "measured":
-                continue
-            if different := settings.difference(row):
-                name, there, here = different
-                raise InputError(
-                    f"{self.path}: its rows were measured with {name} = {_shown(there)}, this call has {_shown(here)}; "
-                    "choose another --out, or the same settings"
-                )
-            if versions := settings.other_versions(row):
-                notes[f"some rows were measured with {versions}"] = None
-        return list(notes)
-
-    def _lock(self) -> None:
-        if _fcntl is None:
-            return
-        try:
-            _fcntl.flock(self._file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self.path}: another process is writing it; wait for its end, or choose another --out") from None
-        except OSError:
-            return  # a file system without locks
+        """See `check_settings`."""
+        return check_settings(self.path, self.rows, settings)
 
     def _read(self) -> list[Row]:
-        content = b""
-        while part := os.pread(self._file, 2**24, len(content)):
-            content += part
-        *whole, tail = content.split(b"\n")
-        rows = [row for number, line in enumerate(whole, start=1) if (row := self._row(line, number)) is not None]
-        if tail:
-            row = self._row(tail, len(whole) + 1)
-            if row is None:
-                os.ftruncate(self._file, len(content) - len(tail))
-                self.mended = "dropped the last line, which was cut"
-            else:
-                rows.append(row)
-                os.write(self._file, b"\n")
-                self.mended = "ended the last line, which lacked its end"
-            os.fsync(self._file)
+        self._file.seek(0)
+        content = self._file.readall()
+        rows, tail = _parsed(content, self.path)
+        if not tail:
+            return rows
+        if (row := _row(tail, self.path, content.count(b"\n") + 1)) is None:
+            self._file.truncate(len(content) - len(tail))
+            self.mended = "dropped the last line, which was cut"
+        else:
+            rows.append(row)
+            self._file.write(b"\n")
+            self.mended = "ended the last line, which lacked its end"
+        os.fsync(self._file.fileno())
         return rows
 
-    def _row(self, line: bytes, number: int) -> Row | None:
-        """The row in a line; None for an empty or a cut one. Raises InputError for what no run of ours leaves."""
-        text = line.strip(b"\0\r ")
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError):
-            row = None
-            if text[: len(_BEGINNING)] == _BEGINNING[: len(text)]:
-                return None
-        if not isinstance(row, dict) or "status" not in row or row.get("schema") != 1:
-            shown = text[:40].decode(errors="replace")
-            raise InputError(f"{self.path}: {_EXPECTED}, got {shown!r} in line {number}; choose another --out")
-        return row
+
+def rows_of(path: str) -> list[Row]:
+    """The whole lines of the file, without a lock: another process may be writing it. None where there is no file.
+
+    Raises InputError where it can't be read, or is something else.
+    """
+    _check_regular(path)
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it ({error.strerror}); {_EXPECTED}") from error
+    rows, tail = _parsed(content, path)
+    last = _row(tail, path, content.count(b"\n") + 1) if tail else None
+    return rows if last is None else [*rows, last]
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def check_settings(path: str, rows: Sequence[Row], settings: Settings) -> list[str]:
+    """Notes on rows that other versions measured. Raises InputError where rows were measured under other settings."""
+    notes: dict[str, None] = {}
+    for row in rows:
+        if row.get("status") != "measured":
+            continue
+        if different := settings.difference(row):
+            name, there, here = different
+            raise InputError(
+                f"{path}: its rows were measured with {name} = {_shown(there)}, this call has {_shown(here)}; "
+                "choose another --out, or the same settings"
+            )
+        if versions := settings.other_versions(row):
+            notes[f"some rows were measured with {versions}"] = None
+    return list(notes)
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """The row as a line of the file; raises ValueError where it holds a number that JSON has no word for."""
     # A path typed in bytes that are no Unicode text gets backslashes, which make it JSON.
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode(errors="backslashreplace")
+
+
+def _opened(path: str, until: float) -> FileIO:
+    """The file, open and locked; another process may have it for as long as `until` isn't past."""
+    while True:
+        try:
+            file = FileIO(path, "a+")
+        except OSError as error:
+            raise InputError(f"{path}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
+        try:
+            _check_regular(path)
+            locked = _lock(file)
+            if locked and os.fstat(file.fileno()).st_nlink:
+                return file
+            if not locked and time.monotonic() >= until:
+                raise InputError(f"{path}: another process is writing it; wait for its end, or choose another --out")
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        if not locked:  # else whoever had it has removed it, empty as it was
+            time.sleep(_LOOKS_AGAIN)
+
+
+def _check_regular(path: str) -> None:
+    """Raises InputError for a device, which may have no end, a pipe or a socket."""
+    target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise InputError(f"{path}: it is no regular file; choose another --out")
+
+
+def _lock(file: FileIO) -> bool:
+    """Whether the file is ours alone, until it is closed."""
+    if _fcntl is None:
+        return True
+    try:
+        _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _unlock(file: FileIO) -> None:
+    """Closing the file would leave it locked for as long as a fork, such as a DataLoader's worker, has it open, too."""
+    if _fcntl is not None:
+        with contextlib.suppress(OSError):
+            _fcntl.flock(file.fileno(), _fcntl.LOCK_UN)
+
+
+def _parsed(content: bytes, path: str) -> tuple[list[Row], bytes]:
+    """The rows in whole lines, and the rest after the last of them."""
+    *whole, tail = content.split(b"\n")
+    return [row for number, line in enumerate(whole, start=1) if (row := _row(line, path, number)) is not None], tail
+
+
+def _row(line: bytes, path: str, number: int) -> Row | None:
+    """The row in a line; None for an empty or a cut one. Raises InputError for what no run of ours leaves."""
+    text = line.strip(b"\0\r ")
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        row = None
+        if text[: len(_BEGINNING)] == _BEGINNING[: len(text)]:
+            return None
+    if not isinstance(row, dict) or "status" not in row or row.get("schema") != 1:
+        shown = text[:40].decode(errors="replace")
+        raise InputError(f"{path}: {_EXPECTED}, got {shown!r} in line {number}; choose another --out")
+    return row
 
 
 def _shown(value: object) -> str:

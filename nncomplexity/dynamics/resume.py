@@ -2,13 +2,21 @@
 
 import os
 from collections.abc import Collection, Sequence
-from pathlib import PurePath
+from dataclasses import dataclass
 
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.dynamics.job import Job
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.sources import Source
-from nncomplexity.steps import step_of
+from nncomplexity.dynamics.sources import Source, named_step
+from nncomplexity.steps import USUAL, Step, StepRule
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was read of a checkpoint before it is measured: by its digest a row may be its row."""
+
+    sha256: str
+    step: Step | None
 
 
 class Done:
@@ -45,18 +53,24 @@ class Done:
         for where, row in known.items():
             if where in others or (where, job.seed) in self._moved or os.path.exists(where):  # noqa: PTH110
                 continue
-            if step_of({}, PurePath(where)) == step_of({}, PurePath(identity)):  # else it is another point of the training
+            if _named(where) == _named(identity):  # else it is another point of the training
                 self._moved.add((where, job.seed))
                 return row
         return None
 
 
-def digest_of(source: Source, key: str | None) -> str | None:
-    """The digest that a row has, None where the checkpoint can't be read."""
+def known_of(source: Source, key: str | None, steps: StepRule = USUAL) -> Known | None:
+    """What a row of the checkpoint says of it, None where it can't be read."""
     try:
-        return load_checkpoint(source.path, key).sha256
+        checkpoint = load_checkpoint(source.path, key, steps=source.rule(steps))
     except Exception:  # its row will say why
         return None
+    return Known(checkpoint.sha256, None if checkpoint.step is None else Step(checkpoint.step, checkpoint.step_from or ""))
+
+
+def _named(path: str) -> float | None:
+    step = named_step(path, USUAL)
+    return None if step is None else step.value
 
 
 def _key(row: Row) -> tuple[object, ...]:

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nncomplexity.bounds import bound
 from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.epsilon import Relative, name_of
+from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import LearningCoefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.weights import is_finite, real_view, skeleton_of
@@ -26,8 +29,11 @@ class Measured:
 
 
 def head(settings: Settings, **about: Any) -> Row:
-    """The keys that every row begins with: `kind`, `status`, and which network it is."""
-    return {"schema": SCHEMA, **about, "eps": list(settings.eps), "settings": settings.described()}
+    """The keys that every row begins with: `kind`, `status`, and which network it is. Shares have no value in the loss's unit yet."""
+    shares = [eps.share if isinstance(eps, Relative) else None for eps in settings.eps]
+    eps = {"eps": [None if isinstance(eps, Relative) else eps for eps in settings.eps]}
+    relative = {} if all(share is None for share in shares) else {"eps_relative": shares}
+    return {"schema": SCHEMA, **about, **eps, **relative, "settings": settings.described()}
 
 
 def measured_row(
@@ -38,6 +44,7 @@ def measured_row(
     original: Measured,
     coarse: Sequence[Measured],
     llc: LearningCoefficient | None = None,
+    constant_risk: float | None = None,
 ) -> Row:
     """The row of a network that was measured.
 
@@ -49,34 +56,41 @@ def measured_row(
         original: the user's functions on the original weights.
         coarse: the same on the decoded weights of each report.
         llc: the local learning coefficient at the original weights, where that was asked for.
+        constant_risk: the risk of the network with all weights zero, where it is known.
     """
     subject = reports[0].subject
     ranks = [layer.effective_rank for layer in reports[0].layers if layer.effective_rank is not None]
     row = {
         **start,
+        "eps": [report.eps for report in reports],
         "parameters": subject.parameters,
         "raw_bits": subject.raw_bits,
         "loss": subject.loss,
-        "l2_norm": norm,
+        "zero_loss": subject.zero_loss,
+        "l2_norm": _finite(norm),
         "effective_rank": fmean(ranks) if ranks else None,
         "bzip2_bits": subject.lossless_bits["bzip2"],
         "evaluations": sum(report.evaluations for report in reports),
         "seconds": sum(report.seconds for report in reports),
         "cpu_seconds": sum(report.cpu_seconds for report in reports),
+        "warnings": list(dict.fromkeys(warning for report in reports for warning in report.warnings)),
     }
     if llc is not None:
-        row |= {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
-    if original.risk is not None:
-        row["risk"] = original.risk
+        sampled = {"llc": llc.value, "llc_error": llc.error, "llc_drift": llc.drift, "llc_evaluations": llc.evaluations}
+        row |= {name: value if value is None else _finite(value) for name, value in sampled.items()}
+    if original.risk is not None and settings.n is not None:
+        n, delta, chance = settings.n, settings.delta, settings.chance
+        nothing = bound(0.0, risk=1.0, n=n, delta=delta, chance=chance, self_delimiting=False, constant_risk=constant_risk)
+        row |= {"risk": original.risk, "constant_risk": constant_risk, "constant_bound": nothing.constant_bound}
     row |= {name: _finite(value) for name, value in original.metrics.items()}
     for eps, report, found in zip(settings.eps, reports, coarse, strict=True):
-        row |= {f"{key}@{eps:g}": value for key, value in _at(report, found, settings).items()}
+        row |= {f"{key}@{name_of(eps)}": value for key, value in _at(report, found, settings).items()}
     return row
 
 
-def failed_row(start: Row, error: str) -> Row:
+def failed_row(start: Row, error: str | BaseException) -> Row:
     """The row of a network that could not be measured."""
-    return {**start, "status": "failed", "error": " ".join(error.split())}
+    return {**start, "status": "failed", "error": " ".join(_reason(error).split())}
 
 
 def l2_norm(tensors: Mapping[str, Tensor]) -> float:
@@ -100,14 +114,16 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
         "coarse_loss": report.coarse_loss,
         "distortion": report.distortion,
         "within": report.within,
+        "origin": report.origin,
+        "warnings": list(report.warnings),
         "evaluations": report.evaluations,
     }
     if report.paper_bytes is not None:
         row["paper_bytes"] = report.paper_bytes
     if found.risk is not None and settings.n is not None:
-        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta)
+        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
         row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
-    if settings.n is not None and (length := report.description_length(settings.n)):
+    if settings.n is not None and (length := report.description_length(settings.n, settings.loss_unit)):
         row["mdl_bits"] = length.total_bits
     row |= {name: _finite(value) for name, value in found.metrics.items()}
     return {**row, "layers": [_layer(layer) for layer in report.layers], "shared_bits": report.shared_bits}
@@ -116,6 +132,15 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
 def _layer(layer: Layer) -> Row:
     keys = ("name", "form", "rank", "step", "bits", "effective_rank")
     return {**{key: getattr(layer, key) for key in keys}, "shape": list(layer.shape)}
+
+
+def _reason(error: str | BaseException) -> str:
+    if isinstance(error, str | InputError):
+        return str(error)
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an exception of the user's whose own text can't be made
+        return type(error).__name__
 
 
 def _finite(value: float) -> float | None:

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 
 from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
-from nncomplexity.bounds import bound
+from nncomplexity.bounds import LossUnit, bound
+from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.codecs import codec_named
 from nncomplexity.dynamics.functions import UserFunction, user_function
+from nncomplexity.epsilon import Eps, Relative, name_of, names_in
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
 from nncomplexity.learning_coefficient import Langevin, check_examples, langevin_dynamics
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns, patterns_of
-from nncomplexity.taskmodule import find_device
+from nncomplexity.taskmodule import find_device, folder_of
 from nncomplexity.version import __version__
 
 Row = dict[str, Any]
@@ -26,12 +28,19 @@ Row = dict[str, Any]
 Given = str | Callable[..., Any] | UserFunction
 """A function, or its name as MODULE:FUNCTION."""
 
-_WHOLE = ("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "seed", "eps", "settings", "trainer")
+_WHOLE = (
+    *("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "step_from", "notes"),
+    *("seed", "eps", "eps_relative", "settings"),
+    "trainer",
+)
 _NETWORK = (
     "parameters",
     "raw_bits",
     "loss",
+    "zero_loss",
     "risk",
+    "constant_risk",
+    "constant_bound",
     "l2_norm",
     "effective_rank",
     "bzip2_bits",
@@ -42,8 +51,12 @@ _NETWORK = (
     "evaluations",
     "seconds",
     "cpu_seconds",
+    "warnings",
 )
-_AT_EPS = ("bits", "coarse_loss", "distortion", "within", "paper_bytes", "bound", "vacuous", "mdl_bits", "layers", "shared_bits")
+_AT_EPS = (
+    *("bits", "coarse_loss", "distortion", "within", "origin", "warnings", "paper_bytes", "bound", "vacuous", "mdl_bits"),
+    *("layers", "shared_bits"),
+)
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
 """Keys of rows, which no metric may have for a name."""
 BUDGET = 62
@@ -58,7 +71,7 @@ _MAY_DIFFER = ("version", "torch")
 class Settings:
     """All that a row depends on besides its checkpoint and its seed. `settings_of` makes and checks them."""
 
-    eps: tuple[float, ...]
+    eps: tuple[Eps, ...]
     loss_fn: UserFunction
     method: Method
     codec: str | None = None
@@ -66,6 +79,8 @@ class Settings:
     risk_fn: UserFunction | None = None
     n: int | None = None
     delta: float = 0.05
+    chance: float | None = None
+    loss_unit: LossUnit | None = None
     metrics: tuple[tuple[str, UserFunction], ...] = ()
     llc: Langevin | None = None
     include: tuple[str, ...] | None = None
@@ -78,6 +93,11 @@ class Settings:
         """Every function of the user's."""
         given = (self.loss_fn, self.model, self.risk_fn, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
+
+    @property
+    def folder(self) -> str | None:
+        """Where they are called; None is the current folder. Known once their modules are imported."""
+        return folder_of(*(one.name for one in self.functions if one.function is None))
 
     def options(self, seed: int, progress: Progress | None = None) -> Options:
         """What `estimate` is given for each row."""
@@ -105,6 +125,8 @@ class Settings:
             "risk_fn": self.risk_fn and self.risk_fn.name,
             "n": self.n,
             "delta": self.delta,
+            "chance": self.chance,
+            "loss_unit": self.loss_unit,
             "metrics": {name: function.name for name, function in self.metrics},
             "llc": self.llc and asdict(self.llc),
             "include": None if self.include is None else list(self.include),
@@ -118,8 +140,10 @@ class Settings:
     def difference(self, row: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
         """The first setting in which a row of a file differs from these, its value there and here; None where it doesn't."""
         there, here = {**(row.get("settings") or {})}, json.loads(json.dumps(self.described()))
-        if set(row.get("eps") or ()) != set(self.eps):
-            return "eps", row.get("eps"), list(self.eps)
+        names = [name_of(eps) for eps in self.eps]
+        if set(names_in(row)) != set(names):
+            absolute = row.get("eps") if row.get("eps_relative") is None else names_in(row)
+            return "eps", absolute, [name_of(eps) if isinstance(eps, Relative) else eps for eps in self.eps]
         for name in dict.fromkeys([*here, *there]):
             if name not in _MAY_DIFFER and there.get(name) != here.get(name):
                 return name, there.get(name), here.get(name)
@@ -134,7 +158,7 @@ class Settings:
 
 def settings_of(
     loss_fn: Given,
-    eps: float | SeveralEps,
+    eps: Eps | SeveralEps,
     *,
     method: str | Method = "tight",
     codec: str | None = None,
@@ -143,6 +167,8 @@ def settings_of(
     risk_fn: Given | None = None,
     n: int | None = None,
     delta: float = 0.05,
+    chance: float | None = None,
+    loss_unit: LossUnit | None = None,
     metrics: Mapping[str, Given] | None = None,
     llc: Langevin | None = None,
     include: Patterns = None,
@@ -163,7 +189,7 @@ def settings_of(
             raise InputError(f"llc: expected nncomplexity.Langevin, which says how weights are sampled, got {llc!r}")
         check_examples(n)
         langevin_dynamics()
-    bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta)
+    bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta, chance=chance)
     find_device(device)
     if metrics is not None and not isinstance(metrics, Mapping):
         raise InputError(f"metrics: expected functions by name, such as {{'test_error': test_error}}, got {metrics!r}")
@@ -178,6 +204,8 @@ def settings_of(
         risk_fn=None if risk_fn is None else user_function("risk_fn", risk_fn),
         n=n,
         delta=delta,
+        chance=None if chance is None else float(chance),
+        loss_unit=check_loss_unit(loss_unit),
         llc=llc,
         metrics=tuple((name, user_function(f"metric {name}", function)) for name, function in (metrics or {}).items()),
         include=tuple(patterns_of("include", include) or ()) or None,
@@ -187,13 +215,13 @@ def settings_of(
     )
 
 
-def _eps_of_rows(eps: float | SeveralEps) -> tuple[float, ...]:
+def _eps_of_rows(eps: Eps | SeveralEps) -> tuple[Eps, ...]:
     """The keys of a row name its ε to six digits."""
-    names: dict[str, float] = {}
+    names: dict[str, Eps] = {}
     for value in checked_eps(eps):
-        if names.setdefault(f"{value:g}", value) != value:
+        if names.setdefault(name_of(value), value) != value:
             raise InputError(
-                f"eps: expected values that differ in six digits, got {names[f'{value:g}']!r} and {value!r}; leave one out"
+                f"eps: expected values that differ in six digits, got {names[name_of(value)]!r} and {value!r}; leave one out"
             )
     return tuple(names.values())
 

@@ -2,21 +2,23 @@
 
 import glob
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from nncomplexity.checkpoint.folder import NO_NETWORK, STANDARD, SUFFIXES
+from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard
 from nncomplexity.checkpoint.pickled import PICKLE, ZIP
 from nncomplexity.checkpoint.safetensors import is_safetensors
 from nncomplexity.checkpoint.single import head_of
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.paths import path_of
-from nncomplexity.steps import natural_key, step_of
+from nncomplexity.runs import Told, labels, told_by
+from nncomplexity.stepnames import Clear, Count, varying
+from nncomplexity.steps import USUAL, Step, StepRule, find_step, is_standard, natural_key, place_of, stem_of
 
-_SHARD = re.compile(r"(.+)-[0-9]+-of-[0-9]+(\.\w+)")
+_DATA = (".npz", ".npy", ".pkl", ".pickle", ".zip")
+"""Endings of files that may be checkpoints, but mostly are data beside them: they are taken where a pattern says so."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,28 @@ class Source:
 
     path: str
     run: str
-    """The folder that holds it, as typed; the next one up where the folder's name is all that tells the step."""
+    """The folder of its run, as typed: the one above the part of the path that tells the step. Where two networks of one folder are of one
+    step, what their names say besides follows."""
+    varying: Count | None = None
+    """The number in the file's name that counts, where no word says so and the files beside it differ in it alone."""
 
     @property
     def identity(self) -> str:
         """One for all ways to type the path."""
         return os.path.realpath(self.path)
 
+    def rule(self, steps: StepRule) -> StepRule:
+        """How its step is found."""
+        return steps if self.varying is None else replace(steps, varying=self.varying)
 
-def find_sources(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, least: int = 1) -> list[Source]:
+
+def find_sources(
+    patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    least: int = 1,
+    steps: StepRule = USUAL,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Source]:
     """The checkpoints that the patterns match, in the order in which people number them, each once.
 
     A pattern may hold `*`, `?`, `[…]`, and `**` for any number of folders. Of a folder that matches, a checkpoint of a standard name is
@@ -43,6 +58,8 @@ def find_sources(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[s
     Args:
         patterns: one or several, as typed.
         least: 0 allows patterns that match nothing yet.
+        steps: how steps are found, by which runs are told apart.
+        on_note: called with a sentence on what was left out.
 
     Raises InputError where a pattern matches nothing.
 
@@ -54,16 +71,26 @@ def find_sources(patterns: str | os.PathLike[str] | Sequence[str | os.PathLike[s
     ['step_9.pt', 'step_10.pt']
     """
     typed = patterns_of(patterns)
-    found: dict[str, Source] = {}
+    found: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for pattern in typed:
-        here = _matches(pattern)
+        here = _matches(pattern, left_out)
         if len(here) < least:
             raise InputError(f"checkpoints: {_nothing(pattern)}")
         for path in here:
             network = _network_of(path)
-            if network not in found or (Path(found[network].path).is_symlink() and not Path(path).is_symlink()):
-                found[network] = Source(path, _run(path))  # a link such as `latest` doesn't tell the step
-    return sorted(found.values(), key=lambda source: natural_key(PurePath(source.path)))
+            if network not in found or (Path(found[network]).is_symlink() and not Path(path).is_symlink()):
+                found[network] = path  # a link such as `latest` doesn't tell the step
+    for why in dict.fromkeys(left_out.values()):
+        names = [PurePath(path).name for path, one in left_out.items() if one == why and os.path.realpath(path) not in found]
+        if names and on_note:
+            on_note(f"left out {why}: {listed(names)}")
+    return _with_runs(sorted(found.values(), key=lambda path: natural_key(PurePath(path))), steps)
+
+
+def named_step(path: str, rule: StepRule) -> Step | None:
+    """The step that a checkpoint's path tells, whatever the checkpoint holds."""
+    return find_step(_file(path) if rule.pattern else Path(_file(path)).absolute(), {}, rule)
 
 
 def patterns_of(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -76,26 +103,75 @@ def patterns_of(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     return [os.fspath(one) for one in several]
 
 
-def _matches(pattern: str) -> list[str]:
-    """Paths of checkpoints, without shards, as typed."""
+def _with_runs(paths: Sequence[str], steps: StepRule) -> list[Source]:
+    """The checkpoints at these paths, each with its run."""
+    sources = {path: Source(path, "") for path in paths}
+    if steps.pattern is None:
+        for path, count in _varying(paths).items():
+            sources[path] = replace(sources[path], varying=count)
+    places = {path: place_of(_file(path), source.rule(steps)) for path, source in sources.items()}
+    told = {path: told_by(_file(path), places[path]) for path in sources}
+    folders: dict[str, dict[str, Told]] = {}
+    for path, one in told.items():
+        whole = places[path] is None and Path(path).is_dir()  # a model's folder is beside others, whatever it is called
+        folders.setdefault(str(PurePath(path).parent) if whole else one.folder, {})[path] = one
+    for folder, inside in folders.items():
+        steps_told = [(path, place.count.value) for path in inside if (place := places[path]) is not None]
+        for path, label in labels(inside, steps_told).items():
+            sources[path] = replace(sources[path], run=str(PurePath(folder, label)))
+    return list(sources.values())
+
+
+def _file(path: str) -> PurePath:
+    """The file, or one as in that folder."""
+    return PurePath(path, STANDARD[0]) if Path(path).is_dir() else PurePath(path)
+
+
+def _varying(paths: Iterable[str]) -> dict[str, Count]:
+    """The numbers that count since they vary, of files whose names have no word for one."""
+    names: dict[PurePath, dict[str, str]] = {}
+    for path in paths:
+        file, place = PurePath(path), place_of(PurePath(path))
+        if _file(path) == file and not is_standard(file) and (place is None or place.count.clear == Clear.BARE):
+            names.setdefault(file.parent, {})[path] = stem_of(file.name)
+    found: dict[str, Count] = {}
+    for inside in names.values():
+        counts = varying(inside.values())
+        found |= {path: counts[stem] for path, stem in inside.items() if stem in counts}
+    return found
+
+
+def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
+    """Paths of checkpoints, without shards, as typed; what a pattern matches besides goes to `left_out`, and why."""
     if Path(pattern).is_dir() and not _is_model(pattern):
         pattern = os.path.join(glob.escape(pattern), "*")  # noqa: PTH118 -- keeps what was typed, './' included
     if os.path.lexists(pattern):
-        return _without_shards([pattern])
+        return _without_shards([pattern], {})
     if not glob.has_magic(pattern):
         return []
-    paths = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- keeps what was typed, './' included
-    return _without_shards(path for path in paths if (_is_model(path) if Path(path).is_dir() else _is_checkpoint(path, pattern)))
+    found = []
+    for path in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 -- keeps what was typed, './' included
+        if Path(path).is_dir():
+            found += [path] if _is_model(path) else []
+        elif is_of_trainer(PurePath(path).name) and path.endswith((*SUFFIXES, *_DATA)):
+            left_out[path] = "what trainers write beside a network"
+        elif _is_checkpoint(path, pattern):
+            found.append(path)
+    return _without_shards(found, left_out)
 
 
-def _without_shards(paths: Iterable[str]) -> list[str]:
+def _without_shards(paths: Iterable[str], left_out: dict[str, str]) -> list[str]:
     """An index in the place of its shards; shards without one are left out."""
     kept: dict[str, None] = {}
     for path in paths:
-        shard = _SHARD.fullmatch(path)
+        shard = SHARD.fullmatch(path)
         index = f"{shard[1]}{shard[2]}.index.json" if shard else path
-        if not shard or Path(index).exists():
+        if shard and Path(index).exists():
             kept[index] = None
+        elif is_shard(PurePath(path).name):
+            left_out[path] = "shards without their index"
+        else:
+            kept[path] = None
     return list(kept)
 
 
@@ -105,11 +181,11 @@ def _is_model(path: str) -> bool:
 
 def _is_checkpoint(path: str, pattern: str) -> bool:
     """Whether a file that a pattern matches is meant: by its ending, or by its beginning where the pattern leaves the ending open."""
-    name, ending = PurePath(path).name, PurePath(pattern).suffix
-    if NO_NETWORK.fullmatch(name):
-        return bool(_SHARD.fullmatch(name))
-    if name.endswith(SUFFIXES) or (ending and not glob.has_magic(ending)):
+    ending = PurePath(pattern).suffix
+    if path.endswith(SUFFIXES) or (ending and not glob.has_magic(ending)):
         return True
+    if path.endswith(_DATA):
+        return False
     try:
         head = head_of(Path(path))
     except InputError:
@@ -123,15 +199,9 @@ def _network_of(path: str) -> str:
     return os.path.realpath(file)
 
 
-def _run(path: str) -> str:
-    file = PurePath(path)
-    by_folder = not Path(path).is_dir() and step_of({}, PurePath(file.name)) is None and step_of({}, file) is not None
-    return str(file.parent.parent if by_folder else file.parent)
-
-
 def _nothing(pattern: str) -> str:
     if not glob.has_magic(pattern):
-        if _SHARD.fullmatch(PurePath(pattern).name) and Path(pattern).exists():
+        if is_shard(PurePath(pattern).name) and Path(pattern).exists():
             return f"{pattern!r} is a shard without its index; name the index, or the folder with both"
         if not Path(pattern).exists():
             return f"there is no {pattern!r}; name a checkpoint, a folder, or a pattern such as 'run/*.safetensors'"

@@ -1,5 +1,6 @@
 """Rows as a table for people: a line for each checkpoint, seeds taken together."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from statistics import fmean, stdev
@@ -7,16 +8,20 @@ from statistics import fmean, stdev
 from rich.console import Console
 from rich.table import Table
 
+from nncomplexity.bounds import rounded_up
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.listing import printable
-from nncomplexity.table import WIDTH, page_of, plain_table
+from nncomplexity.epsilon import names_in
+from nncomplexity.listing import listed, printable
+from nncomplexity.table import WIDTH, page_of, plain_table, warned
+
+_MOST_WARNINGS = 3
 
 
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
     """For each run a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
 
-    Where the columns don't fit beside each other, a further table goes on with the same checkpoints. Failed rows are named below, and why
-    they failed.
+    Where the columns don't fit beside each other, a further table goes on with the same checkpoints. Below stand what told the steps, what
+    was said of how checkpoints were read, and which rows failed, and why.
     """
     measured = [row for row in rows if row["status"] == "measured"]
     failed = [row for row in rows if row["status"] != "measured"]
@@ -28,12 +33,45 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
             "",
             *_tables([row for row in measured if row["run"] == run], width),
         ]
-    if any(not row[f"within@{eps:g}"] for row in measured for eps in row["eps"]):
+    if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
+    below = [*_steps_told(measured), *_notes(measured)]
+    parts += [*([""] if parts and below else []), *below, *_warnings(measured), *_constant(measured)]
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
         parts += [f"  {line}" for line in _failures(failed)]
     return page_of(parts, width)
+
+
+def _warnings(measured: Sequence[Row]) -> list[str]:
+    """The first warnings, each once, and how many others the rows hold."""
+    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings", ())))
+    rest = len(distinct) - _MOST_WARNINGS
+    return [*warned([distinct[:_MOST_WARNINGS]]), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
+
+
+def _constant(measured: Sequence[Row]) -> list[str]:
+    """What a constant answer has beside the bounds."""
+    constants = [row for row in measured if row.get("constant_bound") is not None]
+    if not constants:
+        return []
+    risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
+    known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
+    value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
+    return [f"A constant answer takes 0 bits{known} a bound of {value}."]
+
+
+def told(row: Row) -> str:
+    """A row in one line: the network, its loss and its bytes, or why it failed.
+
+    >>> told({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
+    'step_9.pt, seed 0: failed, it is damaged'
+    """
+    who = f"{_name(row)}, seed {row['seed']}"
+    if row["status"] != "measured":
+        return f"{who}: failed, {row['error']}"
+    sizes = ", ".join(f"{_bytes([row], eps)} bytes at ε = {eps}" for eps in names_in(row))
+    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row['seconds']:.1f} s"
 
 
 Column = tuple[str, list[str]]
@@ -65,20 +103,22 @@ def _table(columns: Sequence[Column], width: int) -> Table:
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     first = rows[0]
-    eps = first["eps"]
+    eps = names_in(first)
     places: dict[tuple[str, object], list[Row]] = {}
     for row in rows:
         places.setdefault((row["kind"], row["checkpoint"]), []).append(row)
     groups = sorted(places.values(), key=_order)
-    bounds = [f"bound@{one:g}" for one in eps if f"bound@{one:g}" in first]
+    steps = Counter(group[0]["step"] for group in groups if group[0]["kind"] == "checkpoint")
+    bounds = [f"bound@{one}" for one in eps if f"bound@{one}" in first]
     llc = ("llc",) if "llc" in first else ()
     columns = [
-        ("step", [_step(group[0]) for group in groups]),
+        ("step", [_step(group[0], alone=steps[group[0]["step"]] < 2) for group in groups]),
         ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
-        *((f"bytes,\nε = {one:g}", [_bytes(group, one) for group in groups]) for one in eps),
+        *((f"bytes,\nε = {one}", [_bytes(group, one) for group in groups]) for one in eps),
+        *((name.replace("@", ",\nε = "), [_bound(group, name) for group in groups]) for name in bounds),
         *(
             (printable(name).replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
-            for name in (*bounds, *llc, *first["settings"]["metrics"])
+            for name in (*llc, *first["settings"]["metrics"])
         ),
     ]
     if any(len(group) > 1 for group in groups):
@@ -86,10 +126,39 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     return columns
 
 
-def _step(row: Row) -> str:
+def _step(row: Row, *, alone: bool) -> str:
+    """The step, with the name where another checkpoint of the run has the same one; the name where there is no step."""
     if row["kind"] != "checkpoint":
         return str(row["kind"])
-    return printable(_name(row)) if row["step"] is None else f"{row['step']:,}"
+    if row["step"] is None:
+        return printable(_name(row))
+    return (
+        f"{row['step']:,}" if alone or not row["checkpoint"] else printable(f"{row['step']:,} {PurePath(row['checkpoint']).name}")
+    )
+
+
+def _steps_told(rows: Sequence[Row]) -> list[str]:
+    """Where the steps are from, in one line, and which checkpoints have none; nothing for rows that don't tell."""
+    asked = [row for row in rows if row["kind"] == "checkpoint" and "step_from" in row]
+    told: dict[str, str] = {}
+    for row in asked:
+        if row["step_from"]:
+            name, colon, said = str(row["step_from"]).partition(": ")
+            told.setdefault(name, f"their names, as {printable(said)}" if colon else printable(name))
+    without = list(dict.fromkeys(PurePath(row["checkpoint"]).name for row in asked if row["step"] is None and row["checkpoint"]))
+    lines = [f"Steps are from {'; '.join(told.values())}."] if told else []
+    if without:
+        lines.append(f"No step is known of {listed(without)}; --step-pattern or --step-key says where it stands.")
+    return lines
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What was said of how checkpoints were read, once for all of which it was said."""
+    names: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for note in row.get("notes") or ():
+            names.setdefault(str(note), {})[PurePath(row["checkpoint"]).name] = None
+    return [f"{listed(of)}: {printable(note)}." for note, of in names.items()]
 
 
 def _failures(failed: Sequence[Row]) -> list[str]:
@@ -111,9 +180,16 @@ def _order(group: Sequence[Row]) -> tuple[bool, float]:
     return step is None, step or 0.0
 
 
-def _bytes(group: Sequence[Row], eps: float) -> str:
-    text = _mean((row[f"bits@{eps:g}"] / 8 for row in group), ",.0f")
-    return text if all(row[f"within@{eps:g}"] for row in group) else f"{text} *"
+def _bytes(group: Sequence[Row], eps: str) -> str:
+    text = _mean((row[f"bits@{eps}"] / 8 for row in group), ",.0f")
+    return text if all(row[f"within@{eps}"] for row in group) else f"{text} *"
+
+
+def _bound(group: Sequence[Row], name: str) -> str:
+    """Rounded upwards, as no bound is to be shown smaller than it is."""
+    values = [row[name] for row in group if row.get(name) is not None]
+    spread = f" ± {stdev(values):.2g}" if len(values) > 1 and stdev(values) else ""
+    return f"{rounded_up(fmean(values), 4)}{spread}" if values else "-"
 
 
 def _mean(values: Iterable[float | None], form: str) -> str:

@@ -1,37 +1,42 @@
 """Rows of a network while it trains, from within the training loop."""
 
 import contextlib
-import copy
 import math
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, checked_seed
 from nncomplexity.distortion import preserved_random_state
-from nncomplexity.dynamics.job import learning_coefficient, user_values
-from nncomplexity.dynamics.results_file import ResultsFile
-from nncomplexity.dynamics.rows import failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.delivery import Delivery, warn
+from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
+from nncomplexity.dynamics.results_file import line_of
+from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
+from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.modulestate import tensors_of
-from nncomplexity.paths import path_of
+from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.plain import is_number, plain_number
-from nncomplexity.taskmodule import Task
+from nncomplexity.target import Borrowed, Mapped
 from nncomplexity.weights import check_network
+
+Network = nn.Module | Mapping[str, Tensor]
 
 
 class Tracker:
     """Measures a live network: `row = tracker(step, model)`, as often as the training loop likes.
 
     The rows are those of `track`, with null in the place of the file's name and digest. A network that can't be measured gives a row with
-    `status` "failed", and training goes on. The network is left as it is, and the random state too.
+    `status` "failed", and a row that can't be written is kept until it can; either is said once, as a warning, and training goes on. The
+    network is left as it is, and the random state too.
+
+    Each training is a run of its own in the file. One whose first step is beyond those of the last run of the name goes on with it; a
+    script that is run again, and a process beside another one, have a run `name (2)`, and so on.
 
     Args:
         loss_fn: a function of the network, deterministic: it puts a module in eval mode where that matters.
@@ -53,7 +58,7 @@ class Tracker:
     def __init__(
         self,
         loss_fn: Given,
-        eps: float | SeveralEps,
+        eps: Eps | SeveralEps,
         *,
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,
@@ -68,45 +73,69 @@ class Tracker:
         self._settings: Settings = settings_of(loss_fn, eps, **settings)
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
-        # As it is now: a training loop may change the folder.
-        self._out = None if out is None else os.path.abspath(path_of(out, "out"))  # noqa: PTH100 -- links stay
         self._run, self._seed = run, checked_seed(seed)
-        if out is not None:
-            with ResultsFile(out) as file:
-                file.check_settings(self._settings)
+        self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
+        self._warned = False
 
-    def __call__(self, step: float, model: nn.Module | Mapping[str, Tensor]) -> Row:
+    def __call__(self, step: float, model: Network) -> Row:
         """The network's row at this step, which also goes to `out`.
 
         Raises InputError where the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
         """
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
-        start = head(self._settings, **about, step=step, seed=self._seed)
-        with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):  # in this order, as threads take turns at the first
-            try:
+        start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
+        try:
+            with (
+                preserved_random_state(),
+                contextlib.redirect_stdout(sys.stderr),
+            ):  # in this order, as threads take turns at the first
                 row = self._measured(start, model)
-            except Exception as error:  # training is worth more than one row
-                row = failed_row(start, str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
-        if self._out is not None:
-            with ResultsFile(self._out) as file:
-                file.append(row)
+            line_of(row)  # what has no form in a file has failed, too
+        except Exception as error:  # training is worth more than one row
+            row = failed_row(start, error)
+            if not self._warned:
+                self._warned = True
+                warn(f"step {step:g} could not be measured: {row['error']}; training goes on, and of further ones only rows tell")
+        if self._delivery is not None:
+            self._delivery.deliver(row)
         return row
 
-    def _measured(self, start: Row, model: nn.Module | Mapping[str, Tensor]) -> Row:
+    def _measured(self, start: Row, model: Network) -> Row:
         check_network(model)
-        settings = self._settings
-        live = tensors_of(model) if isinstance(model, nn.Module) else dict(model)
-        device = next((tensor.device for tensor in live.values()), torch.device("cpu"))
-        risk_fn = None if settings.risk_fn is None else settings.risk_fn.get()
-        task = Task(settings.loss_fn.get(), None, risk_fn, device)
-        if isinstance(model, nn.Module) and (settings.risk_fn or settings.metrics):
-            task = replace(task, build=lambda: copy.deepcopy(model))
-        original = user_values(task, settings, live)
-        llc = learning_coefficient(settings, task.loss_fn, model, self._seed)
-        reports = estimate(model, task.loss_fn, settings.eps, **settings.options(self._seed))
-        coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
-        return measured_row(start, settings, l2_norm(live), reports, original, coarse, llc)
+        settings, loss_fn = self._settings, self._settings.loss_fn.get()
+        with left_as_it_was(model) as tensors:  # a function of the user's may load what it is given into the live network
+            network = model if isinstance(model, nn.Module) else tensors
+            norm = l2_norm(tensors)
+            (original,) = self._values(network, [tensors])
+            llc = learning_coefficient(settings, loss_fn, network, self._seed)
+            reports = estimate(network, loss_fn, settings.eps, **settings.options(self._seed))
+            coarse = self._values(network, [report.coarse_weights() for report in reports])
+            with _lent(network) as lent:
+                nothing = zero_risk(settings, lent, tensors)
+            return measured_row(start, settings, norm, reports, original, coarse, llc, nothing)
+
+    def _values(self, model: Network, several: Sequence[Mapping[str, Tensor]]) -> list[Measured]:
+        """Risk and metrics of the network under each of these weights."""
+        if self._settings.risk_fn is None and not self._settings.metrics:
+            return [Measured() for _ in several]
+        with _lent(model) as network:
+            return [user_values(self._settings, partial(network, weights)) for weights in several]
+
+
+@contextlib.contextmanager
+def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]:
+    """Gives the network with other weights: a copy that has held none before or, where it can't be copied, itself, in the end as it was."""
+    target = Borrowed(model) if isinstance(model, nn.Module) else Mapped(model)
+
+    def network(weights: Mapping[str, Tensor]) -> Network:
+        target.renew()
+        return target.load(weights)
+
+    try:
+        yield network
+    finally:
+        target.restore()
 
 
 def _number(step: Any) -> float:

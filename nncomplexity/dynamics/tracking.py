@@ -6,27 +6,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from pathlib import PurePath
 
 from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
-from nncomplexity.distortion import random_state
+from nncomplexity.bounds import LossUnit
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
 from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
-from nncomplexity.dynamics.job import Job, Surroundings
+from nncomplexity.dynamics.job import LEFT_OUT, Job, Surroundings
 from nncomplexity.dynamics.results_file import ResultsFile
-from nncomplexity.dynamics.resume import Done, digest_of
+from nncomplexity.dynamics.resume import Done, Known, known_of
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
+from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
+from nncomplexity.listing import listed
 from nncomplexity.paths import path_of
 from nncomplexity.plain import plain_number
 from nncomplexity.search.contract import Method
 from nncomplexity.selection import Patterns
+from nncomplexity.steps import StepRule
 
 Progress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
+WAITING = "waiting for checkpoints"
+"""What is going on where there is nothing to measure."""
 OnRow = Callable[[Row, bool], None]
 """on_row(row, whether it was in the file already)."""
 
@@ -34,7 +40,7 @@ OnRow = Callable[[Row, bool], None]
 def track(
     checkpoints: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     loss_fn: Given,
-    eps: float | SeveralEps,
+    eps: Eps | SeveralEps,
     *,
     out: str | os.PathLike[str] | None = None,
     method: str | Method = "tight",
@@ -46,10 +52,14 @@ def track(
     include: Patterns = None,
     exclude: Patterns = None,
     key: str | None = None,
+    step_pattern: str | None = None,
+    step_key: str | None = None,
     device: str = "cpu",
     risk_fn: Given | None = None,
     n: int | None = None,
     delta: float = 0.05,
+    chance: float | None = None,
+    loss_unit: LossUnit | None = None,
     metrics: Mapping[str, Given] | None = None,
     llc: Langevin | None = None,
     untrained: bool = False,
@@ -78,7 +88,11 @@ def track(
         seed, seeds: the first seed, and how many; each gives a row.
         model: makes the module that the functions get instead of a dict of tensors.
         key, device: as `nncomplexity measure` has them.
-        risk_fn, n, delta: for the bound, and with `n` alone for the description length.
+        step_pattern: where a path tells the training step: a regular expression whose first group is the number. Unless given, docs/results.md
+            has the rule.
+        step_key: where a checkpoint tells it: the dotted path of a number in its dictionary or metadata.
+        risk_fn, n, delta, chance: for the bound, which is vacuous where it is no better than `chance`, the risk of a guess.
+        n, loss_unit: for the description length, where the loss is a code length (`nncomplexity.bounds.is_code_length`).
         metrics: further numbers by name, taken of the original and of the decoded weights.
         llc: also estimate the local learning coefficient of the original weights, sampled so; needs `n`.
         untrained: also measure the network as `model` initialises it.
@@ -113,6 +127,8 @@ def track(
         risk_fn=risk_fn,
         n=n,
         delta=delta,
+        chance=chance,
+        loss_unit=loss_unit,
         metrics=metrics,
         llc=llc,
         include=include,
@@ -137,9 +153,9 @@ def track(
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
-    surroundings = Surroundings(os.getcwd(), random_state())  # noqa: PTH109
-    patterns = patterns_of(checkpoints)
-    sources = find_sources(patterns, least=0 if follow else 1)
+    surroundings = Surroundings.here()
+    patterns, steps = patterns_of(checkpoints), StepRule(step_pattern, step_key)
+    sources = find_sources(patterns, least=0 if follow else 1, steps=steps, on_note=on_note)
     if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:
         raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another --out")
     with contextlib.ExitStack() as stack:
@@ -147,22 +163,23 @@ def track(
         for note in [] if file is None else [file.mended or "", *file.check_settings(settings)]:
             if note and on_note:
                 on_note(f"{os.fspath(out or '')}: {note}")
-        tracking = Tracking(settings, range(seed, seed + seeds), file, progress, on_row)
+        tracking = Tracking(settings, range(seed, seed + seeds), file, progress, on_row, steps, on_note)
         workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
         stack.callback(workers.close)
         if follow is None:
-            tracking.add([(source, digest_of(source, key) if tracking.done else None) for source in sources])
+            tracking.add([(source, known_of(source, key, steps) if tracking.done else None) for source in sources])
             if constant:
                 paths = [source.path for source in sources]
                 tracking.add_calibration("constant", path=first_usable(paths, key) or paths[0])
             arrivals = None
         else:
-            arrivals = Arrivals(patterns, follow.poll, key)
+            arrivals = Arrivals(patterns, follow.poll, key, steps)
         if untrained:
             tracking.add_calibration("untrained")
         if trainer is not None:
             tracking.add_calibration("shuffled", trainer=trainer)
         tracking.run(workers, arrivals, follow or Follow(), constant=constant)
+        tracking.end()
     return tracking.results()
 
 
@@ -170,27 +187,37 @@ class Tracking:
     """The jobs of one call, and what has become of them."""
 
     def __init__(
-        self, settings: Settings, seeds: Sequence[int], file: ResultsFile | None, progress: Progress | None, on_row: OnRow | None
+        self,
+        settings: Settings,
+        seeds: Sequence[int],
+        file: ResultsFile | None,
+        progress: Progress | None,
+        on_row: OnRow | None,
+        steps: StepRule,
+        on_note: Callable[[str], None] | None,
     ) -> None:
         self._settings, self._seeds, self._file = settings, seeds, file
-        self._progress, self._on_row = progress, on_row
+        self._progress, self._on_row, self._on_note = progress, on_row, on_note
+        self._steps = steps
+        self._left_out: dict[str, str] = {}
+        self._mended = 0
         self.done = Done(file.rows if file else ())
         self._sources: dict[str, Source] = {}
         self._waiting: deque[Job] = deque()
         self._rows: dict[tuple[str, str | None, int], Row | None] = {}
 
-    def add(self, found: Iterable[tuple[Source, str | None]]) -> None:
-        """Jobs for checkpoints, known by their digests as far as there are rows that could be theirs."""
+    def add(self, found: Iterable[tuple[Source, Known | None]]) -> None:
+        """Jobs for checkpoints, and what is known of them as far as there are rows that could be theirs."""
         given = list(found)
         self._sources |= {source.identity: source for source, _ in given}
-        for source, sha256 in given:
+        for source, known in given:
             for seed in self._seeds:
-                self._add(Job(source.path, seed, run=source.run), sha256)
+                self._add(Job(source.path, seed, run=source.run, steps=source.rule(self._steps)), known)
 
     def add_calibration(self, kind: str, *, path: str | None = None, trainer: UserFunction | None = None) -> None:
         """Jobs for a calibration, one for each seed where it depends on it."""
         for seed in self._seeds if kind != "constant" else [0]:
-            self._add(Job(path, seed, kind, trainer=trainer), None)
+            self._add(Job(path, seed, kind, trainer=trainer, steps=self._steps), None)
 
     def run(self, workers: Workers, arrivals: Arrivals | None, follow: Follow, *, constant: bool) -> None:
         """Measure, until there is nothing left to measure and, where arrivals are looked for, nothing to wait for."""
@@ -218,7 +245,7 @@ class Tracking:
                     self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
-                    self._progress(len(self._rows), len(self._rows), "waiting for checkpoints")
+                    self._progress(len(self._rows), len(self._rows), WAITING)
                 time.sleep(max(0.0, min(follow.poll, looked + follow.poll - time.monotonic())))
 
     def search(self, job: Job, done: float, total: float, what: str) -> None:
@@ -227,20 +254,49 @@ class Tracking:
             part = min(done / total, 1.0) if total else 0.0
             self._progress(self._finished() + part, len(self._rows), f"{job.label}: {what}")
 
+    def end(self) -> None:
+        """Say what was done besides measuring. Raises InputError where there was no network among the checkpoints."""
+        if self._mended and self._on_note:
+            self._on_note(f"the training step of {self._mended} rows is another one by now; they were not measured again")
+        if not self._left_out:
+            return
+        if not any(row is not None for row in self._rows.values()):
+            raise InputError(f"checkpoints: {next(iter(self._left_out.values()))}")
+        if self._on_note:
+            self._on_note(f"left out the states of optimizers: {listed(PurePath(path).name for path in self._left_out)}")
+
     def results(self) -> list[Row]:
         """The rows, those of checkpoints first."""
         rows = [row for row in self._rows.values() if row is not None]
         return sorted(rows, key=lambda row: row["kind"] != "checkpoint")
 
-    def _add(self, job: Job, sha256: str | None) -> None:
+    def _add(self, job: Job, known: Known | None) -> None:
         self._rows[_place(job)] = None
-        row = self.done.row_of(job, sha256, self._sources.keys())
+        row = self.done.row_of(job, known.sha256 if known else None, self._sources.keys())
         if row is None:
             self._waiting.append(job)
-        else:
-            self._record(job, row, known=True)
+            return
+        self._record(job, self._with_step(job, row, known), known=True)
+
+    def _with_step(self, job: Job, row: Row, known: Known | None) -> Row:
+        """A row that was there, with the step that is found by now, which also goes to the file."""
+        if job.kind != "checkpoint" or known is None:
+            return row
+        value, said_by = (known.step.value, known.step.said_by) if known.step else (None, None)
+        if row.get("step") == value:
+            return row
+        row = row | {"run": job.run, "checkpoint": job.path, "step": value, "step_from": said_by}
+        if self._file:
+            self._file.append(row)
+        self._mended += 1
+        return row
 
     def _record(self, job: Job, row: Row, *, known: bool) -> None:
+        if row.get(LEFT_OUT):
+            self._left_out[str(job.path)] = str(row["error"])
+            del self._rows[_place(job)]
+            self._tell(0)
+            return
         if self._file and not known:
             known = self._file.repeats(row)
             if not known:

@@ -6,13 +6,17 @@ time, and only one that dies alone has failed.
 
 import multiprocessing
 import os
+import pickle
+import re
 import signal
 import threading
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -122,8 +126,7 @@ class Executed:
             return self._failed(job, error)
 
     def _failed(self, job: Job, error: Exception) -> Row:
-        reason = _DIED if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: {error}"
-        return failed_row(start_of(job, self._settings), reason)
+        return failed_row(start_of(job, self._settings), _DIED if isinstance(error, BrokenExecutor) else error)
 
 
 class Pool:
@@ -149,7 +152,8 @@ class Pool:
 
     def submit(self, job: Job) -> None:
         try:
-            self._jobs[self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))] = job
+            with _start_method_kept():
+                self._jobs[self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))] = job
         except BrokenExecutor:  # a process died while no result was waited for
             self._suspects.append(job)
 
@@ -189,13 +193,45 @@ class Pool:
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and CUDA can't be forked
         self._end, self._leash = context.Pipe(duplex=False)
         threads = max(1, torch.get_num_threads() // self._count)
-        self._executor = ProcessPoolExecutor(self._count, context, _begin, (threads, self._end))
+        self._executor = ProcessPoolExecutor(self._count, context, _begin, (threads, _filters(), self._end))
 
 
-def _begin(threads: int, end: Connection) -> None:
+@contextmanager
+def _start_method_kept() -> Iterator[None]:
+    """To start a process in one way would settle that all others are started in the system's, which the program may yet want to choose."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+Filter = tuple[Any, str, type[Warning], str, int]
+
+
+def _filters() -> list[Filter]:
+    """The filters of warnings, as far as they can be sent to another process, the first one last."""
+    found = []
+    for action, message, category, module, line in reversed(warnings.filters):
+        filter = (action, _pattern(message), category, _pattern(module), line)
+        with suppress(Exception):  # a category that was defined within a function
+            found.append(pickle.loads(pickle.dumps(filter)))
+    return found
+
+
+def _pattern(given: str | re.Pattern[str] | None) -> str:
+    return given.pattern if isinstance(given, re.Pattern) else given or ""
+
+
+def _begin(threads: int, filters: list[Filter], end: Connection) -> None:
     """What a process of ours does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
+    # It was set to "spawn", as we were started. A loss that starts processes, as a DataLoader does, would start an interpreter for each.
+    multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(threads)
+    warnings.resetwarnings()
+    for action, message, category, module, line in filters:
+        warnings.filterwarnings(action, message, category, module, line)
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
 
 

@@ -79,4 +79,4 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+    return None if value is None else float(f"{float(value):.6g}")  # a share's own form is a percentage

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from nncomplexity.epsilon import Relative
 from nncomplexity.listing import form_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
@@ -21,13 +22,16 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
     raw, bzip2 = subject["raw_bits"], subject["lossless_bits"].get("bzip2")
     shares = f"{_percent(result['bits'], raw)} of raw" + (f", {_percent(result['bits'], bzip2)} of bzip2" if bzip2 else "")
     beyond = " beyond the base" if subject.get("relative_to") else ""
+    share = "" if result["eps_relative"] is None else f" ({Relative(result['eps_relative'])})"
     head = (
         f"<p style='margin:4px 0'><b>{result['bits']:,} bits</b>{beyond} ({result['bits'] // 8:,} bytes: {shares}) within "
-        f"ε = {result['eps']:g}; loss {subject['loss']:.4g} → {result['coarse_loss']:.4g}, distortion {result['distortion']:.4g}. "
-        f"<span style='opacity:.7'>{subject['parameters']:,} parameters; {escape(result['method'])}, "
+        f"ε = {result['eps']:.4g}{share}; loss {subject['loss']:.4g} → {result['coarse_loss']:.4g}, distortion {result['distortion']:.4g}. "
+        f"<span style='opacity:.7'>{subject['parameters']:,} parameters; {escape(result['method'])}, by {escape(result['origin'])}, "
         f"{result['evaluations']:,.0f} evaluations, {result['seconds']:,.1f} s.</span></p>"
     )
-    warning = "" if result["within"] else f"<p style='margin:4px 0'><b>{escape(status)}</b></p>"
+    said = [] if result["within"] and not result["interrupted"] else [status]
+    said += [f"Warning: {text}" for text in result["warnings"]]
+    warning = "".join(f"<p style='margin:4px 0'><b>{escape(text)}</b></p>" for text in said)
     return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from nncomplexity.bounds.rounding import rounded_up
+from nncomplexity.epsilon import Relative
+
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14
 """Pixels: the picture, the room for the labels left of and below the axes, and around them."""
 _CELL = ' style="text-align:right;padding:2px 10px"'
@@ -27,6 +30,7 @@ def curve_html(
     *,
     bounds: Sequence[float | None],
     lengths: Sequence[float | None],
+    promise: str | None = None,
 ) -> str:
     """The plain values of a curve as HTML with an SVG picture inside. Colours follow the notebook's, light or dark.
 
@@ -35,6 +39,7 @@ def curve_html(
         subject: the network's.
         summary: the key `curve` of curve.json.
         bounds, lengths: of each result, None where there is none.
+        promise: what the best bound says, in words.
     """
     head = (
         f"<p style='margin:4px 0'><b>{len(results)} ε</b>: loss {subject['loss']:.4g}, {subject['raw_bits'] // 8:,} bytes raw. "
@@ -44,6 +49,8 @@ def curve_html(
     best = [f"the least description length at ε = {summary['mdl']['eps']:g}"] if summary["mdl"] else []
     best += [f"the best bound at ε = {summary['best_bound']['eps']:g}"] if summary["best_bound"] else []
     foot = f"<p style='margin:4px 0'>{' and '.join(best).capitalize()}.</p>" if best else ""
+    foot += f"<p style='margin:4px 0'>{escape(promise)}</p>" if promise else ""
+    foot += "".join(f"<p style='margin:4px 0'><b>Warning:</b> {escape(text)}</p>" for one in results for text in one["warnings"])
     return f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>"
 
 
@@ -94,9 +101,11 @@ def _table(
     names += ["MDL bits"] if any(value is not None for value in lengths) else []
     rows = []
     for result, bound, length in zip(results, bounds, lengths, strict=True):
-        cells = [f"{result['eps']:g}{'' if result['within'] else ' (lossless)'}", f"{result['bits']:,}", f"{result['bits'] // 8:,}"]
+        share = "" if result["eps_relative"] is None else f" ({Relative(result['eps_relative'])})"
+        cells = [f"{result['eps']:.4g}{share}{'' if result['within'] else ' (lossless)'}"]
+        cells += [f"{result['bits']:,}", f"{result['bits'] // 8:,}"]
         cells += [f"{result['coarse_loss']:.4g}", f"{result['distortion']:.4g}", "yes" if result["eps"] in hull else ""]
-        cells += ["–" if bound is None else f"{bound:.4g}"] if "bound" in names else []
+        cells += ["–" if bound is None else rounded_up(bound, 4)] if "bound" in names else []
         cells += ["–" if length is None else f"{length:,.0f}"] if "MDL bits" in names else []
         rows.append(f"<tr>{''.join(f'<td{_CELL}>{cell}</td>' for cell in cells)}</tr>")
     heads = "".join(f"<th{_CELL}>{name}</th>" for name in names)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import PurePath
 
+from nncomplexity.bounds import rounded_up
 from nncomplexity.html.summary import key_figures, name_of, percent
 from nncomplexity.html.svg import svg
 from nncomplexity.listing import form_in_words
@@ -94,7 +95,9 @@ def bound_section(results: Results, point: Measurement, picture: str) -> str:
         return ""
     word, rest = promise(point, chance_of(results))
     listed = "".join(f"<li>{text}</li>" for text in ASSUMPTIONS)
-    least = least_of_each(results, lambda one: one.bound.value if one.bound else None, lambda value: f"a bound of {value:.4g}")
+    least = least_of_each(
+        results, lambda one: one.bound.value if one.bound else None, lambda value: f"a bound of {rounded_up(value, 4)}"
+    )
     return (
         '<section id="bounds"><h2>What the bits promise on unseen data</h2><p aria-live="polite"><strong id="bound-word">'
         f'{escape(word)}</strong> <span id="bound-rest">{escape(rest)}</span></p>'
@@ -115,14 +118,18 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
         f"δ = {bound.delta:g}" if bound.delta is not None else "",
         f"not vacuous up to {bound.bits_needed:,.0f} bits" if bound.bits_needed is not None else "",
     ]
-    details = ", ".join(term for term in terms if term)
+    chance = chance if bound.chance is None else bound.chance
+    details, shown = ", ".join(term for term in terms if term), rounded_up(bound.value, 4)
+    beside = (
+        ""
+        if bound.constant_bound is None
+        else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."
+    )
     if bound.vacuous:
-        return (
-            "Vacuous",
-            f"at ε = {point.eps:g}: the bound is {bound.value:.4g}, no better than {chance:.4g}, which needs no learning. ({details}.)",
-        )
+        no_better = f"the bound is {shown}, no better than {chance:.4g}, which needs no learning."
+        return "Vacuous", f"at ε = {point.eps:g}: {no_better}{beside} ({details}.)"
     sure = f"with probability {1 - bound.delta:.6g} " if bound.delta is not None else ""
-    return "Not vacuous", f"at ε = {point.eps:g}: {sure}the error on unseen data is at most {bound.value:.4g}. ({details}.)"
+    return "Not vacuous", f"at ε = {point.eps:g}: {sure}the error on unseen data is at most {shown}.{beside} ({details}.)"
 
 
 def failures(results: Results) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import PurePath
 
+from nncomplexity.bounds import rounded_up
 from nncomplexity.plots.results import BoundValue, Measurement, Network, Results
 from nncomplexity.plots.runs import Run, runs_of, trained
 
@@ -57,7 +58,8 @@ def name_of(network: Network, results: Results) -> str:
 
 def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, str]]:
     """(name, figure, remark) of what matters most."""
-    rows = [("complexity, bytes", f"{point.bits / 8:,.0f}", f"{point.bits:,.0f} bits" + ("" if point.within else ", lossless"))]
+    remark = f", {_origin(point)}" if point.origin else "" if point.within else ", lossless"
+    rows = [("complexity, bytes", f"{point.bits / 8:,.0f}", f"{point.bits:,.0f} bits{remark}")]
     if network.raw_bits:
         each = f"{point.bits / network.parameters:.3g} bits a parameter" if network.parameters else ""
         rows.append(("of the raw weights", percent(point.bits, network.raw_bits), each))
@@ -65,10 +67,17 @@ def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, st
         loss = "" if point.coarse_loss is None or network.loss is None else f"loss {network.loss:.4g} → {point.coarse_loss:.4g}"
         rows.append(("distortion", f"{point.distortion:.4g}", loss))
     if point.bound:
-        rows.append(("bound on error", f"{point.bound.value:.4g}", "vacuous" if point.bound.vacuous else "not vacuous"))
+        rows.append(("bound on error", rounded_up(point.bound.value, 4), "vacuous" if point.bound.vacuous else "not vacuous"))
+    if point.warnings:
+        rows.append(("warnings", f"{len(point.warnings)}", "; ".join(point.warnings)))
     if point.mdl_bits is not None:
         rows.append(("description, bytes", f"{point.mdl_bits / 8:,.0f}", "model and labels"))
     return rows
+
+
+def _origin(point: Measurement) -> str:
+    """What a file comes from, in words."""
+    return "lossless" if point.origin == "lossless" else f"by {point.origin}"
 
 
 def percent(part: float, whole: float | None) -> str:
@@ -86,7 +95,7 @@ def _promise(bound: BoundValue | None) -> str:
     if bound.vacuous:
         return "; the bound on unseen data that this gives is vacuous"
     sure = f" with probability {1 - bound.delta:.6g}" if bound.delta is not None else ""
-    return f"; its error on unseen data is then at most {bound.value:.3g}{sure}"
+    return f"; its error on unseen data is then at most {rounded_up(bound.value, 3)}{sure}"
 
 
 def _over_training(run: Run, eps: float) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nncomplexity.bounds import vacuous_from
+from nncomplexity.epsilon import Share, names_in
 from nncomplexity.fits import Fit
 from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
 
@@ -25,6 +27,8 @@ _SETTINGS = (
     "risk_fn",
     "n",
     "delta",
+    "chance",
+    "loss_unit",
     "metrics",
     "device",
     "version",
@@ -62,18 +66,18 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
         metrics=dict(_metrics(row, "")),
         others=dict(_others(row, settings)),
         settings=settings,
-        points=tuple(_point(row, _eps(eps), settings) for eps in row["eps"]),
+        points=tuple(_point(row, eps, f"@{name}", settings) for eps, name in zip(_all_eps(row), names_in(row), strict=True)),
     )
 
 
-def _point(row: Json, eps: float, settings: Json) -> Measurement:
-    at = f"@{eps:g}"
+def _point(row: Json, eps: float, at: str, settings: Json) -> Measurement:
     value = _number(row.get(f"bound{at}"))
     bound = None
     if value is not None:
-        vacuous = bool(row.get(f"vacuous{at}", value >= 1))
-        n, delta = _whole(settings.get("n")), _number(settings.get("delta"))
-        bound = BoundValue(value, _number(row.get(f"risk{at}")), n, delta, None, None, vacuous)
+        n, delta, chance = _whole(settings.get("n")), _number(settings.get("delta")), _number(settings.get("chance"))
+        vacuous = _vacuous(value, chance, row.get(f"vacuous{at}"))
+        constant = {key: _number(row.get(key)) for key in ("constant_risk", "constant_bound")}
+        bound = BoundValue(value, _number(row.get(f"risk{at}")), n, delta, None, chance, vacuous, **constant)
     return Measurement(
         eps=eps,
         bits=_bits(row, f"bits{at}"),
@@ -87,6 +91,8 @@ def _point(row: Json, eps: float, settings: Json) -> Measurement:
         metrics=dict(_metrics(row, at)),
         layers=_layers(row.get(f"layers{at}")),
         shared_bits=_number(row.get(f"shared_bits{at}")),
+        origin=_words(row.get(f"origin{at}")),
+        warnings=tuple(map(str, row.get(f"warnings{at}") or ())),
     )
 
 
@@ -112,14 +118,14 @@ def network_of_report(name: str, report: Json) -> Network:
         bzip2_bits=_number((report.get("lossless_bits") or {}).get("bzip2")),
         settings=settings,
         points=tuple(_result(result) for result in results),
-        curve=_curve(report["curve"]) if report.get("curve") else None,
+        curve=_curve(report["curve"], results) if report.get("curve") else None,
     )
 
 
 def _result(result: Json) -> Measurement:
     bound = result.get("bound")
     return Measurement(
-        eps=_eps(result["eps"]),
+        eps=_eps(result["eps"], result.get("eps_relative")),
         bits=_bits(result, "bits"),
         coarse_loss=_number(result.get("coarse_loss")),
         distortion=_at_least_0(result, "distortion"),
@@ -130,24 +136,34 @@ def _result(result: Json) -> Measurement:
         bound=_bound(bound) if bound else None,
         layers=_layers(result.get("layers")),
         shared_bits=_number(result.get("shared_bits")),
+        origin=_words(result.get("origin")),
+        warnings=tuple(map(str, result.get("warnings") or ())),
     )
 
 
 def _bound(bound: Json) -> BoundValue:
     value, chance = _needed(bound, "value"), _number(bound.get("chance"))
-    vacuous = bool(bound.get("vacuous", value >= (1.0 if chance is None else chance)))
+    vacuous = _vacuous(value, chance, bound.get("vacuous"))
     n, delta, kind = _whole(bound.get("n")), _number(bound.get("delta")), bound.get("kind")
-    return BoundValue(value, _number(bound.get("risk")), n, delta, kind, chance, vacuous, _number(bound.get("bits_needed")))
+    more = {key: _number(bound.get(key)) for key in ("bits_needed", "constant_risk", "constant_bound")}
+    return BoundValue(value, _number(bound.get("risk")), n, delta, kind, chance, vacuous, **more)
 
 
-def _curve(curve: Json) -> Curve:
+def _vacuous(value: float, chance: float | None, said: object) -> bool:
+    """Whether a bound is, by today's rule too: files of older versions call some not vacuous that promise next to nothing."""
+    return bool(said) or value >= vacuous_from(1.0 if chance is None else chance)
+
+
+def _curve(curve: Json, results: Sequence[Json]) -> Curve:
     fits = tuple(
         Fit(kind, _needed(fit, "a"), _needed(fit, "b"), _needed(fit, "r2"))
         for kind, fit in (curve.get("fits") or {}).items()
         if kind in ("log", "power") and fit
     )
-    hull = tuple(_eps(eps) for eps in curve.get("hull") or ())
-    return Curve(hull, fits, curve.get("best_fit"), _number((curve.get("mdl") or {}).get("eps")))
+    asked = {result["eps"]: _eps(result["eps"], result.get("eps_relative")) for result in results}
+    hull = tuple(asked.get(eps, _eps(eps)) for eps in curve.get("hull") or ())
+    least = _number((curve.get("mdl") or {}).get("eps"))
+    return Curve(hull, fits, curve.get("best_fit"), None if least is None else asked.get(least, least))
 
 
 def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
@@ -218,11 +234,20 @@ def _bits(entry: Json, key: str) -> float:
     return _needed(entry, key)
 
 
-def _eps(value: object) -> float:
-    eps = _number(value)
+def _all_eps(row: Json) -> list[float]:
+    return [_eps(eps, share) for eps, share in zip(row["eps"], row.get("eps_relative") or [None] * len(row["eps"]), strict=True)]
+
+
+def _eps(value: object, share: object = None) -> float:
+    """An ε, as a share where it was asked for as one."""
+    eps = _number(value if share is None else share)
     if eps is None or eps < 0:
-        raise ValueError(f"eps = {value!r}")
-    return float(eps)
+        raise ValueError(f"eps = {value!r}" if share is None else f"eps_relative = {share!r}")
+    return float(eps) if share is None else Share(eps)
+
+
+def _words(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _number(value: object) -> float | None:

@@ -10,7 +10,9 @@ from pathlib import Path, PurePath
 from nncomplexity.errors import InputError
 from nncomplexity.plots.entries import Json, network_of_report, network_of_row
 from nncomplexity.plots.results import Failure, Network, Results, Source
+from nncomplexity.reading import read_settled
 
+_NAMED = "a results.jsonl, report.json or curve.json"
 _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out, measure --json and curve --json write"
 
 
@@ -38,7 +40,11 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
-            found = {key: old for key, old in found.items() if not (isinstance(old, Failure) and _made_good(old, one))}
+            found = {
+                key: old
+                for key, old in found.items()
+                if not (_made_good(old, one) if isinstance(old, Failure) else _restepped(old, one))
+            }
             if isinstance(one, Network):
                 found[_key(one)] = _with_others(one, found.get(_key(one)))
             elif not any(_made_good(one, old) for old in found.values() if isinstance(old, Network)):
@@ -103,15 +109,23 @@ def _made_good(failure: Failure, other: Network | Failure) -> bool:
     return same and failure.checkpoint == other.checkpoint and (bool(failure.checkpoint) or failure.step == other.step)
 
 
+def _restepped(old: Network, new: Network | Failure) -> bool:
+    """Whether a row says again what an older one of the same weights says, but for its step."""
+    return (
+        isinstance(new, Network)
+        and old.step != new.step
+        and bool(old.checkpoint and old.sha256)
+        and (old.source, old.checkpoint, old.sha256, old.seed, old.kind, old.method, old.loss)
+        == (new.source, new.checkpoint, new.sha256, new.seed, new.kind, new.method, new.loss)
+    )
+
+
 def _reason(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _bytes(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot read it ({error.strerror}); {_EXPECTED}") from error
+    return read_settled(lambda reading: reading.content(Path(name)), name, _NAMED)
 
 
 def _entries(name: str, content: bytes) -> tuple[list[tuple[str, Json]], str, int]:

@@ -35,11 +35,15 @@ class BoundValue:
     chance: float | None
     vacuous: bool
     bits_needed: float | None = None
+    constant_risk: float | None = None
+    """Of a constant answer, on the same examples."""
+    constant_bound: float | None = None
+    """The bound on a constant answer, which takes no bits."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One ε of one network. Losses in the loss's own unit, sizes in bits."""
+    """One ε of one network, a `Share` where it was asked for as one. Losses in the loss's own unit, sizes in bits."""
 
     eps: float
     bits: float
@@ -56,6 +60,9 @@ class Measurement:
     """On the decoded weights, by name."""
     layers: tuple[LayerBits, ...] = ()
     shared_bits: float | None = None
+    origin: str | None = None
+    """What the file comes from."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from nncomplexity.errors import InputError
 from nncomplexity.plots.chart import DASHES, NEUTRAL, Axis, Level, Line, Panel, steps_axis, values_axis
 from nncomplexity.plots.results import Measurement, Network, Results
+from nncomplexity.runs import labels, place_of_step, told_by
 
 Value = Callable[[Network], float | None]
 PALETTE = 7
@@ -31,17 +32,44 @@ class Run:
 
 
 def runs_of(results: Results) -> list[Run]:
-    """The runs in the order of the files. Their names are the shortest ends of their folders' names that tell them apart."""
+    """The runs in the order of the files. Their names are the shortest ends of their folders' names that tell them apart.
+
+    Where two networks of one folder are of one step, as a network and its average are, what their names say besides makes runs of their
+    own.
+    """
     groups: dict[tuple[str, str | None], list[Network]] = {}
     methods = {network.method for network in results.networks}
+    apart = _apart(results.networks)
     for network in results.networks:
-        groups.setdefault((network.run, network.method if len(methods) > 1 else None), []).append(network)
+        run = apart.get((network.run, network.checkpoint), network.run)
+        groups.setdefault((run, network.method if len(methods) > 1 else None), []).append(network)
     names = dict(
         zip(dict.fromkeys(run for run, _ in groups), _short_names(list(dict.fromkeys(run for run, _ in groups))), strict=True)
     )
     return [
         Run(", ".join(part for part in (names[run], method) if part), tuple(networks)) for (run, method), networks in groups.items()
     ]
+
+
+def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
+    """The runs of networks that others of their folder and step must be told from, by folder and checkpoint. A copy stays with the first
+    of its kind."""
+    folders: dict[str, dict[tuple[float, str], list[str]]] = {}
+    for network in networks:
+        if network.checkpoint and network.step is not None:
+            same = (network.step, network.sha256 or network.checkpoint)
+            folders.setdefault(network.run, {}).setdefault(same, []).append(network.checkpoint)
+    found: dict[tuple[str, str], str] = {}
+    for run, copies in folders.items():
+        told = {path: told_by(PurePath(path), place_of_step(PurePath(path), step)) for (step, _), (path, *_) in copies.items()}
+        named = labels(told, [(path, step) for (step, _), (path, *_) in copies.items()])
+        found |= {
+            (run, path): str(PurePath(run, named[first]))
+            for first, *more in copies.values()
+            if named[first]
+            for path in (first, *more)
+        }
+    return found
 
 
 def trained(results: Results) -> bool:
@@ -206,8 +234,6 @@ def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tup
         for run in runs
         for step in {network.step for network in run.networks if network.step is not None}
     ]
-    if any(len(set(here)) > 1 for here in at_steps):
-        return (*levels, "Several checkpoints of one step are averaged; the band is ± one standard error.")
     if any(len(here) > 1 for here in at_steps):
         return (*levels, "Several seeds of one checkpoint are averaged; the band is ± one standard error.")
     return levels

@@ -5,7 +5,7 @@ docs/paper.md says what is the paper's, where its authors' code departs from it,
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from threadpoolctl import threadpool_limits
 
-from nncomplexity.search.contract import Found, Problem, StopSearch, checked_budget
+from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
 
 Measure = Callable[[float, float], Point]
@@ -52,7 +52,7 @@ class Bayes:
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
         gauge = Gauge(problem)
-        points = Points(problem)
+        points = Points(problem, "Bayesian optimisation")
         tries = int(self.budget) - 1
         start = start_points(min(_START, tries), self.steps, problem.seed)
         total = len(start) + len(eps) * (tries - len(start))
@@ -62,24 +62,26 @@ class Bayes:
             return points.measure(step, tau)
 
         known: list[Point] = []
-        with suppress(StopSearch):
+        with UntilStopped(problem.progress) as opening:
             for step, tau in start:
                 known.append(measure(step, tau))
         shared = gauge.read().share(max(len(eps), 1))
         efforts: list[Effort] = []
+        stopped: list[bool] = []
         for done, value in enumerate(eps):
             if problem.deadline:
                 problem.deadline.share(len(eps) - done)
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
-            with suppress(StopSearch):
+            with UntilStopped(problem.progress) as search:
                 Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
             efforts.append(shared + gauge.read())
+            stopped.append(opening.stopped or search.stopped)
         found = []
-        for value, effort in zip(eps, efforts, strict=True):
+        for value, effort, ended in zip(eps, efforts, stopped, strict=True):
             best = points.best(value)
-            found.append((effort + gauge.read()).found(best))
+            found.append((effort + gauge.read()).found(best, ended))
         return found
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import TracebackType
 from typing import Protocol
 
 from torch import Tensor
@@ -29,8 +30,51 @@ class StopSearch(Exception):  # noqa: N818 - it is no error
     """Raised by a progress callback to end a search: the best file so far is confirmed, at one more evaluation, and is the answer."""
 
 
+class UntilStopped:
+    """A search, or a part of one, that a `StopSearch` ends.
+
+    Where the loss fails and progress is then told to stop, that is the end, too: Ctrl-C reaches the processes that a loss has started
+    before the search hears of it.
+
+    Args:
+        progress: the search's.
+
+    Attributes:
+        stopped: whether it was ended so.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.stopped, self._progress = False, progress
+
+    def __enter__(self) -> "UntilStopped":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        ended = isinstance(error, StopSearch) or (isinstance(error, InputError) and self._to_end())
+        self.stopped |= ended
+        return ended
+
+    def _to_end(self) -> bool:
+        try:
+            self._progress(0, 1, "stopping")
+        except StopSearch:
+            return True
+        return False
+
+
 def unseen(done: float, total: float, what: str) -> None:
     """Progress that nobody watches."""
+
+
+DESCENT, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
+    "descent",
+    "moves without gradient",
+    "uniform quantization",
+    "rounding without descent",
+    "lossless",
+)
+"""What a file may come from: gradients; single moves; one step for all weights; a step and perhaps a rank for each tensor, from which a
+descent would begin; the network as it is. A method may have words of its own."""
 
 
 class Deadline(Protocol):
@@ -53,6 +97,8 @@ class Candidate:
     distortion: float
     paper_bytes: int | None = None
     """What the authors' recipe gives for the same weights, where the method is one of the paper's."""
+    origin: str = ""
+    """What it comes from, in words; empty where the method's name says all there is to say."""
 
     @property
     def bits(self) -> int:
@@ -128,17 +174,34 @@ class Problem:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
         return spec.quantizable and spec.name not in self.kept
 
-    def candidate(self, tensors: Sequence[Piece], paper_bytes: int | None = None) -> Candidate:
-        """Write the tensors, decode what was written, measure its loss: one evaluation."""
-        return self.measured(write(self.distortion.stored, self.whole(tensors), self.codec, self.distortion.base), paper_bytes)
+    def candidate(self, tensors: Sequence[Piece], paper_bytes: int | None = None, origin: str = "") -> Candidate:
+        """Write the tensors, decode what was written, measure its loss: one evaluation. `origin` says what they come from."""
+        file = write(self.distortion.stored, self.whole(tensors), self.codec, self.distortion.base)
+        return self.measured(file, paper_bytes, origin)
 
-    def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
+    def measured(self, file: CoarseFile, paper_bytes: int | None = None, origin: str = "") -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""
+        loss = self.distortion.loss(self.decoded(file))
+        return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes, origin)
+
+    def decoded(self, file: CoarseFile) -> Mapping[str, Tensor]:
+        """A file's weights by first name at least; those of a large network are decoded when they are asked for."""
         if file.base is None and large_network(self.skeleton.parameters):
-            loss = self.distortion.loss(Decoded(file.skeleton.real.tensors, file.tensors))
-        else:
-            loss = self.distortion.loss(file.weights())
-        return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes)
+            return Decoded(file.skeleton.real.tensors, file.tensors)
+        return file.weights()
+
+    def confirmed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Answers as they are in a fresh copy of the module that their files are loaded into, measured at the end of a search.
+
+        Raises InputError where they have other losses there than the search went by.
+        """
+        distinct = {id(one.file): one for one in candidates}
+        found = self.distortion.sound.end([(self.decoded(one.file), one.loss) for one in distinct.values()])
+        losses = dict(zip(distinct, found, strict=True))
+        return [
+            replace(one, loss=loss, distortion=abs(loss - self.distortion.original))
+            for one, loss in ((one, losses[id(one.file)]) for one in candidates)
+        ]
 
     def feasible(self, candidate: Candidate, eps: float) -> bool:
         """Eq. 7, less a margin for floating point; False for a NaN."""
@@ -153,6 +216,10 @@ class Found:
     evaluations: float
     seconds: float
     cpu_seconds: float
+    stopped: bool = False
+    """Whether a `StopSearch` ended the search before it was done."""
+    descent_lost: bool = False
+    """Whether descents were made, and none of them found what the answer is or anything within ε."""
 
 
 def checked_budget(budget: object, least: int) -> float:

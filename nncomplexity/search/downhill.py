@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.descent import descend
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.schedule import Schedule
@@ -138,6 +139,7 @@ class Downhill:
         self.reached = math.inf
         descent = descend(distortion, latents, trials.tensors.held | fixed, eps, steps, self.schedule, parts, until, nothing)
         for done, visit in enumerate(descent):
+            trials.descended = True
             trials.report("descending")
             rise = visit.loss - distortion.original
             held = done if rise < far else held
@@ -145,12 +147,12 @@ class Downhill:
                 lowest = min(lowest, rise)
                 if self.partial:
                     if self._checked(done, steps, until):
-                        self.reached = min(self.reached, trials.measure_whole(visit.tensors))
+                        self.reached = min(self.reached, trials.measure_whole(visit.tensors, DESCENT))
                 else:
                     self.reached = min(self.reached, abs(rise))
                     weighed = done % (late_every if 3 * done >= 2 * steps else every) == 0
                     if abs(rise) <= limit and (weighed or trials.awaits(abs(rise))):
-                        trials.keep(visit.tensors, abs(rise))
+                        trials.keep(visit.tensors, abs(rise), DESCENT)
             lost = done >= patience * steps and done - held >= _LOST_FOR * steps
             stuck = (visit.stalls and not stalls) or (done >= late * steps and lowest > near * eps)
             if lost or stuck or trials.last(GRADIENT_COST):
@@ -172,7 +174,8 @@ class Downhill:
         limit = self.trials.limit(eps)
 
         def holds(index: int) -> bool:
-            return self.trials.measure(fixed | {x.spec.name: x.coarse(_BIASES[index]) for x in latents}) <= limit
+            rounded = {x.spec.name: x.coarse(_BIASES[index]) for x in latents}
+            return self.trials.measure(fixed | rounded, DESCENT) <= limit
 
         first_that(holds, len(_BIASES))
 

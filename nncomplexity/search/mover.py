@@ -53,7 +53,7 @@ class Mover:
         self.latent, self.schedule, self.lean = latent, schedule, lean
         self.adam = [_Nadam(part, torch.bfloat16 if lean else part.dtype) for part in latent.parts]
         self.length = 0.0
-        self.adam_scale = _Nadam(torch.zeros((), device="cpu"))
+        self.adam_scale = _Nadam(torch.zeros((), dtype=torch.float32, device="cpu"))
         self.keep_place()
 
     def keep_place(self) -> None:
@@ -96,7 +96,7 @@ class Mover:
         for part, gradient, state in zip(self.latent.parts, gradients, self.adam, strict=True):
             part.sub_(state.direction(gradient), alpha=self.schedule.rate * length)
         if scale_gradient is not None:
-            direction = float(self.adam_scale.direction(torch.tensor(scale_gradient, device="cpu")))
+            direction = float(self.adam_scale.direction(torch.tensor(scale_gradient, dtype=torch.float32, device="cpu")))
             self.latent.log_scale -= self.schedule.scale_rate * length * direction
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from nncomplexity.coarse import Constant, Piece, matrix_shape
+from nncomplexity.search.contract import MOVES, UNIFORM
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
@@ -98,7 +99,8 @@ class Opening:
         if seed:
             generator = torch.Generator().manual_seed(seed)
             for part in (part for latent in latents for part in latent.parts):
-                part.add_(torch.randn(part.shape, generator=generator, device="cpu").to(part.device), alpha=_JITTER)
+                noise = torch.randn(part.shape, generator=generator, dtype=torch.float32, device="cpu")
+                part.add_(noise.to(part.device), alpha=_JITTER)
         return latents
 
     def without_gradient(self, limit: float) -> dict[str, Piece]:
@@ -129,14 +131,14 @@ class Opening:
         """
         limit, count = self.trials.limit(eps), len(self._steps)
         if not self.trials.kept[eps]:
-            first_that(lambda index: self.trials.measure(self._quantized(index)) <= limit, count)
+            first_that(lambda index: self.trials.measure(self._quantized(index), UNIFORM) <= limit, count)
         smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), count)
         for index in range(smaller - 1, -1, -1):
             if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
                 break  # the coarsest step leaves nothing, or next to it
             if index not in self._measured:
                 self._measured.add(index)
-                self.trials.measure(self._quantized(index))
+                self.trials.measure(self._quantized(index), UNIFORM)
 
     def _quantized(self, index: int) -> dict[str, Piece]:
         return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
@@ -155,14 +157,17 @@ class Opening:
             return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]
 
         def holds(index: int) -> bool:
-            return self.trials.measure({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
+            return measured({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
+
+        def measured(coarse: dict[str, Piece]) -> float:
+            return self.trials.measure(coarse, MOVES)
 
         def spent() -> float:
             return 1.0 if self.trials.left < 1 or self.trials.last(1) else (self.trials.spent - begin) / budget
 
         if plans is None:
             plans = start(first_that(holds, len(COARSENESS)))
-        return improve(plans, self.coarsen, self.trials.measure, limit, spent)
+        return improve(plans, self.coarsen, measured, limit, spent)
 
     def coarsen(self, plan: Plan) -> Piece:
         return plan.coarse(self.tensors.weights, self.tensors.factors, self.precision)

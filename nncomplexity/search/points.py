@@ -65,11 +65,11 @@ class CoarseGraining:
 
 
 class Points:
-    """Every point measured in a search, for all its ε."""
+    """Every point measured in a search, for all its ε; `origin` says what its files come from."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, origin: str = "") -> None:
         self.measured: list[Point] = []
-        self._problem = problem
+        self._problem, self._origin = problem, origin
         self._coarse_grain = CoarseGraining(problem)
 
     def measure(self, step: float, tau: float | None = None) -> Point:
@@ -95,7 +95,7 @@ class Points:
         tolerance = self._problem.distortion.tolerance(eps)
         within = [point for point in self.measured if point.distortion <= tolerance]
         for point in sorted(within, key=lambda point: (point.paper_bytes, -point.step))[:_FILES]:
-            candidate = self._problem.candidate(self._coarse_grain(point.step, point.tau), point.paper_bytes)
+            candidate = self._problem.candidate(self._coarse_grain(point.step, point.tau), point.paper_bytes, self._origin)
             if self._problem.feasible(candidate, eps):
                 return candidate
         return None
@@ -116,8 +116,8 @@ class Effort:
         """The part of each of `count` equal shares."""
         return Effort(self.evaluations / count, self.seconds / count, self.cpu_seconds / count)
 
-    def found(self, best: Candidate | None) -> Found:
-        return Found(best, self.evaluations, self.seconds, self.cpu_seconds)
+    def found(self, best: Candidate | None, stopped: bool) -> Found:
+        return Found(best, self.evaluations, self.seconds, self.cpu_seconds, stopped)
 
 
 class Gauge:

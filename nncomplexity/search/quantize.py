@@ -4,12 +4,11 @@ It answers how much the decomposition of Algorithm 1 gains: about half (their Fi
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from nncomplexity.search.contract import Found, Problem, StopSearch, checked_budget
+from nncomplexity.search.contract import UNIFORM, Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Gauge, Points, checked_range
 
 
@@ -40,9 +39,9 @@ class Quantize:
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
         gauge = Gauge(problem)
-        points = Points(problem)
+        points = Points(problem, UNIFORM)
         tries = int(self.budget) - 1
-        with suppress(StopSearch):
+        with UntilStopped(problem.progress) as search:
             for step in self.grid():
                 problem.progress(len(points.measured), tries, f"bin size {step:.4g}")
                 points.measure(step)
@@ -50,5 +49,5 @@ class Quantize:
         found = []
         for value in eps:
             best = points.best(value)
-            found.append((shared + gauge.read()).found(best))
+            found.append((shared + gauge.read()).found(best, search.stopped))
         return found

@@ -8,7 +8,6 @@ network is left is no place to go on from: the chain begins at the first ε belo
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,7 +16,7 @@ import numpy as np
 from nncomplexity.errors import InputError
 from nncomplexity.fits import lower_hull
 from nncomplexity.search.chain import LINK, Link, inwards, outwards, slide, thinned
-from nncomplexity.search.contract import Found, Problem, StopSearch
+from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.opening import Opening
@@ -89,7 +88,7 @@ class Sweep:
         if problem.deadline:
             problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
         trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
-        with suppress(StopSearch):
+        with UntilStopped(problem.progress) as search:
             opening = Opening(trials, self.method.schedule.precision)
             opening.early(ordered[-1])
             if trials.tensors.with_gradient():
@@ -103,7 +102,7 @@ class Sweep:
             # First the finest that has no answer: its own serves all the others.
             for value in sorted(ordered, key=lambda value: (bool(trials.kept[value]), value)):
                 opening.quantize(value)
-        found = dict(zip(ordered, trials.found(), strict=True))
+        found = dict(zip(ordered, trials.found(search.stopped), strict=True))
         return [found[value] for value in eps]
 
     def _descend(self, trials: Trials, eps: Sequence[float], opening: Opening) -> None:

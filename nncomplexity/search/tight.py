@@ -11,12 +11,11 @@ by moves alone.
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.chain import LINK, inwards
-from nncomplexity.search.contract import Found, Problem, StopSearch
+from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks
 from nncomplexity.search.opening import Opening
 from nncomplexity.search.run import Run
@@ -59,7 +58,11 @@ class Tight(Settings):
 
     def _found(self, trials: Trials, eps: float) -> Found:
         opening = Opening(trials, self.schedule.precision)
-        with suppress(StopSearch):
+        with UntilStopped(trials.problem.progress) as search:
+            if (
+                trials.problem.deadline is None
+            ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
+                trials.report("starting")
             opening.early(eps)
             if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
                 trials.pace()
@@ -69,7 +72,7 @@ class Tight(Settings):
                 opening.quantize(eps)
                 opening.moves(eps, trials.budget)
             opening.quantize(eps)
-        return trials.found()[0]
+        return trials.found(search.stopped)[0]
 
     def approach(self, trials: Trials, eps: float, until: float, begin: float = 0.0) -> Run:
         """The descents to one ε, until so many evaluations are spent, of which others were spent before they began; where they ended."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nncomplexity.coarse import Decoded, Piece
 from nncomplexity.errors import FormatError
-from nncomplexity.search.contract import Candidate, Found, Problem
+from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
 
 _KEPT = 3
@@ -25,13 +25,19 @@ class Trials:
         tensors: which of its tensors move.
         eps: the ε to be answered. A candidate is kept for each one that it is within.
         budget: evaluations in all. One for each ε is kept back, to measure its answer.
+
+    Attributes:
+        kept: for each ε the smallest candidates within it: their bits, their tensors and what they come from.
+        descended: whether a descent was made.
     """
 
     def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float) -> None:
         self.problem, self.tensors, self.budget = problem, tensors, budget
         self._asked = budget
         self.distortion = problem.distortion
-        self.kept: dict[float, list[tuple[float, list[Piece]]]] = {value: [] for value in eps}
+        self.kept: dict[float, list[tuple[float, list[Piece], str]]] = {value: [] for value in eps}
+        self.descended = False
+        self._by_descent: set[float] = set()
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
 
     @property
@@ -72,11 +78,11 @@ class Trials:
     def bits(self, tensors: list[Piece]) -> float:
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: dict[str, Piece]) -> float:
-        """The distortion of a candidate, kept where it serves; infinite when the budget is spent."""
-        return self.measure_whole(self.whole(moving))
+    def measure(self, moving: dict[str, Piece], origin: str = ROUNDING) -> float:
+        """The distortion of a candidate, kept where it serves; infinite when the budget is spent. `origin` says what it comes from."""
+        return self.measure_whole(self.whole(moving), origin)
 
-    def measure_whole(self, tensors: list[Piece]) -> float:
+    def measure_whole(self, tensors: list[Piece], origin: str) -> float:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
@@ -87,35 +93,52 @@ class Trials:
             distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
-        self.keep(tensors, distortion)
+        self.keep(tensors, distortion, origin)
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: list[Piece], distortion: float) -> None:
+    def keep(self, tensors: list[Piece], distortion: float, origin: str) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger."""
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
+        if origin == DESCENT:
+            self._by_descent.update(within)
         if within:
             bits = self.bits(tensors)
             for kept in (self.kept[eps] for eps in within):
                 if not kept or bits < kept[0][0]:
-                    kept.insert(0, (bits, tensors))
+                    kept.insert(0, (bits, tensors, origin))
                     del kept[1 if self.tensors.large else _KEPT :]
 
-    def found(self) -> list[Found]:
-        """For each ε the smallest candidate, written, decoded and measured again; what the search took, in equal shares."""
+    def found(self, stopped: bool = False) -> list[Found]:
+        """For each ε the smallest candidate, written, decoded and measured again; what the search took, in equal shares.
+
+        Args:
+            stopped: whether the search was ended before it was done.
+        """
         confirmed: dict[int, Candidate] = {}
         answers: list[Candidate | None] = []
         for eps, kept in self.kept.items():
             answers.append(None)
-            for _, tensors in kept:
-                candidate = confirmed.get(id(tensors)) or self.problem.candidate(tensors)
+            for _, tensors, origin in kept:
+                candidate = confirmed.get(id(tensors)) or self.problem.candidate(tensors, origin=origin)
                 confirmed[id(tensors)] = candidate
                 if self.problem.feasible(candidate, eps):
                     answers[-1] = candidate
                     break
         count = len(answers)
         seconds, cpu_seconds = time.perf_counter() - self._begin[1], time.process_time() - self._begin[2]
-        return [Found(answer, self.spent / count, seconds / count, cpu_seconds / count) for answer in answers]
+        return [
+            Found(
+                answer, self.spent / count, seconds / count, cpu_seconds / count, stopped, not stopped and self._lost(eps, answer)
+            )
+            for eps, answer in zip(self.kept, answers, strict=True)
+        ]
+
+    def _lost(self, eps: float, answer: Candidate | None) -> bool:
+        """Whether descents were made for nothing: none came within ε, or uniform quantization's file is smaller than all of theirs."""
+        if not self.descended or (answer is not None and not answer.bits):
+            return False
+        return answer is None or answer.origin == UNIFORM or eps not in self._by_descent
 
     def report(self, what: str) -> None:
         values = ", ".join(f"{eps:g}" for eps in self.kept) if len(self.kept) <= 3 else f"{max(self.kept):g} to {min(self.kept):g}"

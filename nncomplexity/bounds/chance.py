@@ -1,0 +1,35 @@
+"""What needs no learning, and from which value on a bound promises no more than that."""
+
+from typing import SupportsFloat, SupportsIndex
+
+from nncomplexity.bounds import arguments
+from nncomplexity.errors import InputError
+
+MARGIN = 1e-3
+"""A bound that is better than chance by no more than this share of the risk's range says nothing that anybody could use."""
+_LARGEST_SHARE = 0.1
+"""The same as a share of chance, which holds for a rare error: one in a thousand is not within a thousandth of nothing."""
+
+
+def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
+    """The least value of a bound that is vacuous: chance − min((high − low)/1000, (chance − low)/10).
+
+    >>> vacuous_from(0.9), vacuous_from(1.0), vacuous_from(10.0, 0.0, 10.0)
+    (0.899, 0.999, 9.99)
+    """
+    return chance - min(MARGIN * (high - low), _LARGEST_SHARE * (chance - low))
+
+
+def chance_from(chance: SupportsFloat | None, classes: SupportsIndex | None, names: tuple[str, str]) -> float | None:
+    """The risk of a guess, given itself or as a number of equally frequent classes K, of which it is 1 − 1/K; None without either.
+
+    Raises InputError, with the two arguments' names, where both are given or one isn't usable.
+
+    >>> chance_from(None, 10, ("chance", "classes"))
+    0.9
+    """
+    if classes is None:
+        return None if chance is None else arguments.number(names[0], chance, "the risk of a guess, such as 0.9")
+    if chance is not None:
+        raise InputError(f"{names[1]}: expected it in place of {names[0]}, got both; leave one out")
+    return 1 - 1 / arguments.count(names[1], classes, 2, "a whole number of classes from 2 to 2**53")

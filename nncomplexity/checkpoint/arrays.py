@@ -1,0 +1,173 @@
+"""Arrays of NumPy in the place of tensors: `.npz` archives, and plain pickles of dictionaries of arrays.
+
+A plain pickle is read by an unpickler that knows a dozen names and stands-in for each of them: what NumPy's functions would make of the
+bytes is made here, where it is checked, and nothing that the file names is called.
+"""
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomplexity.checkpoint.beside import PLAIN_DTYPE, DtypeName, plain_classes
+from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.pickled import chosen_of
+from nncomplexity.errors import FormatError, InputError
+from nncomplexity.listing import listed
+from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
+
+_REMEDY = "where it was made, write the arrays alone: numpy.savez(FILE, **arrays)"
+_NO_TENSOR = "left out what has no form as a tensor"
+
+
+class _Array:
+    """An array as a pickle makes it: of nothing at first, then of its state; or of its bytes."""
+
+    def __init__(self, data: object = None, dtype: object = None, shape: object = None, order: object = None) -> None:
+        self.value = _array(data, dtype, shape, order)
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and len(state) == 5:
+            _, shape, dtype, by_columns, data = state
+            self.value = _array(data, dtype, shape, "F" if by_columns else "C")
+
+
+def is_arrays(content: bytes) -> bool:
+    """Whether a zip archive is what `numpy.savez` writes: it holds arrays and nothing else."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def read_archive(file: Path, content: bytes) -> Contents:
+    """The arrays of an .npz archive as tensors. Raises FormatError where it is damaged, InputError where no array has a form as a tensor."""
+    tensors: dict[str, Tensor] = {}
+    left_out = []
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            for name in archive.files:
+                try:
+                    tensor = _tensor(archive[name])
+                except ValueError:  # an array of objects is a pickle
+                    tensor = None
+                if tensor is None:
+                    left_out.append(name)
+                else:
+                    tensors[name] = tensor
+    except Exception as error:  # a damaged entry ends in whatever exception its bytes lead to
+        raise FormatError(f"{file}: an .npz archive that is cut or damaged; fetch it again ({str(error)[:120]})") from error
+    if not tensors:
+        raise InputError(
+            f"{file}: expected arrays of numbers in it, got {listed(left_out)}, which have no form as tensors; {_REMEDY}"
+        )
+    numbers = {name: value for name in AMONG_WEIGHTS & tensors.keys() if (value := number_in(tensors[name])) is not None}
+    notes = (f"{_NO_TENSOR}: {listed(left_out)}",) if left_out else ()
+    return Contents(tensors, {}, counters=numbers, notes=notes)
+
+
+def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
+    """The arrays in a plain pickle as tensors: of its dictionary, or of one in it.
+
+    Raises InputError where it names anything but NumPy's arrays and plain types, or holds no dictionary of arrays; FormatError where it is
+    damaged.
+    """
+    try:
+        found = _Unpickler(file, content).load()
+    except InputError:
+        raise
+    except Exception as error:
+        detail = next(iter(str(error).splitlines()), type(error).__name__)
+        raise FormatError(
+            f"{file}: a pickle that torch.save did not write, or a damaged one; {_REMEDY} ({detail[:120]})"
+        ) from error
+    given = _with_tensors(found, {})
+    if not isinstance(given, Mapping) or not _holds_tensors(given, set()):
+        raise FormatError(f"{file}: a pickle that torch.save did not write, without arrays by name in it; {_REMEDY}")
+    return chosen_of(given, key, str(file), ["read a plain pickle of arrays"])
+
+
+class _Unpickler(pickle._Unpickler):
+    """The unpickler in Python, as the one in C allots memory for whatever number of objects a file claims to have."""
+
+    def __init__(self, file: Path, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._file = file
+        self._known = known_names()
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._known[f"{module}.{name}"]
+        except KeyError:
+            raise InputError(
+                f"{self._file}: a pickle that torch.save did not write; it asks for {module}.{name}, which is not loaded since that can run "
+                f"code; {_REMEDY}"
+            ) from None
+
+
+def known_names() -> dict[str, Any]:
+    """What a plain pickle may name, with what stands for it. The classes are made anew, so that a file can't change them for the next one."""
+    array = type("Array", (_Array,), {})
+    made: dict[str, Any] = {"_codecs.encode": lambda *given: _encoded(*given), "collections.OrderedDict": OrderedDict}
+    for core in ("core", "_core"):
+        made[f"numpy.{core}.multiarray._reconstruct"] = lambda *_: array()
+        made[f"numpy.{core}.numeric._frombuffer"] = lambda *given: array(*given)
+    return plain_classes() | made
+
+
+def _encoded(text: object, encoding: object = None) -> bytes:
+    """Bytes as pickles before protocol 3 hold them."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("bytes in an encoding of their own")
+    return text.encode("latin1")
+
+
+def _array(data: object, dtype: object, shape: object, order: object) -> NDArray[Any] | None:
+    """The array of these bytes, None where it isn't one of numbers."""
+    name = f"{dtype.order}{dtype.name}" if isinstance(dtype, DtypeName) else ""
+    if not PLAIN_DTYPE.fullmatch(name) or not isinstance(data, bytes | bytearray) or order not in ("C", "F"):
+        return None
+    if not isinstance(shape, tuple) or not all(isinstance(extent, int) and extent >= 0 for extent in shape):
+        return None
+    flat = np.frombuffer(data, name) if data else np.zeros(0, name)
+    return flat.reshape(shape, order="F" if order == "F" else "C")
+
+
+def _tensor(array: NDArray[Any]) -> Tensor | None:
+    """A copy of an array, None for dtypes that PyTorch lacks."""
+    try:
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+    except TypeError:
+        return None
+
+
+def _with_tensors(value: Any, done: dict[int, Any]) -> Any:
+    """The same dictionaries with a tensor for each array; the same one where an array stands there twice."""
+    if id(value) in done:
+        return done[id(value)]
+    if isinstance(value, dict):
+        made: dict[Any, Any] = {}
+        done[id(value)] = made
+        made |= {name: _with_tensors(inner, done) for name, inner in value.items()}
+        return made
+    if isinstance(value, _Array):
+        done[id(value)] = None if value.value is None else _tensor(value.value)
+        value.value = None  # its bytes aren't needed twice
+        return done[id(value)]
+    return value
+
+
+def _holds_tensors(value: Mapping[Any, Any], seen: set[int]) -> bool:
+    seen.add(id(value))
+    inner = [one for one in value.values() if isinstance(one, Mapping) and id(one) not in seen]
+    return any(isinstance(one, Tensor) for one in value.values()) or any(_holds_tensors(one, seen) for one in inner)

@@ -1,0 +1,45 @@
+"""Numbers that a training loop keeps beside the weights, by their dotted paths: among them may be the training step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
+
+_DEPTH = 6
+
+
+def counters_of(content: Mapping[Any, Any], weights: Mapping[Any, Any]) -> dict[str, int | float]:
+    """All numbers in a file's dictionary but those of the weights, of which only what bears the name of a count is taken.
+
+    >>> import torch
+    >>> weights = {"w": torch.ones(2), "scale": torch.tensor(3.0)}
+    >>> counters_of({"model": weights, "meta": {"iter": torch.tensor(1200), "lr": [0.1]}, "history": [{"n": 3}]}, weights)
+    {'meta.iter': 1200, 'history.0.n': 3}
+    """
+    return dict(_numbers(content, weights, ""))
+
+
+def _numbers(value: Any, weights: Mapping[Any, Any], path: str) -> Iterator[tuple[str, int | float]]:
+    if value is weights:
+        yield from _among_weights(weights, path)
+    elif isinstance(value, Mapping) and path.count(".") < _DEPTH:
+        for name, inner in value.items():
+            yield from _numbers(inner, weights, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes) and path.count(".") < _DEPTH:
+        for index, inner in enumerate(value):
+            if isinstance(inner, Mapping):
+                yield from _numbers(inner, weights, f"{path}.{index}")
+    elif (number := number_in(value)) is not None:
+        yield path, number
+
+
+def _among_weights(weights: Mapping[Any, Any], path: str) -> Iterator[tuple[str, int | float]]:
+    for name, value in weights.items():
+        if name in AMONG_WEIGHTS and (not isinstance(value, Tensor) or not value.dtype.is_floating_point):
+            number = number_in(value)
+            if number is not None:
+                yield (f"{path}.{name}" if path else name), number
+        elif not path and isinstance(name, str) and not isinstance(value, Tensor) and (number := number_in(value)) is not None:
+            yield name, number

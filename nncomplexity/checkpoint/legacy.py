@@ -1,0 +1,83 @@
+"""Files of `torch.save` as it wrote them before PyTorch 1.6: five pickles, one behind the other, then the tensors' bytes.
+
+A whole module stands there with the source text of its classes: each class is a persistent id `("module", class, file, source)`, which
+`torch.load(weights_only=True)` refuses, since its safe reader knows ids of storages only.
+"""
+
+import io
+import pickletools
+from typing import Any
+
+from nncomplexity.checkpoint.inert import names_in
+
+_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The first pickle, behind its protocol: one number."""
+_BEFORE = 3
+"""Pickles before that of the object: the number, the format's version, the system's sizes of integers."""
+
+
+class ClassWithSource:
+    """Called with what such an id holds, it gives the class."""
+
+    def __new__(cls, _: object, named: object, *__: object) -> Any:
+        return named
+
+
+def is_legacy(content: bytes) -> bool:
+    """Whether a file with these bytes is of that format."""
+    return content[2:].startswith(_MAGIC)
+
+
+def legacy_names(content: bytes) -> set[str]:
+    """The classes and functions that the object in such a file names."""
+    stream = io.BytesIO(content)
+    stream.seek(_object_at(content))
+    return names_in(stream)
+
+
+def without_sources(content: bytes) -> bytes:
+    """The file with a call of `ClassWithSource` in the place of each class with its source; the same bytes where it has none."""
+    stream = io.BytesIO(content)
+    stream.seek(_object_at(content))
+    call = f"c{ClassWithSource.__module__}\n{ClassWithSource.__qualname__}\n".encode()
+    pieces, done = [], 0
+    for start, end in _classes(stream):
+        pieces += [content[done:start], call, content[start:end], b"R"]
+        done = end + 1
+    return b"".join([*pieces, content[done:]]) if pieces else content
+
+
+def _object_at(content: bytes) -> int:
+    stream = io.BytesIO(content)
+    for _ in range(_BEFORE):
+        for _ in pickletools.genops(stream):
+            pass
+    return stream.tell()
+
+
+def _classes(stream: io.BytesIO) -> list[tuple[int, int]]:
+    """For each such id in a pickle, where its tuple begins and where the id is made of it."""
+    found: list[tuple[int, int]] = []
+    texts: dict[object, str] = {}
+    marks: list[tuple[int, list[str | None]]] = []
+    text: str | None = None
+    begun, first = 0, None
+    for opcode, argument, position in pickletools.genops(stream):
+        at = position or 0
+        if opcode.name in ("BINPUT", "LONG_BINPUT"):
+            if text is not None:
+                texts[argument] = text
+            continue
+        text = str(argument) if opcode.name == "BINUNICODE" else None
+        if opcode.name in ("BINGET", "LONG_BINGET"):
+            text = texts.get(argument)
+        if opcode.name == "MARK":
+            marks.append((at, []))
+        elif opcode.name == "TUPLE" and marks:
+            begun, inside = marks.pop()
+            first = inside[0] if inside else None
+        elif opcode.name == "BINPERSID" and first == "module":
+            found.append((begun, at))
+        elif marks:
+            marks[-1][1].append(text)
+    return found

@@ -1,0 +1,88 @@
+"""Whole modules, as `torch.save(model, FILE)` writes them: their tensors, under the names that `state_dict()` gives them.
+
+Nothing of the module's code is needed for that: parameters, buffers and modules within stand in three dictionaries of each module.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from nncomplexity.checkpoint.inert import Inert, name_of, plain_mapping
+from nncomplexity.errors import InputError
+
+_PARTS = ("_parameters", "_buffers", "_modules")
+
+
+def is_module(value: object) -> bool:
+    """Whether an object was a module: it has the dictionaries that every `nn.Module` has."""
+    state = plain_mapping(value)
+    return state is not None and all(isinstance(state.get(part), Mapping) for part in _PARTS)
+
+
+def modules_opened(content: object, where: str) -> tuple[object, dict[str, str]]:
+    """What a file holds with a state dict in the place of each module, and the modules' classes by their dotted paths.
+
+    Args:
+        content: what the file holds: a module, or a dictionary that may hold some, on any level.
+        where: the file's name, for messages.
+
+    Raises InputError where a module within one keeps its tensors in a way of its own.
+    """
+    if is_module(content):
+        return state_dict_of(content, where), {"": name_of(content)}
+    classes: dict[str, str] = {}
+    return _opened(content, (), where, classes, {}), classes
+
+
+def state_dict_of(module: object, where: str) -> dict[str, Tensor]:
+    """A module's parameters and buffers as `state_dict()` names them, without the buffers that aren't persistent.
+
+    What a class does otherwise in a `state_dict()` of its own, or by hooks, isn't known here.
+
+    Raises InputError where a module within keeps its tensors in a way of its own.
+    """
+    return dict(_tensors(module, "", where, ()))
+
+
+def _tensors(module: object, prefix: str, where: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+    state = plain_mapping(module)
+    if (
+        state is None or not is_module(module) or id(module) in above or ".quantized." in name_of(module)
+    ):  # whose weights are packed
+        raise _unread(module, prefix.rstrip("."), "a module", where)
+    transient = state.get("_non_persistent_buffers_set") or ()
+    for part in ("_parameters", "_buffers"):
+        for name, value in state[part].items():
+            if value is None or (part == "_buffers" and name in transient):
+                continue
+            if not isinstance(value, Tensor):
+                raise _unread(value, f"{prefix}{name}", "a tensor", where)
+            yield f"{prefix}{name}", value
+    for name, value in state["_modules"].items():
+        if value is not None:
+            yield from _tensors(value, f"{prefix}{name}.", where, (*above, id(module)))
+
+
+def _unread(value: object, name: str, expected: str, where: str) -> InputError:
+    kind = name_of(value) if isinstance(value, Inert) else type(value).__name__
+    return InputError(
+        f"{where}: expected {expected} under {name!r} of the module, got an object of type {kind}, which isn't read without its code; "
+        "where it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
+    )
+
+
+def _opened(value: object, path: tuple[str, ...], where: str, classes: dict[str, str], done: dict[int, Any]) -> object:
+    """The same object for the same object, so that a module that stands there twice is one state dict."""
+    if id(value) in done:
+        return done[id(value)]
+    if is_module(value):
+        classes[".".join(path)] = name_of(value)
+        done[id(value)] = state_dict_of(value, where)
+    elif isinstance(value, Mapping):
+        made: dict[Any, Any] = {}
+        done[id(value)] = made
+        made |= {name: _opened(inner, (*path, str(name)), where, classes, done) for name, inner in value.items()}
+    else:
+        return value
+    return done[id(value)]

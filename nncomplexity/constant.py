@@ -1,0 +1,65 @@
+"""The network with all weights zero: a constant answer, which takes a file of no bits, and what it does is the measure of all others."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from nncomplexity.distortion import Distortion
+from nncomplexity.errors import InputError
+from nncomplexity.weights import Skeleton, is_finite, skeleton_of
+
+
+def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same architecture with every floating-point and complex number zero; integers, and tensors that hold infinities, stay.
+
+    >>> constant({"w": torch.ones(2), "calls": torch.tensor(3)})
+    {'w': tensor([0., 0.]), 'calls': tensor(3)}
+    """
+    skeleton = skeleton_of(weights)
+    return skeleton.expand(dict(_Zeroed(weights, skeleton)))
+
+
+def constant_loss(distortion: Distortion) -> float | None:
+    """L(0), the loss of that network; None where it isn't finite, or there is none."""
+    return _finite(lambda: distortion.loss(_Zeroed(distortion.weights, distortion.skeleton)))
+
+
+def constant_loss_of(loss: Callable[[Mapping[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:
+    """The same by a loss of tensors by name."""
+    return _finite(lambda: loss(constant(weights)))
+
+
+def _finite(loss: Callable[[], float]) -> float | None:
+    try:
+        found = loss()
+    except InputError:  # what a loss raises for weights that are no trained network's is no reason to measure nothing
+        return None
+    return found if math.isfinite(found) else None
+
+
+def constant_risk(risk: Callable[[dict[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:
+    """The risk of that network, None where there is none in [0, 1]."""
+    try:
+        found = float(risk(constant(weights)))
+    except Exception:  # as above; the user's code raises whatever it does
+        return None
+    return found if 0 <= found <= 1 else None
+
+
+class _Zeroed(Mapping[str, Tensor]):
+    """Weights by first name, each made when it is asked for: a large network's zeros would be held beside it."""
+
+    def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton) -> None:
+        self._weights, self._specs = weights, {spec.name: spec for spec in skeleton.tensors}
+
+    def __getitem__(self, name: str) -> Tensor:
+        weight = self._weights[name]
+        return torch.zeros_like(weight) if self._specs[name].quantizable and is_finite(weight) else weight
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)

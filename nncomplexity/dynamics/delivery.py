@@ -1,0 +1,145 @@
+"""Rows of a live network on their way to a results file: training goes on whatever becomes of the file, and a row isn't lost for it.
+
+A row that can't be written, since another process has the file, the disk is full or the folder is gone, is kept and written with the
+next one, at the latest when the program ends.
+
+Each training is a run of its own. Which one is settled as a row is written, when the file has told what others wrote:
+
+- the first row goes on with the last run of the Tracker's name where its step is beyond all steps there: a training that is resumed;
+- else, and where another process writes the same run, there is a further run, `name (2)`: one that began anew, or another rank.
+
+Rows of other seeds don't count: several searches on one training share its run.
+"""
+
+import atexit
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from nncomplexity.dynamics.results_file import ResultsFile, check_settings, rows_of
+from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.errors import InputError
+from nncomplexity.paths import path_of
+
+PATIENCE = 10.0
+"""Seconds for which a training waits for the file, once: while it can't be written no further row waits."""
+
+
+class Delivery:
+    """Takes rows to the file at `path`, in their order.
+
+    Args:
+        path: the results.jsonl, which may be there.
+        settings: what its rows have in common.
+        run: the name of the run, None where it has none.
+        seed: that of the rows.
+
+    Raises InputError where the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], settings: Settings, run: str | None, seed: int) -> None:
+        # As it is now: a training loop may change the folder.
+        self._path = os.path.abspath(path_of(path, "out"))  # noqa: PTH100 -- links stay
+        self._settings, self._name, self._seed = settings, run, seed
+        rows = rows_of(self._path)
+        check_settings(os.fspath(path), rows, settings)
+        _check_writable(self._path, os.fspath(path))
+        self._run = next((row["run"] for row in reversed(self._alike(rows)) if self._is_named(row["run"])), run)
+        self._seen = len(rows)
+        self._waiting: list[Row] = []
+        self._begun, self._failed = False, False
+
+    def deliver(self, row: Row) -> None:
+        """Write those before it that couldn't be written, and the row, which gets the name of its run."""
+        mine = {**row, "run": self._run}  # the row is the caller's to change
+        self._waiting.append(mine)
+        try:
+            self._write(0.0 if self._failed else PATIENCE)
+        except Exception as error:
+            if not self._failed:
+                warn(f"{error}; training goes on, and rows are kept until they can be written")
+                atexit.register(self._finish, os.getpid())
+            self._failed = True
+        else:
+            atexit.unregister(self._finish)
+            self._failed = False
+        row["run"] = mine["run"]
+
+    def _write(self, patience: float) -> None:
+        with ResultsFile(self._path, patience) as file:
+            check_settings(self._path, file.rows[self._seen :], self._settings)
+            while self._waiting:
+                row = self._waiting[0]
+                row["run"] = self._run = self._run_of(row, file.rows)
+                file.append(row)
+                del self._waiting[0]
+                self._begun, self._seen = True, len(file.rows)
+
+    def _run_of(self, row: Row, rows: Sequence[Row]) -> str | None:
+        """The run that the next row goes to."""
+        alike = self._alike(rows)
+        others = any(one["run"] == self._run for one in self._alike(rows[self._seen :]))
+        steps = [one["step"] for one in alike if one["run"] == self._run and one.get("step") is not None]
+        if not others and (self._begun or not steps or max(steps) < row["step"]):
+            return self._run
+        taken, number = {one["run"] for one in alike}, 2
+        while (name := self._numbered(number)) in taken:
+            number += 1
+        why = "another process writes" if others else f"there are steps up to {max(steps):g} of"
+        warn(f"{self._path}: {why} {_told(self._run)}; this training's rows go to {name!r}; a run= of its own says which is which")
+        return name
+
+    def _alike(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of checkpoints and this seed."""
+        return [
+            row for row in rows if row.get("kind", "checkpoint") == "checkpoint" and row.get("seed") == self._seed and "run" in row
+        ]
+
+    def _numbered(self, number: int) -> str:
+        return f"{self._name or PurePath(self._path).stem} ({number})"
+
+    def _is_named(self, run: str | None) -> bool:
+        """Whether the run is that of the name, or one of its further ones."""
+        begins = re.escape(self._name or PurePath(self._path).stem)
+        return run == self._name or re.fullmatch(rf"{begins} \(\d+\)", run or "") is not None
+
+    def _finish(self, process: int) -> None:
+        """Write what is left at the end of the program; a fork of it is another one."""
+        if not self._waiting or process != os.getpid():
+            return
+        try:
+            self._write(PATIENCE)
+        except Exception as error:
+            warn(f"{error}; {len(self._waiting)} rows were not written")
+
+
+def warn(text: str) -> None:
+    """A warning at the caller's line that ends no training, even where the program has made warnings errors."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("nncomplexity."):
+        frame, level = frame.f_back, level + 1
+    try:
+        warnings.warn(text, stacklevel=level)
+    except UserWarning:
+        with contextlib.suppress(Exception):
+            print(f"nncomplexity: {text}", file=sys.stderr)
+
+
+def _told(run: str | None) -> str:
+    return "the run without a name" if run is None else f"the run {run!r}"
+
+
+def _check_writable(path: str, typed: str) -> None:
+    """Raises InputError where no row can be written there. Nothing is made: another process may be about to write its first row."""
+    try:
+        if Path(path).exists():
+            Path(path).open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=Path(path).parent).close()
+    except OSError as error:
+        raise InputError(f"{typed}: cannot write there ({error.strerror}); name a file in a folder that exists") from error

@@ -1,0 +1,176 @@
+"""How weights get into a module so that its parts notice.
+
+Copying values into a module's tensors is quick and exact, but a part that keeps something computed from its weights, such as folded
+factors, merged adapters or the caches of a Gaussian process, doesn't see it and goes on with what it computed before. Such parts forget
+it when a state dict is loaded, or in `train()`. Parts that do neither are known by what they hold besides tensors of the state dict.
+"""
+
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way into a module.
+
+    Attributes:
+        by_state_dict: through `load_state_dict`, for parts that do something of their own when they are loaded.
+        in_training: after `train()`, in which parts may forget what they computed; modes are put back once the weights are in.
+    """
+
+    by_state_dict: bool = False
+    in_training: bool = False
+
+
+PLAIN = Way()
+
+
+def ways_of(module: nn.Module) -> tuple[Way, ...]:
+    """The ways into a module, the most thorough first; values alone is the last, and the only one where all parts are PyTorch's."""
+    parts = list(module.modules())
+    listening = any(_is_own(part, "_load_from_state_dict") or _is_own(part, "load_state_dict") or _hooked(part) for part in parts)
+    in_training = any(_is_own(part, "train") for part in parts)
+    ways = [Way(one, other) for one in (True, False) for other in (True, False)]
+    return tuple(way for way in ways if way.by_state_dict <= listening and way.in_training <= in_training)
+
+
+def _is_own(part: nn.Module, method: str) -> bool:
+    """Whether a part has a method of its own in place of PyTorch's."""
+    owner = next(kind for kind in type(part).__mro__ if method in vars(kind))
+    return method in vars(part) or not owner.__module__.startswith("torch.")
+
+
+def _hooked(part: nn.Module) -> bool:
+    hooks = [*part._load_state_dict_pre_hooks.values(), *part._load_state_dict_post_hooks.values()]
+    return any(not str(getattr(getattr(hook, "hook", hook), "__module__", None)).startswith("torch.") for hook in hooks)
+
+
+@contextmanager
+def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Within it the module has been put in training mode, if that is wanted; then its parts are in the modes in which they were.
+
+    Modes are put back one by one: `train(False)` would merge what `train()` took apart.
+    """
+    modes = [(part, part.training) for part in module.modules()] if wanted else []
+    if wanted:
+        module.train()
+    yield
+    for part, training in modes:
+        part.training = training
+
+
+class Attributes:
+    """What the parts of a module hold, as it was when this was made; put back, no loss finds what another left.
+
+    Modes aren't put back, nor are cached properties, which are computed again. Only which objects are held is known: what is changed
+    inside a list or a dictionary stays changed.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
+        self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        for part in parts:
+            cached = _cached_properties(part)
+            kept = {name: value for name, value in vars(part).items() if name not in cached}
+            registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)
+            self._held += [(vars(part), kept), *((held, dict(held)) for held in registered)]
+
+    def restore(self) -> None:
+        for held, kept in self._held:
+            if "training" in kept and "training" in held:
+                kept["training"] = held["training"]
+            if len(held) != len(kept) or not all(map(is_, held.values(), kept.values())):
+                held.clear()
+                held.update(kept)
+
+
+def forget_cached_properties(module: nn.Module) -> None:
+    """They are computed again when they are asked for."""
+    for part in module.modules():
+        for name in _cached_properties(part):
+            del vars(part)[name]
+
+
+def _cached_properties(part: nn.Module) -> list[str]:
+    return [name for name in vars(part) if name not in _PYTORCHS and isinstance(_of_class(part, name), functools.cached_property)]
+
+
+def _of_class(part: nn.Module, name: str) -> object:
+    return next((vars(kind)[name] for kind in type(part).__mro__ if name in vars(kind)), None)
+
+
+_PYTORCHS = frozenset(vars(nn.Module()))
+
+
+def keepsakes(before: nn.Module, after: nn.Module) -> list[str]:
+    """What parts of a module hold otherwise than in a copy of it from before, but for the tensors of the state dict: names in words."""
+    found = []
+    for (name, old), new in zip(before.named_modules(), after.modules(), strict=False):
+        olds, news = _besides(old), _besides(new)
+        keys = [key for key in {**olds, **news} if _differ(olds.get(key), news.get(key))]
+        found += [f"{name or 'it'} ({type(new).__name__}) keeps {key!r}" for key in keys]
+    return found
+
+
+@dataclass(frozen=True)
+class Cache:
+    """An attribute of a class of parts that may hold what was computed from weights; empty it is None, an empty container, or gone."""
+
+    kind: type
+    name: str
+    gone: bool = False
+
+
+def caches(module: nn.Module) -> list[Cache]:
+    """What may be one: what holds floating-point tensors besides those of the state dict, in parts that have weights and aren't PyTorch's."""
+    found = [
+        Cache(type(part), name)
+        for part in module.modules()
+        if not type(part).__module__.startswith("torch.") and next(part.parameters(), None) is not None
+        for name, value in _besides(part).items()
+        if any(isinstance(one, Tensor) and one.is_floating_point() for one in inside(value))
+    ]
+    return list(dict.fromkeys(found))
+
+
+def empty(module: nn.Module, found: Collection[Cache]) -> None:
+    """Leave nothing in these."""
+    for part in module.modules() if found else ():
+        for cache in found:
+            if type(part) is cache.kind and (value := _besides(part).get(cache.name)) is not None:
+                if cache.gone:
+                    delattr(part, cache.name)
+                else:
+                    setattr(part, cache.name, None if isinstance(value, Tensor) else type(value)())
+
+
+def inside(value: object) -> list[Any]:
+    """A tensor, or the entries of a list or a dictionary."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _besides(part: nn.Module) -> dict[str, Any]:
+    """What a part holds that is neither PyTorch's own nor in the state dict."""
+    if isinstance(part, torch.jit.ScriptModule):
+        return {}
+    plain = {key: value for key, value in vars(part).items() if key not in _PYTORCHS}
+    return plain | {name: part._buffers.get(name) for name in part._non_persistent_buffers_set}
+
+
+def _differ(old: object, new: object) -> bool:
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        return old.shape != new.shape or old.dtype != new.dtype or not torch.equal(old.detach(), new.detach().to(old.device))
+    if isinstance(old, Tensor) or isinstance(new, Tensor) or type(old) is not type(new):
+        return True
+    if isinstance(new, bool | int | float | str):
+        return bool(old != new)
+    return isinstance(old, dict | list | set | tuple) and isinstance(new, dict | list | set | tuple) and len(old) != len(new)

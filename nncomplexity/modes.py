@@ -1,0 +1,51 @@
+"""Training mode: whether a network is in it where that counts, and the same network out of it."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+
+def minds_training(module: nn.Module) -> bool:
+    """Whether a part of it is in training mode and looks at that: dropout, batch norm, or a class of the user's that reads `training`."""
+    return any(part.training and _looks_at_it(part) for part in module.modules())
+
+
+def _looks_at_it(part: nn.Module) -> bool:
+    if isinstance(part, _DropoutNd):
+        return part.p > 0
+    if isinstance(part, nn.RNNBase | nn.MultiheadAttention):
+        return part.dropout > 0
+    if isinstance(part, _NormBase | nn.RReLU):
+        return True
+    if type(part).__module__.startswith("torch."):
+        return False
+    code = getattr(type(part).forward, "__code__", None)
+    return code is not None and "training" in code.co_names
+
+
+@contextmanager
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within it all parts of the modules are in eval mode. Only their flags are changed: `eval` may do more, to a network of the user's."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def modules_named_in(function: Callable[..., Any]) -> list[nn.Module]:
+    """The modules that a function calls by the names of variables around it, or that a loss of examples calls so."""
+    function = getattr(function, "per_example", function)
+    try:
+        variables = inspect.getclosurevars(function)
+    except (TypeError, ValueError):  # it is no function of Python's, or a variable has no value yet
+        return []
+    return [value for value in {**variables.nonlocals, **variables.globals}.values() if isinstance(value, nn.Module)]

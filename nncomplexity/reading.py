@@ -1,0 +1,133 @@
+"""Files read once, whole, and as they were at one moment.
+
+Training writes checkpoints anew, and a file that is mapped changes under a measurement: a row would be of half the old network and half
+the new, and a file that is cut ends the process with SIGBUS. So each file is read into memory, all that is said of it is said of those
+bytes, and what changed meanwhile is read again.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from nncomplexity.errors import FormatError, InputError
+
+PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between two attempts to read what changes; after the last of them it has failed."""
+_RECENT = 2.0
+"""Seconds for which a file's time of change may be that of a later change, too: some file systems count in twos."""
+_PART = 1 << 22
+Found = TypeVar("Found")
+_State = tuple[int, int, int]
+
+
+class ChangedError(InputError):
+    """A file was written while it was read."""
+
+
+class Reading:
+    """One attempt to read a file, or several that belong together.
+
+    Args:
+        expected: what to name instead of a file that can't be read, for messages.
+    """
+
+    def __init__(self, expected: str) -> None:
+        self._expected = expected
+        self._states: dict[Path, _State] = {}
+        self._newest = 0.0
+
+    def content(self, file: Path) -> bytes:
+        """The file's bytes. Raises InputError where it can't be read, ChangedError where it was written meanwhile."""
+        try:
+            with file.open("rb") as opened:
+                before = os.fstat(opened.fileno())
+                content = opened.read()
+                if not stat.S_ISREG(before.st_mode):  # a pipe has no state, and can be read once
+                    return content
+                written = max(before.st_mtime, before.st_ctime)
+                self._states[file], self._newest = _state(before), max(self._newest, written)
+                settled = _state(os.fstat(opened.fileno())) == _state(before) and len(content) == before.st_size
+                if settled and _is_recent(written):  # a change within the same tick of the clock leaves the time as it is
+                    settled = _holds(opened, content)
+        except OSError as error:
+            raise InputError(f"{file}: cannot read it ({error.strerror or error}); name {self._expected}") from error
+        except MemoryError as error:
+            size = file.stat().st_size
+            raise InputError(
+                f"{file}: its {size:,} bytes don't fit into memory; measure it on a machine with twice as much"
+            ) from error
+        if not settled:
+            raise ChangedError(f"{file}: it was written while it was read")
+        return content
+
+    def changed(self) -> bool:
+        """Whether one of the files is another one by now, or has other bytes."""
+        return any(_state_now(file) != state for file, state in self._states.items())
+
+    def may_be_unfinished(self) -> bool:
+        """Whether one of the files was written so lately that it may be half of what it is to be."""
+        return _is_recent(self._newest)
+
+
+def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> Found:
+    """What `read` gives for files that don't change while it reads them; where they do, it is called again, a few times.
+
+    Args:
+        read: reads files by the `Reading` that it is given, and by nothing else.
+        name: what it reads, for messages.
+        expected: as for `Reading`.
+
+    Raises what it raises, and ChangedError where the files changed each time.
+
+    >>> read_settled(lambda reading: len(reading.content(Path(__file__))) > 0, "this file", "a module")
+    True
+    """
+    for pause in PAUSES:
+        reading, unfinished = Reading(expected), None
+        try:
+            found = read(reading)
+        except ChangedError:
+            pass
+        except FormatError as error:
+            unfinished = error
+            if not reading.may_be_unfinished() and not reading.changed():
+                raise
+        except InputError:
+            if not reading.changed():
+                raise
+        else:
+            if not reading.changed():
+                return found
+        time.sleep(pause)
+    raise unfinished or ChangedError(
+        f"{name}: it was written each of {len(PAUSES)} times that it was read; wait until it is whole, or name a copy"
+    )
+
+
+def _holds(opened: BinaryIO, content: bytes) -> bool:
+    """Whether the file still has these bytes."""
+    opened.seek(0)
+    view, place = memoryview(content), 0
+    while part := opened.read(_PART):
+        if view[place : place + len(part)] != part:
+            return False
+        place += len(part)
+    return place == len(content)
+
+
+def _state(status: os.stat_result) -> _State:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _state_now(file: Path) -> _State | None:
+    try:
+        return _state(file.stat())
+    except OSError:
+        return None
+
+
+def _is_recent(changed: float) -> bool:
+    return time.time() - changed < _RECENT

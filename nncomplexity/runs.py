@@ -1,0 +1,96 @@
+"""Which checkpoints of a folder are one run: a network and its average, or two networks of one training, are not."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from nncomplexity.stepnames import Clear, Count
+from nncomplexity.steps import Place, place_of, stem_of
+
+_SEPARATORS = "-_=. "
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a checkpoint's path says of it.
+
+    Attributes:
+        folder: the folder of its run: the one above the part of the path that tells the step.
+        name: the rest of the path.
+        without_word: the rest of the path without the number and its word, of a file called `step_100_ema.pt` "ema".
+        without_number: the rest without the number, "step_ema".
+    """
+
+    folder: str
+    name: str
+    without_word: str
+    without_number: str
+
+
+def place_of_step(path: PurePath, step: float) -> Place | None:
+    """Where a path tells a step that is known: by the rule, else where the file's name has that number; None where it doesn't.
+
+    >>> place_of_step(PurePath("run/G_100.pt"), 100).count.said
+    '100'
+    """
+    place = place_of(path)
+    if place is not None and place.count.value == step:
+        return place
+    same = [match for match in re.finditer("[0-9]+", stem_of(path.name)) if int(match[0]) == step]
+    return Place(Count(step, Clear.BARE, *same[-1].span(), same[-1][0]), 0) if same else place
+
+
+def told_by(path: PurePath, place: Place | None) -> Told:
+    """What a path says, whose step stands at `place`.
+
+    >>> told = [told_by(path, place_of(path)) for path in map(PurePath, ("run/ema_0.9999_000100.pt", "out/step-5/unet/model.safetensors"))]
+    >>> [(one.folder, one.without_word) for one in told]
+    [('run', 'ema_0.9999'), ('out', 'unet/model')]
+    """
+    part = 0 if place is None else place.part
+    folder, parts = str(PurePath(*path.parts[: len(path.parts) - part - 1])), list(path.parts[len(path.parts) - part - 1 :])
+    name = "/".join(parts)
+    parts[-1] = stem_of(parts[-1])
+    if place is None:
+        return Told(folder, name, "/".join(parts), "/".join(parts))
+    count, whole = place.count, parts[0]
+    bare = f"{whole[: count.start]}{whole[count.end :]}" if count.end <= len(whole) else whole
+    worded = whole.replace(count.said, "", 1)
+    return Told(folder, name, _joined([worded, *parts[1:]]), _joined([bare, *parts[1:]]))
+
+
+def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict[str, str]:
+    """What tells the networks of one folder apart, by path; empty for all where no two of them are of one step.
+
+    Args:
+        told: what each path says.
+        steps: paths with their steps; one that has no step is told by nothing.
+
+    >>> steps = {"model100.pt": 100, "model200.pt": 200, "ema_100.pt": 100}
+    >>> labels({path: told_by(PurePath(path), place_of(PurePath(path))) for path in steps}, steps.items())
+    {'model100.pt': '', 'model200.pt': '', 'ema_100.pt': 'ema'}
+    """
+    given = set(steps)
+    stepped = {path for path, _ in given}
+    nothing = dict.fromkeys(told, "")
+    ways = [
+        nothing,
+        nothing | {path: told[path].without_word for path in stepped},
+        nothing | {path: told[path].without_number for path in stepped},
+        nothing | {path: told[path].name for path in stepped},
+    ]
+    return _shortened(next((way for way in ways if len({(step, way[path]) for path, step in given}) == len(given)), ways[-1]))
+
+
+def _shortened(named: dict[str, str]) -> dict[str, str]:
+    """The names without the ends that all of them have in common: "unet" and "vae" of "unet/model" and "vae/model"."""
+    parts = {path: name.split("/") for path, name in named.items()}
+    while parts and all(len(some) > 1 for some in parts.values()) and len({some[-1] for some in parts.values()}) == 1:
+        parts = {path: some[:-1] for path, some in parts.items()}
+    return {path: "/".join(some) for path, some in parts.items()}
+
+
+def _joined(parts: list[str]) -> str:
+    kept = [re.sub(r"([-_=. ])[-_=. ]+", r"\1", part).strip(_SEPARATORS) for part in parts]
+    return "/".join(part for part in kept if part)

@@ -1,0 +1,75 @@
+"""Which of the numbers that a checkpoint keeps beside its weights counts the training, by their names."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+STEPS = (
+    *(
+        "global_step",
+        "global_steps",
+        "global_iter",
+        "global_iteration",
+        "step",
+        "steps",
+        "iteration",
+        "iterations",
+        "iter",
+        "iters",
+    ),
+    *("iter_num", "n_iter", "itr", "num_updates", "n_updates", "update", "updates", "current_step", "cur_step", "current_iter"),
+    *("cur_iter", "train_step", "training_step", "trained_steps", "trained_iterations", "steps_run", "optimizer_step", "opt_step"),
+)
+"""Names of counts of updates, the first to be taken first."""
+EPOCHS = ("epoch", "epochs", "current_epoch", "cur_epoch", "epoch_num", "epochs_run", "epochs_trained")
+"""Names of counts of passes over the data, which are coarser."""
+AMONG_WEIGHTS = frozenset(("global_step", "step", "iteration", "iter_num"))
+"""Names of counts that a state dict itself may hold, each as a tensor of one whole number."""
+_PLACES = (
+    *("", "meta.", "metadata.", "info.", "state.", "train_state.", "training_state.", "trainer_state.", "trainer.", "progress."),
+    *("counters.", "extra_state.", "extra."),
+)
+"""Where in a checkpoint counts stand: at its top, else in a dictionary of such a name. Those of options are settings."""
+_HISTORY = re.compile(r"optimizer_history\.(\d+)\.num_updates")
+"""Fairseq's: one entry for each optimizer that there was."""
+
+
+def counted(numbers: Mapping[str, int | float], names: tuple[str, ...]) -> tuple[str, int | float] | None:
+    """The first of the counts of these names, with the dotted path at which it stands; None where none is a number of at least 0.
+
+    >>> counted({"meta.epoch": 3, "meta.iter": 1200, "args.step": 5}, STEPS)
+    ('meta.iter', 1200)
+    """
+    found = {path.lower(): path for path in numbers}
+    paths = (f"{place}{name}" for place in _PLACES for name in names)
+    here = next((found[path] for path in paths if path in found and numbers[found[path]] >= 0), None)
+    if here is None and names is STEPS:
+        history = [(int(match[1]), path) for path in numbers if (match := _HISTORY.fullmatch(path))]
+        here = max(history)[1] if history else None
+    return None if here is None else (here, numbers[here])
+
+
+def number_in(value: Any) -> int | float | None:
+    """The finite number that a value is: one of Python's, a text that says one, or a tensor that holds one; else None.
+
+    >>> [number_in(value) for value in (3, "1200", "1e999", True, torch.tensor(700), torch.ones(3), "many")]
+    [3, 1200, None, None, 700, None, None]
+    """
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_nested or value.is_meta or value.numel() != 1:
+            return None
+        value = value.item()
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-9]{1,18}", value):
+            return int(value)
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value

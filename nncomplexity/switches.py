@@ -1,0 +1,173 @@
+"""The process's switches: our arithmetic runs under the usual ones, and a function of the user's under the user's.
+
+A program may have set another default dtype or device, NumPy that raises where a number underflows, anomaly detection that looks at each
+gradient, or autocast. What a search finds must not hang on that, nor what a file decodes to; but a loss is what it is under its own
+program's settings. So a search begins with `usual_switches`, and calls what is the user's within `users_switches`.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+_TINY = sys.float_info.min
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """One of them.
+
+    Attributes:
+        usual: how it is unless a program changes it.
+        get: how it is now.
+        put: a context in which it is at a value.
+    """
+
+    usual: Any
+    get: Callable[[], Any]
+    put: Callable[[Any], AbstractContextManager[Any]]
+
+
+def _settable(usual: Any, get: Callable[[], Any], put: Callable[[Any], object]) -> _Switch:
+    """A switch that a function sets."""
+
+    @contextmanager
+    def at(value: Any) -> Iterator[None]:
+        before = get()
+        put(value)
+        try:
+            yield
+        finally:
+            put(before)
+
+    return _Switch(usual, get, at)
+
+
+def _set_autocast(types: tuple[str, ...]) -> None:
+    torch.clear_autocast_cache()
+    for name in _AUTOCAST:
+        torch.set_autocast_enabled(name, name in types)
+
+
+def _matmul_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # it was set for single backends, of which this function knows nothing
+        return "highest"
+
+
+_SWITCHES: dict[str, _Switch] = {
+    "default dtype": _settable(torch.float32, torch.get_default_dtype, torch.set_default_dtype),
+    # Whether by torch.set_default_device or by `with torch.device(...)`: the innermost counts.
+    "default device": _Switch(torch.device("cpu"), lambda: torch.empty(0).device, lambda device: device),
+    "anomaly detection": _settable(
+        (False, True),
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda value: torch.autograd.set_detect_anomaly(*value),
+    ),
+    # Some operations have no deterministic form, and raise: ours give the same numbers without being told.
+    "deterministic algorithms": _settable(
+        (False, False),
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
+    ),
+    "autocast": _settable((), lambda: tuple(name for name in _AUTOCAST if torch.is_autocast_enabled(name)), _set_autocast),
+    "matmul precision": _settable("highest", _matmul_precision, torch.set_float32_matmul_precision),
+    # A weight may be a denormal number. Nothing tells the switch but arithmetic.
+    "flush denormals": _settable(False, lambda: _TINY * 0.5 == 0.0, torch.set_flush_denormal),
+    "NumPy's errors": _settable(
+        (("divide", "warn"), ("over", "warn"), ("under", "ignore"), ("invalid", "warn")),
+        lambda: tuple(np.geterr().items()),
+        lambda value: np.seterr(**dict(value)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Those switches that a program has set otherwise than usual, by name, each with its value. They can be pickled."""
+
+    unusual: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def now(cls) -> "Switches":
+        """As they are.
+
+        >>> with torch.autocast("cpu"):
+        ...     Switches.now()
+        Switches(unusual=(('autocast', ('cpu',)),))
+        """
+        found = ((name, switch, switch.get()) for name, switch in _SWITCHES.items())
+        return cls(tuple((name, value) for name, switch, value in found if value != switch.usual))
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """A context in which these are as they were, where the others are as usual."""
+        with ExitStack() as stack:
+            for name, value in self.unusual:
+                stack.enter_context(_SWITCHES[name].put(value))
+            yield
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """A context in which these are as usual."""
+        with ExitStack() as stack:
+            for name, _ in self.unusual:
+                stack.enter_context(_SWITCHES[name].put(_SWITCHES[name].usual))
+            yield
+
+
+_users: ContextVar[Switches | None] = ContextVar("users", default=None)
+"""Within `usual_switches` how the user has them."""
+
+
+@contextmanager
+def usual_switches() -> Iterator[None]:
+    """A context for our own arithmetic. Within another one it does nothing.
+
+    >>> torch.set_default_dtype(torch.float64)
+    >>> with usual_switches():
+    ...     ours = torch.zeros(1).dtype
+    ...     with users_switches():
+    ...         theirs = torch.zeros(1).dtype
+    >>> ours, theirs, torch.get_default_dtype()
+    (torch.float32, torch.float64, torch.float64)
+    >>> torch.set_default_dtype(torch.float32)
+    """
+    if _users.get() is not None:
+        yield
+        return
+    found = Switches.now()
+    token = _users.set(found)
+    try:
+        with found.off():
+            yield
+    finally:
+        _users.reset(token)
+
+
+@contextmanager
+def users_switches() -> Iterator[None]:
+    """A context for a function of the user's, within `usual_switches`: the switches are as they were around it."""
+    found = _users.get()
+    if found is None or not found.unusual:  # nothing was changed
+        yield
+        return
+    token = _users.set(None)
+    try:
+        with found.on():
+            yield
+    finally:
+        _users.reset(token)
+
+
+def no_anomaly_detection() -> AbstractContextManager[Any]:
+    """A context for a gradient of the user's loss that may be NaN, which is no error there."""
+    switch = _SWITCHES["anomaly detection"]
+    return switch.put(switch.usual) if torch.is_anomaly_enabled() else ExitStack()

@@ -1,0 +1,65 @@
+"""Exceptions out of the user's functions in one line: what was raised, in which of the user's files and line, and what may help."""
+
+import contextlib
+import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+_PACKAGE = str(Path(__file__).parent)
+_STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def raised(error: BaseException) -> str:
+    """The exception's type, the first line of what it says, and the innermost place in the user's files.
+
+    >>> try:
+    ...     {}["absent"]
+    ... except KeyError as error:
+    ...     print(raised(error).partition(" (")[0])
+    KeyError: 'absent'
+    """
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}{': ' if text else ''}{text}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_PACKAGE, "<frozen"))]
+    installed = [frame for frame in frames if not _INSTALLED.isdisjoint(Path(frame.filename).parts)]
+    theirs = [frame for frame in frames if frame not in installed and not frame.filename.startswith(_STANDARD)]
+    frames = theirs or installed[:1]  # a function may be that of an installed package
+    if not frames:
+        return ""
+    file = Path(frames[-1].filename)
+    folders = [Path(sys.path[0])]  # the one from which we were called, wherever the module went
+    with contextlib.suppress(OSError):  # it may be gone
+        folders.insert(0, Path.cwd())
+    here = next((folder for folder in folders if file.is_relative_to(folder)), None)
+    return f" ({file.relative_to(here) if here else file}, line {frames[-1].lineno})"
+
+
+def hint(error: BaseException, given: object) -> str:
+    """What to do about an exception of a function that was called with `given`, after a semicolon; empty where nothing is known."""
+    text = str(error)
+    if isinstance(given, Mapping) and isinstance(error, TypeError | AttributeError) and "'dict' object" in text:
+        return (
+            "; it got a dict of tensors: if it takes a module, name the function that builds one by --model, or pass the module itself, "
+            "not its state dict"
+        )
+    if isinstance(given, nn.Module) and isinstance(error, TypeError | KeyError) and "not subscriptable" in text:
+        return "; it got a module: if it takes a dict of tensors, leave --model out, or pass the module's state dict"
+    if needs_derivatives(error):
+        return "; it is called under torch.no_grad(): wrap its body in torch.enable_grad() where it takes derivatives"
+    if isinstance(error, ImportError) and "relative import" in text:
+        return "; name it as part of its package, such as package.module:function, from the folder that holds the package"
+    return ""
+
+
+def needs_derivatives(error: BaseException) -> bool:
+    """Whether it is what autograd says of a derivative that is taken where gradients are off."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("require grad" in text or "grad_fn" in text or "nference tensor" in text)
