@@ -5,9 +5,8 @@ inputs and a labelled holdout are looked at once that choice is made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +20,15 @@ from nncomplexity.bounds import (
     bound,
     disagreement_bound,
     holdout_bound,
+    rounded_up,
 )
-from nncomplexity.curve import DEFAULT_EPS
-from nncomplexity.distortion import LossFn, preserved_random_state
+from nncomplexity.constant import constant_loss, constant_risk
+from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.divergence.inputs import Batch, count, read
+from nncomplexity.epsilon import default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.losses import number_of
-from nncomplexity.modulestate import Borrowed
 from nncomplexity.relative import Base
 from nncomplexity.report import Report
 from nncomplexity.search.contract import Method, Progress
@@ -74,28 +74,22 @@ class BestBound:
 
     def sentence(self) -> str:
         """What the bounds say with their assumptions, in plain English, to be quoted."""
-        what, value, delta, n, chance = (
-            "network that the file decodes to",
-            self.value,
-            self.bound.delta,
-            self.bound.n,
-            self.bound.chance,
-        )
-        drawn = f"{n:,} training examples"
+        what, said = "network that the file decodes to", cast(Bound | DisagreementBound, self.bound)
+        drawn, chance = f"{self.bound.n:,} training examples", self.bound.chance
         if self.original is not None:
-            what, value, delta = "network", self.original.value, self.original.delta
+            what, said = "network", self.original
             drawn += f" and {self.original.m:,} unlabelled inputs"
         against = f"chance is {chance:.4g}" if chance < 1 else "no chance level was given"
-        verdict = f"at most {_upwards(value)}" + (", which is vacuous" if value >= chance else "")
+        verdict = f"at most {rounded_up(said.value, 3)}" + (", which is vacuous" if said.vacuous else "")
         parts = [
-            f"With probability at least {1 - delta:.4g} over the draw of {drawn}, the {what} errs on unseen data at a rate of {verdict} "
+            f"With probability at least {1 - said.delta:.4g} over the draw of {drawn}, the {what} errs on unseen data at a rate of {verdict} "
             f"({against}), if all were drawn independently from one distribution and architecture, code and ε were not chosen by "
             "looking at other data from it"
         ]
         if self.holdout is not None:
             parts.append(
                 f"the test-set bound of the original, by {self.holdout.errors:,} errors on {self.holdout.n:,} labelled examples kept out "
-                f"of training, is {_upwards(self.holdout.value)}"
+                f"of training, is {rounded_up(self.holdout.value, 3)}"
             )
         return "; ".join(parts) + "."
 
@@ -128,11 +122,12 @@ def best_bound(
     outputs: Callable[[Any, Any], Any] | None = None,
     unlabelled: Any = None,
     holdout: Any = None,
-    eps: SeveralEps = DEFAULT_EPS,
+    eps: SeveralEps | None = None,
     method: str | Method = "tight",
     codec: str | None = None,
     budget: float | None = None,
     seed: int = 0,
+    seeds: int = 1,
     include: Patterns = None,
     exclude: Patterns = None,
     relative_to: Network | Base | None = None,
@@ -155,8 +150,8 @@ def best_bound(
         unlabelled: fresh inputs, as a `Divergence` takes them. They give the bound on the original network.
         holdout: a pair (inputs, labels), a DataLoader of pairs, or without `outputs` a function of a network that gives (m,) truth values:
             which of m labelled examples, kept out of training, it gets wrong. It gives the test-set bound.
-        eps: between which the search looks.
-        method, codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `rate_distortion`.
+        eps: those of the files; by default twelve, as for `rate_distortion`.
+        method, codec, budget, seed, seeds, include, exclude, relative_to, time_limit, progress: as for `rate_distortion`.
 
     Raises InputError where an argument isn't usable.
     """
@@ -166,22 +161,17 @@ def best_bound(
     if chance is None and test is not None:
         chance = test.chance
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
-    grid = sorted(set(checked_eps(eps)), reverse=True)
+    asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
     search = checked_method(method, budget)
     if isinstance(search, Tight):
         search = Sweep(search)
-    with ExitStack() as stack, preserved_random_state():
-        shown = _Shown(model)
-        stack.callback(shown.restore)
-        original_risk = shown.risk(risk, None)
-        tested = None if test is None else holdout_bound(shown.call("holdout", test.errors, None), test.examples, delta)
-        before = (
-            None
-            if outputs is None or fresh is None
-            else shown.call("outputs", lambda network: _answers(outputs, network, fresh), None)
-        )
+    with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
+        original_risk = _risk(distortion, risk, None)
+        constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
+        tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
+        before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
         reports = estimate(
-            *(model, loss_fn, grid),
+            *(model, loss_fn, default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked),
             method=search,
             codec=codec,
             seed=seed,
@@ -190,15 +180,22 @@ def best_bound(
             relative_to=relative_to,
             time_limit=time_limit,
             progress=progress,
+            seeds=seeds,
         )
         m = None if before is None else len(before)
-        measured = _measured(reports, lambda report: shown.risk(risk, report), original_risk, n, m, delta, chance)
+
+        def promise(report: Report, least: bool = False) -> Bound:
+            """What a file promises; at least, if it made no error."""
+            value = 0.0 if least else _risk(distortion, risk, report.coarse_weights())
+            return report.bound(risk=value, n=n, delta=delta, chance=chance, constant_risk=constant)
+
+        measured = _measured(reports, promise, original_risk, m)
         found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))
         original, other = None, None
-        if before is not None and fresh is not None and outputs is not None:
+        if before is not None and fresh is not None:
             # Which file is chosen by the training examples alone: only one is compared on the unlabelled inputs.
             file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
-            after = shown.call("outputs", lambda network: _answers(outputs, network, fresh), other)
+            after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
             original = disagreement_bound(
                 *(other.bits,),
                 risk=file.risk,
@@ -213,21 +210,15 @@ def best_bound(
 
 
 def _measured(
-    reports: Sequence[Report],
-    risk: Callable[[Report], float],
-    original_risk: float,
-    n: int,
-    m: int | None,
-    delta: float,
-    chance: float | None,
+    reports: Sequence[Report], promise: Callable[..., Bound], original_risk: float, m: int | None
 ) -> list[tuple[Bound, Report]]:
     """The bounds of all reports' files, but for those whose bits alone promise less than is found already."""
     found: list[tuple[Bound, Report]] = []
     least = 1.0
     for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
-        if found and report.bound(risk=0.0, n=n, delta=delta).value >= least:
+        if found and promise(report, least=True).value >= least:
             break  # nor do those of a larger file, whatever it gets right
-        one = report.bound(risk=risk(report), n=n, delta=delta, chance=chance)
+        one = promise(report)
         least = min(least, one.value if m is None else _expected(one, original_risk, m))
         found.append((one, report))
     return found
@@ -238,42 +229,11 @@ def _expected(found: Bound, original_risk: float, m: int) -> float:
     return found.value + binomial_upper_limit(round(abs(found.risk - original_risk) * m), m, found.delta)
 
 
-class _Shown:
-    """The model as the user's functions get it, with the original weights or those of a file."""
-
-    def __init__(self, model: Network) -> None:
-        self._model = model
-        self._module = Borrowed(model) if isinstance(model, nn.Module) else None
-
-    def call(self, argument: str, function: Callable[[Any], Any], report: Report | None) -> Any:
-        """What a function gives for the weights of a report's file, or without one for the original's."""
-        with torch.no_grad():
-            try:
-                return function(self._network(report))
-            except InputError:
-                raise
-            except (Exception, SystemExit) as error:
-                text = " ".join(str(error).split())
-                raise InputError(f"{argument}: it raised {type(error).__name__}: {text:.200}") from error
-
-    def risk(self, risk: Callable[[Any], Any], report: Report | None) -> float:
-        value = number_of(self.call("risk", risk, report), "risk")
-        if not 0 <= value <= 1:
-            raise InputError(f"risk: expected the share of wrong answers, in [0, 1], got {value}")
-        return value
-
-    def restore(self) -> None:
-        if self._module:
-            self._module.restore()
-
-    def _network(self, report: Report | None) -> Network:
-        if self._module is not None:
-            return self._module.load(self._module.weights if report is None else report.coarse_weights())
-        assert isinstance(self._model, Mapping)
-        if report is not None:
-            weights = report.coarse_weights()
-            return {name: weights[name].to(tensor.device) for name, tensor in self._model.items()}
-        return {name: tensor.detach().clone() for name, tensor in self._model.items()}
+def _risk(distortion: Distortion, risk: Callable[[Any], Any], weights: Mapping[str, Tensor] | None) -> float:
+    value = number_of(distortion.shown("risk", risk, weights), "risk")
+    if not 0 <= value <= 1:
+        raise InputError(f"risk: expected the share of wrong answers, in [0, 1], got {value}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -337,11 +297,11 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
     return batches
 
 
-def _answers(outputs: Callable[[Any, Any], Any], network: Any, batches: Sequence[Batch]) -> Tensor:
+def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> Tensor:
     """The answers (m, ...) of a network: the largest of two or more logits, or the side of a half that one is on."""
     found = []
     for batch in batches:
-        given: object = outputs(network, batch.inputs)
+        given: object = None if outputs is None else outputs(network, batch.inputs)
         if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
             came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
@@ -353,8 +313,3 @@ def _answers(outputs: Callable[[Any, Any], Any], network: Any, batches: Sequence
 def _rows(answers: Tensor) -> Tensor:
     """(m, k) whole numbers on the CPU."""
     return answers.detach().cpu().long().reshape(len(answers), -1)
-
-
-def _upwards(value: float) -> str:
-    """Three digits, rounded upwards."""
-    return f"{min(1.0, value + 0.0005):.3f}"

@@ -64,7 +64,8 @@ def test_files_that_cannot_be_better_are_not_measured() -> None:
         return error(weights)
 
     found = best_bound(network(), loss, risk=counted, n=N, eps=EPS, budget=60)
-    assert len(calls) == 1 + found.tried  # that of the original first
+    assert len(calls) == 2 + found.tried  # those of the original and of a constant answer first
+    assert found.bound.constant_risk is not None
 
 
 def test_the_originals_bound_and_the_holdouts() -> None:

@@ -1,8 +1,8 @@
 """Generalization bounds from the length of a file: what a predictor of K bits, tried on n examples, promises on others."""
 
 from nncomplexity.bounds.binomial import HoldoutBound, binomial_upper_limit, holdout_bound
-from nncomplexity.bounds.disagreement import DisagreementBound, disagreement_bound
 from nncomplexity.bounds.chance import vacuous_from
+from nncomplexity.bounds.disagreement import DisagreementBound, disagreement_bound
 from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.bounds.kinds import KINDS, Kind
 from nncomplexity.bounds.kl import binary_kl, kl_inverse

@@ -16,6 +16,7 @@ from typing import SupportsFloat, SupportsIndex
 from scipy.special import bdtr, betainccinv
 
 from nncomplexity.bounds import arguments
+from nncomplexity.bounds.rounding import rounded_up
 from nncomplexity.errors import InputError
 
 _SURE = 1 - 1e-12
@@ -82,7 +83,7 @@ class HoldoutBound:
         With probability 0.95 the risk on unseen data is at most 0.0433, by 9 errors on 360 test examples that took no part in training.
         """
         return (
-            f"With probability {1 - self.delta:.6g} the risk on unseen data is at most {_upwards(self.value)}, by {self.errors:,} errors "
+            f"With probability {1 - self.delta:.6g} the risk on unseen data is at most {rounded_up(self.value, 3)}, by {self.errors:,} errors "
             f"on {self.n:,} test examples that took no part in training."
         )
 
@@ -101,11 +102,3 @@ def holdout_bound(errors: SupportsIndex, n: SupportsIndex, delta: SupportsFloat 
     """
     value = binomial_upper_limit(errors, n, delta)
     return HoldoutBound(value=value, errors=int(errors), n=int(n), delta=float(delta))
-
-
-def _upwards(value: float) -> str:
-    """A bound in three significant digits, rounded upwards, so that what is printed holds too."""
-    if not 0 < value < 1:
-        return f"{value:.3g}"
-    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
-    return f"{min(1.0, math.ceil(value / unit * (1 - 1e-12)) * unit):.3g}"

@@ -16,6 +16,7 @@ from typing import SupportsFloat, SupportsIndex
 
 from nncomplexity.bounds import arguments
 from nncomplexity.bounds.binomial import binomial_upper_limit
+from nncomplexity.bounds.chance import vacuous_from
 from nncomplexity.bounds.kinds import Kind
 from nncomplexity.bounds.occam import Bound, bound
 
@@ -47,8 +48,8 @@ class DisagreementBound:
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound promises no more than chance does."""
-        return self.value >= self.chance
+        """Whether the bound promises no more than chance does, or next to nothing more."""
+        return self.value >= vacuous_from(self.chance)
 
     def to_dict(self) -> dict[str, float | int | bool]:
         """Plain values, under the names of the attributes; `decoded` is the value of that bound."""

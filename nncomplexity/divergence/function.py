@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,6 @@ OutputsFn = Callable[[Any, Any], Any]
 """outputs(network, inputs) -> (m, ...): the network is what a loss closure gets, a module or a mapping of tensors."""
 _ZERO = 1e-6
 """Nats that an own kind may give for outputs and themselves."""
-
-
-@runtime_checkable
-class RelativeToOriginal(Protocol):
-    """A distortion that can be measured only once the original network is known."""
-
-    def against(self, original: Any) -> "DivergenceFrom": ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,6 +181,21 @@ class DivergenceFrom:
     def examples(self) -> int:
         """n, the number of inputs to search on."""
         return count(self._searched)
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of divergence."""
+        return self._kind.name
+
+    @property
+    def fresh(self) -> bool:
+        """Whether each part has fresh inputs."""
+        return self._original is not None
+
+    @property
+    def outputs(self) -> OutputsFn:
+        """The function that gives a network's outputs."""
+        return self._outputs
 
     def __call__(self, network: Any) -> Tensor:
         """The mean divergence over all inputs of the search, a 0-d tensor."""
