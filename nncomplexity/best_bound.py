@@ -148,7 +148,7 @@ def best_bound(
         delta: failure probability δ of each bound.
         outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) of which the sign is the answer; for `unlabelled` and `holdout`.
         unlabelled: fresh inputs, as a `Divergence` takes them. They give the bound on the original network.
-        holdout: a pair (inputs, labels), a DataLoader of pairs, or without `outputs` a function of a network that gives (m,) truth values:
+        holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that gives (m,) truth values:
             which of m labelled examples, kept out of training, it gets wrong. It gives the test-set bound.
         eps: those of the files; by default twelve, as for `rate_distortion`.
         method, codec, budget, seed, seeds, include, exclude, relative_to, time_limit, progress: as for `rate_distortion`.
@@ -252,8 +252,9 @@ class _Test:
     def of(cls, holdout: Any, outputs: Callable[[Any, Any], Any] | None) -> "_Test | None":
         if holdout is None:
             return None
-        if outputs is None:
-            if not callable(holdout):
+        by_function = callable(holdout) and not hasattr(holdout, "__iter__")
+        if outputs is None or by_function:
+            if not by_function:
                 raise InputError(
                     "outputs: expected a function of a network and inputs, by which the holdout's answers are known, got none"
                 )

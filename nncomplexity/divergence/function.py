@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.divergence.inputs import Batch, Mask, count, read, split, taken
+from nncomplexity.divergence.inputs import Batch, Mask, count, digest, read, split, taken
 from nncomplexity.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.errors import InputError
 from nncomplexity.plain import is_number, plain_number
@@ -115,6 +115,17 @@ class Divergence:
         if count(found) != number:
             raise InputError(f"inputs: expected a function that draws {number} inputs when asked for so many, got {count(found)}")
         return found
+
+    def described(self) -> dict[str, Any]:
+        """What it is, in plain values: the function of outputs by name, how many inputs, their digest, and the kind."""
+        name = getattr(self.outputs, "__qualname__", type(self.outputs).__qualname__)
+        module = getattr(self.outputs, "__module__", None) or type(self.outputs).__module__
+        return {
+            "outputs": f"{module}:{name}",
+            "inputs": f"{count(self._searched)} inputs, {count(self._held_out)} held out, {digest(self._searched)[:12]}",
+            "divergence": self._kind.name,
+            "probe": None,
+        }
 
     def _read(self) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
         """The inputs to search on, and those held out."""

@@ -1,5 +1,6 @@
 """Inputs of a network in batches: from a tensor, a dict of tensors, or a DataLoader of either, which is read once."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -79,6 +80,17 @@ def taken(batches: Sequence[Batch], rows: Tensor) -> list[tuple[int, Tensor]]:
             found.append((number, here))
         begin += len(batch)
     return found
+
+
+def digest(batches: Sequence[Batch]) -> str:
+    """sha256 of all inputs, in hexadecimal."""
+    found = hashlib.sha256()
+    for batch in batches:
+        tensors = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
+        for name in sorted(tensors):
+            found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+            found.update(tensors[name].contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
