@@ -1,19 +1,24 @@
 """nncomplexity: how many bits does what a neural network has learned take, and what does that promise about unseen data?"""
 
+from nncomplexity.best_bound import BestBound, best_bound
 from nncomplexity.bitstream import load
 from nncomplexity.curve import Curve, rate_distortion
+from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.epsilon import Relative
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.interrupt import Interrupt
 from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
+from nncomplexity.losses import loss_from
 from nncomplexity.report import Layer, Report
 from nncomplexity.search.contract import StopSearch
 from nncomplexity.version import __version__
 
 __all__ = [
+    "BestBound",
     "Curve",
+    "Divergence",
     "Follow",
     "FormatError",
     "InputError",
@@ -26,9 +31,11 @@ __all__ = [
     "StopSearch",
     "Tracker",
     "__version__",
+    "best_bound",
     "estimate",
     "load",
     "local_learning_coefficient",
+    "loss_from",
     "rate_distortion",
     "track",
 ]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from nncomplexity.cli_bound import bound
 from nncomplexity.cli_curve import curve
 from nncomplexity.cli_files import decompress, verify
 from nncomplexity.cli_measure import measure
@@ -96,6 +97,7 @@ def _root(
 
 app.command(short_help="Bits of the smallest file found within each ε.")(measure)
 app.command(short_help="Bits against ε, and what follows from it.")(curve)
+app.command(short_help="The smallest bound on the error rate on unseen data.")(bound)
 app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
 app.command(short_help="Check what is claimed of a .coarse file.")(verify)
 add_track(app)

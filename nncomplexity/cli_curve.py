@@ -20,21 +20,27 @@ from nncomplexity.cli_options import (
     Codec,
     Delta,
     Device,
+    DivergenceKind,
     Examples,
     Exclude,
     Include,
+    Inputs,
     Json,
     Key,
-    LossFn,
+    LossFnOrOutputs,
     LossIn,
     Method,
     Model,
+    Outputs,
+    ProbeInputs,
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    Seeds,
     StepKey,
     StepPattern,
     TimeLimit,
+    distortion_of,
     eps_value,
     loss_unit_value,
     time_value,
@@ -66,7 +72,11 @@ _NO_BEST = "--save-best: {why}, or leave --save-best out"
 
 def curve(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
-    loss_fn: LossFn,
+    loss_fn: LossFnOrOutputs = None,
+    outputs: Outputs = None,
+    inputs: Inputs = None,
+    divergence: DivergenceKind = None,
+    probe: ProbeInputs = None,
     key: Key = None,
     step_pattern: StepPattern = None,
     step_key: StepKey = None,
@@ -85,6 +95,7 @@ def curve(
     ] = None,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same files.")] = 0,
+    seeds: Seeds = 1,
     include: Include = None,
     exclude: Exclude = None,
     relative_to: RelativeTo = None,
@@ -122,6 +133,7 @@ def curve(
     if eps and grid is not None:
         raise InputError("--grid: expected it in place of --eps, got both; leave one out")
     typed = eps or (_grid(grid) if grid is not None else None)
+    named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
     steps = StepRule(step_pattern, step_key)
     seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
     values: Sequence[Eps] = [eps_value(text) for text in typed or ()]
@@ -131,9 +143,9 @@ def curve(
         raise InputError("--save-best: it needs --n, the number of examples of the description length; add --n N")
     files = names_by_eps(save, typed or [name_of(value) for value in DEFAULT_EPS])
     json_path = None if json_file == STDOUT else json_file
-    outputs = [*dict.fromkeys(files), save_best, json_path]  # an ε that is typed twice has one file
+    written_to = [*dict.fromkeys(files), save_best, json_path]  # an ε that is typed twice has one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
-    check_writable(outputs, inputs=[checkpoint, relative_to])
+    check_writable(written_to, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
             *(checkpoint, key),
@@ -142,8 +154,9 @@ def curve(
             risk_fn=risk_fn,
             device=device,
             base=base,
-            outputs=outputs,
+            outputs=written_to,
             steps=steps,
+            divergence=named,
         )
         task = subject.task
         if not typed:
@@ -170,8 +183,10 @@ def curve(
                 relative_to=subject.base,
                 time_limit=seconds,
                 progress=interrupt.watching(progress),
+                faithfulness=subject.faithfulness,
+                seeds=seeds,
             )
-        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
+        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, seeds=seeds, include=include, exclude=exclude)
         report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))
         summary = found.to_dict()
         if summary["mdl"]:

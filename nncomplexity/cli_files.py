@@ -21,14 +21,18 @@ from nncomplexity.cli_options import (
     CoarseFile,
     Delta,
     Device,
+    DivergenceKind,
     Examples,
+    Inputs,
     Json,
     Key,
     Limit,
-    LossFn,
+    LossFnOrOutputs,
     Model,
+    Outputs,
+    ProbeInputs,
     RiskFn,
-    eps_value,
+    distortion_of,
 )
 from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.constant import constant_risk
@@ -65,7 +69,11 @@ def decompress(
 
 def verify(
     file: CoarseFile,
-    loss_fn: LossFn,
+    loss_fn: LossFnOrOutputs = None,
+    outputs: Outputs = None,
+    inputs: Inputs = None,
+    divergence: DivergenceKind = None,
+    probe: ProbeInputs = None,
     model: Model = None,
     base: BasePath = None,
     base_key: BaseKey = None,
@@ -93,10 +101,17 @@ def verify(
       nncomplexity verify model.coarse --loss-fn mytask:loss \\
           --against model.safetensors --eps 0.01
       nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
+    \b
+    A file that was searched under a divergence from the original's outputs:
+      nncomplexity verify model.coarse --outputs mytask:logits --inputs mytask:inputs \\
+          --against model.safetensors --eps 0.1
     """
-    value = None if eps is None else eps_value(eps)
+    value = None if eps is None else eps_named(eps, "--eps")
     if value is not None and against is None and claims is None:
         raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
+    named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
+    if named is not None and against is None:
+        raise InputError("--outputs: it needs --against CHECKPOINT, from whose outputs the divergence is")
     if key is not None and against is None:
         raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
     promised = BoundOptions.checked(risk_fn, n, delta, chance, classes)
@@ -105,9 +120,11 @@ def verify(
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
     reported = read_report(claims, file) if claims is not None else None
     with stdout_for_results():
-        task = task_of(loss_fn, model, risk_fn, device, [json_path])
+        task = task_of(loss_fn, model, risk_fn, device, [json_path], named)
         original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
-        found = check_claims(coarse, task, against=original, eps=value, reported=reported)
+        found = check_claims(
+            coarse, task, against=original, eps=value, reported=reported, faithfulness=None if named is None else named.make()
+        )
         constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
     promise = promised.of(found.bits, found.risk, constant)
     extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}

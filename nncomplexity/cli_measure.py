@@ -17,21 +17,27 @@ from nncomplexity.cli_options import (
     Codec,
     Delta,
     Device,
+    DivergenceKind,
     Examples,
     Exclude,
     Include,
+    Inputs,
     Json,
     Key,
-    LossFn,
+    LossFnOrOutputs,
     LossIn,
     Method,
     Model,
+    Outputs,
+    ProbeInputs,
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    Seeds,
     StepKey,
     StepPattern,
     TimeLimit,
+    distortion_of,
     eps_value,
     loss_unit_value,
     time_value,
@@ -63,7 +69,6 @@ def measure(
             metavar="CHECKPOINT", help="The network: .safetensors, .pt, .pth, .bin, .ckpt, an index of shards, a folder."
         ),
     ],
-    loss_fn: LossFn,
     eps: Annotated[
         list[str],
         typer.Option(
@@ -71,6 +76,11 @@ def measure(
             help="ε, in the loss's own unit, or as 1% of its distance to that of all weights zero; repeat it for several; 0 is lossless.",
         ),
     ],
+    loss_fn: LossFnOrOutputs = None,
+    outputs: Outputs = None,
+    inputs: Inputs = None,
+    divergence: DivergenceKind = None,
+    probe: ProbeInputs = None,
     key: Key = None,
     step_pattern: StepPattern = None,
     step_key: StepKey = None,
@@ -82,6 +92,7 @@ def measure(
     ] = None,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
+    seeds: Seeds = 1,
     include: Include = None,
     exclude: Exclude = None,
     relative_to: RelativeTo = None,
@@ -122,6 +133,7 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
+    named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
     steps = StepRule(step_pattern, step_key)
     seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
     values = [eps_value(text) for text in eps]
@@ -129,9 +141,9 @@ def measure(
     promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
-    outputs = [*dict.fromkeys(files), json_path]  # an ε that is typed twice has one file
+    written_to = [*dict.fromkeys(files), json_path]  # an ε that is typed twice has one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
-    check_writable(outputs, inputs=[checkpoint, relative_to])
+    check_writable(written_to, inputs=[checkpoint, relative_to])
     with stdout_for_results():
         subject = load_subject(
             *(checkpoint, key),
@@ -140,8 +152,9 @@ def measure(
             risk_fn=risk_fn,
             device=device,
             base=base,
-            outputs=outputs,
+            outputs=written_to,
             steps=steps,
+            divergence=named,
         )
         task = subject.task
     with Interrupt(FROM_OUTSIDE) as interrupt:
@@ -156,8 +169,10 @@ def measure(
                 relative_to=subject.base,
                 time_limit=seconds,
                 progress=interrupt.watching(progress),
+                faithfulness=subject.faithfulness,
+                seeds=seeds,
             )
-        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, include=include, exclude=exclude)
+        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, seeds=seeds, include=include, exclude=exclude)
         lengths = [None if n is None else report.description_length(n, unit) for report in reports]
         bounds: list[Bound | None] = [None] * len(reports)
         try:
@@ -177,7 +192,7 @@ def measure(
                 print(table.measured(checkpoint, reports, bounds, lengths, no_length=why, width=page_width()), flush=True)
         if json_file == STDOUT:
             print(document, flush=True)
-        elif written := [file for file in outputs if file is not None]:
+        elif written := [file for file in written_to if file is not None]:
             print(f"\nWritten: {', '.join(written)}", flush=True)
     if interrupt.caught:
         return INTERRUPTED

@@ -12,6 +12,7 @@ from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.durations import seconds_of
 from nncomplexity.epsilon import Eps, eps_named
 from nncomplexity.errors import InputError
+from nncomplexity.namedoutputs import NamedDivergence
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
@@ -20,6 +21,34 @@ _FUNCTION = "MODULE:FUNCTION"
 LossFn = Annotated[
     str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py, path/mytask.py:loss that of a file.")
 ]
+LossFnOrOutputs = Annotated[
+    str | None,
+    typer.Option(
+        "--loss-fn",
+        metavar=_FUNCTION,
+        help="The loss; mytask:loss is loss() in ./mytask.py, path/mytask.py:loss that of a file. Or --outputs and --inputs in its place.",
+    ),
+]
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar=_FUNCTION,
+        help="outputs(network, inputs): the distortion is the divergence of these from the original's; no labels.",
+    ),
+]
+Inputs = Annotated[
+    str | None,
+    typer.Option(metavar=_FUNCTION, help="Gives inputs: a tensor, a dict of tensors, a DataLoader, or a pair with labels."),
+]
+DivergenceKind = Annotated[
+    str | None,
+    typer.Option("--divergence", metavar="KIND", help="kl (of logits over classes), bernoulli, mse, or MODULE:FUNCTION."),
+]
+ProbeInputs = Annotated[
+    str | None,
+    typer.Option("--probe", metavar=f"{_FUNCTION}|SHARE", help="Inputs to examine the file on, or the share kept back; else 0.2."),
+]
+Seeds = Annotated[int, typer.Option(metavar="K", min=1, help="Searches, with seeds from --seed on: the best file, and the spread.")]
 Model = Annotated[
     str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
 ]
@@ -143,3 +172,13 @@ class BoundOptions:
         return bound(
             *(bits,), risk=risk, n=self.n, delta=self.delta, chance=self.chance, self_delimiting=False, constant_risk=constant
         )
+
+
+def distortion_of(
+    loss_fn: str | None, outputs: str | None, inputs: str | None, kind: str | None, probe: str | None
+) -> NamedDivergence | None:
+    """The divergence that the options name. Raises InputError where they name neither that nor a loss."""
+    named = NamedDivergence.of(outputs, inputs, kind, probe)
+    if loss_fn is None and named is None:
+        raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs in its place, got neither")
+    return named

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from nncomplexity.basefile import BaseFile
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint
+from nncomplexity.divergence import Divergence
+from nncomplexity.errors import InputError
+from nncomplexity.namedoutputs import NamedDivergence
 from nncomplexity.outputs import check_writable
 from nncomplexity.relative import Base
 from nncomplexity.steps import USUAL, StepRule
@@ -31,6 +34,8 @@ class Subject:
     network: nn.Module | dict[str, Tensor]
     """What the functions are called on."""
     base: Base | None
+    faithfulness: Divergence | None = None
+    """By which to say how faithful a file is that is searched under a loss."""
 
     def about(self, **options: Any) -> dict[str, Any]:
         """What a report says of a command besides its results (docs/results.md); `options` are those of the search."""
@@ -54,13 +59,14 @@ def load_subject(
     checkpoint: str,
     key: str | None,
     *,
-    loss_fn: str,
+    loss_fn: str | None,
     model: str | None,
     risk_fn: str | None,
     device: str,
     base: BaseFile | None,
     outputs: Sequence[str | None],
     steps: StepRule = USUAL,
+    divergence: NamedDivergence | None = None,
 ) -> Subject:
     """What is to be measured; what was guessed of it is said on standard error.
 
@@ -68,7 +74,7 @@ def load_subject(
 
     Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
     """
-    task = task_of(loss_fn, model, risk_fn, device, outputs)
+    task = task_of(loss_fn, model, risk_fn, device, outputs, divergence)
     original = load_network(checkpoint, key, task, outputs, steps)
     check_numbers(original.tensors)
     network = task.network(original.tensors)
@@ -76,19 +82,32 @@ def load_subject(
     relative = base.load(names, outputs) if base else None
     if task.risk_fn:
         task.risk(original.tensors)
-    functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn}
-    return Subject(checkpoint, functions, device, original, task, network, relative)
+    functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn, **(divergence.described() if divergence else {})}
+    examined = divergence.make() if divergence and loss_fn is not None else None
+    return Subject(checkpoint, functions, device, original, task, network, relative, examined)
 
 
-def task_of(loss_fn: str, model: str | None, risk_fn: str | None, device: str, outputs: Sequence[str | None]) -> Task:
-    """The user's functions. Raises InputError where one of them can't be found, or an output would overwrite its source."""
+def task_of(
+    loss_fn: str | None,
+    model: str | None,
+    risk_fn: str | None,
+    device: str,
+    outputs: Sequence[str | None],
+    divergence: NamedDivergence | None = None,
+) -> Task:
+    """The user's functions; a divergence stands in the place of a loss that isn't named.
+
+    Raises InputError where one of them can't be found, or an output would overwrite its source.
+    """
+    if loss_fn is None and divergence is None:
+        raise InputError("--loss-fn: expected MODULE:FUNCTION, got none; add it")
     task = Task(
         device=find_device(device),
-        loss_fn=find_function(loss_fn, "--loss-fn"),
+        loss_fn=divergence.make() if loss_fn is None and divergence else find_function(loss_fn or "", "--loss-fn"),
         build=find_function(model, "--model") if model is not None else None,
         risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
     )
-    task = replace(task, folder=folder_of(loss_fn, model, risk_fn))
+    task = replace(task, folder=folder_of(loss_fn, None if divergence is None else divergence.outputs, model, risk_fn))
     check_writable(outputs, inputs=task.files)
     return task
 

@@ -17,15 +17,20 @@ from nncomplexity.cli_options import (
     NOT_WITHIN,
     Chance,
     Classes,
-    LossFn,
+    DivergenceKind,
+    Inputs,
+    LossFnOrOutputs,
     LossIn,
+    Outputs,
+    ProbeInputs,
     StepKey,
     StepPattern,
+    distortion_of,
     loss_unit_value,
     number_value,
 )
 from nncomplexity.dynamics.arrivals import Follow
-from nncomplexity.dynamics.functions import UserFunction, user_function
+from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.summary import told, tracked
 from nncomplexity.dynamics.tracking import WAITING
@@ -35,6 +40,7 @@ from nncomplexity.epsilon import eps_named, names_in
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import printable
+from nncomplexity.namedoutputs import NamedDivergence
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
 
 _FUNCTION = "MODULE:FUNCTION"
@@ -49,11 +55,15 @@ def track(
     checkpoints: Annotated[
         list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
-    loss_fn: LossFn,
     eps: Annotated[
         list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share; repeat it for several.")
     ],
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")],
+    loss_fn: LossFnOrOutputs = None,
+    outputs: Outputs = None,
+    inputs: Inputs = None,
+    divergence: DivergenceKind = None,
+    probe: ProbeInputs = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The first seed of the searches.")] = 0,
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1,
@@ -119,6 +129,7 @@ def track(
           --follow --jobs 2 --out results.jsonl
     """
     values = [eps_named(text, "--eps") for text in eps]
+    named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
     unit, guess = loss_unit_value(loss_unit), chance_from(chance, classes, ("--chance", "--classes"))
     watched = _follow(follow, poll, idle_timeout, until)
     check_writable([out], inputs=checkpoints)
@@ -140,7 +151,7 @@ def track(
 
     try:
         with stdout_for_results():
-            loss, build = user_function("--loss-fn", loss_fn), _found("--model", model)
+            loss, build = _loss(loss_fn, named), _found("--model", model)
             risk, trainer = _found("--risk-fn", risk_fn), _found("--shuffled", shuffled)
             metrics = _metrics(metric or [])
             with _bar(on_waiting if follow else None) as (progress, say):
@@ -162,6 +173,7 @@ def track(
                     include=include,
                     exclude=exclude,
                     device=device,
+                    faithfulness=None if loss_fn is None else named,
                     n=n,
                     delta=delta,
                     chance=guess,
@@ -190,6 +202,10 @@ def _print(out: str, rows: list[Row], known: int) -> None:
         print(tracked(rows, width=page_width()))
         print()
     print(f"Written: {out}, {len(rows) - known} rows" + (f"; {known} were there" if known else ""), flush=True)
+
+
+def _loss(loss_fn: str | None, named: NamedDivergence | None) -> UserFunction:
+    return user_divergence(named) if loss_fn is None and named else user_function("--loss-fn", loss_fn or "")
 
 
 def _found(option: str, name: str | None) -> UserFunction | None:

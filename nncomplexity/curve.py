@@ -15,6 +15,7 @@ from nncomplexity.bounds import bound as promise
 from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.constant import constant_loss, constant_risk
 from nncomplexity.distortion import Distortion, LossFn, fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.divergence import Divergence
 from nncomplexity.epsilon import GRID, Eps, default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -138,6 +139,8 @@ def rate_distortion(
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    faithfulness: Divergence | None = None,
+    seeds: int = 1,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
@@ -155,8 +158,8 @@ def rate_distortion(
         loss_unit: "nats" where the loss is a cross-entropy in nats per example, which gives description lengths, "other" where it isn't;
             None tells it from the loss (`nncomplexity.bounds.is_code_length`).
         method: "tight", "bayes", "quantize", or a method object.
-        codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `estimate`; the budget is that of a
-            single measurement.
+        codec, budget, seed, include, exclude, relative_to, time_limit, progress, faithfulness, seeds: as for `estimate`; the budget is
+            that of a single measurement.
 
     `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
 
@@ -195,6 +198,8 @@ def rate_distortion(
             relative_to=relative_to,
             time_limit=time_limit,
             progress=progress,
+            faithfulness=faithfulness,
+            seeds=seeds,
         )
         return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 

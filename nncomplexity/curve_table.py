@@ -4,7 +4,7 @@ from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
 from nncomplexity.curve import Curve
-from nncomplexity.table import WIDTH, by, cut_short, page_of, plain_table, shares, warnings
+from nncomplexity.table import WIDTH, by, cut_short, distortion_told, page_of, plain_table, shares, spreads, warnings
 
 
 def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, width: int = WIDTH) -> str:
@@ -20,9 +20,11 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
     codec, lossless = subject.compared
     head = (
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{lossless // 8:,} bytes under {codec}, loss {subject.loss:.6g}."
+        f"{lossless // 8:,} bytes under {codec}, {distortion_told(subject)}."
     )
     names = ["ε", "", "bits", "bytes", "of raw", "loss after", "distortion"]
+    faithful = any(report.faithfulness for report in curve.reports)
+    names += ["agree", "held out"] if faithful else []
     names += ["bound"] if any(curve.bounds) else []
     names += ["MDL bits"] if any(curve.lengths) else []
     table = plain_table(*names)
@@ -36,13 +38,20 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
             f"{report.coarse_loss:.4g}",
             f"{report.distortion:.4g}",
         ]
+        row += [_share(report.agreement and report.agreement[index]) for index in (0, 1)] if faithful else []
         row += [rounded_up(bound.value, 4) if bound else "-"] if any(curve.bounds) else []
         row += [f"{length.total_bits:,.0f}" if length else "-"] if any(curve.lengths) else []
         table.add_row(*row)
     parts: list[str | Table] = [head, "", table, "+ on the lower convex hull."]
     if any(not report.within for report in curve.reports):
         parts.append("* nothing within ε was smaller than the lossless file; raise eps or the budget.")
-    parts += [*_origins(curve), *shares(curve.reports), *cut_short(curve.reports), *warnings(curve.reports)]
+    parts += [
+        *_origins(curve),
+        *shares(curve.reports),
+        *spreads(curve.reports),
+        *cut_short(curve.reports),
+        *warnings(curve.reports),
+    ]
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
     parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
     for fit in (fit for fit in curve.fits if fit.explains):
@@ -60,6 +69,10 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
         report, bound = curve.best_bound
         parts += ["", f"Best bound, at ε = {report.eps_told}. {bound.sentence()}"]
     return page_of(parts, width)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _origins(curve: Curve) -> list[str]:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from nncomplexity.divergence.faithfulness import Faithfulness
+from nncomplexity.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Arrangement, Layout
 from nncomplexity.listing import listed
@@ -31,7 +33,7 @@ from nncomplexity.usercode import hint, needs_derivatives, raised
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view
 
 LossFn = Callable[[Any], Any]
-"""loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor."""
+"""loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor; or a `Divergence`."""
 
 GRADIENT_COST = 3.0
 _NO_FLOAT64 = {"mps"}
@@ -92,6 +94,8 @@ class Distortion:
         self.original = math.nan
         self.sound = Soundness(weakref.proxy(self), self._target, modules_named_in(loss_fn), eps)
         """What was seen of the loss, and the warnings that follow."""
+        self.divergence: DivergenceFrom | None = None
+        """The loss, where it is a divergence from the original; known once entered."""
         self._derives = False
         """Whether the loss takes derivatives itself, for which gradients must be on."""
 
@@ -102,6 +106,9 @@ class Distortion:
         self._borrowed.callback(self._target.restore)
         self._random = fixed_random_state()
         try:
+            given: object = self._loss_fn
+            if isinstance(given, Divergence):
+                self._loss_fn = self.divergence = self.against(given)
             self.original = self._first()
             if not math.isfinite(self.original):
                 raise InputError(
@@ -224,6 +231,35 @@ class Distortion:
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean, and by the loss's noise."""
         return self.sound.tolerance(eps)
+
+    def against(self, divergence: Divergence) -> DivergenceFrom:
+        """The divergence from the network as it was handed over; it costs no evaluation."""
+        found: DivergenceFrom = self.shown("outputs", divergence.against)
+        return found
+
+    def faithfulness(self, divergence: DivergenceFrom, weights: Mapping[str, Tensor]) -> Faithfulness:
+        """How faithful weights by first name are to the original; it costs no evaluation."""
+        found: Faithfulness = self.shown("outputs", divergence.faithfulness, weights)
+        return found
+
+    def shown(self, argument: str, function: Callable[[Any], Any], weights: Mapping[str, Tensor] | None = None) -> Any:
+        """What a function gives for weights by first name, in a module that has seen no others; None are those of the original.
+
+        It costs no evaluation. Raises InputError, which names the argument, where the function raises.
+        """
+        self._target.renew()
+        set_random_state(self._random)
+        with users_switches(), torch.no_grad():
+            given = self._target.untouched() if weights is None else self._target.load(self._stored(weights))
+            torch.clear_autocast_cache()
+            try:
+                found = function(given)
+            except InputError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise InputError(f"{argument}: it raised {raised(error)}{hint(error, given)}") from error
+        self._target.renew()
+        return found
 
     def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return _Stored(weights, self.stored, self.arrangement)

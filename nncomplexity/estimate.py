@@ -8,13 +8,24 @@ from typing import TypedDict, Unpack, overload
 
 from torch import Tensor, nn
 
-from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, checked_seed, plain_eps
+from nncomplexity.arguments import (
+    LARGEST_SEED,
+    SeveralEps,
+    check_function,
+    checked_eps,
+    checked_method,
+    checked_seed,
+    plain_eps,
+    whole_number,
+)
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
 from nncomplexity.codecs import codec_named
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.constant import constant_loss
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
+from nncomplexity.divergence.faithfulness import Faithfulness
+from nncomplexity.divergence.function import Divergence
 from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
@@ -23,7 +34,7 @@ from nncomplexity.lowrank import matrix_view
 from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
-from nncomplexity.report import Layer, RelativeTo, Report, Subject
+from nncomplexity.report import Layer, RelativeTo, Report, Subject, best_of
 from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
@@ -46,6 +57,8 @@ class Options(TypedDict, total=False):
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None
     time_limit: float | None
     progress: Progress | None
+    faithfulness: Divergence | None
+    seeds: int
 
 
 @overload
@@ -72,13 +85,16 @@ def estimate(
     relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    faithfulness: Divergence | None = None,
+    seeds: int = 1,
 ) -> Report | tuple[Report, ...]:
     """Bits of the smallest file whose decoded weights have a loss within ε of the model's (Eqs. 5-7 of DeMoss et al. 2025).
 
     Args:
         model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
         loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. What may not be meant, such as
-            dropout that is left on, is said in the report's `warnings`.
+            dropout that is left on, is said in the report's `warnings`. Or a `Divergence` from the model's own outputs: the loss of the
+            model is then 0, and that of a file its distortion.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
             1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
@@ -92,6 +108,9 @@ def estimate(
         time_limit: seconds after which a search ends with the best file so far, at its next evaluation; several ε share them evenly. What
             is found within a time isn't the same twice.
         progress: called as `progress(evaluations done, evaluations in all, what)`.
+        faithfulness: a `Divergence` by which to say how faithful a file is that is searched under a loss. It takes no part in the search.
+        seeds: searches, with the seeds from `seed` on. Each ε has the smallest file of all, and `spread` says how far apart they ended;
+            effort is that of all, and a time limit is shared evenly.
 
     Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
@@ -104,8 +123,56 @@ def estimate(
     (True, True)
     """
     asked = checked_eps(eps)
-    chosen, seed = checked_method(method, budget), checked_seed(seed)
+    chosen, seed, count = checked_method(method, budget), checked_seed(seed), whole_number("seeds", seeds, 1)
+    if seed + count - 1 > LARGEST_SEED:
+        raise InputError(f"seeds: expected at most {LARGEST_SEED - seed + 1} from seed {seed} on, got {count}")
     check_function("progress", progress)
+    if not isinstance(faithfulness, Divergence | None):
+        raise InputError(f"faithfulness: expected a Divergence, got {type(faithfulness).__name__}")
+    runs: list[Sequence[Report]] = []
+    for done in range(count):
+        runs.append(
+            _searched(
+                *(model, loss_fn, asked, chosen),
+                codec=codec,
+                seed=seed + done,
+                include=include,
+                exclude=exclude,
+                relative_to=relative_to,
+                time_limit=None if time_limit is None else time_limit / count,
+                progress=_told(progress, done, count),
+                faithfulness=faithfulness,
+            )
+        )
+        if any(report.interrupted for report in runs[-1]):
+            break
+    reports = runs[0] if count == 1 else best_of(runs)
+    return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
+
+
+def _told(progress: Progress | None, done: int, count: int) -> Progress | None:
+    """The progress of one of several searches as that of all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda spent, total, what: progress(spent + done * total, count * total, f"search {done + 1} of {count}, {what}")
+
+
+def _searched(
+    model: nn.Module | Mapping[str, Tensor],
+    loss_fn: LossFn,
+    asked: list[Eps],
+    chosen: Method,
+    *,
+    codec: str | None,
+    seed: int,
+    include: Patterns,
+    exclude: Patterns,
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None,
+    time_limit: float | None,
+    progress: Progress | None,
+    faithfulness: Divergence | None,
+) -> tuple[Report, ...]:
+    """The reports of one search, in the order of the ε; arguments are those of `estimate`, checked."""
     clock = _Clock()
     limit = None if time_limit is None else TimeLimit(time_limit)
     with (
@@ -131,7 +198,12 @@ def estimate(
             *(skeleton.parameters, skeleton.raw_bits, lossless.bits_by_codec),
             *(distortion.original, distortion.left_out, about),
             zero_loss=zero_loss,
+            divergence=None if distortion.divergence is None else distortion.divergence.kind,
         )
+        outputs = distortion.divergence
+        if outputs is None and faithfulness is not None:
+            outputs = distortion.against(faithfulness)
+        faithful: dict[int, Faithfulness] = {}
         nothing_new = lossless.unchanged()
         searched = sorted({value for value in values if value > 0 and not nothing_new}, reverse=True)
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
@@ -150,6 +222,10 @@ def estimate(
             stopped = watched.stopped and effort.stopped
             twice = values.count(value)
             layers, shared_bits = _layers(candidate.file, ranks)
+            if outputs is not None and id(candidate.file) not in faithful:
+                faithful[id(candidate.file)] = distortion.faithfulness(outputs, candidate.file.weights())
+            faith = faithful.get(id(candidate.file))
+            doubts = faith.warnings(candidate.bits, value, distortion.divergence.fresh) if faith and distortion.divergence else ()
             reports.append(
                 Report(
                     eps=value,
@@ -173,10 +249,11 @@ def estimate(
                     origin=candidate.origin or chosen.name,
                     interrupted=stopped,
                     begun=not stopped or effort.evaluations > 0,
-                    warnings=(*distortion.sound.warnings.values(), *_lost(effort, candidate)),
+                    warnings=(*distortion.sound.warnings.values(), *_lost(effort, candidate), *doubts),
+                    faithfulness=faith,
                 )
             )
-    return tuple(reports) if isinstance(plain_eps(eps), Sequence) else reports[0]
+    return tuple(reports)
 
 
 class _Watched:

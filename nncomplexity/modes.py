@@ -48,7 +48,7 @@ def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
 
 def modules_named_in(function: Callable[..., Any]) -> list[nn.Module]:
     """The modules that a function calls by the names of variables around it, or that a loss of examples calls so."""
-    function = getattr(function, "per_example", function)
+    function = getattr(function, "per_example", getattr(function, "outputs", function))
     try:
         variables = inspect.getclosurevars(function)
     except (TypeError, ValueError):  # it is no function of Python's, or a variable has no value yet

@@ -134,6 +134,8 @@ def no_length(
     if n is None or any(lengths):
         return None
     subject = reports[0].subject
+    if subject.divergence is not None:
+        return "the distortion is a divergence between outputs, which codes no labels"
     return why_no_code_length(unit, loss=subject.loss, zero_loss=subject.zero_loss)
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch import Tensor
 from nncomplexity.bitstream import CoarseFile, save_bytes
 from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, description_length, is_code_length
 from nncomplexity.bounds.mdl import check_loss_unit
+from nncomplexity.divergence.faithfulness import Agreement, Faithfulness
 from nncomplexity.durations import told
 from nncomplexity.epsilon import Relative
 from nncomplexity.html.notebook import report_html
 from nncomplexity.search.contract import LOSSLESS
+from nncomplexity.spread import Spread
 
 SCHEMA = 1
 
@@ -48,6 +50,8 @@ class Subject:
     """The base, where there is one: bits, the lossless ones too, are then of what is needed beside it."""
     zero_loss: float | None = None
     """L(0), the loss of the network with all weights zero; None where it isn't finite."""
+    divergence: str | None = None
+    """The kind of divergence that the distortion is, where it is one between functions; None for a loss."""
 
     @property
     def least_lossless(self) -> int:
@@ -62,7 +66,7 @@ class Subject:
 
     def code_length(self, unit: LossUnit | None = None) -> bool:
         """Whether the loss is a code length of labels, in nats per example (`nncomplexity.bounds.is_code_length`)."""
-        return is_code_length(unit, loss=self.loss, zero_loss=self.zero_loss)
+        return self.divergence is None and is_code_length(unit, loss=self.loss, zero_loss=self.zero_loss)
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,15 @@ class Report:
     """Whether the search was ended from outside before it was done, as by Ctrl-C."""
     begun: bool = True
     """False where it was ended before it began."""
+    faithfulness: Faithfulness | None = None
+    """How faithful the decoded weights are to the original, where its outputs are known."""
+    spread: Spread | None = None
+    """How far apart several searches ended, of which this is the best; None for one."""
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Shares of inputs on which the decoded network's answer is the original's, `searched` and `held_out`; None without outputs."""
+        return None if self.faithfulness is None else self.faithfulness.agreement
 
     @property
     def loss(self) -> float:
@@ -240,6 +253,8 @@ class Report:
             "time_limit": self.time_limit,
             "time_is_up": self.time_is_up,
             "interrupted": self.interrupted,
+            "faithfulness": self.faithfulness and self.faithfulness.to_dict(),
+            "spread": self.spread and self.spread.to_dict(),
             "layers": layers,
         }
 
@@ -257,6 +272,21 @@ class Report:
     def _repr_html_(self) -> str:
         """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""
         return report_html(self.to_dict(), asdict(self.subject), self.status)
+
+
+def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
+    """The smallest file for each ε of several searches, with what all of them took and how far apart they ended.
+
+    A search that was cut short counts for its files, but not for the spread unless there is no other.
+    """
+    found = []
+    for several in zip(*runs, strict=True):
+        best = min(several, key=lambda report: (not report.within, report.bits))
+        whole = [report for report in several if not report.interrupted] or list(several)
+        spent = {key: sum(getattr(report, key) for report in several) for key in ("evaluations", "seconds", "cpu_seconds")}
+        cut = {"interrupted": any(report.interrupted for report in several), "time_is_up": any(one.time_is_up for one in several)}
+        found.append(replace(best, **spent, **cut, begun=True, spread=Spread.of([report.bits for report in whole])))
+    return tuple(found)
 
 
 def reports_json(reports: Sequence[Report], **about: Any) -> str:

@@ -43,7 +43,7 @@ def measured(
     codec, lossless = subject.compared
     head = (
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{lossless // 8:,} bytes under {codec}, loss {subject.loss:.6g}."
+        f"{lossless // 8:,} bytes under {codec}, {distortion_told(subject)}."
     )
     summary = plain_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
@@ -58,9 +58,9 @@ def measured(
         )
     parts: list[str | Table] = [head, *_relative(subject), "", summary]
     parts += [f"* {report.outcome}" for report in reports if not report.within and not report.interrupted]
-    parts += [*shares(reports), *cut_short(reports), *warnings(reports)]
+    parts += [*shares(reports), *spreads(reports), *cut_short(reports), *warnings(reports)]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
-        parts += ["", _heading(report), _layers(report)]
+        parts += ["", _heading(report), *(report.faithfulness.told() if report.faithfulness else []), _layers(report)]
         if bound:
             parts += ["", bound.sentence()]
             parts += [BOUND_ON_BASE] if subject.relative_to else []
@@ -88,7 +88,7 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
         table.add_row(claim.name, "holds" if claim.holds else "FAILS", printable(claim.figures))
     failing = sum(not claim.holds for claim in found.claims)
     verdict = f"{name}: {f'{failing} of {len(found.claims)} claims fail' if failing else f'all {len(found.claims)} claims hold'}."
-    parts: list[str | Table] = [table, ""]
+    parts: list[str | Table] = [table, "", *([*found.faithfulness.told(), ""] if found.faithfulness else [])]
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
     return page_of([*parts, verdict], width)
@@ -106,6 +106,23 @@ def shares(reports: Sequence[Report]) -> list[str]:
         return []
     away = abs(subject.zero_loss - subject.loss)
     return ["", f"Shares are of {away:.6g}, the distance from the loss to that of all weights zero, {subject.zero_loss:.6g}."]
+
+
+def distortion_told(subject: Subject) -> str:
+    """The original's loss, or what the distortion is where it is one between functions."""
+    if subject.divergence is None:
+        return f"loss {subject.loss:.6g}"
+    return f"distortion: {subject.divergence} of its outputs from the original's"
+
+
+def spreads(reports: Sequence[Report]) -> list[str]:
+    """How far apart several searches of each ε ended."""
+    lines = [
+        f"ε = {report.eps_told}: {report.bits // 8:,} bytes (searches: {report.spread.told()})."
+        for report in reports
+        if report.spread
+    ]
+    return ["", *lines] if lines else []
 
 
 def cut_short(reports: Sequence[Report]) -> list[str]:

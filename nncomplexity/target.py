@@ -226,6 +226,9 @@ class Mapped(Target):
         # A copy, so that a closure which changes its argument changes nobody's weights.
         return self.skeleton.expand({name: weights[name].to(device, copy=True) for name, device in self._device_of.items()})
 
+    def untouched(self) -> dict[str, Tensor]:
+        return self.load(self.weights)
+
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
         loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._device_of.items()}
         leaves = [(name, tensor) for name, tensor in loaded.items() if has_gradient(tensor) and name not in self._spared]

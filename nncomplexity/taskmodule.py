@@ -57,7 +57,8 @@ class Task:
     @property
     def files(self) -> tuple[str, ...]:
         """The source files that the functions are from."""
-        modules = [sys.modules.get(getattr(one, "__module__", None) or "") for one in (self.loss_fn, self.build, self.risk_fn)]
+        functions = (getattr(self.loss_fn, "outputs", self.loss_fn), self.build, self.risk_fn)
+        modules = [sys.modules.get(getattr(one, "__module__", None) or "") for one in functions]
         return tuple(file for module in modules if (file := getattr(module, "__file__", None)))
 
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module | Private:
@@ -138,7 +139,15 @@ class Task:
             return value_of(option, function, lambda: self.network(weights))
 
 
-def value_of(option: str, function: Function, network: Callable[[], object], *, derives: bool = False) -> float:
+def value_of(option: str, function: Function, network: Callable[[], object]) -> float:
+    """What the function, which `option` named, gives for a network, as a number (`result_of`).
+
+    Raises InputError where it raises or gives no number.
+    """
+    return number_of(result_of(option, function, network), option)
+
+
+def result_of(option: str, function: Function, network: Callable[[], object], *, derives: bool = False) -> Any:
     """What the function, which `option` named, gives for a network; with gradients on where it takes derivatives itself.
 
     Args:
@@ -147,20 +156,20 @@ def value_of(option: str, function: Function, network: Callable[[], object], *, 
         network: makes what the function is called on, anew for each call.
         derives: whether it is known to take derivatives.
 
-    Raises InputError where it raises or gives no number.
+    Raises InputError where it raises.
     """
     made = network()
     given = dict(made) if isinstance(made, Private) else made
     with preserved_random_state(), derivatives() if derives else torch.no_grad():
         set_random_state(fixed_random_state())
         try:
-            value = function(given)
+            return function(given)
         except (Exception, SystemExit) as error:
+            if isinstance(error, InputError) and getattr(function, "__module__", "").startswith("nncomplexity."):
+                raise  # it is ours, and says what is wrong
             if derives or not needs_derivatives(error):
                 raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
-        else:
-            return number_of(value, option)
-    return value_of(option, function, network, derives=True)
+    return result_of(option, function, network, derives=True)
 
 
 def risk_of(option: str, function: Function, network: Callable[[], object]) -> float:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from nncomplexity.bitstream import CoarseFile
 from nncomplexity.bounds import bound, rounded_up
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.constant import constant_loss_of
+from nncomplexity.divergence import Divergence, DivergenceFrom, Faithfulness
 from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.probes import Probe, random
 from nncomplexity.reading import read_settled
-from nncomplexity.taskmodule import Task, architecture_of
+from nncomplexity.taskmodule import Task, architecture_of, result_of
 from nncomplexity.weights import Skeleton, skeleton_of
 
 RELATIVE_TOLERANCE = 1e-4
@@ -49,6 +50,8 @@ class Verification:
     eps: float | None
     risk: float | None
     claims: tuple[Claim, ...]
+    faithfulness: Faithfulness | None = None
+    """How faithful the decoded weights are to the original, where its checkpoint is given and outputs are known."""
     relative_to: Mapping[str, str | None] | None = None
     """`path`, as typed, and `sha256` of the base on which the file was decoded; None where it is relative to none."""
 
@@ -61,7 +64,8 @@ class Verification:
         """Plain values; a loss that is not finite is None."""
         finite = self.coarse_loss if math.isfinite(self.coarse_loss) else None
         distortion = self.distortion if self.distortion is not None and math.isfinite(self.distortion) else None
-        return {**asdict(self), "coarse_loss": finite, "distortion": distortion, "holds": self.holds}
+        faith = self.faithfulness and self.faithfulness.to_dict()
+        return {**asdict(self), "coarse_loss": finite, "distortion": distortion, "faithfulness": faith, "holds": self.holds}
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def check_claims(
     against: Checkpoint | None = None,
     eps: Eps | None = None,
     reported: Reported | None = None,
+    faithfulness: Divergence | None = None,
 ) -> Verification:
     """Measure a decoded file anew and check what is claimed of it.
 
@@ -93,11 +98,14 @@ def check_claims(
         against: the original. Claimed then: the architecture is the same, and |L(θ) − L(θ̃)| ≤ ε (Eq. 7 of DeMoss et al. 2025).
         eps: the bound on the distortion, or a share that makes one; the reported one where it is None.
         reported: what a report says. Claimed then: each of its figures, the losses up to rounding.
+        faithfulness: by which to say how faithful the file is to the original. Where the task's loss is a divergence, it is that one.
 
     Raises InputError where the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
     """
     weights = file.weights()
+    task, outputs = _with_outputs(task, against, faithfulness)
     coarse_loss = task.loss(weights)
+    faith = None if outputs is None else _faithfulness(task, outputs, weights)
     risk = task.risk(weights) if task.risk_fn else None
     on_base = "" if file.base_sha256 is None else f" on the base {_short(file.base_sha256)}"
     claims = [
@@ -132,8 +140,52 @@ def check_claims(
             same = against.sha256 == reported.sha256
             claims.append(Claim("reported sha256", same, f"{against.sha256[:12]}…, {str(reported.sha256)[:12]}… claimed"))
             claims.append(_close("reported loss", float(loss or 0.0), reported.loss))
+        if faith is not None:
+            claims += _faithful_claims(reported.result.get("faithfulness"), faith)
     base = None if file.base is None else {"path": file.base.path, "sha256": file.base.sha256}
-    return Verification(file.bits, file.file_bits, coarse_loss, loss, distortion, eps, risk, tuple(claims), base)
+    return Verification(file.bits, file.file_bits, coarse_loss, loss, distortion, eps, risk, tuple(claims), faith, base)
+
+
+def _with_outputs(task: Task, against: Checkpoint | None, given: Divergence | None) -> tuple[Task, DivergenceFrom | None]:
+    """The task with a loss that can be measured: a divergence is from the original; and the divergence from it, where there is one."""
+    divergence = task.loss_fn if isinstance(task.loss_fn, Divergence) else given
+    if divergence is None:
+        return task, None
+    if against is None:
+        raise InputError(
+            "--against: expected the original network, from whose outputs the divergence is, got none; add --against CHECKPOINT"
+        )
+    found: DivergenceFrom = _called("--outputs", divergence.against, task, against.tensors)
+    return (replace(task, loss_fn=found) if isinstance(task.loss_fn, Divergence) else task), found
+
+
+def _faithfulness(task: Task, outputs: DivergenceFrom, weights: Mapping[str, Tensor]) -> Faithfulness:
+    found: Faithfulness = _called("--outputs", outputs.faithfulness, task, weights)
+    return found
+
+
+def _called(option: str, function: Callable[[Any], Any], task: Task, weights: Mapping[str, Tensor]) -> Any:
+    """What a function that calls the user's outputs gives for a network with these weights."""
+
+    def outputs(network: Any) -> Any:
+        return function(network)
+
+    with task.place():
+        return result_of(option, outputs, lambda: task.network(weights))
+
+
+def _faithful_claims(said: Any, found: Faithfulness) -> list[Claim]:
+    """The agreement and the divergence that a report says, on the searched inputs and on those held out."""
+    claims = []
+    for part in ("searched", "held_out"):
+        there, here = (said or {}).get(part), getattr(found, part)
+        if there is None or here is None:
+            continue
+        for key in ("agreement", "divergence"):
+            if isinstance(there.get(key), int | float) and getattr(here, key) is not None:
+                name = f"reported {key}" + ("" if part == "searched" else ", held out")
+                claims.append(_close(name, getattr(here, key), float(there[key])))
+    return claims
 
 
 def _is_same_for_others(task: Task, weights: Mapping[str, Tensor], loss: float) -> bool:

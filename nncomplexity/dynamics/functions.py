@@ -6,7 +6,9 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
+from nncomplexity.namedoutputs import NamedDivergence
 from nncomplexity.taskmodule import Function, find_function, folder_of
 
 
@@ -36,7 +38,39 @@ class UserFunction:
             yield function
 
 
-def user_function(option: str, given: "str | Callable[..., Any] | UserFunction") -> UserFunction:
+@dataclass(frozen=True)
+class UserDivergence(UserFunction):
+    """A divergence in the place of a loss: itself, or as a command line named it, made in each process anew.
+
+    Attributes:
+        named: what the command line said; None where there is `function`.
+    """
+
+    named: NamedDivergence | None = None
+
+    def get(self) -> Function:
+        return self.named.make() if self.function is None and self.named else super().get()
+
+    def described(self) -> dict[str, Any]:
+        """The keys that the settings of a row have of it."""
+        if self.named is not None:
+            return self.named.described()
+        return self.function.described() if isinstance(self.function, Divergence) else {}
+
+
+def user_divergence(given: "Divergence | NamedDivergence | UserDivergence") -> UserDivergence:
+    """A divergence on its way to other processes. Raises InputError where it is none, or names lead to none."""
+    if isinstance(given, UserDivergence):
+        return given
+    if isinstance(given, NamedDivergence):
+        given.make()
+        return UserDivergence("--outputs", given.outputs, None, given)
+    if not isinstance(given, Divergence):
+        raise InputError(f"faithfulness: expected a Divergence, got {type(given).__name__}")
+    return UserDivergence("outputs", given.described()["outputs"], given)
+
+
+def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergence | UserFunction") -> UserFunction:
     """What was given for an option or argument, found now so that a wrong name shows before anything costs time.
 
     Raises InputError where it is no function, or names none.
@@ -47,6 +81,8 @@ def user_function(option: str, given: "str | Callable[..., Any] | UserFunction")
     """
     if isinstance(given, UserFunction):
         return given
+    if isinstance(given, Divergence | NamedDivergence):
+        return user_divergence(given)
     if isinstance(given, str):
         find_function(given, option)
         return UserFunction(option, given)

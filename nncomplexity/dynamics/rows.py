@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.bounds import bound
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.settings import FAITHFUL, Row, Settings
 from nncomplexity.epsilon import Relative, name_of
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import LearningCoefficient
@@ -125,6 +125,10 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
         row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
     if settings.n is not None and (length := report.description_length(settings.n, settings.loss_unit)):
         row["mdl_bits"] = length.total_bits
+    if report.faithfulness is not None:
+        for prefix, part in (("", report.faithfulness.searched), ("held_out_", report.faithfulness.held_out)):
+            known = {} if part is None else part.to_dict()
+            row |= {f"{prefix}{key}": known[key] for key in FAITHFUL if known.get(key) is not None}
     row |= {name: _finite(value) for name, value in found.metrics.items()}
     return {**row, "layers": [_layer(layer) for layer in report.layers], "shared_bits": report.shared_bits}
 

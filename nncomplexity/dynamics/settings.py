@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -12,11 +12,13 @@ from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
 from nncomplexity.bounds import LossUnit, bound
 from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.codecs import codec_named
-from nncomplexity.dynamics.functions import UserFunction, user_function
+from nncomplexity.divergence import Divergence
+from nncomplexity.dynamics.functions import UserDivergence, UserFunction, user_divergence, user_function
 from nncomplexity.epsilon import Eps, Relative, name_of, names_in
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
 from nncomplexity.learning_coefficient import Langevin, check_examples, langevin_dynamics
+from nncomplexity.namedoutputs import NamedDivergence
 from nncomplexity.search import method_named
 from nncomplexity.search.contract import Method, Progress
 from nncomplexity.selection import Patterns, patterns_of
@@ -25,8 +27,8 @@ from nncomplexity.version import __version__
 
 Row = dict[str, Any]
 """A line of a results.jsonl: docs/results.md has its keys."""
-Given = str | Callable[..., Any] | UserFunction
-"""A function, or its name as MODULE:FUNCTION."""
+Given = str | Callable[..., Any] | NamedDivergence | UserFunction
+"""A function, its name as MODULE:FUNCTION, or a divergence in the place of a loss."""
 
 _WHOLE = (
     *("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "step_from", "notes"),
@@ -53,9 +55,11 @@ _NETWORK = (
     "cpu_seconds",
     "warnings",
 )
+FAITHFUL = ("agreement", "divergence", "right_to_wrong", "wrong_to_right")
+"""What a row says of a file's faithfulness, on the searched inputs and, as `held_out_…`, on those held out."""
 _AT_EPS = (
     *("bits", "coarse_loss", "distortion", "within", "origin", "warnings", "paper_bytes", "bound", "vacuous", "mdl_bits"),
-    *("layers", "shared_bits"),
+    *("layers", "shared_bits", *(f"{part}{key}" for part in ("", "held_out_") for key in FAITHFUL)),
 )
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
 """Keys of rows, which no metric may have for a name."""
@@ -87,11 +91,12 @@ class Settings:
     exclude: tuple[str, ...] | None = None
     key: str | None = None
     device: str = "cpu"
+    faithfulness: UserDivergence | None = None
 
     @property
     def functions(self) -> list[UserFunction]:
         """Every function of the user's."""
-        given = (self.loss_fn, self.model, self.risk_fn, *(function for _, function in self.metrics))
+        given = (self.loss_fn, self.model, self.risk_fn, self.faithfulness, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
 
     @property
@@ -108,6 +113,7 @@ class Settings:
             "include": self.include,
             "exclude": self.exclude,
             "progress": progress,
+            "faithfulness": None if self.faithfulness is None else cast(Divergence, self.faithfulness.get()),
         }
 
     def described(self) -> dict[str, Any]:
@@ -121,6 +127,8 @@ class Settings:
             "codec": codec_named(self.codec or self.method.codec).name,
             "budget": self.method.budget,
             "loss_fn": self.loss_fn.name,
+            **(self.loss_fn.described() if isinstance(self.loss_fn, UserDivergence) else {}),
+            **(self.faithfulness.described() if self.faithfulness else {}),
             "model": self.model and self.model.name,
             "risk_fn": self.risk_fn and self.risk_fn.name,
             "n": self.n,
@@ -175,6 +183,7 @@ def settings_of(
     exclude: Patterns = None,
     key: str | None = None,
     device: str = "cpu",
+    faithfulness: Divergence | NamedDivergence | None = None,
 ) -> Settings:
     """The settings, checked as far as that goes without a checkpoint. `estimate` and `nncomplexity measure` explain each of them.
 
@@ -212,6 +221,7 @@ def settings_of(
         exclude=tuple(patterns_of("exclude", exclude) or ()) or None,
         key=key,
         device=str(device),
+        faithfulness=None if faithfulness is None else user_divergence(faithfulness),
     )
 
 

@@ -39,12 +39,14 @@ class Tracker:
     script that is run again, and a process beside another one, have a run `name (2)`, and so on.
 
     Args:
-        loss_fn: a function of the network, deterministic: it puts a module in eval mode where that matters.
+        loss_fn: a function of the network, deterministic: it puts a module in eval mode where that matters. Or a `Divergence`: each row is
+            then measured by the outputs of the network as it is at that step.
         eps: the distortion bound, or several.
         out: a results.jsonl to which the rows are added; one that exists must hold rows of the same settings.
         run: the name of the run in the rows.
         seed: of the searches.
-        settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics` and `llc`, as `track` takes them.
+        settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc` and `faithfulness`, as
+            `track` takes them.
 
     Raises InputError where an argument isn't usable.
 

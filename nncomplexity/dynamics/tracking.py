@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.bounds import LossUnit
+from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
 from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
@@ -23,6 +24,7 @@ from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.listing import listed
+from nncomplexity.namedoutputs import NamedDivergence
 from nncomplexity.paths import path_of
 from nncomplexity.plain import plain_number
 from nncomplexity.search.contract import Method
@@ -68,6 +70,7 @@ def track(
     jobs: int = 1,
     executor: Executor | None = None,
     follow: Follow | None = None,
+    faithfulness: Divergence | NamedDivergence | None = None,
     progress: Progress | None = None,
     on_row: OnRow | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -79,7 +82,8 @@ def track(
 
     Args:
         checkpoints: files, folders or patterns such as "run/*.safetensors".
-        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics.
+        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics. Or a
+            `Divergence`: each row is then measured by its own checkpoint's outputs.
         eps: the distortion bound, or several.
         out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again; what failed
             is tried again, and has another row where it fails otherwise.
@@ -101,6 +105,7 @@ def track(
         jobs: processes; 1 measures in this one.
         executor: measures in place of processes of our own. What it runs in threads takes turns.
         follow: wait for further checkpoints.
+        faithfulness: a `Divergence` by which rows say how faithful files are that are searched under a loss.
         progress: called as `progress(done, total, what)`.
         on_row: called as `on_row(row, known)` for each row, also for those that `out` has already.
         on_note: called with a sentence on what was mended or differs in `out`.
@@ -135,6 +140,7 @@ def track(
         exclude=exclude,
         key=key,
         device=device,
+        faithfulness=faithfulness,
     )
     seed, seeds, jobs = checked_seed(seed), whole_number("seeds", seeds, 1), whole_number("jobs", jobs, 1)
     if seed + seeds - 1 > LARGEST_SEED:

@@ -1,0 +1,316 @@
+"""The smallest bound over all files found, on the decoded network and, by unlabelled inputs, on the original.
+
+The bound of a prefix code holds for all its files at once, so that a search may choose among them by their bounds at no cost. Unlabelled
+inputs and a labelled holdout are looked at once that choice is made.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method
+from nncomplexity.bounds import (
+    Bound,
+    DisagreementBound,
+    HoldoutBound,
+    binomial_upper_limit,
+    bound,
+    disagreement_bound,
+    holdout_bound,
+    rounded_up,
+)
+from nncomplexity.constant import constant_loss, constant_risk
+from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
+from nncomplexity.divergence.inputs import Batch, count, read
+from nncomplexity.epsilon import default_grid
+from nncomplexity.errors import InputError
+from nncomplexity.estimate import estimate
+from nncomplexity.losses import number_of
+from nncomplexity.relative import Base
+from nncomplexity.report import Report
+from nncomplexity.search.contract import Method, Progress
+from nncomplexity.search.sweep import Sweep
+from nncomplexity.search.tight import Tight
+from nncomplexity.selection import Patterns
+
+Network = nn.Module | Mapping[str, Tensor]
+_ROWS = 1024
+"""Inputs that a network sees at once."""
+
+
+@dataclass(frozen=True)
+class BestBound:
+    """The smallest bound found, and what it is of.
+
+    Attributes:
+        bound: on the error rate of the network that `report`'s file decodes to.
+        report: that file.
+        original: the bound on the error rate of the original network, by unlabelled inputs; None without them.
+        original_report: the file that it is by, which may be another: one that the original seems to disagree with less often.
+        holdout: the test-set bound on the original network, by a labelled holdout; None without one.
+        original_risk: the original's error rate on the n training examples.
+        tried: how many files' bounds were computed.
+    """
+
+    bound: Bound
+    report: Report = field(repr=False)
+    original: DisagreementBound | None
+    original_report: Report | None = field(repr=False)
+    holdout: HoldoutBound | None
+    original_risk: float
+    tried: int
+
+    @property
+    def value(self) -> float:
+        """The bound on the decoded network's error rate on unseen data."""
+        return self.bound.value
+
+    @property
+    def _of_original(self) -> Report:
+        return self.report if self.original_report is None else self.original_report
+
+    def sentence(self) -> str:
+        """What the bounds say with their assumptions, in plain English, to be quoted."""
+        what, said = "network that the file decodes to", cast(Bound | DisagreementBound, self.bound)
+        drawn, chance = f"{self.bound.n:,} training examples", self.bound.chance
+        if self.original is not None:
+            what, said = "network", self.original
+            drawn += f" and {self.original.m:,} unlabelled inputs"
+        against = f"chance is {chance:.4g}" if chance < 1 else "no chance level was given"
+        verdict = f"at most {rounded_up(said.value, 3)}" + (", which is vacuous" if said.vacuous else "")
+        parts = [
+            f"With probability at least {1 - said.delta:.4g} over the draw of {drawn}, the {what} errs on unseen data at a rate of {verdict} "
+            f"({against}), if all were drawn independently from one distribution and architecture, code and ε were not chosen by "
+            "looking at other data from it"
+        ]
+        if self.holdout is not None:
+            parts.append(
+                f"the test-set bound of the original, by {self.holdout.errors:,} errors on {self.holdout.n:,} labelled examples kept out "
+                f"of training, is {rounded_up(self.holdout.value, 3)}"
+            )
+        return "; ".join(parts) + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """The key `best_bound` of a bound.json."""
+        return {
+            "value": self.value,
+            "eps": self.report.eps,
+            "bits": self.report.bits,
+            "bound": self.bound.to_dict(),
+            "original": self.original and {**self.original.to_dict(), "eps": self._of_original.eps, "bits": self._of_original.bits},
+            "holdout": self.holdout and self.holdout.to_dict(),
+            "original_risk": self.original_risk,
+            "tried": self.tried,
+            "sentence": self.sentence(),
+        }
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+
+def best_bound(
+    model: Network,
+    loss_fn: LossFn,
+    *,
+    risk: Callable[[Any], Any],
+    n: int,
+    chance: float | None = None,
+    delta: float = 0.05,
+    outputs: Callable[[Any, Any], Any] | None = None,
+    unlabelled: Any = None,
+    holdout: Any = None,
+    eps: SeveralEps | None = None,
+    method: str | Method = "tight",
+    codec: str | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    include: Patterns = None,
+    exclude: Patterns = None,
+    relative_to: Network | Base | None = None,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+) -> BestBound:
+    """The smallest bound on the error rate over the files found for all ε; with unlabelled inputs also that on the original network.
+
+    The search is that of `rate_distortion`, so that no ε of its curve has a smaller bound. A file whose bits alone, at no error, promise
+    less than another's is not measured.
+
+    Args:
+        model: a module, or a mapping of names to tensors; as for `estimate`.
+        loss_fn: the loss, or a `Divergence`, that leads the search.
+        risk: the error rate in [0, 1] on the n training examples of what `loss_fn` gets, a module or a mapping.
+        n: number of training examples.
+        chance: the risk of a guess, at which a bound is vacuous; None takes it from the holdout's most frequent label, else 1.
+        delta: failure probability δ of each bound.
+        outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) of which the sign is the answer; for `unlabelled` and `holdout`.
+        unlabelled: fresh inputs, as a `Divergence` takes them. They give the bound on the original network.
+        holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that gives (m,) truth values:
+            which of m labelled examples, kept out of training, it gets wrong. It gives the test-set bound.
+        eps: those of the files; by default twelve, as for `rate_distortion`.
+        method, codec, budget, seed, seeds, include, exclude, relative_to, time_limit, progress: as for `rate_distortion`.
+
+    Raises InputError where an argument isn't usable.
+    """
+    for name, function in (("risk", risk), ("outputs", outputs)):
+        check_function(name, function)
+    test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
+    if chance is None and test is not None:
+        chance = test.chance
+    bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
+    asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
+    search = checked_method(method, budget)
+    if isinstance(search, Tight):
+        search = Sweep(search)
+    with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
+        original_risk = _risk(distortion, risk, None)
+        constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
+        tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
+        before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
+        reports = estimate(
+            *(model, loss_fn, default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked),
+            method=search,
+            codec=codec,
+            seed=seed,
+            include=include,
+            exclude=exclude,
+            relative_to=relative_to,
+            time_limit=time_limit,
+            progress=progress,
+            seeds=seeds,
+        )
+        m = None if before is None else len(before)
+
+        def promise(report: Report, least: bool = False) -> Bound:
+            """What a file promises; at least, if it made no error."""
+            value = 0.0 if least else _risk(distortion, risk, report.coarse_weights())
+            return report.bound(risk=value, n=n, delta=delta, chance=chance, constant_risk=constant)
+
+        measured = _measured(reports, promise, original_risk, m)
+        found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))
+        original, other = None, None
+        if before is not None and fresh is not None:
+            # Which file is chosen by the training examples alone: only one is compared on the unlabelled inputs.
+            file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
+            after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
+            original = disagreement_bound(
+                *(other.bits,),
+                risk=file.risk,
+                n=n,
+                disagreements=int((before != after).any(1).sum()),
+                m=len(before),
+                delta=delta,
+                chance=chance,
+                self_delimiting=False,
+            )
+    return BestBound(found, report, original, other, tested, original_risk, len(measured))
+
+
+def _measured(
+    reports: Sequence[Report], promise: Callable[..., Bound], original_risk: float, m: int | None
+) -> list[tuple[Bound, Report]]:
+    """The bounds of all reports' files, but for those whose bits alone promise less than is found already."""
+    found: list[tuple[Bound, Report]] = []
+    least = 1.0
+    for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
+        if found and promise(report, least=True).value >= least:
+            break  # nor do those of a larger file, whatever it gets right
+        one = promise(report)
+        least = min(least, one.value if m is None else _expected(one, original_risk, m))
+        found.append((one, report))
+    return found
+
+
+def _expected(found: Bound, original_risk: float, m: int) -> float:
+    """About what the original's bound by a file will be, if the two disagree as often as their training errors differ."""
+    return found.value + binomial_upper_limit(round(abs(found.risk - original_risk) * m), m, found.delta)
+
+
+def _risk(distortion: Distortion, risk: Callable[[Any], Any], weights: Mapping[str, Tensor] | None) -> float:
+    value = number_of(distortion.shown("risk", risk, weights), "risk")
+    if not 0 <= value <= 1:
+        raise InputError(f"risk: expected the share of wrong answers, in [0, 1], got {value}")
+    return value
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A labelled holdout: how to count errors on it, and the chance level that its labels tell."""
+
+    errors: Callable[[Any], int]
+    count: Callable[[], int]
+    chance: float | None
+
+    @property
+    def examples(self) -> int:
+        return self.count()
+
+    @classmethod
+    def of(cls, holdout: Any, outputs: Callable[[Any, Any], Any] | None) -> "_Test | None":
+        if holdout is None:
+            return None
+        by_function = callable(holdout) and not hasattr(holdout, "__iter__")
+        if outputs is None or by_function:
+            if not by_function:
+                raise InputError(
+                    "outputs: expected a function of a network and inputs, by which the holdout's answers are known, got none"
+                )
+            seen: list[int] = []
+
+            def wrong(network: Any) -> int:
+                found = torch.as_tensor(holdout(network))
+                if found.dim() != 1 or not len(found) or not bool(((found == 0) | (found == 1)).all()):
+                    raise InputError(
+                        f"holdout: expected a truth value for each labelled example, whether it is wrong, got shape {tuple(found.shape)}"
+                    )
+                seen.append(len(found))
+                return int(found.sum())
+
+            return cls(wrong, lambda: seen[-1], None)
+        batches = read(holdout, _ROWS, "holdout")
+        if any(batch.labels is None for batch in batches):
+            raise InputError("holdout: expected pairs of inputs and labels, got inputs alone; unlabelled inputs go to `unlabelled`")
+        labels = torch.cat([_rows(batch.labels) for batch in batches if batch.labels is not None])
+
+        def errors(network: Any) -> int:
+            answers = _answers(outputs, network, batches)
+            if answers.shape != labels.shape:
+                raise InputError(f"holdout: expected a label for each answer {tuple(answers.shape)}, got {tuple(labels.shape)}")
+            return int((answers != labels).any(1).sum())
+
+        _, counts = torch.unique(labels, dim=0, return_counts=True)
+        chance = 1 - int(counts.max()) / len(labels)
+        return cls(errors, lambda: len(labels), chance or None)
+
+
+def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[Batch, ...] | None:
+    if unlabelled is None:
+        return None
+    if outputs is None:
+        raise InputError(
+            "outputs: expected a function of a network and inputs, by which two networks' answers are compared, got none"
+        )
+    batches = read(unlabelled, _ROWS, "unlabelled")
+    count(batches)
+    return batches
+
+
+def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> Tensor:
+    """The answers (m, ...) of a network: the largest of two or more logits, or the side of a half that one is on."""
+    found = []
+    for batch in batches:
+        given: object = None if outputs is None else outputs(network, batch.inputs)
+        if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
+            came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
+        several = given.dim() > 1 and given.shape[-1] > 1
+        found.append(_rows(given.argmax(-1) if several else given > 0))
+    return torch.cat(found)
+
+
+def _rows(answers: Tensor) -> Tensor:
+    """(m, k) whole numbers on the CPU."""
+    return answers.detach().cpu().long().reshape(len(answers), -1)

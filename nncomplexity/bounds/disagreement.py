@@ -1,0 +1,111 @@
+"""From the decoded network to the one that the user has: the bound to disagree.
+
+Where the original errs, the decoded network errs too or the two disagree, so that for an error rate
+
+    risk(original) ≤ risk(decoded) + P[their answers differ].
+
+The first term is bounded by the file's bits (`nncomplexity.bounds.occam`), the second by how often the two disagree on m fresh unlabelled
+inputs (`nncomplexity.bounds.binomial`). They share δ: a tenth for the first, which pays for it with three bits, and the rest for the
+second, on which it tells.
+
+Source: Bazinet, Zantedeschi and Germain, "Bound to disagree" (arXiv 2602.23128, 2026).
+"""
+
+from dataclasses import dataclass
+from typing import SupportsFloat, SupportsIndex
+
+from nncomplexity.bounds import arguments
+from nncomplexity.bounds.binomial import binomial_upper_limit
+from nncomplexity.bounds.chance import vacuous_from
+from nncomplexity.bounds.kinds import Kind
+from nncomplexity.bounds.occam import Bound, bound
+
+OCCAM_SHARE = 0.1
+"""The share of δ that the decoded network's bound has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisagreementBound:
+    """An upper bound on the error rate of the original network; holds with probability 1 − ``delta`` over the draw of all examples.
+
+    Attributes:
+        value: the decoded network's bound plus the limit on their disagreement, clipped at 1.
+        decoded: the bound on the decoded network, with a tenth of δ.
+        limit: upper confidence limit of how often the two disagree, with the rest.
+        disagreements: on how many of the m inputs their answers differ.
+        m: number of fresh unlabelled inputs.
+        delta: failure probability δ of the whole.
+        chance: the risk of a guess; a bound at or above it is vacuous.
+    """
+
+    value: float
+    decoded: Bound
+    limit: float
+    disagreements: int
+    m: int
+    delta: float
+    chance: float
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound promises no more than chance does, or next to nothing more."""
+        return self.value >= vacuous_from(self.chance)
+
+    def to_dict(self) -> dict[str, float | int | bool]:
+        """Plain values, under the names of the attributes; `decoded` is the value of that bound."""
+        return {
+            "value": self.value,
+            "decoded": self.decoded.value,
+            "limit": self.limit,
+            "disagreements": self.disagreements,
+            "m": self.m,
+            "delta": self.delta,
+            "chance": self.chance,
+            "vacuous": self.vacuous,
+        }
+
+
+def disagreement_bound(
+    bits: SupportsFloat,
+    *,
+    risk: SupportsFloat,
+    n: SupportsIndex,
+    disagreements: SupportsIndex,
+    m: SupportsIndex,
+    delta: SupportsFloat = 0.05,
+    kind: Kind = "kl",
+    chance: SupportsFloat | None = None,
+    self_delimiting: bool = True,
+) -> DisagreementBound:
+    """Bound the error rate on unseen data of the original network, by a file's bits and by how often the two disagree.
+
+    The m inputs are drawn like the examples, and looked at only once the file is fixed. To choose among several files by them, share δ.
+
+    Args:
+        bits: length K of the file's payload, ≥ 0.
+        risk: error rate of the *decoded* weights on the n training examples.
+        n: number of training examples.
+        disagreements: on how many of the m inputs the two answers differ.
+        m: number of fresh unlabelled inputs, at least 1.
+        delta: failure probability δ of both parts together.
+        kind, chance, self_delimiting: as in `nncomplexity.bounds.bound`.
+
+    Raises InputError where an argument is out of its range.
+
+    >>> result = disagreement_bound(880, risk=0.146, n=1437, disagreements=20, m=360)
+    >>> round(result.decoded.value, 3), round(result.limit, 3), round(result.value, 3)
+    (0.593, 0.08, 0.673)
+    """
+    failure = arguments.check_delta(delta)
+    decoded = bound(bits, risk=risk, n=n, delta=OCCAM_SHARE * failure, kind=kind, chance=chance, self_delimiting=self_delimiting)
+    inputs = arguments.count("m", m, 1, "a whole number of unlabelled inputs from 1 to 2**53")
+    limit = binomial_upper_limit(disagreements, inputs, (1 - OCCAM_SHARE) * failure)
+    return DisagreementBound(
+        value=min(1.0, (decoded.value + limit) * (1 + 2.0**-52)),
+        decoded=decoded,
+        limit=limit,
+        disagreements=int(disagreements),
+        m=inputs,
+        delta=failure,
+        chance=decoded.chance,
+    )

@@ -1,0 +1,114 @@
+"""How faithful a file is to the network that it was made from: agreement, flips and divergence, where it was searched and elsewhere."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+_ELSEWHERE = 1.5
+"""How many times ε the divergence on held-out inputs may be before it is worth a warning."""
+
+
+class Agreement(NamedTuple):
+    """Shares of inputs on which a decoded network's top answer is the original's."""
+
+    searched: float | None
+    held_out: float | None
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How faithful decoded weights are on some inputs.
+
+    Attributes:
+        inputs: number of inputs.
+        divergence: mean divergence from the original's outputs, nats per example or token for `kl` and `bernoulli`.
+        agreement: share of answers that are the original's; for `mse` 1 − mse; None where outputs have no answers.
+        right_to_wrong, wrong_to_right: shares of answers that were right and are wrong, and the other way; None without labels.
+        most_bits: the bits that name one answer for each input (inputs × log₂ classes); None where outputs have no answers.
+    """
+
+    inputs: int
+    divergence: float
+    agreement: float | None
+    right_to_wrong: float | None = None
+    wrong_to_right: float | None = None
+    most_bits: float | None = None
+
+    @property
+    def flips(self) -> float | None:
+        """The share of answers that are not the original's; None for `mse`, where agreement is no share."""
+        return None if self.agreement is None or self.most_bits is None else 1 - self.agreement
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; a divergence that isn't finite is None."""
+        return {key: _finite(value) for key, value in {**asdict(self), "flips": self.flips}.items()}
+
+    def told(self) -> str:
+        """One line for people.
+
+        >>> Fidelity(100, 0.08, 0.98, 0.01, 0.0, 332.2).told()
+        'agreement 0.98, divergence 0.08, 0.01 right to wrong, 0 wrong to right'
+        """
+        parts = [] if self.agreement is None else [f"agreement {self.agreement:.4g}"]
+        parts.append(f"divergence {self.divergence:.4g}")
+        if self.right_to_wrong is not None and self.wrong_to_right is not None:
+            parts.append(f"{self.right_to_wrong:.4g} right to wrong, {self.wrong_to_right:.4g} wrong to right")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How faithful a file's decoded weights are on the inputs of the search, and on others.
+
+    Attributes:
+        kind: of the divergence.
+        searched: on the inputs of the search.
+        held_out: on inputs that the search has not seen; None where there are none.
+    """
+
+    kind: str
+    searched: Fidelity
+    held_out: Fidelity | None
+
+    @property
+    def agreement(self) -> Agreement:
+        return Agreement(self.searched.agreement, None if self.held_out is None else self.held_out.agreement)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The key `faithfulness` of a result in report.json."""
+        held_out = self.held_out and self.held_out.to_dict()
+        return {"kind": self.kind, "searched": self.searched.to_dict(), "held_out": held_out}
+
+    def told(self) -> list[str]:
+        """Lines for people."""
+        lines = [f"Faithful on the {self.searched.inputs:,} searched inputs: {self.searched.told()}."]
+        if self.held_out is not None:
+            lines.append(f"On {self.held_out.inputs:,} held-out inputs: {self.held_out.told()}.")
+        return lines
+
+    def warnings(self, bits: int, eps: float, fresh: bool) -> Sequence[str]:
+        """Why a file found within ε under this divergence may not be the network's: one sentence each, with what to do.
+
+        Args:
+            bits: those of the file.
+            eps: what the search kept within.
+            fresh: whether each step of the search had fresh inputs already.
+        """
+        remedy = "search with more inputs" + ("" if fresh else ", or give a function that draws fresh ones")
+        found = []
+        if self.held_out is not None and not self.held_out.divergence <= _ELSEWHERE * eps:
+            found.append(
+                f"the divergence on held-out inputs is {self.held_out.divergence:.4g}, over {_ELSEWHERE:g} ε = "
+                f"{_ELSEWHERE * eps:.4g}: the file is faithful only where it was searched; {remedy}"
+            )
+        if self.searched.most_bits is not None and bits > self.searched.most_bits:
+            found.append(
+                f"the file has {bits:,} bits, and the answers to all {self.searched.inputs:,} searched inputs have at most "
+                f"{self.searched.most_bits:,.0f}: they can't show how much of the network is needed; {remedy}"
+            )
+        return found
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,333 @@
+"""A distortion between functions, d(θ, θ̃) = E_x D(f_θ(x) ‖ f_θ̃(x)), which stands wherever a loss closure does and needs no labels."""
+
+import copy
+import hashlib
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.divergence.faithfulness import Faithfulness, Fidelity
+from nncomplexity.divergence.inputs import Batch, Mask, count, digest, read, split, taken
+from nncomplexity.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
+from nncomplexity.errors import InputError
+from nncomplexity.plain import is_number, plain_number
+
+OutputsFn = Callable[[Any, Any], Any]
+"""outputs(network, inputs) -> (m, ...): the network is what a loss closure gets, a module or a mapping of tensors."""
+_ZERO = 1e-6
+"""Nats that an own kind may give for outputs and themselves."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Divergence:
+    """The mean divergence of a network's outputs from the original's, over inputs without labels.
+
+    It is handed to `estimate`, `rate_distortion`, `track`, `Tracker` and the others in the place of a loss. They compute the original's
+    outputs once, from its weights; the loss of the original is then 0, and a file's is its distortion.
+
+    Attributes:
+        outputs: `outputs(network, inputs)` -> (m, ...); for `kl` logits (m, classes), or (m, t, classes) where there are tokens.
+        inputs: a tensor (n, ...), a dict of tensors as of Hugging Face batches, a pair of one of these and labels, or a DataLoader of
+            any of these, which is read once. Or a function `draw(m, generator)` that draws m such inputs: every step of a search then has
+            fresh ones, and its answers are measured on `examples` that stay the same.
+        kind: "kl", "bernoulli" or "mse" (`nncomplexity.divergence.kinds`), or a function of the original's outputs and others, both
+            (u, ...), that gives (u,) divergences, 0 of outputs from themselves.
+        probe: inputs held out from the search, in any of these forms, on which its answer is examined; or the share of `inputs` to keep
+            back for that, a fifth by default; 0 keeps none.
+        labels: (n, ...) right answers, where they are known: a file's flips are then told by right and wrong. They take no part in a search.
+        mask: which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t). A dict's "attention_mask"
+            is taken of itself.
+        batch: rows of a tensor that the network sees at once; bounds memory. A DataLoader's batches stay as they are.
+        examples: how many inputs are drawn to measure on, where they are drawn.
+
+    The unit is nats per example, for tokens nats per token that counts.
+
+    Raises InputError where an argument isn't usable.
+
+    >>> net = nn.Linear(4, 3)
+    >>> divergence = Divergence(lambda network, x: network(x), torch.randn(100, 4))
+    >>> d = divergence.against(net)
+    >>> float(d(net)), d.examples
+    (0.0, 80)
+    """
+
+    outputs: OutputsFn
+    inputs: Any
+    kind: "str | Between" = "kl"
+    probe: Any = 0.2
+    labels: Tensor | None = None
+    mask: Mask = "attention_mask"
+    batch: int = 1024
+    examples: int = 1024
+    _kind: Kind = field(init=False)
+    _searched: tuple[Batch, ...] = field(init=False)
+    _held_out: tuple[Batch, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.outputs):
+            raise InputError(f"outputs: expected a function of a network and inputs, got {type(self.outputs).__name__}")
+        for name in ("batch", "examples"):
+            value = plain_number(getattr(self, name))
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+        labels: object = self.labels
+        if not isinstance(labels, Tensor | None):
+            raise InputError(f"labels: expected a tensor with a label for each input, got {type(labels).__name__}")
+        searched, held_out = self._read()
+        for name, value in (("_kind", kind_of(self.kind)), ("_searched", searched), ("_held_out", held_out)):
+            object.__setattr__(self, name, value)
+        # Nothing is kept that was read: a loader, and a tensor that its owner goes on to change.
+        object.__setattr__(self, "inputs", self.inputs if self.fresh else None)
+        object.__setattr__(self, "probe", None)
+        object.__setattr__(self, "labels", None)
+        object.__setattr__(self, "mask", None if isinstance(self.mask, Tensor) else self.mask)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether inputs are drawn anew for each step of a search."""
+        return draws(self.inputs)
+
+    def __repr__(self) -> str:
+        held_out = f", {count(self._held_out)} held out" if self._held_out else ""
+        return f"Divergence({self._kind.name} on {count(self._searched)} inputs{held_out})"
+
+    def __call__(self, network: Any) -> Tensor:  # noqa: ARG002 -- a loss closure's
+        raise InputError(
+            "loss_fn: a Divergence is from an original network, which it doesn't know yet; hand it to estimate in the place of a loss, or "
+            "call divergence.against(original)"
+        )
+
+    def against(self, original: Any) -> "DivergenceFrom":
+        """The divergence from this network, a module or a mapping of tensors, whose outputs are computed now.
+
+        Raises InputError where the outputs aren't usable.
+        """
+        return DivergenceFrom(self, original)
+
+    def draw(self, number: int, generator: torch.Generator) -> tuple[Batch, ...]:
+        """So many fresh inputs."""
+        found = read(self.inputs(number, generator), self.batch, "inputs", mask=self.mask)
+        if count(found) != number:
+            raise InputError(f"inputs: expected a function that draws {number} inputs when asked for so many, got {count(found)}")
+        return found
+
+    def described(self) -> dict[str, Any]:
+        """What it is, in plain values: the function of outputs by name, how many inputs, their digest, and the kind."""
+        name = getattr(self.outputs, "__qualname__", type(self.outputs).__qualname__)
+        module = getattr(self.outputs, "__module__", None) or type(self.outputs).__module__
+        return {
+            "outputs": f"{module}:{name}",
+            "inputs": f"{count(self._searched)} inputs, {count(self._held_out)} held out, {digest(self._searched)[:12]}",
+            "divergence": self._kind.name,
+            "probe": None,
+        }
+
+    def _read(self) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
+        """The inputs to search on, and those held out."""
+        probe = plain_number(self.probe)
+        share = probe if is_number(probe) else 0.0
+        if not 0 <= share < 1:
+            raise InputError(f"probe: expected inputs, or a share of the inputs from 0 up to 1, got {probe!r}")
+        if self.fresh:
+            if self.labels is not None:
+                raise InputError(
+                    "labels: expected none beside a function that draws inputs; let it return pairs of inputs and labels"
+                )
+            generator = torch.Generator().manual_seed(0)
+            searched = self.draw(self.examples, generator)
+            held_out = self.draw(max(1, int(share * self.examples)), generator) if share else ()
+        else:
+            everything = read(self.inputs, self.batch, "inputs", labels=self.labels, mask=self.mask)
+            searched, held_out = split(everything, share) if share else (everything, ())
+        if not is_number(probe) and probe is not None:
+            mask = None if isinstance(self.mask, Tensor) else self.mask
+            held_out = read(self.probe, self.batch, "probe", mask=mask)
+        return searched, held_out
+
+
+class DivergenceFrom:
+    """The divergence from one network, whose outputs on the inputs are known: a loss closure that can be divided into parts.
+
+    Args:
+        divergence: inputs, outputs and kind.
+        original: the network, a module or a mapping of tensors. It is called here and, where inputs are drawn afresh, not kept but copied.
+
+    Raises InputError where the outputs can't be computed, aren't of a shape that the kind takes, or hold a NaN.
+    """
+
+    def __init__(self, divergence: Divergence, original: Any) -> None:
+        self.divergence = divergence
+        self._kind, self._outputs = divergence._kind, divergence.outputs
+        self._searched, self._held_out = divergence._searched, divergence._held_out
+        self._original = _copy(original) if divergence.fresh else None
+        self._references = self._references_of(original, self._searched)
+        self._held_out_references = self._references_of(original, self._held_out)
+        rows = torch.cat([self._units(one, of) for one, of in zip(self._references, self._searched, strict=True)])
+        if not len(rows):
+            raise InputError("mask: expected at least one token that counts, got none")
+        self._shape = tuple(rows.shape[1:])
+        self._scale = 1.0
+        if self._kind.name == "mse":
+            self._scale = total_variance(rows)
+            if not self._scale > 0:
+                raise InputError(
+                    "outputs: expected outputs that differ from input to input, which mse is divided by, got all the same"
+                )
+        with torch.no_grad():
+            itself = float(self._mean(original, self._searched, self._references))
+        if not abs(itself) <= _ZERO:
+            raise InputError(
+                f"kind: expected a divergence that is 0 of outputs from themselves, got {itself:.6g} of the original's; let outputs "
+                "be the same at each call, or subtract what the kind gives for the same outputs"
+            )
+        if self._searched[0].labels is not None:
+            self.faithfulness(original)  # labels that don't fit show before a search, not after
+
+    @property
+    def examples(self) -> int:
+        """n, the number of inputs to search on."""
+        return count(self._searched)
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of divergence."""
+        return self._kind.name
+
+    @property
+    def fresh(self) -> bool:
+        """Whether each part has fresh inputs."""
+        return self._original is not None
+
+    @property
+    def outputs(self) -> OutputsFn:
+        """The function that gives a network's outputs."""
+        return self._outputs
+
+    def __call__(self, network: Any) -> Tensor:
+        """The mean divergence over all inputs of the search, a 0-d tensor."""
+        return self._mean(network, self._searched, self._references)
+
+    def part(self, rows: Tensor) -> Callable[[Any], Tensor]:
+        """The divergence over the examples numbered in `rows` (m,), or over as many fresh ones where they are drawn."""
+        if self._original is not None:
+            batches: Sequence[Batch] = self.divergence.draw(len(rows), _generator(rows))
+            with torch.no_grad():
+                references = self._references_of(self._original, batches)
+        else:
+            places = taken(self._searched, rows)
+            batches = [self._searched[number].take(here) for number, here in places]
+            references = [self._references[number][here.to(self._references[number].device)] for number, here in places]
+        return lambda network: self._mean(network, batches, references)
+
+    def faithfulness(self, network: Any) -> Faithfulness:
+        """How faithful another network is, on the inputs of the search and on those held out."""
+        with torch.no_grad():
+            held_out = self._fidelity(network, self._held_out, self._held_out_references) if self._held_out else None
+            return Faithfulness(self._kind.name, self._fidelity(network, self._searched, self._references), held_out)
+
+    def _references_of(self, original: Any, batches: Sequence[Batch]) -> list[Tensor]:
+        with torch.no_grad():
+            references = [self._call(original, batch).detach().clone() for batch in batches]
+        for reference in references:
+            if reference.isnan().any():
+                raise InputError("outputs: expected numbers from the original network, got NaN; check data and model")
+        return references
+
+    def _call(self, network: Any, batch: Batch) -> Tensor:
+        outputs: object = self._outputs(network, batch.inputs)
+        if not isinstance(outputs, Tensor):
+            hint = "; return outputs.logits" if hasattr(outputs, "logits") else ""
+            raise InputError(f"outputs: expected a tensor (m, ...), got {type(outputs).__name__}{hint}")
+        if not outputs.dim() or len(outputs) != len(batch):
+            raise InputError(f"outputs: expected a row for each of {len(batch)} inputs, got shape {tuple(outputs.shape)}")
+        if self._kind.last and (outputs.dim() < 2 or outputs.shape[-1] < 2):
+            raise InputError(
+                f"outputs: expected logits (m, classes) of two classes or more, got shape {tuple(outputs.shape)}; for logits of yes or no "
+                "take kind='bernoulli', for numbers 'mse'"
+            )
+        return outputs
+
+    def _units(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return units(outputs, batch.mask, self._kind)
+
+    def _mean(self, network: Any, batches: Sequence[Batch], references: Sequence[Tensor]) -> Tensor:
+        sums, number = [], 0
+        for batch, reference in zip(batches, references, strict=True):
+            outputs = self._call(network, batch)
+            if outputs.shape != reference.shape:
+                raise InputError(f"outputs: expected the original's shape {tuple(reference.shape)}, got {tuple(outputs.shape)}")
+            rows = self._units(outputs, batch)
+            divergences: object = self._kind.between(self._units(reference.to(outputs.device), batch), rows)
+            if not isinstance(divergences, Tensor) or divergences.shape != (len(rows),):
+                came = tuple(divergences.shape) if isinstance(divergences, Tensor) else type(divergences).__name__
+                raise InputError(
+                    f"kind: expected a function that gives ({len(rows)},) divergences for {len(rows)} outputs, got {came}"
+                )
+            sums.append(divergences.sum())
+            number += len(rows)
+        return torch.stack(sums).sum() / (max(number, 1) * self._scale)
+
+    def _fidelity(self, network: Any, batches: Sequence[Batch], references: Sequence[Tensor]) -> Fidelity:
+        divergence = float(self._mean(network, batches, references))
+        inputs, answers = count(batches), self._kind.answers
+        if self._kind.name == "mse":
+            return Fidelity(inputs, divergence, 1 - divergence)
+        if answers is None:
+            if len(self._shape) != 1 or self._shape[0] < 2:
+                return Fidelity(inputs, divergence, None)
+            answers = top
+        before, after = (
+            [answers(self._units(one, batch)).cpu() for one, batch in zip(outputs, batches, strict=True)]
+            for outputs in (references, [self._call(network, batch) for batch in batches])
+        )
+        first, second = torch.cat(before), torch.cat(after)
+        choices = 2.0 if first.dtype == torch.bool else float(self._shape[-1])
+        most_bits = first.numel() * math.log2(choices)
+        agreement = _share(first == second)
+        if any(batch.labels is None for batch in batches):
+            return Fidelity(inputs, divergence, agreement, most_bits=most_bits)
+        labels = torch.cat([self._labels(batch, len(one)) for batch, one in zip(batches, before, strict=True)])
+        if labels.shape != first.shape:
+            raise InputError(f"labels: expected one for each answer, {tuple(first.shape)} in all, got {tuple(labels.shape)}")
+        right, still = first == labels, second == labels
+        return Fidelity(inputs, divergence, agreement, _share(right & ~still), _share(~right & still), most_bits)
+
+    def _labels(self, batch: Batch, rows: int) -> Tensor:
+        """The labels of a batch, as its answers are laid out."""
+        labels = batch.labels
+        assert labels is not None
+        if batch.mask is not None and labels.shape[: batch.mask.dim()] == batch.mask.shape and batch.mask.dim() > 1:
+            return labels[batch.mask.to(labels.device).bool()].cpu()
+        return (labels.flatten() if self._kind.last else labels.reshape(rows, -1)).cpu()
+
+
+def draws(given: object) -> bool:
+    """Whether it is a function that draws inputs, and not inputs."""
+    return inspect.isroutine(given) or (callable(given) and not isinstance(given, Tensor) and not hasattr(given, "__iter__"))
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean())
+
+
+def _generator(rows: Tensor) -> torch.Generator:
+    """A generator that these row numbers seed: a step of a search has the inputs that its seed says."""
+    digest = hashlib.blake2b(rows.cpu().numpy().tobytes(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest))
+
+
+def _copy(original: Any) -> Any:
+    """A copy of the original that stays what it is while a search moves the other."""
+    if not isinstance(original, nn.Module):
+        return {name: tensor.detach().clone() for name, tensor in original.items()}
+    try:
+        return copy.deepcopy(original)
+    except Exception as error:
+        raise InputError(
+            f"inputs: fresh inputs need a copy of the model, which can't be copied ({type(error).__name__}); give inputs as a tensor"
+        ) from error

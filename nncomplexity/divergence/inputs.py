@@ -1,0 +1,191 @@
+"""Inputs of a network in batches: from a tensor, a dict of tensors, or a DataLoader of either, which is read once."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from nncomplexity.errors import InputError
+
+Data = Tensor | dict[str, Tensor]
+Mask = str | Callable[[Any], Tensor] | Tensor | None
+"""Which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t)."""
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs that a network sees at once, with a row for each example."""
+
+    inputs: Data
+    """(m, ...), or tensors of such shapes by name."""
+    labels: Tensor | None = None
+    """(m, ...): the right answers, where they are known."""
+    mask: Tensor | None = None
+    """(m, t): which tokens count."""
+
+    def __len__(self) -> int:
+        return len(self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values())))
+
+    def take(self, rows: Tensor) -> "Batch":
+        """The examples of these numbers, (k,) int64."""
+        taken = _each(self.inputs, lambda tensor: tensor[rows.to(tensor.device)])
+        return Batch(taken, *(None if one is None else one[rows.to(one.device)] for one in (self.labels, self.mask)))
+
+
+def read(given: object, batch: int, argument: str, *, labels: Tensor | None = None, mask: Mask = None) -> tuple[Batch, ...]:
+    """The batches of what a user gave: a tensor, a dict of tensors, a pair of one of them and labels, or a DataLoader of any.
+
+    Tensors are cut into batches of so many rows; a loader's batches stay as they are, since their size is what the memory allows.
+
+    Args:
+        given: the inputs.
+        batch: rows of a batch.
+        argument: its name, for messages.
+        labels: (n, ...) right answers of all rows, where the inputs don't come with theirs.
+        mask: which tokens count.
+
+    Raises InputError where the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
+
+    >>> [len(batch) for batch in read(torch.zeros(5, 3), 2, "inputs")]
+    [2, 2, 1]
+    """
+    if isinstance(given, Tensor | Mapping) or _is_pair(given):
+        whole = _batch(given, argument)
+        count = len(whole)
+        batches = [whole.take(torch.arange(start, min(start + batch, count))) for start in range(0, count, batch)]
+    elif isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        batches = [one for one in (_batch(each, argument) for each in given) if len(one)]
+    else:
+        raise InputError(f"{argument}: expected a tensor, a dict of tensors or a DataLoader of either, got {type(given).__name__}")
+    if not batches:
+        raise InputError(f"{argument}: expected at least one example, got none")
+    return tuple(_with_masks(_with_labels(batches, labels, argument), mask, argument))
+
+
+def count(batches: Sequence[Batch]) -> int:
+    """How many examples there are."""
+    return sum(len(batch) for batch in batches)
+
+
+def taken(batches: Sequence[Batch], rows: Tensor) -> list[tuple[int, Tensor]]:
+    """Where the examples numbered in `rows` (k,) are: the numbers of batches, and for each the rows in it."""
+    rows, begin, found = rows.cpu(), 0, []
+    for number, batch in enumerate(batches):
+        here = rows[(rows >= begin) & (rows < begin + len(batch))] - begin
+        if len(here):
+            found.append((number, here))
+        begin += len(batch)
+    return found
+
+
+def digest(batches: Sequence[Batch]) -> str:
+    """sha256 of all inputs, in hexadecimal."""
+    found = hashlib.sha256()
+    for batch in batches:
+        tensors = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
+        for name in sorted(tensors):
+            found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+            found.update(tensors[name].contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
+    """The batches without a random share of the examples, and that share; the same at every call.
+
+    >>> searched, kept_back = split(read(torch.arange(10.0), 4, "inputs"), 0.2)
+    >>> count(searched), count(kept_back)
+    (8, 2)
+    """
+    n = count(batches)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(_SPLIT_SEED), device="cpu")
+    cut = int(n * share)
+    parts = (order[cut:].sort().values, order[:cut].sort().values)
+    first, second = (tuple(batches[number].take(rows) for number, rows in taken(batches, part)) for part in parts)
+    return first, second
+
+
+def _is_pair(given: object) -> bool:
+    """Whether it is inputs and their labels: a tensor or a dict of tensors, and a tensor of whole numbers or truth values."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return False
+    first, second = given
+    return isinstance(first, Tensor | Mapping) and isinstance(second, Tensor) and not second.is_floating_point()
+
+
+def _batch(given: object, argument: str) -> Batch:
+    labels: Tensor | None = None
+    if _is_pair(given):
+        given, labels = cast(tuple[object, Tensor], given)
+    elif isinstance(given, tuple | list) and len(given) == 1:  # as a TensorDataset of one tensor gives them
+        given = given[0]
+    if isinstance(given, Mapping):
+        named = {str(name): _tensor(tensor, f"{argument}: {name}") for name, tensor in given.items()}
+        lengths = {name: len(tensor) for name, tensor in named.items()}
+        inputs: Data = named
+        if len(set(lengths.values())) != 1:
+            raise InputError(f"{argument}: expected tensors with a row for each example, got lengths {lengths}")
+    elif isinstance(given, Tensor):
+        inputs = _tensor(given, argument)
+    else:
+        came = f"a {type(given).__name__}"
+        if isinstance(given, tuple | list):
+            came += f" of {', '.join(type(one).__name__ for one in given)}"
+        raise InputError(
+            f"{argument}: expected tensors, dicts of tensors, or pairs of one of them and labels of whole numbers, got {came}"
+        )
+    batch = Batch(inputs, labels)
+    if labels is not None and (not labels.dim() or len(labels) != len(batch)):
+        raise InputError(f"{argument}: expected a label for each of {len(batch)} examples, got shape {tuple(labels.shape)}")
+    return batch
+
+
+def _tensor(given: object, argument: str) -> Tensor:
+    if not isinstance(given, Tensor) or not given.dim():
+        came = "a number" if isinstance(given, Tensor) else type(given).__name__
+        raise InputError(f"{argument}: expected a tensor with a row for each example, got {came}")
+    return given.detach()
+
+
+def _with_labels(batches: list[Batch], labels: Tensor | None, argument: str) -> list[Batch]:
+    if labels is None:
+        return batches
+    if not labels.dim() or len(labels) != count(batches):
+        raise InputError(
+            f"labels: expected a tensor with a label for each of the {count(batches)} {argument}, got shape {tuple(labels.shape)}"
+        )
+    parts = _cut(labels, batches)
+    return [Batch(batch.inputs, part, batch.mask) for batch, part in zip(batches, parts, strict=True)]
+
+
+def _with_masks(batches: list[Batch], mask: Mask, argument: str) -> list[Batch]:
+    if isinstance(mask, Tensor):
+        if not mask.dim() or len(mask) != count(batches):
+            raise InputError(f"mask: expected a row for each of the {count(batches)} {argument}, got shape {tuple(mask.shape)}")
+        masks: list[Tensor | None] = [*_cut(mask, batches)]
+    else:
+        masks = [_mask_of(batch.inputs, mask) for batch in batches]
+    return [Batch(batch.inputs, batch.labels, one) for batch, one in zip(batches, masks, strict=True)]
+
+
+def _mask_of(inputs: Data, mask: str | Callable[[Any], Tensor] | None) -> Tensor | None:
+    if callable(mask):
+        found: object = mask(inputs)
+        if not isinstance(found, Tensor):
+            raise InputError(f"mask: expected a function that gives a tensor (m, t), got {type(found).__name__}")
+        return found.detach()
+    return inputs.get(mask) if isinstance(inputs, dict) and mask is not None else None
+
+
+def _cut(rows: Tensor, batches: Sequence[Batch]) -> Sequence[Tensor]:
+    """A tensor with a row for each example as one for each batch."""
+    return torch.split(rows.detach(), [len(batch) for batch in batches])
+
+
+def _each(inputs: Data, function: Callable[[Tensor], Tensor]) -> Data:
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    return {name: function(tensor) for name, tensor in inputs.items()}

@@ -1,0 +1,139 @@
+"""The kinds of divergence: what each measures between two outputs, in nats, and what it takes for an answer.
+
+============== ===================================================== ===========================================
+kind           D of outputs f from the original's g                  answers
+============== ===================================================== ===========================================
+``kl``         Σ_c p_c·ln(p_c / q_c), p and q the softmax of g, f    the class of the largest logit
+``bernoulli``  Σ_j kl of output j's two probabilities                the side of a half of each output
+``mse``        ‖f − g‖² / total variance of g over the inputs        none: agreement is 1 − mse
+============== ===================================================== ===========================================
+
+Everything is computed in float64, where the device has it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, logsigmoid
+
+from nncomplexity.errors import InputError
+
+Between = Callable[[Tensor, Tensor], Tensor]
+"""between(the original's outputs (u, ...), outputs (u, ...)) -> (u,) divergences of at least 0."""
+_NO_FLOAT64 = {"mps"}
+_SMALL = 1.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of divergence.
+
+    Attributes:
+        name: what users call it.
+        between: the divergences (u,) of outputs (u, ...) from the original's.
+        answers: what outputs (u, ...) say, as whole numbers or truth values; None where they say numbers.
+        last: whether the outputs' last axis holds classes, so that each place of the axes before it is a token of its own.
+    """
+
+    name: str
+    between: Between
+    answers: Callable[[Tensor], Tensor] | None
+    last: bool = False
+
+
+def kind_of(given: "str | Between") -> Kind:
+    """The kind of that name, or that of a user's own function.
+
+    Raises InputError where it is neither.
+    """
+    if isinstance(given, str) and given in _KINDS:
+        return _KINDS[given]
+    if callable(given):
+        return Kind(getattr(given, "__name__", type(given).__name__), given, None)
+    raise InputError(f"kind: expected {', '.join(_KINDS)}, or a function of two outputs, got {given!r}")
+
+
+def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
+    """Outputs (m, ...) as (u, ...): a row for each example, or for each token that counts where there are tokens.
+
+    A mask (m, t) is of outputs (m, t, ...). Outputs of fewer axes have no tokens, as those of a classifier of whole texts.
+
+    Raises InputError where mask and outputs don't fit.
+
+    >>> logits, mask = torch.zeros(2, 3, 5), torch.tensor([[1, 1, 0], [1, 0, 0]])
+    >>> units(logits, mask, kind_of("kl")).shape, units(logits, None, kind_of("bernoulli")).shape
+    (torch.Size([3, 5]), torch.Size([2, 15]))
+    """
+    if mask is not None and (outputs.dim() > mask.dim() > 1 or (outputs.shape == mask.shape and not kind.last)):
+        if outputs.shape[: mask.dim()] != mask.shape:
+            raise InputError(
+                f"mask: expected the shape of the outputs' first axes, got {tuple(mask.shape)} for outputs {tuple(outputs.shape)}"
+            )
+        return outputs[mask.to(outputs.device).bool()]
+    if kind.last:
+        return outputs.reshape(-1, outputs.shape[-1])
+    return outputs.reshape(len(outputs), -1) if kind.name in _KINDS else outputs
+
+
+def exact(outputs: Tensor) -> Tensor:
+    """Outputs in the most exact type that their device has."""
+    return outputs.float() if outputs.device.type in _NO_FLOAT64 else outputs.double()
+
+
+def kl(reference: Tensor, outputs: Tensor) -> Tensor:
+    """KL(softmax(g) ‖ softmax(f)) of logits g, f (u, classes), in nats: (u,).
+
+    The sum is of p·(d + e^−d − 1) with d = ln p − ln q: as Σp = Σq it is the same, and no term is negative, so that rounding makes no
+    divergence negative and none of a network from itself.
+
+    >>> kl(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]])).tolist()
+    [0.0]
+    """
+    return _between(log_softmax(exact(reference), -1), log_softmax(exact(outputs), -1))
+
+
+def bernoulli(reference: Tensor, outputs: Tensor) -> Tensor:
+    """Σ_j KL(σ(g_j) ‖ σ(f_j)) of logits g, f (u, outputs), in nats: (u,)."""
+    g, f = exact(reference), exact(outputs)
+    pairs = [torch.stack([logsigmoid(one), logsigmoid(-one)], -1) for one in (g, f)]
+    return _between(*pairs).flatten(1).sum(1)
+
+
+def squared_error(reference: Tensor, outputs: Tensor) -> Tensor:
+    """‖f − g‖² of outputs (u, ...): (u,)."""
+    return (exact(outputs) - exact(reference)).square().flatten(1).sum(1)
+
+
+def total_variance(outputs: Tensor) -> float:
+    """Σ_j Var(f_j) over the rows of outputs (u, ...)."""
+    rows = exact(outputs).flatten(1)
+    return float((rows - rows.mean(0)).square().sum(1).mean())
+
+
+def top(outputs: Tensor) -> Tensor:
+    """The class of the largest logit of outputs (u, classes): (u,)."""
+    return outputs.argmax(-1)
+
+
+def side(outputs: Tensor) -> Tensor:
+    """Whether each output's probability is above a half."""
+    return outputs > 0
+
+
+def _between(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Σ p·ln(p/q) over the last axis of logarithms of probabilities."""
+    p, q = log_p.exp(), log_q.exp()
+    some = p > 0
+    d = torch.where(some, log_p - log_q, 0.0)
+    near = d.clamp(-_SMALL, _SMALL)
+    terms = torch.where(some & (d.abs() < _SMALL), p * (near + torch.expm1(-near)), p * d - p + q)
+    return terms.sum(-1).clamp(min=0)
+
+
+_KINDS = {
+    "kl": Kind("kl", kl, top, last=True),
+    "bernoulli": Kind("bernoulli", bernoulli, side),
+    "mse": Kind("mse", squared_error, None),
+}

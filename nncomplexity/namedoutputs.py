@@ -1,0 +1,99 @@
+"""A divergence as a command line names it: `--outputs mytask:logits --inputs mytask:inputs`, made anew in each process."""
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nncomplexity.distortion import fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.divergence import Divergence
+from nncomplexity.errors import InputError
+from nncomplexity.taskmodule import find_function
+from nncomplexity.usercode import raised
+
+
+@dataclass(frozen=True)
+class NamedDivergence:
+    """What was typed.
+
+    Attributes:
+        outputs: `--outputs`, MODULE:FUNCTION; the function gives a network's outputs on inputs.
+        inputs: `--inputs`, MODULE:FUNCTION. Called without an argument, the function gives what a `Divergence` takes for inputs, also a pair of
+            them and labels; one of two arguments, a number and a generator, draws them.
+        kind: `--divergence`: kl, bernoulli, mse, or MODULE:FUNCTION.
+        probe: `--probe`: MODULE:FUNCTION of other inputs, or the share of the inputs to keep back; None is a fifth.
+    """
+
+    outputs: str
+    inputs: str
+    kind: str = "kl"
+    probe: str | None = None
+
+    @classmethod
+    def of(cls, outputs: str | None, inputs: str | None, kind: str | None, probe: str | None) -> "NamedDivergence | None":
+        """What the options say together, None where none was given. Raises InputError where they don't make a divergence."""
+        if outputs is None and inputs is None:
+            if given := next((name for name, value in (("--divergence", kind), ("--probe", probe)) if value is not None), None):
+                raise InputError(f"{given}: it is of a network's outputs on inputs; add --outputs and --inputs, or leave it out")
+            return None
+        if outputs is None or inputs is None:
+            missing, there = ("--outputs", "--inputs") if outputs is None else ("--inputs", "--outputs")
+            raise InputError(f"{missing}: expected MODULE:FUNCTION beside {there}, got none; add it")
+        return cls(outputs, inputs, kind or "kl", probe)
+
+    def make(self) -> Divergence:
+        """The divergence, the same object at each call. Raises InputError where a name leads to nothing that makes one."""
+        return _made(self)
+
+    def described(self) -> dict[str, Any]:
+        """The keys that reports and rows have of it."""
+        return {"outputs": self.outputs, "inputs": self.inputs, "divergence": self.kind, "probe": self.probe}
+
+
+@functools.lru_cache(maxsize=4)
+def _made(named: NamedDivergence) -> Divergence:
+    kind: Any = find_function(named.kind, "--divergence") if ":" in named.kind else named.kind
+    probe: Any = 0.2 if named.probe is None else data_named(named.probe, "--probe") if ":" in named.probe else _share(named.probe)
+    outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")
+    try:
+        return Divergence(outputs, inputs, kind, probe=probe)
+    except InputError:
+        raise
+    except Exception as error:  # a loader runs code of the user's
+        raise InputError(f"--inputs: {named.inputs} raised {raised(error)}") from error
+
+
+def data_named(name: str, option: str) -> Any:
+    """The data that a function of the user's gives; itself where it takes arguments, as one that draws them does.
+
+    Raises InputError where the name leads to no function, or the function raises.
+    """
+    function = find_function(name, option)
+    if takes_arguments(function):
+        return function
+    with preserved_random_state(), torch.no_grad():
+        set_random_state(fixed_random_state())
+        try:
+            return function()
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{option}: {name} raised {raised(error)}") from error
+
+
+def takes_arguments(function: Any) -> bool:
+    """Whether it can't be called without any."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--probe: expected MODULE:FUNCTION of other inputs, or a share such as 0.2, got {text!r}") from None

@@ -1,0 +1,208 @@
+"""The smallest bound over all files of a search: no worse than the curve's, with the original's bound and the holdout's beside it."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from nncomplexity.best_bound import BestBound, best_bound
+from nncomplexity.bounds import binomial_upper_limit, holdout_bound
+from nncomplexity.curve import rate_distortion
+from nncomplexity.errors import InputError
+
+N = 600
+TEACHER = torch.randn(3, 8, generator=torch.Generator().manual_seed(5))
+
+
+def drawn(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    x = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
+    return x, (x @ TEACHER.T).argmax(1)
+
+
+X, Y = drawn(N, 1)
+
+
+def outputs(weights: Any, x: Tensor) -> Tensor:
+    return x @ weights["w"].T
+
+
+def loss(weights: Any) -> Tensor:
+    return cross_entropy(outputs(weights, X), Y)
+
+
+def error(weights: Any) -> float:
+    return float((outputs(weights, X).argmax(1) != Y).double().mean())
+
+
+def network() -> dict[str, Tensor]:
+    return {"w": 3 * TEACHER + 0.05 * torch.randn(3, 8, generator=torch.Generator().manual_seed(6))}
+
+
+EPS = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02]
+
+
+def test_it_is_no_worse_than_any_eps_of_the_curve() -> None:
+    curve = rate_distortion(network(), loss, EPS, risk=error, n=N, budget=60)
+    found = best_bound(network(), loss, risk=error, n=N, eps=EPS, budget=60)
+    assert curve.best_bound is not None
+    assert found.value == curve.best_bound[1].value
+    assert found.bound.risk == error(found.report.coarse_weights())
+    assert found.bound.value == found.report.bound(risk=found.bound.risk, n=N).value
+    assert sum(report.evaluations for report in curve.reports) >= found.report.evaluations
+    assert found.tried <= len(EPS)
+
+
+def test_files_that_cannot_be_better_are_not_measured() -> None:
+    calls: list[int] = []
+
+    def counted(weights: Any) -> float:
+        calls.append(1)
+        return error(weights)
+
+    found = best_bound(network(), loss, risk=counted, n=N, eps=EPS, budget=60)
+    assert len(calls) == 2 + found.tried  # those of the original and of a constant answer first
+    assert found.bound.constant_risk is not None
+
+
+def test_the_originals_bound_and_the_holdouts() -> None:
+    fresh, _ = drawn(400, 2)
+    test = drawn(300, 3)
+    found = best_bound(network(), loss, risk=error, n=N, eps=EPS, budget=60, outputs=outputs, unlabelled=fresh, holdout=test)
+    assert found.original is not None
+    assert found.original_report is not None
+    coarse = found.original_report.coarse_weights()
+    differ = int((outputs(coarse, fresh).argmax(1) != outputs(network(), fresh).argmax(1)).sum())
+    assert (found.original.disagreements, found.original.m) == (differ, 400)
+    assert found.original.limit == pytest.approx(binomial_upper_limit(differ, 400, 0.045), rel=1e-12)
+    assert found.original.decoded.risk == error(coarse)
+    wrong = int((outputs(network(), test[0]).argmax(1) != test[1]).sum())
+    assert found.holdout == holdout_bound(wrong, 300)
+    most = int(torch.bincount(test[1]).max())
+    assert found.bound.chance == pytest.approx(1 - most / 300)
+    sentence = found.sentence()
+    assert sentence.startswith("With probability at least 0.95 over the draw of 600 training examples and 400 unlabelled inputs")
+    assert "if all were drawn independently from one distribution" in sentence
+    assert "labelled examples kept out of training" in sentence
+    document = found.to_dict()
+    assert document["original"]["disagreements"] == differ
+    assert document["holdout"]["n"] == 300
+
+
+def test_a_module_is_shown_to_the_risk_as_to_the_loss_and_left_as_it_was() -> None:
+    model = nn.Linear(8, 3, bias=False)
+    model.load_state_dict({"weight": network()["w"]})
+    before = model.weight.detach().clone()
+    seen: list[type] = []
+
+    def risk(module: nn.Module) -> float:
+        seen.append(type(module))
+        return float((module(X).argmax(1) != Y).double().mean())
+
+    found = best_bound(model, lambda module: cross_entropy(module(X), Y), risk=risk, n=N, eps=EPS, budget=60)
+    alone = best_bound(network(), loss, risk=error, n=N, eps=EPS, budget=60)
+    assert set(seen) == {nn.Linear}
+    assert torch.equal(model.weight, before)
+    assert found.value == pytest.approx(alone.value, abs=0.1)
+
+
+def test_a_holdout_as_a_function_and_as_a_loader() -> None:
+    x, y = drawn(300, 3)
+    wrong = holdout_bound(int((outputs(network(), x).argmax(1) != y).sum()), 300)
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "budget": 30}
+    by_function = best_bound(network(), loss, holdout=lambda w: outputs(w, x).argmax(1) != y, **options)
+    loader = DataLoader(TensorDataset(x, y), batch_size=64)
+    by_loader = best_bound(network(), loss, holdout=loader, outputs=outputs, **options)
+    assert by_function.holdout == by_loader.holdout == wrong
+    assert (by_function.bound.chance, by_loader.bound.chance < 1) == (1.0, True)
+
+
+def test_answers_of_one_logit_are_its_side() -> None:
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    w = {"w": torch.tensor([2.0, -1.0, 0.5, 0.1])}
+    y = (x @ w["w"] > 0).long()
+    found = best_bound(
+        w,
+        lambda v: nn.functional.binary_cross_entropy_with_logits(x @ v["w"], y.float()),
+        risk=lambda v: float(((x @ v["w"] > 0) != y).double().mean()),
+        n=200,
+        eps=[0.3, 0.1],
+        budget=30,
+        outputs=lambda v, inputs: inputs @ v["w"],
+        unlabelled=x,
+        holdout=(x, y),
+    )
+    assert found.holdout is not None
+    assert found.holdout.errors == 0
+    assert found.original is not None
+    assert 0 <= found.original.disagreements <= 200
+
+
+def test_without_anything_to_say_it_says_so() -> None:
+    noise = torch.randint(3, (N,), generator=torch.Generator().manual_seed(9))
+    found = best_bound(
+        network(),
+        loss,
+        risk=lambda w: float((outputs(w, X).argmax(1) != noise).double().mean()),
+        n=N,
+        chance=0.6,
+        eps=EPS,
+        budget=30,
+    )
+    assert found.bound.vacuous
+    assert "which is vacuous (chance is 0.6)" in found.sentence()
+
+
+def test_the_bound_holds_on_as_many_draws_as_it_promises() -> None:
+    # Six trainings by class means on few examples, each searched: the true risk, by 20,000 fresh examples, is never above the bound.
+    big_x, big_y = drawn(20_000, 99)
+    for seed in range(6):
+        x, y = drawn(80, 100 + seed)
+        w = {"w": torch.stack([x[y == c].mean(0) for c in range(3)])}
+
+        def risk(v: Any, x: Tensor = x, y: Tensor = y) -> float:
+            return float((outputs(v, x).argmax(1) != y).double().mean())
+
+        def fit(v: Any, x: Tensor = x, y: Tensor = y) -> Tensor:
+            return cross_entropy(outputs(v, x), y)
+
+        found = best_bound(
+            w, fit, risk=risk, n=80, eps=[0.3, 0.1], budget=30, outputs=outputs, unlabelled=drawn(100, 200 + seed)[0]
+        )
+        assert found.original is not None
+        decoded, original = (
+            float((outputs(v, big_x).argmax(1) != big_y).double().mean()) for v in (found.report.coarse_weights(), w)
+        )
+        assert decoded <= found.value
+        assert original <= found.original.value
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"risk": 3}, "risk: expected a function"),
+        ({"risk": lambda w: 1.5}, r"risk: expected the share of wrong answers, in \[0, 1\], got 1.5"),
+        ({"risk": lambda w: 1 / 0}, "risk: it raised ZeroDivisionError"),
+        ({"unlabelled": X}, "outputs: expected a function of a network and inputs, by which two networks' answers are compared"),
+        ({"holdout": (X, Y)}, "outputs: expected a function of a network and inputs, by which the holdout's answers are known"),
+        ({"holdout": X, "outputs": outputs}, "holdout: expected pairs of inputs and labels, got inputs alone"),
+        ({"holdout": (X, torch.zeros(N, 2).long()), "outputs": outputs}, "holdout: expected a label for each answer"),
+        ({"holdout": lambda w: outputs(w, X)}, "holdout: expected a truth value for each labelled example"),
+        ({"unlabelled": X, "outputs": lambda w, x: w["w"][:2]}, "outputs: expected a tensor with a row for each of 600 inputs"),
+        ({"n": 0}, "n must be a whole number of examples"),
+    ],
+)
+def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        best_bound(network(), loss, **{"risk": error, "n": N, "eps": [0.5], "budget": 20, **options})
+
+
+def test_the_sentence_rounds_upwards() -> None:
+    found = best_bound(network(), loss, risk=error, n=N, eps=[0.5], budget=20)
+    said = float(found.sentence().split("at a rate of at most ")[1].split(" ")[0])
+    assert found.value <= said <= min(1.0, found.value + 0.0011)
+    assert isinstance(found, BestBound)
+    assert not math.isnan(said)
