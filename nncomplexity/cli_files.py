@@ -36,6 +36,7 @@ from nncomplexity.cli_options import (
 )
 from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.constant import constant_risk
+from nncomplexity.epsilon import eps_named
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA
