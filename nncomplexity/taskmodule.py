@@ -230,9 +230,11 @@ def _module_of(spec: str) -> str:
 def _raised(error: BaseException, what: str) -> str:
     """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
     text = next(iter(str(error).strip().splitlines()), "")
-    folders = [Path(sys.path[0])]  # the one from which we were called, wherever the module went
+    folders = [
+        folder for folder in map(Path, sys.path[:1]) if folder.is_absolute()
+    ]  # from where we were called, as `_import` put it
     with contextlib.suppress(OSError):  # it may be gone
-        folders.insert(0, Path.cwd())
+        folders.append(Path.cwd())
     frames = [
         (Path(frame.filename).relative_to(folder), frame.lineno)
         for frame in traceback.extract_tb(error.__traceback__)

@@ -84,10 +84,8 @@ class Tracker:
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, seed=self._seed)
         try:
-            with (
-                preserved_random_state(),
-                contextlib.redirect_stdout(sys.stderr),
-            ):  # in this order, as threads take turns at the first
+            # In this order, as threads take turns at the first.
+            with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
                 row = self._measured(start, model)
             line_of(row)  # what has no form in a file has failed, too
         except Exception as error:  # training is worth more than one row
@@ -125,12 +123,12 @@ def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor] | None], Ne
         skeleton = skeleton_of(model)
         devices = {one.name: model[one.name].device for one in skeleton.tensors}
         yield lambda weights: skeleton.expand(
-            {name: (weights or model)[name].detach().to(device, copy=True) for name, device in devices.items()}
+            {name: (model if weights is None else weights)[name].detach().to(device, copy=True) for name, device in devices.items()}
         )
         return
     borrowed = Borrowed(model)
     try:
-        yield lambda weights: borrowed.load(weights or borrowed.weights)
+        yield lambda weights: borrowed.load(borrowed.weights if weights is None else weights)
     finally:
         borrowed.restore()
 
