@@ -35,9 +35,9 @@ def _place(error: BaseException) -> str:
     if not frames:
         return ""
     file = Path(frames[-1].filename)
-    folders = [Path(sys.path[0])]  # the one from which we were called, wherever the module went
+    folders = [folder for folder in map(Path, sys.path[:1]) if folder.is_absolute()]  # from where we were called
     with contextlib.suppress(OSError):  # it may be gone
-        folders.insert(0, Path.cwd())
+        folders.append(Path.cwd())
     here = next((folder for folder in folders if file.is_relative_to(folder)), None)
     return f" ({file.relative_to(here) if here else file}, line {frames[-1].lineno})"
 

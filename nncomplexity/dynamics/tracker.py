@@ -88,10 +88,8 @@ class Tracker:
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
         try:
-            with (
-                preserved_random_state(),
-                contextlib.redirect_stdout(sys.stderr),
-            ):  # in this order, as threads take turns at the first
+            # In this order, as threads take turns at the first.
+            with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
                 row = self._measured(start, model)
             line_of(row)  # what has no form in a file has failed, too
         except Exception as error:  # training is worth more than one row

@@ -213,9 +213,9 @@ def _filters() -> list[Filter]:
     """The filters of warnings, as far as they can be sent to another process, the first one last."""
     found = []
     for action, message, category, module, line in reversed(warnings.filters):
-        filter = (action, _pattern(message), category, _pattern(module), line)
+        one = (action, _pattern(message), category, _pattern(module), line)
         with suppress(Exception):  # a category that was defined within a function
-            found.append(pickle.loads(pickle.dumps(filter)))
+            found.append(pickle.loads(pickle.dumps(one)))
     return found
 
 
