@@ -89,7 +89,7 @@ class Problem:
         """The same problem with these tensors in pieces, by first name."""
         return replace(self, distortion=self.distortion.laid_out(layouts)) if layouts else self
 
-    def whole(self, tensors: Sequence[Piece]) -> list[CoarseTensor]:
+    def whole(self, tensors: Sequence[CoarseTensor]) -> list[CoarseTensor]:
         """Coarse tensors of this skeleton as those of a file: pieces in one."""
         layouts = self.distortion.arrangement.layouts
         if not layouts:
@@ -100,7 +100,7 @@ class Problem:
             found.append(next(rest) if layout is None else united(layout, list(islice(rest, layout.count)), spec.shape))
         return found
 
-    def weigh(self, tensors: Sequence[Piece]) -> float:
+    def weigh(self, tensors: Sequence[CoarseTensor]) -> float:
         """Bits of coarse tensors of this skeleton in a file, but for what they share."""
         return sum(weigh(self.distortion.stored, self.whole(tensors)))
 
@@ -128,7 +128,7 @@ class Problem:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
         return spec.quantizable and spec.name not in self.kept
 
-    def candidate(self, tensors: Sequence[Piece], paper_bytes: int | None = None) -> Candidate:
+    def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
         """Write the tensors, decode what was written, measure its loss: one evaluation."""
         return self.measured(write(self.distortion.stored, self.whole(tensors), self.codec, self.distortion.base), paper_bytes)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from nncomplexity.coarse import Decoded, Piece
+from nncomplexity.coarse import CoarseTensor, Decoded
 from nncomplexity.errors import FormatError
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
@@ -31,7 +31,7 @@ class Trials:
         self.problem, self.tensors, self.budget = problem, tensors, budget
         self._asked = budget
         self.distortion = problem.distortion
-        self.kept: dict[float, list[tuple[float, list[Piece]]]] = {value: [] for value in eps}
+        self.kept: dict[float, list[tuple[float, list[CoarseTensor]]]] = {value: [] for value in eps}
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
 
     @property
@@ -64,19 +64,19 @@ class Trials:
         """Bits of the smallest candidate within ε; infinite where there is none."""
         return self.kept[eps][0][0] if self.kept[eps] else math.inf
 
-    def whole(self, moving: dict[str, Piece]) -> list[Piece]:
+    def whole(self, moving: Mapping[str, CoarseTensor]) -> list[CoarseTensor]:
         """All tensors, in their order: those given, and those that the search keeps as they are."""
-        coarse = self.tensors.held | moving
+        coarse = {**self.tensors.held, **moving}
         return [coarse[spec.name] for spec in self.problem.skeleton.tensors]
 
-    def bits(self, tensors: list[Piece]) -> float:
+    def bits(self, tensors: list[CoarseTensor]) -> float:
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: dict[str, Piece]) -> float:
+    def measure(self, moving: Mapping[str, CoarseTensor]) -> float:
         """The distortion of a candidate, kept where it serves; infinite when the budget is spent."""
         return self.measure_whole(self.whole(moving))
 
-    def measure_whole(self, tensors: list[Piece]) -> float:
+    def measure_whole(self, tensors: list[CoarseTensor]) -> float:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
@@ -91,7 +91,7 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: list[Piece], distortion: float) -> None:
+    def keep(self, tensors: list[CoarseTensor], distortion: float) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger."""
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
         if within:
