@@ -192,7 +192,7 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
     return Constant(1) if value == 1.0 and (symbols == symbols.item(0)).all() else Dense(symbols, step)
 
 
-def united(layout: Layout, pieces: Sequence[Piece], shape: Sequence[int]) -> CoarseTensor:
+def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int]) -> CoarseTensor:
     """A tensor whose pieces these are; whole where it needs none, since all are one constant, or dense under one step.
 
     >>> united(Blocks(0, 2), [Constant(0), Constant(0)], (4, 3))
@@ -204,7 +204,7 @@ def united(layout: Layout, pieces: Sequence[Piece], shape: Sequence[int]) -> Coa
     if isinstance(first, Dense) and all(isinstance(piece, Dense) and piece.step == first.step for piece in pieces):
         symbols = [torch.from_numpy(piece.symbols) for piece in pieces if isinstance(piece, Dense)]
         return Dense(narrow(layout.together(symbols, shape)), first.step)
-    return Pieces(layout, tuple(pieces))
+    return Pieces(layout, tuple(piece for piece in pieces if not isinstance(piece, Pieces)))
 
 
 def narrow(symbols: Tensor) -> Integers:

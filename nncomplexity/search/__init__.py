@@ -5,12 +5,18 @@ are so that figures compare.
 """
 
 from nncomplexity.errors import InputError
+from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.contract import Method
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.tight import Tight
 
-_METHODS: dict[str, type[Tight] | type[Bayes] | type[Quantize]] = {"tight": Tight, "bayes": Bayes, "quantize": Quantize}
+_METHODS: dict[str, type[Tight] | type[Allocate] | type[Bayes] | type[Quantize]] = {
+    "tight": Tight,
+    "allocate": Allocate,
+    "bayes": Bayes,
+    "quantize": Quantize,
+}
 
 
 def method_named(name: str, budget: float | None = None) -> Method:

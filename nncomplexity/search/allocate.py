@@ -2,31 +2,37 @@
 
 Each tensor has operating points, with bits and squared errors (`nncomplexity.search.operating_points`). What a squared error costs is measured
 by losses (`nncomplexity.search.sensitivity`), and the Lagrangian (`nncomplexity.search.lagrangian`) chooses points for all tensors at one λ,
-which is bisected on the measured distortion of the decoded candidates. Near ε it is measured what each group of tensors contributes there, and
-the allocation is made again; what is left of the budget are local steps.
+which is bisected on the measured distortion of the decoded candidates. What is left of the budget are local steps.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor, Decoded
+from nncomplexity.coarse import CoarseTensor
 from nncomplexity.search.contract import Found, Problem, StopSearch, checked_budget
 from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.looks import layouts_of
-from nncomplexity.search.operating_points import Curve, Floats, curve_of
-from nncomplexity.search.sensitivity import Sensitivities, groups_of
+from nncomplexity.search.operating_points import Curve, curve_of
+from nncomplexity.search.scans import PARTS, Floats
+from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22
 """Symbols that the coder weighs to find the operating points of a network, about."""
-_CHANGE = 16.0
-"""The most by which a measured contribution changes a sensitivity."""
+_LEAST, _HUGE = 1e-4, 1e300
+"""What a distortion counts for at least, as a share of ε, and at most."""
+_SHARE, _BISECTION = 0.25, 16
+"""The share of another search's budget that allocation takes as its first part, and the evaluations that a bisection needs."""
+_TRIES = 4
+"""Local steps that are thought of, for each evaluation of the budget: one that was measured before isn't measured again."""
+_FINE = 20
+"""Mantissa bits of steps where rounding them isn't to matter."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Allocate:
         budget: loss evaluations for each ε. A larger budget continues the search of a smaller one.
         groups: the most groups of tensors with a sensitivity of their own.
         spread: standard deviation of the logarithm by which local steps vary sensitivities.
-        gain: the share of its bits that a local step is to save.
+        gain: the least share of the bits that a step is to save to be worth an evaluation.
 
     >>> Allocate().budget
     100
@@ -46,7 +52,7 @@ class Allocate:
     budget: float = 100
     groups: int = 16
     spread: float = 0.35
-    gain: float = 0.003
+    gain: float = 0.001
 
     name = "allocate"
     codec = "entropy"
@@ -63,7 +69,7 @@ class Allocate:
                 problem.deadline.share(len(eps) - done)
             trials = Trials(problem, tensors, [value], self.budget)
             with suppress(StopSearch):
-                Allocation(self, trials, curves, value).run()
+                Allocation(self, trials, curves).run(value)
             found.append(trials.found()[0])
         return found
 
@@ -76,48 +82,73 @@ def curves_of(problem: Problem, tensors: Tensors) -> list[Curve]:
 
 
 class Allocation:
-    """The search for one ε among the operating points of all tensors that move.
+    """The search among the operating points of all tensors that move.
 
     Args:
         method: its settings.
         trials: where candidates are measured.
         curves: the operating points.
-        eps: the distortion bound.
     """
 
-    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[Curve], eps: float) -> None:
+    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[Curve]) -> None:
         self._method, self._trials, self._lagrangian = method, trials, Lagrangian(curves)
-        self._limit = trials.limit(eps)
         self._specs = [curve.spec for curve in curves]
         self._groups = groups_of(self._specs, method.groups)
         self._measured: dict[bytes, float] = {}
-        self._best: Choice | None = None
+        self._best: dict[float, tuple[Choice, Floats]] = {}
+        trials.origin = "bit allocation"
 
-    def run(self) -> None:
-        """Allocate under equal sensitivities, measured ones, and contributions; then local steps, until the budget is spent."""
+    def run(self, eps: float) -> None:
+        """Allocate under equal sensitivities, and under measured ones; then local steps, until the budget is spent."""
         if not self._specs:
             self._trials.measure({})
             return
-        c = np.ones(len(self._specs))
-        self._bisect(c)
-        for better in (self._sensitivities, self._contributions):
-            c = better(c)
-            self._bisect(c)
-        self._shorter_steps()
-        self._local(c)
+        self._bisect(eps, np.ones((len(self._specs), PARTS)))
+        self._bisect(eps, self._sensitivities(eps))
+        if eps in self._best:
+            self._bisect(eps, self._of_low_rank(eps))
+        self._shorter_steps(eps)
+        self._local(eps)
 
-    def _sensitivities(self, _: Floats) -> Floats:
-        return Sensitivities(self._trials, self._specs, self._groups, self._limit).measured()
+    def follow(self, eps: Sequence[float]) -> None:
+        """Allocate for many ε, from fine to coarse, under the sensitivities that are measured at the one in their middle."""
+        ordered = sorted(eps)
+        middle = ordered[len(ordered) // 2]
+        self._bisect(middle, self._sensitivities(middle))
+        if middle in self._best:
+            c = self._of_low_rank(middle)
+            for value in ordered:
+                self._bisect(value, c)
 
-    def _bisect(self, c: Floats) -> None:
+    def _sensitivities(self, eps: float) -> Floats:
+        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps)).measured()
+
+    def _of_low_rank(self, eps: float) -> Floats:
+        """Sensitivities of the best choice with those to what a low rank leaves out, measured on the points of least Lagrangian."""
+        distortion, curves = self._trials.distortion, self._lagrangian.curves
+        best, c = self._best[eps]
+        corrected = c.copy()
+        for _ in range(2):  # once more nearer to where it is then expected
+            points = self._lagrangian.of_low_rank(corrected, best.multiplier)
+            for group in self._groups:
+                factored = [index for index in group if index in points]
+                error = sum(curves[index].errors[points[index], 2] for index in factored)
+                if factored and self._trials.left >= 1:
+                    coarse = {curves[index].spec: curves[index].piece(points[index], _FINE) for index in factored}
+                    over = {spec.name: piece.decode(spec, distortion.device) for spec, piece in coarse.items()}
+                    cost = abs(distortion.loss(Overlaid(over, distortion.weights)) - distortion.original)
+                    corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
+        return corrected
+
+    def _bisect(self, eps: float, c: Floats) -> None:
         """Measure choices along λ: from where ε is expected, in growing leaps until it lies between two, then by bisection."""
-        path = self._lagrangian.path(c)
-        expected = [float((c * self._lagrangian.errors(choice)).sum()) for choice in path]
+        path, limit = self._lagrangian.path(c), self._trials.limit(eps)
+        expected = [self._lagrangian.distortions(c, choice).sum() for choice in path]
         within, beyond = -1, len(path)
-        place, leap = int(np.searchsorted(expected, self._limit)), 1
+        place, leap = int(np.searchsorted(expected, limit)), 1
         while beyond - within > 1 and self._trials.left >= 1:
             place = min(max(place, within + 1), beyond - 1)
-            if self._distortion(path[place]) <= self._limit:
+            if self._distortion(path[place], c) <= limit:
                 within = place
                 place = within + leap if beyond == len(path) else (within + beyond) // 2
             else:
@@ -125,14 +156,16 @@ class Allocation:
                 place = beyond - leap if within == -1 else (within + beyond) // 2
             leap *= 2
 
-    def _distortion(self, choice: Choice) -> float:
-        """The measured distortion of a choice, each measured once; infinite where the budget is spent."""
+    def _distortion(self, choice: Choice, c: Floats) -> float:
+        """The measured distortion of a choice under some sensitivities, each measured once; infinite where the budget is spent."""
         if choice.key not in self._measured:
             if self._trials.left < 1:
                 return math.inf
-            self._measured[choice.key] = self._trials.measure(self._pieces(choice))
-            if self._measured[choice.key] <= self._limit and (self._best is None or self._bits(choice) < self._bits(self._best)):
-                self._best = choice
+            distortion = self._measured[choice.key] = self._trials.measure(self._pieces(choice))
+            for eps in self._trials.kept:
+                smaller = eps not in self._best or self._bits(choice) < self._bits(self._best[eps][0])
+                if distortion <= self._trials.limit(eps) and smaller:
+                    self._best[eps] = choice, c
         return self._measured[choice.key]
 
     def _bits(self, choice: Choice) -> float:
@@ -142,61 +175,57 @@ class Allocation:
         chosen = zip(self._lagrangian.curves, choice.points.tolist(), strict=True)
         return {curve.spec.name: curve.piece(point, choice.precision) for curve, point in chosen}
 
-    def _contributions(self, c: Floats) -> Floats:
-        """The sensitivities, corrected by what each group of tensors contributes to the distortion of the best choice.
-
-        That is how much of it goes where the group is put back to the original.
-        """
-        if self._best is None:
-            return c
-        trials, corrected = self._trials, c.copy()
-        distortion, specs = trials.distortion, trials.problem.skeleton.tensors
-        decoded = Decoded(specs, trials.whole(self._pieces(self._best)), distortion.device)
-        held: Mapping[str, Tensor] = decoded if trials.tensors.large else dict(decoded)
-        whole = self._measured[self._best.key]
-        errors = self._lagrangian.errors(self._best)
-        for group in self._groups:
-            if trials.left < 1:
-                break
-            restored = Restored(held, distortion.weights, {self._specs[index].name for index in group})
-            contribution = whole - abs(distortion.loss(restored) - distortion.original)
-            expected = float((c[group] * errors[group]).sum())
-            if expected > 0 and math.isfinite(contribution):
-                corrected[group] *= min(_CHANGE, max(1 / _CHANGE, contribution / expected))
-        return corrected
-
-    def _shorter_steps(self) -> None:
-        """Fewer mantissa bits for the best choice's steps, while that is within ε."""
-        while self._best and self._best.precision and self._trials.left >= 1:
-            if not self._distortion(replace(self._best, precision=self._best.precision - 1)) <= self._limit:
+    def _shorter_steps(self, eps: float) -> None:
+        """Fewer mantissa bits for the best choice's steps, while that is within ε and saves anything to speak of."""
+        while eps in self._best and self._best[eps][0].precision and self._trials.left >= 1:
+            best, c = self._best[eps]
+            shorter = replace(best, precision=best.precision - 1)
+            worth = self._bits(shorter) <= (1 - self._method.gain) * self._bits(best)
+            if not worth or self._distortion(shorter, c) > self._trials.limit(eps):
                 break
 
-    def _local(self, c: Floats) -> None:
-        """Choices of slightly fewer bits under sensitivities that differ at random; one within ε is where it goes on."""
+    def _local(self, eps: float) -> None:
+        """Choices of fewer bits under sensitivities that differ at random from those of the best; how many fewer, success decides."""
         generator = np.random.default_rng(self._trials.problem.seed)
-        for _ in range(4 * int(self._method.budget)):
-            if self._best is None or self._trials.left < 1:
+        gain = 16 * self._method.gain
+        for _ in range(_TRIES * int(self._method.budget)):
+            if eps not in self._best or self._trials.left < 1:
                 break
-            factors = np.ones(len(c))
+            best, c = self._best[eps]
+            factors = np.ones((len(self._specs), 1))
             for group in self._groups:
                 factors[group] = math.exp(self._method.spread * generator.standard_normal())
-            wanted = (1 - self._method.gain) * self._bits(self._best)
+            wanted = (1 - gain) * self._bits(best)
             choice = next((choice for choice in self._lagrangian.path(c * factors) if self._bits(choice) <= wanted), None)
-            if choice is not None and choice.key not in self._measured and self._distortion(choice) <= self._limit:
-                c = c * factors
+            if choice is not None and choice.key not in self._measured:
+                within = self._distortion(choice, c * factors) <= self._trials.limit(eps)
+                gain = 1.5 * gain if within else max(0.8 * gain, self._method.gain)
 
 
-class Restored(Mapping[str, Tensor]):
-    """Decoded tensors, some of them put back to the original."""
+class Allocated:
+    """Bit allocation as the first part of another search, which goes on from its candidates.
 
-    def __init__(self, decoded: Mapping[str, Tensor], originals: Mapping[str, Tensor], names: set[str]) -> None:
-        self._decoded, self._originals, self._names = decoded, originals, names
+    Args:
+        problem: the network and its loss.
+        method: settings; its budget is the most that this part takes.
+    """
 
-    def __getitem__(self, name: str) -> Tensor:
-        return self._originals[name] if name in self._names else self._decoded[name]
+    def __init__(self, problem: Problem, method: Allocate | None = None) -> None:
+        self._problem, self._method = problem, method or Allocate()
+        self._tensors = Tensors(problem)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._decoded)
+    def trials(self, eps: Sequence[float], budget: float) -> Trials:
+        """Trials for this part of a search with so many evaluations for each ε: a quarter of them, and at least what a bisection takes."""
+        share = max(_SHARE * budget, min(_BISECTION, budget))
+        return Trials(self._problem, self._tensors, eps, len(eps) * min(share, self._method.budget))
 
-    def __len__(self) -> int:
-        return len(self._decoded)
+    def run(self, trials: Trials, eps: float) -> None:
+        Allocation(self._method, trials, self._curves).run(eps)
+
+    def follow(self, trials: Trials) -> None:
+        """The same for many ε at once."""
+        Allocation(self._method, trials, self._curves).follow(list(trials.kept))
+
+    @functools.cached_property
+    def _curves(self) -> list[Curve]:
+        return curves_of(self._problem, self._tensors)

@@ -53,6 +53,8 @@ class Candidate:
     distortion: float
     paper_bytes: int | None = None
     """What the authors' recipe gives for the same weights, where the method is one of the paper's."""
+    origin: str = ""
+    """What the search found it by, where it has several ways to look."""
 
     @property
     def bits(self) -> int:
@@ -130,7 +132,11 @@ class Problem:
 
     def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
         """Write the tensors, decode what was written, measure its loss: one evaluation."""
-        return self.measured(write(self.distortion.stored, self.whole(tensors), self.codec, self.distortion.base), paper_bytes)
+        return self.written(self.whole(tensors), paper_bytes)
+
+    def written(self, whole: Sequence[CoarseTensor], paper_bytes: int | None = None) -> Candidate:
+        """The same of tensors that are whole, as those of a file are."""
+        return self.measured(write(self.distortion.stored, whole, self.codec, self.distortion.base), paper_bytes)
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None) -> Candidate:
         """Measure the loss of a file's decoded weights: one evaluation."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomplexity.search.operating_points import Curve, Floats
+from nncomplexity.search.operating_points import Curve
+from nncomplexity.search.scans import Floats
 
 _MULTIPLIERS, _FINEST, _COARSEST = 600, 1e-12, 1e3
 """How many λ are compared, and from where to where, as shares of the one at which all bits and all distortion are worth the same."""
@@ -27,12 +28,14 @@ class Choice:
     """One operating point for each tensor, and mantissa bits for the steps of all.
 
     Attributes:
-        points: (tensors,) which of its curve's points each takes.
+        points: (tensors,) the index of the point that each takes.
         precision: mantissa bits.
+        multiplier: the λ that gives these points, in distortion for each bit.
     """
 
     points: NDArray[np.int64]
     precision: int
+    multiplier: float
 
     @property
     def key(self) -> bytes:
@@ -41,7 +44,7 @@ class Choice:
 
 
 class Lagrangian:
-    """The choices among the operating points of some tensors.
+    """The choices among the operating points of some tensors. Sensitivities c (tensors, 3) are of the errors' parts.
 
     Args:
         curves: the tensors' operating points.
@@ -49,26 +52,42 @@ class Lagrangian:
 
     def __init__(self, curves: Sequence[Curve]) -> None:
         self.curves = curves
+        self._energies = np.array([curve.energy for curve in curves])
 
     def path(self, c: Floats) -> list[Choice]:
-        """The choices under all λ from fine to coarse, each once, for sensitivities c (tensors,)."""
-        energy = float(sum(sensitivity * curve.errors.max() for sensitivity, curve in zip(c, self.curves, strict=True)))
-        balance = max(energy, 1e-300) / sum(float(curve.bits.max()) for curve in self.curves)
+        """The choices under all λ from fine to coarse, each once."""
+        balance = max(float((c[:, 1] * self._energies).sum()), 1e-300) / sum(float(curve.bits.max()) for curve in self.curves)
         multipliers = balance * np.geomspace(_FINEST, _COARSEST, _MULTIPLIERS)
-        points = np.stack([curve.best(one / multipliers) for curve, one in zip(self.curves, c, strict=True)], axis=1)
+        points = np.stack([curve.best(one / multipliers[:, None]) for curve, one in zip(self.curves, c, strict=True)], axis=1)
         starts = np.flatnonzero(np.append(True, (points[1:] != points[:-1]).any(1)))
         ends = np.append(starts[1:], len(points)) - 1
         middles = np.sqrt(multipliers[starts] * multipliers[ends])
-        return [Choice(points[start], self._precision(c, points[start], middle)) for start, middle in zip(starts, middles, strict=True)]
+        return [
+            Choice(points[start], self._precision(c, points[start], middle), float(middle))
+            for start, middle in zip(starts, middles, strict=True)
+        ]
+
+    def of_low_rank(self, c: Floats, multiplier: float) -> dict[int, int]:
+        """The points of the tensors that have a low rank or pieces among theirs, of these the best under a λ."""
+        found = {}
+        for index, (one, curve) in enumerate(zip(c, self.curves, strict=True)):
+            cut = np.flatnonzero(curve.errors[:, 2])
+            if len(cut):
+                found[index] = int(cut[np.argmin((curve.bits + curve.errors @ one / multiplier)[cut])])
+        return found
 
     def bits(self, choice: Choice) -> float:
         """What the choice takes, as the curves know it."""
-        steps = sum(len(curve.bits) > 1 and point > 0 for curve, point in self._chosen(choice.points))
-        return float(sum(curve.bits[point] for curve, point in self._chosen(choice.points))) + choice.precision * steps
+        return float(sum(curve.bits[point] for curve, point in self._chosen(choice))) + choice.precision * int(
+            (choice.points > 0).sum()
+        )
 
-    def errors(self, choice: Choice) -> Floats:
-        """(tensors,) the squared errors."""
-        return np.array([curve.errors[point] for curve, point in self._chosen(choice.points)])
+    def distortions(self, c: Floats, choice: Choice) -> Floats:
+        """(tensors,) c·E of a choice."""
+        return np.array([float(one @ curve.errors[point]) for one, (curve, point) in zip(c, self._chosen(choice), strict=True)])
+
+    def _chosen(self, choice: Choice) -> list[tuple[Curve, int]]:
+        return list(zip(self.curves, choice.points.tolist(), strict=True))
 
     def _precision(self, c: Floats, points: NDArray[np.int64], multiplier: float) -> int:
         """The mantissa bits p that steps are worth.
@@ -76,12 +95,9 @@ class Lagrangian:
         A step that is rounded to p bits is off by a uniform error, which makes all elements wrong in proportion: it adds about 4⁻ᵖ/24 of a
         tensor's energy to its squared error. The least of p·T + Σ c·energy·4⁻ᵖ/(24·λ) over T tensors has 4ᵖ = ln 4·Σ c·energy/(24·λ·T).
         """
-        kept = [(one, curve.errors.max() - curve.errors[point]) for one, (curve, point) in zip(c, self._chosen(points), strict=True)]
-        worth = [float(one * energy) for one, energy in kept if energy > 0]
+        left = points > 0
+        worth = float((c[:, 0] * self._energies)[left].sum())
         if not worth:
             return _PRECISIONS[0]
-        exact = 0.5 * math.log2(max(math.log(4) * sum(worth) / (24 * multiplier * len(worth)), 1.0))
+        exact = 0.5 * math.log2(max(math.log(4) * worth / (24 * multiplier * int(left.sum())), 1.0))
         return min(max(round(exact), _PRECISIONS[0]), _PRECISIONS[1])
-
-    def _chosen(self, points: NDArray[np.int64]) -> list[tuple[Curve, int]]:
-        return list(zip(self.curves, points.tolist(), strict=True))

@@ -57,7 +57,8 @@ class Opening:
         its matrices with one.
         """
         moving, problem = self.tensors.moving, self.trials.problem
-        distortion = self.trials.measure({spec.name: Constant(0) for spec in moving} | fixed)
+        zeros: dict[str, Piece] = {spec.name: Constant(0) for spec in moving}
+        distortion = self.trials.measure(zeros | fixed)
         kept = {spec.name: problem.exact(spec) for spec in moving if matrix_shape(spec) is None} | fixed
         matrices = [spec for spec in moving if matrix_shape(spec)]
         for coarseness in COARSENESS:
@@ -128,6 +129,7 @@ class Opening:
         isn't larger than Algorithm 2's answer.
         """
         limit, count = self.trials.limit(eps), len(self._steps)
+        self.trials.origin = "uniform quantization"
         if not self.trials.kept[eps]:
             first_that(lambda index: self.trials.measure(self._quantized(index)) <= limit, count)
         smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), count)
@@ -137,6 +139,11 @@ class Opening:
             if index not in self._measured:
                 self._measured.add(index)
                 self.trials.measure(self._quantized(index))
+
+    def to_quantize(self, eps: float) -> int:
+        """How many evaluations `quantize` needs at present, but no more than an eighth of the budget."""
+        smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), len(self._steps))
+        return min(smaller, int(self.trials.budget / 8))
 
     def _quantized(self, index: int) -> dict[str, Piece]:
         return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
@@ -150,6 +157,7 @@ class Opening:
     def moves(self, eps: float, budget: float, plans: Sequence[Plan] | None = None) -> list[Plan]:
         """Moves over so many evaluations, from plans or from where all tensors are dense; the plans that they end with."""
         limit, begin = self.trials.limit(eps), self.trials.spent
+        self.trials.origin = "moves"
 
         def start(index: int) -> list[Plan]:
             return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]

@@ -6,13 +6,16 @@ shape, which play one role, share their probes.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncomplexity.coarse import Constant
+from nncomplexity.search.scans import PARTS
 from nncomplexity.search.trials import Trials
 from nncomplexity.weights import TensorSpec
 
@@ -44,7 +47,8 @@ def groups_of(specs: Sequence[TensorSpec], most: int) -> list[list[int]]:
         return sum(specs[index].count for index in group)
 
     groups = sorted(shapes.values(), key=size, reverse=True)
-    groups[most - 1 :] = [sorted(sum(groups[most - 1 :], []))] if len(groups) > most else groups[most - 1 :]
+    if len(groups) > most:
+        groups[most - 1 :] = [sorted(index for group in groups[most - 1 :] for index in group)]
     while len(groups) < min(most, len(specs)):
         largest = max((group for group in groups if len(group) > 1), key=size)
         place, half = groups.index(largest), len(largest) // 2
@@ -68,9 +72,12 @@ class Sensitivities:
         self._seed = trials.problem.seed
 
     def measured(self) -> NDArray[np.float64]:
-        """(tensors,) nats for each unit of squared error; 1 where the budget has ended before."""
+        """(tensors, 3) nats for each unit of the parts of a squared error, what a low rank leaves out taken for noise.
+
+        They are 1 where the budget has ended before.
+        """
+        found = np.ones((len(self._specs), PARTS))
         relative = self._common_noise()
-        found = np.ones(len(self._specs))
         wanted = self._limit / math.sqrt(len(self._groups))
         for group in self._groups:
             noise, cost = relative * len(self._groups) ** 0.25, math.nan
@@ -82,8 +89,10 @@ class Sensitivities:
                     break
                 noise *= math.sqrt(min(_FAR, max(1 / _FAR, wanted / max(cost, 1e-300)))) if math.isfinite(cost) else 1 / _FAR
             cost = max(cost, _LEAST * wanted) if math.isfinite(cost) else _FAR * wanted
-            error = sum((noise * self._sizes[index]) ** 2 * self._specs[index].count for index in group)
-            found[list(group)] = cost / error if error else 1.0
+            energy = sum(self._sizes[index] ** 2 * self._specs[index].count for index in group)
+            found[list(group)] = cost / (noise**2 * energy) if energy else 1.0
+            if energy and self._trials.left >= 1:
+                found[list(group), 1] = max(abs(self._without(group)), _LEAST * self._limit) / energy
         return found
 
     def _common_noise(self) -> float:
@@ -104,38 +113,41 @@ class Sensitivities:
         signed = [self._distorted(group, sign * noise) for sign in (1, -1)]
         return max(sum(signed) / 2, 0.05 * sum(abs(one) for one in signed) / 2)
 
+    def _without(self, group: Sequence[int]) -> float:
+        """What the loss is more without some tensors; the most that a float holds where it is no number."""
+        distortion = self._trials.distortion
+        zeros = {spec.name: Constant(0).decode(spec, distortion.device) for spec in (self._specs[index] for index in group)}
+        added = distortion.loss(Overlaid(zeros, distortion.weights)) - distortion.original
+        return added if math.isfinite(added) else sys.float_info.max
+
     def _distorted(self, group: Sequence[int], noise: float) -> float:
         """What noise in some tensors adds to the loss."""
         distortion = self._trials.distortion
         noisy = {self._specs[index].name: self._noisy(index, noise) for index in group}
-        return distortion.loss(_Changed(distortion.weights, noisy)) - distortion.original
+        return distortion.loss(Overlaid(noisy, distortion.weights)) - distortion.original
 
-    def _noisy(self, index: int, noise: float) -> Callable[[Tensor], Tensor]:
+    def _noisy(self, index: int, noise: float) -> Tensor:
         """A weight with noise of its own, which is the same each time but for its size."""
-
-        def added(weight: Tensor) -> Tensor:
-            generator = torch.Generator().manual_seed(1_000_003 * self._seed + index)
-            drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
-            return (weight.double() + drawn.to(weight.device)).to(weight.dtype)
-
-        return added
+        weight = self._trials.distortion.weights[self._specs[index].name]
+        generator = torch.Generator().manual_seed(1_000_003 * self._seed + index)
+        drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
+        return (weight.double() + drawn.to(weight.device)).to(weight.dtype)
 
 
-class _Changed(Mapping[str, Tensor]):
-    """Tensors of which some are changed, each whenever it is asked for."""
+class Overlaid(Mapping[str, Tensor]):
+    """Tensors, some of which others take the place of."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], changes: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
-        self._tensors, self._changes = tensors, changes
+    def __init__(self, over: Mapping[str, Tensor], under: Mapping[str, Tensor]) -> None:
+        self._over, self._under = over, under
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._tensors[name]
-        return self._changes[name](tensor) if name in self._changes else tensor
+        return self._over[name] if name in self._over else self._under[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
+        return iter(self._under)
 
     def __len__(self) -> int:
-        return len(self._tensors)
+        return len(self._under)
 
 
 def _root_mean_square(weight: Tensor) -> float:

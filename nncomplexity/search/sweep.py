@@ -16,6 +16,7 @@ import numpy as np
 
 from nncomplexity.errors import InputError
 from nncomplexity.fits import lower_hull
+from nncomplexity.search.allocate import Allocated
 from nncomplexity.search.chain import LINK, Link, inwards, outwards, slide, thinned
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.looks import with_looks
@@ -85,15 +86,19 @@ class Sweep:
         ordered = sorted(set(eps), reverse=True)
         if len(ordered) <= self.cost:
             return self.method.search(problem, eps)
-        problem = with_looks(problem)
         if problem.deadline:
             problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
-        trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
+        allocated = Allocated(problem)
+        trials = allocated.trials(ordered, self.cost * self.budget / len(ordered))
         with suppress(StopSearch):
+            Opening(trials, self.method.schedule.precision).early(ordered[-1])
+            allocated.follow(trials)
+            problem = with_looks(problem)
+            trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget, trials)
             opening = Opening(trials, self.method.schedule.precision)
-            opening.early(ordered[-1])
             if trials.tensors.with_gradient():
                 trials.pace()
+                trials.origin = "descent"
                 self._descend(trials, ordered, opening)
             else:
                 plans: list[Plan] | None = None  # moves only ever make a network coarser: from the finest ε to the coarsest

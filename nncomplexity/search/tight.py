@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.search.allocate import Allocated
 from nncomplexity.search.chain import LINK, inwards
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.looks import with_looks
@@ -40,6 +41,8 @@ _SPARE = 1
 class Tight(Settings):
     """The search for the smallest file within each ε. `Settings` has its attributes.
 
+    Whatever the budget, bit allocation gives a first answer (`nncomplexity.search.allocate`), for a quarter of it or 100 evaluations.
+
     >>> Tight().budget
     400
     """
@@ -48,28 +51,34 @@ class Tight(Settings):
     codec = "entropy"
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        allocated = Allocated(problem)
         problem = with_looks(problem)
         tensors = Tensors(problem)
         found = []
         for done, value in enumerate(eps):
             if problem.deadline:
                 problem.deadline.share(len(eps) - done)
-            found.append(self._found(Trials(problem, tensors, [value], self.budget), value))
+            trials = allocated.trials([value], self.budget)
+            with suppress(StopSearch):
+                Opening(trials, self.schedule.precision).early(value)
+                allocated.run(trials, value)
+                trials = Trials(problem, tensors, [value], self.budget, trials)
+                self._descend(trials, value)
+            found.append(trials.found()[0])
         return found
 
-    def _found(self, trials: Trials, eps: float) -> Found:
+    def _descend(self, trials: Trials, eps: float) -> None:
+        """Descents, or moves where the loss has no gradient; evaluations for uniform quantization are kept back."""
         opening = Opening(trials, self.schedule.precision)
-        with suppress(StopSearch):
-            opening.early(eps)
-            if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
-                trials.pace()
-                self.approach(trials, eps, trials.budget)
-                self._again(trials, eps)
-            else:
-                opening.quantize(eps)
-                opening.moves(eps, trials.budget)
+        if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
+            trials.pace()
+            trials.origin = "descent"
+            self.approach(trials, eps, trials.budget - opening.to_quantize(eps))
+            self._again(trials, eps)
+        else:
             opening.quantize(eps)
-        return trials.found()[0]
+            opening.moves(eps, trials.budget)
+        opening.quantize(eps)
 
     def approach(self, trials: Trials, eps: float, until: float, begin: float = 0.0) -> Run:
         """The descents to one ε, until so many evaluations are spent, of which others were spent before they began; where they ended."""

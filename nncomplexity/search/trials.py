@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,6 +19,14 @@ _BISECTION = 6
 """Evaluations that a bisection over uniform steps takes."""
 
 
+class Kept(NamedTuple):
+    """A candidate that is within some ε: its bits, its tensors as a file has them, and what found it."""
+
+    bits: float
+    tensors: list[CoarseTensor]
+    origin: str
+
+
 class Trials:
     """What was measured in one search, for all ε that it is to answer.
 
@@ -25,18 +35,29 @@ class Trials:
         tensors: which of its tensors move.
         eps: the ε to be answered. A candidate is kept for each one that it is within.
         budget: evaluations in all. One for each ε is kept back, to measure its answer.
+        before: trials of the same network that went before, whose candidates and evaluations count as these ones'.
+
+    Attributes:
+        kept: the candidates for each ε, the smallest first.
+        origin: what looks for candidates at present.
     """
 
-    def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float) -> None:
+    def __init__(
+        self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float, before: "Trials | None" = None
+    ) -> None:
         self.problem, self.tensors, self.budget = problem, tensors, budget
+        self.origin = ""
         self._asked = budget
         self.distortion = problem.distortion
-        self.kept: dict[float, list[tuple[float, list[CoarseTensor]]]] = {value: [] for value in eps}
+        self.kept: dict[float, list[Kept]] = {value: list(before.kept[value]) if before else [] for value in eps}
+        self._before = before.spent if before else 0.0
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
+        if before:
+            self._begin = self.distortion.evaluations, *before._begin[1:]
 
     @property
     def spent(self) -> float:
-        return self.distortion.evaluations - self._begin[0]
+        return self._before + self.distortion.evaluations - self._begin[0]
 
     @property
     def left(self) -> float:
@@ -62,21 +83,21 @@ class Trials:
 
     def best(self, eps: float) -> float:
         """Bits of the smallest candidate within ε; infinite where there is none."""
-        return self.kept[eps][0][0] if self.kept[eps] else math.inf
+        return self.kept[eps][0].bits if self.kept[eps] else math.inf
 
     def whole(self, moving: Mapping[str, CoarseTensor]) -> list[CoarseTensor]:
         """All tensors, in their order: those given, and those that the search keeps as they are."""
         coarse = {**self.tensors.held, **moving}
         return [coarse[spec.name] for spec in self.problem.skeleton.tensors]
 
-    def bits(self, tensors: list[CoarseTensor]) -> float:
+    def bits(self, tensors: Sequence[CoarseTensor]) -> float:
         return self.problem.weigh(tensors)
 
     def measure(self, moving: Mapping[str, CoarseTensor]) -> float:
         """The distortion of a candidate, kept where it serves; infinite when the budget is spent."""
         return self.measure_whole(self.whole(moving))
 
-    def measure_whole(self, tensors: list[CoarseTensor]) -> float:
+    def measure_whole(self, tensors: Sequence[CoarseTensor]) -> float:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
@@ -91,14 +112,14 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: list[CoarseTensor], distortion: float) -> None:
+    def keep(self, tensors: Sequence[CoarseTensor], distortion: float) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger."""
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
         if within:
-            bits = self.bits(tensors)
+            found = Kept(self.bits(tensors), self.problem.whole(tensors), self.origin)
             for kept in (self.kept[eps] for eps in within):
-                if not kept or bits < kept[0][0]:
-                    kept.insert(0, (bits, tensors))
+                if not kept or found.bits < kept[0].bits:
+                    kept.insert(0, found)
                     del kept[1 if self.tensors.large else _KEPT :]
 
     def found(self) -> list[Found]:
@@ -107,9 +128,9 @@ class Trials:
         answers: list[Candidate | None] = []
         for eps, kept in self.kept.items():
             answers.append(None)
-            for _, tensors in kept:
-                candidate = confirmed.get(id(tensors)) or self.problem.candidate(tensors)
-                confirmed[id(tensors)] = candidate
+            for one in kept:
+                candidate = confirmed.get(id(one)) or replace(self.problem.written(one.tensors), origin=one.origin)
+                confirmed[id(one)] = candidate
                 if self.problem.feasible(candidate, eps):
                     answers[-1] = candidate
                     break
