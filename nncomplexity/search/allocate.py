@@ -112,6 +112,8 @@ class Allocation:
 
     def follow(self, eps: Sequence[float]) -> None:
         """Allocate for many ε, from fine to coarse, under the sensitivities that are measured at the one in their middle."""
+        if not self._specs:
+            return
         ordered = sorted(eps)
         middle = ordered[len(ordered) // 2]
         self._bisect(middle, self._sensitivities(middle))
@@ -215,16 +217,19 @@ class Allocated:
         self._tensors = Tensors(problem)
 
     def trials(self, eps: Sequence[float], budget: float) -> Trials:
-        """Trials for this part of a search with so many evaluations for each ε: a quarter of them, and at least what a bisection takes."""
-        share = max(_SHARE * budget, min(_BISECTION, budget))
-        return Trials(self._problem, self._tensors, eps, len(eps) * min(share, self._method.budget))
+        """Trials for this part of a search with so many evaluations."""
+        return Trials(self._problem, self._tensors, eps, budget)
 
-    def run(self, trials: Trials, eps: float) -> None:
-        Allocation(self._method, trials, self._curves).run(eps)
+    def run(self, trials: Trials, eps: float, budget: float) -> None:
+        """Allocate for one ε with a quarter of a budget, and at least the evaluations that a bisection takes."""
+        share = min(max(_SHARE * budget, min(_BISECTION, budget)), self._method.budget)
+        with trials.limited(share - 1):
+            Allocation(self._method, trials, self._curves).run(eps)
 
-    def follow(self, trials: Trials) -> None:
-        """The same for many ε at once."""
-        Allocation(self._method, trials, self._curves).follow(list(trials.kept))
+    def follow(self, trials: Trials, evaluations: float) -> None:
+        """Allocate for all ε of the trials at once with so many evaluations."""
+        with trials.limited(evaluations):
+            Allocation(self._method, trials, self._curves).follow(list(trials.kept))
 
     @functools.cached_property
     def _curves(self) -> list[Curve]:

@@ -140,11 +140,6 @@ class Opening:
                 self._measured.add(index)
                 self.trials.measure(self._quantized(index))
 
-    def to_quantize(self, eps: float) -> int:
-        """How many evaluations `quantize` needs at present, but no more than an eighth of the budget."""
-        smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), len(self._steps))
-        return min(smaller, int(self.trials.budget / 8))
-
     def _quantized(self, index: int) -> dict[str, Piece]:
         return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
 

@@ -63,6 +63,7 @@ class Scan:
 def dense_scan(matrix: Tensor) -> Scan:
     """The matrix under all steps; of a large one some elements are looked at."""
     values, inflation = matrix.reshape(-1), 1.0
+    values = values if values.dtype.itemsize > 1 else values.float()  # few operations take 8-bit floats
     if values.numel() > _SAMPLE:
         picked = torch.randint(values.numel(), (_SAMPLE,), generator=torch.Generator().manual_seed(0))
         inflation, values = values.numel() / _SAMPLE, values[picked.to(values.device)]

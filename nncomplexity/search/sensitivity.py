@@ -151,5 +151,6 @@ class Overlaid(Mapping[str, Tensor]):
 
 
 def _root_mean_square(weight: Tensor) -> float:
+    weight = weight.double()
     top = float(weight.abs().max())
-    return top * float((weight.double() / top).square().mean().sqrt()) if top else 0.0
+    return top * float((weight / top).square().mean().sqrt()) if top else 0.0

@@ -45,6 +45,8 @@ _NEAR = 2.0
 _BRIEF, _QUANTIZED = 100, 20
 """Evaluations for each ε below which descents are so short that uniform quantization may beat them, and how many are kept for it, which
 serve all ε."""
+_ALLOCATED = 0.1
+"""The share of the evaluations that bit allocation for all ε takes."""
 _FEW = 24
 """Evaluations below which there is no search for the finest ε."""
 _BEYOND = 1.5
@@ -89,17 +91,20 @@ class Sweep:
         if problem.deadline:
             problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
         allocated = Allocated(problem)
-        trials = allocated.trials(ordered, self.cost * self.budget / len(ordered))
+        trials = allocated.trials(ordered, self.cost * self.budget)
         with suppress(StopSearch):
             Opening(trials, self.method.schedule.precision).early(ordered[-1])
-            allocated.follow(trials)
+            trials.pace()
+            allocated.run(trials, ordered[0], trials.budget / self.cost)
+            first = trials.spent
+            allocated.follow(trials, _ALLOCATED * trials.budget)
             problem = with_looks(problem)
             trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget, trials)
             opening = Opening(trials, self.method.schedule.precision)
             if trials.tensors.with_gradient():
                 trials.pace()
                 trials.origin = "descent"
-                self._descend(trials, ordered, opening)
+                self._descend(trials, ordered, opening, first)
             else:
                 plans: list[Plan] | None = None  # moves only ever make a network coarser: from the finest ε to the coarsest
                 for done, value in enumerate(reversed(ordered)):
@@ -111,10 +116,10 @@ class Sweep:
         found = dict(zip(ordered, trials.found(), strict=True))
         return [found[value] for value in eps]
 
-    def _descend(self, trials: Trials, eps: Sequence[float], opening: Opening) -> None:
-        spent = trials.spent
+    def _descend(self, trials: Trials, eps: Sequence[float], opening: Opening, first: float) -> None:
+        """The chain; `first` evaluations are spent that a search for the coarsest ε alone would spend, too."""
         nothing = opening.nothing({})
-        begin = trials.spent - spent
+        begin = trials.spent - first
         fine = [value for value in eps[:-1] if value <= _COARSE * nothing] + [eps[-1]]
         affordable = trials.budget / (self.cost * self.budget)  # 1 unless the time is limited
         run = self.method.approach(trials, fine[0], begin + affordable * self.budget, begin)

@@ -20,7 +20,7 @@ from nncomplexity.search.chain import LINK, inwards
 from nncomplexity.search.contract import Found, Problem, StopSearch
 from nncomplexity.search.looks import with_looks
 from nncomplexity.search.opening import Opening
-from nncomplexity.search.run import Run
+from nncomplexity.search.run import FLOOR, Run
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
@@ -61,7 +61,8 @@ class Tight(Settings):
             trials = allocated.trials([value], self.budget)
             with suppress(StopSearch):
                 Opening(trials, self.schedule.precision).early(value)
-                allocated.run(trials, value)
+                trials.pace()
+                allocated.run(trials, value, trials.budget)
                 trials = Trials(problem, tensors, [value], self.budget, trials)
                 self._descend(trials, value)
             found.append(trials.found()[0])
@@ -73,7 +74,7 @@ class Tight(Settings):
         if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
             trials.pace()
             trials.origin = "descent"
-            self.approach(trials, eps, trials.budget - opening.to_quantize(eps))
+            self.approach(trials, eps, trials.budget)
             self._again(trials, eps)
         else:
             opening.quantize(eps)
@@ -88,7 +89,7 @@ class Tight(Settings):
             chain = Run(self, trials, outline, begin)
             chain.descend(trials.spent + _FIRST * (until - begin))
             if chain.ended:
-                left = min(trials.left, until - 1 - trials.spent)
+                left = min(trials.left, until - FLOOR * (until - begin) - trials.spent)
                 rungs = max(1, min(round(left / LINK) - _SPARE, math.ceil(math.log2(outline / eps) / _RUNG)))
                 ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
                 for _ in inwards(chain, ladder, left, [eps], _SPARE):

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -63,6 +64,16 @@ class Trials:
     def left(self) -> float:
         """Evaluations not yet spent, but for those that measure the answers."""
         return self.budget - len(self.kept) - self.spent
+
+    @contextmanager
+    def limited(self, evaluations: float) -> Iterator[None]:
+        """Within this no more than so many evaluations are spent."""
+        budget = self.budget
+        self.budget = min(budget, self.spent + evaluations + len(self.kept))
+        try:
+            yield
+        finally:
+            self.budget = budget
 
     def last(self, cost: float) -> bool:
         """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
