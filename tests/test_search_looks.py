@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from nncomplexity import estimate, load, rate_distortion
-from nncomplexity.search import contract, descent, looks, tensors, tight
+from nncomplexity.search import allocate, contract, descent, looks, tensors, tight
 from nncomplexity.search.moves import Plan
 
 Weights = dict[str, Tensor]
