@@ -41,7 +41,7 @@ def track(
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1,
     key: Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in pickled checkpoints, a dotted path.")] = None,
     model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="tight, bayes or quantize, as in measure.")] = "tight",
+    method: Annotated[str, typer.Option(metavar="NAME", help="tight, allocate, bayes or quantize, as in measure.")] = "tight",
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
     budget: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each checkpoint and ε; else 62.")

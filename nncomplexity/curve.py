@@ -139,7 +139,7 @@ def rate_distortion(
         n: number of training examples, for the bounds and the description lengths (a loss in nats per example).
         delta: failure probability of the bounds.
         chance: the risk of a guess, at which a bound is vacuous; None is 1.
-        method: "tight", "bayes", "quantize", or a method object.
+        method: "tight", "allocate", "bayes", "quantize", or a method object.
         codec, budget, seed, include, exclude, relative_to, time_limit, progress: as for `estimate`; the budget is that of a
             single measurement.
 

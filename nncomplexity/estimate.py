@@ -75,7 +75,8 @@ def estimate(
         loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
             1-d tensor. 0 means lossless.
-        method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
+        method: "tight" (the best search there is), "allocate" (bit allocation, without gradients), "bayes" (Algorithm 1), "quantize"
+            (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
         seed: makes the search's choices; the same seed gives the same file.

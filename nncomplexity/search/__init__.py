@@ -1,6 +1,7 @@
 """Searches for the smallest file within ε, under one contract.
 
-Which one? `tight` is the default and by far the smallest. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
+Which one? `tight` is the default and by far the smallest. `allocate` takes a quarter of its time, needs no gradient, and finds what a network
+is made of where that is simple. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
 are so that figures compare.
 """
 

@@ -45,7 +45,7 @@ _NEAR = 2.0
 _BRIEF, _QUANTIZED = 100, 20
 """Evaluations for each ε below which descents are so short that uniform quantization may beat them, and how many are kept for it, which
 serve all ε."""
-_ALLOCATED = 0.1
+_ALLOCATED = 0.06
 """The share of the evaluations that bit allocation for all ε takes."""
 _FEW = 24
 """Evaluations below which there is no search for the finest ε."""

@@ -48,7 +48,7 @@ class Trials:
     ) -> None:
         self.problem, self.tensors, self.budget = problem, tensors, budget
         self.origin = ""
-        self._asked = budget
+        self._asked, self._cap = budget, math.inf
         self.distortion = problem.distortion
         self.kept: dict[float, list[Kept]] = {value: list(before.kept[value]) if before else [] for value in eps}
         self._before = before.spent if before else 0.0
@@ -63,17 +63,16 @@ class Trials:
     @property
     def left(self) -> float:
         """Evaluations not yet spent, but for those that measure the answers."""
-        return self.budget - len(self.kept) - self.spent
+        return min(self.budget - len(self.kept), self._cap) - self.spent
 
     @contextmanager
     def limited(self, evaluations: float) -> Iterator[None]:
         """Within this no more than so many evaluations are spent."""
-        budget = self.budget
-        self.budget = min(budget, self.spent + evaluations + len(self.kept))
+        self._cap = self.spent + evaluations
         try:
             yield
         finally:
-            self.budget = budget
+            self._cap = math.inf
 
     def last(self, cost: float) -> bool:
         """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
