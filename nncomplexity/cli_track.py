@@ -71,7 +71,7 @@ def track(
     step_pattern: StepPattern = None,
     step_key: StepKey = None,
     model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="tight, bayes or quantize, as in measure.")] = "tight",
+    method: Annotated[str, typer.Option(metavar="NAME", help="tight, allocate, bayes or quantize, as in measure.")] = "tight",
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
     budget: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each checkpoint and ε; else 62.")

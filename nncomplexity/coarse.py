@@ -192,7 +192,7 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
     return Constant(1) if value == 1.0 and (symbols == symbols.item(0)).all() else Dense(symbols, step)
 
 
-def united(layout: Layout, pieces: Sequence[Piece], shape: Sequence[int]) -> CoarseTensor:
+def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int]) -> CoarseTensor:
     """A tensor whose pieces these are; whole where it needs none, since all are one constant, or dense under one step.
 
     >>> united(Blocks(0, 2), [Constant(0), Constant(0)], (4, 3))
@@ -204,7 +204,7 @@ def united(layout: Layout, pieces: Sequence[Piece], shape: Sequence[int]) -> Coa
     if isinstance(first, Dense) and all(isinstance(piece, Dense) and piece.step == first.step for piece in pieces):
         symbols = [torch.from_numpy(piece.symbols) for piece in pieces if isinstance(piece, Dense)]
         return Dense(narrow(layout.together(symbols, shape)), first.step)
-    return Pieces(layout, tuple(pieces))
+    return Pieces(layout, tuple(piece for piece in pieces if not isinstance(piece, Pieces)))
 
 
 def narrow(symbols: Tensor) -> Integers:
@@ -220,17 +220,17 @@ def narrow(symbols: Tensor) -> Integers:
     return narrowed
 
 
-def overflows(coarse: Piece, spec: TensorSpec) -> bool:
+def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:
     """Whether an element is beyond the range of the tensor's dtype, so that it decodes to an infinity.
 
     >>> spec = TensorSpec(("w",), (2,), torch.float16)
     >>> [overflows(Dense(np.array([-2, 1]), step), spec) for step in (32752.0, 32800.0)]
     [False, True]
     """
-    if isinstance(coarse, (Constant, Lossless)) or not spec.quantizable:
-        return False
+    pieces = coarse.pieces if isinstance(coarse, Pieces) else (coarse,)
+    numbers = [piece for piece in pieces if isinstance(piece, Dense | LowRank)] if spec.quantizable else []
     # What the types of the symbols allow comes first: of nearly every tensor it tells, without a look at a number.
-    possible = _reach(coarse, _allowed) > spec.room and _reach(coarse, _most) > spec.room
+    possible = any(_reach(piece, _allowed) > spec.room and _reach(piece, _most) > spec.room for piece in numbers)
     return possible and not is_finite(coarse.decode(spec))
 
 

@@ -157,7 +157,7 @@ def rate_distortion(
         chance: the risk of a guess, at which a bound is vacuous; None is 1.
         loss_unit: "nats" where the loss is a cross-entropy in nats per example, which gives description lengths, "other" where it isn't;
             None tells it from the loss (`nncomplexity.bounds.is_code_length`).
-        method: "tight", "bayes", "quantize", or a method object.
+        method: "tight", "allocate", "bayes", "quantize", or a method object.
         codec, budget, seed, include, exclude, relative_to, time_limit, progress, faithfulness, seeds: as for `estimate`; the budget is
             that of a single measurement.
 

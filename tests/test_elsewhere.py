@@ -52,7 +52,7 @@ def test_weights_leave_the_device_once_and_then_only_symbols(case: str, compared
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("method", ["tight", "bayes", "quantize"])
+@pytest.mark.parametrize("method", ["tight", "allocate", "bayes", "quantize"])
 def test_a_gpu_finds_a_file_that_holds_on_the_cpu(method: str) -> None:
     model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 5)).cuda()
     examples = torch.randn(512, 20)

@@ -22,6 +22,7 @@ from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.tight import Tight
@@ -90,7 +91,7 @@ EVERYWHERE = [
     ({"budget": math.inf}, "budget: expected a number of loss evaluations, at least 1, got inf"),
     ({"budget": "9"}, "budget: expected a number of loss evaluations, at least 1, got '9'"),
     ({"budget": np.int64(0)}, "budget: expected a number of loss evaluations, at least 1, got 0"),
-    ({"method": None}, r"method: expected 'tight', 'bayes', 'quantize' or a method object such as Tight\(\), got None"),
+    ({"method": None}, r"method: expected 'tight', 'allocate', 'bayes', 'quantize' or a method object such as Tight\(\), got None"),
     ({"method": 3}, r"method: expected 'tight', .* got 3"),
     ({"method": 3, "budget": 9}, r"method: expected 'tight', .* got 3"),
     ({"method": Tight}, r"method: expected 'tight', .* got the class Tight; call it"),
@@ -177,7 +178,7 @@ def test_numbers_of_numpy_are_as_good_as_any() -> None:
         )
         assert ours.file.content == theirs.file.content
         assert (theirs.time_limit, type(theirs.time_limit)) == (60, float)
-    assert [type(made(budget=np.int64(8)).budget) for made in (Tight, Bayes, Quantize)] == [int] * 3
+    assert [type(made(budget=np.int64(8)).budget) for made in (Tight, Allocate, Bayes, Quantize)] == [int] * 4
     row = Tracker(loss, np.float16(0.5), method=Tight(budget=np.int64(8)))(np.int64(3), weights)
     assert (row["step"], json.loads(json.dumps(row))["settings"]["budget"]) == (3, 8)
     assert [row["status"] for row in [Tracker(loss, 0.1, device=torch.device("cpu"), budget=10)(1, weights)]] == ["measured"]

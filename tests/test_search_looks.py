@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from nncomplexity import estimate, load, rate_distortion
-from nncomplexity.search import contract, descent, looks, tensors, tight
+from nncomplexity.search import allocate, contract, descent, looks, tensors, tight
 from nncomplexity.search.moves import Plan
 
 Weights = dict[str, Tensor]
@@ -47,6 +47,7 @@ def adapted(seed: int = 0, rank: int = 2, width: int = 32) -> tuple[Weights, Wei
 
 def as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tight, "with_looks", lambda problem: problem)
+    monkeypatch.setattr(allocate, "layouts_of", lambda _: {})
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.01])

@@ -170,7 +170,7 @@ def test_bayes_finds_that_a_matrix_is_a_product() -> None:
 
 def bowl(step: float, tau: float) -> Point:
     """Distortion (Δ/0.1)²·(2 − τ), size 1000·(1 + τ)/Δ: within 1 the smallest is 10,000·√2, at τ = 0 and Δ = 0.1/√2."""
-    return Point(step, tau, (step / 0.1) ** 2 * (2 - tau), round(1000 * (1 + tau) / step))
+    return Point(step, tau, (step / 0.1) ** 2 * (2 - tau), lambda: round(1000 * (1 + tau) / step))
 
 
 @pytest.mark.parametrize("seed", range(2))

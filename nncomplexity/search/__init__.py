@@ -1,16 +1,23 @@
 """Searches for the smallest file within ε, under one contract.
 
-Which one? `tight` is the default and by far the smallest. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
+Which one? `tight` is the default and by far the smallest. `allocate` takes a quarter of its time, needs no gradient, and finds what a network
+is made of where that is simple. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
 are so that figures compare.
 """
 
 from nncomplexity.errors import InputError
+from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.contract import Method
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.tight import Tight
 
-_METHODS: dict[str, type[Tight] | type[Bayes] | type[Quantize]] = {"tight": Tight, "bayes": Bayes, "quantize": Quantize}
+_METHODS: dict[str, type[Tight] | type[Allocate] | type[Bayes] | type[Quantize]] = {
+    "tight": Tight,
+    "allocate": Allocate,
+    "bayes": Bayes,
+    "quantize": Quantize,
+}
 
 
 def method_named(name: str, budget: float | None = None) -> Method:

@@ -66,15 +66,16 @@ def unseen(done: float, total: float, what: str) -> None:
     """Progress that nobody watches."""
 
 
-DESCENT, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
+DESCENT, ALLOCATION, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
     "descent",
+    "bit allocation",
     "moves without gradient",
     "uniform quantization",
     "rounding without descent",
     "lossless",
 )
-"""What a file may come from: gradients; single moves; one step for all weights; a step and perhaps a rank for each tensor, from which a
-descent would begin; the network as it is. A method may have words of its own."""
+"""What a file may come from: gradients; a step and a form for each tensor by the Lagrangian; single moves; one step for all weights; a step
+and perhaps a rank for each tensor, from which a descent would begin; the network as it is. A method may have words of its own."""
 
 
 class Deadline(Protocol):
@@ -135,7 +136,7 @@ class Problem:
         """The same problem with these tensors in pieces, by first name."""
         return replace(self, distortion=self.distortion.laid_out(layouts)) if layouts else self
 
-    def whole(self, tensors: Sequence[Piece]) -> list[CoarseTensor]:
+    def whole(self, tensors: Sequence[CoarseTensor]) -> list[CoarseTensor]:
         """Coarse tensors of this skeleton as those of a file: pieces in one."""
         layouts = self.distortion.arrangement.layouts
         if not layouts:
@@ -146,7 +147,7 @@ class Problem:
             found.append(next(rest) if layout is None else united(layout, list(islice(rest, layout.count)), spec.shape))
         return found
 
-    def weigh(self, tensors: Sequence[Piece]) -> float:
+    def weigh(self, tensors: Sequence[CoarseTensor]) -> float:
         """Bits of coarse tensors of this skeleton in a file, but for what they share."""
         return sum(weigh(self.distortion.stored, self.whole(tensors)))
 
@@ -175,9 +176,13 @@ class Problem:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
         return spec.quantizable and spec.name not in self.kept
 
-    def candidate(self, tensors: Sequence[Piece], paper_bytes: int | None = None, origin: str = "") -> Candidate:
+    def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None, origin: str = "") -> Candidate:
         """Write the tensors, decode what was written, measure its loss: one evaluation. `origin` says what they come from."""
-        file = write(self.distortion.stored, self.whole(tensors), self.codec, self.distortion.base)
+        return self.written(self.whole(tensors), paper_bytes, origin)
+
+    def written(self, whole: Sequence[CoarseTensor], paper_bytes: int | None = None, origin: str = "") -> Candidate:
+        """The same of tensors that are whole, as those of a file are."""
+        file = write(self.distortion.stored, whole, self.codec, self.distortion.base)
         return self.measured(file, paper_bytes, origin)
 
     def measured(self, file: CoarseFile, paper_bytes: int | None = None, origin: str = "") -> Candidate:

@@ -32,6 +32,11 @@ _LEAST_SIDE = 4
 
 def with_looks(problem: Problem) -> Problem:
     """The problem with the tensors in pieces that are better so."""
+    return problem.laid_out(layouts_of(problem))
+
+
+def layouts_of(problem: Problem) -> dict[str, Layout]:
+    """The layouts of the tensors that are better in pieces, by first name."""
     layouts: dict[str, Layout] = {}
     taken = {name for spec in problem.skeleton.tensors for name in spec.names}
     for spec in problem.skeleton.tensors:
@@ -45,7 +50,7 @@ def with_looks(problem: Problem) -> Problem:
             most = prod(view)  # that the whole can take
             if fewest < _CLEARLY * most and fewest < _CLEARLY * numbers([weight.reshape(view)]):
                 layouts[spec.name] = layout
-    return problem.laid_out(layouts)
+    return layouts
 
 
 def candidates(shape: Sequence[int]) -> Iterator[Layout]:

@@ -58,7 +58,8 @@ class Opening:
         its matrices with one.
         """
         moving, problem = self.tensors.moving, self.trials.problem
-        distortion = self.trials.measure({spec.name: Constant(0) for spec in moving} | fixed)
+        zeros: dict[str, Piece] = {spec.name: Constant(0) for spec in moving}
+        distortion = self.trials.measure(zeros | fixed)
         kept = {spec.name: problem.exact(spec) for spec in moving if matrix_shape(spec) is None} | fixed
         matrices = [spec for spec in moving if matrix_shape(spec)]
         for coarseness in COARSENESS:

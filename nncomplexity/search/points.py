@@ -3,9 +3,11 @@
 A point's loss and size don't depend on ε, so several ε share one record: whatever was measured for one of them serves all.
 """
 
+import functools
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from nncomplexity.coarse import Constant, Decoded, LowRank, Piece, narrow, overflows
 from nncomplexity.errors import FormatError, InputError
@@ -27,13 +29,18 @@ class Point:
         step: the bin size Δ of all tensors, factors included.
         tau: the share τ of the singular values' sum that a decomposed matrix keeps; None leaves every tensor whole.
         distortion: |L(θ) − L(θ̂)| in the loss's own unit; infinite where the loss isn't finite or the weights have no exact form.
-        paper_bytes: the size; that of the weights as they are where the point has no exact form.
+        size: works out `paper_bytes`, which takes more than half of a measurement's time and is asked for where it may decide.
     """
 
     step: float
     tau: float | None
     distortion: float
-    paper_bytes: int
+    size: Callable[[], int] = field(repr=False, compare=False)
+
+    @functools.cached_property
+    def paper_bytes(self) -> int:
+        """The size; that of the weights as they are where the point has no exact form."""
+        return self.size()
 
 
 class CoarseGraining:
@@ -82,12 +89,15 @@ class Points:
             tensors = self._coarse_grain(step, tau)
             decoded = dict(Decoded(skeleton.tensors, tensors, self._problem.distortion.device))
         except FormatError:  # a product of factors too large to be exact
-            distortion, size = math.inf, skeleton.raw_bits // 8
+            self.measured.append(Point(step, tau, math.inf, lambda: skeleton.raw_bits // 8))
         else:
             distortion = abs(self._problem.distortion.loss(decoded) - self._problem.distortion.original)
-            size = paper_bytes(skeleton, tensors)
-        self.measured.append(Point(step, tau, distortion if math.isfinite(distortion) else math.inf, size))
+            self.measured.append(Point(step, tau, distortion if math.isfinite(distortion) else math.inf, self._size(step, tau)))
         return self.measured[-1]
+
+    def _size(self, step: float, tau: float | None) -> Callable[[], int]:
+        """What a point takes, coarse-grained once more when that is asked for."""
+        return lambda: paper_bytes(self._problem.skeleton, self._coarse_grain(step, tau))
 
     def best(self, eps: float) -> Candidate | None:
         """The smallest point within ε, as a file whose decoded weights were measured once more; None where there is none.

@@ -2,11 +2,13 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 from torch import Tensor
 
-from nncomplexity.coarse import Decoded, Piece, overflows
+from nncomplexity.coarse import CoarseTensor, Decoded, overflows
 from nncomplexity.errors import FormatError
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
@@ -17,6 +19,14 @@ _BISECTION = 6
 """Evaluations that a bisection over uniform steps takes."""
 
 
+class Kept(NamedTuple):
+    """A candidate that is within some ε: its bits, its tensors as a file has them, and what found it."""
+
+    bits: float
+    tensors: list[CoarseTensor]
+    origin: str
+
+
 class Trials:
     """What was measured in one search, for all ε that it is to answer.
 
@@ -25,29 +35,44 @@ class Trials:
         tensors: which of its tensors move.
         eps: the ε to be answered. A candidate is kept for each one that it is within.
         budget: evaluations in all. One for each ε is kept back, to measure its answer.
+        before: trials of the same network that went before, whose candidates and evaluations count as these ones'.
 
     Attributes:
-        kept: for each ε the smallest candidates within it: their bits, their tensors and what they come from.
+        kept: the candidates for each ε, the smallest first.
         descended: whether a descent was made.
     """
 
-    def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float) -> None:
+    def __init__(
+        self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float, before: "Trials | None" = None
+    ) -> None:
         self.problem, self.tensors, self.budget = problem, tensors, budget
-        self._asked = budget
+        self._asked, self._cap = budget, math.inf
         self.distortion = problem.distortion
-        self.kept: dict[float, list[tuple[float, list[Piece], str]]] = {value: [] for value in eps}
+        self.kept: dict[float, list[Kept]] = {value: list(before.kept[value]) if before else [] for value in eps}
         self.descended = False
         self._by_descent: set[float] = set()
+        self._before = before.spent if before else 0.0
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
+        if before:
+            self._begin = self.distortion.evaluations, *before._begin[1:]
 
     @property
     def spent(self) -> float:
-        return self.distortion.evaluations - self._begin[0]
+        return self._before + self.distortion.evaluations - self._begin[0]
 
     @property
     def left(self) -> float:
         """Evaluations not yet spent, but for those that measure the answers."""
-        return self.budget - len(self.kept) - self.spent
+        return min(self.budget - len(self.kept), self._cap) - self.spent
+
+    @contextmanager
+    def limited(self, evaluations: float) -> Iterator[None]:
+        """Within this no more than so many evaluations are spent."""
+        self._cap = self.spent + evaluations
+        try:
+            yield
+        finally:
+            self._cap = math.inf
 
     def last(self, cost: float) -> bool:
         """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
@@ -68,21 +93,21 @@ class Trials:
 
     def best(self, eps: float) -> float:
         """Bits of the smallest candidate within ε; infinite where there is none."""
-        return self.kept[eps][0][0] if self.kept[eps] else math.inf
+        return self.kept[eps][0].bits if self.kept[eps] else math.inf
 
-    def whole(self, moving: dict[str, Piece]) -> list[Piece]:
+    def whole(self, moving: Mapping[str, CoarseTensor]) -> list[CoarseTensor]:
         """All tensors, in their order: those given, and those that the search keeps as they are."""
-        coarse = self.tensors.held | moving
+        coarse = {**self.tensors.held, **moving}
         return [coarse[spec.name] for spec in self.problem.skeleton.tensors]
 
-    def bits(self, tensors: list[Piece]) -> float:
+    def bits(self, tensors: Sequence[CoarseTensor]) -> float:
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: dict[str, Piece], origin: str = ROUNDING) -> float:
+    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING) -> float:
         """The distortion of a candidate, kept where it serves; infinite when the budget is spent. `origin` says what it comes from."""
         return self.measure_whole(self.whole(moving), origin)
 
-    def measure_whole(self, tensors: list[Piece], origin: str) -> float:
+    def measure_whole(self, tensors: Sequence[CoarseTensor], origin: str) -> float:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
@@ -97,7 +122,7 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: list[Piece], distortion: float, origin: str) -> None:
+    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger, unless it has an infinity in it that
         the original hasn't.
         """
@@ -107,10 +132,10 @@ class Trials:
         if origin == DESCENT:
             self._by_descent.update(within)
         if within:
-            bits = self.bits(tensors)
+            found = Kept(self.bits(tensors), self.problem.whole(tensors), origin)
             for kept in (self.kept[eps] for eps in within):
-                if not kept or bits < kept[0][0]:
-                    kept.insert(0, (bits, tensors, origin))
+                if not kept or found.bits < kept[0].bits:
+                    kept.insert(0, found)
                     del kept[1 if self.tensors.large else _KEPT :]
 
     def found(self, stopped: bool = False) -> list[Found]:
@@ -123,9 +148,9 @@ class Trials:
         answers: list[Candidate | None] = []
         for eps, kept in self.kept.items():
             answers.append(None)
-            for _, tensors, origin in kept:
-                candidate = confirmed.get(id(tensors)) or self.problem.candidate(tensors, origin=origin)
-                confirmed[id(tensors)] = candidate
+            for one in kept:
+                candidate = confirmed.get(id(one)) or self.problem.written(one.tensors, origin=one.origin)
+                confirmed[id(one)] = candidate
                 if self.problem.feasible(candidate, eps):
                     answers[-1] = candidate
                     break

@@ -1,0 +1,234 @@
+"""Bit allocation: a step, a form and a rank for each tensor by the Lagrangian, without a gradient.
+
+Each tensor has operating points, with bits and squared errors (`nncomplexity.search.operating_points`). What a squared error costs is measured
+by losses (`nncomplexity.search.sensitivity`), and the Lagrangian (`nncomplexity.search.lagrangian`) chooses points for all tensors at one λ,
+which is bisected on the measured distortion of the decoded candidates. What is left of the budget are local steps.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nncomplexity.coarse import CoarseTensor
+from nncomplexity.search.contract import ALLOCATION, Found, Problem, UntilStopped, checked_budget
+from nncomplexity.search.lagrangian import Choice, Lagrangian
+from nncomplexity.search.looks import layouts_of
+from nncomplexity.search.operating_points import Curve, curve_of
+from nncomplexity.search.scans import PARTS, Floats
+from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
+from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.trials import Trials
+
+_WEIGHED = 1 << 22
+"""Symbols that the coder weighs to find the operating points of a network, about."""
+_LEAST, _HUGE = 1e-4, 1e300
+"""What a distortion counts for at least, as a share of ε, and at most."""
+_SHARE, _BISECTION = 0.25, 12
+"""The share of another search's budget that allocation takes as its first part, and the evaluations that a bisection needs."""
+_TRIES = 4
+"""Local steps that are thought of, for each evaluation of the budget: one that was measured before isn't measured again."""
+_FINE = 20
+"""Mantissa bits of steps where rounding them isn't to matter."""
+
+
+@dataclass(frozen=True)
+class Allocate:
+    """The search by bit allocation.
+
+    Attributes:
+        budget: loss evaluations for each ε. A larger budget continues the search of a smaller one.
+        groups: the most groups of tensors with a sensitivity of their own.
+        spread: standard deviation of the logarithm by which local steps vary sensitivities.
+        gain: the least share of the bits that a step is to save to be worth an evaluation.
+
+    >>> Allocate().budget
+    100
+    """
+
+    budget: float = 100
+    groups: int = 16
+    spread: float = 0.35
+    gain: float = 0.001
+
+    name = "allocate"
+    codec = "entropy"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget", checked_budget(self.budget, least=1))
+
+    def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        tensors = Tensors(problem)
+        curves = curves_of(problem, tensors)
+        found = []
+        for done, value in enumerate(eps):
+            if problem.deadline:
+                problem.deadline.share(len(eps) - done)
+            trials = Trials(problem, tensors, [value], self.budget)
+            with UntilStopped(problem.progress) as search:
+                Allocation(self, trials, curves).run(value)
+            found.append(trials.found(search.stopped)[0])
+        return found
+
+
+def curves_of(problem: Problem, tensors: Tensors) -> list[Curve]:
+    """The operating points of all tensors that move; they serve every ε."""
+    weights, layouts = problem.weights, layouts_of(problem)
+    weighings = _WEIGHED / max(sum(spec.count for spec in tensors.moving), 1)
+    return [curve_of(spec, weights[spec.name], weighings, layouts.get(spec.name)) for spec in tensors.moving]
+
+
+class Allocation:
+    """The search among the operating points of all tensors that move.
+
+    Args:
+        method: its settings.
+        trials: where candidates are measured.
+        curves: the operating points.
+    """
+
+    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[Curve]) -> None:
+        self._method, self._trials, self._lagrangian = method, trials, Lagrangian(curves)
+        self._specs = [curve.spec for curve in curves]
+        self._groups = groups_of(self._specs, method.groups)
+        self._measured: dict[bytes, float] = {}
+        self._best: dict[float, tuple[Choice, Floats]] = {}
+
+    def run(self, eps: float) -> None:
+        """Allocate under equal sensitivities, and under measured ones; then local steps, until the budget is spent."""
+        if not self._specs:
+            self._trials.measure({}, ALLOCATION)
+            return
+        self._bisect(eps, np.ones((len(self._specs), PARTS)))
+        self._bisect(eps, self._sensitivities(eps))
+        if eps in self._best:
+            self._bisect(eps, self._of_low_rank(eps))
+        self._shorter_steps(eps)
+        self._local(eps)
+
+    def follow(self, eps: Sequence[float]) -> None:
+        """Allocate for many ε, from fine to coarse, under the sensitivities that are measured at the one in their middle."""
+        if not self._specs:
+            return
+        ordered = sorted(eps)
+        middle = ordered[len(ordered) // 2]
+        self._bisect(middle, self._sensitivities(middle))
+        if middle in self._best:
+            c = self._of_low_rank(middle)
+            for value in ordered:
+                self._bisect(value, c)
+
+    def _sensitivities(self, eps: float) -> Floats:
+        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps)).measured()
+
+    def _of_low_rank(self, eps: float) -> Floats:
+        """Sensitivities of the best choice with those to what a low rank leaves out, measured on the points of least Lagrangian."""
+        distortion, curves = self._trials.distortion, self._lagrangian.curves
+        best, c = self._best[eps]
+        corrected = c.copy()
+        for _ in range(2):  # once more nearer to where it is then expected
+            points = self._lagrangian.of_low_rank(corrected, best.multiplier)
+            for group in self._groups:
+                factored = [index for index in group if index in points]
+                error = sum(curves[index].errors[points[index], 2] for index in factored)
+                if factored and self._trials.left >= 1:
+                    coarse = {curves[index].spec: curves[index].piece(points[index], _FINE) for index in factored}
+                    over = {spec.name: piece.decode(spec, distortion.device) for spec, piece in coarse.items()}
+                    cost = abs(distortion.loss(Overlaid(over, distortion.weights)) - distortion.original)
+                    corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
+        return corrected
+
+    def _bisect(self, eps: float, c: Floats) -> None:
+        """Measure choices along λ: from where ε is expected, in growing leaps until it lies between two, then by bisection."""
+        path, limit = self._lagrangian.path(c), self._trials.limit(eps)
+        expected = [self._lagrangian.distortions(c, choice).sum() for choice in path]
+        within, beyond = -1, len(path)
+        place, leap = int(np.searchsorted(expected, limit)), 1
+        while beyond - within > 1 and self._trials.left >= 1:
+            place = min(max(place, within + 1), beyond - 1)
+            if self._distortion(path[place], c) <= limit:
+                within = place
+                place = within + leap if beyond == len(path) else (within + beyond) // 2
+            else:
+                beyond = place
+                place = beyond - leap if within == -1 else (within + beyond) // 2
+            leap *= 2
+
+    def _distortion(self, choice: Choice, c: Floats) -> float:
+        """The measured distortion of a choice under some sensitivities, each measured once; infinite where the budget is spent."""
+        if choice.key not in self._measured:
+            if self._trials.left < 1:
+                return math.inf
+            distortion = self._measured[choice.key] = self._trials.measure(self._pieces(choice), ALLOCATION)
+            for eps in self._trials.kept:
+                smaller = eps not in self._best or self._bits(choice) < self._bits(self._best[eps][0])
+                if distortion <= self._trials.limit(eps) and smaller:
+                    self._best[eps] = choice, c
+        return self._measured[choice.key]
+
+    def _bits(self, choice: Choice) -> float:
+        return self._lagrangian.bits(choice)
+
+    def _pieces(self, choice: Choice) -> dict[str, CoarseTensor]:
+        chosen = zip(self._lagrangian.curves, choice.points.tolist(), strict=True)
+        return {curve.spec.name: curve.piece(point, choice.precision) for curve, point in chosen}
+
+    def _shorter_steps(self, eps: float) -> None:
+        """Fewer mantissa bits for the best choice's steps, while that is within ε and saves anything to speak of."""
+        while eps in self._best and self._best[eps][0].precision and self._trials.left >= 1:
+            best, c = self._best[eps]
+            shorter = replace(best, precision=best.precision - 1)
+            worth = self._bits(shorter) <= (1 - self._method.gain) * self._bits(best)
+            if not worth or self._distortion(shorter, c) > self._trials.limit(eps):
+                break
+
+    def _local(self, eps: float) -> None:
+        """Choices of fewer bits under sensitivities that differ at random from those of the best; how many fewer, success decides."""
+        generator = np.random.default_rng(self._trials.problem.seed)
+        gain = 16 * self._method.gain
+        for _ in range(_TRIES * int(self._method.budget)):
+            if eps not in self._best or self._trials.left < 1:
+                break
+            best, c = self._best[eps]
+            factors = np.ones((len(self._specs), 1))
+            for group in self._groups:
+                factors[group] = math.exp(self._method.spread * generator.standard_normal())
+            wanted = (1 - gain) * self._bits(best)
+            choice = next((choice for choice in self._lagrangian.path(c * factors) if self._bits(choice) <= wanted), None)
+            if choice is not None and choice.key not in self._measured:
+                within = self._distortion(choice, c * factors) <= self._trials.limit(eps)
+                gain = 1.5 * gain if within else max(0.8 * gain, self._method.gain)
+
+
+class Allocated:
+    """Bit allocation as the first part of another search, which goes on from its candidates.
+
+    Args:
+        problem: the network and its loss.
+        method: settings; its budget is the most that this part takes.
+    """
+
+    def __init__(self, problem: Problem, method: Allocate | None = None) -> None:
+        self._problem, self._method = problem, method or Allocate()
+        self._tensors = Tensors(problem)
+
+    def trials(self, eps: Sequence[float], budget: float) -> Trials:
+        """Trials for this part of a search with so many evaluations."""
+        return Trials(self._problem, self._tensors, eps, budget)
+
+    def run(self, trials: Trials, eps: float, budget: float) -> None:
+        """Allocate for one ε with a quarter of a budget, and at least the evaluations that a bisection takes."""
+        share = min(max(_SHARE * budget, min(_BISECTION, budget)), self._method.budget)
+        with trials.limited(share - 1):
+            Allocation(self._method, trials, self._curves).run(eps)
+
+    def follow(self, trials: Trials, evaluations: float) -> None:
+        """Allocate for all ε of the trials at once with so many evaluations."""
+        with trials.limited(evaluations):
+            Allocation(self._method, trials, self._curves).follow(list(trials.kept))
+
+    @functools.cached_property
+    def _curves(self) -> list[Curve]:
+        return curves_of(self._problem, self._tensors)

@@ -1,0 +1,125 @@
+"""What a tensor may be coded as, and what its symbols take."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow, united
+from nncomplexity.codecs.coder import Meter
+from nncomplexity.codecs.matrix import Matrix, MatrixState
+from nncomplexity.layout import Layout
+from nncomplexity.search.latent import snapped
+
+_RANK = 8.0
+"""About what a rank and the bases of its sides take in a file, in bits."""
+
+
+class Form(Protocol):
+    """What a tensor may be coded as."""
+
+    def coded(self, matrix: Tensor) -> float:
+        """Bits of the symbols of a matrix under the coder, alone in a file."""
+        ...
+
+    def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
+        """The coarse tensor of a weight, its steps rounded to so many mantissa bits."""
+        ...
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Nothing is left of it."""
+
+    def coded(self, _: Tensor) -> float:
+        return 0.0
+
+    def piece(self, _: Tensor, __: int) -> CoarseTensor:
+        return Constant(0)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Multiples of a step."""
+
+    step: float
+
+    def coded(self, matrix: Tensor) -> float:
+        return coded_bits((matrix.double() / self.step).round_())
+
+    def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
+        step = snapped(self.step, precision)
+        return dense(narrow((weight.double() / step).round_()), step)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Two factors' symbols (m, k) and (k, n), and the scale of their product."""
+
+    A: Tensor
+    B: Tensor
+    scale: float = 1.0
+
+    def transposed(self) -> "Factors":
+        return Factors(self.B.T, self.A.T, self.scale)
+
+    def fitted(self, W: Tensor) -> "Factors":
+        """Without components that one factor has lost, strong ones first, under the scale that fits W (m, n) best: 0 where nothing is left."""
+        kept = torch.nonzero(self.A.any(0) & self.B.any(1))[:, 0]
+        order = kept[torch.argsort(self.A[:, kept].abs().sum(0), descending=True, stable=True)]
+        A, B = self.A[:, order], self.B[order]
+        energy = float(((A.T @ A) * (B @ B.T)).sum())
+        return Factors(A, B, float(((A.T @ W) * B).sum()) / energy if energy else 0.0)
+
+    def kept_energy(self, W: Tensor) -> float:
+        """How much of the energy of W (m, n) a fitted product holds."""
+        return self.scale * float(((self.A.T @ W) * self.B).sum())
+
+    def coded(self, _: Tensor) -> float:
+        return _RANK + coded_bits(self.A) + coded_bits(self.B)
+
+    def piece(self, _: Tensor, precision: int) -> CoarseTensor:
+        step = 2.0 ** (math.frexp(abs(self.scale))[1] // 2)  # a power of two is exact in any precision: the other step has the rest
+        A = self.A * math.copysign(1.0, self.scale)
+        return LowRank(narrow(A), narrow(self.B), snapped(abs(self.scale) / step, precision), step)
+
+
+@dataclass(frozen=True)
+class InPieces:
+    """A layout, and the forms of its pieces."""
+
+    layout: Layout
+    forms: tuple[Form, ...]
+
+    def coded(self, matrix: Tensor) -> float:
+        return sum(form.coded(part) for form, part in zip(self.forms, self.layout.apart(matrix), strict=True))
+
+    def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
+        pieces = [form.piece(part, precision) for form, part in zip(self.forms, self.layout.apart(weight), strict=True)]
+        return united(self.layout, pieces, weight.shape)
+
+
+def coded_bits(symbols: Tensor) -> float:
+    """Bits of a matrix of symbols under the coder, alone in a file."""
+    rows, columns = symbols.shape
+    if columns > rows:
+        return coded_bits(symbols.T)
+    meter = Meter()
+    flat = np.ascontiguousarray(symbols.T.numpy(force=True)).reshape(-1).astype(np.int64)
+    Matrix(rows, columns, MatrixState()).code(meter, flat)
+    return meter.bits
+
+
+def entropy_bits(symbols: Tensor) -> float:
+    """Bits of symbols under their own frequencies, ½·log₂ n for each of these, and one for each value between them that doesn't occur."""
+    low, high, count = float(symbols.min()), float(symbols.max()), symbols.numel()
+    if high - low <= 4 * count + 64:
+        counts = np.bincount((symbols - low).reshape(-1).numpy(force=True).astype(np.int64))
+        counts = counts[counts > 0]
+    else:
+        counts = np.unique(symbols.numpy(force=True), return_counts=True)[1]
+    spread = count * math.log2(count) - float((counts * np.log2(counts)).sum())
+    return spread + 0.5 * len(counts) * math.log2(count + 1) + (high - low + 1 - len(counts))

@@ -1,0 +1,147 @@
+"""The operating points of a tensor: what it may be coded as, each with its bits and its squared error.
+
+Bits are estimated for all forms by the entropy of their symbols. Those that may be on the lower convex hull are weighed by the coder itself:
+a step and its half give symbols of one entropy, and dead rows cost less than that.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomplexity.coarse import CoarseTensor
+from nncomplexity.fits import lower_hull
+from nncomplexity.layout import Layout, pieces_of
+from nncomplexity.lowrank import matrix_view
+from nncomplexity.search.forms import Form, InPieces, Zero
+from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan
+from nncomplexity.weights import TensorSpec
+
+_HEADER = 5.0
+"""About what a form and the exponent of a step take in a file, in bits."""
+_RATIOS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
+"""How many times as much an error along the tensor may cost as one across it."""
+_PRICES, _CLOSE = 120, 1.1
+"""Prices of error at which forms are compared before any is weighed, and how near the best the second is to be weighed, too."""
+_FEW, _WEIGHINGS = 4, 64
+"""Weighings that are too few to correct an estimate by, and the most for a scan."""
+_NARROW = 4
+"""Matrices with fewer rows or columns have no rank to speak of."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The operating points of one tensor, from few bits to many. The first is that nothing is left.
+
+    Attributes:
+        spec: the tensor's.
+        weight: what is coded, in the tensor's shape.
+        forms: what the points are.
+        bits: (points,).
+        errors: (points, 3) the parts of the squared errors (`nncomplexity.search.scans.PARTS`).
+    """
+
+    spec: TensorSpec
+    weight: Tensor
+    forms: Sequence[Form]
+    bits: Floats
+    errors: Floats
+
+    def best(self, prices: Floats) -> NDArray[np.int64]:
+        """(n,) the point of the least bits + price · error under prices (n, 3) of the parts."""
+        found: NDArray[np.int64] = np.argmin(self.bits + prices @ self.errors.T, axis=1)
+        return found
+
+    def piece(self, point: int, precision: int) -> CoarseTensor:
+        """The coarse tensor of a point, with so many mantissa bits to its steps."""
+        return self.forms[point].piece(self.weight, precision)
+
+    @property
+    def energy(self) -> float:
+        """The squared error where nothing is left, all of it along the tensor."""
+        return float(self.errors[0, 1])
+
+
+def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout | None = None) -> Curve:
+    """The operating points of a tensor, about so many of which are weighed by the coder; the others are estimated.
+
+    With a layout its pieces' points are among them.
+    """
+    matrix = weight.reshape(matrix_view(spec.shape) or (spec.count, 1))
+    whole = dense_scan(matrix)
+    points = [(Zero(), 1.0, (0.0, float(matrix.double().square().sum()), 0.0)), *_weighed(whole, matrix, weighings)]
+    if min(matrix.shape) >= _NARROW and weighings >= 1:
+        points += _weighed(low_rank_scan(matrix, whole), matrix, weighings)
+    if layout is not None:
+        pieces = zip(pieces_of(spec, layout), layout.apart(weight), strict=True)
+        points += _in_pieces(layout, [curve_of(one, piece, weighings) for one, piece in pieces])
+    forms, bits, errors = zip(*_on_hulls(points), strict=True)
+    return Curve(spec, weight, forms, np.array(bits), np.array(errors))
+
+
+Points = Sequence[tuple[Form, float, Sequence[float]]]
+"""Forms with their bits and the parts of their errors."""
+
+
+def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
+    """The forms that may be on the hull, the likeliest weighed by the coder, the others estimated and corrected by what these show."""
+    wins = _wins(scan)
+    likely = np.flatnonzero(wins)
+    if not len(likely):
+        return []
+    widest = likely[np.argsort(-wins[likely], kind="stable")]
+    shown = np.sort(widest[: min(int(most), _WEIGHINGS)]) if most >= _FEW else likely[:0]
+    exact = np.array([scan.forms[index].coded(matrix) for index in shown.tolist()])
+    corrected = scan.bits * (np.interp(np.arange(len(wins)), shown, (exact + 1) / (scan.bits[shown] + 1)) if len(shown) else 1.0)
+    corrected[shown] = exact
+    return [(scan.forms[index], _HEADER + float(corrected[index]), scan.errors[index].tolist()) for index in likely.tolist()]
+
+
+def _wins(scan: Scan) -> NDArray[np.int64]:
+    """(n,) for how many of many prices each form is the best, or the second of the local minima and close.
+
+    What is best for many is a dip, where the tensor lies on a grid, and the first to be weighed.
+    """
+    count = np.zeros(len(scan.bits), dtype=np.int64)
+    for ratio in _RATIOS if len(count) else ():
+        errors = scan.errors @ np.array([1.0, ratio, 1.0])
+        highest = max(float(errors.max()), 1e-300)
+        least = max(float(errors[errors > 0].min(initial=highest)), 1e-300)
+        prices = np.geomspace(0.1 / highest, 10 * (1 + float(scan.bits.max())) / least, _PRICES)
+        cost = scan.bits + prices[:, None] * errors
+        padded = np.pad(cost, ((0, 0), (1, 1)), constant_values=math.inf)
+        minima = np.where((cost <= padded[:, :-2]) & (cost <= padded[:, 2:]), cost, math.inf)
+        np.add.at(count, cost.argmin(1), 1)
+        minima[np.arange(_PRICES), minima.argmin(1)] = math.inf
+        np.add.at(count, minima.argmin(1)[minima.min(1) <= _CLOSE * cost.min(1)], 1)
+    return count
+
+
+def _on_hulls(points: Points) -> Points:
+    """Those on a lower convex hull of bits over error, from few bits to many: of dense forms for all ratios that the parts may cost at, and of
+    the others by themselves, as nothing is known of what their part costs.
+    """
+    kept: set[int] = {0}
+    dense = [index for index, (_, _, (*_, cut)) in enumerate(points) if not cut]
+    others = [index for index, (_, _, (*_, cut)) in enumerate(points) if cut]
+    for ratio in _RATIOS:
+        hull = lower_hull([(points[index][2][0] + ratio * points[index][2][1], points[index][1]) for index in dense])
+        kept.update(dense[place] for place in hull)
+    kept.update(others[place] for place in lower_hull([(points[index][2][2], points[index][1]) for index in others]))
+    return [points[index] for index in sorted(kept, key=lambda index: points[index][1])]
+
+
+def _in_pieces(layout: Layout, curves: Sequence[Curve]) -> Points:
+    """The points of a tensor whose pieces have these; errors in all of them cost the same."""
+    highest = max(float(curve.errors.sum(1).max()) for curve in curves) or 1.0
+    prices = np.geomspace(0.1, 1e9, _PRICES)[:, None] / highest * np.ones(PARTS)
+    found = []
+    for chosen in np.unique(np.stack([curve.best(prices) for curve in curves], axis=1), axis=0).tolist():
+        points = list(zip(curves, chosen, strict=True))
+        error = float(sum(curve.errors[point].sum() for curve, point in points))
+        form = InPieces(layout, tuple(curve.forms[point] for curve, point in points))
+        found.append((form, _HEADER + sum(float(curve.bits[point]) for curve, point in points), (0.0, 0.0, error)))
+    return found

@@ -1,0 +1,169 @@
+"""Scans of a matrix: dense under many steps, and of low rank in a few bases, with estimated bits and with errors.
+
+    dense      W ≈ Δ · round(W / Δ)
+    low rank   W ≈ s · round(A / Δ_A) · round(B / Δ_B)
+
+A dense step is fitted by least squares to the symbols that a first one gives, so that a tensor which lies on a grid is found on it: steps are
+a hundredth apart, and its error dips there. The second factor is fitted to the symbols of the first one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomplexity.codecs.contract import SYMBOL_LIMIT
+from nncomplexity.lowrank import SVDCache, balanced
+from nncomplexity.search.forms import Factors, Form, Uniform, entropy_bits
+from nncomplexity.search.lattice import lattice_basis
+from nncomplexity.search.start import quartimax
+
+Floats = NDArray[np.float64]
+
+_OCTAVES = 14
+"""The finest step is so many halvings below the root mean square."""
+_GRID, _LATTICE, _SMOOTH = 1.01, 1.02, 2**0.25
+"""Ratios of steps where a grid may show, in a factor of low rank, and where none can."""
+_GRID_OCTAVES = 3
+"""How far below the root mean square a grid is looked for."""
+_SAMPLE = 1 << 16
+"""Elements of a large tensor that are looked at to estimate bits and error."""
+_RANKS, _HIGHEST = 5, 256
+"""The most ranks that are tried for a matrix, and the highest."""
+_COARSENESS = [2.0 ** (-index / 4) for index in range(-3, 26)]
+"""Steps of factors, relative to their root mean square."""
+_SMALL = 32.0
+"""The largest root mean square of symbols beside a factor on a lattice."""
+
+
+PARTS = 3
+"""A squared error ‖W − Ŵ‖² has three parts, whose costs differ: across the tensor, as rounding to fine steps has it, which is noise; along the
+tensor itself, ⟨W − Ŵ, W⟩² / ‖W‖², as where small elements become zero; and what a low rank leaves out."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Forms in the order of their steps.
+
+    Attributes:
+        forms: what they are.
+        bits: (n,) estimates.
+        errors: (n, 3) the parts of the squared error, see `PARTS`.
+    """
+
+    forms: Sequence[Form]
+    bits: Floats
+    errors: Floats
+
+
+def dense_scan(matrix: Tensor) -> Scan:
+    """The matrix under all steps; of a large one some elements are looked at."""
+    values, inflation = matrix.reshape(-1), 1.0
+    values = values if values.dtype.itemsize > 1 else values.float()  # few operations take 8-bit floats
+    if values.numel() > _SAMPLE:
+        picked = torch.randint(values.numel(), (_SAMPLE,), generator=torch.Generator().manual_seed(0))
+        inflation, values = values.numel() / _SAMPLE, values[picked.to(values.device)]
+    steps = _steps(values, _GRID if inflation == 1 else _SMOOTH)
+    values = values.double()
+    fitted = [_fitted(values, step) for step in steps]
+    found = inflation * np.array([_estimate(values, step) for step in fitted]).reshape(-1, 1 + PARTS)
+    return Scan([Uniform(step) for step in fitted], found[:, 0], found[:, 1:])
+
+
+def _steps(values: Tensor, ratio: float) -> list[float]:
+    """Steps from one that leaves next to nothing to one far below the root mean square; so close together where grids may show."""
+    top = float(values.abs().max())
+    if not top:
+        return []
+    typical = float((values.double() / top).square().mean().sqrt()) * top
+    coarse = 2 * top * ratio ** -np.arange(math.log(2 * top / typical * 2**_GRID_OCTAVES) / math.log(ratio))
+    fine = coarse[-1] * _SMOOTH ** -np.arange(1, 4 * (_OCTAVES - _GRID_OCTAVES))
+    return [float(step) for step in (*coarse, *fine) if top / step < SYMBOL_LIMIT]
+
+
+def _fitted(values: Tensor, step: float) -> float:
+    """The step that fits the symbols of another best."""
+    symbols = (values / step).round_()
+    energy = float(symbols.square().sum())
+    return float((values * symbols).sum()) / energy if energy else step
+
+
+def _estimate(values: Tensor, step: float) -> tuple[float, float, float, float]:
+    """Bits by the entropy of the symbols, and the parts of the squared error."""
+    symbols = (values / step).round_()
+    missing = values - step * symbols
+    error = float(missing.square().sum())
+    along = min(float((missing * values).sum()) ** 2 / max(float(values.square().sum()), 1e-300), error)
+    return entropy_bits(symbols), error - along, along, 0.0
+
+
+def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:
+    """Factors of the ranks that may take fewer bits than the matrix itself, `whole`, with as large an error, in several bases each."""
+    W = matrix.double()
+    svds = SVDCache({"W": matrix})
+    found: list[Factors] = []
+    for rank in ranks_worth_trying(svds.singular_values("W"), W.shape, whole):
+        A, B = balanced(svds.leading("W", rank), rank)
+        for target in (A, B.T):
+            found += _rounded(W, A @ quartimax(target))
+        for side, target in ((A, W), (B.T, W.T)):
+            D = lattice_basis(side)
+            if D is not None:
+                on_lattice = _on_lattice(target, (side @ D).round())
+                found += on_lattice if side is A else [factors.transposed() for factors in on_lattice]
+    kept = [factors for factors in (one.fitted(W) for one in found) if factors.scale]
+    energy = float(W.square().sum())
+    errors = [max(energy - factors.kept_energy(W), 0.0) for factors in kept]
+    bits = [entropy_bits(factors.A) + entropy_bits(factors.B) for factors in kept]
+    return Scan(kept, np.array(bits), np.array([(0.0, 0.0, error) for error in errors]).reshape(-1, PARTS))
+
+
+def ranks_worth_trying(S: Tensor, shape: Sequence[int], whole: Scan) -> list[int]:
+    """Ranks whose factors take fewer bits than the dense matrix at one error, by the formula for Gaussian numbers at high resolution.
+
+    At rank k half of the error is what the rank leaves out, T = Σ_{i>k} σ_i², and half the rounding of the factors, whose step is then
+    Δ² = 12·T / ((m + n)·Σ_{i≤k} σ_i).
+    """
+    m, n = shape
+    values = S.numpy(force=True).astype(np.float64)
+    tails = np.cumsum(np.square(values[::-1]))[::-1][1:]
+    errors = whole.errors.sum(1)
+    order = np.argsort(errors)
+    worth: list[tuple[float, int]] = []
+    for rank, tail in enumerate(tails.tolist(), start=1):
+        kept = values[:rank]
+        if rank > _HIGHEST or not tail > 0 or not kept[-1] > 0:
+            break
+        square = 12 * tail / ((m + n) * kept.sum())
+        bits = sum(0.5 * side * float(np.log2(1 + 2 * math.pi * math.e * kept / (side * square)).sum()) for side in (m, n))
+        dense = float(np.interp(math.log(2 * tail), np.log(errors[order] + 1e-300), whole.bits[order]))
+        if bits < dense:
+            worth.append((bits / dense, rank))
+    return sorted(rank for _, rank in sorted(worth)[:_RANKS])
+
+
+def _rounded(W: Tensor, A: Tensor) -> list[Factors]:
+    """A factor (m, k) in some basis under steps from coarse to fine, and the other one, fitted to its symbols, under the same."""
+    found = []
+    for coarseness in _COARSENESS:
+        symbols = (A / (coarseness * _size(A))).round()
+        if bool(symbols.any(0).all()):
+            other = torch.linalg.lstsq(symbols, W).solution
+            found.append(Factors(symbols, (other / (coarseness * _size(other))).round()))
+    return found
+
+
+def _on_lattice(W: Tensor, symbols: Tensor) -> list[Factors]:
+    """One factor's symbols (m, k), and the other factor, fitted to them, under a scan of its steps."""
+    if int(torch.linalg.matrix_rank(symbols)) < symbols.shape[1]:
+        return []
+    other = torch.linalg.lstsq(symbols, W).solution
+    return [Factors(symbols, (other / step).round()) for step in _steps(other, _LATTICE) if _size(other) < _SMALL * step]
+
+
+def _size(x: Tensor) -> float:
+    return float(x.square().mean().sqrt())

@@ -1,0 +1,156 @@
+"""How much distortion a squared error of a tensor costs, measured by losses alone.
+
+To second order d(θ + δ) = Σ_t c_t·‖δ_t‖² for errors δ that are random: c_t is the mean curvature of the loss along a tensor's elements. Noise
+of a known size in one tensor, and its mirror image, in which the gradient's part cancels, show it. Where there are many tensors those of one
+shape, which play one role, share their probes.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nncomplexity.coarse import Constant
+from nncomplexity.search.scans import PARTS
+from nncomplexity.search.trials import Trials
+from nncomplexity.weights import TensorSpec
+
+_FIRST = 2.0**-6
+"""Noise relative to a tensor's root mean square, to begin with."""
+_AIMS = 3
+"""Measurements that look for the size of noise in all tensors at once which costs ε."""
+_FAR = 30.0
+"""How many times as much as was wanted, or as little, sends a probe back with another size of noise."""
+_LEAST = 1e-4
+"""The least that a probe counts for, in shares of what was wanted: distortions far below ε are noise of the arithmetic."""
+
+Groups = Sequence[Sequence[int]]
+"""Indices of the tensors that share a sensitivity."""
+
+
+def groups_of(specs: Sequence[TensorSpec], most: int) -> list[list[int]]:
+    """At most so many groups: single tensors where these are few, else those of one shape, the largest groups cut in two as often as they may.
+
+    >>> small, large = TensorSpec(("b",), (3,), torch.float32), TensorSpec(("w",), (3, 3), torch.float32)
+    >>> groups_of([small, large, small, large], most=3)
+    [[1], [3], [0, 2]]
+    """
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for index, spec in enumerate(specs):
+        shapes.setdefault(spec.shape, []).append(index)
+
+    def size(group: Sequence[int]) -> int:
+        return sum(specs[index].count for index in group)
+
+    groups = sorted(shapes.values(), key=size, reverse=True)
+    if len(groups) > most:
+        groups[most - 1 :] = [sorted(index for group in groups[most - 1 :] for index in group)]
+    while len(groups) < min(most, len(specs)):
+        largest = max((group for group in groups if len(group) > 1), key=size)
+        place, half = groups.index(largest), len(largest) // 2
+        groups[place : place + 1] = [largest[:half], largest[half:]]
+    return groups
+
+
+class Sensitivities:
+    """c_t of each of the tensors that move, group by group.
+
+    Args:
+        trials: where losses are counted.
+        specs: the tensors.
+        groups: which of them share a sensitivity.
+        limit: the distortion that errors in all tensors together are to reach.
+    """
+
+    def __init__(self, trials: Trials, specs: Sequence[TensorSpec], groups: Groups, limit: float) -> None:
+        self._trials, self._specs, self._groups, self._limit = trials, specs, groups, limit
+        self._sizes = [_root_mean_square(trials.tensors.weights[spec.name]) for spec in specs]
+        self._seed = trials.problem.seed
+
+    def measured(self) -> NDArray[np.float64]:
+        """(tensors, 3) nats for each unit of the parts of a squared error, what a low rank leaves out taken for noise.
+
+        They are 1 where the budget has ended before.
+        """
+        found = np.ones((len(self._specs), PARTS))
+        relative = self._common_noise()
+        wanted = self._limit / math.sqrt(len(self._groups))
+        for group in self._groups:
+            noise, cost = relative * len(self._groups) ** 0.25, math.nan
+            for _ in range(2):
+                if self._trials.left < 2:
+                    return found
+                cost = self._probe(group, noise)
+                if _LEAST * wanted < cost * _FAR and cost < _FAR * wanted and cost * _FAR > wanted:
+                    break
+                noise *= math.sqrt(min(_FAR, max(1 / _FAR, wanted / max(cost, 1e-300)))) if math.isfinite(cost) else 1 / _FAR
+            cost = max(cost, _LEAST * wanted) if math.isfinite(cost) else _FAR * wanted
+            energy = sum(self._sizes[index] ** 2 * self._specs[index].count for index in group)
+            found[list(group)] = cost / (noise**2 * energy) if energy else 1.0
+            if energy and self._trials.left >= 1:
+                found[list(group), 1] = max(abs(self._without(group)), _LEAST * self._limit) / energy
+        return found
+
+    def _common_noise(self) -> float:
+        """The relative size of noise in all tensors at once whose distortion is about the limit."""
+        noise = _FIRST
+        for _ in range(_AIMS):
+            if self._trials.left < 1:
+                break
+            cost = abs(self._distorted(range(len(self._specs)), noise))
+            ratio = self._limit / cost if cost > 0 and math.isfinite(cost) else (16.0**2 if cost == 0 else 16.0**-2)
+            noise *= math.sqrt(min(16.0**2, max(16.0**-2, ratio)))
+            if 0.25 < ratio < 4:
+                break
+        return noise
+
+    def _probe(self, group: Sequence[int], noise: float) -> float:
+        """The mean distortion of noise and its mirror image."""
+        signed = [self._distorted(group, sign * noise) for sign in (1, -1)]
+        return max(sum(signed) / 2, 0.05 * sum(abs(one) for one in signed) / 2)
+
+    def _without(self, group: Sequence[int]) -> float:
+        """What the loss is more without some tensors; the most that a float holds where it is no number."""
+        distortion = self._trials.distortion
+        zeros = {spec.name: Constant(0).decode(spec, distortion.device) for spec in (self._specs[index] for index in group)}
+        added = distortion.loss(Overlaid(zeros, distortion.weights)) - distortion.original
+        return added if math.isfinite(added) else sys.float_info.max
+
+    def _distorted(self, group: Sequence[int], noise: float) -> float:
+        """What noise in some tensors adds to the loss."""
+        distortion = self._trials.distortion
+        noisy = {self._specs[index].name: self._noisy(index, noise) for index in group}
+        return distortion.loss(Overlaid(noisy, distortion.weights)) - distortion.original
+
+    def _noisy(self, index: int, noise: float) -> Tensor:
+        """A weight with noise of its own, which is the same each time but for its size."""
+        weight = self._trials.distortion.weights[self._specs[index].name]
+        generator = torch.Generator().manual_seed(1_000_003 * self._seed + index)
+        drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
+        return (weight.double() + drawn.to(weight.device)).to(weight.dtype)
+
+
+class Overlaid(Mapping[str, Tensor]):
+    """Tensors, some of which others take the place of."""
+
+    def __init__(self, over: Mapping[str, Tensor], under: Mapping[str, Tensor]) -> None:
+        self._over, self._under = over, under
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._over[name] if name in self._over else self._under[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._under)
+
+    def __len__(self) -> int:
+        return len(self._under)
+
+
+def _root_mean_square(weight: Tensor) -> float:
+    weight = weight.double()
+    top = float(weight.abs().max())
+    return top * float((weight / top).square().mean().sqrt()) if top else 0.0
