@@ -311,7 +311,7 @@ def test_a_module_that_keeps_what_it_computed_is_measured_and_verified_by_its_we
     assert code == 0, out
     found = json.loads(Path("f.json").read_text())["results"][0]
     assert found["bits"] > 40  # all weights zero are a loss of ln 4
-    assert found["warnings"] == []
+    assert not any("follow" in warning for warning in found["warnings"])
     assert run("verify", "f.coarse", *functions, "--against", "folding.safetensors", "--eps", "0.05")[0] == 0
     assert run("verify", "f.coarse", *functions, "--claims", "f.json")[0] == 0
 
@@ -549,7 +549,7 @@ WRONG = [
     ([*measuring(), "more"], "unexpected extra argument"),
     (measuring(checkpoint="none.safetensors"), "none.safetensors: cannot read it (No such file or directory)"),
     (measuring(checkpoint="empty"), "empty: it is a folder without a checkpoint: it is empty; name a checkpoint"),
-    (measuring(checkpoint="text.safetensors"), "text.safetensors: no checkpoint; name a .safetensors file"),
+    (measuring(checkpoint="text.safetensors"), "text.safetensors: no checkpoint, but a text"),
     (measuring(key="model"), "key: expected none, since model.safetensors is a .safetensors file"),
     (
         measuring(checkpoint="last.pt", key="modle"),
@@ -557,7 +557,7 @@ WRONG = [
     ),
     (measuring(checkpoint="folder", save="folder/model.safetensors"), "it would overwrite another file of this call"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
-    (measuring(checkpoint="four.safetensors"), "expected 'w' to be a dense tensor in memory, got torch.float4_e2m1fn_x2; convert"),
+    (measuring(checkpoint="four.safetensors"), "expected tensors of dtypes that can be read, got F4 in w; convert"),
     (measuring(checkpoint="expanded.pt"), "expected 'w' to hold its elements, got 1000000000000 of them expanded from 4 bytes"),
     (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN"),
     (

@@ -84,6 +84,8 @@ def test_curve_and_plot() -> None:
         "net_{eps}.coarse",
         "--save-best",
         "best.coarse",
+        "--loss-unit",
+        "nats",
     ]
     assert main(["curve", "net.safetensors", *options, "--json", "curve.json"]) == 0
     assert main(["plot", "curve.json", "--out", "curve.svg"]) == 0

@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -17,6 +18,7 @@ from torch import Tensor
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.checkpoint.contents import FORMAT, Contents
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.listing import listed
 from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.weights import skeleton_of
 
@@ -34,7 +36,13 @@ def read_safetensors(file: Path, content: bytes) -> Contents:
     try:
         tensors = safetensors.torch.load(content)
         metadata = _metadata(content)
-    except (SafetensorError, KeyError, ValueError) as error:  # a KeyError for a dtype that PyTorch lacks
+    except KeyError as error:  # its reader has no such dtype
+        kind = str(error.args[0])
+        names = [name for name, about in _header(content).items() if name != _RESERVED and about.get("dtype") == kind]
+        raise InputError(
+            f"{file}: expected tensors of dtypes that can be read, got {kind} in {listed(names)}; convert them first"
+        ) from error
+    except (SafetensorError, ValueError) as error:
         what = "a .safetensors file that is cut or damaged; fetch it again"
         raise FormatError(f"{file}: {what} ({str(error).splitlines()[0]})") from error
     numbers = {name: value for name in AMONG_WEIGHTS & tensors.keys() if (value := _whole_number(tensors[name])) is not None}
@@ -44,9 +52,13 @@ def read_safetensors(file: Path, content: bytes) -> Contents:
 
 def _metadata(content: bytes) -> dict[str, str]:
     """The texts that the header holds besides its tensors, which has been checked."""
+    return dict(_header(content).get(_RESERVED) or {})
+
+
+def _header(content: bytes) -> dict[str, dict[str, Any]]:
     (length,) = struct.unpack_from("<Q", content)
-    header = json.loads(content[8 : 8 + length])
-    return dict(header.get(_RESERVED) or {})
+    header: dict[str, dict[str, Any]] = json.loads(content[8 : 8 + length])
+    return header
 
 
 def _whole_number(tensor: Tensor) -> int | float | None:
