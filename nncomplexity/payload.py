@@ -5,7 +5,7 @@ that coarse tensors are always those of `Skeleton.real`. docs/format.md is the s
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +15,11 @@ from nncomplexity.basis import MOST_ROWS
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrow
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.coder import Meter
-from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records
+from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records, Single
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.codecs.matrix import Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
+from nncomplexity.codecs.together import LARGEST, MOST, weigh_together
 from nncomplexity.errors import FormatError
 from nncomplexity.layout import MOST_BLOCKS, Blocks, Folding, Layout, pieces_of
 from nncomplexity.weights import Skeleton, TensorSpec
@@ -57,9 +58,11 @@ class _Walk:
     exponents: Tally = field(default_factory=lambda: length_tally(2))
     ranks: Tally = field(default_factory=length_tally)
     state: MatrixState = field(default_factory=MatrixState)
+    kinds: Iterator[int] = field(default_factory=lambda: iter(()))
+    """The kinds of the matrices to come, where they are known."""
 
-    def integer(self, value: int | None, model: Model) -> int:
-        return int(self.records.record(single(value), model)[0])
+    def integer(self, value: int | None, model: Single) -> int:
+        return self.records.one(value, model)
 
     def step(self, step: float | None) -> float:
         """(1 + j / 2^precision) · 2^e: e as its difference from the last one, j as plain bits."""
@@ -73,9 +76,13 @@ class _Walk:
         """Symbols (rows, columns), coded along the longer side."""
         if columns > rows:
             return self.matrix(None if symbols is None else symbols.T, columns, rows, profile).T
+        kind = next(self.kinds, None) if symbols is not None else None
+        model = Matrix(rows, columns, self.state, profile, kind)
+        if symbols is not None and isinstance(self.records, _Scale):
+            self.records.defer(symbols, model)
+            return symbols
         flat = None if symbols is None else np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1)
-        decoded = self.records.record(flat, Matrix(rows, columns, self.state, profile))
-        return decoded.reshape(columns, rows).T
+        return self.records.record(flat, model).reshape(columns, rows).T
 
     def tensor(self, coarse: CoarseTensor | None, spec: TensorSpec) -> CoarseTensor:
         form = self.form(coarse, spec)
@@ -177,7 +184,7 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
     writer = codec.writer()
     if isinstance(codec, Entropy):
         writer.record(single(0), _Escape())
-        _walk(writer, skeleton, tensors)
+        _walk(writer, skeleton, tensors, _weighed(skeleton, tensors).kinds)
         return writer.finish()
     _walk(writer, skeleton, tensors)
     return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
@@ -201,20 +208,70 @@ def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor
 
 def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
     """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them."""
+    return _weighed(skeleton, tensors).bits
+
+
+def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> "_Scale":
     scale = _Scale()
-    _walk(scale, skeleton, tensors, scale.marks)
-    return list(np.diff(scale.marks))
+    _walk(scale, skeleton, tensors)
+    scale.weigh_deferred()
+    return scale
 
 
 class _Scale:
-    """Records that are only weighed."""
+    """Records that are only weighed; small matrices wait to be weighed together.
+
+    Attributes:
+        bits: of each tensor.
+        kinds: of each matrix.
+    """
 
     def __init__(self) -> None:
-        self.coder = Meter()
-        self.marks: list[float] = []
+        self.bits: list[float] = []
+        self.kinds: list[int] = []
+        self._coder = Meter()
+        self._waiting: list[tuple[int, Integers, Matrix]] = []
+        self._symbols = 0
+
+    def begin(self) -> None:
+        """What comes now is the next tensor's."""
+        self._close()
+        self.bits.append(0.0)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        return model.code(self.coder, symbols)
+        return model.code(self._coder, symbols)
+
+    def one(self, value: int | None, model: Single) -> int:
+        return model.one(self._coder, value)
+
+    def defer(self, symbols: Integers, model: Matrix) -> None:
+        """A matrix (rows, columns), to be weighed in its turn."""
+        self._waiting.append((len(self.bits) - 1, symbols, model))
+        self._symbols += model.count
+        if model.count > LARGEST or self._symbols > MOST - LARGEST:
+            self.weigh_deferred()
+
+    def weigh_deferred(self) -> None:
+        """Weigh the matrices that wait: those before a large one together, and a large one by itself."""
+        self._close()
+        waiting, self._waiting, self._symbols = self._waiting, [], 0
+        last = waiting.pop() if waiting and waiting[-1][2].count > LARGEST else None
+        if waiting:
+            weighed = weigh_together([model for *_, model in waiting], [symbols for _, symbols, _ in waiting], waiting[0][2].state)
+            for (place, *_), bits in zip(waiting, weighed.bits.tolist(), strict=True):
+                self.bits[place] += bits
+            self.kinds += weighed.kinds.tolist()
+        if last is not None:
+            place, symbols, model = last
+            bits, kind = model.weigh(np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1))
+            self.bits[place] += bits
+            self.kinds.append(kind)
+
+    def _close(self) -> None:
+        """What was metered so far belongs to the tensor at hand; before the first, to none."""
+        if self.bits:
+            self.bits[-1] += self._coder.bits
+        self._coder.bits = 0.0
 
 
 @dataclass(frozen=True)
@@ -229,20 +286,18 @@ class _Escape:
 
 
 def _walk(
-    records: Records, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None, marks: list[float] | None = None
+    records: Records, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None, kinds: Sequence[int] = ()
 ) -> list[CoarseTensor]:
-    walk = _Walk(records)
+    walk = _Walk(records, kinds=iter(kinds))
     precision = None if tensors is None else _precision(tensors)
     walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
     coded = []
     for index, spec in enumerate(skeleton.real.tensors):
-        if marks is not None and isinstance(records, _Scale):
-            marks.append(records.coder.bits)
+        if isinstance(records, _Scale):
+            records.begin()
         coarse = walk.tensor(None if tensors is None else tensors[index], spec)
         if tensors is None:  # a writer and a meter are asked for none, which would all be held at once
             coded.append(coarse)
-    if marks is not None and isinstance(records, _Scale):
-        marks.append(records.coder.bits)
     return coded
 
 

@@ -10,9 +10,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # A shell has SIGINT ignored in what it starts in the background, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's affair, which has others to serve.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 collect_ignore = ["elsewhere.py", "elsewhere_cases.py"]
 """What makes a device that PyTorch then has for as long as the process runs."""

@@ -1,7 +1,7 @@
 """The model of quantized matrices: round trips, and lengths against sources whose entropy is known."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from nncomplexity.codecs.coder import Decoder, Encoder, Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT
 from nncomplexity.codecs.matrix import Matrix, MatrixState
 from nncomplexity.codecs.models import Choice, Natural, Signed, flat_tally, length_tally, naturals, single
+from nncomplexity.codecs.together import weigh_together
 from nncomplexity.errors import FormatError
 
 
@@ -43,6 +44,13 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(rows, columns, symbols, scales)
 
 
+def alike(seed: int) -> Case:
+    """A matrix such as a network has many of, of which some are best coded under tables of their own."""
+    rng = np.random.default_rng(seed)
+    symbols = np.rint(rng.normal(size=64) * 2.0 ** rng.uniform(-2, 6)).astype(np.int64)
+    return Case(8, 8, symbols * 13 + 4 if seed % 5 == 0 else symbols)
+
+
 def written(cases: list[Case]) -> bytes:
     encoder, state = Encoder(), MatrixState()
     for case in cases:
@@ -55,6 +63,31 @@ def weighed(cases: list[Case]) -> tuple[float, MatrixState]:
     for case in cases:
         case.model(state).code(meter, case.symbols)
     return meter.bits, state
+
+
+@given(st.lists(cases() | st.builds(alike, st.integers(0, 99)), max_size=30))
+@settings(max_examples=60)
+def test_matrices_weigh_together_what_they_weigh_one_after_another(drawn: list[Case]) -> None:
+    singly, together = MatrixState(), MatrixState()
+    bits = []
+    for case in drawn:
+        meter = Meter()
+        case.model(singly).code(meter, case.symbols)
+        bits.append(meter.bits)
+    matrices = [case.symbols.reshape(case.columns, case.rows).T for case in drawn]
+    weighed = weigh_together([case.model(together) for case in drawn], matrices, together)
+    np.testing.assert_allclose(weighed.bits, bits, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(together.tables, singly.tables)
+    for name in ("kinds", "signs", "levels", "peaks"):
+        np.testing.assert_array_equal(getattr(together, name).frequencies, getattr(singly, name).frequencies)
+    writer, reader, encoder = MatrixState(), MatrixState(), Encoder()
+    for case, kind in zip(drawn, weighed.kinds.tolist(), strict=True):
+        replace(case.model(writer), kind=kind).code(encoder, case.symbols)
+    payload = encoder.finish()
+    assert payload == written(drawn)
+    decoder = Decoder(payload)
+    for case in drawn:
+        assert (case.model(reader).code(decoder, None) == case.symbols).all()
 
 
 def entropy_and_table(symbols: np.ndarray) -> tuple[float, float]:

@@ -50,6 +50,11 @@ class Sum:
         self.bits += count * math.log2(size)
         return values
 
+    def learned(self, value: int, frequencies: np.ndarray, gain: int) -> int:
+        self.categorical(np.array([value]), frequencies, 1)
+        frequencies[value] += gain
+        return value
+
 
 def check(models: Callable[[], list[Model]], records: list[list[int]]) -> float:
     """Records through fresh models, written, read and weighed in two ways; returns their bits."""

@@ -6,6 +6,8 @@ input with zeros for ever, so that cutting costs nothing. Frequencies are whole 
 normalisation is exact; no logarithm or exponential takes part, so every machine derives the same intervals.
 """
 
+import math
+
 import constriction
 import numpy as np
 
@@ -40,6 +42,13 @@ class Encoder:
         if count and size > 1:
             self._stream.encode(np.ascontiguousarray(values, dtype=np.int32), _Uniform(size))
         return values
+
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        assert value is not None
+        if frequencies.size > 1:
+            self._stream.encode(value, _Categorical(frequencies, perfect=False))
+        frequencies[value] += gain
+        return value
 
     def finish(self) -> bytes:
         """The shortest byte string which, followed by zeros, lies in the final interval.
@@ -78,6 +87,12 @@ class Decoder:
             return np.zeros(count, dtype=np.int64)
         return self._decode(_Uniform(size), count)
 
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        assert value is None
+        value = int(self.categorical(None, frequencies, 1)[0])
+        frequencies[value] += gain
+        return value
+
     def _decode(self, model: object, count_or_frequencies: int | Frequencies) -> Integers:
         try:
             return np.asarray(self._stream.decode(model, count_or_frequencies), dtype=np.int64)
@@ -105,6 +120,12 @@ class Meter:
         assert values is not None
         self.bits += count * float(np.log2(size))
         return values
+
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        assert value is not None
+        self.bits += math.log2(float(frequencies.sum()) / float(frequencies[value]))
+        frequencies[value] += gain
+        return value
 
 
 def _roundest(low: int, high: int) -> int:

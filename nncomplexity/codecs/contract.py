@@ -33,6 +33,10 @@ class Coder(Protocol):
         """Code `count` integers in [0, size), all equally likely; size at most 2^24."""
         ...
 
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Code one integer in [0, A) under frequencies (A,), of which its own then grows by `gain`."""
+        ...
+
 
 class Model(Protocol):
     """How one record's symbols are distributed, and what must be known to read them back."""
@@ -52,11 +56,23 @@ class Model(Protocol):
         ...
 
 
+class Single(Model, Protocol):
+    """A model of records of one symbol."""
+
+    def one(self, coder: Coder, value: int | None) -> int:
+        """The same as `code` of one symbol, without an array around it."""
+        ...
+
+
 class Records(Protocol):
     """One direction of a codec: a writer, a reader or a meter of records."""
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
         """Write `symbols` (count,), or read them where None is given; returns them either way."""
+        ...
+
+    def one(self, value: int | None, model: Single) -> int:
+        """The same of a record of one symbol."""
         ...
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nncomplexity.codecs.coder import Decoder, Encoder
-from nncomplexity.codecs.contract import Integers, Model
+from nncomplexity.codecs.contract import Integers, Model, Single
 from nncomplexity.errors import FormatError
 
 
@@ -38,6 +38,9 @@ class EntropyWriter:
     def record(self, symbols: Integers | None, model: Model) -> Integers:
         return model.code(self._coder, symbols)
 
+    def one(self, value: int | None, model: Single) -> int:
+        return model.one(self._coder, value)
+
     def finish(self) -> bytes:
         return self._coder.finish()
 
@@ -52,6 +55,9 @@ class EntropyReader:
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
         return model.code(self._coder, symbols)
+
+    def one(self, value: int | None, model: Single) -> int:
+        return model.one(self._coder, value)
 
     def finish(self) -> None:
         """A range-coded stream has no end of its own; the file's checksum stands for it."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers, Model
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers, Model, Single
+from nncomplexity.codecs.models import single
 from nncomplexity.errors import FormatError
 
 _WIDTHS = (1, 2, 4, 8)
@@ -55,6 +56,9 @@ class ByteWriter:
         self._parts.append(symbols.astype(dtype).tobytes())
         return symbols
 
+    def one(self, value: int | None, model: Single) -> int:
+        return int(self.record(single(value), model)[0])
+
     def finish(self) -> bytes:
         return self._compress(b"".join(self._parts))
 
@@ -80,6 +84,9 @@ class ByteReader:
         if decoded.size and not low <= int(decoded.min()) <= int(decoded.max()) <= high:
             raise FormatError(f"a record holds symbols outside {low} to {high}: the payload is damaged")
         return decoded if dtype == np.uint8 else decoded.astype(np.int64)
+
+    def one(self, value: int | None, model: Single) -> int:
+        return int(self.record(single(value), model)[0])
 
     def finish(self) -> None:
         if self._at != len(self._data):

@@ -6,6 +6,7 @@ forms, ranks and steps get cheaper with each tensor and no table of them is ever
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
 _FIRST_BLOCK = 32
-_LENGTHS = SYMBOL_LIMIT.bit_length() + 1
+LENGTHS = SYMBOL_LIMIT.bit_length() + 1
+"""Bit lengths that there are, 0 among them."""
 
 
 class Tally:
@@ -48,7 +50,7 @@ def length_tally(typical: int = 3) -> Tally:
 
 @functools.cache
 def _length_prior(typical: int) -> Integers:
-    prior: Integers = np.maximum(1, 64 >> np.abs(np.arange(_LENGTHS) - typical))
+    prior: Integers = np.maximum(1, 64 >> np.abs(np.arange(LENGTHS) - typical))
     return prior
 
 
@@ -65,9 +67,11 @@ class Choice:
         return 0, self.tally.frequencies.size - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
-        symbols = coder.categorical(symbols, self.tally.frequencies, 1)
-        self.tally.add(symbols)
-        return symbols
+        return _singly(self.one, coder, symbols)
+
+    def one(self, coder: Coder, value: int | None) -> int:
+        """The same of one number, which is a record of its own."""
+        return coder.learned(value, self.tally.frequencies, self.tally.gain)
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,16 @@ class Natural:
     bounds = (0, SYMBOL_LIMIT)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
-        value = None if symbols is None else int(symbols[0])
-        lengths = coder.categorical(single(None if value is None else value.bit_length()), self.tally.frequencies, 1)
-        self.tally.add(lengths)
-        low_bits = max(int(lengths[0]) - 1, 0)
-        low = wide_uniform(coder, single(None if value is None else value & ((1 << low_bits) - 1)), low_bits, 1)
-        return low + (1 << low_bits if lengths[0] else 0)
+        return _singly(self.one, coder, symbols)
+
+    def one(self, coder: Coder, value: int | None) -> int:
+        """The same of one number."""
+        length = coder.learned(None if value is None else value.bit_length(), self.tally.frequencies, self.tally.gain)
+        if length < 2:
+            return length
+        leading = 1 << length - 1
+        low = wide_uniform(coder, single(None if value is None else value - leading), length - 1, 1)
+        return leading + int(low[0])
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,15 @@ class Signed:
     bounds = (-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
-        magnitude = Natural(self.tally).code(coder, None if symbols is None else np.abs(symbols))
-        signed = int(magnitude[0] > 0)
-        negative = coder.uniform(None if symbols is None else (symbols[:signed] < 0).astype(np.int64), 2, signed)
-        return np.where(negative.any(), -magnitude, magnitude)
+        return _singly(self.one, coder, symbols)
+
+    def one(self, coder: Coder, value: int | None) -> int:
+        """The same of one number."""
+        magnitude = Natural(self.tally).one(coder, None if value is None else abs(value))
+        if not magnitude:
+            return 0
+        negative = coder.uniform(single(None if value is None else int(value < 0)), 2, 1)
+        return -magnitude if negative[0] else magnitude
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,10 @@ class Bits:
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
         return wide_uniform(coder, symbols, self.width, 1)
+
+    def one(self, coder: Coder, value: int | None) -> int:
+        """The same of one number."""
+        return int(self.code(coder, single(value))[0])
 
 
 @dataclass(frozen=True)
@@ -143,13 +160,17 @@ class Planes:
         return numbers.reshape(-1)
 
 
+def _singly(one: Callable[[Coder, int | None], int], coder: Coder, symbols: Integers | None) -> Integers:
+    return np.array([one(coder, None if symbols is None else int(symbols[0]))], dtype=np.int64)
+
+
 def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally) -> Integers:
     """Code (count,) symbols under a tally that learns after each block; blocks grow by half of what has been seen.
 
     Whole blocks keep both directions vectorised: the price against learning after every symbol is a fraction of a bit for each
     table entry and doubling of the length.
     """
-    edges = _block_edges(count)
+    edges = block_edges(count)
     if isinstance(coder, Meter):
         assert symbols is not None
         coder.bits += weigh_table(symbols, edges, tally.frequencies, tally.gain)
@@ -162,7 +183,7 @@ def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally) -
     return decoded
 
 
-def _block_edges(count: int) -> list[int]:
+def block_edges(count: int) -> list[int]:
     """Where the blocks of `adaptive` begin, and the end of the last."""
     edges = [0]
     while edges[-1] < count:

@@ -30,8 +30,12 @@ _CONTEXTS = 64
 _FIRST_BLOCK = 32
 _BELIEF = 4.0
 _PRIOR_TOTAL = 4096
-_GAIN = 192
-_LEVELS = 44
+GAIN = 192
+"""What a symbol adds to its entry of a table."""
+LEVELS = 44
+"""Rungs of the ladder at which a matrix may begin."""
+_ROOT = 1.4142135623730951
+_HALF_ROOT = _ROOT / 2
 _GROUP = 1 << 16
 """Symbols whose contexts a writer works out at once."""
 _GATHER = 1 << 12
@@ -41,7 +45,7 @@ _GATHER = 1 << 12
 def _ladder() -> Frequencies:
     """(contexts,) expected magnitudes; √2 to the nearest float64, powers of two exactly."""
     steps = np.arange(_CONTEXTS) + _LOWEST
-    return np.ldexp(np.where(steps % 2 == 0, 1.0, 1.4142135623730951), steps // 2)
+    return np.ldexp(np.where(steps % 2 == 0, 1.0, _ROOT), steps // 2)
 
 
 def _token_floor(token: int) -> int:
@@ -52,14 +56,15 @@ def _token_floor(token: int) -> int:
     return _DIRECT + mantissa * (_DIRECT >> _MANTISSA_BITS) << octave
 
 
-_LADDER = _ladder()
+LADDER = _ladder()
+"""(contexts,) the expected magnitudes that contexts stand for."""
 _FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
-_WIDTHS = np.array([max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()])
+WIDTHS = np.array([max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()])
 
 
 def _geometric_tables() -> Integers:
     """(contexts, tokens) whole numbers ∝ θ^m (1 − θ) summed over a token's magnitudes, θ = μ / (1 + μ), by products alone."""
-    theta = _LADDER / (1.0 + _LADDER)
+    theta = LADDER / (1.0 + LADDER)
     tail = np.ones((_CONTEXTS, _TOKENS + 1))  # P(magnitude >= floor), by repeated squaring of θ
     powers = [theta]
     for _ in range(SYMBOL_LIMIT.bit_length()):
@@ -81,7 +86,7 @@ def fresh_tables() -> Frequencies:
 
 def fresh_levels() -> Tally:
     """A tally of the rungs of the ladder at which matrices begin."""
-    return flat_tally(_LEVELS, 16)
+    return flat_tally(LEVELS, 16)
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,10 @@ class Magnitudes:
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, then the magnitudes column by column; tables and levels learn."""
-        level = None if magnitudes is None else min(int(_context(magnitudes.mean())), _LEVELS - 1)
+        level = None if magnitudes is None else min(int(context_of(magnitudes.mean())), LEVELS - 1)
         level = int(Choice(levels).code(coder, single(level))[0])
-        scales = _Scales(float(_LADDER[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
-        alphabet = int(np.searchsorted(_FLOORS, self.peak, side="right"))
+        scales = _Scales(float(LADDER[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
+        alphabet = int(alphabet_of(self.peak))
         if magnitudes is None:
             return self._read(coder, scales, alphabet, tables)
         group = max(1, _GROUP // self.rows)
@@ -132,12 +137,8 @@ class _Scales:
     """What the magnitudes of the columns read so far let expect of the next ones."""
 
     def __init__(self, expected: float, rows: int, profile: Frequencies) -> None:
-        starts = [0]
-        while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
-            starts.append(stop)
-        self.blocks = list(zip(starts, [*starts[1:], rows], strict=True))
-        self.sizes = np.array([stop - start for start, stop in self.blocks])
-        self._starts = np.array(starts)
+        starts, self.sizes = blocks_of(rows)
+        self.blocks = list(zip(starts.tolist(), (starts + self.sizes).tolist(), strict=True))
         self._expected, self._profile = expected, profile
         self._rows = np.zeros(rows, dtype=np.int64)
         self._total, self._columns = 0, 0
@@ -153,21 +154,63 @@ class _Scales:
         j = self._columns
         overall = _mean(self._total + column_sum, j * self._rows.size + start, 8 * _BELIEF, self._expected)
         column = _mean(column_sum, start, 2 * _BELIEF, overall * self._profile[j])
-        return _context(column * ((self._rows[start:stop] + _BELIEF * overall) / (overall * (j + _BELIEF))))
+        return context_of(column * ((self._rows[start:stop] + _BELIEF * overall) / (overall * (j + _BELIEF))))
 
     def contexts(self, part: Integers) -> Integers:
         """(columns, rows) contexts of all blocks of the next columns, which are taken in; equal to `context` block by block."""
-        j = self._columns + np.arange(len(part))[:, None]
-        sums = np.add.reduceat(part, self._starts, axis=1)
-        before = np.cumsum(sums, axis=1) - sums
-        totals = self._total + np.cumsum(sums).reshape(sums.shape) - sums
-        overall = _mean(totals, j * self._rows.size + self._starts, 8 * _BELIEF, self._expected)
-        column = _mean(before, self._starts, 2 * _BELIEF, overall * self._profile[j])
-        rows = self._rows + np.cumsum(part, axis=0)
-        overall = np.repeat(overall, self.sizes, axis=1)
-        row = (rows - part + _BELIEF * overall) / (overall * (j + _BELIEF))
-        self._rows, self._total, self._columns = rows[-1], self._total + int(sums.sum()), self._columns + len(part)
-        return _context(np.repeat(column, self.sizes, axis=1) * row)
+        profile = self._profile[self._columns : self._columns + len(part)]
+        seen = self._rows, self._total, self._columns
+        found: Integers = contexts_of(part[None], np.array([self._expected]), profile[None], seen)[0]
+        self._rows, self._total = self._rows + part.sum(axis=0), self._total + int(part.sum())
+        self._columns += len(part)
+        return found
+
+
+def contexts_of(
+    parts: Integers, expected: Frequencies, profiles: Frequencies, seen: tuple[Integers | int, int, int] = (0, 0, 0)
+) -> Integers:
+    """(matrices, columns, rows) contexts of all blocks of magnitudes of this shape, many matrices at once.
+
+    Args:
+        parts: the magnitudes.
+        expected: (matrices,) the mean magnitude that each begins with.
+        profiles: (matrices, columns) relative magnitudes to expect of the columns.
+        seen: of columns before these, the sums over their rows, the sum of all, and how many there were.
+    """
+    rows_before, total_before, columns_before = seen
+    count, columns, rows = parts.shape
+    starts, sizes = blocks_of(rows)
+    j = columns_before + np.arange(columns)[:, None]
+    sums = np.add.reduceat(parts, starts, axis=2)
+    before = np.cumsum(sums, axis=2) - sums
+    totals = total_before + np.cumsum(sums.reshape(count, -1), axis=1).reshape(sums.shape) - sums
+    overall = _mean(totals, j * rows + starts, 8 * _BELIEF, expected[:, None, None])
+    column = _mean(before, starts, 2 * _BELIEF, overall * profiles[:, :, None])
+    above = rows_before + np.cumsum(parts, axis=1) - parts
+    overall = np.repeat(overall, sizes, axis=2)
+    row = (above + _BELIEF * overall) / (overall * (j + _BELIEF))
+    return context_of(np.repeat(column, sizes, axis=2) * row)
+
+
+def blocks_of(rows: int) -> tuple[Integers, Integers]:
+    """Where the blocks of a column begin, and their sizes: as much again as there was, 32 at least."""
+    starts = [0]
+    while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
+        starts.append(stop)
+    return np.array(starts), np.diff(starts, append=rows)
+
+
+def alphabet_of(peak: Any) -> Any:
+    """How many tokens magnitudes up to a peak have; a number or an array."""
+    return np.searchsorted(_FLOORS, peak, side="right")
+
+
+def tokens_of(magnitudes: Integers) -> Integers:
+    """(n,) the tokens of magnitudes, which are their own below 16."""
+    tokens = magnitudes.copy()
+    large = np.flatnonzero(magnitudes >= _DIRECT)
+    tokens[large] = np.searchsorted(_FLOORS, magnitudes[large], side="right") - 1
+    return tokens
 
 
 def _mean(total: Any, count: Any, belief: float, prior: Any) -> Any:
@@ -175,9 +218,14 @@ def _mean(total: Any, count: Any, belief: float, prior: Any) -> Any:
     return (total + belief * prior) / (count + belief)
 
 
-def _context(expected: Frequencies) -> Integers:
-    """(n,) expected magnitudes to indices of the nearest rung at or below."""
-    return np.searchsorted(_LADDER[1:], expected, side="right")
+def context_of(expected: Frequencies) -> Integers:
+    """Expected magnitudes, which are above 0, to indices of the nearest rung at or below, the lowest for those below it.
+
+    The exponent tells two rungs, and the significand which of them it is: powers of two scale without rounding.
+    """
+    significands, exponents = np.frexp(expected)
+    rungs: Integers = 2 * exponents.astype(np.int64) + (significands >= _HALF_ROOT) - (2 + _LOWEST)
+    return np.clip(rungs, 0, _CONTEXTS - 1)
 
 
 def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphabet: int, tables: Frequencies) -> Integers:
@@ -189,10 +237,10 @@ def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphab
         rows = tables[:, :alphabet].take(context[part], axis=0)
         coded.append(coder.categorical(None if tokens is None else tokens[part], rows, len(rows)))
     tokens = np.concatenate(coded)
-    np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(_GAIN))
+    np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(GAIN))
     decoded = _FLOORS[tokens]
     if alphabet > _DIRECT:
-        widths = _WIDTHS[tokens]
+        widths = WIDTHS[tokens]
         for width in (np.flatnonzero(np.bincount(widths)[1:]) + 1).tolist():
             chosen = widths == width
             low = None if magnitudes is None else magnitudes[chosen] - decoded[chosen]
@@ -205,6 +253,6 @@ def _weigh_tokens(part: Integers, contexts: Integers, alphabet: int, tables: Fre
     tokens = part.reshape(-1) if alphabet <= _DIRECT else np.searchsorted(_FLOORS, part.reshape(-1), side="right") - 1
     blocks = np.repeat(np.arange(len(part) * sizes.size), np.tile(sizes, len(part)))
     used = np.ascontiguousarray(tables[:, :alphabet])
-    bits = weigh_contexts(tokens, contexts.reshape(-1), blocks, used, _GAIN)
+    bits = weigh_contexts(tokens, contexts.reshape(-1), blocks, used, GAIN)
     tables[:, :alphabet] = used
-    return bits + (float(_WIDTHS[tokens].sum()) if alphabet > _DIRECT else 0.0)
+    return bits + (float(WIDTHS[tokens].sum()) if alphabet > _DIRECT else 0.0)

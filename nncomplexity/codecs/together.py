@@ -1,0 +1,293 @@
+"""Weighing many small matrices at once, which are coded one after another.
+
+What a matrix's symbols cost depends on the matrices before it only by the counts in tables that all of them share, and these are sums over
+earlier matrices. Which matrices they are summed over depends on the kinds chosen, and these on the costs: kinds are guessed, costs worked
+out, and kinds chosen anew until none changes. The first matrix whose guess was wrong is right then, so that this ends; mostly at once.
+
+Costs are those of `nncomplexity.codecs.matrix` but for the rounding of sums. Symbols lie matrix after matrix in one row (n,), in the order in
+which they are coded; T is the number of matrices, `owner` (n,) says whose a symbol is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncomplexity.codecs.coder import Meter
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Frequencies, Integers
+from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, Matrix, MatrixState, span_limit
+from nncomplexity.codecs.models import LENGTHS, Tally, block_edges, length_tally
+from nncomplexity.codecs.scales import GAIN, LADDER, LEVELS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
+
+LARGEST = 1 << 12
+"""Symbols of a matrix from which on it is weighed by itself, at no greater cost."""
+MOST = 1 << 17
+"""Symbols of all matrices that are weighed at once."""
+_EDGES = np.array(block_edges(LARGEST))
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Bits of matrices (T,), and the kinds that they are coded as; 0 for those of zeros alone, which have none."""
+
+    bits: Frequencies
+    kinds: Integers
+
+
+def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState) -> Weighed:
+    """Bits of matrices that are coded one after another under one state, which learns.
+
+    Args:
+        matrices: their models; all have the state given.
+        symbols: their symbols, each (rows, columns), at most `MOST` in all.
+    """
+    bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
+    present = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
+    if not present.size:
+        return Weighed(bits, kinds)
+    shapes: dict[tuple[int, int], list[int]] = {}
+    for index in present.tolist():
+        shapes.setdefault((matrices[index].rows, matrices[index].columns), []).append(index)
+    stacks = [(members, np.array([symbols[index] for index in members], dtype=np.int64)) for members in shapes.values()]
+    peaks = np.zeros(len(matrices), dtype=np.int64)
+    for members, stack in stacks:
+        peaks[members] = np.abs(stack).max(axis=(1, 2))
+    bits[present] += _naturals(peaks[present], state.peaks)
+    chosen = np.flatnonzero(peaks)
+    if not chosen.size:
+        return Weighed(bits, kinds)
+    batch = _Batch(matrices, stacks, peaks, chosen)
+    tables = batch.tables()
+    scale = _ByScale(batch, state)
+    found = np.zeros(len(chosen), dtype=np.int64)
+    while True:
+        weights = np.stack([scale.bits(found == 0), *tables])
+        guessed, found = found, weights.argmin(axis=0)
+        if (guessed == found).all():
+            break
+    bits[chosen] += weights.min(axis=0) + _learning(found, state.kinds)
+    kinds[chosen] = found
+    scale.learn(found == 0)
+    return Weighed(bits, kinds)
+
+
+class _Batch:
+    """Matrices that aren't zero: their symbols in one row, and where they are."""
+
+    def __init__(
+        self, matrices: Sequence[Matrix], stacks: Sequence[tuple[list[int], Integers]], peaks: Integers, chosen: Integers
+    ) -> None:
+        self.matrices = [matrices[index] for index in chosen.tolist()]
+        self.peaks, self.number = peaks[chosen], chosen.size
+        self.counts = np.array([matrix.count for matrix in self.matrices])
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.owner = np.repeat(np.arange(self.number), self.counts)
+        self.place = np.arange(self.owner.size) - np.repeat(self.starts, self.counts)
+        self.symbols = np.empty(self.owner.size, dtype=np.int64)
+        self.levels = np.empty(self.number, dtype=np.int64)
+        self.contexts, self.blocks = np.empty_like(self.symbols), np.empty_like(self.symbols)
+        numbers = np.full(len(matrices), -1)
+        numbers[chosen] = np.arange(chosen.size)
+        for members, stack in stacks:
+            kept = numbers[members] >= 0
+            if kept.any():
+                self._lay(numbers[members][kept], stack[kept])
+
+    def _lay(self, members: Integers, stack: Integers) -> None:
+        """Put the symbols of matrices of one shape (matrices, rows, columns) into their places, with their contexts."""
+        rows, columns = stack.shape[1:]
+        stacked = stack.transpose(0, 2, 1)
+        sizes = np.abs(stacked)
+        levels = np.minimum(context_of(sizes.sum(axis=(1, 2)) / (rows * columns)), LEVELS - 1)
+        profiles = np.ones((len(members), columns))
+        for row, index in enumerate(members.tolist()):
+            if (profile := self.matrices[index].profile) is not None:
+                profiles[row] = profile
+        where = (self.starts[members][:, None] + np.arange(rows * columns)).reshape(-1)
+        self.symbols[where] = stacked.reshape(-1)
+        self.levels[members] = levels
+        self.contexts[where] = contexts_of(sizes, LADDER[levels], profiles).reshape(-1)
+        starts, lengths = blocks_of(rows)
+        within = np.repeat(np.arange(len(starts)), lengths)
+        self.blocks[where] = np.tile((np.arange(columns)[:, None] * len(starts) + within).reshape(-1), len(members))
+
+    def sums(self, values: NDArray[np.float64] | Integers, owner: Integers) -> Frequencies:
+        """(T,) sums of values over the matrices that they are of."""
+        found: Frequencies = np.bincount(owner, weights=values, minlength=self.number).astype(np.float64)
+        return found
+
+    def tables(self) -> tuple[Frequencies, Frequencies]:
+        """(T,) bits under a table of all symbols from least to greatest, and under one of those that occur; ∞ where hopeless."""
+        low = np.minimum.reduceat(self.symbols, self.starts)
+        spans = np.maximum.reduceat(self.symbols, self.starts) - low
+        blocks = np.searchsorted(_EDGES, self.place, side="right") - 1
+        runs = _Runs((self.owner, self.symbols - low[self.owner]), blocks)
+        distinct = np.bincount(runs.keys(0)[runs.news], minlength=self.number)
+        logs = runs.counts * np.log2(1 + TABLE_GAIN * runs.earlier)
+        total = spans[self.owner] + 1 + TABLE_GAIN * _EDGES[blocks]
+        by_span = _signed(low) + _lengths(spans) + self.sums(np.log2(total), self.owner) - self.sums(logs, runs.keys(0))
+        by_span[spans >= span_limit(self.counts)] = np.inf
+        by_list = np.full(self.number, np.inf)
+        pays = (2 * distinct <= np.minimum(spans, self.counts)) & (spans <= SYMBOL_LIMIT)
+        for index in np.flatnonzero(pays).tolist():
+            meter, start = Meter(), self.starts[index]
+            self.matrices[index].by_list(meter, self.symbols[start : start + self.counts[index]])
+            by_list[index] = meter.bits
+        return by_span, by_list
+
+
+class _ByScale:
+    """Bits of matrices under the scale model, for any choice of those that the tables learn from."""
+
+    def __init__(self, batch: _Batch, state: MatrixState) -> None:
+        self._batch, self._state = batch, state
+        sizes, owner = np.abs(batch.symbols), batch.owner
+        self._alphabets = alphabet_of(batch.peaks)
+        tokens = tokens_of(sizes)
+        self._runs = _Runs((owner, batch.contexts, tokens), batch.blocks)
+        self._totals = _Runs((owner, batch.contexts), batch.blocks)
+        # What one matrix has in all of a token under a context, in the order in which the tables meet them.
+        firsts = self._runs.news
+        counts = np.add.reduceat(self._runs.counts, firsts)
+        owners, contexts, found = (self._runs.keys(part)[firsts] for part in range(3))
+        order = np.argsort(((contexts << 7 | found) << 32) | owners)  # fewer than 128 tokens
+        self._order, self._back = order, np.empty_like(order)
+        self._back[order] = np.arange(order.size)
+        self._entries = owners[order], contexts[order], found[order], counts[order]
+        self._entry = np.cumsum(_flags(firsts, self._runs.counts.size)) - 1
+        self._used = np.unique(contexts)
+        self._column = np.zeros(len(state.tables), dtype=np.int64)
+        self._column[self._used] = np.arange(self._used.size)
+        self._fixed = self._signs(sizes, owner) + batch.sums(WIDTHS[tokens], owner)
+
+    def _signs(self, sizes: Integers, owner: Integers) -> Frequencies:
+        """(T,) bits of the signs."""
+        signed = sizes > 0
+        owner, negative = owner[signed], self._batch.symbols[signed] < 0
+        counts = np.bincount(owner, minlength=self._batch.number)
+        place = np.arange(owner.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        blocks = np.searchsorted(_EDGES, place, side="right") - 1
+        runs = _Runs((owner, negative.astype(np.int64)), blocks)
+        initial = SIGN_WEIGHT * self._state.signs.frequencies
+        logs = runs.counts * np.log2(initial[runs.keys(1)] + SIGN_GAIN * runs.earlier)
+        totals = np.log2(initial.sum() + SIGN_GAIN * _EDGES[blocks])
+        return self._batch.sums(totals, owner) - self._batch.sums(logs, runs.keys(0))
+
+    def bits(self, learned: NDArray[np.bool_]) -> Frequencies:
+        """(T,) bits, where the tables learn from the matrices that are `learned` (T,) alone."""
+        batch, runs, totals = self._batch, self._runs, self._totals
+        owners, contexts, tokens, counts = self._entries
+        taken = counts * learned[owners]
+        before = (np.cumsum(taken) - taken) - _at_starts(np.cumsum(taken) - taken, (contexts, tokens))
+        frequencies = self._state.tables[contexts, tokens] + GAIN * before
+        logs = runs.counts * np.log2(frequencies[self._back][self._entry] + GAIN * runs.earlier)
+        whole = self._whole(taken)[totals.keys(0), self._column[totals.keys(1)]] + GAIN * totals.earlier
+        found: Frequencies = batch.sums(totals.counts * np.log2(whole), totals.keys(0)) - batch.sums(logs, runs.keys(0))
+        return found + self._fixed + _learning(batch.levels, self._state.levels, learned)
+
+    def _whole(self, taken: Integers) -> Frequencies:
+        """(T, used contexts) the sums of the tables as each matrix finds them, over the tokens that it may have."""
+        owners, contexts, tokens, _ = self._entries
+        shape = self._batch.number, len(self._used)
+        cells = owners * shape[1] + self._column[contexts]
+        found = np.empty(shape)
+        for alphabet in np.unique(self._alphabets).tolist():
+            counted = np.bincount(cells, weights=taken * (tokens < alphabet), minlength=shape[0] * shape[1]).reshape(shape)
+            mine = np.flatnonzero(self._alphabets == alphabet)
+            earlier = (np.cumsum(counted, axis=0) - counted)[mine]
+            found[mine] = self._state.tables[self._used, :alphabet].sum(axis=1) + GAIN * earlier
+        return found
+
+    def learn(self, learned: NDArray[np.bool_]) -> None:
+        """Let the state learn from these matrices."""
+        owners, contexts, tokens, counts = self._entries
+        np.add.at(self._state.tables, (contexts, tokens), GAIN * (counts * learned[owners]).astype(np.float64))
+        self._state.levels.add(self._batch.levels[learned])
+
+
+class _Runs:
+    """Equal keys in equal blocks: how many there are of each, and how many of the same key there were in earlier blocks.
+
+    Attributes:
+        counts: how many.
+        earlier: how many before.
+        news: where a key comes first, in its first block.
+    """
+
+    def __init__(self, parts: Sequence[Integers], blocks: Integers) -> None:
+        widths = [int(part.max(initial=0)).bit_length() for part in (*parts, blocks)]
+        assert sum(widths) < 64, "fields of a key that fit into one integer"
+        packed = np.zeros(blocks.size, dtype=np.int64)
+        for part, width in zip((*parts, blocks), widths, strict=True):
+            packed = (packed << width) | part
+        packed.sort()
+        firsts = np.flatnonzero(_changes(packed))
+        self._keys, self._widths = packed[firsts], widths
+        self.counts = np.diff(firsts, append=packed.size)
+        new = _changes(self._keys >> widths[-1])
+        self.news = np.flatnonzero(new)
+        self.earlier = firsts - np.maximum.accumulate(np.where(new, firsts, 0))
+
+    def keys(self, part: int) -> Integers:
+        """One part of each run's key."""
+        shift = sum(self._widths[part + 1 :])
+        return (self._keys >> shift) & ((1 << self._widths[part]) - 1)
+
+
+def _changes(values: Integers) -> NDArray[np.bool_]:
+    """(n,) true where a value isn't that before it."""
+    found = np.ones(values.size, dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=found[1:])
+    return found
+
+
+def _at_starts(values: Integers, keys: Sequence[Integers]) -> Integers:
+    """(n,) each value replaced by that at the beginning of its run of equal keys."""
+    begins = np.flatnonzero(np.logical_or.reduce([_changes(key) for key in keys]))
+    found: Integers = np.repeat(values[begins], np.diff(begins, append=values.size))
+    return found
+
+
+def _flags(places: Integers, size: int) -> Integers:
+    flags = np.zeros(size, dtype=np.int64)
+    flags[places] = 1
+    return flags
+
+
+def _learning(symbols: Integers, tally: Tally, learned: NDArray[np.bool_] | None = None) -> Frequencies:
+    """(n,) bits of symbols, one after another, under a tally that learns after each, or after those that are `learned`.
+
+    The tally itself learns only where all are.
+    """
+    counted = np.zeros((symbols.size, tally.frequencies.size))
+    counted[np.arange(symbols.size), symbols] = 1.0 if learned is None else learned
+    before = np.cumsum(counted, axis=0) - counted
+    own = before[np.arange(symbols.size), symbols]
+    found: Frequencies = np.log2(
+        (tally.frequencies.sum() + tally.gain * before.sum(axis=1)) / (tally.frequencies[symbols] + tally.gain * own)
+    )
+    if learned is None:
+        tally.add(symbols)
+    return found
+
+
+def _naturals(values: Integers, tally: Tally) -> Frequencies:
+    """(n,) bits of integers as `Natural` codes them, one after another, under a tally, which learns."""
+    lengths = np.frexp(values)[1].astype(np.int64)
+    found: Frequencies = _learning(lengths, tally) + np.maximum(lengths - 1, 0)
+    return found
+
+
+def _lengths(values: Integers) -> Frequencies:
+    """(n,) bits of integers as `Natural` codes them, each under a tally of its own. None is beyond the limit where it matters."""
+    frequencies = length_tally().frequencies
+    lengths = np.minimum(np.frexp(values)[1], LENGTHS - 1)
+    found: Frequencies = np.log2(frequencies.sum() / frequencies[lengths]) + np.maximum(lengths - 1, 0)
+    return found
+
+
+def _signed(values: Integers) -> Frequencies:
+    """The same as `Signed` codes them."""
+    found: Frequencies = _lengths(np.abs(values)) + (values != 0)
+    return found
