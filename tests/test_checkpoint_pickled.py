@@ -31,18 +31,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nncomplexity import reading
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.checkpoint.selection import select
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.weights import skeleton_of
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """Files that are cut or damaged and new are taken to be unfinished, and looked at again a little later."""
-    monkeypatch.setattr(reading, "PAUSES", (0.0,) * 4)
-
 
 WEIGHTS = {
     "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),

@@ -508,7 +508,10 @@ WRONG = [
     ([*measuring(), "more"], "unexpected extra argument"),
     (measuring(checkpoint="none.safetensors"), "none.safetensors: cannot read it (No such file or directory)"),
     (measuring(checkpoint="empty"), "empty: it is a folder without a checkpoint: it is empty; name a checkpoint"),
-    (measuring(checkpoint="text.safetensors"), "text.safetensors: no checkpoint; name a .safetensors file"),
+    (
+        measuring(checkpoint="text.safetensors"),
+        "text.safetensors: no checkpoint, but a text, 'no tensors in here'; name a .safetensors file",
+    ),
     (measuring(key="model"), "key: expected none, since model.safetensors is a .safetensors file"),
     (
         measuring(checkpoint="last.pt", key="modle"),
@@ -516,7 +519,10 @@ WRONG = [
     ),
     (measuring(checkpoint="folder", save="folder/model.safetensors"), "it would overwrite another file of this call"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
-    (measuring(checkpoint="four.safetensors"), "expected 'w' to be a dense tensor in memory, got torch.float4_e2m1fn_x2; convert"),
+    (
+        measuring(checkpoint="four.safetensors"),
+        "four.safetensors: expected tensors of a dtype that PyTorch computes with, got F4; convert",
+    ),
     (measuring(checkpoint="expanded.pt"), "expected 'w' to hold its elements, got 1000000000000 of them expanded from 4 bytes"),
     (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN"),
     (

@@ -30,11 +30,18 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(file: Path, content: bytes) -> Contents:
-    """All tensors of a file with these bytes, by the order of their names. Raises FormatError where it is cut or damaged."""
+    """All tensors of a file with these bytes, in the order of their names.
+
+    Raises FormatError where it is cut or damaged, InputError where a tensor has a dtype that PyTorch can't compute with.
+    """
     try:
         tensors = safetensors.torch.load(content)
         metadata = _metadata(content)
-    except (SafetensorError, KeyError, ValueError) as error:  # a KeyError for a dtype that PyTorch lacks
+    except KeyError as error:
+        raise InputError(
+            f"{file}: expected tensors of a dtype that PyTorch computes with, got {error.args[0]}; convert them"
+        ) from error
+    except (SafetensorError, ValueError) as error:
         what = "a .safetensors file that is cut or damaged; fetch it again"
         raise FormatError(f"{file}: {what} ({str(error).splitlines()[0]})") from error
     numbers = {name: value for name in AMONG_WEIGHTS & tensors.keys() if (value := _whole_number(tensors[name])) is not None}
