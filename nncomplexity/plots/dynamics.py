@@ -23,7 +23,9 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
         mean=mean,
     )
     if not panels:
-        raise InputError("dynamics: no network has a training step; draw the kind rate-distortion or layers instead")
+        raise InputError(
+            "dynamics: no network has a training step; name it by --step-pattern or --step-key of track, or draw the kind rate-distortion or layers"
+        )
     accuracy = accuracies(results, mean=mean)
     panels += [accuracy] if accuracy else []
     return Chart("dynamics", "Complexity over training", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean))

@@ -19,7 +19,9 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], f"complexity ({unit})", eps=chosen, mean=mean)
     if not panels:
-        raise InputError("measures: no network has a training step; draw the kind rate-distortion or layers instead")
+        raise InputError(
+            "measures: no network has a training step; name it by --step-pattern or --step-key of track, or draw the kind rate-distortion or layers"
+        )
     panels += other_measures(results, mean=mean, unit=unit)
     return Chart(
         "measures", "Complexity beside other measures", steps_of(panels), tuple(panels), runs_note(results, chosen, mean=mean)
