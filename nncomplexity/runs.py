@@ -56,7 +56,7 @@ def told_by(path: PurePath, place: Place | None) -> Told:
         return Told(folder, name, "/".join(parts), "/".join(parts))
     count, whole = place.count, parts[0]
     bare = f"{whole[: count.start]}{whole[count.end :]}" if count.end <= len(whole) else whole
-    worded = whole.replace(count.said, "", 1)
+    worded = whole.replace(count.said, "", 1) if count.said in whole else bare
     return Told(folder, name, _joined([worded, *parts[1:]]), _joined([bare, *parts[1:]]))
 
 

@@ -1,6 +1,5 @@
 """Which of the numbers that a checkpoint keeps beside its weights counts the training, by their names."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -31,9 +30,10 @@ AMONG_WEIGHTS = frozenset(("global_step", "step", "iteration", "iter_num"))
 """Names of counts that a state dict itself may hold, each as a tensor of one whole number."""
 _PLACES = (
     *("", "meta.", "metadata.", "info.", "state.", "train_state.", "training_state.", "trainer_state.", "trainer.", "progress."),
-    *("counters.", "extra_state.", "extra."),
+    *("counters.", "extra_state.", "extra.", "extra_state.train_iterator."),
 )
 """Where in a checkpoint counts stand: at its top, else in a dictionary of such a name. Those of options are settings."""
+_LARGEST = 10**18
 _HISTORY = re.compile(r"optimizer_history\.(\d+)\.num_updates")
 """Fairseq's: one entry for each optimizer that there was."""
 
@@ -54,7 +54,7 @@ def counted(numbers: Mapping[str, int | float], names: tuple[str, ...]) -> tuple
 
 
 def number_in(value: Any) -> int | float | None:
-    """The finite number that a value is: one of Python's, a text that says one, or a tensor that holds one; else None.
+    """The number below 10¹⁸ that a value is: one of Python's, a text that says one, or a tensor that holds one; else None.
 
     >>> [number_in(value) for value in (3, "1200", "1e999", True, torch.tensor(700), torch.ones(3), "many")]
     [3, 1200, None, None, 700, None, None]
@@ -64,12 +64,10 @@ def number_in(value: Any) -> int | float | None:
             return None
         value = value.item()
     if isinstance(value, str):
-        if re.fullmatch(r"[0-9]{1,18}", value):
-            return int(value)
         try:
-            value = float(value)
+            value = int(value) if re.fullmatch("[0-9]{1,18}", value) else float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
         return None
-    return value
+    return int(value) if value == int(value) else value

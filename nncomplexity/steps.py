@@ -5,7 +5,7 @@ docs/results.md has the rule in words.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from nncomplexity.errors import InputError
@@ -159,10 +159,10 @@ def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
     standard = _STANDARD.fullmatch(stem) is not None
     if not standard:
         found = counts_in(stem)
-        if found and (found[0].clear > Clear.BARE or rule.varying is None):
+        if found and (found[0].clear > Clear.BARE or rule.varying is None or found[0].start == rule.varying.start):
             return Place(found[0], 0)
         if rule.varying is not None:
-            return Place(rule.varying, 0)
+            return Place(replace(rule.varying, said=f"{rule.varying.said} of {stem}, the number that varies"), 0)
         if re.search("[0-9]", stem) or _MOMENT.search(stem):
             return None
     return _of_folder(path, numbers_alone=standard)

@@ -31,6 +31,12 @@ def generators_as_new() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is damaged and new is taken to be unfinished, and read again a little later: tests of damage don't wait for it."""
+    monkeypatch.setattr("nncomplexity.reading.PAUSES", (0.0, 0.0))
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current folder. Afterwards imports are as they were: modules of its own are forgotten, those that they hid are back."""

@@ -9,16 +9,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from nncomplexity import reading
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.weights import skeleton_of
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """Files that are cut or damaged and new are taken to be unfinished, and looked at again a little later."""
-    monkeypatch.setattr(reading, "PAUSES", (0.0,) * 4)
 
 
 class Tied(nn.Module):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from nncomplexity import reading
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.checkpoint.arrays import known_names
 from nncomplexity.errors import FormatError, InputError
@@ -31,11 +30,6 @@ ARRAYS = {
     "empty": np.zeros((0, 4)),
     "view": np.arange(10.0)[::2],
 }
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PAUSES", (0.0,))
 
 
 def same(found: dict[str, torch.Tensor], expected: dict[str, np.ndarray]) -> None:

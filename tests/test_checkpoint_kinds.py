@@ -14,14 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from nncomplexity import estimate, reading
+from nncomplexity import estimate
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import FormatError, InputError
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PAUSES", (0.0,))
 
 
 def zipped(*names: str) -> bytes:

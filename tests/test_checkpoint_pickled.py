@@ -31,18 +31,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nncomplexity import reading
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.checkpoint.selection import select
+from nncomplexity.checkpoint.single import read_single
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.weights import skeleton_of
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """Files that are cut or damaged and new are taken to be unfinished, and looked at again a little later."""
-    monkeypatch.setattr(reading, "PAUSES", (0.0,) * 4)
-
 
 WEIGHTS = {
     "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),
@@ -308,6 +301,30 @@ def test_a_dictionary_that_holds_itself():
     assert select(content, "model", "net.pt").key == "model"
 
 
+def test_dictionaries_that_hold_themselves_or_are_very_deep(tmp_path):
+    content = {"model": WEIGHTS, "": 3, "list": [1]}
+    content[""] = content["list"][0] = content
+    same(load_checkpoint(saved(tmp_path / "net.pt", content)).tensors, WEIGHTS)
+    deep = {"w": torch.ones(1)}
+    for _ in range(400):
+        deep = {"a": deep}
+    assert load_checkpoint(saved(tmp_path / "net.pt", deep)).tensors.keys() == {"w"}
+    with pytest.raises(FormatError, match=r"net\.pt: its dictionaries are nested too deeply"):
+        read_single(tmp_path / "net.pt", DEEP)
+
+
+def _deep():
+    """A file whose pickle, made by hand since pickle itself recurses, has 5,000 dictionaries in one another."""
+    count = 5_000
+    pickled = b"\x80\x02" + b"}X\x01\x00\x00\x00a" * count + b"}" + b"s" * count + b"."
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as written:
+        for name, data in (("net/data.pkl", pickled), ("net/version", b"3\n"), ("net/byteorder", b"little")):
+            written.writestr(name, data)
+    return content.getvalue()
+
+
+DEEP = _deep()
 NAMES = st.text("ab.", min_size=1, max_size=3)
 TREES = st.recursive(
     st.dictionaries(NAMES, st.just(torch.ones(1)), min_size=1, max_size=2), lambda tree: st.dictionaries(NAMES, tree, max_size=3)

@@ -549,7 +549,10 @@ WRONG = [
     ([*measuring(), "more"], "unexpected extra argument"),
     (measuring(checkpoint="none.safetensors"), "none.safetensors: cannot read it (No such file or directory)"),
     (measuring(checkpoint="empty"), "empty: it is a folder without a checkpoint: it is empty; name a checkpoint"),
-    (measuring(checkpoint="text.safetensors"), "text.safetensors: no checkpoint, but a text"),
+    (
+        measuring(checkpoint="text.safetensors"),
+        "text.safetensors: no checkpoint, but a text, 'no tensors in here'; name a .safetensors file",
+    ),
     (measuring(key="model"), "key: expected none, since model.safetensors is a .safetensors file"),
     (
         measuring(checkpoint="last.pt", key="modle"),

@@ -146,7 +146,8 @@ def test_a_change_that_leaves_size_and_time_as_they_are_is_seen(tmp_path: Path, 
         Reading("a file").content(file)
 
 
-def test_a_half_written_file_is_waited_for(tmp_path: Path) -> None:
+def test_a_half_written_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PAUSES", (0.05, 0.1, 0.2, 0.4, 0.8))
     file, whole = tmp_path / "last.safetensors", save({"w": torch.ones(1000)})
     file.write_bytes(whole[:100])
     thread = threading.Timer(0.02, lambda: file.write_bytes(whole))

@@ -293,6 +293,11 @@ def test_the_state_of_a_trainer_goes_before_the_name():
     [
         (torch.tensor(3), 3),
         (torch.tensor([2.5]), 2.5),
+        (torch.tensor(700.0), 700),
+        ("3.0", 3),
+        (10**400, None),
+        (-(10**18), None),
+        (float("-inf"), None),
         (torch.ones(2), None),
         (torch.tensor(True), None),
         (torch.tensor(1j), None),
@@ -304,7 +309,8 @@ def test_the_state_of_a_trainer_goes_before_the_name():
     ],
 )
 def test_what_is_a_number(value, number):
-    assert number_in(value) == number
+    found = number_in(value)
+    assert (found, type(found)) == (number, type(number))
 
 
 @given(st.lists(st.integers(0, 10**9)))

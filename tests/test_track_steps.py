@@ -61,8 +61,8 @@ def test_every_row_says_what_told_its_step() -> None:
         (5000, "metadata iter_num"),
         (None, None),
         (500, "name: checkpoint-500"),
-        (1, "name: 1"),
-        (2, "name: 2"),
+        (1, "name: 1 of foo-1, the number that varies"),
+        (2, "name: 2 of foo-2, the number that varies"),
     ]
     lines = tracked(rows, width=120).splitlines()
     assert "Steps are from metadata iter_num; their names, as checkpoint-500." in lines

@@ -18,28 +18,30 @@ def counters_of(content: Mapping[Any, Any], weights: Mapping[Any, Any]) -> dict[
     >>> counters_of({"model": weights, "meta": {"iter": torch.tensor(1200), "lr": [0.1]}, "history": [{"n": 3}]}, weights)
     {'meta.iter': 1200, 'history.0.n': 3}
     """
-    return dict(_numbers(content, weights, ""))
+    return dict(_numbers(content, weights, (), ()))
 
 
-def _numbers(value: Any, weights: Mapping[Any, Any], path: str) -> Iterator[tuple[str, int | float]]:
+def _numbers(
+    value: Any, weights: Mapping[Any, Any], path: tuple[str, ...], above: tuple[int, ...]
+) -> Iterator[tuple[str, int | float]]:
     if value is weights:
         yield from _among_weights(weights, path)
-    elif isinstance(value, Mapping) and path.count(".") < _DEPTH:
-        for name, inner in value.items():
-            yield from _numbers(inner, weights, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes) and path.count(".") < _DEPTH:
-        for index, inner in enumerate(value):
-            if isinstance(inner, Mapping):
-                yield from _numbers(inner, weights, f"{path}.{index}")
+    elif isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes):
+        if len(path) < _DEPTH and id(value) not in above:
+            inside = (
+                value.items()
+                if isinstance(value, Mapping)
+                else ((n, one) for n, one in enumerate(value) if isinstance(one, Mapping))
+            )
+            for name, inner in inside:
+                yield from _numbers(inner, weights, (*path, str(name)), (*above, id(value)))
     elif (number := number_in(value)) is not None:
-        yield path, number
+        yield ".".join(path), number
 
 
-def _among_weights(weights: Mapping[Any, Any], path: str) -> Iterator[tuple[str, int | float]]:
+def _among_weights(weights: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[str, int | float]]:
     for name, value in weights.items():
-        if name in AMONG_WEIGHTS and (not isinstance(value, Tensor) or not value.dtype.is_floating_point):
-            number = number_in(value)
-            if number is not None:
-                yield (f"{path}.{name}" if path else name), number
-        elif not path and isinstance(name, str) and not isinstance(value, Tensor) and (number := number_in(value)) is not None:
-            yield name, number
+        counts = name in AMONG_WEIGHTS and not (isinstance(value, Tensor) and value.dtype.is_floating_point)
+        beside = not path and isinstance(name, str) and not isinstance(value, Tensor)
+        if (counts or beside) and (number := number_in(value)) is not None:
+            yield ".".join((*path, name)), number

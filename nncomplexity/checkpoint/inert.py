@@ -71,6 +71,9 @@ class Inert:
     def __setstate__(self, state: object) -> None:
         self.state = state
 
+    def __setitem__(self, name: object, value: object) -> None:
+        """Takes what some versions of PyTorch give to an object without asking whether it is a dictionary."""
+
 
 class InertMapping(Inert):
     """The same for a class that is a dictionary: PyTorch fills plain ones only."""

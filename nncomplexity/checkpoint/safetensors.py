@@ -32,7 +32,10 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(file: Path, content: bytes) -> Contents:
-    """All tensors of a file with these bytes, by the order of their names. Raises FormatError where it is cut or damaged."""
+    """All tensors of a file with these bytes, in the order of their names.
+
+    Raises FormatError where it is cut or damaged, InputError where a tensor has a dtype that PyTorch can't compute with.
+    """
     try:
         tensors = safetensors.torch.load(content)
         metadata = _metadata(content)

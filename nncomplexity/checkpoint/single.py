@@ -36,10 +36,12 @@ def read_single(file: Path, content: bytes, key: str | None = None) -> Contents:
         contents = read_safetensors(file, content)
     elif content.startswith(ZIP) and is_arrays(content):
         contents = read_archive(file, content)
-    elif content.startswith(ZIP) or (content.startswith(PICKLE) and is_legacy(content)):
-        return read_pickled(file, content, key)
-    elif content.startswith(PICKLE):
-        return read_arrays(file, content, key)
+    elif content.startswith((ZIP, *PICKLE)):
+        read = read_pickled if content.startswith(ZIP) or is_legacy(content) else read_arrays
+        try:
+            return read(file, content, key)
+        except RecursionError as error:
+            raise FormatError(f"{file}: its dictionaries are nested too deeply to be a checkpoint's; fetch it again") from error
     else:
         raise FormatError(f"{file}: {what_it_is(content)}")
     if key is not None:

@@ -25,7 +25,9 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
         unit=unit,
     )
     if not panels:
-        raise InputError("dynamics: no network has a training step; draw the kind rate-distortion or layers instead")
+        raise InputError(
+            "dynamics: no network has a training step; name it by --step-pattern or --step-key of track, or draw the kind rate-distortion or layers"
+        )
     accuracy = accuracies(results, mean=mean)
     panels += [accuracy] if accuracy else []
     return Chart(

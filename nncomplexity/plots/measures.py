@@ -21,7 +21,9 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], "complexity", eps=chosen, mean=mean, unit=unit)
     if not panels:
-        raise InputError("measures: no network has a training step; draw the kind rate-distortion or layers instead")
+        raise InputError(
+            "measures: no network has a training step; name it by --step-pattern or --step-key of track, or draw the kind rate-distortion or layers"
+        )
     panels = in_one_unit([*panels, *other_measures(results, mean=mean, unit=unit)])
     return Chart(
         *("measures", "Complexity beside other measures", steps_of(panels, results.step_name), tuple(panels)),
