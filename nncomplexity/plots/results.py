@@ -63,6 +63,12 @@ class Measurement:
     origin: str | None = None
     """What the file comes from."""
     warnings: tuple[str, ...] = ()
+    agreement: float | None = None
+    """The share of searched inputs on which the decoded network's answer is the original's."""
+    held_out_agreement: float | None = None
+    """The same of inputs that the search has not seen."""
+    spread: tuple[float, float] | None = None
+    """Mean and standard deviation of ln(bits) over several searches."""
 
 
 @dataclass(frozen=True)
