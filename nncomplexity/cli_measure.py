@@ -129,6 +129,10 @@ def measure(
       nncomplexity measure tuned.safetensors --relative-to base.safetensors \\
           --loss-fn mytask:loss --eps 0.1
     \b
+    How complex this network is, by its outputs on inputs without labels, and how sure that is:
+      nncomplexity measure model.safetensors --outputs mytask:logits --inputs mytask:inputs \\
+          --eps 0.1 --seeds 5
+    \b
     A loss that takes a module, such as mytask.build() makes:
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1

@@ -46,7 +46,7 @@ DivergenceKind = Annotated[
 ]
 ProbeInputs = Annotated[
     str | None,
-    typer.Option("--probe", metavar=f"{_FUNCTION}|SHARE", help="Inputs to examine the file on, or the share kept back; else 0.2."),
+    typer.Option("--probe", metavar="NAME|SHARE", help="Inputs to examine the file on, or the share kept back; else 0.2."),
 ]
 Seeds = Annotated[int, typer.Option(metavar="K", min=1, help="Searches, with seeds from --seed on: the best file, and the spread.")]
 Model = Annotated[

@@ -268,13 +268,13 @@ def test_fresh_inputs_are_drawn_for_every_part_and_measured_on_a_set_that_stays(
     assert (d.examples, asked) == (200, [200, 40])
     rows = torch.arange(50)
     other = nn.Linear(4, 3)
-    value = float(d.part(rows)(other))
+    value = float(d.part(rows)(other).detach())
     assert asked[2:] == [50]
-    assert value == float(d.part(rows)(other)) != float(d.part(rows + 1)(other))
-    assert float(d(other)) == float(d(other))
+    assert value == float(d.part(rows)(other).detach()) != float(d.part(rows + 1)(other).detach())
+    assert float(d(other).detach()) == float(d(other).detach())
     with torch.no_grad():
         net.weight.zero_()  # the search moves what it was given; the original's copy stays
-    assert float(d.part(rows)(other)) == value
+    assert float(d.part(rows)(other).detach()) == value
     faith = d.faithfulness(other)
     assert (faith.searched.inputs, faith.held_out and faith.held_out.inputs) == (200, 40)
 
@@ -426,7 +426,7 @@ def test_held_out_inputs_are_those_of_the_probe() -> None:
 def test_a_file_that_is_faithful_only_where_it_was_searched_is_worth_a_warning() -> None:
     faith = Faithfulness("kl", Fidelity(100, 0.09, 0.98, most_bits=332.2), Fidelity(25, 0.16, 0.7, most_bits=83.0))
     (warning,) = faith.warnings(300, 0.1, fresh=False)
-    assert "divergence on held-out inputs is 0.16, over 1.5 ε = 0.15" in warning
+    assert "The divergence on held-out inputs is 0.16, over 1.5 ε = 0.15" in warning
     assert "search with more inputs, or give a function that draws fresh ones" in warning
     assert faith.warnings(300, 0.2, fresh=False) == []
     (warning,) = faith.warnings(333, 0.2, fresh=True)

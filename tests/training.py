@@ -24,8 +24,10 @@ def data():
     inputs = torch.randn(64, 6, generator=generator)
     return inputs, (inputs[:, :3]).argmax(1)
 
-def logits(network):
-    inputs, _ = data()
+def inputs(): return data()
+
+def logits(network, inputs=None):
+    inputs = data()[0] if inputs is None else inputs
     if isinstance(network, nn.Module):
         return network(inputs)
     return inputs @ network["weight"].T + network["bias"]

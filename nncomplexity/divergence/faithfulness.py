@@ -99,13 +99,13 @@ class Faithfulness:
         found = []
         if self.held_out is not None and not self.held_out.divergence <= _ELSEWHERE * eps:
             found.append(
-                f"the divergence on held-out inputs is {self.held_out.divergence:.4g}, over {_ELSEWHERE:g} ε = "
-                f"{_ELSEWHERE * eps:.4g}: the file is faithful only where it was searched; {remedy}"
+                f"The divergence on held-out inputs is {self.held_out.divergence:.4g}, over {_ELSEWHERE:g} ε = "
+                f"{_ELSEWHERE * eps:.4g}: the file is faithful only where it was searched; {remedy}."
             )
         if self.searched.most_bits is not None and bits > self.searched.most_bits:
             found.append(
-                f"the file has {bits:,} bits, and the answers to all {self.searched.inputs:,} searched inputs have at most "
-                f"{self.searched.most_bits:,.0f}: they can't show how much of the network is needed; {remedy}"
+                f"The file has {bits:,} bits, and the answers to all {self.searched.inputs:,} searched inputs have at most "
+                f"{self.searched.most_bits:,.0f}: they can't show how much of the network is needed; {remedy}."
             )
         return found
 

@@ -1,5 +1,6 @@
 """A report as a notebook shows it: the figures, a picture of bits by layer, and the layers in a table."""
 
+import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -31,8 +32,21 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
     )
     said = [] if result["within"] and not result["interrupted"] else [status]
     said += [f"Warning: {text}" for text in result["warnings"]]
+    head += "".join(f"<p style='margin:4px 0'>{escape(text)}</p>" for text in _faithful(result))
     warning = "".join(f"<p style='margin:4px 0'><b>{escape(text)}</b></p>" for text in said)
     return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
+
+
+def _faithful(result: Mapping[str, Any]) -> list[str]:
+    """How faithful the file is, and how far apart several searches ended."""
+    found, spread = result.get("faithfulness") or {}, result.get("spread")
+    parts = {"the searched inputs": found.get("searched"), "held-out inputs": found.get("held_out")}
+    agreed = [f"{part['agreement']:.4g} on {name}" for name, part in parts.items() if part and part["agreement"] is not None]
+    lines = [f"Agreement with the original: {', '.join(agreed)}."] if agreed else []
+    if spread:
+        size = math.exp(spread["mean_ln_bits"]) / 8
+        lines.append(f"{spread['searches']} searches: {size:,.0f} ± {size * spread['sd_ln_bits']:,.0f} bytes.")
+    return lines
 
 
 def _picture(layers: list[Mapping[str, Any]]) -> str:

@@ -1,5 +1,6 @@
 """What the results come to, in sentences: a title, a verdict, and the key figures of one network at one ε."""
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -74,6 +75,12 @@ def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, st
     if point.distortion is not None:
         loss = "" if point.coarse_loss is None or network.loss is None else f"loss {network.loss:.4g} → {point.coarse_loss:.4g}"
         rows.append(("distortion", f"{point.distortion:.4g}", loss))
+    if point.agreement is not None:
+        other = "" if point.held_out_agreement is None else f"{point.held_out_agreement:.4g} on held-out inputs"
+        rows.append(("agreement", f"{point.agreement:.4g}", other))
+    if point.spread is not None:
+        size = math.exp(point.spread[0]) / 8
+        rows.append(("searches, bytes", f"{size:,.0f} ± {size * point.spread[1]:,.0f}", "mean and standard deviation"))
     if point.bound:
         rows.append(("bound on error", rounded_up(point.bound.value, 4), "vacuous" if point.bound.vacuous else "not vacuous"))
     if point.warnings:

@@ -95,6 +95,8 @@ def _point(row: Json, eps: float, at: str, settings: Json) -> Measurement:
         shared_bits=_number(row.get(f"shared_bits{at}")),
         origin=_words(row.get(f"origin{at}")),
         warnings=tuple(map(str, row.get(f"warnings{at}") or ())),
+        agreement=_number(row.get(f"agreement{at}")),
+        held_out_agreement=_number(row.get(f"held_out_agreement{at}")),
     )
 
 
@@ -127,7 +129,8 @@ def network_of_report(name: str, report: Json) -> Network:
 
 
 def _result(result: Json) -> Measurement:
-    bound = result.get("bound")
+    bound, faithful, spread = result.get("bound"), result.get("faithfulness") or {}, result.get("spread") or {}
+    logs = [_number(spread.get(key)) for key in ("mean_ln_bits", "sd_ln_bits")]
     return Measurement(
         eps=_eps(result["eps"], result.get("eps_relative")),
         bits=_bits(result, "bits"),
@@ -142,6 +145,9 @@ def _result(result: Json) -> Measurement:
         shared_bits=_number(result.get("shared_bits")),
         origin=_words(result.get("origin")),
         warnings=tuple(map(str, result.get("warnings") or ())),
+        agreement=_number((faithful.get("searched") or {}).get("agreement")),
+        held_out_agreement=_number((faithful.get("held_out") or {}).get("agreement")),
+        spread=None if logs[0] is None or logs[1] is None else (logs[0], logs[1]),
     )
 
 

@@ -65,6 +65,12 @@ class Measurement:
     warnings: tuple[str, ...] = ()
     bits_error: float = 0.0
     """The standard error of `bits`, where they are a mean over seeds."""
+    agreement: float | None = None
+    """The share of searched inputs on which the decoded network's answer is the original's."""
+    held_out_agreement: float | None = None
+    """The same of inputs that the search has not seen."""
+    spread: tuple[float, float] | None = None
+    """Mean and standard deviation of ln(bits) over several searches."""
 
 
 @dataclass(frozen=True)
