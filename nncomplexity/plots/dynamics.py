@@ -24,7 +24,8 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     )
     if not panels:
         raise InputError(
-            "dynamics: no network has a training step; name it by --step-pattern or --step-key of track, or draw the kind rate-distortion or layers"
+            "dynamics: no network has a training step; name it by --step-pattern or --step-key of track, "
+            "or draw the kind rate-distortion or layers"
         )
     accuracy = accuracies(results, mean=mean)
     panels += [accuracy] if accuracy else []

@@ -20,7 +20,8 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], f"complexity ({unit})", eps=chosen, mean=mean)
     if not panels:
         raise InputError(
-            "measures: no network has a training step; name it by --step-pattern or --step-key of track, or draw the kind rate-distortion or layers"
+            "measures: no network has a training step; name it by --step-pattern or --step-key of track, "
+            "or draw the kind rate-distortion or layers"
         )
     panels += other_measures(results, mean=mean, unit=unit)
     return Chart(
