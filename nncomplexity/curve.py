@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.bounds import bound as promise
-from nncomplexity.distortion import LossFn, fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.calling import fixed_random_state
+from nncomplexity.distortion import LossFn, preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
