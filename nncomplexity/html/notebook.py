@@ -27,7 +27,8 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
         f"<span style='opacity:.7'>{subject['parameters']:,} parameters; {escape(result['method'])}, "
         f"{result['evaluations']:,.0f} evaluations, {result['seconds']:,.1f} s.</span></p>"
     )
-    warning = "" if result["within"] else f"<p style='margin:4px 0'><b>{escape(status)}</b></p>"
+    said = ([] if result["within"] else [status]) + list(result.get("warnings", ()))
+    warning = "".join(f"<p style='margin:4px 0'><b>{escape(sentence)}</b></p>" for sentence in said)
     return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
 
 
