@@ -13,8 +13,9 @@ from nncomplexity.arguments import SeveralEps, check_function, checked_eps, chec
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
 from nncomplexity.bounds import bound as promise
 from nncomplexity.bounds.mdl import check_loss_unit
+from nncomplexity.calling import fixed_random_state
 from nncomplexity.constant import constant_loss, constant_risk
-from nncomplexity.distortion import Distortion, LossFn, fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.distortion import Distortion, LossFn, preserved_random_state, set_random_state
 from nncomplexity.divergence import Divergence
 from nncomplexity.epsilon import GRID, Eps, default_grid
 from nncomplexity.errors import InputError

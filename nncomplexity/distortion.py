@@ -5,7 +5,6 @@ One evaluation is one loss on the original's data; a gradient counts three, a lo
 
 import copy
 import math
-import pickle
 import random
 import threading
 import weakref
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from nncomplexity.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
 from nncomplexity.divergence.faithfulness import Faithfulness
 from nncomplexity.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.errors import InputError
@@ -114,7 +113,7 @@ class Distortion:
                 raise InputError(
                     f"loss_fn: expected a finite loss of the original weights, got {self.original}; check data and model"
                 )
-            self.sound.begin(drawn=not _is_same(random_state(), self._random))
+            self.sound.begin(drawn=not is_same(random_state(), self._random))
         except BaseException:
             self.__exit__()
             raise
@@ -333,26 +332,12 @@ def _scalar(value: object) -> float:
 _ONE_AT_A_TIME = threading.RLock()
 """Random states, the current folder and standard output are the process's: threads of one take turns wherever they borrow them."""
 
-RandomState = tuple[Tensor, list[Tensor], dict[str, Any], tuple[Any, ...]]
-
 
 def random_state() -> RandomState:
     """States of every generator that a loss may draw from: torch's, CUDA's where it is in use, NumPy's and Python's."""
     with _ONE_AT_A_TIME:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
-
-
-def fixed_random_state(seed: int = 0) -> RandomState:
-    """States that hang on nothing but a seed: from those of 0 every call of a user's function begins, in whichever process.
-
-    Where NumPy's generator is another one than it comes with, its state is the present one.
-    """
-    devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    cuda = [torch.Generator(torch.device("cuda", index)).manual_seed(seed).get_state() for index in devices]
-    present, numpys = (one.get_state(legacy=False) for one in (np.random, np.random.RandomState(seed)))
-    numpys = numpys if present["bit_generator"] == numpys["bit_generator"] else present
-    return torch.Generator("cpu").manual_seed(seed).get_state(), cuda, numpys, random.Random(seed).getstate()
 
 
 def set_random_state(state: RandomState) -> None:
@@ -362,24 +347,6 @@ def set_random_state(state: RandomState) -> None:
         torch.cuda.set_rng_state_all(state[1])
     np.random.set_state(state[2])
     random.setstate(state[3])
-
-
-def _is_same(one: RandomState, other: RandomState) -> bool:
-    tensors = zip((one[0], *one[1]), (other[0], *other[1]), strict=True)
-    return all(torch.equal(this, that) for this, that in tensors) and pickle.dumps(one[2:]) == pickle.dumps(other[2:])
-
-
-def forget_casts() -> None:
-    """Forget what PyTorch keeps of weights: within torch.autocast casts of parameters, within parametrize.cached() parametrized ones."""
-    torch.clear_autocast_cache()
-    parametrize._cache.clear()
-
-
-@contextmanager
-def derivatives() -> Iterator[None]:
-    """Gradients on, wherever the caller is: in inference mode, tensors have none for good."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
 
 
 @contextmanager

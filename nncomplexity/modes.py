@@ -47,10 +47,13 @@ def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def modules_named_in(function: Callable[..., Any]) -> list[nn.Module]:
-    """The modules that a function calls by the names of variables around it, or that a loss of examples calls so."""
+    """The modules that a function finds in variables around it, or a method in its object; of a loss of examples those of its function."""
     function = getattr(function, "per_example", getattr(function, "outputs", function))
+    owner = getattr(function, "__self__", None)
+    held = [owner, *vars(owner).values()] if hasattr(owner, "__dict__") else []
     try:
-        variables = inspect.getclosurevars(function)
+        variables = inspect.getclosurevars(inspect.unwrap(function))
+        held += [*variables.nonlocals.values(), *variables.globals.values()]
     except (TypeError, ValueError):  # it is no function of Python's, or a variable has no value yet
-        return []
-    return [value for value in {**variables.nonlocals, **variables.globals}.values() if isinstance(value, nn.Module)]
+        pass
+    return [value for value in held if isinstance(value, nn.Module)]

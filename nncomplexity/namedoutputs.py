@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from nncomplexity.distortion import fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.calling import fixed_random_state
+from nncomplexity.distortion import preserved_random_state, set_random_state
 from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
 from nncomplexity.taskmodule import find_function

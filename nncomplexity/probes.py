@@ -27,7 +27,8 @@ class Probe(Mapping[str, Tensor]):
         if not self.moves(name):
             return tensor
         generator = torch.Generator(device="cpu").manual_seed(crc32(name.encode(errors="surrogatepass")) + self.seed)
-        return self.make(tensor.double(), generator).to(tensor.dtype)
+        wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+        return self.make(tensor.to(wide), generator).to(tensor.dtype)
 
     def moves(self, name: str) -> bool:
         """Whether the tensor of that name is another one here."""
@@ -43,12 +44,12 @@ class Probe(Mapping[str, Tensor]):
 
 def changed(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Each element by up to a tenth of itself: signs stay, and so do zeros."""
-    noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64, device="cpu")
-    return tensor * (1 + _CHANGE * (2 * noise - 1))
+    noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu")
+    return noise.mul_(2 * _CHANGE).add_(1 - _CHANGE).mul_(tensor)
 
 
 def random(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Random numbers as large as the tensor's, none of them negative where its own aren't, as variances may not be."""
-    scale = math.sqrt(float(tensor.square().mean())) or 1.0
-    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64, device="cpu") * scale
-    return noise if bool((tensor < 0).any()) else noise.abs()
+    scale = float(torch.linalg.vector_norm(tensor)) / math.sqrt(tensor.numel()) or 1.0
+    noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu").mul_(scale)
+    return noise if bool(tensor.amin() < 0) else noise.abs_()

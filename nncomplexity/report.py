@@ -271,7 +271,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""
-        return report_html(self.to_dict(), asdict(self.subject), self.status)
+        return report_html(self.to_dict(), asdict(self.subject), self.outcome)
 
 
 def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:

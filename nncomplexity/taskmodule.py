@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.distortion import derivatives, fixed_random_state, preserved_random_state, set_random_state
+from nncomplexity.calling import derivatives, fixed_random_state
+from nncomplexity.distortion import preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
 from nncomplexity.listing import listed
 from nncomplexity.losses import number_of
@@ -114,7 +115,7 @@ class Task:
 
     def _built(self, build: Function) -> nn.Module:
         # What is random in a module and not among its weights must not change from one to the next.
-        with preserved_random_state(), _command_line(getattr(build, "__module__", None) or "model"), self.place():
+        with preserved_random_state(), command_line_of(build), self.place():
             set_random_state(fixed_random_state())
             try:
                 module = build()
@@ -300,6 +301,11 @@ def _command_line(name: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = kept
+
+
+def command_line_of(function: Function) -> contextlib.AbstractContextManager[None]:
+    """Within it, what the function parses as a command line has no arguments."""
+    return _command_line(getattr(function, "__module__", None) or "task")
 
 
 def _module_of(spec: str) -> str:

@@ -1,5 +1,6 @@
 """What is refused of a loss, and what is said of it: noise, random numbers, modes, gradients, and weights that it ignores."""
 
+import html
 import itertools
 import random
 from collections.abc import Callable, Mapping
@@ -12,8 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
 from torch.utils.data import DataLoader, TensorDataset
 
-from nncomplexity import InputError, estimate
+from nncomplexity import InputError, Tracker, estimate, rate_distortion
+from nncomplexity.curve_table import curve_table
 from nncomplexity.distortion import Distortion
+from nncomplexity.dynamics.summary import tracked
+from nncomplexity.losses import MeanLoss
+from nncomplexity.modes import modules_named_in
 from nncomplexity.probes import Probe, changed
 from nncomplexity.probes import random as random_weights
 from nncomplexity.report import Report, reports_json
@@ -278,6 +283,36 @@ def test_warnings_stand_in_the_table_once_and_with_each_result_in_json() -> None
     assert page.splitlines().count(f"Warning: {reports[0].warnings[0]}") == 1
     assert reports_json(reports).count('"warnings"') == 2
     assert reports[1].to_dict()["warnings"] == list(reports[0].warnings)
+
+
+def test_so_they_do_in_notebooks_curves_and_rows() -> None:
+    curve = rate_distortion(network(), detached, [0.2, 0.1], budget=24)
+    (warning,) = curve.reports[0].warnings
+    assert curve_table("net", curve, width=1000).splitlines().count(f"Warning: {warning}") == 1
+    assert warning in html.unescape(curve.reports[0]._repr_html_())
+    rows = [Tracker(detached, 0.1, budget=24)(step, network()) for step in (1, 2)]
+    assert [row["warnings"] for row in rows] == [[warning], [warning]]
+    assert tracked(rows, width=1000).splitlines().count(f"Warning: {warning}") == 1
+
+
+class Evaluator:
+    """A loss as a method, with a network of its own in training mode."""
+
+    def __init__(self) -> None:
+        self.around = network(norm=True)
+
+    @torch.no_grad()
+    def loss(self, weights: Mapping[str, Tensor]) -> Tensor:
+        return cross_entropy(torch.func.functional_call(self.around, dict(weights), (X,)), Y)
+
+
+def test_modules_are_found_in_an_object_whose_method_the_loss_is_and_behind_decorators() -> None:
+    evaluator = Evaluator()
+    assert modules_named_in(evaluator.loss) == [evaluator.around]
+    around = evaluator.around
+    assert modules_named_in(torch.no_grad()(lambda weights: around)) == [around]
+    assert modules_named_in(MeanLoss(lambda net, x, y: around(x), X, Y)) == [around]
+    assert modules_named_in(len) == []
 
 
 # --- the weights that a loss is tried on

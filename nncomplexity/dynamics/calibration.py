@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.modulestate import tensors_of
-from nncomplexity.taskmodule import Function
+from nncomplexity.taskmodule import Function, command_line_of
 from nncomplexity.weights import check_numbers, skeleton_of
 
 KINDS = ("untrained", "constant", "shuffled")
@@ -25,7 +25,8 @@ def untrained(build: Function, seed: int) -> dict[str, Tensor]:
     torch.Size([1, 2])
     """
     torch.manual_seed(seed)
-    module = build()
+    with command_line_of(build):
+        module = build()
     if not isinstance(module, nn.Module):
         raise InputError(f"model: expected a function that returns an nn.Module, got {type(module).__name__}")
     return _detached(tensors_of(module))

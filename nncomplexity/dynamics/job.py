@@ -1,6 +1,7 @@
 """One row's work: a checkpoint or a calibration, and a seed, measured in whichever process runs it.
 
-A row follows from these, the settings, and the random state in which `track` was called, and from nothing that was measured before.
+A row follows from these, the settings, and the random state in which `track` was called, and from nothing that was measured before. Losses,
+risks and metrics draw their random numbers from one state of their own (`nncomplexity.distortion`), whatever that one was.
 """
 
 import contextlib
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nncomplexity.calling import RandomState
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.checkpoint.selection import OptimizerError
 from nncomplexity.constant import constant, constant_risk
-from nncomplexity.distortion import LossFn, RandomState, preserved_random_state, random_state, set_random_state
+from nncomplexity.distortion import LossFn, preserved_random_state, random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
