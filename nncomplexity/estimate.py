@@ -129,6 +129,8 @@ def estimate(
     check_function("progress", progress)
     if not isinstance(faithfulness, Divergence | None):
         raise InputError(f"faithfulness: expected a Divergence, got {type(faithfulness).__name__}")
+    if count > 1 and time_limit is not None:
+        time_limit = TimeLimit(time_limit).seconds / count
     runs: list[Sequence[Report]] = []
     for done in range(count):
         runs.append(
@@ -139,7 +141,7 @@ def estimate(
                 include=include,
                 exclude=exclude,
                 relative_to=relative_to,
-                time_limit=None if time_limit is None else time_limit / count,
+                time_limit=time_limit,
                 progress=_told(progress, done, count),
                 faithfulness=faithfulness,
             )
