@@ -224,7 +224,7 @@ def _searched(
             twice = values.count(value)
             layers, shared_bits = _layers(candidate.file, ranks)
             if outputs is not None and id(candidate.file) not in faithful:
-                faithful[id(candidate.file)] = distortion.faithfulness(outputs, candidate.file.weights())
+                faithful[id(candidate.file)] = distortion.faithfulness(outputs, problem.decoded(candidate.file))
             faith = faithful.get(id(candidate.file))
             doubts = faith.warnings(candidate.bits, value, distortion.divergence.fresh) if faith and distortion.divergence else ()
             reports.append(

@@ -285,6 +285,8 @@ def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
         whole = [report for report in several if not report.interrupted] or list(several)
         spent = {key: sum(getattr(report, key) for report in several) for key in ("evaluations", "seconds", "cpu_seconds")}
         cut = {"interrupted": any(report.interrupted for report in several), "time_is_up": any(one.time_is_up for one in several)}
+        if best.time_limit is not None:
+            spent["time_limit"] = sum(report.time_limit or 0.0 for report in several)
         found.append(replace(best, **spent, **cut, begun=True, spread=Spread.of([report.bits for report in whole])))
     return tuple(found)
 

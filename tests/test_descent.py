@@ -1,7 +1,8 @@
 """The parts of a descent: latents on the way to their symbols, Adam's steps, and how a descent begins and ends."""
 
 import math
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import pairwise, repeat
 
 import pytest
 import torch
@@ -255,3 +256,20 @@ def test_a_file_found_by_a_soft_descent_is_what_was_measured() -> None:
     found = estimate(weights, loss, 1.0, budget=200)
     assert found.within
     assert abs(float(loss(found.coarse_weights())) - float(loss(weights))) <= 1.0
+
+
+def test_over_parts_of_the_examples_a_descent_ends_where_it_was_measured() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {"w": torch.randn(8, 6, generator=generator)}
+    schedule = Schedule(longest_soft=0)
+
+    def ends(parts: Iterator[Tensor | None]) -> tuple[Tensor, Tensor]:
+        latent = Latent(skeleton_of(weights).tensors[0], [weights["w"] * 8], math.log(1 / 8))
+        with Distortion(weights, lambda given: (given["w"] - weights["w"]).square().mean()) as distortion:
+            *_, last = descend(distortion, [latent], {}, 0.1, 20, schedule, parts)
+        assert last.tensors is not None
+        return latent.coarse().decode(latent.spec), last.tensors[0].decode(latent.spec)
+
+    torch.testing.assert_close(*ends(repeat(torch.arange(4))))
+    after, measured = ends(repeat(None))
+    assert not torch.equal(after, measured)  # a descent over all of them goes one step further
