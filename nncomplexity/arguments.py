@@ -49,7 +49,9 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
         return method_named(method, plain_number(budget))
     if isinstance(method, type) or not all(hasattr(method, part) for part in _METHOD_PARTS):
         came = f"the class {method.__name__}; call it" if isinstance(method, type) else repr(method)
-        raise InputError(f"method: expected 'tight', 'allocate', 'bayes', 'quantize' or a method object such as Tight(), got {came}")
+        raise InputError(
+            f"method: expected 'tight', 'allocate', 'bayes', 'quantize' or a method object such as Tight(), got {came}"
+        )
     if budget is not None:
         raise InputError("budget: a method object carries its own; set it there")
     return method

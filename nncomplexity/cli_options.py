@@ -37,7 +37,8 @@ Key = Annotated[
     typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
 ]
 Method = Annotated[
-    str, typer.Option(metavar="NAME", help="tight: the smallest files. allocate: faster. bayes, quantize: the paper's Algorithms 1, 2.")
+    str,
+    typer.Option(metavar="NAME", help="tight: the smallest files. allocate: faster. bayes, quantize: the paper's Algorithms 1, 2."),
 ]
 Codec = Annotated[str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")]
 RelativeTo = Annotated[

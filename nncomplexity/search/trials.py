@@ -103,11 +103,11 @@ class Trials:
     def bits(self, tensors: Sequence[CoarseTensor]) -> float:
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: Mapping[str, CoarseTensor]) -> float:
-        """The distortion of a candidate, kept where it serves; infinite when the budget is spent."""
-        return self.measure_whole(self.whole(moving))
+    def measure(self, moving: Mapping[str, CoarseTensor], bits: float | None = None) -> float:
+        """The distortion of a candidate, kept where it serves; infinite when the budget is spent. `bits` is an estimate, until `weigh`."""
+        return self.measure_whole(self.whole(moving), bits)
 
-    def measure_whole(self, tensors: Sequence[CoarseTensor]) -> float:
+    def measure_whole(self, tensors: Sequence[CoarseTensor], bits: float | None = None) -> float:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
@@ -118,19 +118,28 @@ class Trials:
             distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
-        self.keep(tensors, distortion)
+        self.keep(tensors, distortion, bits)
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: Sequence[CoarseTensor], distortion: float) -> None:
+    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, bits: float | None = None) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger."""
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
         if within:
-            found = Kept(self.bits(tensors), self.problem.whole(tensors), self.origin)
+            found = Kept(self.bits(tensors) if bits is None else bits, self.problem.whole(tensors), self.origin)
             for kept in (self.kept[eps] for eps in within):
                 if not kept or found.bits < kept[0].bits:
                     kept.insert(0, found)
                     del kept[1 if self.tensors.large else _KEPT :]
+
+    def weigh(self) -> None:
+        """Weigh the candidates of a large network that are known by estimates."""
+        if self.tensors.large:
+            weighed: dict[int, Kept] = {}
+            for kept in self.kept.values():
+                for place, one in enumerate(kept):
+                    weighed[id(one)] = weighed.get(id(one)) or one._replace(bits=self.problem.weigh(one.tensors))
+                    kept[place] = weighed[id(one)]
 
     def found(self) -> list[Found]:
         """For each ε the smallest candidate, written, decoded and measured again; what the search took, in equal shares."""
