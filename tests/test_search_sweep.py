@@ -125,7 +125,7 @@ def test_a_chain_that_misses_the_finest_eps_goes_there_once_more_or_leaves_it_to
     estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)))
     assert [ladder[-1] for ladder, _ in chains] == ([0.003, 0.003] if 1 < reached < 10 else [0.003])
     assert gentle == [False, True][: len(chains)]
-    assert searched[0] == (0.3, pytest.approx(101 + 0.06 * 2.85 * 100, abs=2))  # what bit allocation for all eps took comes before
+    assert searched[0] == (0.3, pytest.approx(101 + 0.06 * 2.85 * 100, abs=4))  # what bit allocation for all eps took comes before
     if reached > 1:
         assert searched[1:] == [(0.003, pytest.approx(2.85 * 100 - len(MANY)))]
     else:
@@ -151,16 +151,16 @@ def test_slides_lead_from_each_place_to_the_next_and_links_beyond_the_chain(monk
     plain = sweep.slide, sweep.outwards
     monkeypatch.setattr(sweep, "slide", slide)
     monkeypatch.setattr(sweep, "outwards", outwards)
-    with_slides = estimate(weights, loss, many, method=Sweep(Tight(budget=400)))
+    with_slides = estimate(weights, loss, many, method=Sweep(Tight(budget=500)))
     slides = [way for way in ways if way[0]]
     assert slides[0][0] == many[-1]
     assert all(begin <= until < after for (begin, until), (after, _) in pairwise(slides))
-    assert slides[-1][1] == 0.1  # 0.2 is where the first link has landed
+    assert slides[-1][1] == 0.05  # 0.1 is where the first link has landed
     assert ways[len(slides) :] == [(None, 1.0), (None, 2.0), (None, 3.0)]  # all zeros are 1.4 away
     assert sum(bits[1::2]) < sum(bits[::2])
     monkeypatch.setattr(sweep, "slide", lambda *_: None)
     monkeypatch.setattr(sweep, "outwards", lambda *_: None)
-    without = estimate(weights, loss, many, method=Sweep(Tight(budget=400)))
+    without = estimate(weights, loss, many, method=Sweep(Tight(budget=500)))
     assert all(report.bits <= other.bits for report, other in zip(with_slides, without, strict=True))
     assert sum(report.bits < other.bits for report, other in zip(with_slides, without, strict=True)) >= 2
 

@@ -24,6 +24,8 @@ from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22
 """Symbols that the coder weighs to find the operating points of a network, about."""
+_OVERHEAD = 1 << 12
+"""What weighing a tensor takes besides its symbols, in symbols."""
 _LEAST, _HUGE = 1e-4, 1e300
 """What a distortion counts for at least, as a share of ε, and at most."""
 _SHARE, _BISECTION = 0.25, 12
@@ -76,7 +78,7 @@ class Allocate:
 def curves_of(problem: Problem, tensors: Tensors) -> list[Curve]:
     """The operating points of all tensors that move; they serve every ε."""
     weights, layouts = problem.weights, layouts_of(problem)
-    weighings = _WEIGHED / max(sum(spec.count for spec in tensors.moving), 1)
+    weighings = _WEIGHED / max(sum(spec.count + _OVERHEAD for spec in tensors.moving), 1)
     return [curve_of(spec, weights[spec.name], weighings, layouts.get(spec.name)) for spec in tensors.moving]
 
 
@@ -97,7 +99,10 @@ class Allocation:
         self._best: dict[float, tuple[Choice, Floats]] = {}
 
     def run(self, eps: float) -> None:
-        """Allocate under equal sensitivities, and under measured ones; then local steps, until the budget is spent."""
+        """Allocate under equal sensitivities, and under measured ones; then local steps, until the budget is spent.
+
+        A large network has enough tensors and steps for λ alone to come near ε.
+        """
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
             return
@@ -105,8 +110,10 @@ class Allocation:
         self._bisect(eps, self._sensitivities(eps))
         if eps in self._best:
             self._bisect(eps, self._of_low_rank(eps))
-        self._shorter_steps(eps)
-        self._local(eps)
+        if not self._trials.tensors.large:
+            self._shorter_steps(eps)
+            self._local(eps)
+        self._trials.weigh()
 
     def follow(self, eps: Sequence[float]) -> None:
         """Allocate for many ε, from fine to coarse, under the sensitivities that are measured at the one in their middle."""
@@ -119,6 +126,7 @@ class Allocation:
             c = self._of_low_rank(middle)
             for value in ordered:
                 self._bisect(value, c)
+        self._trials.weigh()
 
     def _sensitivities(self, eps: float) -> Floats:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps)).measured()
@@ -161,7 +169,9 @@ class Allocation:
         if choice.key not in self._measured:
             if self._trials.left < 1:
                 return math.inf
-            distortion = self._measured[choice.key] = self._trials.measure(self._pieces(choice), ALLOCATION)
+            # To weigh a large network takes longer than its loss: estimates tell which candidate is the smaller.
+            bits = self._bits(choice) if self._trials.tensors.large else None
+            distortion = self._measured[choice.key] = self._trials.measure(self._pieces(choice), ALLOCATION, bits)
             for eps in self._trials.kept:
                 smaller = eps not in self._best or self._bits(choice) < self._bits(self._best[eps][0])
                 if distortion <= self._trials.limit(eps) and smaller:

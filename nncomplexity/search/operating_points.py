@@ -26,7 +26,7 @@ _RATIOS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
 """How many times as much an error along the tensor may cost as one across it."""
 _PRICES, _CLOSE = 120, 1.1
 """Prices of error at which forms are compared before any is weighed, and how near the best the second is to be weighed, too."""
-_FEW, _WEIGHINGS = 4, 64
+FEW, _WEIGHINGS = 4, 64
 """Weighings that are too few to correct an estimate by, and the most for a scan."""
 _NARROW = 4
 """Matrices with fewer rows or columns have no rank to speak of."""
@@ -71,9 +71,9 @@ def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout 
     With a layout its pieces' points are among them.
     """
     matrix = weight.reshape(matrix_view(spec.shape) or (spec.count, 1))
-    whole = dense_scan(matrix)
+    whole = dense_scan(matrix, grids=weighings >= FEW)
     points = [(Zero(), 1.0, (0.0, float(matrix.double().square().sum()), 0.0)), *_weighed(whole, matrix, weighings)]
-    if min(matrix.shape) >= _NARROW and weighings >= 1:
+    if min(matrix.shape) >= _NARROW and weighings >= FEW:
         points += _weighed(low_rank_scan(matrix, whole), matrix, weighings)
     if layout is not None:
         pieces = zip(pieces_of(spec, layout), layout.apart(weight), strict=True)
@@ -93,7 +93,7 @@ def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
     if not len(likely):
         return []
     widest = likely[np.argsort(-wins[likely], kind="stable")]
-    shown = np.sort(widest[: min(int(most), _WEIGHINGS)]) if most >= _FEW else likely[:0]
+    shown = np.sort(widest[: min(int(most), _WEIGHINGS)]) if most >= FEW else likely[:0]
     exact = np.array([scan.forms[index].coded(matrix) for index in shown.tolist()])
     corrected = scan.bits * (np.interp(np.arange(len(wins)), shown, (exact + 1) / (scan.bits[shown] + 1)) if len(shown) else 1.0)
     corrected[shown] = exact

@@ -60,14 +60,14 @@ class Scan:
     errors: Floats
 
 
-def dense_scan(matrix: Tensor) -> Scan:
-    """The matrix under all steps; of a large one some elements are looked at."""
+def dense_scan(matrix: Tensor, *, grids: bool = True) -> Scan:
+    """The matrix under all steps, so close together that grids show, or not; of a large one some elements are looked at."""
     values, inflation = matrix.reshape(-1), 1.0
     values = values if values.dtype.itemsize > 1 else values.float()  # few operations take 8-bit floats
     if values.numel() > _SAMPLE:
         picked = torch.randint(values.numel(), (_SAMPLE,), generator=torch.Generator().manual_seed(0))
         inflation, values = values.numel() / _SAMPLE, values[picked.to(values.device)]
-    steps = _steps(values, _GRID if inflation == 1 else _SMOOTH)
+    steps = _steps(values, _GRID if grids and inflation == 1 else _SMOOTH)
     values = values.double()
     fitted = [_fitted(values, step) for step in steps]
     found = inflation * np.array([_estimate(values, step) for step in fitted]).reshape(-1, 1 + PARTS)

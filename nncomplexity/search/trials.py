@@ -103,11 +103,17 @@ class Trials:
     def bits(self, tensors: Sequence[CoarseTensor]) -> float:
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING) -> float:
-        """The distortion of a candidate, kept where it serves; infinite when the budget is spent. `origin` says what it comes from."""
-        return self.measure_whole(self.whole(moving), origin)
+    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | None = None) -> float:
+        """The distortion of a candidate, kept where it serves; infinite when the budget is spent.
 
-    def measure_whole(self, tensors: Sequence[CoarseTensor], origin: str) -> float:
+        Args:
+            moving: its tensors that aren't held.
+            origin: what it comes from.
+            bits: an estimate of its bits, until `weigh`; None weighs it at once.
+        """
+        return self.measure_whole(self.whole(moving), origin, bits)
+
+    def measure_whole(self, tensors: Sequence[CoarseTensor], origin: str, bits: float | None = None) -> float:
         if self.left < 1:
             return math.inf
         specs = self.problem.skeleton.tensors
@@ -118,11 +124,11 @@ class Trials:
             distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
-        self.keep(tensors, distortion, origin)
+        self.keep(tensors, distortion, origin, bits)
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str) -> None:
+    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | None = None) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger, unless it has an infinity in it that
         the original hasn't.
         """
@@ -132,11 +138,20 @@ class Trials:
         if origin == DESCENT:
             self._by_descent.update(within)
         if within:
-            found = Kept(self.bits(tensors), self.problem.whole(tensors), origin)
+            found = Kept(self.bits(tensors) if bits is None else bits, self.problem.whole(tensors), origin)
             for kept in (self.kept[eps] for eps in within):
                 if not kept or found.bits < kept[0].bits:
                     kept.insert(0, found)
                     del kept[1 if self.tensors.large else _KEPT :]
+
+    def weigh(self) -> None:
+        """Weigh the candidates of a large network that are known by estimates."""
+        if self.tensors.large:
+            weighed: dict[int, Kept] = {}
+            for kept in self.kept.values():
+                for place, one in enumerate(kept):
+                    weighed[id(one)] = weighed.get(id(one)) or one._replace(bits=self.problem.weigh(one.tensors))
+                    kept[place] = weighed[id(one)]
 
     def found(self, stopped: bool = False) -> list[Found]:
         """For each ε the smallest candidate, written, decoded and measured again; what the search took, in equal shares.
