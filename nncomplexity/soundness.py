@@ -81,7 +81,8 @@ class Soundness:
         renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
         if self.eps == 0 or not renewable:
             self._repeat(1)
-        if self.eps != 0:
+        # In dictionaries nothing is left from other weights; whether they are ignored is for those to know who ask for an ε.
+        if self.eps or (renewable and self.eps is None):
             self._empty_caches()
             seen = self._quietly(other)
             if renewable:
