@@ -64,6 +64,7 @@ class Soundness:
         eps: the smallest ε above 0 that is asked for; None where there is none.
         scatter: how far apart the losses of the same weights were.
         warnings: a sentence on each thing that may not be meant, by what it is about.
+        refusal: why the last loss that nobody asked for couldn't be taken.
     """
 
     measured: Measured
@@ -72,6 +73,7 @@ class Soundness:
     eps: float | None
     scatter: float = 0.0
     warnings: dict[str, str] = field(default_factory=dict)
+    refusal: str = ""
 
     def begin(self, drawn: bool) -> None:
         """Look at the loss once that of the original has been measured; `drawn` says whether random numbers were.
@@ -159,7 +161,8 @@ class Soundness:
         """The loss of weights that nobody asked for; None where it can't be taken."""
         try:
             return self._fresh(weights) if fresh else self.measured.again(weights, seed=seed)
-        except InputError:
+        except InputError as error:
+            self.refusal = str(error)
             return None
 
     def _reconcile(self, weights: Mapping[str, Tensor], used: float | None, fresh: float | None, *, forgets: bool = False) -> None:
@@ -181,9 +184,12 @@ class Soundness:
             if near(self._quietly(weights), fresh, noise):
                 return
         raise InputError(
-            f"model: its loss doesn't follow its weights: of the same ones it is {_told(fresh)} in a fresh copy of the module and "
-            f"{_told(used)} in one that was used before{self._keepers()}"
+            f"model: its loss doesn't follow its weights: of the same ones it is {self._told(fresh)} in a fresh copy of the module and "
+            f"{self._told(used)} in one that was used before{self._keepers()}"
         )
+
+    def _told(self, loss: float | None) -> str:
+        return f"none ({self.refusal})" if loss is None else f"{loss:.6g}"
 
     def _keepers(self) -> str:
         kept = listed(self.target.keepsakes())
@@ -282,7 +288,3 @@ def near(one: float | None, other: float | None, noise: float = 0.0) -> bool:
     if one is None or other is None or not math.isfinite(one) or not math.isfinite(other):
         return _same(one, other)
     return abs(one - other) <= max(noise, _ROUNDING * abs(other) + 1e-9)
-
-
-def _told(loss: float | None) -> str:
-    return "none" if loss is None else f"{loss:.6g}"
