@@ -173,6 +173,7 @@ class Soundness:
 
         Raises InputError where neither explains it, or the noise is beyond what ε lets pass.
         """
+        told = [f"none ({self.refusal})" if loss is None else f"{loss:.6g}" for loss in (used, fresh)]
         self._repeat(_DRAWS)
         again = self._quietly(weights, fresh=True)
         noise = 0.0 if again is None or fresh is None else _NOISE * abs(again - fresh)
@@ -184,12 +185,9 @@ class Soundness:
             if near(self._quietly(weights), fresh, noise):
                 return
         raise InputError(
-            f"model: its loss doesn't follow its weights: of the same ones it is {self._told(fresh)} in a fresh copy of the module and "
-            f"{self._told(used)} in one that was used before{self._keepers()}"
+            f"model: its loss doesn't follow its weights: of the same ones it is {told[1]} in a fresh copy of the module and "
+            f"{told[0]} in one that was used before{self._keepers()}"
         )
-
-    def _told(self, loss: float | None) -> str:
-        return f"none ({self.refusal})" if loss is None else f"{loss:.6g}"
 
     def _keepers(self) -> str:
         kept = listed(self.target.keepsakes())
