@@ -20,7 +20,7 @@ from nncomplexity.dynamics.rows import failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.modulestate import left_as_it_was
+from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.paths import path_of
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.taskmodule import Task
@@ -96,7 +96,12 @@ class Tracker:
     def _measured(self, start: Row, model: nn.Module | Mapping[str, Tensor]) -> Row:
         check_network(model)
         settings = self._settings
-        with left_as_it_was(model) as tensors:  # a function of the user's may load what it is given into the live network
+        if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search leaves it as it was
+            keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
+        else:  # a function of the user's may load what it is given into the live network
+            keeping = left_as_it_was(model)
+        with keeping as tensors:
+            norm = l2_norm(tensors)
             device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
             risk_fn = None if settings.risk_fn is None else settings.risk_fn.get()
             task = Task(settings.loss_fn.get(), None, risk_fn, device)
@@ -107,7 +112,7 @@ class Tracker:
             llc = learning_coefficient(settings, task.loss_fn, network, self._seed)
             reports = estimate(network, task.loss_fn, settings.eps, **settings.options(self._seed))
             coarse = [user_values(task, settings, report.coarse_weights()) for report in reports]
-            return measured_row(start, settings, l2_norm(tensors), reports, original, coarse, llc)
+            return measured_row(start, settings, norm, reports, original, coarse, llc)
 
 
 def _number(step: Any) -> float:
