@@ -47,9 +47,9 @@ def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def modules_named_in(function: Callable[..., Any]) -> list[nn.Module]:
-    """The modules that a function finds in variables around it, or a method in its object; of a loss of examples those of its function."""
+    """The modules that a function finds in variables around it, a method in its object, and a callable object in itself."""
     function = getattr(function, "per_example", getattr(function, "outputs", function))
-    owner = getattr(function, "__self__", None)
+    owner = getattr(function, "__self__", function)
     held = [owner, *vars(owner).values()] if hasattr(owner, "__dict__") else []
     try:
         variables = inspect.getclosurevars(inspect.unwrap(function))

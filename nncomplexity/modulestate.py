@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
+from nncomplexity.listing import listed
 from nncomplexity.loading import PLAIN, Way, inside, training_mode, ways_of
 from nncomplexity.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 
@@ -50,7 +51,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
 
     Without a way also by `load_state_dict` where parts of it do something of their own then, as long as it loads what it gave.
 
-    Raises InputError where its state dict holds copies and doesn't load back.
+    Raises InputError where it no longer has the tensors, or its state dict holds copies and doesn't load back.
     """
     if way is None:
         way = next(way for way in ways_of(module) if not way.in_training)
@@ -61,6 +62,8 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         way = PLAIN
     with torch.no_grad(), training_mode(module, way.in_training):
         state = tensors_of(module)
+        if gone := [spec.name for spec in skeleton.tensors if spec.name not in state or state[spec.name].shape != spec.shape]:
+            raise InputError(f"model: it has lost tensors, such as {listed(gone)}; let the loss leave its parts as they are")
         owned = {storage_place(tensor) for tensor in own_tensors(module)}
         live = all(storage_place(state[spec.name]) in owned for spec in skeleton.tensors if spec.count)
         if live and not way.by_state_dict:

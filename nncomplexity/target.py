@@ -120,7 +120,7 @@ class Borrowed(Target):
         self._way = way or self._way
         if self._pristine is None:
             return
-        del self._module  # before there is another: at no time are there two
+        vars(self).pop("_module", None)  # before there is another: at no time are there two
         with torch.inference_mode(False):
             copy = copied(self._pristine)
             if copy is None:

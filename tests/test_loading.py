@@ -269,6 +269,18 @@ def test_a_refusal_names_what_a_part_keeps() -> None:
         estimate(under_a_head(InAnObject).eval(), loss, 0.05, budget=30)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_takes_a_module_apart_is_told_so() -> None:
+    def unnormed(module: nn.Module) -> Tensor:
+        if hasattr(module[0], "weight_g"):
+            nn.utils.remove_weight_norm(module[0])
+        return loss(module)
+
+    words = r"none \(model: it has lost tensors, such as 0.weight_g, 0.weight_v; let the loss leave its parts as they are\)"
+    with pytest.raises(InputError, match=words):
+        estimate(nn.Sequential(nn.utils.weight_norm(nn.Linear(8, 4))), unnormed, 0.05)
+
+
 class Adapter(nn.Module):
     """Low-rank factors that are merged into the weight in eval mode."""
 

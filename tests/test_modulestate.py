@@ -258,3 +258,26 @@ def test_modules_of_other_kinds_are_measured() -> None:
     reports = [estimate(kind, lambda net: (net(x) - reference).square().mean(), 0.05, budget=30) for kind in (model, *kinds)]
     assert len({report.bits for report in reports}) == 1
     assert reports[0].within
+
+
+class CopiedTwice(nn.Linear):
+    """As where memory is short by then."""
+
+    copies = 0
+
+    def __deepcopy__(self, memo: dict[int, object]) -> nn.Module:
+        CopiedTwice.copies += 1
+        if CopiedTwice.copies > 2:
+            raise MemoryError
+        other = CopiedTwice(2, 2)
+        if CopiedTwice.copies == 1:
+            other.load_state_dict(self.state_dict())
+        else:
+            other.weight, other.bias = (memo.get(id(one), one) for one in (self.weight, self.bias))
+        return other
+
+
+def test_a_module_that_cannot_be_copied_again_is_refused() -> None:
+    CopiedTwice.copies = 0
+    with pytest.raises(InputError, match="model: it can't be copied again; pass a mapping of tensors"):
+        estimate(CopiedTwice(2, 2), lambda net: net.weight.square().mean(), 0.1)

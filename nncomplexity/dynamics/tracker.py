@@ -20,7 +20,7 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.modulestate import left_as_it_was
+from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.plain import is_number, plain_number
 from nncomplexity.target import Borrowed, Mapped
 from nncomplexity.weights import check_network
@@ -104,7 +104,11 @@ class Tracker:
     def _measured(self, start: Row, model: Network) -> Row:
         check_network(model)
         settings, loss_fn = self._settings, self._settings.loss_fn.get()
-        with left_as_it_was(model) as tensors:  # a function of the user's may load what it is given into the live network
+        if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search leaves it as it was
+            keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
+        else:  # a function of the user's may load what it is given into the live network
+            keeping = left_as_it_was(model)
+        with keeping as tensors:
             network = model if isinstance(model, nn.Module) else tensors
             norm = l2_norm(tensors)
             (original,) = self._values(network, [tensors])
