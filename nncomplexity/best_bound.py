@@ -24,7 +24,7 @@ from nncomplexity.bounds import (
 )
 from nncomplexity.constant import constant_loss, constant_risk
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
-from nncomplexity.divergence.inputs import Batch, count, read
+from nncomplexity.divergence.inputs import Batch, most_frequent_error, read
 from nncomplexity.epsilon import default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
@@ -281,9 +281,7 @@ class _Test:
                 raise InputError(f"holdout: expected a label for each answer {tuple(answers.shape)}, got {tuple(labels.shape)}")
             return int((answers != labels).any(1).sum())
 
-        _, counts = torch.unique(labels, dim=0, return_counts=True)
-        chance = 1 - int(counts.max()) / len(labels)
-        return cls(errors, lambda: len(labels), chance or None)
+        return cls(errors, lambda: len(labels), most_frequent_error(labels))
 
 
 def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[Batch, ...] | None:
@@ -293,9 +291,7 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
         raise InputError(
             "outputs: expected a function of a network and inputs, by which two networks' answers are compared, got none"
         )
-    batches = read(unlabelled, _ROWS, "unlabelled")
-    count(batches)
-    return batches
+    return read(unlabelled, _ROWS, "unlabelled")
 
 
 def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> Tensor:

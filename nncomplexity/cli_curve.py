@@ -159,6 +159,8 @@ def curve(
             divergence=named,
         )
         task = subject.task
+        if task.risk_fn:
+            promise = promise.with_labels(subject.faithfulness or task.loss_fn)
         if not typed:
             values = default_eps(subject.network, task.loss_fn)
             files = names_by_eps(save, [name_of(value) for value in values])

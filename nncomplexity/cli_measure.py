@@ -161,6 +161,8 @@ def measure(
             divergence=named,
         )
         task = subject.task
+        if task.risk_fn:
+            promise = promise.with_labels(subject.faithfulness or task.loss_fn)
     with Interrupt(FROM_OUTSIDE) as interrupt:
         with stdout_for_results(), progress_bar(seconds) as progress, task.place():
             reports = estimate(

@@ -1,7 +1,8 @@
 """The options that commands share, and what they stand for."""
 
 import math
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from nncomplexity.bounds import Bound, LossUnit, bound
 from nncomplexity.bounds.chance import chance_from
 from nncomplexity.bounds.mdl import check_loss_unit
+from nncomplexity.divergence import Divergence
 from nncomplexity.durations import seconds_of
 from nncomplexity.epsilon import Eps, eps_named
 from nncomplexity.errors import InputError
@@ -159,6 +161,18 @@ class BoundOptions:
         guess = chance_from(chance, classes, ("--chance", "--classes"))
         bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
         return cls(n, delta, guess)
+
+    def with_labels(self, divergence: object) -> "BoundOptions":
+        """The same with the chance that a divergence's labels tell, if none was given; it is said on standard error."""
+        chance = divergence.chance if isinstance(divergence, Divergence) and self.n is not None else None
+        if self.chance is not None or chance is None:
+            return self
+        print(
+            f"nncomplexity: chance: taken for {chance:.4g}, the error of always saying the most frequent label of --inputs; "
+            "--chance or --classes say another",
+            file=sys.stderr,
+        )
+        return replace(self, chance=chance)
 
     def of(self, bits: int, risk: float | None, constant: float | None) -> Bound | None:
         """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends.

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from nncomplexity import Divergence, Tracker, estimate, rate_distortion, track
 from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli import main
+from nncomplexity.divergence.inputs import most_frequent_error
 from nncomplexity.errors import InputError
 from nncomplexity.spread import Spread
 
@@ -309,3 +310,20 @@ def test_options_that_make_no_bound_end_with_one_line(
     call = ["bound", "net.safetensors", "--loss-fn", named(folder, "loss"), "--risk-fn", named(folder, "error"), "--n", "300"]
     assert main([*call, *given]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_chance_is_told_by_the_labels_of_the_inputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["measure", "net.safetensors", *options(folder), "--eps", "0.1", "--budget", "20", "--json", "report.json"]
+    assert main([*call, "--risk-fn", named(folder, "error"), "--n", "300"]) == 0
+    assert "chance: taken for" in capsys.readouterr().err
+    kept = Divergence(outputs, (X, LABELS))
+    bound = json.loads((folder / "report.json").read_text())["results"][0]["bound"]
+    assert kept.chance is not None
+    assert bound["chance"] == pytest.approx(kept.chance)
+    assert main([*call, "--risk-fn", named(folder, "error"), "--n", "300", "--chance", "0.4"]) == 0
+    assert json.loads((folder / "report.json").read_text())["results"][0]["bound"]["chance"] == 0.4
+
+
+def test_the_error_of_the_most_frequent_label() -> None:
+    assert most_frequent_error(torch.tensor([1, 1, 1])) is None
+    assert most_frequent_error(torch.tensor([[1, 0], [1, 0], [0, 0], [0, 1]])) == 0.5

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.divergence.inputs import Batch, Mask, count, digest, read, split, taken
+from nncomplexity.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
 from nncomplexity.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.errors import InputError
 from nncomplexity.plain import is_number, plain_number
@@ -91,6 +91,16 @@ class Divergence:
     def fresh(self) -> bool:
         """Whether inputs are drawn anew for each step of a search."""
         return draws(self.inputs)
+
+    @property
+    def chance(self) -> float | None:
+        """The error of always saying the most frequent label of the inputs; None without labels of one number each."""
+        found = [batch.labels for batch in self._searched]
+        return (
+            most_frequent_error(torch.cat([one for one in found if one is not None]))
+            if all(one is not None for one in found)
+            else None
+        )
 
     def __repr__(self) -> str:
         held_out = f", {count(self._held_out)} held out" if self._held_out else ""

@@ -93,6 +93,16 @@ def digest(batches: Sequence[Batch]) -> str:
     return found.hexdigest()
 
 
+def most_frequent_error(labels: Tensor) -> float | None:
+    """The error of always saying the most frequent of labels (n,) or (n, k); None where there is one label alone, which nobody gets wrong.
+
+    >>> most_frequent_error(torch.tensor([0, 1, 1, 2]))
+    0.5
+    """
+    _, counts = torch.unique(labels.cpu().reshape(len(labels), -1), dim=0, return_counts=True)
+    return (len(labels) - int(counts.max())) / len(labels) or None
+
+
 def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
     """The batches without a random share of the examples, and that share; the same at every call.
 
