@@ -26,6 +26,8 @@ from nncomplexity.relative import added, in_dtype
 from nncomplexity.weights import TensorSpec, is_finite, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+_SMALL = 1 << 14
+"""Elements of a tensor up to which it is decoded beside others, at no greater cost of memory."""
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
     torch.int64: np.int64,
@@ -84,12 +86,17 @@ class LowRank:
     def rank(self) -> int:
         return int(self.A.shape[1])
 
-    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+    def step(self, spec: TensorSpec) -> float:
+        """step_a · step_b. Raises FormatError, which names the tensor, where it isn't finite."""
         step = self.step_a * self.step_b
         if not math.isfinite(step):
             raise FormatError(
                 f"{spec.name}: steps {self.step_a:.3g} and {self.step_b:.3g} have no finite product: the payload is damaged"
             )
+        return step
+
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        step = self.step(spec)
         A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
         _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
         product = A @ B
@@ -160,6 +167,41 @@ class Decoded(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._coarse)
+
+
+def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[Piece], device: torch.device = CPU) -> dict[str, Tensor]:
+    """The tensors that coarse ones decode to, by first name; small ones of a kind in one operation, as views of one memory."""
+    found: dict[str, Tensor] = dict.fromkeys((spec.name for spec in specs), torch.empty(0, device="cpu"))  # in their order
+    dense: dict[torch.dtype, list[tuple[TensorSpec, Dense]]] = {}
+    factored: dict[object, list[tuple[TensorSpec, LowRank]]] = {}
+    for spec, coarse in zip(specs, tensors, strict=True):
+        small = spec.count <= _SMALL and spec.base is None and spec.quantizable
+        if small and isinstance(coarse, Dense):
+            dense.setdefault(spec.dtype, []).append((spec, coarse))
+        elif small and isinstance(coarse, LowRank) and coarse.periods == (0, 0):
+            factored.setdefault((spec.shape, spec.dtype, coarse.rank), []).append((spec, coarse))
+        else:
+            found[spec.name] = coarse.decode(spec, device)
+    for dtype, group in dense.items():
+        symbols = np.concatenate([coarse.symbols.reshape(-1) for _, coarse in group])
+        counts = [spec.count for spec, _ in group]
+        steps = np.repeat([coarse.step for _, coarse in group], counts)
+        values = round_once(_doubles(symbols, device).mul_(torch.from_numpy(steps).to(device)), dtype)
+        found |= {spec.name: part.view(spec.shape) for (spec, _), part in zip(group, torch.split(values, counts), strict=True)}
+    for alike in factored.values():
+        found |= _multiplied(alike, device)
+    return found
+
+
+def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.device) -> dict[str, Tensor]:
+    """Tensors of one shape from factors of one rank."""
+    spec = group[0][0]
+    A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
+    steps = [coarse.step(one) for one, coarse in group]
+    _check_exact(A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()), spec)
+    products = torch.matmul(A, B).add_(0.0).mul_(torch.tensor(steps, dtype=torch.float64, device=device)[:, None, None])
+    values = round_once(products.reshape(-1, *spec.shape), spec.dtype)
+    return {one.name: value for (one, _), value in zip(group, values.unbind(), strict=True)}
 
 
 def lossless(tensor: Tensor) -> Lossless:

@@ -11,7 +11,7 @@ from torch import Tensor
 from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.descent import descend
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, coarse_of
 from nncomplexity.search.schedule import Schedule
 from nncomplexity.search.start import first_that
 from nncomplexity.search.trials import Trials
@@ -172,7 +172,7 @@ class Downhill:
         limit = self.trials.limit(eps)
 
         def holds(index: int) -> bool:
-            return self.trials.measure(fixed | {x.spec.name: x.coarse(_BIASES[index]) for x in latents}) <= limit
+            return self.trials.measure(fixed | coarse_of(latents, _BIASES[index])) <= limit
 
         first_that(holds, len(_BIASES))
 

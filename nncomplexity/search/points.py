@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from nncomplexity.coarse import Constant, Decoded, LowRank, Piece, narrow, overflows
+from nncomplexity.coarse import Constant, LowRank, Piece, decoded_together, narrow, overflows
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
 from nncomplexity.paper_bytes import paper_bytes
@@ -80,7 +80,7 @@ class Points:
         skeleton = self._problem.skeleton
         try:
             tensors = self._coarse_grain(step, tau)
-            decoded = dict(Decoded(skeleton.tensors, tensors, self._problem.distortion.device))
+            decoded = decoded_together(skeleton.tensors, tensors, self._problem.distortion.device)
         except FormatError:  # a product of factors too large to be exact
             distortion, size = math.inf, skeleton.raw_bits // 8
         else:
