@@ -24,12 +24,11 @@ from nncomplexity.basis import shift, waves
 from nncomplexity.coarse import Constant, Dense, LowRank, Piece, narrow, overflows
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
 from nncomplexity.relative import added
-from nncomplexity.weights import TensorSpec
+from nncomplexity.sizes import SMALL
+from nncomplexity.weights import TensorSpec, stacked
 
 _LIMIT = 1e15
 """The largest size of a gradient of latents: float32 holds the squares of these, and their sums."""
-_SMALL = 1 << 14
-"""Elements of a tensor beyond which operations take so long that making them for each tensor costs nothing to speak of."""
 _LOGARITHMS = (-744.0, 708.0)
 """Those of the scales that float64 holds, and that may grow by being snapped to a grid."""
 DEAD_ZONE = 0.6
@@ -228,7 +227,7 @@ def alike(latents: Sequence[Latent]) -> list[Alike]:
     groups: dict[object, list[Latent]] = {}
     for latent in latents:
         spec, shapes = latent.spec, [part.shape for part in latent.parts]
-        together = spec.count <= _SMALL and spec.base is None and latent.periods == (0, 0) and latent.parts[0].device.type == "cpu"
+        together = spec.count <= SMALL and spec.base is None and latent.periods == (0, 0) and latent.parts[0].device.type == "cpu"
         key = (spec.shape, spec.dtype, latent.firmness, *shapes) if together else id(latent)
         groups.setdefault(key, []).append(latent)
     return [Alike(group) for group in groups.values()]
@@ -244,11 +243,6 @@ def coarse_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
 def sums(values: Tensor) -> list[float]:
     """The sum of each of T tensors (T, ...)."""
     return [float(values.sum())] if len(values) == 1 else values.sum(tuple(range(1, values.dim()))).tolist()
-
-
-def stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape as one, (T, ...); a view of one alone."""
-    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def _rounded(u: Tensor, bias: float = 0.0) -> Tensor:

@@ -139,7 +139,7 @@ class Opening:
                 self.trials.measure(self._quantized(index))
 
     def _quantized(self, index: int) -> dict[str, Piece]:
-        return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
+        return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
 
     def _bits_at(self, index: int) -> float:
         """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""
