@@ -92,7 +92,9 @@ VARIANTS = {
     "no low rank": Variant(patched=_replaced("nncomplexity.search.opening.ranks_that_pay", lambda _: [0])),
     "low rank wherever the loss allows": Variant(patched=_replaced("nncomplexity.search.tensors.Tensors.factored", True)),
     "factors not rotated": Variant(patched=_replaced("nncomplexity.search.start.quartimax", _no_rotation)),
-    "no basis of waves": Variant(patched=_replaced("nncomplexity.search.start._likely_periods", lambda _: [0])),
+    "no basis of waves": Variant(
+        patched=_replaced("nncomplexity.search.start._likely_periods", lambda factors: [[0]] * len(factors))
+    ),
     "no descent, the start alone": Variant(
         Tight(reach=0.0), patched=_replaced("nncomplexity.search.downhill.descend", lambda *_: iter(()))
     ),

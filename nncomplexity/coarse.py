@@ -6,6 +6,7 @@ to the tensor's dtype, elementwise, in that order. All of it may run on any devi
 come of them.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from nncomplexity.layout import Blocks, Layout, pieces_of
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.quantize import round_once
 from nncomplexity.relative import added, in_dtype
+from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec, is_finite, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
@@ -84,12 +86,17 @@ class LowRank:
     def rank(self) -> int:
         return int(self.A.shape[1])
 
-    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+    def step(self, spec: TensorSpec) -> float:
+        """step_a · step_b. Raises FormatError, which names the tensor, where it isn't finite."""
         step = self.step_a * self.step_b
         if not math.isfinite(step):
             raise FormatError(
                 f"{spec.name}: steps {self.step_a:.3g} and {self.step_b:.3g} have no finite product: the payload is damaged"
             )
+        return step
+
+    def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        step = self.step(spec)
         A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
         _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
         product = A @ B
@@ -162,6 +169,41 @@ class Decoded(Mapping[str, Tensor]):
         return len(self._coarse)
 
 
+def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor], device: torch.device = CPU) -> dict[str, Tensor]:
+    """The tensors that coarse ones decode to, by first name; small ones of a kind in one operation, as views of one memory."""
+    found: dict[str, Tensor] = dict.fromkeys((spec.name for spec in specs), torch.empty(0, device="cpu"))  # in their order
+    dense: dict[torch.dtype, list[tuple[TensorSpec, Dense]]] = {}
+    factored: dict[object, list[tuple[TensorSpec, LowRank]]] = {}
+    for spec, coarse in zip(specs, tensors, strict=True):
+        small = spec.count <= SMALL and spec.base is None and spec.quantizable
+        if small and isinstance(coarse, Dense):
+            dense.setdefault(spec.dtype, []).append((spec, coarse))
+        elif small and isinstance(coarse, LowRank) and coarse.periods == (0, 0):
+            factored.setdefault((spec.shape, spec.dtype, coarse.rank), []).append((spec, coarse))
+        else:
+            found[spec.name] = coarse.decode(spec, device)
+    for dtype, group in dense.items():
+        symbols = np.concatenate([coarse.symbols.reshape(-1) for _, coarse in group])
+        counts = [spec.count for spec, _ in group]
+        steps = np.repeat([coarse.step for _, coarse in group], counts)
+        values = round_once(_doubles(symbols, device).mul_(torch.from_numpy(steps).to(device)), dtype)
+        found |= {spec.name: part.view(spec.shape) for (spec, _), part in zip(group, torch.split(values, counts), strict=True)}
+    for alike in factored.values():
+        found |= _multiplied(alike, device)
+    return found
+
+
+def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.device) -> dict[str, Tensor]:
+    """Tensors of one shape from factors of one rank."""
+    spec = group[0][0]
+    A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
+    steps = [coarse.step(one) for one, coarse in group]
+    _check_exact(A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()), spec)
+    products = torch.matmul(A, B).add_(0.0).mul_(torch.tensor(steps, dtype=torch.float64, device="cpu").to(device)[:, None, None])
+    values = round_once(products.reshape(-1, *spec.shape), spec.dtype)
+    return {one.name: value for (one, _), value in zip(group, values.unbind(), strict=True)}
+
+
 def lossless(tensor: Tensor) -> Lossless:
     """A tensor of any dtype as its bytes."""
     return Lossless(stored_bytes(tensor).copy())
@@ -175,7 +217,9 @@ def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Loss
         return _exact_on(base, tensor)
     stored = lossless(tensor)
     for value in (0, 1):
-        if np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):  # bytes, since −0 equals 0 and isn't it
+        # Bytes, since −0 equals 0 and isn't it. Those of the first element rule most tensors out.
+        first, wanted = stored.data[: tensor.dtype.itemsize], _bytes_of(value, tensor.dtype)
+        if first.tobytes() in (b"", wanted) and np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):
             return Constant(value)
     if tensor.dtype in INTEGERS:
         values: NDArray[np.generic] = stored.data.view(INTEGERS[tensor.dtype])
@@ -184,12 +228,31 @@ def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Loss
     return stored
 
 
+@functools.cache
+def _bytes_of(value: int, dtype: torch.dtype) -> bytes:
+    return stored_bytes(torch.tensor([value], device="cpu").to(dtype)).tobytes()
+
+
 def dense(symbols: Integers, step: float) -> Constant | Dense:
     """Symbols under a step: a constant where all elements come to 0 or all to 1."""
     if not symbols.any():
         return Constant(0)
     value = float(symbols.item(0)) * step
     return Constant(1) if value == 1.0 and (symbols == symbols.item(0)).all() else Dense(symbols, step)
+
+
+def dense_of(symbols: Integers, shapes: Sequence[Sequence[int]], step: float) -> list[Constant | Dense]:
+    """Symbols (n,) of tensors of these shapes, one after another and none of them empty, under a step: each tensor as `dense` has it."""
+    counts = [math.prod(shape) for shape in shapes]
+    starts = np.cumsum([0, *counts[:-1]], dtype=np.int64)
+    low, high = np.minimum.reduceat(symbols, starts).tolist(), np.maximum.reduceat(symbols, starts).tolist()
+    found: list[Constant | Dense] = []
+    for start, count, shape, least, most in zip(starts.tolist(), counts, shapes, low, high, strict=True):
+        if least == most and (not most or most * step == 1.0):
+            found.append(Constant(int(bool(most))))
+        else:
+            found.append(Dense(symbols[start : start + count].reshape(shape), step))
+    return found
 
 
 def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int]) -> CoarseTensor:

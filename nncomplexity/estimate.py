@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypedDict, Unpack, overload
 
+import torch
 from torch import Tensor, nn
 
 from nncomplexity.arguments import (
@@ -33,16 +34,17 @@ from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
+from nncomplexity.plain import plain_numbers
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject, best_of
 from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.timing import TimeLimit
 from nncomplexity.selection import Patterns, kept_exactly
-from nncomplexity.sizes import RANKED, large_matrix
+from nncomplexity.sizes import RANKED, SMALL, large_matrix
 from nncomplexity.sketch import Sketch
-from nncomplexity.spectral import effective_rank, effective_rank_of
+from nncomplexity.spectral import effective_rank, effective_rank_of, effective_ranks
 from nncomplexity.switches import usual_switches
-from nncomplexity.weights import TensorSpec, check_network, is_finite
+from nncomplexity.weights import TensorSpec, check_network, is_finite, stacked
 
 
 class Options(TypedDict, total=False):
@@ -208,7 +210,7 @@ def _searched(
         nothing_new = lossless.unchanged()
         searched = sorted({value for value in values if value > 0 and not nothing_new}, reverse=True)
         found = dict(zip(searched, chosen.search(problem, searched), strict=True)) if searched else {}
-        ranks = {spec.name: _effective_rank(problem.weights[spec.name]) for spec in problem.skeleton.tensors}
+        ranks = _effective_ranks(problem)
         share = clock.since(found.values(), len(values))
         answers, withins = [], []
         for value in values:
@@ -340,13 +342,32 @@ def _unchanged(distortion: Distortion) -> frozenset[str]:
     return frozenset(spec.name for spec in distortion.skeleton.tensors if spec.base is not None and unchanged(spec))
 
 
-def _effective_rank(tensor: Tensor) -> float | None:
-    shape = matrix_view(tuple(tensor.shape))
-    if shape is None or not tensor.is_floating_point() or not is_finite(tensor):
-        return None
-    if not large_matrix(shape):
-        return effective_rank(tensor.reshape(shape).double())
-    return effective_rank_of(Sketch(tensor.reshape(shape)).values()) if min(shape) <= RANKED else None
+def _effective_ranks(problem: Problem) -> dict[str, float | None]:
+    """Of each tensor by first name; None where there is none. Small matrices of one shape are decomposed together."""
+    found: dict[str, float | None] = {spec.name: None for spec in problem.skeleton.tensors}
+    shapes: dict[tuple[int, int], list[str]] = {}
+    for spec in problem.skeleton.tensors:
+        weight, shape = problem.weights[spec.name], matrix_view(spec.shape)
+        if shape is None or not weight.is_floating_point():
+            continue
+        if spec.count <= SMALL:
+            shapes.setdefault(shape, []).append(spec.name)
+        elif is_finite(weight):
+            found[spec.name] = _effective_rank(weight.reshape(shape))
+    for shape, names in shapes.items():
+        matrices = stacked([problem.weights[name].reshape(shape).double() for name in names])
+        finite = plain_numbers(torch.isfinite(matrices).flatten(1).all(1))
+        if all(finite):
+            found |= zip(names, effective_ranks(matrices), strict=True)
+        else:
+            found |= {name: effective_rank(matrix) for name, matrix, fine in zip(names, matrices, finite, strict=True) if fine}
+    return found
+
+
+def _effective_rank(matrix: Tensor) -> float | None:
+    if not large_matrix(matrix.shape):
+        return effective_rank(matrix.double())
+    return effective_rank_of(Sketch(matrix).values()) if min(matrix.shape) <= RANKED else None
 
 
 def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Layer, ...], float]:

@@ -6,14 +6,15 @@ All of it is in float64 on the tensor's own device.
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.sizes import large_matrix
+from nncomplexity.plain import plain_numbers
+from nncomplexity.sizes import SMALL, large_matrix
 from nncomplexity.sketch import Sketch
 
 # Entries of a singular vector that differ by less count as equally large when its sign is chosen, so that rounding doesn't choose.
@@ -68,10 +69,11 @@ def svd(x: Tensor) -> SVD:
 
 
 def _signed(U: Tensor, S: Tensor, Vh: Tensor) -> SVD:
+    """Of one matrix, or of matrices side by side, (T, m, r), (T, r) and (T, r, n)."""
     sizes = U.abs()
-    largest = (sizes >= sizes.amax(0) * (1 - SIGN_TOLERANCE)).int().argmax(0, keepdim=True)
-    signs = torch.where(U.gather(0, largest) < 0, -1.0, 1.0).to(U)
-    return SVD(U * signs, S, Vh * signs.T)
+    largest = (sizes >= sizes.amax(-2, keepdim=True) * (1 - SIGN_TOLERANCE)).int().argmax(-2, keepdim=True)
+    signs = torch.where(U.gather(-2, largest) < 0, -1.0, 1.0).to(U)
+    return SVD(U * signs, S, Vh * signs.mT)
 
 
 def normalized(S: Tensor) -> Tensor:
@@ -83,9 +85,14 @@ def normalized(S: Tensor) -> Tensor:
     >>> normalized(torch.tensor([3.0, 1.0])).tolist()
     [0.75, 0.25]
     """
-    S = _check_singular_values(S)
-    scaled = S / S[0] if S.numel() and S[0] > 0 else S
-    return scaled / scaled.sum().clamp(min=1)
+    return _normalized(_check_singular_values(S)[None])[0]
+
+
+def _normalized(values: Tensor) -> Tensor:
+    """The same of the singular values of matrices (T, r)."""
+    largest = values[:, :1]
+    scaled = values / torch.where(largest > 0, largest, 1.0)
+    return scaled / scaled.sum(1, keepdim=True).clamp(min=1)
 
 
 def rank_for(S: Tensor, tau: float) -> int:
@@ -107,11 +114,20 @@ def rank_for(S: Tensor, tau: float) -> int:
     """
     if not 0 <= tau <= 1:
         raise InputError(f"tau must lie in [0, 1], the fraction of the singular values' sum to keep; got {tau!r}")
-    shares = normalized(S)
-    # left[k] is what rank k leaves out, summed from the smallest up: sums from the largest down would swallow the small ones.
-    left = torch.cat([shares.flip(0).cumsum(0).flip(0), shares.new_zeros(1)])
+    return ranks_leaving(left_out(_check_singular_values(S)[None]), tau)[0]
+
+
+def left_out(values: Tensor) -> Tensor:
+    """What each rank k, from 0 to r, leaves out of the sum of the normalized singular values of matrices: (T, r + 1) of (T, r)."""
+    shares = _normalized(values)
+    # Summed from the smallest up: sums from the largest down would swallow the small ones.
+    return torch.cat([shares.flip(1).cumsum(1).flip(1), shares.new_zeros(len(shares), 1)], 1)
+
+
+def ranks_leaving(left: Tensor, tau: float) -> list[int]:
+    """k(τ) of each of T matrices, see `rank_for`, from what ranks leave out (T, r + 1)."""
     allowed = 0.0 if tau == 1 else 1 - tau + SUM_TOLERANCE
-    return int((left <= allowed).int().argmax())
+    return plain_numbers((left <= allowed).int().argmax(1))
 
 
 def pays(rank: int, m: int, n: int) -> bool:
@@ -213,12 +229,37 @@ class SVDCache:
             self._kept.move_to_end(name)
             return self._kept[name]
         result = svd(self._matrix(name))
+        self._keep(name, result)
+        return result
+
+    def _keep(self, name: str, result: SVD) -> None:
         if result.nbytes <= self._max_bytes:
             self._kept[name] = result
             self._nbytes += result.nbytes
             while self._nbytes > self._max_bytes:
                 self._nbytes -= self._kept.popitem(last=False)[1].nbytes
-        return result
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Decompose matrices that aren't kept yet, small ones of one shape together: a search asks for those of all tensors in turn."""
+        shapes: dict[tuple[int, int], list[str]] = {}
+        for name in names:
+            shape = matrix_view(self._weights[name].shape)
+            if shape is not None and name not in self._kept and shape[0] * shape[1] <= SMALL:
+                shapes.setdefault(shape, []).append(name)
+        for group in shapes.values():
+            matrices = torch.stack([self._matrix(name).double() for name in group])
+            if len(group) > 1 and torch.isfinite(matrices).all():
+                whole = _signed(*torch.linalg.svd(matrices, full_matrices=False))
+                for name, *parts in zip(group, whole.U.unbind(), whole.S.unbind(), whole.Vh.unbind(), strict=True):
+                    self._keep(name, SVD(*parts))
+
+    def leading_together(self, names: Sequence[str], rank: int) -> tuple[Tensor, Tensor, Tensor]:
+        """U (T, m, r), S (T, r) and Vh (T, r, n) of matrices of one shape, of components as `leading` gives them."""
+        self.prepare(names)
+        found = [self.leading(name, rank) for name in names]
+        if len(found) == 1:
+            return found[0].U[None], found[0].S[None], found[0].Vh[None]
+        return torch.stack([one.U for one in found]), torch.stack([one.S for one in found]), torch.stack([one.Vh for one in found])
 
     def leading(self, name: str, rank: int) -> SVD:
         """Components of a matrix, at least the `rank` largest where it has so many: of a large one no more, by `nncomplexity.sketch`."""

@@ -4,6 +4,7 @@ import math
 from typing import Any, TypeGuard
 
 import numpy as np
+from torch import Tensor
 
 
 def plain_number(value: Any) -> Any:
@@ -29,3 +30,13 @@ def is_number(value: object) -> TypeGuard[float]:
     [True, True, False, False, False]
     """
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # NaN alone differs from itself
+
+
+def plain_numbers(values: Tensor) -> list[Any]:
+    """A row of numbers as Python's. Off the CPU each is read by itself, as single numbers of a search are: nothing but its symbols is moved.
+
+    >>> import torch
+    >>> plain_numbers(torch.tensor([1, 2]))
+    [1, 2]
+    """
+    return values.tolist() if values.device.type == "cpu" else [value.item() for value in values]

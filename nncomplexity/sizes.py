@@ -1,4 +1,4 @@
-"""From which size on a thing is done in the way that a large network asks for; below, results are what they always were.
+"""From which size on a thing is done in the way that a large network asks for, and below which small tensors are worked on together.
 
 The networks of the examples and of the recorded benchmarks lie far below both limits.
 """
@@ -6,6 +6,8 @@ The networks of the examples and of the recorded benchmarks lie far below both l
 import math
 from collections.abc import Sequence
 
+SMALL = 1 << 14
+"""Elements of a tensor up to which it is worked on beside others of its kind: an operation on it takes no longer than to call it."""
 MATRIX = 1 << 19
 """Elements from which on a matrix is decomposed by way of its small side, and never in full."""
 RANKED = 2048

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.plain import plain_numbers
 
 _EXTREME = 500
 """Exponents of numbers whose squares are near the ends of float64."""
@@ -51,6 +52,18 @@ def effective_rank(x: Tensor) -> float:
     return effective_rank_of(_singular_values(x))
 
 
+def effective_ranks(matrices: Tensor) -> list[float]:
+    """The effective rank of each of some finite matrices (T, m, n), in float64.
+
+    >>> effective_ranks(torch.stack([torch.eye(2), torch.zeros(2, 2)]).double())
+    [2.0, 0.0]
+    """
+    found: list[float] = []
+    for S in torch.linalg.svdvals(_moderate(matrices)).cpu():
+        found.append(effective_rank_of(S))
+    return found
+
+
 def effective_rank_of(S: Tensor) -> float:
     """exp(H_svd) of a matrix whose singular values are known, and 0 where all of them are zero.
 
@@ -78,7 +91,7 @@ def _entropy(S: Tensor) -> Tensor:
 
 
 def _singular_values(x: Tensor) -> Tensor:
-    """(r,) largest first, of a matrix with very large or small numbers as a multiple: their sums may be beyond float64."""
+    """(r,) largest first."""
     if not isinstance(x, Tensor):
         raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
@@ -88,9 +101,15 @@ def _singular_values(x: Tensor) -> Tensor:
         )
     if not torch.isfinite(x).all():
         raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no singular values")
-    x = x.detach().double()
-    exponent = math.frexp(float(x.abs().max()))[1]
-    if abs(exponent) > _EXTREME:
-        x = x * 2.0 ** min(1000, -exponent)
-    values: Tensor = torch.linalg.svdvals(x)
+    values: Tensor = torch.linalg.svdvals(_moderate(x.detach().double()[None])[0])
     return values
+
+
+def _moderate(matrices: Tensor) -> Tensor:
+    """Matrices (T, m, n), those with very large or small numbers as a multiple: their sums may be beyond float64."""
+    largest = plain_numbers(matrices.abs().amax((1, 2)))
+    exponents = [math.frexp(size)[1] for size in largest]
+    if all(abs(exponent) <= _EXTREME for exponent in exponents):
+        return matrices
+    scales = [2.0 ** min(1000, -exponent) if abs(exponent) > _EXTREME else 1.0 for exponent in exponents]
+    return matrices * torch.tensor(scales, dtype=matrices.dtype, device="cpu").to(matrices.device)[:, None, None]

@@ -6,7 +6,7 @@ equal values alone never tie, since which values are equal depends on the weight
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -261,6 +261,11 @@ def real_view(tensor: Tensor) -> Tensor:
 def complex_view(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor of this dtype whose `real_view` is given."""
     return torch.complex(tensor[..., 0], tensor[..., 1]) if dtype in PARTS and not tensor.is_complex() else tensor
+
+
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of one shape as one, (T, ...); a view of one alone."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def stored_bytes(tensor: Tensor) -> NDArray[np.uint8]:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nncomplexity import estimate
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.coarse import CoarseTensor, Constant, decoded_together
 from nncomplexity.distortion import Distortion
 from nncomplexity.search.descent import descend
-from nncomplexity.search.latent import DEAD_ZONE, Latent
+from nncomplexity.search.latent import DEAD_ZONE, Alike, Latent, alike, coarse_of
 from nncomplexity.search.mover import Mover
 from nncomplexity.search.schedule import Schedule
 from nncomplexity.weights import TensorSpec, skeleton_of
@@ -83,7 +83,7 @@ def test_gradients_are_autograd_s_where_rounding_counts_as_the_identity(form, fi
     C = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
     latent.firmness = firmness
     gradients, along = latent.gradients(C)
-    soft = latent._softened()
+    soft = [part[0] for part in Alike([latent])._softened()]
     moved = Latent(latent.spec, [part.clone() for part in soft], latent.log_scale, latent.periods, latent.precision, firmness=0.0)
 
     def value() -> float:
@@ -104,18 +104,72 @@ def test_gradients_are_autograd_s_where_rounding_counts_as_the_identity(form, fi
     assert along == pytest.approx(value(), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "dtype"), [([(6, 4)], torch.float32), ([(6, 2), (2, 4)], torch.float16), ([(24,)], torch.float64)]
+)
+@pytest.mark.parametrize("firmness", [0.5, 1.0])
+def test_latents_that_are_alike_are_together_what_each_is_alone(
+    shapes: list[tuple[int, ...]], dtype: torch.dtype, firmness: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = []
+    for place in range(7):
+        parts = [2 * torch.randn(shape, generator=generator) for shape in shapes]
+        if place == 2:  # of factors nothing is left, and of the others all is one
+            parts[0].fill_(0.0 if len(parts) == 2 else 1.0)
+        scale = 0.0 if place == 2 else -0.3 * place
+        latents.append(Latent(TensorSpec((f"w{place}",), (6, 4), dtype), parts, scale, precision=3, firmness=firmness))
+    (group,) = alike(latents)
+    grads = torch.randn(7, 6, 4, generator=generator)
+    together = coarse_of(latents)
+    pulls, along = group.gradients(grads)
+    decoded = decoded_together([latent.spec for latent in latents], list(together.values()))
+    for place, (latent, grad, weight) in enumerate(zip(latents, grads, group.decode(torch.device("cpu")), strict=True)):
+        alone = latent.coarse()
+        assert type(together[latent.spec.name]) is type(alone)
+        assert torch.equal(decoded[latent.spec.name], alone.decode(latent.spec))
+        assert torch.equal(weight, latent.decode(latent.spec, torch.device("cpu")))
+        own, slope = latent.gradients(grad)
+        torch.testing.assert_close([pull[place] for pull in pulls], own)
+        assert along[place] == pytest.approx(slope, rel=1e-5, abs=1e-6)
+    assert isinstance(together["w2"], Constant)
+
+
+def test_a_mover_of_several_moves_them_as_one_of_each_does() -> None:
+    generator = torch.Generator().manual_seed(1)
+    latents = [
+        Latent(TensorSpec((f"w{i}",), (4, 3), torch.float32), [2 * torch.randn(4, 3, generator=generator)], -1.0) for i in range(5)
+    ]
+    apart = [Mover(Alike([latent.copy()]), Schedule(), lean=False) for latent in latents]
+    together = Mover(Alike(latents), Schedule(), lean=False)
+    for count in range(6):
+        grads = {latent.spec.name: torch.randn(4, 3, generator=generator) for latent in latents[1:]}  # the first has none
+        for mover in (*apart, together):
+            pull, along, _ = mover.gradients(grads)
+            mover.step(pull, along, 0.8)
+            if count == 3:
+                mover.go_back(grads)
+            elif count == 4:
+                mover.go_back(None)
+            else:
+                mover.keep_place()
+    for mover, latent in zip(apart, latents, strict=True):
+        assert torch.equal(mover.latents[0].parts[0], latent.parts[0])
+        assert mover.latents[0].log_scale == latent.log_scale
+
+
 def test_steps_are_nesterov_s() -> None:
     """Against the textbook's loop, a number at a time."""
     spec = TensorSpec("w", (3,), torch.float32)
     latent = Latent(spec, [torch.tensor([5.0, -3.0, 1.0])], 0.0)
     schedule = Schedule()
-    mover = Mover(latent, schedule, lean=False)
+    mover = Mover(Alike([latent]), schedule, lean=False)
     place = latent.parts[0].double().tolist()
     means, squares = [0.0] * 3, [0.0] * 3
     generator = torch.Generator().manual_seed(0)
     for count in range(1, 6):
         gradient = torch.randn(3, generator=generator)
-        mover.step([gradient], None, 0.7)
+        mover.step([gradient[None]], None, 0.7)
         for i, g in enumerate(gradient.double().tolist()):
             means[i] = 0.9 * means[i] + 0.1 * g
             squares[i] = 0.95 * squares[i] + 0.05 * g * g

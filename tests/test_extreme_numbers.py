@@ -17,7 +17,7 @@ from nncomplexity.coarse import Dense, LowRank, overflows
 from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.report import Report
 from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Alike, Latent
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.selection import kept_exactly
 from nncomplexity.spectral import effective_rank
@@ -157,15 +157,11 @@ def test_gradients_beyond_float32_are_held_to_a_limit() -> None:
     spec = TensorSpec(("w",), (2, 2), torch.float32)
     grad = torch.tensor([[1e3, -1e-3], [0.0, 1e-30]])
     for parts in ([torch.tensor([[3.0, 1.0], [-2.0, 0.0]])], [torch.tensor([[3.0], [1.0]]), torch.tensor([[2.0, -1.0]])]):
-        steep = Latent(spec, parts, math.log(1e38))
-        pulls, along = steep.limited_gradients(grad)
+        usual, steep = Alike([Latent(spec, parts, math.log(0.1))]), Alike([Latent(spec, parts, math.log(1e38))])
+        pulls, along = steep.gradients(grad[None], limited=True)
         assert all(torch.isfinite(pull.square()).all() for pull in pulls)
-        assert math.isfinite(along)
-        usual, unlimited = (
-            Latent(spec, parts, math.log(0.1)).limited_gradients(grad),
-            Latent(spec, parts, math.log(0.1)).gradients(grad),
-        )
-        torch.testing.assert_close(usual, unlimited)
+        assert math.isfinite(along[0])
+        torch.testing.assert_close(usual.gradients(grad[None], limited=True), usual.gradients(grad[None]))
 
 
 def test_scales_beyond_float64_are_held() -> None:

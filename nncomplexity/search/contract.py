@@ -8,19 +8,20 @@ from itertools import islice
 from types import TracebackType
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, exact, narrow, overflows, united
+from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, dense_of, exact, narrow, overflows, united
 from nncomplexity.codecs.contract import Codec
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Layout
 from nncomplexity.payload import weigh
-from nncomplexity.plain import is_number, plain_number
+from nncomplexity.plain import is_number, plain_number, plain_numbers
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
-from nncomplexity.sizes import large_network
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.sizes import SMALL, large_network
+from nncomplexity.weights import Skeleton, TensorSpec, stacked
 
 Progress = Callable[[float, float, str], None]
 """progress(evaluations done, evaluations in all, what is going on); it may raise `StopSearch`."""
@@ -166,11 +167,36 @@ class Problem:
         coarse = dense(narrow(symbols(self.weights[spec.name], step)), step)
         return self.exact(spec) if overflows(coarse, spec) else coarse
 
+    def all_quantized(self, specs: Sequence[TensorSpec], step: float) -> dict[str, Piece]:
+        """Each of these tensors as `quantized` has it, by first name; small ones in one operation."""
+        found: dict[str, Piece] = {}
+        together: dict[torch.dtype, list[TensorSpec]] = {}
+        for spec in specs:
+            if 0 < spec.count <= SMALL and self.largest[spec.name] / step <= LARGEST_SYMBOL:
+                together.setdefault(self.weights[spec.name].dtype, []).append(spec)
+            else:
+                found[spec.name] = self.quantized(spec, step)
+        for group in together.values():
+            flat = torch.cat([self.weights[spec.name].reshape(-1) for spec in group])
+            values = narrow(symbols(flat, step))
+            for spec, coarse in zip(group, dense_of(values, [spec.shape for spec in group], step), strict=True):
+                found[spec.name] = self.exact(spec) if overflows(coarse, spec) else coarse
+        return found
+
     @functools.cached_property
     def largest(self) -> dict[str, float]:
         """The greatest size of an element of each tensor that may be coarse-grained; 0 where there is none."""
-        moving = {spec.name: self.weights[spec.name] for spec in self.skeleton.tensors if self.quantizable(spec)}
-        return {name: float(weight.double().abs().max()) if weight.numel() else 0.0 for name, weight in moving.items()}
+        found: dict[str, float] = {}
+        shapes: dict[object, list[str]] = {}
+        for spec in self.skeleton.tensors:
+            if self.quantizable(spec):
+                weight = self.weights[spec.name]
+                shapes.setdefault((weight.shape, weight.dtype) if spec.count <= SMALL else spec.name, []).append(spec.name)
+        for names in shapes.values():
+            weights = stacked([self.weights[name] for name in names])
+            sizes = plain_numbers(weights.reshape(len(names), -1).double().abs().amax(1)) if weights.numel() else [0.0] * len(names)
+            found |= zip(names, sizes, strict=True)
+        return found
 
     def quantizable(self, spec: TensorSpec) -> bool:
         """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""

@@ -25,10 +25,10 @@ from itertools import repeat
 
 from torch import Tensor
 
-from nncomplexity.coarse import Decodable, Decoded, Piece
+from nncomplexity.coarse import Decodable, Decoded, Piece, decoded_together
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import FormatError
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, alike, sums
 from nncomplexity.search.mover import Gradients, Mover
 from nncomplexity.search.schedule import Schedule
 from nncomplexity.sizes import large_network
@@ -81,7 +81,7 @@ def descend(
     specs = distortion.skeleton.tensors
     lean = large_network(sum(latent.spec.count for latent in latents))
     held = {} if lean else {spec.name: fixed[spec.name].decode(spec, distortion.device) for spec in specs if spec.name in fixed}
-    movers = [Mover(latent, schedule, lean) for latent in latents]
+    movers = [Mover(group, schedule, lean) for group in alike(latents)]
     leap = schedule.leap * (0.5 + 0.5 * min(1.0, steps / _LONG))
     pressure = _Pressure(schedule, steps)
     last = max(1, steps - _ARRIVED)
@@ -95,15 +95,25 @@ def descend(
         for latent in latents:
             latent.precision = schedule.free_precision if free else schedule.precision
             latent.firmness = firmness
-        moving = {latent.spec.name: latent for latent in latents}
+        moving: Mapping[str, Decodable] = {latent.spec.name: latent for latent in latents}
         tensors: list[Piece] | None = None
-        decodable: Sequence[Decodable] = [fixed.get(spec.name) or moving[spec.name] for spec in specs]
         if firmness == 1:
-            decodable = tensors = [fixed.get(spec.name) or moving[spec.name].coarse() for spec in specs]
+            rounded = {
+                latent.spec.name: one for mover in movers for latent, one in zip(mover.latents, mover.moved.coarse(), strict=True)
+            }
+            moving, tensors = rounded, [fixed.get(spec.name) or rounded[spec.name] for spec in specs]
         try:
-            decoded: Mapping[str, Tensor] = Decoded(specs, decodable, distortion.device)
-            if not lean:
-                decoded = held | {latent.spec.name: decoded[latent.spec.name] for latent in latents}
+            if lean:
+                decoded: Mapping[str, Tensor] = Decoded(
+                    specs, [fixed.get(spec.name) or moving[spec.name] for spec in specs], distortion.device
+                )
+            elif tensors is None:
+                groups = [zip(mover.latents, mover.moved.decode(distortion.device), strict=True) for mover in movers]
+                decoded = held | {latent.spec.name: weight for group in groups for latent, weight in group}
+            else:
+                decoded = held | decoded_together(
+                    [latent.spec for latent in latents], [rounded[x.spec.name] for x in latents], distortion.device
+                )
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return
         rows = next(parts)
@@ -144,11 +154,11 @@ def descend(
             return  # where it was measured: over parts of the examples, one step in ten leaps
         # A large network's are taken one tensor at a time, and so twice.
         taken = (mover.gradients(grads) for mover in movers) if lean else [mover.gradients(grads) for mover in movers]
-        ratio = _ratio(taken)
+        ratio = _ratio(movers, taken, latents)
         limited = not math.isfinite(ratio)
         if limited:
             taken = [mover.gradients(grads, limited) for mover in movers]
-            ratio = _ratio(taken)
+            ratio = _ratio(movers, taken, latents)
         weight = pressure.at(step, loss - distortion.original, target, ratio)
         hinge = float(loss >= distortion.original)  # nothing is gained by a loss below the original's
         decay = (1 - (1 - schedule.final_rate) * step / steps) * min(1.0, (step + 1) / (schedule.warmup * steps + 1))
@@ -184,11 +194,12 @@ class _Pressure:
         return pressure
 
 
-def _ratio(gradients: Iterable[Gradients]) -> float:
-    """‖∂L‖/‖∂R‖ over all tensors."""
-    losses, rates = list[float](), list[float]()
-    for pull, _, pressed in gradients:
-        losses += [float((grad * grad).sum()) for grad in pull]
-        rates += [float((grad * grad).sum()) for grad in pressed]
-    rate = math.sqrt(sum(rates))
-    return math.sqrt(sum(losses)) / rate if rate else 0.0
+def _ratio(movers: Sequence[Mover], gradients: Iterable[Gradients], latents: Sequence[Latent]) -> float:
+    """‖∂L‖/‖∂R‖ over all tensors, added up in their order."""
+    losses, rates = dict[int, Sequence[float]](), dict[int, Sequence[float]]()
+    for mover, (pull, _, pressed) in zip(movers, gradients, strict=True):
+        for squares, grads in ((losses, pull), (rates, pressed)):
+            for latent, *parts in zip(mover.latents, *(sums(grad * grad) for grad in grads), strict=True):
+                squares[id(latent)] = parts
+    loss, rate = (math.sqrt(sum(part for latent in latents for part in squares[id(latent)])) for squares in (losses, rates))
+    return loss / rate if rate else 0.0

@@ -12,7 +12,7 @@ from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.descent import descend
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, coarse_of
 from nncomplexity.search.schedule import Schedule
 from nncomplexity.search.start import first_that
 from nncomplexity.search.trials import Trials
@@ -174,8 +174,7 @@ class Downhill:
         limit = self.trials.limit(eps)
 
         def holds(index: int) -> bool:
-            rounded = {x.spec.name: x.coarse(_BIASES[index]) for x in latents}
-            return self.trials.measure(fixed | rounded, DESCENT) <= limit
+            return self.trials.measure(fixed | coarse_of(latents, _BIASES[index]), DESCENT) <= limit
 
         first_that(holds, len(_BIASES))
 

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from nncomplexity.layout import Blocks, Folding, Layout, foldings
 from nncomplexity.lowrank import matrix_view
+from nncomplexity.plain import plain_numbers
 from nncomplexity.search.contract import Problem
-from nncomplexity.sizes import RANKED, large_matrix
+from nncomplexity.sizes import RANKED, SMALL, large_matrix
 from nncomplexity.sketch import gram
+from nncomplexity.weights import TensorSpec, stacked
 
 ESSENCE = 0.9
 """The share of the energy that is what matters of a matrix."""
@@ -37,20 +39,31 @@ def with_looks(problem: Problem) -> Problem:
 
 def layouts_of(problem: Problem) -> dict[str, Layout]:
     """The layouts of the tensors that are better in pieces, by first name."""
-    layouts: dict[str, Layout] = {}
     taken = {name for spec in problem.skeleton.tensors for name in spec.names}
+    groups: dict[object, list[TensorSpec]] = {}
     for spec in problem.skeleton.tensors:
-        view = matrix_view(spec.shape)
-        if view is None or not problem.quantizable(spec) or f"{spec.name}[0]" in taken:
-            continue
-        weight = problem.weights[spec.name]
-        choices = [(numbers(layout.apart(weight)), layout) for layout in candidates(spec.shape)]
-        if choices:
-            fewest, layout = min(choices, key=lambda choice: choice[0])
-            most = prod(view)  # that the whole can take
-            if fewest < _CLEARLY * most and fewest < _CLEARLY * numbers([weight.reshape(view)]):
-                layouts[spec.name] = layout
-    return layouts
+        if matrix_view(spec.shape) and problem.quantizable(spec) and f"{spec.name}[0]" not in taken:
+            key = (spec.shape, problem.weights[spec.name].dtype) if spec.count <= SMALL else spec.name
+            groups.setdefault(key, []).append(spec)
+    found = {spec.name: layout for specs in groups.values() for spec, layout in _looks(problem, specs)}
+    return {spec.name: found[spec.name] for spec in problem.skeleton.tensors if spec.name in found}
+
+
+def _looks(problem: Problem, specs: Sequence[TensorSpec]) -> Iterator[tuple[TensorSpec, Layout]]:
+    """Which tensors of one shape are better in pieces, and in which."""
+    layouts, view = list(candidates(specs[0].shape)), matrix_view(specs[0].shape)
+    if not layouts or view is None:
+        return
+    weights = [problem.weights[spec.name] for spec in specs]
+    choices = [_numbers([layout.apart(weight) for weight in weights]) for layout in layouts]
+    fewest = [min(zip(each, layouts, strict=True), key=lambda choice: choice[0]) for each in zip(*choices, strict=True)]
+    most = prod(view)  # that the whole can take
+    likely = [place for place, (count, _) in enumerate(fewest) if count < _CLEARLY * most]
+    if likely:
+        whole = _numbers([[weights[place].reshape(view)] for place in likely])
+        for place, count in zip(likely, whole, strict=True):
+            if fewest[place][0] < _CLEARLY * count:
+                yield specs[place], fewest[place][1]
 
 
 def candidates(shape: Sequence[int]) -> Iterator[Layout]:
@@ -74,19 +87,32 @@ def _affordable(layout: Layout, shape: Sequence[int]) -> Iterator[Layout]:
 
 def numbers(pieces: Sequence[Tensor]) -> int:
     """The fewest numbers, of factors or of whole pieces (m, n), that hold `ESSENCE` of the energy of all pieces together."""
-    matrices = [piece if piece.dtype.itemsize > 1 else piece.float() for piece in pieces]  # few operations take 8-bit floats
-    largest = max(float(matrix.abs().max()) for matrix in matrices)
-    if not largest:
-        return 0
-    energies = torch.stack([_energies(matrix / largest) for matrix in matrices])
-    ordered = energies.flatten().sort(descending=True).values
-    kept = int((ordered.cumsum(0) < ESSENCE * ordered.sum()).sum())
-    ranks = (energies >= ordered[min(kept, len(ordered) - 1)]).sum(1)
-    m, n = pieces[0].shape
-    return sum(min(int(rank) * (m + n), prod(pieces[0].shape)) for rank in ranks)
+    return _numbers([pieces])[0]
 
 
-def _energies(matrix: Tensor) -> Tensor:
-    """The squared singular values of a matrix, (min(m, n),)."""
-    squares: Tensor = torch.linalg.eigvalsh(gram(matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T))
+def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
+    """The same of several tensors of one shape, each in as many pieces."""
+    pieces = torch.stack([stacked(one) for one in tensors]) if len(tensors) > 1 else stacked(tensors[0])[None]
+    pieces = pieces if pieces.dtype.itemsize > 1 else pieces.float()  # few operations take 8-bit floats
+    largest = pieces.abs().amax((1, 2, 3), keepdim=True)
+    scaled = pieces / torch.where(largest > 0, largest, 1)
+    energies = _energies(scaled)
+    ordered = energies.flatten(1).sort(descending=True).values
+    kept = (ordered.cumsum(1) < ESSENCE * ordered.sum(1, keepdim=True)).sum(1, keepdim=True)
+    least = ordered.gather(1, kept.clamp(max=ordered.shape[1] - 1))
+    ranks = (energies >= least[:, :, None]).sum(2)
+    m, n = pieces.shape[2:]
+    whole = torch.minimum(ranks * (m + n), torch.tensor(m * n, device=ranks.device)).sum(1)
+    return [0 if not size else count for size, count in zip(plain_numbers(largest.flatten()), plain_numbers(whole), strict=True)]
+
+
+def _energies(matrices: Tensor) -> Tensor:
+    """The squared singular values of matrices (T, pieces, m, n): (T, pieces, min(m, n))."""
+    tall = matrices if matrices.shape[2] >= matrices.shape[3] else matrices.mT
+    if tall[0, 0].numel() > SMALL:
+        grams = torch.stack([torch.stack([gram(piece) for piece in pieces]) for pieces in tall])
+    else:
+        tall = tall.double()
+        grams = tall.mT @ tall
+    squares: Tensor = torch.linalg.eigvalsh(grams)
     return squares.clamp(min=0)

@@ -1,4 +1,4 @@
-"""What moves one latent in a descent: Adam with Nesterov's momentum, and the place to go back to.
+"""What moves latents in a descent: Adam with Nesterov's momentum, and the place to go back to.
 
 With g the gradient, Adam (Kingma and Ba 2015) steps along m/√v, m and v being running means of g and g². Its Nesterov form (Dozat 2016)
 steps along (μ·m + (1 − μ)·g)/√v, which is where the momentum will be one gradient later: a step answers the newest gradient at once.
@@ -10,17 +10,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Alike
 from nncomplexity.search.schedule import Schedule
+from nncomplexity.weights import stacked
 
 _MOMENTUM, _SQUARES = 0.9, 0.95
 
-Gradients = tuple[list[Tensor], float, list[Tensor]]
-"""∂L/∂u of each part, ∂L/∂log s, and ∂R/∂u of each part."""
+Gradients = tuple[list[Tensor], list[float], list[Tensor]]
+"""∂L/∂u of each part of T tensors (T, ...), ∂L/∂log s of each tensor, and ∂R/∂u of each part."""
 
 
 class _Nadam:
-    """Adam's state for one tensor of latents or, as a 0-d tensor, one scale."""
+    """Adam's state for a tensor of latents, or of the logarithms of their scales."""
 
     def __init__(self, like: Tensor, dtype: torch.dtype = torch.float32) -> None:
         self.mean, self.square, self.count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
@@ -43,26 +44,27 @@ class _Nadam:
 
 
 class Mover:
-    """A latent, what moves it, and the place to go back to.
+    """Latents of one form and shape, what moves them, and the place to go back to.
 
     A lean one, of a large network, holds its moments in bfloat16 and keeps no place: it goes back by half of its last step, which the
     moments tell, as they do without Nesterov's term.
     """
 
-    def __init__(self, latent: Latent, schedule: Schedule, lean: bool) -> None:
-        self.latent, self.schedule, self.lean = latent, schedule, lean
-        self.adam = [_Nadam(part, torch.bfloat16 if lean else part.dtype) for part in latent.parts]
+    def __init__(self, moved: Alike, schedule: Schedule, lean: bool) -> None:
+        moved.bind()
+        self.moved, self.latents, self.schedule, self.lean = moved, moved.latents, schedule, lean
+        self.adam = [_Nadam(part, torch.bfloat16 if lean else part.dtype) for part in moved.parts]
         self.length = 0.0
-        self.adam_scale = _Nadam(torch.zeros((), dtype=torch.float32, device="cpu"))
+        self.adam_scale = _Nadam(torch.zeros(len(moved.latents), dtype=torch.float32, device="cpu"))
         self.keep_place()
 
     def keep_place(self) -> None:
         if not self.lean:
-            self.place = [part.clone() for part in self.latent.parts], self.latent.log_scale
+            self.place = [part.clone() for part in self.moved.parts], [latent.log_scale for latent in self.latents]
 
     def go_halfway_back(self) -> None:
         """Undo half of the last step, but for the scale."""
-        for part, state in zip(self.latent.parts, self.adam, strict=True):
+        for part, state in zip(self.moved.parts, self.adam, strict=True):
             part.add_(state.last(), alpha=self.schedule.rate * self.length / 2)
         self.length /= 2
 
@@ -71,34 +73,39 @@ class Mover:
         their bins: the next step would change them again, as its direction is nearly the same. All of them do where there were none,
         as the loss was no number.
         """
-        moved = self.latent.rounded()
+        moved = self.moved.rounded()
         pulls = [None] * len(moved) if grads is None else self.pull(grads)[0]
-        parts, self.latent.log_scale = self.place
-        self.latent.parts = [part.clone() for part in parts]
-        for part, now, before, pull, state in zip(self.latent.parts, moved, self.latent.rounded(), pulls, self.adam, strict=True):
+        parts, scales = self.place
+        for latent, scale in zip(self.latents, scales, strict=True):
+            latent.log_scale = scale
+        for part, kept in zip(self.moved.parts, parts, strict=True):
+            part.copy_(kept)
+        for part, now, before, pull, state in zip(self.moved.parts, moved, self.moved.rounded(), pulls, self.adam, strict=True):
             wanted = now != before if pull is None else pull * (now - before) > 0
             part[wanted] = before[wanted]
             state.mean[wanted] = 0.0
 
-    def pull(self, grads: Mapping[str, Tensor], limited: bool = False) -> tuple[list[Tensor], float]:
-        """∂L/∂u of each part and ∂L/∂log s, as they are or no larger than a limit."""
-        latent, grad = self.latent, grads.get(self.latent.spec.name)
-        grad = latent.parts[0].new_zeros(latent.spec.shape) if grad is None else grad
-        return latent.limited_gradients(grad) if limited else latent.gradients(grad)
+    def pull(self, grads: Mapping[str, Tensor], limited: bool = False) -> tuple[list[Tensor], list[float]]:
+        """∂L/∂u of each part and ∂L/∂log s of each tensor, as they are or no larger than a limit."""
+        found = [grads.get(latent.spec.name) for latent in self.latents]
+        like = next((grad for grad in found if grad is not None), self.moved.parts[0])
+        shape = self.latents[0].spec.shape
+        return self.moved.gradients(stacked([like.new_zeros(shape) if grad is None else grad for grad in found]), limited)
 
     def gradients(self, grads: Mapping[str, Tensor], limited: bool = False) -> Gradients:
         """∂L/∂u of each part, ∂L/∂log s, and ∂R/∂u of each part."""
         pull, pull_scale = self.pull(grads, limited)
-        return pull, pull_scale, [_rate_gradient(u, self.schedule.curvature) for u in self.latent.parts]
+        return pull, pull_scale, [_rate_gradient(u, self.schedule.curvature) for u in self.moved.parts]
 
-    def step(self, gradients: Sequence[Tensor], scale_gradient: float | None, length: float) -> None:
-        """One step against the gradients of J, `length` times the schedule's; None leaves the scale."""
+    def step(self, gradients: Sequence[Tensor], scale_gradients: Sequence[float] | None, length: float) -> None:
+        """One step against the gradients of J, `length` times the schedule's; None leaves the scales."""
         self.length = length
-        for part, gradient, state in zip(self.latent.parts, gradients, self.adam, strict=True):
+        for part, gradient, state in zip(self.moved.parts, gradients, self.adam, strict=True):
             part.sub_(state.direction(gradient), alpha=self.schedule.rate * length)
-        if scale_gradient is not None:
-            direction = float(self.adam_scale.direction(torch.tensor(scale_gradient, dtype=torch.float32, device="cpu")))
-            self.latent.log_scale -= self.schedule.scale_rate * length * direction
+        if scale_gradients is not None:
+            directions = self.adam_scale.direction(torch.tensor(scale_gradients, dtype=torch.float32, device="cpu")).tolist()
+            for latent, direction in zip(self.latents, directions, strict=True):
+                latent.log_scale -= self.schedule.scale_rate * length * direction
 
 
 def _rate_gradient(u: Tensor, curvature: float) -> Tensor:

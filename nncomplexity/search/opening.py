@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from nncomplexity.coarse import Constant, Piece, matrix_shape
+from nncomplexity.coarse import Constant, Piece, decoded_together, matrix_shape
 from nncomplexity.search.contract import MOVES, UNIFORM
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, coarse_of
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
@@ -47,7 +47,7 @@ class Opening:
         weights, factors = self.tensors.weights, self.tensors.factors
         for coarseness in _EARLY:
             latents = latents_at(Shape(0, coarseness), self.tensors.moving, weights, factors)
-            rounded = {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents}
+            rounded = coarse_of([replace(x, precision=self.precision) for x in latents])
             if self.trials.measure(rounded) <= self.trials.limit(eps):
                 return
 
@@ -66,7 +66,7 @@ class Opening:
             if math.isfinite(distortion) or self.trials.left < 1:
                 break
             latents = latents_at(Shape(0, coarseness), matrices, self.tensors.weights, self.tensors.factors)
-            distortion = self.trials.measure({latent.spec.name: latent.coarse() for latent in latents} | kept)
+            distortion = self.trials.measure(coarse_of(latents) | kept)
         return distortion
 
     def rank(self, specs: Sequence[TensorSpec], fixed: dict[str, Piece], cut: float, patient: bool) -> int:
@@ -89,7 +89,7 @@ class Opening:
         return self._jittered(self._latents_at(shapes[index], specs))
 
     def _distortion(self, shape: Shape, specs: Sequence[TensorSpec], fixed: dict[str, Piece]) -> float:
-        return self.trials.measure(fixed | {x.spec.name: x.coarse() for x in self._latents_at(shape, specs)})
+        return self.trials.measure(fixed | coarse_of(self._latents_at(shape, specs)))
 
     def _latents_at(self, shape: Shape, specs: Sequence[TensorSpec]) -> list[Latent]:
         return latents_at(shape, specs, self.tensors.weights, self.tensors.factors)
@@ -111,11 +111,11 @@ class Opening:
 
         def quantized(index: int) -> dict[str, Piece]:
             latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, factors)
-            return {x.spec.name: replace(x, precision=self.precision).coarse() for x in latents}
+            return coarse_of([replace(x, precision=self.precision) for x in latents])
 
         def holds(coarse: dict[str, Piece], share: float) -> bool:
             distortion = self.trials.distortion
-            decoded = distortion.weights | {spec.name: coarse[spec.name].decode(spec, distortion.device) for spec in silent}
+            decoded = distortion.weights | decoded_together(silent, [coarse[spec.name] for spec in silent], distortion.device)
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit
 
         gone: dict[str, Piece] = {spec.name: Constant(0) for spec in silent}
@@ -142,7 +142,7 @@ class Opening:
                 self.trials.measure(self._quantized(index), UNIFORM)
 
     def _quantized(self, index: int) -> dict[str, Piece]:
-        return {spec.name: self.trials.problem.quantized(spec, self._steps[index]) for spec in self.tensors.moving}
+        return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
 
     def _bits_at(self, index: int) -> float:
         """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""

@@ -6,15 +6,20 @@ A point's loss and size don't depend on ε, so several ε share one record: what
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nncomplexity.coarse import Constant, Decoded, LowRank, Piece, narrow, overflows
+import numpy as np
+import torch
+
+from nncomplexity.coarse import Constant, LowRank, Piece, decoded_together, narrow, overflows
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, truncate
+from nncomplexity.lowrank import SVDCache, left_out, matrix_view, pays, ranks_leaving
 from nncomplexity.paper_bytes import paper_bytes
+from nncomplexity.plain import plain_numbers
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.search.contract import Candidate, Found, Problem
+from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec
 
 _FILES = 3
@@ -54,24 +59,57 @@ class CoarseGraining:
     def __init__(self, problem: Problem) -> None:
         self._problem, self._specs = problem, problem.skeleton.tensors
         self._svds = SVDCache(problem.weights)
-        self._kept = {spec.name: problem.exact(spec) for spec in self._specs if not problem.quantizable(spec)}
+        self._kept: dict[str, Piece] = {spec.name: problem.exact(spec) for spec in self._specs if not problem.quantizable(spec)}
 
     def __call__(self, step: float, tau: float | None = None) -> list[Piece]:
         """The coarse tensors at a point, in the skeleton's order."""
-        return [self._kept.get(spec.name) or self._coarse(spec, step, tau) for spec in self._specs]
+        found = dict(self._kept)
+        if tau is not None:
+            for matrices in self._matrices:
+                found |= matrices.decomposed(step, tau)
+        found |= self._problem.all_quantized([spec for spec in self._specs if spec.name not in found], step)
+        return [found[spec.name] for spec in self._specs]
 
-    def _coarse(self, spec: TensorSpec, step: float, tau: float | None) -> Piece:
-        shape = matrix_view(spec.shape)
-        if tau is not None and shape is not None:
-            S = self._svds.singular_values(spec.name)
-            rank = rank_for(S, tau)
-            if pays(rank, *shape) and max(float(S[0]), 1.0) / step <= LARGEST_SYMBOL:  # singular vectors reach up to 1
-                A, B = (narrow(symbols(factor, step)) for factor in truncate(self._svds.leading(spec.name, rank), rank))
-                if not (A.any() and B.any()):
-                    return Constant(0)
-                if not overflows(low_rank := LowRank(A, B, step, step), spec):
-                    return low_rank
-        return self._problem.quantized(spec, step)
+    @functools.cached_property
+    def _matrices(self) -> list["_Matrices"]:
+        """What may be decomposed, small matrices of one shape together."""
+        groups: dict[object, list[TensorSpec]] = {}
+        for spec in self._specs:
+            shape = matrix_view(spec.shape)
+            if shape is not None and spec.name not in self._kept:
+                groups.setdefault(shape if spec.count <= SMALL else spec.name, []).append(spec)
+        return [_Matrices(specs, self._svds) for specs in groups.values()]
+
+
+class _Matrices:
+    """Matrices of one shape (m, n)."""
+
+    def __init__(self, specs: Sequence[TensorSpec], svds: SVDCache) -> None:
+        self._specs, self._svds = specs, svds
+        svds.prepare(spec.name for spec in specs)
+        values = torch.stack([svds.singular_values(spec.name) for spec in specs])
+        self._largest, self._left = plain_numbers(values[:, 0]), left_out(values)
+
+    def decomposed(self, step: float, tau: float) -> dict[str, Piece]:
+        """Those whose rank pays, as factors; others are left to be stored whole."""
+        shape = matrix_view(self._specs[0].shape)
+        assert shape is not None
+        ranks: dict[int, list[TensorSpec]] = {}
+        for spec, largest, rank in zip(self._specs, self._largest, ranks_leaving(self._left, tau), strict=True):
+            if pays(rank, *shape) and max(largest, 1.0) / step <= LARGEST_SYMBOL:  # singular vectors reach up to 1
+                ranks.setdefault(rank, []).append(spec)
+        return {name: piece for rank, specs in ranks.items() for name, piece in self._factored(specs, rank, step)}
+
+    def _factored(self, specs: Sequence[TensorSpec], rank: int, step: float) -> Iterator[tuple[str, Piece]]:
+        U, S, Vh = self._svds.leading_together([spec.name for spec in specs], rank)
+        A, B = narrow(symbols(U[:, :, :rank] * S[:, None, :rank], step)), narrow(symbols(Vh[:, :rank], step))
+        left = np.logical_and(A.any(axis=(1, 2)), B.any(axis=(1, 2)))
+        for spec, one, other, any_left in zip(specs, A, B, left.tolist(), strict=True):
+            factors = LowRank(one, other, step, step)
+            if not any_left:
+                yield spec.name, Constant(0)
+            elif not overflows(factors, spec):
+                yield spec.name, factors
 
 
 class Points:
@@ -87,7 +125,7 @@ class Points:
         skeleton = self._problem.skeleton
         try:
             tensors = self._coarse_grain(step, tau)
-            decoded = dict(Decoded(skeleton.tensors, tensors, self._problem.distortion.device))
+            decoded = decoded_together(skeleton.tensors, tensors, self._problem.distortion.device)
         except FormatError:  # a product of factors too large to be exact
             self.measured.append(Point(step, tau, math.inf, lambda: skeleton.raw_bits // 8))
         else:

@@ -3,7 +3,7 @@
 from nncomplexity.coarse import Piece
 from nncomplexity.distortion import GRADIENT_COST
 from nncomplexity.search.downhill import Downhill
-from nncomplexity.search.latent import Latent
+from nncomplexity.search.latent import Latent, coarse_of
 from nncomplexity.search.opening import Opening
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
@@ -76,7 +76,7 @@ class Run:
 
     def bits(self) -> float:
         """Bits of what the latents and the fixed tensors are."""
-        return self.trials.bits(self.trials.whole(self.fixed | {latent.spec.name: latent.coarse() for latent in self.latents}))
+        return self.trials.bits(self.trials.whole(self.fixed | coarse_of(self.latents)))
 
     def state(self) -> State:
         """A copy of where the last descent ended, to be restored."""

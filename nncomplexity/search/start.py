@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.lowrank import SVDCache, balanced, matrix_view
-from nncomplexity.search.latent import Latent, scaled_basis
+from nncomplexity.lowrank import SVDCache, matrix_view
+from nncomplexity.plain import plain_numbers
+from nncomplexity.search.latent import Latent, scaled_basis, sums
 from nncomplexity.search.looks import ESSENCE
-from nncomplexity.sizes import large_matrix, large_network
-from nncomplexity.weights import TensorSpec
+from nncomplexity.sizes import SMALL, large_matrix, large_network
+from nncomplexity.weights import TensorSpec, stacked
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
 """Steps tried for a start, relative to the root mean square of what they divide: from 2 down in factors of √2."""
@@ -32,10 +33,6 @@ _NUMBERS = 0.22
 """Matrices are of low rank whose factors have `ESSENCE` of their energy in this share of their numbers."""
 
 
-Factored = tuple[tuple[int, int], list[Tensor]]
-"""The periods of the two sides' bases, and the factors (m, k) and (k, n) in them."""
-
-
 @dataclass(frozen=True)
 class Shape:
     """One start: the rank that matrices are cut to where that pays (0 leaves all dense), and the relative step."""
@@ -45,8 +42,13 @@ class Shape:
 
 
 def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factors") -> list[Latent]:
-    """The latents of a start, for the tensors that move."""
-    return [_latent(shape, spec, weights[spec.name], factors) for spec in specs]
+    """The latents of a start, for the tensors that move; those of one shape are worked out together."""
+    groups: dict[object, list[TensorSpec]] = {}
+    for spec in specs:
+        small = spec.count <= SMALL
+        groups.setdefault((spec.shape, weights[spec.name].dtype) if small else spec.name, []).append(spec)
+    found = {latent.spec.name: latent for group in groups.values() for latent in _latents(shape, group, weights, factors)}
+    return [found[spec.name] for spec in specs]
 
 
 def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
@@ -67,6 +69,7 @@ def of_low_rank(specs: Sequence[TensorSpec], factors: "Factors") -> bool:
     and a descent has to put it into components that were made for something else.
     """
     views = {spec: view for spec in specs if (view := matrix_view(spec.shape))}
+    factors.prepare([spec.name for spec in views])
     values = {spec: factors.singular_values(spec.name) for spec in views}
     largest = max((float(S[0]) for S in values.values()), default=0.0) or 1.0  # squares of large numbers overflow
     energies = {spec: (S / largest).square() for spec, S in values.items()}
@@ -97,25 +100,32 @@ def quartimax(A: Tensor) -> Tensor:
     """The rotation R (k, k) in which A·R, (m, k), is sparsest: orthogonal, maximising the sum of fourth powers of A·R.
 
     (A·R)·(Rᵀ·B) is the same matrix as A·B, so that R is absorbed and never coded. It is quartimax (Neuhaus and Wrigley 1954), by the
-    fixed-point iteration R ← polar(Aᵀ(A·R)³).
+    fixed-point iteration R ← polar(Aᵀ(A·R)³). Of matrices (T, m, k) it gives the rotation of each, (T, k, k).
     """
-    R = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
-    exponent = math.frexp(float(A.abs().max()))[1]
-    A = A * math.ldexp(1.0, -max(exponent, -1000))  # fourth powers of large numbers overflow; a power of two rounds nothing
+    R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(*A.shape[:-2], -1, -1)
+    # Fourth powers of large numbers overflow; a power of two rounds nothing.
+    largest = A.abs().amax((-2, -1), keepdim=True)
+    A = A * torch.tensor(
+        [math.ldexp(1.0, -max(math.frexp(size)[1], -1000)) for size in plain_numbers(largest.flatten())],
+        dtype=A.dtype,
+        device="cpu",
+    ).to(A.device).reshape(largest.shape)
     for _ in range(_ROTATIONS):
-        U, _, Vh = torch.linalg.svd(A.T @ (A @ R) ** 3)
+        U, _, Vh = torch.linalg.svd(A.mT @ (A @ R) ** 3)
         R = U @ Vh
     return R
 
 
-def _latent(shape: Shape, spec: TensorSpec, weight: Tensor, factors: "Factors") -> Latent:
-    view = matrix_view(spec.shape)
-    periods, parts = (0, 0), [weight.double().reshape(view or (spec.count,))]
-    if 0 < shape.rank <= largest_rank(spec):
-        periods, parts = factors.cheapest(spec.name, shape.rank, shape.coarseness)
-    steps = [shape.coarseness * _typical(part) for part in parts]
-    latents = [(part / step).float() for part, step in zip(parts, steps, strict=True)]
-    return Latent(spec, latents, math.log(math.prod(steps)), periods)
+def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factors") -> list[Latent]:
+    """The latents of tensors of one shape and dtype."""
+    if 0 < shape.rank <= largest_rank(specs[0]):
+        return factors.latents(specs, shape.rank, shape.coarseness)
+    view = matrix_view(specs[0].shape) or (specs[0].count,)
+    whole = stacked([weights[spec.name] for spec in specs]).double().reshape(len(specs), *view)
+    steps = [shape.coarseness * size for size in factors.typical([spec.name for spec in specs], whole)]
+    return [
+        Latent(spec, [part], math.log(step)) for spec, part, step in zip(specs, _divided(whole, steps).unbind(), steps, strict=True)
+    ]
 
 
 class Factors:
@@ -124,20 +134,48 @@ class Factors:
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._svds = SVDCache(weights)
         self._parameters = sum(weight.numel() for weight in weights.values())
-        self._last: dict[str, tuple[int, list[Factored]]] = {}
+        self._last: dict[tuple[str, ...], tuple[int, list[_Factored]]] = {}
+        self._typical: dict[str, float] = {}
 
-    def cheapest(self, name: str, rank: int, coarseness: float) -> Factored:
-        """The factors whose symbols seem to take the fewest bits under steps of this coarseness."""
-        kept, found = self._last.get(name, (0, []))
+    def latents(self, specs: Sequence[TensorSpec], rank: int, coarseness: float) -> list[Latent]:
+        """Latents of factors of matrices of one shape; of each those whose symbols seem to take the fewest bits under steps of this
+        coarseness.
+        """
+        names = tuple(spec.name for spec in specs)
+        kept, found = self._last.get(names, (0, []))
         if kept != rank:
-            A, B = balanced(self._svds.leading(name, rank), rank)
-            found = [_factored_large(A, B)] if large_matrix((len(A), B.shape[1])) else _factored(A, B)
-            self._last[name] = rank, found
-        return min(found, key=lambda one: sum(_price(factor, coarseness) for factor in one[1]))
+            found = self._factored(names, rank)
+            self._last[names] = rank, found
+        prices = [one.prices(coarseness) for one in found]
+        cheapest = [min(range(len(found)), key=lambda which: prices[which].get(row, math.inf)) for row in range(len(names))]
+        latents: list[Latent] = []
+        for which, one in enumerate(found):
+            rows = {row: specs[row] for row, place in enumerate(cheapest) if place == which}
+            latents += one.latents(rows, coarseness) if rows else []
+        return latents
+
+    def _factored(self, names: Sequence[str], rank: int) -> "list[_Factored]":
+        """The factors of matrices of one shape, in all bases that are worth a look."""
+        U, S, Vh = self._svds.leading_together(names, rank)
+        root = S[:, :rank].sqrt()
+        A, B = U[:, :, :rank] * root[:, None], root[:, :, None] * Vh[:, :rank]
+        if large_matrix((A.shape[1], B.shape[2])):
+            return [_Factored((0, 0), [part[None] for part in _factored_large(A[0], B[0])], [0])]
+        return _in_bases(A, B)
+
+    def typical(self, names: Sequence[str], whole: Tensor) -> list[float]:
+        """The typical size of the numbers of each of some tensors (T, ...), which is worked out once."""
+        if any(name not in self._typical for name in names):
+            self._typical |= zip(names, _typical(whole), strict=True)
+        return [self._typical[name] for name in names]
 
     def singular_values(self, name: str) -> Tensor:
         """All of a matrix's, largest first."""
         return self._svds.singular_values(name)
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Decompose matrices that will be asked for, those of one shape together."""
+        self._svds.prepare(names)
 
     def release(self) -> None:
         """Let go of a large network's factors: those that a descent moves are its own, and these would be held beside them."""
@@ -145,70 +183,117 @@ class Factors:
             self._last.clear()
 
 
-def _factored_large(A: Tensor, B: Tensor) -> Factored:
+class _Factored:
+    """Factors (R, m, k) and (R, k, n), in bases of these periods, of those of some matrices that are in these `rows`."""
+
+    def __init__(self, periods: tuple[int, int], parts: Sequence[Tensor], rows: Sequence[int]) -> None:
+        self.periods, self._parts, self._places = periods, parts, {row: place for place, row in enumerate(rows)}
+        self._sizes = [_typical(part) for part in parts]
+
+    def prices(self, coarseness: float) -> dict[int, float]:
+        """Σ ln(1 + |u|) of each row, which is about in proportion to the bits that its factors' symbols take."""
+        of_parts = []
+        for part, sizes in zip(self._parts, self._sizes, strict=True):
+            scaled = part / _steps([coarseness * size for size in sizes], part)
+            of_parts.append(sums(scaled.abs().log1p()))
+        return {row: sum(part[place] for part in of_parts) for row, place in self._places.items()}
+
+    def latents(self, specs: Mapping[int, TensorSpec], coarseness: float) -> list[Latent]:
+        """Latents of some of the rows."""
+        places = [self._places[row] for row in specs]
+        steps = [[coarseness * sizes[place] for place in places] for sizes in self._sizes]
+        chosen = self._parts if len(places) == len(self._places) else [part[places] for part in self._parts]
+        parts = [_divided(part, each).unbind() for part, each in zip(chosen, steps, strict=True)]
+        return [
+            Latent(spec, list(own), math.log(math.prod(sizes)), self.periods)
+            for spec, own, sizes in zip(specs.values(), zip(*parts, strict=True), zip(*steps, strict=True), strict=True)
+        ]
+
+
+def _divided(part: Tensor, steps: Sequence[float]) -> Tensor:
+    return (part / _steps(steps, part)).float()
+
+
+def _steps(steps: Sequence[float], part: Tensor) -> Tensor | float:
+    """Numbers of T tensors to divide (T, ...) by; of one tensor the number."""
+    return (
+        steps[0] if len(steps) == 1 else torch.tensor(steps, dtype=part.dtype).to(part.device).reshape(-1, *[1] * (part.dim() - 1))
+    )
+
+
+def _factored_large(A: Tensor, B: Tensor) -> list[Tensor]:
     """The factors of a large matrix, in float32, with the components rotated where they are few: the rotation is found on some rows.
 
     The bases of waves are for sides of at most some hundred rows, and a rotation of many components takes the cube of their number.
     """
     rank = A.shape[1]
     if 1 < rank <= _ROTATED:
-        sides = (A, B.T)
-        found = []
-        for side in sides:
+        found = [[A, B]]
+        for side in (A, B.T):
             R = quartimax(side[:: max(1, len(side) // _SAMPLED)])
             found.append([(A @ R), (B.T @ R).T])
-        A, B = min([[A, B], *found], key=lambda pair: sum(_price(factor, FIRST_COARSENESS) for factor in pair))
-    return (0, 0), [A.float(), B.float()]
+        A, B = min(found, key=lambda pair: sum(_price(factor, FIRST_COARSENESS) for factor in pair))
+    return [A.float(), B.float()]
 
 
-def _factored(A: Tensor, B: Tensor) -> list[Factored]:
-    """The same product in several bases, of its sides and of its components; the latter make one factor or the other sparse."""
-    found: list[Factored] = []
-    for period_a, period_b in itertools.product(_likely_periods(A), _likely_periods(B.T)):
-        left, right = _in_basis(A, period_a), _in_basis(B.T, period_b)
+def _in_bases(A: Tensor, B: Tensor) -> list[_Factored]:
+    """The same products (T, m, k) · (T, k, n) in several bases, of their sides and of their components; the latter make one factor or the
+    other sparse.
+    """
+    likely = [list(itertools.product(*sides)) for sides in zip(_likely_periods(A), _likely_periods(B.mT), strict=True)]
+    found: list[_Factored] = []
+    for periods in sorted({pair for pairs in likely for pair in pairs}, key=lambda pair: (pair[0] > 0, pair[1] > 0, pair)):
+        rows = [row for row, pairs in enumerate(likely) if periods in pairs]
+        own = slice(None) if len(rows) == len(A) else rows
+        left, right = _in_basis(A[own], periods[0]), _in_basis(B.mT[own], periods[1])
         for target in (left, right):
             R = quartimax(target)
-            found.append(((period_a, period_b), [left @ R, (right @ R).T]))
+            found.append(_Factored(periods, [left @ R, (right @ R).mT], rows))
     return found
 
 
-def _likely_periods(factor: Tensor) -> list[int]:
-    """0, for no basis, and the period up to the rows of factor (m, k) that gathers its energy in the fewest waves, where few they are.
+def _likely_periods(factors: Tensor) -> list[list[int]]:
+    """For each of some factors (T, m, k): 0, for no basis, and the period up to the rows that gathers its energy in the fewest waves, where
+    few they are.
 
     What all rows have in common, as those of an LSTM's gates have, is no wave.
     """
-    rows = len(factor)
+    rows = factors.shape[1]
     if not 16 <= rows <= MOST_ROWS:
-        return [0]
-    factor = factor - factor.mean(0)
-    spreads = {period: _spread(factor, period) for period in range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)}
-    best = min(spreads, key=lambda period: spreads[period])
-    return [0, best] if spreads[best] < _entropy(factor.square().sum(1)) - _GATHERED else [0]
+        return [[0]] * len(factors)
+    factors = factors - factors.mean(1, keepdim=True)
+    periods = range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)
+    spreads = torch.stack([_spread(factors, period) for period in periods])
+    best = plain_numbers(spreads.argmin(0))
+    gathered = plain_numbers(spreads.amin(0) < _entropy(factors.square().sum(2)) - _GATHERED)
+    return [[0, periods[place]] if is_wave else [0] for place, is_wave in zip(best, gathered, strict=True)]
 
 
-def _spread(factor: Tensor, period: int) -> float:
-    """The entropy, in nats, of how the factor's energy (m, k) is shared among the waves of a period and the rows beyond it."""
-    energy = torch.fft.rfft(factor[:period], dim=0).abs().square().sum(1) / period
-    pairs = energy[1 : (period + 1) // 2]  # all but the constant and the alternating wave are a cosine and a sine
-    single = energy[(period + 1) // 2 :]
-    return _entropy(torch.cat([energy[:1], pairs, pairs, single, factor[period:].square().sum(1)]))
+def _spread(factors: Tensor, period: int) -> Tensor:
+    """The entropy (T,), in nats, of how the energy of factors (T, m, k) is shared among the waves of a period and the rows beyond it."""
+    energy = torch.fft.rfft(factors[:, :period], dim=1).abs().square().sum(2) / period
+    pairs = energy[:, 1 : (period + 1) // 2]  # all but the constant and the alternating wave are a cosine and a sine
+    single = energy[:, (period + 1) // 2 :]
+    return _entropy(torch.cat([energy[:, :1], pairs, pairs, single, factors[:, period:].square().sum(2)], 1))
 
 
-def _entropy(energy: Tensor) -> float:
-    return float(torch.special.entr(energy / energy.sum().clamp(min=1e-300)).sum())
+def _entropy(energy: Tensor) -> Tensor:
+    found: Tensor = torch.special.entr(energy / energy.sum(1, keepdim=True).clamp(min=1e-300)).sum(1)
+    return found
 
 
-def _in_basis(factor: Tensor, period: int) -> Tensor:
-    """The factor (m, k) in coordinates of a side's basis, all of whose columns have nearly the same norm."""
+def _in_basis(factors: Tensor, period: int) -> Tensor:
+    """Factors (T, m, k) in coordinates of a side's basis, all of whose columns have nearly the same norm."""
     if not period:
-        return factor
-    F = scaled_basis(len(factor), period, factor.device).double()
-    return F.T @ factor / F.square().sum(0)[:, None]
+        return factors
+    F = scaled_basis(factors.shape[1], period, factors.device).double()
+    found: Tensor = F.T @ factors / F.square().sum(0)[:, None]
+    return found
 
 
 def _price(factor: Tensor, coarseness: float) -> float:
     """Σ ln(1 + |u|), which is about in proportion to the bits that a factor's symbols take."""
-    return float((factor / (coarseness * _typical(factor))).abs().log1p().sum())
+    return float((factor / (coarseness * _typical(factor[None])[0])).abs().log1p().sum())
 
 
 def largest_rank(spec: TensorSpec) -> int:
@@ -217,10 +302,13 @@ def largest_rank(spec: TensorSpec) -> int:
     return 0 if view is None else view[0] * view[1] // (2 * (view[0] + view[1]))
 
 
-def _typical(part: Tensor) -> float:
-    """The size √(Σx⁴ / 3Σx²) of the numbers that matter, 1 for zeros: the root mean square of a normal distribution's, more of sparse ones."""
-    largest = part.abs().max()
-    if not largest > 0:
-        return 1.0
-    squares = (part / largest).square()
-    return float(largest * (squares.square().sum() / (3 * squares.sum())).sqrt())
+def _typical(parts: Tensor) -> list[float]:
+    """Of each of some tensors (T, ...) the size √(Σx⁴ / 3Σx²) of the numbers that matter, 1 for zeros: the root mean square of a normal
+    distribution's, more of sparse ones.
+    """
+    within = tuple(range(1, parts.dim()))
+    largest = parts.abs().amax(within, keepdim=True)
+    squares = (parts / largest).square()
+    fourths = squares.square().sum(within) / (3 * squares.sum(within))
+    sizes = largest.flatten() * fourths.sqrt()
+    return [size if size > 0 else 1.0 for size in plain_numbers(sizes)]  # of zeros it is no number

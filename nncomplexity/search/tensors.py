@@ -32,11 +32,13 @@ class Tensors:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
         free = [spec for spec in specs if problem.quantizable(spec) and spec.count]
-        as_made = {
-            spec.name: Constant(value) for spec in free for value in (0, 1) if bool((self.weights[spec.name] == value).all())
-        }
+        as_made = {spec.name: Constant(value) for spec in free if (value := _constant(self.weights[spec.name])) is not None}
+        free_names = {spec.name for spec in free}
         self.moving = tuple(spec for spec in free if spec.name not in as_made)
-        self.held: dict[str, Piece] = {**as_made, **{spec.name: problem.exact(spec) for spec in specs if spec not in free}}
+        self.held: dict[str, Piece] = {
+            **as_made,
+            **{spec.name: problem.exact(spec) for spec in specs if spec.name not in free_names},
+        }
         self.factors = Factors(problem.weights)
         self._distortion, self._largest = problem.distortion, problem.largest
         self._gradient_names: frozenset[str] | None = None
@@ -63,8 +65,14 @@ class Tensors:
 
     def without_gradient(self) -> tuple[TensorSpec, ...]:
         """The others that move, such as running statistics and masks."""
-        reached = self.with_gradient()
-        return tuple(spec for spec in self.moving if spec not in reached)
+        reached = {spec.name for spec in self.with_gradient()}
+        return tuple(spec for spec in self.moving if spec.name not in reached)
 
     def _steepness(self, spec: TensorSpec, grad: Tensor) -> float:
         return self._largest[spec.name] * float(grad.abs().max())
+
+
+def _constant(weight: Tensor) -> int | None:
+    """0 or 1 where all elements are that. The first one rules most tensors out."""
+    first = float(weight.reshape(-1)[0])
+    return int(first) if first in (0, 1) and bool((weight == first).all()) else None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor, Decoded, overflows
+from nncomplexity.coarse import CoarseTensor, Decoded, decoded_together, overflows
 from nncomplexity.errors import FormatError
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
@@ -118,9 +118,8 @@ class Trials:
             return math.inf
         specs = self.problem.skeleton.tensors
         try:
-            decoded: Mapping[str, Tensor] = Decoded(specs, tensors, self.distortion.device)
-            if not self.tensors.large:
-                decoded = dict(decoded)
+            decode = Decoded if self.tensors.large else decoded_together
+            decoded: Mapping[str, Tensor] = decode(specs, tensors, self.distortion.device)
             distortion = abs(self.distortion.loss(decoded) - self.distortion.original)
         except FormatError:  # symbols so large that the product of factors is no longer exact
             return math.inf
