@@ -22,6 +22,7 @@ from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.tight import Tight
