@@ -17,13 +17,15 @@ from nncomplexity.search.contract import ALLOCATION, Found, Problem, UntilStoppe
 from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.looks import layouts_of
 from nncomplexity.search.operating_points import Curve, curve_of
-from nncomplexity.search.scans import PARTS, Floats
+from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22
 """Symbols that the coder weighs to find the operating points of a network, about."""
+_LEAP, _ROUGH = 3, 0.1
+"""By how much the leaps along λ grow, and how close a first answer comes."""
 _OVERHEAD = 1 << 12
 """What weighing a tensor takes besides its symbols, in symbols."""
 _LEAST, _HUGE = 1e-4, 1e300
@@ -106,8 +108,9 @@ class Allocation:
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
             return
-        self._bisect(eps, np.ones((len(self._specs), PARTS)))
-        self._bisect(eps, self._sensitivities(eps))
+        sensitivities = self._sensitivities(eps)
+        self._bisect(eps, sensitivities.equal(), _ROUGH)
+        self._bisect(eps, sensitivities.measured())
         if eps in self._best:
             self._bisect(eps, self._of_low_rank(eps))
         if not self._trials.tensors.large:
@@ -121,15 +124,15 @@ class Allocation:
             return
         ordered = sorted(eps)
         middle = ordered[len(ordered) // 2]
-        self._bisect(middle, self._sensitivities(middle))
+        self._bisect(middle, self._sensitivities(middle).measured())
         if middle in self._best:
             c = self._of_low_rank(middle)
             for value in ordered:
                 self._bisect(value, c)
         self._trials.weigh()
 
-    def _sensitivities(self, eps: float) -> Floats:
-        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps)).measured()
+    def _sensitivities(self, eps: float) -> Sensitivities:
+        return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))
 
     def _of_low_rank(self, eps: float) -> Floats:
         """Sensitivities of the best choice with those to what a low rank leaves out, measured on the points of least Lagrangian."""
@@ -148,13 +151,17 @@ class Allocation:
                     corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
         return corrected
 
-    def _bisect(self, eps: float, c: Floats) -> None:
-        """Measure choices along λ: from where ε is expected, in growing leaps until it lies between two, then by bisection."""
+    def _bisect(self, eps: float, c: Floats, gap: float = 0.0) -> None:
+        """Measure choices along λ: from where ε is expected, in growing leaps until it lies between two, then by bisection, until these two
+        are as close in bits as the share `gap`.
+        """
         path, limit = self._lagrangian.path(c), self._trials.limit(eps)
         expected = [self._lagrangian.distortions(c, choice).sum() for choice in path]
         within, beyond = -1, len(path)
         place, leap = int(np.searchsorted(expected, limit)), 1
         while beyond - within > 1 and self._trials.left >= 1:
+            if 0 <= within and beyond < len(path) and self._bits(path[within]) < (1 + gap) * self._bits(path[beyond]):
+                break
             place = min(max(place, within + 1), beyond - 1)
             if self._distortion(path[place], c) <= limit:
                 within = place
@@ -162,7 +169,7 @@ class Allocation:
             else:
                 beyond = place
                 place = beyond - leap if within == -1 else (within + beyond) // 2
-            leap *= 2
+            leap *= _LEAP
 
     def _distortion(self, choice: Choice, c: Floats) -> float:
         """The measured distortion of a choice under some sensitivities, each measured once; infinite where the budget is spent."""

@@ -5,9 +5,10 @@ of a known size in one tensor, and its mirror image, in which the gradient's par
 shape, which play one role, share their probes.
 """
 
+import functools
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,28 +26,34 @@ _AIMS = 3
 """Measurements that look for the size of noise in all tensors at once which costs ε."""
 _FAR = 30.0
 """How many times as much as was wanted, or as little, sends a probe back with another size of noise."""
-_LEAST = 1e-4
-"""The least that a probe counts for, in shares of what was wanted: distortions far below ε are noise of the arithmetic."""
+_SMALL = 0.01
+"""The share of all numbers below which a group is small."""
+_LEAST, _MOST = 1e-4, 1e4
+"""What a distortion counts for at least and at most, in shares of what was wanted: far below it is noise of the arithmetic, far above ruin."""
 
 Groups = Sequence[Sequence[int]]
 """Indices of the tensors that share a sensitivity."""
 
 
 def groups_of(specs: Sequence[TensorSpec], most: int) -> list[list[int]]:
-    """At most so many groups: single tensors where these are few, else those of one shape, the largest groups cut in two as often as they may.
+    """At most so many groups of tensors that play one role: single ones where these are few.
 
-    >>> small, large = TensorSpec(("b",), (3,), torch.float32), TensorSpec(("w",), (3, 3), torch.float32)
+    Matrices of one shape play one role, and so do vectors by one name, such as the biases of all layers. The largest groups are cut in two as
+    often as they may be.
+
+    >>> small, large = TensorSpec(("0.bias",), (3,), torch.float32), TensorSpec(("0.weight",), (3, 3), torch.float32)
     >>> groups_of([small, large, small, large], most=3)
     [[1], [3], [0, 2]]
     """
-    shapes: dict[tuple[int, ...], list[int]] = {}
+    roles: dict[Hashable, list[int]] = {}
     for index, spec in enumerate(specs):
-        shapes.setdefault(spec.shape, []).append(index)
+        role = spec.name.rpartition(".")[2], spec.shape if len(spec.shape) > 1 else ()
+        roles.setdefault(role, []).append(index)
 
     def size(group: Sequence[int]) -> int:
         return sum(specs[index].count for index in group)
 
-    groups = sorted(shapes.values(), key=size, reverse=True)
+    groups = sorted(roles.values(), key=size, reverse=True)
     if len(groups) > most:
         groups[most - 1 :] = [sorted(index for group in groups[most - 1 :] for index in group)]
     while len(groups) < min(most, len(specs)):
@@ -69,41 +76,61 @@ class Sensitivities:
     def __init__(self, trials: Trials, specs: Sequence[TensorSpec], groups: Groups, limit: float) -> None:
         self._trials, self._specs, self._groups, self._limit = trials, specs, groups, limit
         self._sizes = [_root_mean_square(trials.tensors.weights[spec.name]) for spec in specs]
+        self._energies = [size**2 * spec.count for size, spec in zip(self._sizes, specs, strict=True)]
         self._seed = trials.problem.seed
+
+    def equal(self) -> NDArray[np.float64]:
+        """(tensors, 3) one sensitivity for all: that which noise in all tensors at once shows."""
+        energy = sum(self._energies)
+        c = self._limit / (self._noise**2 * energy) if energy else 1.0
+        return np.full((len(self._specs), PARTS), c)
 
     def measured(self) -> NDArray[np.float64]:
         """(tensors, 3) nats for each unit of the parts of a squared error, what a low rank leaves out taken for noise.
 
-        They are 1 where the budget has ended before.
+        Tensors of one group share what a relative error costs. Those that the budget doesn't last for have the sensitivity of all.
         """
-        found = np.ones((len(self._specs), PARTS))
-        relative = self._common_noise()
-        wanted = self._limit / math.sqrt(len(self._groups))
+        found = self.equal()
         for group in self._groups:
-            noise, cost = relative * len(self._groups) ** 0.25, math.nan
-            for _ in range(2):
-                if self._trials.left < 2:
-                    return found
-                cost = self._probe(group, noise)
-                if _LEAST * wanted < cost * _FAR and cost < _FAR * wanted and cost * _FAR > wanted:
-                    break
-                noise *= math.sqrt(min(_FAR, max(1 / _FAR, wanted / max(cost, 1e-300)))) if math.isfinite(cost) else 1 / _FAR
-            cost = max(cost, _LEAST * wanted) if math.isfinite(cost) else _FAR * wanted
-            energy = sum(self._sizes[index] ** 2 * self._specs[index].count for index in group)
-            found[list(group)] = cost / (noise**2 * energy) if energy else 1.0
-            if energy and self._trials.left >= 1:
-                found[list(group), 1] = max(abs(self._without(group)), _LEAST * self._limit) / energy
+            noise = self._noise * len(self._groups) ** 0.25
+            cost, noise = self._known(group, noise)
+            for index in group if math.isfinite(cost) else ():
+                energy = max(len(group) * self._energies[index], sys.float_info.min)
+                found[index] = cost / (noise**2 * energy)
+            if self._trials.left >= 1 and self._matters(group, found):
+                without = min(max(self._without(group), _LEAST * self._limit), _MOST * self._limit)
+                for index in group:
+                    found[index, 1] = without / max(len(group) * self._energies[index], sys.float_info.min)
         return found
 
-    def _common_noise(self) -> float:
+    def _matters(self, group: Sequence[int], c: NDArray[np.float64]) -> bool:
+        """Whether a group is large, or may do without, so that it is worth a measurement what it does without."""
+        share = sum(self._specs[index].count for index in group) / sum(spec.count for spec in self._specs)
+        return share > _SMALL or sum(c[index, 0] * self._energies[index] for index in group) < _FAR * self._limit
+
+    def _known(self, group: Sequence[int], noise: float) -> tuple[float, float]:
+        """The distortion of noise in a group, and its size: such that the distortion is a fair share of ε; NaN where none was measured."""
+        wanted, cost = self._limit / math.sqrt(len(self._groups)), math.nan
+        for last in (False, False, True):
+            if self._trials.left < 2:
+                break
+            cost = self._probe(group, noise)
+            if last or wanted < cost * _FAR < wanted * _FAR**2:
+                break
+            ratio = wanted / cost if cost > 0 and math.isfinite(cost) else (_FAR**2 if cost == 0 else _FAR**-2)
+            noise *= math.sqrt(min(_FAR**2, max(_FAR**-2, ratio)))
+        return (max(cost, _LEAST * wanted) if math.isfinite(cost) else cost), noise
+
+    @functools.cached_property
+    def _noise(self) -> float:
         """The relative size of noise in all tensors at once whose distortion is about the limit."""
         noise = _FIRST
         for _ in range(_AIMS):
             if self._trials.left < 1:
                 break
             cost = abs(self._distorted(range(len(self._specs)), noise))
-            ratio = self._limit / cost if cost > 0 and math.isfinite(cost) else (16.0**2 if cost == 0 else 16.0**-2)
-            noise *= math.sqrt(min(16.0**2, max(16.0**-2, ratio)))
+            ratio = self._limit / cost if cost > 0 and math.isfinite(cost) else (_FAR**2 if cost == 0 else _FAR**-2)
+            noise *= math.sqrt(min(_FAR**2, max(_FAR**-2, ratio)))
             if 0.25 < ratio < 4:
                 break
         return noise
@@ -114,11 +141,11 @@ class Sensitivities:
         return max(sum(signed) / 2, 0.05 * sum(abs(one) for one in signed) / 2)
 
     def _without(self, group: Sequence[int]) -> float:
-        """What the loss is more without some tensors; the most that a float holds where it is no number."""
+        """The distortion without some tensors; infinite where the loss is no number."""
         distortion = self._trials.distortion
         zeros = {spec.name: Constant(0).decode(spec, distortion.device) for spec in (self._specs[index] for index in group)}
-        added = distortion.loss(Overlaid(zeros, distortion.weights)) - distortion.original
-        return added if math.isfinite(added) else sys.float_info.max
+        cost = abs(distortion.loss(Overlaid(zeros, distortion.weights)) - distortion.original)
+        return cost if math.isfinite(cost) else math.inf
 
     def _distorted(self, group: Sequence[int], noise: float) -> float:
         """What noise in some tensors adds to the loss."""
