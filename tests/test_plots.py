@@ -84,8 +84,8 @@ def test_names_that_tell_no_step_tell_networks_apart_too(tmp_path: Path) -> None
     ]
     runs = runs_of(read_results(write_rows(tmp_path / "r.jsonl", rows)))
     assert [(run.label, [network.checkpoint for network in run.networks]) for run in runs] == [
-        ("model", ["a/model.pt"]),
-        ("ema", ["a/ema.pt", "a/copy.pt"]),
+        ("a/model", ["a/model.pt"]),
+        ("a/ema", ["a/ema.pt", "a/copy.pt"]),
     ]
 
 

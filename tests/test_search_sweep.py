@@ -42,7 +42,7 @@ def test_a_sweep_is_no_larger_than_single_searches_altogether():
     weights, loss = network(hidden=160, features=28)
     sweep = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
     single = [estimate(weights, loss, eps, budget=200) for eps in MANY]
-    assert sum(report.evaluations for report in sweep) < 0.55 * sum(report.evaluations for report in single)
+    assert sum(report.evaluations for report in sweep) < 0.5 * sum(report.evaluations for report in single)
     assert sum(report.bits for report in sweep) < sum(report.bits for report in single)
 
 
@@ -95,7 +95,7 @@ def test_a_sweep_begins_as_a_search_for_its_coarsest_eps_does(seed, budget):
     weights, loss = network(seed, hidden=40)
     many = [0.3, 0.1, 0.05, 0.02, 0.01]
     first = estimate(weights, loss, many, method=Sweep(Tight(budget=budget)))[0]
-    assert first.bits <= 1.25 * estimate(weights, loss, many[0], budget=budget).bits
+    assert first.bits <= estimate(weights, loss, many[0], budget=budget).bits
 
 
 @pytest.mark.parametrize("budget", [60, 120, 200])
@@ -105,8 +105,8 @@ def test_a_small_budget_is_enough_to_arrive(budget):
     many = [float(value) for value in np.geomspace(1, 0.01, 12)]
     found = estimate(case.weights, case.loss_fn, many, method=Sweep(Tight(budget=budget)))
     single = [estimate(case.weights, case.loss_fn, eps, budget=budget) for eps in (many[0], many[6], many[-1])]
-    assert found[0].bits <= 1.1 * single[0].bits
-    assert all(together.bits < 1.5 * alone.bits for together, alone in zip(found[6::5], single[1:], strict=True))
+    assert found[0].bits <= single[0].bits
+    assert all(together.bits < 1.25 * alone.bits for together, alone in zip(found[6::5], single[1:], strict=True))
 
 
 @pytest.mark.parametrize("reached", [0.9, 1.7, 6.0, 30.0], ids=["landed", "near", "not far", "lost"])
@@ -125,7 +125,7 @@ def test_a_chain_that_misses_the_finest_eps_goes_there_once_more_or_leaves_it_to
     estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)))
     assert [ladder[-1] for ladder, _ in chains] == ([0.003, 0.003] if 1 < reached < 10 else [0.003])
     assert gentle == [False, True][: len(chains)]
-    assert searched[0] == (0.3, pytest.approx(101 + 0.06 * 2.85 * 100, abs=4))  # what bit allocation for all eps took comes before
+    assert searched[0] == (0.3, pytest.approx(101))
     if reached > 1:
         assert searched[1:] == [(0.003, pytest.approx(2.85 * 100 - len(MANY)))]
     else:
@@ -151,16 +151,16 @@ def test_slides_lead_from_each_place_to_the_next_and_links_beyond_the_chain(monk
     plain = sweep.slide, sweep.outwards
     monkeypatch.setattr(sweep, "slide", slide)
     monkeypatch.setattr(sweep, "outwards", outwards)
-    with_slides = estimate(weights, loss, many, method=Sweep(Tight(budget=500)))
+    with_slides = estimate(weights, loss, many, method=Sweep(Tight(budget=400)))
     slides = [way for way in ways if way[0]]
     assert slides[0][0] == many[-1]
     assert all(begin <= until < after for (begin, until), (after, _) in pairwise(slides))
-    assert slides[-1][1] == 0.05  # 0.1 is where the first link has landed
+    assert slides[-1][1] == 0.1  # 0.2 is where the first link has landed
     assert ways[len(slides) :] == [(None, 1.0), (None, 2.0), (None, 3.0)]  # all zeros are 1.4 away
     assert sum(bits[1::2]) < sum(bits[::2])
     monkeypatch.setattr(sweep, "slide", lambda *_: None)
     monkeypatch.setattr(sweep, "outwards", lambda *_: None)
-    without = estimate(weights, loss, many, method=Sweep(Tight(budget=500)))
+    without = estimate(weights, loss, many, method=Sweep(Tight(budget=400)))
     assert all(report.bits <= other.bits for report, other in zip(with_slides, without, strict=True))
     assert sum(report.bits < other.bits for report, other in zip(with_slides, without, strict=True)) >= 2
 

@@ -161,9 +161,9 @@ def test_a_descent_that_only_soft_weights_brought_near_is_late(monkeypatch):
 @pytest.mark.parametrize(
     ("outline", "far", "taken", "pressures", "leaps"),
     [
-        (0.0, 1.2, [7, 114], [2.0, 0.2], [4.0, 2.0]),
-        (0.2, 1.2, [46, 114], [2.0, 2.0], [4.0, 4.0]),
-        (0.2, 3.0, [46, 70, 114], [2.0, 2.0, 0.2], [4.0, 4.0, 2.0]),
+        (0.0, 1.2, [7, 124], [2.0, 0.2], [4.0, 2.0]),
+        (0.2, 1.2, [50, 124], [2.0, 2.0], [4.0, 4.0]),
+        (0.2, 3.0, [50, 76, 124], [2.0, 2.0, 0.2], [4.0, 4.0, 2.0]),
     ],
     ids=["straight to eps", "by the outline", "by the outline, never near"],
 )

@@ -154,7 +154,7 @@ def test_networks_whose_steps_only_their_content_tells_have_their_names_in_the_t
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines if line.startswith("100")] == [["100", "average.pt"], ["100", "model.pt"]]
     labels = [line.label for line in chart(read_results("results.jsonl"), "dynamics").panels[0].lines]
-    assert labels == ["average", "model"]
+    assert labels == ["average", "run/model"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ by losses (`nncomplexity.search.sensitivity`), and the Lagrangian (`nncomplexity
 which is bisected on the measured distortion of the decoded candidates. What is left of the budget are local steps.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -160,7 +159,7 @@ class Allocation:
         within, beyond = -1, len(path)
         place, leap = int(np.searchsorted(expected, limit)), 1
         while beyond - within > 1 and self._trials.left >= 1:
-            if 0 <= within and beyond < len(path) and self._bits(path[within]) < (1 + gap) * self._bits(path[beyond]):
+            if within >= 0 and beyond < len(path) and self._bits(path[within]) < (1 + gap) * self._bits(path[beyond]):
                 break
             place = min(max(place, within + 1), beyond - 1)
             if self._distortion(path[place], c) <= limit:
@@ -217,35 +216,3 @@ class Allocation:
             if choice is not None and choice.key not in self._measured:
                 within = self._distortion(choice, c * factors) <= self._trials.limit(eps)
                 gain = 1.5 * gain if within else max(0.8 * gain, self._method.gain)
-
-
-class Allocated:
-    """Bit allocation as the first part of another search, which goes on from its candidates.
-
-    Args:
-        problem: the network and its loss.
-        method: settings; its budget is the most that this part takes.
-    """
-
-    def __init__(self, problem: Problem, method: Allocate | None = None) -> None:
-        self._problem, self._method = problem, method or Allocate()
-        self._tensors = Tensors(problem)
-
-    def trials(self, eps: Sequence[float], budget: float) -> Trials:
-        """Trials for this part of a search with so many evaluations."""
-        return Trials(self._problem, self._tensors, eps, budget)
-
-    def run(self, trials: Trials, eps: float, budget: float) -> None:
-        """Allocate for one ε with a quarter of a budget, and at least the evaluations that a bisection takes."""
-        share = min(max(_SHARE * budget, min(_BISECTION, budget)), self._method.budget)
-        with trials.limited(share - 1):
-            Allocation(self._method, trials, self._curves).run(eps)
-
-    def follow(self, trials: Trials, evaluations: float) -> None:
-        """Allocate for all ε of the trials at once with so many evaluations."""
-        with trials.limited(evaluations):
-            Allocation(self._method, trials, self._curves).follow(list(trials.kept))
-
-    @functools.cached_property
-    def _curves(self) -> list[Curve]:
-        return curves_of(self._problem, self._tensors)

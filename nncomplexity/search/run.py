@@ -24,7 +24,7 @@ _HALF = 0.6
 """The share of a descent by which one from a bold start must have been near ε; the rest is enough for a cautious or gentle one."""
 _LATE = 0.85
 """The share of a descent after which it is late."""
-FLOOR = 0.05
+_FLOOR = 0.01
 """The share of the budget kept for uniform quantization at the end."""
 _FLOOR_SHORT = 0.125
 """The same where what is left makes a short descent, which uniform quantization often beats."""
@@ -145,7 +145,7 @@ class Run:
     def _left(self, end: float) -> float:
         """Evaluations up to an end that may be spent on descents."""
         end, spent = end - self.begin, self.trials.spent - self.begin
-        left = min(self.trials.left, end * (1 - FLOOR) - spent)
+        left = min(self.trials.left, end * (1 - _FLOOR) - spent)
         return left if left >= _SHORT * GRADIENT_COST else min(left, end * (1 - _FLOOR_SHORT) - spent)
 
 

@@ -158,7 +158,8 @@ class Sensitivities:
         weight = self._trials.distortion.weights[self._specs[index].name]
         generator = torch.Generator().manual_seed(1_000_003 * self._seed + index)
         drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
-        return (weight.double() + drawn.to(weight.device)).to(weight.dtype)
+        room = torch.finfo(weight.dtype).max  # what a mask holds may be at the end of the range
+        return (weight.double() + drawn.to(weight.device)).clamp_(-room, room).to(weight.dtype)
 
 
 class Overlaid(Mapping[str, Tensor]):

@@ -15,7 +15,6 @@ import numpy as np
 
 from nncomplexity.errors import InputError
 from nncomplexity.fits import lower_hull
-from nncomplexity.search.allocate import Allocated
 from nncomplexity.search.chain import LINK, Link, inwards, outwards, slide, thinned
 from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks
@@ -44,8 +43,6 @@ _NEAR = 2.0
 _BRIEF, _QUANTIZED = 100, 20
 """Evaluations for each ε below which descents are so short that uniform quantization may beat them, and how many are kept for it, which
 serve all ε."""
-_ALLOCATED = 0.06
-"""The share of the evaluations that bit allocation for all ε takes."""
 _FEW = 24
 """Evaluations below which there is no search for the finest ε."""
 _BEYOND = 1.5
@@ -87,22 +84,16 @@ class Sweep:
         ordered = sorted(set(eps), reverse=True)
         if len(ordered) <= self.cost:
             return self.method.search(problem, eps)
+        problem = with_looks(problem)
         if problem.deadline:
             problem.deadline.share(1)  # what went before says nothing of how fast evaluations are
-        allocated = Allocated(problem)
-        trials = allocated.trials(ordered, self.cost * self.budget)
+        trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget)
         with UntilStopped(problem.progress) as search:
-            Opening(trials, self.method.schedule.precision).early(ordered[-1])
-            trials.pace()
-            allocated.run(trials, ordered[0], trials.budget / self.cost)
-            first = trials.spent
-            allocated.follow(trials, _ALLOCATED * trials.budget)
-            problem = with_looks(problem)
-            trials = Trials(problem, Tensors(problem), ordered, self.cost * self.budget, trials)
             opening = Opening(trials, self.method.schedule.precision)
+            opening.early(ordered[-1])
             if trials.tensors.with_gradient():
                 trials.pace()
-                self._descend(trials, ordered, opening, first)
+                self._descend(trials, ordered, opening)
             else:
                 plans: list[Plan] | None = None  # moves only ever make a network coarser: from the finest ε to the coarsest
                 for done, value in enumerate(reversed(ordered)):
@@ -114,10 +105,10 @@ class Sweep:
         found = dict(zip(ordered, trials.found(search.stopped), strict=True))
         return [found[value] for value in eps]
 
-    def _descend(self, trials: Trials, eps: Sequence[float], opening: Opening, first: float) -> None:
-        """The chain; `first` evaluations are spent that a search for the coarsest ε alone would spend, too."""
+    def _descend(self, trials: Trials, eps: Sequence[float], opening: Opening) -> None:
+        spent = trials.spent
         nothing = opening.nothing({})
-        begin = trials.spent - first
+        begin = trials.spent - spent
         fine = [value for value in eps[:-1] if value <= _COARSE * nothing] + [eps[-1]]
         affordable = trials.budget / (self.cost * self.budget)  # 1 unless the time is limited
         run = self.method.approach(trials, fine[0], begin + affordable * self.budget, begin)

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nncomplexity.distortion import GRADIENT_COST
-from nncomplexity.search.allocate import Allocated
 from nncomplexity.search.chain import LINK, inwards
 from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks
 from nncomplexity.search.opening import Opening
-from nncomplexity.search.run import FLOOR, Run
+from nncomplexity.search.run import Run
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
@@ -40,8 +39,6 @@ _SPARE = 1
 class Tight(Settings):
     """The search for the smallest file within each ε. `Settings` has its attributes.
 
-    Whatever the budget, bit allocation gives a first answer (`nncomplexity.search.allocate`), for a quarter of it or 100 evaluations.
-
     >>> Tight().budget
     400
     """
@@ -50,36 +47,32 @@ class Tight(Settings):
     codec = "entropy"
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
-        allocated = Allocated(problem)
         problem = with_looks(problem)
         tensors = Tensors(problem)
         found = []
         for done, value in enumerate(eps):
             if problem.deadline:
                 problem.deadline.share(len(eps) - done)
-            trials = allocated.trials([value], self.budget)
-            with UntilStopped(problem.progress) as search:
-                if problem.deadline is None:  # one that is stopped before it has begun takes no evaluation
-                    trials.report("starting")
-                Opening(trials, self.schedule.precision).early(value)
-                trials.pace()
-                allocated.run(trials, value, trials.budget)
-                trials = Trials(problem, tensors, [value], self.budget, trials)
-                self._descend(trials, value)
-            found.append(trials.found(search.stopped)[0])
+            found.append(self._found(Trials(problem, tensors, [value], self.budget), value))
         return found
 
-    def _descend(self, trials: Trials, eps: float) -> None:
-        """Descents, or moves where the loss has no gradient; evaluations for uniform quantization are kept back."""
+    def _found(self, trials: Trials, eps: float) -> Found:
         opening = Opening(trials, self.schedule.precision)
-        if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
-            trials.pace()
-            self.approach(trials, eps, trials.budget)
-            self._again(trials, eps)
-        else:
+        with UntilStopped(trials.problem.progress) as search:
+            if (
+                trials.problem.deadline is None
+            ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
+                trials.report("starting")
+            opening.early(eps)
+            if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
+                trials.pace()
+                self.approach(trials, eps, trials.budget)
+                self._again(trials, eps)
+            else:
+                opening.quantize(eps)
+                opening.moves(eps, trials.budget)
             opening.quantize(eps)
-            opening.moves(eps, trials.budget)
-        opening.quantize(eps)
+        return trials.found(search.stopped)[0]
 
     def approach(self, trials: Trials, eps: float, until: float, begin: float = 0.0) -> Run:
         """The descents to one ε, until so many evaluations are spent, of which others were spent before they began; where they ended."""
@@ -89,7 +82,7 @@ class Tight(Settings):
             chain = Run(self, trials, outline, begin)
             chain.descend(trials.spent + _FIRST * (until - begin))
             if chain.ended:
-                left = min(trials.left, until - FLOOR * (until - begin) - trials.spent)
+                left = min(trials.left, until - 1 - trials.spent)
                 rungs = max(1, min(round(left / LINK) - _SPARE, math.ceil(math.log2(outline / eps) / _RUNG)))
                 ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
                 for _ in inwards(chain, ladder, left, [eps], _SPARE):

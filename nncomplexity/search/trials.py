@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -35,44 +34,29 @@ class Trials:
         tensors: which of its tensors move.
         eps: the ε to be answered. A candidate is kept for each one that it is within.
         budget: evaluations in all. One for each ε is kept back, to measure its answer.
-        before: trials of the same network that went before, whose candidates and evaluations count as these ones'.
 
     Attributes:
         kept: the candidates for each ε, the smallest first.
         descended: whether a descent was made.
     """
 
-    def __init__(
-        self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float, before: "Trials | None" = None
-    ) -> None:
+    def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float) -> None:
         self.problem, self.tensors, self.budget = problem, tensors, budget
-        self._asked, self._cap = budget, math.inf
+        self._asked = budget
         self.distortion = problem.distortion
-        self.kept: dict[float, list[Kept]] = {value: list(before.kept[value]) if before else [] for value in eps}
+        self.kept: dict[float, list[Kept]] = {value: [] for value in eps}
         self.descended = False
         self._by_descent: set[float] = set()
-        self._before = before.spent if before else 0.0
         self._begin = self.distortion.evaluations, time.perf_counter(), time.process_time()
-        if before:
-            self._begin = self.distortion.evaluations, *before._begin[1:]
 
     @property
     def spent(self) -> float:
-        return self._before + self.distortion.evaluations - self._begin[0]
+        return self.distortion.evaluations - self._begin[0]
 
     @property
     def left(self) -> float:
         """Evaluations not yet spent, but for those that measure the answers."""
-        return min(self.budget - len(self.kept), self._cap) - self.spent
-
-    @contextmanager
-    def limited(self, evaluations: float) -> Iterator[None]:
-        """Within this no more than so many evaluations are spent."""
-        self._cap = self.spent + evaluations
-        try:
-            yield
-        finally:
-            self._cap = math.inf
+        return self.budget - len(self.kept) - self.spent
 
     def last(self, cost: float) -> bool:
         """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
