@@ -195,9 +195,9 @@ class Distortion:
             forget_casts()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
-                raise _NoGradientError(f"it is a {type(value).__name__}, such as .item() or float() gives")
+                raise _NoGradientError(f"it is a {type(value).__name__} (return the tensor, not its .item())")
             if value.dim() or not value.requires_grad:
-                raise _NoGradientError("it is a tensor without one, as under torch.no_grad() or after detach()")
+                raise _NoGradientError("its tensor comes from none, which is so under torch.no_grad() and after detach()")
             with no_anomaly_detection():
                 grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}

@@ -217,14 +217,6 @@ def test_it_is_a_method_by_name_and_smaller_than_uniform_quantization() -> None:
     assert found.file.content == estimate(weights, loss, 0.001, method="allocate").file.content
 
 
-def test_tight_is_never_larger_than_bit_allocation() -> None:
-    weights, loss = perceptron(hidden=60)
-    eps = [0.001, 0.01, 0.1]
-    alone = [estimate(weights, loss, value, method="allocate") for value in eps]
-    within = [estimate(weights, loss, value) for value in eps]
-    assert all(tight.bits <= allocated.bits for tight, allocated in zip(within, alone, strict=True))
-
-
 def test_many_tensors_are_allocated_in_few_evaluations() -> None:
     weights = {f"{index:03}": (1 + index % 7) * torch.randn(4, 3 + index % 2, generator=generator(index)) for index in range(300)}
     loss = lambda given: sum((1 + int(name) % 2) * (given[name] - weights[name]).square().sum() for name in weights)  # noqa: E731

@@ -181,7 +181,7 @@ def test_eps_may_be_arrays(model: nn.Module, eps: np.ndarray | Tensor | tuple[fl
         ({"eps": np.ones((2, 2))}, r"eps: expected a finite number of at least 0, in the loss's unit, got \[1.0, 1.0\]"),
         ({"eps": np.array([])}, "eps: expected at least one value, got none"),
         ({"eps": []}, "eps: expected at least one value, got none"),
-        ({"eps": 0.1, "method": "best"}, "method: expected one of tight, bayes, quantize, got 'best'"),
+        ({"eps": 0.1, "method": "best"}, "method: expected one of tight, allocate, bayes, quantize, got 'best'"),
         ({"eps": 0.1, "codec": "rar"}, "codec: expected one of entropy, bzip2"),
         ({"eps": 0.1, "budget": 0}, "budget: expected a number of loss evaluations, at least 1, got 0"),
         ({"eps": 0.1, "method": Tight(), "budget": 9}, "budget: a method object carries its own"),

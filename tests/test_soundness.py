@@ -51,7 +51,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 def warned(model: nn.Module | Mapping[str, Tensor], closure: Callable[[Any], Any], **options: Any) -> tuple[str, ...]:
     report = estimate(model, closure, 0.05, **{"budget": 24, **options})
     assert isinstance(report, Report)
-    return report.warnings
+    return tuple(warning for warning in report.warnings if "descent was lost" not in warning)
 
 
 # --- the same loss of the same weights
@@ -271,7 +271,7 @@ def test_a_loss_that_is_the_same_nearby_is_not_taken_for_one_that_ignores_weight
 def test_what_a_lossless_answer_needs_not_to_know_is_not_looked_at() -> None:
     calls = []
     estimate({"w": torch.randn(9)}, lambda w: calls.append(w) or float(w["w"].sum()), 0)
-    assert len(calls) == 3
+    assert len(calls) == 4  # one of them of all weights zero
 
 
 # --- where warnings are shown

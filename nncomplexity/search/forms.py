@@ -52,7 +52,10 @@ class Uniform:
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(self.step, precision)
-        return dense(narrow((weight.double() / step).round_()), step)
+        symbols = (weight.double() / step).round_()
+        while step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max:  # what a mask holds may be at the end of the range
+            step = snapped(step * (1 - 2.0 ** -(precision + 1)), precision)
+        return dense(narrow(symbols), step)
 
 
 @dataclass(frozen=True)
