@@ -28,6 +28,7 @@ from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec, is_finite, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+_NARROW = (np.int8, np.int16, np.int32)
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
     torch.int64: np.int64,
@@ -281,6 +282,13 @@ def narrow(symbols: Tensor) -> Integers:
     fitting = (dtype for dtype in (torch.int8, torch.int16, torch.int32) if largest <= torch.iinfo(dtype).max)
     narrowed: Integers = symbols.to(next(fitting, torch.int64)).cpu().numpy()
     return narrowed
+
+
+def narrowed(symbols: Integers) -> Integers:
+    """The same of an array on the CPU."""
+    largest = max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
+    found: Integers = symbols.astype(next((dtype for dtype in _NARROW if largest <= np.iinfo(dtype).max), np.int64))
+    return found
 
 
 def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:

@@ -4,6 +4,7 @@ Order: the precision of steps, then tensor by tensor its form and what the form 
 that coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from nncomplexity.basis import MOST_ROWS
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrow
+from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
 from nncomplexity.codecs import CODECS
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records, Single
@@ -124,7 +125,7 @@ class _Walk:
         step = self.step(None if coarse is None else coarse.step) if spec.quantizable else 1.0
         m, n = matrix_shape(spec) or (spec.count, 1)
         symbols = self.matrix(None if coarse is None else coarse.symbols.reshape(m, n), m, n)
-        return coarse or Dense(narrow(torch.from_numpy(symbols)).reshape(spec.shape), step)
+        return coarse or Dense(narrowed(symbols).reshape(spec.shape), step)
 
     def low_rank(self, coarse: LowRank | None, spec: TensorSpec) -> LowRank:
         shape = matrix_shape(spec)
@@ -142,7 +143,7 @@ class _Walk:
             step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
-        return coarse or LowRank(narrow(torch.from_numpy(A)), narrow(torch.from_numpy(B)), step_a, step_b, periods)
+        return coarse or LowRank(narrowed(A), narrowed(B), step_a, step_b, periods)
 
     def layout(self, layout: Layout | None, spec: TensorSpec) -> Layout:
         """Blocks along an axis, and how many, or a folding, and which one."""
@@ -170,6 +171,7 @@ class _Walk:
         return within(self.period, 2, rows, f"{spec.name}: the period of a basis")
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def split_step(step: float, precision: int = _MANTISSA_BITS) -> tuple[int, int]:
     """(j, e) with step = (1 + j / 2^precision) · 2^e exactly; raises ValueError where that takes more bits."""
     fraction, exponent = math.frexp(step)

@@ -50,6 +50,10 @@ class Sum:
         self.bits += count * math.log2(size)
         return values
 
+    def equal(self, value: int, size: int) -> int:
+        self.uniform(np.array([value]), size, 1)
+        return value
+
     def learned(self, value: int, frequencies: np.ndarray, gain: int) -> int:
         self.categorical(np.array([value]), frequencies, 1)
         frequencies[value] += gain

@@ -43,6 +43,11 @@ class Encoder:
             self._stream.encode(np.ascontiguousarray(values, dtype=np.int32), _Uniform(size))
         return values
 
+    def equal(self, value: int | None, size: int) -> int:
+        assert value is not None
+        self._stream.encode(value, _Uniform(size))
+        return value
+
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         assert value is not None
         if frequencies.size > 1:
@@ -87,6 +92,10 @@ class Decoder:
             return np.zeros(count, dtype=np.int64)
         return self._decode(_Uniform(size), count)
 
+    def equal(self, value: int | None, size: int) -> int:
+        assert value is None
+        return int(self._decode(_Uniform(size), 1)[0])
+
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         assert value is None
         value = int(self.categorical(None, frequencies, 1)[0])
@@ -120,6 +129,11 @@ class Meter:
         assert values is not None
         self.bits += count * float(np.log2(size))
         return values
+
+    def equal(self, value: int | None, size: int) -> int:
+        assert value is not None
+        self.bits += math.log2(size)
+        return value
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         assert value is not None

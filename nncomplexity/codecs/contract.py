@@ -33,6 +33,10 @@ class Coder(Protocol):
         """Code `count` integers in [0, size), all equally likely; size at most 2^24."""
         ...
 
+    def equal(self, value: int | None, size: int) -> int:
+        """Code one integer in [0, size), all equally likely; size from 2 to 2^24."""
+        ...
+
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         """Code one integer in [0, A) under frequencies (A,), of which its own then grows by `gain`."""
         ...

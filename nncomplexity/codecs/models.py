@@ -92,8 +92,7 @@ class Natural:
         if length < 2:
             return length
         leading = 1 << length - 1
-        low = wide_uniform(coder, single(None if value is None else value - leading), length - 1, 1)
-        return leading + int(low[0])
+        return leading + _bits(coder, None if value is None else value - leading, length - 1)
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,7 @@ class Signed:
         magnitude = Natural(self.tally).one(coder, None if value is None else abs(value))
         if not magnitude:
             return 0
-        negative = coder.uniform(single(None if value is None else int(value < 0)), 2, 1)
-        return -magnitude if negative[0] else magnitude
+        return -magnitude if coder.equal(None if value is None else int(value < 0), 2) else magnitude
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Bits:
 
     def one(self, coder: Coder, value: int | None) -> int:
         """The same of one number."""
-        return int(self.code(coder, single(value))[0])
+        return _bits(coder, value, self.width)
 
 
 @dataclass(frozen=True)
@@ -209,6 +207,15 @@ def wide_uniform(coder: Coder, values: Integers | None, width: int, count: int) 
         bits = min(_WORD_BITS, width - low)
         word = None if values is None else values >> low & ((1 << bits) - 1)
         decoded |= coder.uniform(word, 1 << bits, count) << low
+    return decoded
+
+
+def _bits(coder: Coder, value: int | None, width: int) -> int:
+    """`wide_uniform` of one integer."""
+    decoded = 0
+    for low in range((width - 1) // _WORD_BITS * _WORD_BITS, -1, -_WORD_BITS) if width > 0 else ():
+        size = 1 << min(_WORD_BITS, width - low)
+        decoded |= coder.equal(None if value is None else value >> low & (size - 1), size) << low
     return decoded
 
 

@@ -10,6 +10,8 @@ tables of magnitudes that the whole file shares; each begins as the geometric di
 IEEE additions, multiplications and divisions of float64, which are the same on every machine.
 """
 
+import functools
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,8 @@ _ROOT = 1.4142135623730951
 _HALF_ROOT = _ROOT / 2
 _GROUP = 1 << 16
 """Symbols whose contexts a writer works out at once."""
+_AT_ONCE = 256
+"""Symbols of a matrix whose columns are coded at once, which takes their number squared."""
 _GATHER = 1 << 12
 """Symbols whose tables are laid side by side at once."""
 
@@ -58,6 +62,7 @@ def _token_floor(token: int) -> int:
 
 LADDER = _ladder()
 """(contexts,) the expected magnitudes that contexts stand for."""
+_RUNGS = LADDER[1:].tolist()
 _FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
 WIDTHS = np.array([max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()])
 
@@ -116,12 +121,17 @@ class Magnitudes:
             if isinstance(coder, Meter):
                 coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
                 continue
+            if part.size <= _AT_ONCE and alphabet <= _DIRECT and len(scales.blocks) == 1:
+                _write_columns(coder, part, contexts, alphabet, tables)
+                continue
             for column, context in zip(part, contexts, strict=True):
                 for start, stop in scales.blocks:
                     _tokens(coder, column[start:stop], context[start:stop], alphabet, tables)
         return magnitudes
 
     def _read(self, coder: Coder, scales: "_Scales", alphabet: int, tables: Frequencies) -> Integers:
+        if len(scales.blocks) == 1:
+            return _read_columns(coder, self, float(scales.expected), alphabet, tables)
         decoded = np.empty((self.columns, self.rows), dtype=np.int64)
         for column in decoded:
             column_sum = 0
@@ -139,7 +149,7 @@ class _Scales:
     def __init__(self, expected: float, rows: int, profile: Frequencies) -> None:
         starts, self.sizes = blocks_of(rows)
         self.blocks = list(zip(starts.tolist(), (starts + self.sizes).tolist(), strict=True))
-        self._expected, self._profile = expected, profile
+        self.expected, self._profile = expected, profile
         self._rows = np.zeros(rows, dtype=np.int64)
         self._total, self._columns = 0, 0
 
@@ -152,7 +162,7 @@ class _Scales:
     def context(self, start: int, stop: int, column_sum: int) -> Integers:
         """(stop − start,) contexts of the next column's block, whose column has summed to `column_sum` before it."""
         j = self._columns
-        overall = _mean(self._total + column_sum, j * self._rows.size + start, 8 * _BELIEF, self._expected)
+        overall = _mean(self._total + column_sum, j * self._rows.size + start, 8 * _BELIEF, self.expected)
         column = _mean(column_sum, start, 2 * _BELIEF, overall * self._profile[j])
         return context_of(column * ((self._rows[start:stop] + _BELIEF * overall) / (overall * (j + _BELIEF))))
 
@@ -160,7 +170,7 @@ class _Scales:
         """(columns, rows) contexts of all blocks of the next columns, which are taken in; equal to `context` block by block."""
         profile = self._profile[self._columns : self._columns + len(part)]
         seen = self._rows, self._total, self._columns
-        found: Integers = contexts_of(part[None], np.array([self._expected]), profile[None], seen)[0]
+        found: Integers = contexts_of(part[None], np.array([self.expected]), profile[None], seen)[0]
         self._rows, self._total = self._rows + part.sum(axis=0), self._total + int(part.sum())
         self._columns += len(part)
         return found
@@ -192,6 +202,7 @@ def contexts_of(
     return context_of(np.repeat(column, sizes, axis=2) * row)
 
 
+@functools.lru_cache(maxsize=256)
 def blocks_of(rows: int) -> tuple[Integers, Integers]:
     """Where the blocks of a column begin, and their sizes: as much again as there was, 32 at least."""
     starts = [0]
@@ -225,27 +236,57 @@ def context_of(expected: Frequencies) -> Integers:
     """
     significands, exponents = np.frexp(expected)
     rungs: Integers = 2 * exponents.astype(np.int64) + (significands >= _HALF_ROOT) - (2 + _LOWEST)
-    return np.clip(rungs, 0, _CONTEXTS - 1)
+    return np.minimum(np.maximum(rungs, 0), _CONTEXTS - 1)
 
 
 def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphabet: int, tables: Frequencies) -> Integers:
     """Code magnitudes (n,), each under its context's table of (alphabet,) tokens, and let the tables learn."""
-    tokens = None if magnitudes is None else np.searchsorted(_FLOORS, magnitudes, side="right") - 1
+    tokens = None if magnitudes is None else tokens_of(magnitudes)
     coded = []
     for start in range(0, context.size, _GATHER):
         part = slice(start, start + _GATHER)
         rows = tables[:, :alphabet].take(context[part], axis=0)
         coded.append(coder.categorical(None if tokens is None else tokens[part], rows, len(rows)))
-    tokens = np.concatenate(coded)
+    tokens = coded[0] if len(coded) == 1 else np.concatenate(coded)
     np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(GAIN))
-    decoded = _FLOORS[tokens]
-    if alphabet > _DIRECT:
-        widths = WIDTHS[tokens]
-        for width in (np.flatnonzero(np.bincount(widths)[1:]) + 1).tolist():
-            chosen = widths == width
-            low = None if magnitudes is None else magnitudes[chosen] - decoded[chosen]
-            decoded[chosen] += wide_uniform(coder, low, width, int(chosen.sum()))
+    if alphabet <= _DIRECT:
+        return tokens
+    decoded: Integers = _FLOORS[tokens]
+    widths = WIDTHS[tokens]
+    for width in (np.flatnonzero(np.bincount(widths)[1:]) + 1).tolist():
+        chosen = widths == width
+        low = None if magnitudes is None else magnitudes[chosen] - decoded[chosen]
+        decoded[chosen] += wide_uniform(coder, low, width, int(chosen.sum()))
     return decoded
+
+
+def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: int, tables: Frequencies) -> None:
+    """Code magnitudes (columns, rows) that are tokens themselves, a column a block, as `_tokens` does column by column.
+
+    What a symbol finds in its table is what was there, and what the columns before it have added under its context.
+    """
+    tokens, context = part.reshape(-1), contexts.reshape(-1)
+    column = np.repeat(np.arange(len(part)), part.shape[1])
+    seen = (context[:, None] == context) & (column < column[:, None])
+    added = seen.astype(np.float64) @ (tokens[:, None] == np.arange(alphabet)).astype(np.float64)
+    coder.categorical(tokens, tables[:, :alphabet].take(context, axis=0) + GAIN * added, tokens.size)
+    np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(GAIN))
+
+
+def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: int, tables: Frequencies) -> Integers:
+    """Magnitudes of a matrix whose columns are a block each. So few are worked on faster one by one than as arrays."""
+    profile = [1.0] * model.columns if model.profile is None else model.profile.tolist()
+    decoded = np.empty((model.columns, model.rows), dtype=np.int64)
+    sums, total = [0] * model.rows, 0
+    for j, column in enumerate(decoded):
+        overall = _mean(total, j * model.rows, 8 * _BELIEF, expected)
+        mean, prior, belief = _mean(0, 0, 2 * _BELIEF, overall * profile[j]), _BELIEF * overall, overall * (j + _BELIEF)
+        context = np.array([bisect_right(_RUNGS, mean * ((seen + prior) / belief)) for seen in sums])
+        column[:] = _tokens(coder, None, context, alphabet, tables)
+        values = column.tolist()
+        sums = [seen + value for seen, value in zip(sums, values, strict=True)]
+        total += sum(values)
+    return decoded.reshape(-1)
 
 
 def _weigh_tokens(part: Integers, contexts: Integers, alphabet: int, tables: Frequencies, sizes: Integers) -> float:
