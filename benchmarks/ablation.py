@@ -22,12 +22,11 @@ from benchmarks import report
 from benchmarks.cases import ROOT, SHIPPED, Case, find_cases
 from benchmarks.record import Record, Row
 from nncomplexity import estimate
-from nncomplexity.codecs.coder import Meter
-from nncomplexity.codecs.matrix import Matrix
+from nncomplexity.codecs import Matrix, Meter
+from nncomplexity.search import Tight
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.mover import _Nadam
 from nncomplexity.search.schedule import Schedule
-from nncomplexity.search.tight import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "ablation.json"
 _RELUCTANCE = 4.0

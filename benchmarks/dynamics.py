@@ -25,7 +25,7 @@ from examples.grokking.config import Config
 from examples.grokking.task import Task, task_for
 from nncomplexity import Report, estimate
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.search.tight import Tight
+from nncomplexity.search import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "dynamics.json"
 TRAIN = ROOT / "examples" / "grokking" / "train.py"

@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.markdown import table
 from benchmarks.record import Content
 from benchmarks.scale import SIZES
-from nncomplexity.durations import told
+from nncomplexity.words import told
 
 PROJECTED = {"7B": (7e9, 4096), "70B": (70e9, 8192)}
 """Parameters and width."""

@@ -5,15 +5,15 @@ from nncomplexity.bitstream import load
 from nncomplexity.curve import Curve, rate_distortion
 from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics import Follow, Tracker, track
-from nncomplexity.epsilon import Relative
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.interrupt import Interrupt
 from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
 from nncomplexity.losses import loss_from
 from nncomplexity.report import Layer, Report
-from nncomplexity.search.contract import StopSearch
+from nncomplexity.search import StopSearch
 from nncomplexity.version import __version__
+from nncomplexity.words import Relative
 
 __all__ = [
     "BestBound",

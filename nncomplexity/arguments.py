@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
-from nncomplexity.search import method_named
-from nncomplexity.search.contract import Method
+from nncomplexity.search import Method, method_named
+from nncomplexity.words import Eps, Relative, is_number, plain_number
 
 LARGEST_SEED = 2**32 - 1
 """NumPy's generators take no larger one."""

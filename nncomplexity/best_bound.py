@@ -25,16 +25,14 @@ from nncomplexity.bounds import (
 from nncomplexity.constant import constant_loss, constant_risk
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.divergence.inputs import Batch, most_frequent_error, read
-from nncomplexity.epsilon import default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.losses import number_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report
-from nncomplexity.search.contract import Method, Progress
-from nncomplexity.search.sweep import Sweep
-from nncomplexity.search.tight import Tight
+from nncomplexity.search import Method, Progress, Sweep, Tight
 from nncomplexity.selection import Patterns
+from nncomplexity.words import default_grid
 
 Network = nn.Module | Mapping[str, Tensor]
 _ROWS = 1024

@@ -15,15 +15,14 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from nncomplexity.coarse import CoarseTensor
-from nncomplexity.codecs.contract import Codec
+from nncomplexity.codecs import Codec
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.paths import path_of
 from nncomplexity.payload import decode, encode
-from nncomplexity.plain import is_number, plain_number
 from nncomplexity.reading import read_settled
 from nncomplexity.relative import Base, base_of
 from nncomplexity.switches import usual_switches
 from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
+from nncomplexity.words import is_number, path_of, plain_number
 
 MAGIC = b"\x89COARSE\n"
 VERSION = 1

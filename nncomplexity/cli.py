@@ -18,8 +18,8 @@ from nncomplexity.cli_options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
 from nncomplexity.cli_show import add_commands
 from nncomplexity.cli_track import add_command as add_track
 from nncomplexity.errors import InputError
-from nncomplexity.listing import printable
 from nncomplexity.version import __version__
+from nncomplexity.words import printable
 
 # typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]

@@ -8,8 +8,7 @@ import numpy as np
 import typer
 
 from nncomplexity.basefile import base_file
-from nncomplexity.bounds import LossUnit, is_code_length
-from nncomplexity.bounds.mdl import why_no_code_length
+from nncomplexity.bounds import LossUnit, is_code_length, why_no_code_length
 from nncomplexity.cli_options import (
     DONE,
     INTERRUPTED,
@@ -50,7 +49,6 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.constant import constant_loss_of
 from nncomplexity.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.curve_table import curve_table
-from nncomplexity.epsilon import Eps, name_of
 from nncomplexity.errors import InputError
 from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.outputs import (
@@ -66,6 +64,7 @@ from nncomplexity.outputs import (
 )
 from nncomplexity.search import method_named
 from nncomplexity.steps import StepRule
+from nncomplexity.words import Eps, name_of
 
 _NO_BEST = "--save-best: {why}, or leave --save-best out"
 

@@ -8,8 +8,7 @@ import typer
 from nncomplexity import table
 from nncomplexity.basefile import base_file, read_on
 from nncomplexity.bitstream import DEFAULT_LIMIT
-from nncomplexity.checkpoint import save_safetensors
-from nncomplexity.checkpoint.folder import SUFFIXES
+from nncomplexity.checkpoint import SUFFIXES, save_safetensors
 from nncomplexity.cli_options import (
     DONE,
     FAILED,
@@ -36,12 +35,12 @@ from nncomplexity.cli_options import (
 )
 from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.constant import constant_risk
-from nncomplexity.epsilon import eps_named
 from nncomplexity.errors import InputError
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA
 from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
+from nncomplexity.words import eps_named
 
 
 def decompress(

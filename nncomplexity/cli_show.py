@@ -9,15 +9,14 @@ import typer
 
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.cli_options import number_value
-from nncomplexity.epsilon import eps_named, of_results
 from nncomplexity.errors import InputError
 from nncomplexity.html.page import page
-from nncomplexity.listing import printable
 from nncomplexity.outputs import check_writable
 from nncomplexity.plots import KINDS, chart, default_kind, read_results, save
 from nncomplexity.plots.drawing import picture_format
 from nncomplexity.plots.results import Results
 from nncomplexity.plots.runs import runs_of
+from nncomplexity.words import eps_named, of_results, printable
 
 ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, in place of its own.")]

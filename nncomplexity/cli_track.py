@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.bounds.chance import chance_from
+from nncomplexity.bounds import chance_from
 from nncomplexity.cli_options import (
     DONE,
     FAILED,
@@ -29,19 +29,14 @@ from nncomplexity.cli_options import (
     loss_unit_value,
     number_value,
 )
-from nncomplexity.dynamics.arrivals import Follow
-from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
-from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.summary import told, tracked
-from nncomplexity.dynamics.tracking import WAITING
-from nncomplexity.dynamics.tracking import Progress as OnProgress
-from nncomplexity.dynamics.tracking import track as track_all
-from nncomplexity.epsilon import eps_named, names_in
+from nncomplexity.dynamics import WAITING, Follow, Row, UserFunction, told, tracked, user_divergence, user_function
+from nncomplexity.dynamics import Progress as OnProgress
+from nncomplexity.dynamics import track as track_all
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
-from nncomplexity.listing import printable
 from nncomplexity.namedoutputs import NamedDivergence
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
+from nncomplexity.words import eps_named, names_in, printable
 
 _FUNCTION = "MODULE:FUNCTION"
 

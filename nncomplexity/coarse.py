@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.basis import largest_entry, shift, waves
-from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
+from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.errors import FormatError
 from nncomplexity.layout import Blocks, Layout, pieces_of
 from nncomplexity.lowrank import matrix_view

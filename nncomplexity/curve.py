@@ -10,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
-from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
+from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_unit
 from nncomplexity.bounds import bound as promise
-from nncomplexity.bounds.mdl import check_loss_unit
 from nncomplexity.calling import fixed_random_state
 from nncomplexity.constant import constant_loss, constant_risk
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state, set_random_state
 from nncomplexity.divergence import Divergence
-from nncomplexity.epsilon import GRID, Eps, default_grid
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.fits import Fit, best_of, fitted, lower_hull
@@ -25,11 +23,10 @@ from nncomplexity.html.notebook_curve import curve_html
 from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json
-from nncomplexity.search.contract import Method, Progress
-from nncomplexity.search.sweep import Sweep
-from nncomplexity.search.tight import Tight
+from nncomplexity.search import Method, Progress, Sweep, Tight
 from nncomplexity.selection import Patterns
 from nncomplexity.weights import check_network
+from nncomplexity.words import GRID, Eps, default_grid
 
 DEFAULT_EPS = GRID
 """The ε unless others are given, but for a loss on another scale than a cross-entropy's (`default_eps`)."""

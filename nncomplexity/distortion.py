@@ -21,7 +21,6 @@ from nncomplexity.divergence.faithfulness import Faithfulness
 from nncomplexity.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Arrangement, Layout
-from nncomplexity.listing import listed
 from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modes import modules_named_in
 from nncomplexity.relative import Base, difference
@@ -30,6 +29,7 @@ from nncomplexity.switches import no_anomaly_detection, users_switches, usual_sw
 from nncomplexity.target import Borrowed, Mapped
 from nncomplexity.usercode import hint, needs_derivatives, raised
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view
+from nncomplexity.words import listed
 
 LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor; or a `Divergence`."""

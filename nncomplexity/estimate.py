@@ -21,30 +21,37 @@ from nncomplexity.arguments import (
 )
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
-from nncomplexity.codecs import codec_named
-from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.codecs import Entropy, codec_named
 from nncomplexity.constant import constant_loss
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.divergence.faithfulness import Faithfulness
 from nncomplexity.divergence.function import Divergence
-from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
 from nncomplexity.lossless import LosslessFile
 from nncomplexity.lowrank import matrix_view
 from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
-from nncomplexity.plain import plain_numbers
 from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject, best_of
-from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
-from nncomplexity.search.timing import TimeLimit
+from nncomplexity.search import (
+    DESCENT,
+    LOSSLESS,
+    Candidate,
+    Found,
+    Method,
+    Problem,
+    Progress,
+    StopSearch,
+    TimeLimit,
+    unseen,
+)
 from nncomplexity.selection import Patterns, kept_exactly
 from nncomplexity.sizes import RANKED, SMALL, large_matrix
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import effective_rank, effective_rank_of, effective_ranks
 from nncomplexity.switches import usual_switches
 from nncomplexity.weights import TensorSpec, check_network, is_finite, stacked
+from nncomplexity.words import Eps, Relative, listed, plain_numbers
 
 
 class Options(TypedDict, total=False):

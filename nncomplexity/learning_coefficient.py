@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from nncomplexity.arguments import check_function, checked_seed, whole_number
 from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
-from nncomplexity.search.contract import Progress, unseen
+from nncomplexity.search import Progress, unseen
 from nncomplexity.switches import usual_switches
+from nncomplexity.words import is_number, plain_number
 
 _LOOKS, _EVERY = 8, 4
 """Looks for the largest curvature at θ, and steps of a chain from one further look to the next."""

@@ -11,10 +11,9 @@ from typing import overload
 
 from nncomplexity.bitstream import write
 from nncomplexity.coarse import CoarseTensor, Constant
-from nncomplexity.codecs import CODECS
-from nncomplexity.codecs.contract import Codec
+from nncomplexity.codecs import CODECS, Codec
 from nncomplexity.payload import encode, weigh
-from nncomplexity.search.contract import LOSSLESS, Candidate, Problem
+from nncomplexity.search import LOSSLESS, Candidate, Problem
 from nncomplexity.sizes import large_network
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.plain import plain_numbers
 from nncomplexity.sizes import SMALL, large_matrix
 from nncomplexity.sketch import Sketch
+from nncomplexity.words import plain_numbers
 
 # Entries of a singular vector that differ by less count as equally large when its sign is chosen, so that rounding doesn't choose.
 SIGN_TOLERANCE = 1e-6

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
 from nncomplexity.loading import PLAIN, Way, inside, training_mode, ways_of
 from nncomplexity.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
+from nncomplexity.words import listed
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

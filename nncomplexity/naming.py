@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from dataclasses import dataclass
 from typing import TypeVar
 
-from nncomplexity.listing import listed
+from nncomplexity.words import listed
 
 COMPILED = "_orig_mod"
 _SAVED = "modules_to_save"

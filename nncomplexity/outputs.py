@@ -15,13 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nncomplexity.bitstream import save_bytes
-from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
-from nncomplexity.bounds.mdl import why_no_code_length
+from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_length
 from nncomplexity.errors import InputError
-from nncomplexity.progress import TimeLeft
 from nncomplexity.report import Report, reports_json
-from nncomplexity.search.contract import Progress as Callback
+from nncomplexity.search import Progress as Callback
 from nncomplexity.table import WIDTH
+from nncomplexity.words import TimeLeft
 
 STDOUT = "-"
 """The name that stands for standard output."""

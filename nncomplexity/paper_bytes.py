@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncomplexity.coarse import Constant, Dense, Lossless, LowRank, Piece
-from nncomplexity.codecs.contract import Integers
+from nncomplexity.codecs import Integers
 from nncomplexity.weights import Skeleton, TensorSpec
 
 _PROTOCOL = 4

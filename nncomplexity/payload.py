@@ -14,13 +14,32 @@ import torch
 
 from nncomplexity.basis import MOST_ROWS
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
-from nncomplexity.codecs import CODECS
-from nncomplexity.codecs.coder import Meter
-from nncomplexity.codecs.contract import Codec, Coder, Frequencies, Integers, Model, Records, Single
-from nncomplexity.codecs.entropy import Entropy
-from nncomplexity.codecs.matrix import Matrix, MatrixState
-from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
-from nncomplexity.codecs.together import LARGEST, MOST, weigh_together
+from nncomplexity.codecs import (
+    CODECS,
+    LARGEST,
+    MOST,
+    Bits,
+    Choice,
+    Codec,
+    Coder,
+    Entropy,
+    Frequencies,
+    Integers,
+    Matrix,
+    MatrixState,
+    Meter,
+    Model,
+    Natural,
+    Planes,
+    Records,
+    Signed,
+    Single,
+    Tally,
+    length_tally,
+    single,
+    weigh_together,
+    within,
+)
 from nncomplexity.errors import FormatError
 from nncomplexity.layout import MOST_BLOCKS, Blocks, Folding, Layout, pieces_of
 from nncomplexity.weights import Skeleton, TensorSpec

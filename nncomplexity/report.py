@@ -9,14 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, save_bytes
-from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, description_length, is_code_length
-from nncomplexity.bounds.mdl import check_loss_unit
+from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, check_loss_unit, description_length, is_code_length
 from nncomplexity.divergence.faithfulness import Agreement, Faithfulness
-from nncomplexity.durations import told
-from nncomplexity.epsilon import Relative
 from nncomplexity.html.notebook import report_html
-from nncomplexity.search.contract import LOSSLESS
+from nncomplexity.search import LOSSLESS
 from nncomplexity.spread import Spread
+from nncomplexity.words import Relative, told
 
 SCHEMA = 1
 

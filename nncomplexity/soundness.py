@@ -14,11 +14,11 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
 from nncomplexity.loading import Cache
 from nncomplexity.modes import evaluating, minds_training, of_torch
 from nncomplexity.probes import Probe, changed, random
 from nncomplexity.target import Target
+from nncomplexity.words import listed
 
 _SCATTER, _SCATTER_OF_ZERO = 1e-3, 1e-6
 """How far apart two losses of the same weights may be, relatively and at zero, whatever ε is: accelerators add in another order each

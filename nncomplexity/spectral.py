@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.plain import plain_numbers
+from nncomplexity.words import plain_numbers
 
 _EXTREME = 500
 """Exponents of numbers whose squares are near the ends of float64."""

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
-from nncomplexity.durations import told
-from nncomplexity.listing import form_in_words, listed, printable
 from nncomplexity.report import Report, Subject
-from nncomplexity.search.contract import LOSSLESS
+from nncomplexity.search import LOSSLESS
 from nncomplexity.verify import Verification
+from nncomplexity.words import form_in_words, listed, printable, told
 
 WIDTH = 80
 _LISTED = 6

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from nncomplexity.calling import derivatives, fixed_random_state
 from nncomplexity.distortion import preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
 from nncomplexity.losses import number_of
 from nncomplexity.modulestate import copied, load_into, settle, show_only, tensors_of
 from nncomplexity.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
 from nncomplexity.usercode import hint, needs_derivatives, raised
 from nncomplexity.weights import Private, Skeleton, skeleton_of
+from nncomplexity.words import listed
 
 Function = Callable[..., Any]
 

@@ -15,12 +15,12 @@ from nncomplexity.bounds import bound, rounded_up
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.constant import constant_loss_of
 from nncomplexity.divergence import Divergence, DivergenceFrom, Faithfulness
-from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.probes import Probe, random
 from nncomplexity.reading import read_settled
 from nncomplexity.taskmodule import Task, architecture_of, result_of
 from nncomplexity.weights import Skeleton, skeleton_of
+from nncomplexity.words import Eps, Relative
 
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6

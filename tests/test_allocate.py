@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from benchmarks.planted import Planted, divergence
 from nncomplexity import estimate
-from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.codecs import Entropy
 from nncomplexity.curve import rate_distortion
 from nncomplexity.distortion import Distortion
+from nncomplexity.search import Problem
 from nncomplexity.search.allocate import Allocate
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.forms import Factors, Zero, coded_bits, entropy_bits
 from nncomplexity.search.lagrangian import Lagrangian
 from nncomplexity.search.lattice import lattice_basis

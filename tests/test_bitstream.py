@@ -17,8 +17,7 @@ from safetensors.torch import load_file
 
 from nncomplexity.bitstream import DEFAULT_LIMIT, MAGIC, CoarseFile, load, read, read_file, save_bytes, write
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, lossless
-from nncomplexity.codecs import CODECS, codec_named
-from nncomplexity.codecs.contract import Codec
+from nncomplexity.codecs import CODECS, Codec, codec_named
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.payload import encode
 from nncomplexity.weights import Skeleton, TensorSpec, skeleton_of

@@ -13,11 +13,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomplexity.bounds import KINDS, Bound, DescriptionLength, bound, description_length, elias_delta_bits
-from nncomplexity.bounds.chance import chance_from, vacuous_from
+from nncomplexity.bounds import (
+    KINDS,
+    Bound,
+    DescriptionLength,
+    bound,
+    chance_from,
+    description_length,
+    elias_delta_bits,
+    rounded_up,
+)
+from nncomplexity.bounds.chance import vacuous_from
 from nncomplexity.bounds.kinds import paid_bits
 from nncomplexity.bounds.occam import most_bits_below
-from nncomplexity.bounds.rounding import rounded_up, rounded_up_below
+from nncomplexity.bounds.rounding import rounded_up_below
 from nncomplexity.errors import InputError
 
 kinds = st.sampled_from(KINDS)

@@ -19,7 +19,7 @@ from nncomplexity.bounds import KINDS, bound, rounded_up, smoothed_bound, vacuou
 from nncomplexity.cli import main
 from nncomplexity.constant import constant_risk
 from nncomplexity.curve_table import curve_table
-from nncomplexity.dynamics.summary import tracked
+from nncomplexity.dynamics import tracked
 from nncomplexity.html.page import page
 from nncomplexity.html.sections import promise
 from nncomplexity.html.summary import key_figures

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.checkpoint.folder import STANDARD, model_file
+from nncomplexity.checkpoint import STANDARD, load_checkpoint
+from nncomplexity.checkpoint.folder import model_file
 from nncomplexity.errors import InputError
 
 

@@ -16,11 +16,8 @@ from hypothesis.extra import numpy as hnp
 from nncomplexity.basis import MOST_ROWS
 from nncomplexity.bitstream import read, write
 from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, lossless, matrix_shape
-from nncomplexity.codecs import CODECS, codec_named
-from nncomplexity.codecs.contract import Codec
-from nncomplexity.codecs.general import General
-from nncomplexity.codecs.matrix import Matrix, MatrixState
-from nncomplexity.codecs.models import Bits, Choice, Planes, Signed, flat_tally, length_tally
+from nncomplexity.codecs import CODECS, Bits, Choice, Codec, General, Matrix, MatrixState, Planes, Signed, codec_named, length_tally
+from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.layout import Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.payload import decode, encode

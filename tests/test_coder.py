@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomplexity.codecs.coder import Decoder, Encoder, Meter
-from nncomplexity.codecs.contract import Coder
+from nncomplexity.codecs import Coder, Meter
+from nncomplexity.codecs.coder import Decoder, Encoder
 from nncomplexity.errors import FormatError
 from tests.golden.reference import Ranges
 

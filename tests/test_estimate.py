@@ -14,12 +14,9 @@ from nncomplexity.bitstream import read
 from nncomplexity.bounds import bound, description_length
 from nncomplexity.losses import MeanLoss
 from nncomplexity.report import reports_json
-from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import Method
+from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
-from nncomplexity.search.tight import Tight
 from nncomplexity.weights import skeleton_of
 
 METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]

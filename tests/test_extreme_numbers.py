@@ -16,9 +16,8 @@ from nncomplexity import estimate
 from nncomplexity.coarse import Dense, LowRank, overflows
 from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.report import Report
-from nncomplexity.search.bayes import Bayes
+from nncomplexity.search import Bayes, Quantize
 from nncomplexity.search.latent import Alike, Latent
-from nncomplexity.search.quantize import Quantize
 from nncomplexity.selection import kept_exactly
 from nncomplexity.spectral import effective_rank
 from nncomplexity.weights import TensorSpec, skeleton_of

@@ -15,10 +15,8 @@ from torch import Tensor
 from nncomplexity import Interrupt, estimate, load, rate_distortion
 from nncomplexity.cli import main
 from nncomplexity.interrupt import FROM_OUTSIDE
-from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import StopSearch, UntilStopped, unseen
-from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.tight import Tight
+from nncomplexity.search import Bayes, Quantize, StopSearch, Tight, unseen
+from nncomplexity.search.contract import UntilStopped
 
 WEIGHTS = {"w": torch.randn(24, 24, generator=torch.Generator().manual_seed(0)), "b": torch.ones(24)}
 INTERRUPTED = 130

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from nncomplexity import estimate, rate_distortion, track
-from nncomplexity.bounds import is_code_length
-from nncomplexity.bounds.mdl import check_loss_unit, why_no_code_length
+from nncomplexity.bounds import check_loss_unit, is_code_length, why_no_code_length
 from nncomplexity.cli import main
 from nncomplexity.errors import InputError
 

@@ -9,11 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.codecs.coder import Decoder, Encoder, Meter
-from nncomplexity.codecs.contract import SYMBOL_LIMIT
-from nncomplexity.codecs.matrix import Matrix, MatrixState
-from nncomplexity.codecs.models import Choice, Natural, Signed, flat_tally, length_tally, naturals, single
-from nncomplexity.codecs.together import weigh_together
+from nncomplexity.codecs import (
+    SYMBOL_LIMIT,
+    Choice,
+    Matrix,
+    MatrixState,
+    Meter,
+    Natural,
+    Signed,
+    length_tally,
+    single,
+    weigh_together,
+)
+from nncomplexity.codecs.coder import Decoder, Encoder
+from nncomplexity.codecs.models import flat_tally, naturals
 from nncomplexity.errors import FormatError
 
 

@@ -17,15 +17,12 @@ from nncomplexity import InputError, estimate, load
 from nncomplexity.basis import waves
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
-from nncomplexity.dynamics import Tracker, track
-from nncomplexity.dynamics.arrivals import Follow
+from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.lowrank import svd
 from nncomplexity.quantize import dequantize, quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.search import Bayes, Quantize, Tight
 from nncomplexity.search.allocate import Allocate
-from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.tight import Tight
 from nncomplexity.sketch import Sketch
 from nncomplexity.spectral import spectral_entropy
 

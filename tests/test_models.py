@@ -9,24 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nncomplexity.codecs.coder import Decoder, Encoder, Meter
-from nncomplexity.codecs.contract import Model
-from nncomplexity.codecs.learning import weigh_contexts
-from nncomplexity.codecs.models import (
+from nncomplexity.codecs import (
     Bits,
     Choice,
+    Meter,
+    Model,
     Natural,
     Planes,
     Signed,
     Tally,
-    adaptive,
-    flat_tally,
     length_tally,
-    naturals,
     single,
-    wide_uniform,
     within,
 )
+from nncomplexity.codecs.coder import Decoder, Encoder
+from nncomplexity.codecs.learning import weigh_contexts
+from nncomplexity.codecs.models import adaptive, flat_tally, naturals, wide_uniform
 from nncomplexity.errors import FormatError
 
 NATURALS = st.integers(0, 40) | st.integers(0, 2**31 - 1)

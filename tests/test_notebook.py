@@ -14,7 +14,7 @@ from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import curve_of, rate_distortion
 from nncomplexity.html.notebook_curve import _picture
 from nncomplexity.losses import loss_from
-from nncomplexity.progress import show_progress
+from nncomplexity.words import show_progress
 from tests.test_html_page import parsed
 
 

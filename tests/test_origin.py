@@ -14,13 +14,10 @@ from torch import Tensor
 from nncomplexity import Report, estimate, rate_distortion, track
 from nncomplexity.cli import main
 from nncomplexity.curve_table import curve_table
-from nncomplexity.dynamics.summary import tracked
+from nncomplexity.dynamics import tracked
 from nncomplexity.html.page import page
 from nncomplexity.plots import read_results
-from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import Found, Problem
-from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.tight import Tight
+from nncomplexity.search import Bayes, Found, Problem, Quantize, Tight
 from nncomplexity.table import measured, warnings
 from tests.test_html_page import parsed
 from tests.test_search_tight import network

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Pieces, lossless
-from nncomplexity.codecs import CODECS, codec_named
+from nncomplexity.codecs import CODECS, Bits, Choice, Natural, Signed, Tally, codec_named, length_tally, single
 from nncomplexity.codecs.coder import Encoder
-from nncomplexity.codecs.models import Bits, Choice, Natural, Signed, Tally, length_tally, single
 from nncomplexity.errors import FormatError
 from nncomplexity.layout import Blocks
 from nncomplexity.payload import decode, encode, split_step, weigh

@@ -15,10 +15,7 @@ from nncomplexity.coarse import LowRank
 from nncomplexity.codecs import CODECS
 from nncomplexity.distortion import Distortion
 from nncomplexity.relative import base_of
-from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import Method
-from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.tight import Tight
+from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.table import measured
 
 METHODS: list[Method] = [Tight(budget=90), Bayes(budget=20, steps=(1e-4, 1.0)), Quantize(budget=20, steps=(1e-4, 1.0))]

@@ -10,13 +10,11 @@ from hypothesis import given
 
 from nncomplexity.codecs import codec_named
 from nncomplexity.distortion import Distortion
-from nncomplexity.search import chain, downhill, tensors
+from nncomplexity.search import Problem, Tight, chain, downhill, tensors
 from nncomplexity.search.chain import thinned
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.descent import Visit
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.run import Run
-from nncomplexity.search.tight import Tight
 from nncomplexity.search.trials import Trials
 from tests.test_search_tight import network
 

@@ -19,10 +19,9 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
 from nncomplexity.paper_bytes import paper_bytes
-from nncomplexity.search.bayes import Bayes, Optimizer, start_points
-from nncomplexity.search.contract import Found, Problem
+from nncomplexity.search import Bayes, Found, Problem, Quantize
+from nncomplexity.search.bayes import Optimizer, start_points
 from nncomplexity.search.points import CoarseGraining, Point, Points
-from nncomplexity.search.quantize import Quantize
 
 Weights = Mapping[str, Tensor]
 METHODS = [Bayes(budget=16), Quantize(budget=16)]

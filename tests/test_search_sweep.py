@@ -10,12 +10,11 @@ from hypothesis import given
 
 from benchmarks.cases import SHIPPED, find_cases
 from nncomplexity import InputError, StopSearch, estimate
-from nncomplexity.search import sweep
+from nncomplexity.search import Sweep, Tight, sweep
 from nncomplexity.search.chain import Link
 from nncomplexity.search.run import Run
-from nncomplexity.search.sweep import Sweep, Way, hull_heights
+from nncomplexity.search.sweep import Way, hull_heights
 from nncomplexity.search.tensors import Tensors
-from nncomplexity.search.tight import Tight
 from tests.test_search_tight import MANY, network, without_gradient
 
 

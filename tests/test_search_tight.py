@@ -9,12 +9,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import estimate
-from nncomplexity.search import downhill, tensors
+from nncomplexity.search import Quantize, Sweep, Tight, downhill, tensors
 from nncomplexity.search.descent import Visit
-from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
-from nncomplexity.search.sweep import Sweep
-from nncomplexity.search.tight import Tight
 from nncomplexity.weights import skeleton_of
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]

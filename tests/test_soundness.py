@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from nncomplexity import InputError, Tracker, estimate, rate_distortion
 from nncomplexity.curve_table import curve_table
 from nncomplexity.distortion import Distortion
-from nncomplexity.dynamics.summary import tracked
+from nncomplexity.dynamics import tracked
 from nncomplexity.losses import MeanLoss
 from nncomplexity.modes import modules_named_in
 from nncomplexity.probes import Probe, changed

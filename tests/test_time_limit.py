@@ -13,12 +13,9 @@ from torch import Tensor
 from nncomplexity import estimate
 from nncomplexity.cli import main
 from nncomplexity.curve import rate_distortion
-from nncomplexity.durations import seconds_of, told
 from nncomplexity.errors import InputError
-from nncomplexity.progress import TimeLeft
-from nncomplexity.search import timing
-from nncomplexity.search.contract import StopSearch
-from nncomplexity.search.timing import TimeLimit
+from nncomplexity.search import StopSearch, TimeLimit, timing
+from nncomplexity.words import TimeLeft, seconds_of, told
 
 WEIGHTS = {"w": torch.randn(96, 96, generator=torch.Generator().manual_seed(0)), "b": torch.ones(96)}
 

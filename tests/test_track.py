@@ -26,7 +26,7 @@ from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.dynamics.resume import Done
 from nncomplexity.errors import InputError
 from nncomplexity.plots import read_results
-from nncomplexity.search.quantize import Quantize
+from nncomplexity.search import Quantize
 from tests.training import make_training, untimed, weights
 
 EPS = [1, 0.1]

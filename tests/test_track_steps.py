@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.cli import main
-from nncomplexity.dynamics import track
+from nncomplexity.dynamics import track, tracked
 from nncomplexity.dynamics.sources import find_sources
-from nncomplexity.dynamics.summary import tracked
 from nncomplexity.errors import InputError
 from nncomplexity.plots import chart, read_results
 from nncomplexity.steps import StepRule

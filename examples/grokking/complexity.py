@@ -9,8 +9,7 @@ from torch import Tensor
 from examples.grokking.task import Task
 from nncomplexity import estimate
 from nncomplexity.errors import InputError
-from nncomplexity.search import method_named
-from nncomplexity.search.contract import Progress
+from nncomplexity.search import Progress, method_named
 from nncomplexity.version import __version__
 
 

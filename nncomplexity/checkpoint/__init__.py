@@ -1,7 +1,26 @@
 """Checkpoints as people have them: one file, several shards, a model's folder or a training loop's dictionary.
 
-No code of a checkpoint is run to read it. It is read once, whole, into memory: training may write its files anew at any moment, and what is
-measured, its digest and its step are to be of the same bytes.
+No code of a checkpoint is run to read it.
+
+- `steps`: the training step of a checkpoint, and the order of numbered names
+- `contents`: what the readers give
+- `pickled`: files of `torch.save`, without running code from them
+- `selection`: which state dict of a training loop's dictionary is the network
+- `beside`: what training loops keep beside the weights, read without calling its own types
+- `safetensors`: `.safetensors` files, read and written, ties included
+- `single`: one file, its format told by its first bytes
+- `sharded`: an index and its shards
+- `folder`: which file of a model's folder is the network
+- `loading`: all of them behind `load_checkpoint`
+- `stepkeys`: which number beside the weights counts the training, by its name
+- `stepnames`: which number in a file's name counts the training
+- `counters`: numbers that a training loop keeps beside the weights
+- `runs`: which checkpoints of a folder belong to one run
+- `kinds`: what a file is that is no checkpoint, by its first bytes
+- `inert`: stand-ins for the classes that a pickle names, which do nothing
+- `modules`: whole modules, as `torch.save(model, FILE)` writes them
+- `legacy`: files of `torch.save` from before PyTorch 1.6
+- `arrays`: NumPy arrays in the place of tensors
 """
 
 import hashlib
@@ -13,18 +32,18 @@ from pathlib import Path
 from torch import Tensor
 
 from nncomplexity.checkpoint.contents import Contents
-from nncomplexity.checkpoint.folder import model_file
+from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard, model_file
 from nncomplexity.checkpoint.kinds import EXPECTED
-from nncomplexity.checkpoint.safetensors import save_safetensors
+from nncomplexity.checkpoint.pickled import PICKLE, ZIP
+from nncomplexity.checkpoint.safetensors import is_safetensors, save_safetensors
+from nncomplexity.checkpoint.selection import OptimizerError
 from nncomplexity.checkpoint.sharded import is_index, read_index, read_shards
-from nncomplexity.checkpoint.single import read_single
+from nncomplexity.checkpoint.single import head_of, read_single
 from nncomplexity.errors import InputError
-from nncomplexity.paths import path_of
 from nncomplexity.reading import Reading, read_settled
 from nncomplexity.stepkeys import number_in
 from nncomplexity.steps import TRAINER_STATE, USUAL, StepRule, find_step, is_standard
-
-__all__ = ["Checkpoint", "load_checkpoint", "save_safetensors"]
+from nncomplexity.words.paths import path_of
 
 
 @dataclass(frozen=True)
@@ -145,3 +164,20 @@ def _trainer_state(file: Path, reading: Reading) -> dict[str, int | float]:
         if not isinstance(document, dict)
         else {name: one for name, value in document.items() if (one := number_in(value)) is not None}
     )
+
+
+__all__ = [
+    "PICKLE",
+    "SHARD",
+    "STANDARD",
+    "SUFFIXES",
+    "ZIP",
+    "Checkpoint",
+    "OptimizerError",
+    "head_of",
+    "is_of_trainer",
+    "is_safetensors",
+    "is_shard",
+    "load_checkpoint",
+    "save_safetensors",
+]

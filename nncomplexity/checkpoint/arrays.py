@@ -22,8 +22,8 @@ from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.inert import in_python_3
 from nncomplexity.checkpoint.pickled import chosen_of
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.listing import listed
 from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
+from nncomplexity.words import listed
 
 _REMEDY = "where it was made, write the arrays alone: numpy.savez(FILE, **arrays)"
 _NO_TENSOR = "left out what has no form as a tensor"

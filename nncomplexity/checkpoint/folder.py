@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
 from nncomplexity.stepnames import Clear, counts_in
 from nncomplexity.steps import stem_of
+from nncomplexity.words import listed
 
 STANDARD = (
     "model.safetensors",

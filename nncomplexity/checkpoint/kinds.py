@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import PurePath
 
 from nncomplexity.bitstream import MAGIC
-from nncomplexity.listing import listed, printable
+from nncomplexity.words import listed, printable
 
 EXPECTED = "a .safetensors file, one of torch.save (.pt, .pth, .bin, .ckpt), an index of shards, an .npz file or a model folder"
 

@@ -25,8 +25,8 @@ from nncomplexity.checkpoint.legacy import ClassWithSource, is_legacy, legacy_na
 from nncomplexity.checkpoint.modules import modules_opened
 from nncomplexity.checkpoint.selection import select, tensors_of
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.listing import listed
 from nncomplexity.weights import skeleton_of
+from nncomplexity.words import listed
 
 ZIP = b"PK\x03\x04"
 PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -18,9 +18,9 @@ from torch import Tensor
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.checkpoint.contents import FORMAT, Contents
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.listing import listed
 from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.weights import skeleton_of
+from nncomplexity.words import listed
 
 _RESERVED = "__metadata__"
 """The key of a header that is no tensor."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
+from nncomplexity.words import listed
 
 TOP = "."
 """The key of the dictionary itself, where its tensors are meant and not those of a dictionary in it."""

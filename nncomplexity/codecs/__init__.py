@@ -1,13 +1,48 @@
 """Codecs: records of (symbols, model) to bytes and back, under one contract.
 
 Which one? `entropy` is the smallest by far and the default. `bzip2` is the paper's. The others are there to compare with.
-A codec's index in `CODECS` is its number in a file.
+A codec's index in `CODECS` is its number in a file. Nothing here knows a tensor of PyTorch.
+
+- `contract`: what a model, a coder and a codec owe each other
+- `coder`: the range coder: encoder, decoder, meter
+- `learning`: weighing adaptive tables without coding
+- `models`: models of single decisions, plain integers and raw bytes
+- `scales`: the scale model: magnitudes by what their row and column have shown
+- `matrix`: the model of a quantized matrix: the scale model, or a table of its own
+- `entropy`: the project's codec: every record in one stream
+- `general`: what the byte compressors share
+- `bzip2`, `xz`, `gzip`, `zstd`: the paper's compressor, LZMA, DEFLATE, zstandard
+- `registry`: the codecs by name and number
 """
 
 from nncomplexity.codecs.bzip2 import BZIP2
-from nncomplexity.codecs.contract import Codec
+from nncomplexity.codecs.coder import Meter
+from nncomplexity.codecs.contract import (
+    SYMBOL_LIMIT,
+    Codec,
+    Coder,
+    Frequencies,
+    Integers,
+    Model,
+    Records,
+    Single,
+)
 from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.codecs.general import General
 from nncomplexity.codecs.gzip import GZIP
+from nncomplexity.codecs.matrix import Matrix, MatrixState
+from nncomplexity.codecs.models import (
+    Bits,
+    Choice,
+    Natural,
+    Planes,
+    Signed,
+    Tally,
+    length_tally,
+    single,
+    within,
+)
+from nncomplexity.codecs.together import LARGEST, MOST, weigh_together
 from nncomplexity.codecs.xz import XZ
 from nncomplexity.codecs.zstd import ZSTD
 from nncomplexity.errors import InputError
@@ -21,3 +56,32 @@ def codec_named(name: str) -> Codec:
         if codec.name == name:
             return codec
     raise InputError(f"codec: expected one of {', '.join(codec.name for codec in CODECS)}, got {name!r}")
+
+
+__all__ = [
+    "LARGEST",
+    "MOST",
+    "SYMBOL_LIMIT",
+    "Bits",
+    "Choice",
+    "Codec",
+    "Coder",
+    "Entropy",
+    "Frequencies",
+    "General",
+    "Integers",
+    "Matrix",
+    "MatrixState",
+    "Meter",
+    "Model",
+    "Natural",
+    "Planes",
+    "Records",
+    "Signed",
+    "Single",
+    "Tally",
+    "length_tally",
+    "single",
+    "weigh_together",
+    "within",
+]

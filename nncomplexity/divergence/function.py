@@ -15,7 +15,7 @@ from nncomplexity.divergence.faithfulness import Faithfulness, Fidelity
 from nncomplexity.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
 from nncomplexity.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
+from nncomplexity.words import is_number, plain_number
 
 OutputsFn = Callable[[Any, Any], Any]
 """outputs(network, inputs) -> (m, ...): the network is what a loss closure gets, a module or a mapping of tensors."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from nncomplexity.dynamics.resume import Known, known_of
 from nncomplexity.dynamics.sources import Source, find_sources
 from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
 from nncomplexity.steps import USUAL, StepRule
+from nncomplexity.words import is_number, plain_number
 
 _PATIENCE = 5
 """Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""

@@ -24,7 +24,7 @@ from pathlib import Path, PurePath
 from nncomplexity.dynamics.results_file import ResultsFile, check_settings, rows_of
 from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.errors import InputError
-from nncomplexity.paths import path_of
+from nncomplexity.words import path_of
 
 PATIENCE = 10.0
 """Seconds for which a training waits for the file, once: while it can't be written no further row waits."""

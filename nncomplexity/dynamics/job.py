@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.calling import RandomState
-from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.checkpoint.selection import OptimizerError
+from nncomplexity.checkpoint import OptimizerError, load_checkpoint
 from nncomplexity.constant import constant, constant_risk
 from nncomplexity.distortion import LossFn, preserved_random_state, random_state, set_random_state
 from nncomplexity.dynamics import calibration
@@ -26,17 +25,17 @@ from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.dynamics.sources import named_step
-from nncomplexity.epsilon import Eps, Relative
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
-from nncomplexity.search.contract import Progress
+from nncomplexity.search import Progress
 from nncomplexity.steps import USUAL, StepRule
 from nncomplexity.switches import Switches
 from nncomplexity.taskmodule import Task, risk_of, value_of
 from nncomplexity.weights import check_numbers
+from nncomplexity.words import Eps, Relative
 
 LEFT_OUT = "left_out"
 """The key of a row that is none: its file holds an optimizer's state."""

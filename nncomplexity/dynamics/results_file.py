@@ -12,7 +12,7 @@ from typing import Any
 
 from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.errors import InputError
-from nncomplexity.paths import path_of
+from nncomplexity.words import path_of
 
 _fcntl: ModuleType | None
 try:

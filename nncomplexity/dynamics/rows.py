@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nncomplexity.bounds import bound
 from nncomplexity.dynamics.settings import FAITHFUL, Row, Settings
-from nncomplexity.epsilon import Relative, name_of
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import LearningCoefficient
 from nncomplexity.report import Layer, Report
 from nncomplexity.weights import is_finite, real_view, skeleton_of
+from nncomplexity.words import Relative, name_of
 
 SCHEMA = 1
 

@@ -9,21 +9,19 @@ from typing import Any, cast
 import torch
 
 from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
-from nncomplexity.bounds import LossUnit, bound
-from nncomplexity.bounds.mdl import check_loss_unit
+from nncomplexity.bounds import LossUnit, bound, check_loss_unit
 from nncomplexity.codecs import codec_named
 from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics.functions import UserDivergence, UserFunction, user_divergence, user_function
-from nncomplexity.epsilon import Eps, Relative, name_of, names_in
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
 from nncomplexity.learning_coefficient import Langevin, check_examples, langevin_dynamics
 from nncomplexity.namedoutputs import NamedDivergence
-from nncomplexity.search import method_named
-from nncomplexity.search.contract import Method, Progress
+from nncomplexity.search import Method, Progress, method_named
 from nncomplexity.selection import Patterns, patterns_of
 from nncomplexity.taskmodule import find_device, folder_of
 from nncomplexity.version import __version__
+from nncomplexity.words import Eps, Relative, name_of, names_in
 
 Row = dict[str, Any]
 """A line of a results.jsonl: docs/results.md has its keys."""

@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard
-from nncomplexity.checkpoint.pickled import PICKLE, ZIP
-from nncomplexity.checkpoint.safetensors import is_safetensors
-from nncomplexity.checkpoint.single import head_of
+from nncomplexity.checkpoint import PICKLE, SHARD, STANDARD, SUFFIXES, ZIP, head_of, is_of_trainer, is_safetensors, is_shard
 from nncomplexity.errors import InputError
-from nncomplexity.listing import listed
-from nncomplexity.paths import path_of
 from nncomplexity.runs import Told, labels, told_by
 from nncomplexity.stepnames import Clear, Count, varying
 from nncomplexity.steps import USUAL, Step, StepRule, find_step, is_standard, natural_key, place_of, stem_of
+from nncomplexity.words import listed, path_of
 
 _DATA = (".npz", ".npy", ".pkl", ".pickle", ".zip")
 """Endings of files that may be checkpoints, but mostly are data beside them: they are taken where a pattern says so."""

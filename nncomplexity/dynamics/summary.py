@@ -10,9 +10,8 @@ from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.epsilon import names_in
-from nncomplexity.listing import listed, printable
 from nncomplexity.table import WIDTH, page_of, plain_table, warned
+from nncomplexity.words import listed, names_in, printable
 
 _MOST_WARNINGS = 3
 

@@ -17,13 +17,12 @@ from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_ri
 from nncomplexity.dynamics.results_file import line_of
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
-from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.modulestate import left_as_it_was, tensors_of
-from nncomplexity.plain import is_number, plain_number
 from nncomplexity.target import Borrowed, Mapped
 from nncomplexity.weights import check_network
+from nncomplexity.words import Eps, is_number, plain_number
 
 Network = nn.Module | Mapping[str, Tensor]
 

@@ -20,16 +20,13 @@ from nncomplexity.dynamics.resume import Done, Known, known_of
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
-from nncomplexity.epsilon import Eps
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
-from nncomplexity.listing import listed
 from nncomplexity.namedoutputs import NamedDivergence
-from nncomplexity.paths import path_of
-from nncomplexity.plain import plain_number
-from nncomplexity.search.contract import Method
+from nncomplexity.search import Method
 from nncomplexity.selection import Patterns
 from nncomplexity.steps import StepRule
+from nncomplexity.words import Eps, listed, path_of, plain_number
 
 Progress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""

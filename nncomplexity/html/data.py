@@ -5,11 +5,11 @@ from typing import Any
 
 from nncomplexity.html.sections import promise
 from nncomplexity.html.summary import key_figures, name_of, verdict
-from nncomplexity.listing import form_in_words
 from nncomplexity.plots.bounds import chance_of
 from nncomplexity.plots.chart import Axis, Chart
 from nncomplexity.plots.results import LayerBits, Measurement, Results
 from nncomplexity.plots.runs import runs_of
+from nncomplexity.words import form_in_words
 
 
 def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network: int) -> dict[str, Any]:

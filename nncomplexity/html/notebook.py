@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from nncomplexity.epsilon import Relative
-from nncomplexity.listing import form_in_words
+from nncomplexity.words import Relative, form_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
 """Pixels: the height of a row of the picture, its width, and what its names take of it."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from nncomplexity.bounds.rounding import rounded_up
-from nncomplexity.epsilon import Relative
+from nncomplexity.bounds import rounded_up
 from nncomplexity.fits import along_hull
-from nncomplexity.units import number_in, unit_for
+from nncomplexity.words import Relative, number_in, unit_for
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14
 """Pixels: the picture, the room for the labels left of and below the axes, and around them."""

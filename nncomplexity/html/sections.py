@@ -8,11 +8,11 @@ from pathlib import PurePath
 from nncomplexity.bounds import rounded_up
 from nncomplexity.html.summary import key_figures, name_of, percent
 from nncomplexity.html.svg import svg
-from nncomplexity.listing import form_in_words
 from nncomplexity.plots.bounds import chance_of
 from nncomplexity.plots.chart import Chart
 from nncomplexity.plots.results import Measurement, Network, Results
 from nncomplexity.plots.runs import networks_at, runs_of, trained
+from nncomplexity.words import form_in_words
 
 WIDE, NARROW = 820, 336
 COLUMNS = (("layer", "text"), ("bits", ""), ("shape", "text"), ("form", "text"), ("rank", ""), ("eff. rank", ""), ("step", ""))

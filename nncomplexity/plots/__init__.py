@@ -18,7 +18,7 @@ from nncomplexity.plots.rate_distortion import rate_distortion
 from nncomplexity.plots.reading import read_results
 from nncomplexity.plots.results import Results
 from nncomplexity.plots.runs import trained
-from nncomplexity.units import UNITS
+from nncomplexity.words import UNITS
 
 KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")
 

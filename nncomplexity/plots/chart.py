@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from nncomplexity.units import number_in, unit_for
+from nncomplexity.words import number_in, unit_for
 
 NEUTRAL = -1
 """The colour of what is no run and no ε: greys."""

@@ -6,7 +6,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.plots.chart import Chart, Panel, heights, values_axis
 from nncomplexity.plots.results import Measurement, Results
 from nncomplexity.plots.runs import by_eps, eps_of, keys_of, over_eps, runs_note, steps_of, trained
-from nncomplexity.units import UNITS
+from nncomplexity.words import UNITS
 
 
 def description_length(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:

@@ -7,7 +7,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.plots.chart import LOW, Axis, Chart, Line, Panel, heights
 from nncomplexity.plots.results import Network, Results
 from nncomplexity.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
-from nncomplexity.units import UNITS
+from nncomplexity.words import UNITS
 
 
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:

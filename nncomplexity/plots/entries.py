@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from nncomplexity.bounds import vacuous_from
-from nncomplexity.epsilon import Share, names_in
 from nncomplexity.fits import Fit
 from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
+from nncomplexity.words import Share, names_in
 
 Json = Mapping[str, Any]
 SCHEMA = 1

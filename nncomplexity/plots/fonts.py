@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nncomplexity.listing import listed
 from nncomplexity.plots.lettering import weightless
+from nncomplexity.words import listed
 
 _STAND_INS = ("last resort", "lastresort")
 """Fonts that draw the same box for every character of a script."""

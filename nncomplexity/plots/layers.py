@@ -9,7 +9,7 @@ from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Line, Panel, heights,
 from nncomplexity.plots.results import Measurement, Network, Results
 from nncomplexity.plots.runs import Run, averaged_note, networks_at, runs_of, steps_of
 from nncomplexity.plots.seeds import standard_error
-from nncomplexity.units import UNITS
+from nncomplexity.words import UNITS
 
 MOST = 6
 """Layers with a colour of their own; the smaller ones are summed up."""

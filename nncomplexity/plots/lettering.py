@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from nncomplexity.listing import printable
+from nncomplexity.words import printable
 
 FULL_WIDTH = 1.6
 """The width of a Chinese, Japanese or Korean character beside an average letter's."""

@@ -11,7 +11,7 @@ from nncomplexity.plots.chart import Axis, Chart, Key, Line, Panel, heights, val
 from nncomplexity.plots.results import Measurement, Network, Results
 from nncomplexity.plots.runs import networks_at, styled
 from nncomplexity.plots.seeds import mean_over
-from nncomplexity.units import UNITS
+from nncomplexity.words import UNITS
 
 MOST_FITS = 6
 """Fits that are also told in words; more of them are only drawn."""

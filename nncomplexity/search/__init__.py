@@ -1,16 +1,58 @@
 """Searches for the smallest file within ε, under one contract.
 
-Which one? `tight` is the default and by far the smallest. `allocate` takes a quarter of its time, needs no gradient, and finds what a network
-is made of where that is simple. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
-are so that figures compare.
+Which one? `tight` is the default and the smallest where ε is not small. `allocate` needs no gradient. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
+are so that figures compare. docs/search.md tells how `tight` works.
+
+- `contract`: what a search is given and must give back; a candidate's distortion is compared with ε here
+- `timing`: a limit on the time of a search
+- `points`: a point (τ, Δ) of the paper's searches, and the record of those measured
+- `quantize`: Algorithm 2
+- `bayes`: Algorithm 1
+- `tight`: the default method
+- `settings`: the settings of `tight`
+- `looks`: which tensors `tight` takes in blocks or in another folding
+- `latent`: the continuous numbers behind a coarse tensor
+- `start`: where `tight` begins
+- `schedule`: the settings of a descent
+- `mover`: what moves one tensor's numbers in it
+- `descent`: gradient descent on bits and loss
+- `moves`: single moves, for a loss without a gradient
+- `tensors`: which tensors move, which have a gradient, and their decompositions
+- `trials`: the candidates of a search: measured, kept for every ε that they are within, confirmed
+- `opening`: bisections that measure where a descent may begin, and uniform quantization
+- `downhill`: a descent within a budget
+- `run`: one search by descents, by way of the outline where that is worth it
+- `chain`: descents that go on from one another
+- `sweep`: many ε by one chain, there and back
+- `methods`: the methods by name
+- `interrupt`: Ctrl-C as the end of a search
+- `allocate`: bit allocation: a step, a form and a rank for each tensor by the Lagrangian
+- `lagrangian`: which operating point each tensor takes at one λ
+- `operating_points`: the points of a tensor: bits and squared errors
+- `scans`: a matrix under many steps and of several ranks, with estimated bits and errors
+- `forms`: what a tensor may be coded as, and what its symbols take
+- `lattice`: a basis in which a factor is made of small integers
+- `sensitivity`: how much distortion a squared error of a tensor costs, by probes
 """
 
 from nncomplexity.errors import InputError
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import Method
+from nncomplexity.search.contract import (
+    DESCENT,
+    LOSSLESS,
+    Candidate,
+    Found,
+    Method,
+    Problem,
+    Progress,
+    StopSearch,
+    unseen,
+)
 from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
+from nncomplexity.search.timing import TimeLimit
 
 _METHODS: dict[str, type[Tight] | type[Allocate] | type[Bayes] | type[Quantize]] = {
     "tight": Tight,
@@ -25,3 +67,21 @@ def method_named(name: str, budget: float | None = None) -> Method:
     if name not in _METHODS:
         raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {name!r}")
     return _METHODS[name]() if budget is None else _METHODS[name](budget=budget)
+
+
+__all__ = [
+    "DESCENT",
+    "LOSSLESS",
+    "Bayes",
+    "Candidate",
+    "Found",
+    "Method",
+    "Problem",
+    "Progress",
+    "Quantize",
+    "StopSearch",
+    "Sweep",
+    "Tight",
+    "TimeLimit",
+    "unseen",
+]

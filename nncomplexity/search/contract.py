@@ -13,15 +13,15 @@ from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, write
 from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, dense_of, exact, narrow, overflows, united
-from nncomplexity.codecs.contract import Codec
+from nncomplexity.codecs import Codec
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Layout
 from nncomplexity.payload import weigh
-from nncomplexity.plain import is_number, plain_number, plain_numbers
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.sizes import SMALL, large_network
 from nncomplexity.weights import Skeleton, TensorSpec, stacked
+from nncomplexity.words import is_number, plain_number, plain_numbers
 
 Progress = Callable[[float, float, str], None]
 """progress(evaluations done, evaluations in all, what is going on); it may raise `StopSearch`."""

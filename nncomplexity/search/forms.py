@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow, united
-from nncomplexity.codecs.coder import Meter
-from nncomplexity.codecs.matrix import Matrix, MatrixState
+from nncomplexity.codecs import Matrix, MatrixState, Meter
 from nncomplexity.layout import Layout
 from nncomplexity.search.latent import snapped
 

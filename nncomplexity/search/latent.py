@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nncomplexity.basis import shift, waves
 from nncomplexity.coarse import Constant, Dense, LowRank, Piece, narrow, overflows
-from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers
+from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.relative import added
 from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec, stacked

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from nncomplexity.layout import Blocks, Folding, Layout, foldings
 from nncomplexity.lowrank import matrix_view
-from nncomplexity.plain import plain_numbers
 from nncomplexity.search.contract import Problem
 from nncomplexity.sizes import RANKED, SMALL, large_matrix
 from nncomplexity.sketch import gram
 from nncomplexity.weights import TensorSpec, stacked
+from nncomplexity.words import plain_numbers
 
 ESSENCE = 0.9
 """The share of the energy that is what matters of a matrix."""

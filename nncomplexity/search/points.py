@@ -16,11 +16,11 @@ from nncomplexity.coarse import Constant, LowRank, Piece, decoded_together, narr
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.lowrank import SVDCache, left_out, matrix_view, pays, ranks_leaving
 from nncomplexity.paper_bytes import paper_bytes
-from nncomplexity.plain import plain_numbers
 from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec
+from nncomplexity.words import plain_numbers
 
 _FILES = 3
 """Most files to write in search of one that is within ε."""

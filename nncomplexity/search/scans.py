@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.codecs.contract import SYMBOL_LIMIT
+from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.lowrank import SVDCache, balanced
 from nncomplexity.search.forms import Factors, Form, Uniform, entropy_bits
 from nncomplexity.search.lattice import lattice_basis

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from nncomplexity.basis import MOST_ROWS
 from nncomplexity.lowrank import SVDCache, matrix_view
-from nncomplexity.plain import plain_numbers
 from nncomplexity.search.latent import Latent, scaled_basis, sums
 from nncomplexity.search.looks import ESSENCE
 from nncomplexity.sizes import SMALL, large_matrix, large_network
 from nncomplexity.weights import TensorSpec, stacked
+from nncomplexity.words import plain_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
 """Steps tried for a start, relative to the root mean square of what they divide: from 2 down in factors of √2."""

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
 from nncomplexity.search.contract import Progress, StopSearch
+from nncomplexity.words import is_number, plain_number
 
 _PLANNED = 0.9
 """The share of the time left that is planned for: the speed changes along a search."""

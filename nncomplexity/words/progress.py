@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from nncomplexity.durations import told
+from nncomplexity.words.durations import told
 
 BAR = 24
 EACH_SECONDS = 0.2

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from nncomplexity.errors import InputError
-from nncomplexity.plain import is_number, plain_number
+from nncomplexity.words.plain import is_number, plain_number
 
 GRID = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 """From the outline of what a classifier has learned to nearly all of it, for a loss in nats per example."""
