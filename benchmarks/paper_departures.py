@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.cases import ROOT, Case, Weights, find_cases, load_task
 from benchmarks.record import Record, Row
-from nncomplexity.lowrank import SVDCache, matrix_view, pays, rank_for, svd
+from nncomplexity.linalg import SVDCache, matrix_view, pays, rank_for, svd
 
 OUTPUT = ROOT / "benchmarks" / "results" / "paper_departures.json"
 DIGITS = ROOT / "examples" / "digits"

@@ -17,14 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.basis import largest_entry, shift, waves
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.errors import FormatError
 from nncomplexity.layout import Blocks, Layout, pieces_of
-from nncomplexity.lowrank import matrix_view
-from nncomplexity.quantize import round_once
+from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, shift, waves
 from nncomplexity.relative import added, in_dtype
-from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec, is_finite, of_bytes, stored_bytes
 
 EXACT_LIMIT = 2.0**53
@@ -73,7 +70,7 @@ class Dense:
 class LowRank:
     """The matrix view (m, n) of the tensor is (T_a · A · B · T_bᵀ) · step · 2^−shift with symbols A (m, k) and B (k, n).
 
-    T_a (m, m) and T_b (n, n) are the bases of `nncomplexity.basis` with these periods and the shift is the sum of theirs; a period of 0
+    T_a (m, m) and T_b (n, n) are the bases of `nncomplexity.linalg.basis` with these periods and the shift is the sum of theirs; a period of 0
     leaves a basis out. The step is step_a · step_b.
     """
 

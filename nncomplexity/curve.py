@@ -18,8 +18,8 @@ from nncomplexity.distortion import Distortion, LossFn, preserved_random_state, 
 from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.fits import Fit, best_of, fitted, lower_hull
 from nncomplexity.html.notebook_curve import curve_html
+from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.modulestate import left_as_it_was, tensors_of
 from nncomplexity.relative import Base
 from nncomplexity.report import Report, reports_json

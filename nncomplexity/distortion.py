@@ -21,11 +21,11 @@ from nncomplexity.divergence.faithfulness import Faithfulness
 from nncomplexity.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Arrangement, Layout
+from nncomplexity.linalg import no_anomaly_detection, users_switches, usual_switches
 from nncomplexity.losses import Divisible, number_of
 from nncomplexity.modes import modules_named_in
 from nncomplexity.relative import Base, difference
 from nncomplexity.soundness import Soundness, near
-from nncomplexity.switches import no_anomaly_detection, users_switches, usual_switches
 from nncomplexity.target import Borrowed, Mapped
 from nncomplexity.usercode import hint, needs_derivatives, raised
 from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view

@@ -27,8 +27,18 @@ from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
 from nncomplexity.divergence.faithfulness import Faithfulness
 from nncomplexity.divergence.function import Divergence
 from nncomplexity.errors import InputError
+from nncomplexity.linalg import (
+    RANKED,
+    SMALL,
+    Sketch,
+    effective_rank,
+    effective_rank_of,
+    effective_ranks,
+    large_matrix,
+    matrix_view,
+    usual_switches,
+)
 from nncomplexity.lossless import LosslessFile
-from nncomplexity.lowrank import matrix_view
 from nncomplexity.modulestate import left_as_it_was
 from nncomplexity.payload import weigh
 from nncomplexity.relative import Base, base_of
@@ -46,10 +56,6 @@ from nncomplexity.search import (
     unseen,
 )
 from nncomplexity.selection import Patterns, kept_exactly
-from nncomplexity.sizes import RANKED, SMALL, large_matrix
-from nncomplexity.sketch import Sketch
-from nncomplexity.spectral import effective_rank, effective_rank_of, effective_ranks
-from nncomplexity.switches import usual_switches
 from nncomplexity.weights import TensorSpec, check_network, is_finite, stacked
 from nncomplexity.words import Eps, Relative, listed, plain_numbers
 

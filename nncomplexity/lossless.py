@@ -1,6 +1,6 @@
 """The network as it is: what lossless files of it take, and the one that is the answer where nothing smaller is within ε.
 
-A large network (`nncomplexity.sizes`) is only weighed: its bits under the entropy codec are −log₂ of the coded probabilities, and the
+A large network (`nncomplexity.linalg.sizes`) is only weighed: its bits under the entropy codec are −log₂ of the coded probabilities, and the
 other codecs, of which xz takes a second for some megabytes, are left out. Its lossless file is written when it is needed.
 """
 
@@ -12,9 +12,9 @@ from typing import overload
 from nncomplexity.bitstream import write
 from nncomplexity.coarse import CoarseTensor, Constant
 from nncomplexity.codecs import CODECS, Codec
+from nncomplexity.linalg import large_network
 from nncomplexity.payload import encode, weigh
 from nncomplexity.search import LOSSLESS, Candidate, Problem
-from nncomplexity.sizes import large_network
 
 
 class LosslessFile:

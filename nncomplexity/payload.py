@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from nncomplexity.basis import MOST_ROWS
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
 from nncomplexity.codecs import (
     CODECS,
@@ -42,6 +41,7 @@ from nncomplexity.codecs import (
 )
 from nncomplexity.errors import FormatError
 from nncomplexity.layout import MOST_BLOCKS, Blocks, Folding, Layout, pieces_of
+from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.weights import Skeleton, TensorSpec
 
 ESCAPE = 0xFF

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.lowrank import matrix_view
+from nncomplexity.linalg import matrix_view
 from nncomplexity.spectral_gradient import SpectralEntropies
 from nncomplexity.weights import check_in_memory, storage_place
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.quantize import round_once
+from nncomplexity.linalg import round_once
 from nncomplexity.weights import (
     FLOATS,
     PARTS,

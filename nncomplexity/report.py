@@ -81,7 +81,7 @@ class Layer:
     effective_rank: float | None
     """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex; on a base of the difference.
 
-    None where there is no matrix, and for one whose short side is too long (`nncomplexity.sizes.RANKED`)."""
+    None where there is no matrix, and for one whose short side is too long (`nncomplexity.linalg.sizes.RANKED`)."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
     dtype: str = "float32"

@@ -7,8 +7,9 @@ import torch
 from elsewhere import DEVICE, Elsewhere, crossed
 from torch import Tensor, nn
 
-from nncomplexity import estimate, sizes
+from nncomplexity import estimate
 from nncomplexity.curve import rate_distortion
+from nncomplexity.linalg import sizes
 from nncomplexity.report import Report
 
 EXAMPLES = torch.randn(256, 40, generator=torch.Generator().manual_seed(5))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nncomplexity.basis import MOST_ROWS, UNIT_BITS, largest_entry, shift, waves
+from nncomplexity.linalg import MOST_ROWS, largest_entry, shift, waves
+from nncomplexity.linalg.basis import UNIT_BITS
 
 SIDES = [(2, 2), (3, 2), (4, 3), (9, 9), (16, 16), (115, 113), (115, 2), (130, 128)]
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.basis import waves
 from nncomplexity.coarse import INTEGERS, Constant, Dense, Lossless, LowRank, exact, form_of, lossless, matrix_shape
 from nncomplexity.errors import FormatError
+from nncomplexity.linalg import waves
 from nncomplexity.weights import TensorSpec
 from tests.golden.reference import rounded
 

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.basis import MOST_ROWS
 from nncomplexity.bitstream import read, write
 from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, lossless, matrix_shape
 from nncomplexity.codecs import CODECS, Bits, Choice, Codec, General, Matrix, MatrixState, Planes, Signed, codec_named, length_tally
 from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.layout import Blocks, Folding, Layout, foldings, pieces_of
+from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.payload import decode, encode
 from nncomplexity.weights import Skeleton, TensorSpec
 from tests.golden import reference

@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull
 from nncomplexity import InputError, estimate
 from nncomplexity.bounds import bound, description_length
 from nncomplexity.curve import DEFAULT_EPS, curve_of, rate_distortion
-from nncomplexity.fits import Fit, best_of, fitted, lower_hull
+from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.plots.reading import read_results
 from tests.test_search_tight import network
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from nncomplexity import estimate
 from nncomplexity.coarse import Dense, LowRank, overflows
+from nncomplexity.linalg import effective_rank
 from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.report import Report
 from nncomplexity.search import Bayes, Quantize
 from nncomplexity.search.latent import Alike, Latent
 from nncomplexity.selection import kept_exactly
-from nncomplexity.spectral import effective_rank
 from nncomplexity.weights import TensorSpec, skeleton_of
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]

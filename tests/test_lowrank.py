@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomplexity.errors import InputError
-from nncomplexity.lowrank import SVDCache, balanced, matrix_view, normalized, pays, rank_for, svd, truncate
+from nncomplexity.linalg import SVDCache, balanced, matrix_view, pays, rank_for, svd, truncate
+from nncomplexity.linalg.lowrank import normalized
 
 SHAPES = [(1, 1), (5, 5), (7, 3), (3, 7), (1, 6), (6, 1)]
 

@@ -14,17 +14,13 @@ import torch
 from torch import nn
 
 from nncomplexity import InputError, estimate, load
-from nncomplexity.basis import waves
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
-from nncomplexity.lowrank import svd
-from nncomplexity.quantize import dequantize, quantize
+from nncomplexity.linalg import Sketch, dequantize, quantize, spectral_entropy, svd, waves
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 from nncomplexity.search import Bayes, Quantize, Tight
 from nncomplexity.search.allocate import Allocate
-from nncomplexity.sketch import Sketch
-from nncomplexity.spectral import spectral_entropy
 
 
 @pytest.mark.parametrize(

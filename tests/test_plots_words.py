@@ -18,10 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nncomplexity.cli import main
 from nncomplexity.curve_table import curve_table
 from nncomplexity.errors import InputError
-from nncomplexity.fits import fitted
 from nncomplexity.html.page import page
 from nncomplexity.html.summary import page_title
 from nncomplexity.html.svg import svg
+from nncomplexity.linalg import fitted
 from nncomplexity.plots import chart, draw, read_results, save
 from nncomplexity.plots.chart import Axis, ticks
 from nncomplexity.plots.fonts import fonts_for

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomplexity.errors import InputError
-from nncomplexity.quantize import LARGEST_SYMBOL, capacity, dequantize, quantize, round_once, symbols
+from nncomplexity.linalg import LARGEST_SYMBOL, capacity, dequantize, quantize, round_once, symbols
 
 STEPS = st.floats(1e-6, 1e3)
 WEIGHTS = st.floats(-100, 100, width=32)

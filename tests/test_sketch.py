@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nncomplexity import estimate, lowrank, sizes, sketch
+from nncomplexity import estimate
 from nncomplexity.coarse import Dense, LowRank, narrow
 from nncomplexity.codecs import codec_named
-from nncomplexity.lowrank import SVDCache, balanced, svd
+from nncomplexity.linalg import Sketch, SVDCache, balanced, lowrank, sizes, sketch, svd
 from nncomplexity.payload import decode, encode, weigh
-from nncomplexity.sketch import Sketch
 from nncomplexity.weights import skeleton_of
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomplexity.errors import InputError
-from nncomplexity.spectral import effective_rank, effective_rank_of, spectral_entropy
+from nncomplexity.linalg import effective_rank, effective_rank_of, spectral_entropy
 
 
 def orthogonal(n: int, seed: int) -> torch.Tensor:

@@ -22,13 +22,9 @@ from nncomplexity import Langevin, Tracker, estimate, load, local_learning_coeff
 from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.distortion import Distortion
-from nncomplexity.fits import Fit, fitted
+from nncomplexity.linalg import Fit, Switches, balanced, effective_rank, fitted, quantize, svd, users_switches, usual_switches
 from nncomplexity.losses import loss_from
-from nncomplexity.lowrank import balanced, svd
-from nncomplexity.quantize import quantize
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
-from nncomplexity.spectral import effective_rank
-from nncomplexity.switches import Switches, users_switches, usual_switches
 
 
 @contextlib.contextmanager

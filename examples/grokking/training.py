@@ -11,8 +11,8 @@ from torch.nn import functional
 from examples.grokking.config import Config
 from examples.grokking.data import Examples
 from nncomplexity.errors import InputError
+from nncomplexity.linalg import effective_rank
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
-from nncomplexity.spectral import effective_rank
 
 
 class Trainer:

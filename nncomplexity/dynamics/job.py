@@ -28,11 +28,11 @@ from nncomplexity.dynamics.sources import named_step
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
+from nncomplexity.linalg import Switches
 from nncomplexity.modulestate import tensors_of
 from nncomplexity.report import Report
 from nncomplexity.search import Progress
 from nncomplexity.steps import USUAL, StepRule
-from nncomplexity.switches import Switches
 from nncomplexity.taskmodule import Task, risk_of, value_of
 from nncomplexity.weights import check_numbers
 from nncomplexity.words import Eps, Relative

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.fits import along_hull
+from nncomplexity.linalg import along_hull
 from nncomplexity.words import Relative, number_in, unit_for
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14

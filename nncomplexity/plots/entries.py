@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from nncomplexity.bounds import vacuous_from
-from nncomplexity.fits import Fit
+from nncomplexity.linalg import Fit
 from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
 from nncomplexity.words import Share, names_in
 

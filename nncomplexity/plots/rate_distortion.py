@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from nncomplexity.errors import InputError
-from nncomplexity.fits import Fit, along_hull, best_of, fitted, lower_hull
+from nncomplexity.linalg import Fit, along_hull, best_of, fitted, lower_hull
 from nncomplexity.plots.chart import Axis, Chart, Key, Line, Panel, heights, values_axis
 from nncomplexity.plots.results import Measurement, Network, Results
 from nncomplexity.plots.runs import networks_at, styled

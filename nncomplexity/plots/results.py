@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nncomplexity.errors import InputError
-from nncomplexity.fits import Fit
+from nncomplexity.linalg import Fit
 
 
 @dataclass(frozen=True)

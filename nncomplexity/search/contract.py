@@ -17,9 +17,8 @@ from nncomplexity.codecs import Codec
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
 from nncomplexity.layout import Layout
+from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, large_network, symbols
 from nncomplexity.payload import weigh
-from nncomplexity.quantize import LARGEST_SYMBOL, symbols
-from nncomplexity.sizes import SMALL, large_network
 from nncomplexity.weights import Skeleton, TensorSpec, stacked
 from nncomplexity.words import is_number, plain_number, plain_numbers
 

@@ -28,10 +28,10 @@ from torch import Tensor
 from nncomplexity.coarse import Decodable, Decoded, Piece, decoded_together
 from nncomplexity.distortion import Distortion
 from nncomplexity.errors import FormatError
+from nncomplexity.linalg import large_network
 from nncomplexity.search.latent import Latent, alike, sums
 from nncomplexity.search.mover import Gradients, Mover
 from nncomplexity.search.schedule import Schedule
-from nncomplexity.sizes import large_network
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A latent holds u in units of the step, so that its symbols are round(u) with a d
     W = s · Q(u)            dense,       u in the tensor's matrix view (m, n) or (n,)
     W = s · F_A · Q(u_A) · Q(u_B) · F_Bᵀ   low rank,    u_A (m, k), u_B (k, n)
 
-with F the basis of a side, scaled to columns of a norm near 1 (`nncomplexity.basis`), or the identity where it has none.
+with F the basis of a side, scaled to columns of a norm near 1 (`nncomplexity.linalg.basis`), or the identity where it has none.
 
 Gradients pass through Q as if it were the identity (the straight-through estimator of Bengio et al. 2013), taken at the rounded
 weights, which are those that the file decodes to.
@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nncomplexity.basis import shift, waves
 from nncomplexity.coarse import Constant, Dense, LowRank, Piece, narrow, overflows
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
+from nncomplexity.linalg import SMALL, shift, waves
 from nncomplexity.relative import added
-from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec, stacked
 
 _LIMIT = 1e15

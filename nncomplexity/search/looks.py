@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from nncomplexity.layout import Blocks, Folding, Layout, foldings
-from nncomplexity.lowrank import matrix_view
+from nncomplexity.linalg import RANKED, SMALL, gram, large_matrix, matrix_view
 from nncomplexity.search.contract import Problem
-from nncomplexity.sizes import RANKED, SMALL, large_matrix
-from nncomplexity.sketch import gram
 from nncomplexity.weights import TensorSpec, stacked
 from nncomplexity.words import plain_numbers
 

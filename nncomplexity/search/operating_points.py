@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor
-from nncomplexity.fits import lower_hull
 from nncomplexity.layout import Layout, pieces_of
-from nncomplexity.lowrank import matrix_view
+from nncomplexity.linalg import lower_hull, matrix_view
 from nncomplexity.search.forms import Form, InPieces, Zero
 from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan
 from nncomplexity.weights import TensorSpec

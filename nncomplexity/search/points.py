@@ -14,11 +14,9 @@ import torch
 
 from nncomplexity.coarse import Constant, LowRank, Piece, decoded_together, narrow, overflows
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.lowrank import SVDCache, left_out, matrix_view, pays, ranks_leaving
+from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, SVDCache, left_out, matrix_view, pays, ranks_leaving, symbols
 from nncomplexity.paper_bytes import paper_bytes
-from nncomplexity.quantize import LARGEST_SYMBOL, symbols
 from nncomplexity.search.contract import Candidate, Found, Problem
-from nncomplexity.sizes import SMALL
 from nncomplexity.weights import TensorSpec
 from nncomplexity.words import plain_numbers
 

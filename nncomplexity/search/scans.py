@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
-from nncomplexity.lowrank import SVDCache, balanced
+from nncomplexity.linalg import SVDCache, balanced
 from nncomplexity.search.forms import Factors, Form, Uniform, entropy_bits
 from nncomplexity.search.lattice import lattice_basis
 from nncomplexity.search.start import quartimax

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nncomplexity.basis import MOST_ROWS
-from nncomplexity.lowrank import SVDCache, matrix_view
+from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
 from nncomplexity.search.latent import Latent, scaled_basis, sums
 from nncomplexity.search.looks import ESSENCE
-from nncomplexity.sizes import SMALL, large_matrix, large_network
 from nncomplexity.weights import TensorSpec, stacked
 from nncomplexity.words import plain_numbers
 

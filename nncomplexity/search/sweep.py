@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from nncomplexity.errors import InputError
-from nncomplexity.fits import lower_hull
+from nncomplexity.linalg import lower_hull
 from nncomplexity.search.chain import LINK, Link, inwards, outwards, slide, thinned
 from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks

@@ -5,9 +5,9 @@ import functools
 from torch import Tensor
 
 from nncomplexity.coarse import Constant, Piece
+from nncomplexity.linalg import large_network
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors, of_low_rank
-from nncomplexity.sizes import large_network
 from nncomplexity.weights import TensorSpec
 
 _STEEP = 1e15

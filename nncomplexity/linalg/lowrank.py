@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.sizes import SMALL, large_matrix
-from nncomplexity.sketch import Sketch
+from nncomplexity.linalg.sizes import SMALL, large_matrix
+from nncomplexity.linalg.sketch import Sketch
 from nncomplexity.words import plain_numbers
 
 # Entries of a singular vector that differ by less count as equally large when its sign is chosen, so that rounding doesn't choose.
@@ -262,7 +262,7 @@ class SVDCache:
         return torch.stack([one.U for one in found]), torch.stack([one.S for one in found]), torch.stack([one.Vh for one in found])
 
     def leading(self, name: str, rank: int) -> SVD:
-        """Components of a matrix, at least the `rank` largest where it has so many: of a large one no more, by `nncomplexity.sketch`."""
+        """Components of a matrix, at least the `rank` largest where it has so many: of a large one no more, by `nncomplexity.linalg.sketch`."""
         matrix = self._matrix(name)
         return _signed(*self._sketch(name, matrix).leading(rank)) if large_matrix(matrix.shape) else self[name]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nncomplexity.switches import usual_switches
+from nncomplexity.linalg.switches import usual_switches
 
 LEAST_POINTS = 3
 """Points of different distortion that a fit takes."""
