@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.weights import Skeleton, skeleton_of
+from nncomplexity.network import Skeleton, skeleton_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = (ROOT / "examples" / "digits", ROOT / "examples" / "grokking")

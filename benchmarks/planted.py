@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from nncomplexity.losses import MeanLoss
+from nncomplexity.network import MeanLoss
 
 FAMILIES = ("sparse", "live", "low rank", "signs")
 INPUTS, CLASSES, EXAMPLES = 20, 5, 3000

@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks.cases import ROOT
 from benchmarks.record import Record, Row
 from nncomplexity import bitstream, coarse
-from nncomplexity.distortion import Distortion
+from nncomplexity.network import Distortion
 from nncomplexity.search import contract, looks, method_named, start
 
 FRONT = importlib.import_module("nncomplexity.estimate")  # the package's attribute of that name is the function

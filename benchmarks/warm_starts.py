@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import torch
 
 from nncomplexity.coarse import Constant, LowRank, Piece
+from nncomplexity.network import TensorSpec
 from nncomplexity.search import Found, StopSearch, Tight
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.run import Run
 from nncomplexity.search.start import FIRST_COARSENESS, Shape, latents_at
 from nncomplexity.search.trials import Trials
-from nncomplexity.weights import TensorSpec
 
 
 @dataclass(frozen=True)

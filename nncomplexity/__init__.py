@@ -3,13 +3,12 @@
 from nncomplexity.best_bound import BestBound, best_bound
 from nncomplexity.bitstream import load
 from nncomplexity.curve import Curve, rate_distortion
-from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.interrupt import Interrupt
 from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
-from nncomplexity.losses import loss_from
+from nncomplexity.network import Divergence, loss_from
 from nncomplexity.report import Layer, Report
 from nncomplexity.search import StopSearch
 from nncomplexity.version import __version__

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from nncomplexity.bitstream import CoarseFile, read_file
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
-from nncomplexity.naming import namings, unchanged
+from nncomplexity.network import Base, base_of, namings, unchanged
 from nncomplexity.outputs import check_writable
-from nncomplexity.relative import Base, base_of
 from nncomplexity.words import printable
 
 

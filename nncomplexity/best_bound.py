@@ -22,16 +22,23 @@ from nncomplexity.bounds import (
     holdout_bound,
     rounded_up,
 )
-from nncomplexity.constant import constant_loss, constant_risk
-from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
-from nncomplexity.divergence.inputs import Batch, most_frequent_error, read
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.losses import number_of
-from nncomplexity.relative import Base
+from nncomplexity.network import (
+    Base,
+    Batch,
+    Distortion,
+    LossFn,
+    Patterns,
+    constant_loss,
+    constant_risk,
+    most_frequent_error,
+    number_of,
+    preserved_random_state,
+    read,
+)
 from nncomplexity.report import Report
 from nncomplexity.search import Method, Progress, Sweep, Tight
-from nncomplexity.selection import Patterns
 from nncomplexity.words import default_grid
 
 Network = nn.Module | Mapping[str, Tensor]

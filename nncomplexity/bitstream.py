@@ -18,10 +18,9 @@ from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs import Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.linalg import usual_switches
+from nncomplexity.network import DIMENSIONS, STORED, Base, Skeleton, TensorSpec, base_of, complex_view
 from nncomplexity.payload import decode, encode
 from nncomplexity.reading import read_settled
-from nncomplexity.relative import Base, base_of
-from nncomplexity.weights import DIMENSIONS, STORED, Skeleton, TensorSpec, complex_view
 from nncomplexity.words import is_number, path_of, plain_number
 
 MAGIC = b"\x89COARSE\n"

@@ -35,11 +35,10 @@ from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
-from nncomplexity.namedoutputs import NamedDivergence, data_named, takes_arguments
+from nncomplexity.network import NamedDivergence, data_named, find_function, takes_arguments
 from nncomplexity.outputs import STDOUT, check_writable, page_width, progress_bar, report_document, stdout_for_results, write_json
 from nncomplexity.search import method_named
 from nncomplexity.table import page_of, spreads, warnings
-from nncomplexity.taskmodule import find_function
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (

@@ -34,8 +34,8 @@ from nncomplexity.cli_options import (
     distortion_of,
 )
 from nncomplexity.cli_subject import load_network, task_of
-from nncomplexity.constant import constant_risk
 from nncomplexity.errors import InputError
+from nncomplexity.network import constant_risk
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA
 from nncomplexity.verify import check_claims, read_report

@@ -44,9 +44,9 @@ from nncomplexity.cli_options import (
 )
 from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
-from nncomplexity.constant import constant_risk
 from nncomplexity.estimate import estimate
 from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
+from nncomplexity.network import constant_risk
 from nncomplexity.outputs import (
     STDOUT,
     check_writable,

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from nncomplexity.bounds import Bound, LossUnit, bound, chance_from, check_loss_unit
-from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
-from nncomplexity.namedoutputs import NamedDivergence
+from nncomplexity.network import Divergence, NamedDivergence
 from nncomplexity.words import Eps, eps_named, seconds_of
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141

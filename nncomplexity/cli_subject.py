@@ -10,15 +10,21 @@ from torch import Tensor, nn
 
 from nncomplexity.basefile import BaseFile
 from nncomplexity.checkpoint import Checkpoint, load_checkpoint
-from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
-from nncomplexity.namedoutputs import NamedDivergence
+from nncomplexity.network import (
+    Base,
+    Divergence,
+    NamedDivergence,
+    Task,
+    architecture_of,
+    check_numbers,
+    find_device,
+    find_function,
+    folder_of,
+)
 from nncomplexity.outputs import check_writable
-from nncomplexity.relative import Base
 from nncomplexity.steps import USUAL, StepRule
-from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function, folder_of
 from nncomplexity.version import __version__
-from nncomplexity.weights import check_numbers
 
 
 @dataclass(frozen=True)

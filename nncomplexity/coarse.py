@@ -19,10 +19,8 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.errors import FormatError
-from nncomplexity.layout import Blocks, Layout, pieces_of
 from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, shift, waves
-from nncomplexity.relative import added, in_dtype
-from nncomplexity.weights import TensorSpec, is_finite, of_bytes, stored_bytes
+from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is_finite, of_bytes, pieces_of, stored_bytes
 
 EXACT_LIMIT = 2.0**53
 _NARROW = (np.int8, np.int16, np.int32)

@@ -12,20 +12,27 @@ from torch import Tensor, nn
 from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_unit
 from nncomplexity.bounds import bound as promise
-from nncomplexity.calling import fixed_random_state
-from nncomplexity.constant import constant_loss, constant_risk
-from nncomplexity.distortion import Distortion, LossFn, preserved_random_state, set_random_state
-from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.html.notebook_curve import curve_html
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
-from nncomplexity.modulestate import left_as_it_was, tensors_of
-from nncomplexity.relative import Base
+from nncomplexity.network import (
+    Base,
+    Distortion,
+    Divergence,
+    LossFn,
+    Patterns,
+    check_network,
+    constant_loss,
+    constant_risk,
+    fixed_random_state,
+    left_as_it_was,
+    preserved_random_state,
+    set_random_state,
+    tensors_of,
+)
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search import Method, Progress, Sweep, Tight
-from nncomplexity.selection import Patterns
-from nncomplexity.weights import check_network
 from nncomplexity.words import GRID, Eps, default_grid
 
 DEFAULT_EPS = GRID

@@ -22,10 +22,6 @@ from nncomplexity.arguments import (
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
 from nncomplexity.codecs import Entropy, codec_named
-from nncomplexity.constant import constant_loss
-from nncomplexity.distortion import Distortion, LossFn, preserved_random_state
-from nncomplexity.divergence.faithfulness import Faithfulness
-from nncomplexity.divergence.function import Divergence
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import (
     RANKED,
@@ -39,9 +35,24 @@ from nncomplexity.linalg import (
     usual_switches,
 )
 from nncomplexity.lossless import LosslessFile
-from nncomplexity.modulestate import left_as_it_was
+from nncomplexity.network import (
+    Base,
+    Distortion,
+    Faithfulness,
+    LossFn,
+    Patterns,
+    TensorSpec,
+    base_of,
+    check_network,
+    constant_loss,
+    is_finite,
+    kept_exactly,
+    left_as_it_was,
+    preserved_random_state,
+    stacked,
+)
+from nncomplexity.network.divergence.function import Divergence
 from nncomplexity.payload import weigh
-from nncomplexity.relative import Base, base_of
 from nncomplexity.report import Layer, RelativeTo, Report, Subject, best_of
 from nncomplexity.search import (
     DESCENT,
@@ -55,8 +66,6 @@ from nncomplexity.search import (
     TimeLimit,
     unseen,
 )
-from nncomplexity.selection import Patterns, kept_exactly
-from nncomplexity.weights import TensorSpec, check_network, is_finite, stacked
 from nncomplexity.words import Eps, Relative, listed, plain_numbers
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nncomplexity.coarse import Constant, Dense, Lossless, LowRank, Piece
 from nncomplexity.codecs import Integers
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.network import Skeleton, TensorSpec
 
 _PROTOCOL = 4
 """Named, so that a later Python's default doesn't move published sizes."""
@@ -34,7 +34,7 @@ def paper_bytes(skeleton: Skeleton, tensors: Sequence[Piece]) -> int:
         tensors: one for each of the skeleton's tensors, in its order.
 
     >>> import torch
-    >>> from nncomplexity.weights import skeleton_of
+    >>> from nncomplexity.network import skeleton_of
     >>> skeleton = skeleton_of({"w": torch.zeros(64, 64)})
     >>> symbols = np.arange(64 * 64).reshape(64, 64) % 7 - 3
     >>> paper_bytes(skeleton, [Constant(0)]) < paper_bytes(skeleton, [Dense(symbols, step=0.1)]) < 4 * 64 * 64

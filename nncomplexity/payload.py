@@ -40,9 +40,8 @@ from nncomplexity.codecs import (
     within,
 )
 from nncomplexity.errors import FormatError
-from nncomplexity.layout import MOST_BLOCKS, Blocks, Folding, Layout, pieces_of
 from nncomplexity.linalg import MOST_ROWS
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, pieces_of
 
 ESCAPE = 0xFF
 """A payload that begins with this byte names its codec in the next one; any other is entropy-coded."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import matrix_view
+from nncomplexity.network import check_in_memory, storage_place
 from nncomplexity.spectral_gradient import SpectralEntropies
-from nncomplexity.weights import check_in_memory, storage_place
 
 
 def spectral_entropy_penalty(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nncomplexity.bitstream import CoarseFile, save_bytes
 from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, check_loss_unit, description_length, is_code_length
-from nncomplexity.divergence.faithfulness import Agreement, Faithfulness
 from nncomplexity.html.notebook import report_html
+from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.spread import Spread
 from nncomplexity.words import Relative, told

@@ -13,13 +13,21 @@ from torch import Tensor
 from nncomplexity.bitstream import CoarseFile
 from nncomplexity.bounds import bound, rounded_up
 from nncomplexity.checkpoint import Checkpoint
-from nncomplexity.constant import constant_loss_of
-from nncomplexity.divergence import Divergence, DivergenceFrom, Faithfulness
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.probes import Probe, random
+from nncomplexity.network import (
+    Divergence,
+    DivergenceFrom,
+    Probe,
+    Skeleton,
+    Task,
+    architecture_of,
+    constant_loss_of,
+    random,
+    result_of,
+    skeleton_of,
+)
+from nncomplexity.network.divergence import Faithfulness
 from nncomplexity.reading import read_settled
-from nncomplexity.taskmodule import Task, architecture_of, result_of
-from nncomplexity.weights import Skeleton, skeleton_of
 from nncomplexity.words import Eps, Relative
 
 RELATIVE_TOLERANCE = 1e-4

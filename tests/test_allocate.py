@@ -11,7 +11,7 @@ from benchmarks.planted import Planted, divergence
 from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.curve import rate_distortion
-from nncomplexity.distortion import Distortion
+from nncomplexity.network import Distortion, TensorSpec, skeleton_of
 from nncomplexity.search import Problem
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.forms import Factors, Zero, coded_bits, entropy_bits
@@ -22,7 +22,6 @@ from nncomplexity.search.scans import PARTS, dense_scan, low_rank_scan, ranks_wo
 from nncomplexity.search.sensitivity import Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
-from nncomplexity.weights import TensorSpec, skeleton_of
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -34,7 +34,7 @@ from benchmarks.warm_starts import FromTheLast
 from nncomplexity import estimate
 from nncomplexity.coarse import Constant
 from nncomplexity.curve import DEFAULT_EPS
-from nncomplexity.weights import skeleton_of
+from nncomplexity.network import skeleton_of
 
 TASK = """
 import torch

@@ -19,8 +19,8 @@ from nncomplexity.bitstream import DEFAULT_LIMIT, MAGIC, CoarseFile, load, read,
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, lossless
 from nncomplexity.codecs import CODECS, Codec, codec_named
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.network import Skeleton, TensorSpec, skeleton_of
 from nncomplexity.payload import encode
-from nncomplexity.weights import Skeleton, TensorSpec, skeleton_of
 from tests.golden import make, reference
 
 GOLDEN = Path(__file__).parent / "golden"

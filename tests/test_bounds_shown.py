@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from nncomplexity import InputError, Tracker, estimate, rate_distortion, track
 from nncomplexity.bounds import KINDS, bound, rounded_up, smoothed_bound, vacuous_from
 from nncomplexity.cli import main
-from nncomplexity.constant import constant_risk
 from nncomplexity.curve_table import curve_table
 from nncomplexity.dynamics import tracked
 from nncomplexity.html.page import page
 from nncomplexity.html.sections import promise
 from nncomplexity.html.summary import key_figures
+from nncomplexity.network import constant_risk
 from nncomplexity.plots import read_results
 from nncomplexity.plots.entries import network_of_report
 from nncomplexity.plots.results import BoundValue, Measurement, Network

@@ -11,7 +11,7 @@ from torch import nn
 
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.weights import skeleton_of
+from nncomplexity.network import skeleton_of
 
 
 class Tied(nn.Module):

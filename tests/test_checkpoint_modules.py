@@ -21,7 +21,7 @@ from nncomplexity.checkpoint.inert import Inert, names_in
 from nncomplexity.checkpoint.legacy import ClassWithSource, without_sources
 from nncomplexity.checkpoint.modules import modules_opened
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.weights import skeleton_of
+from nncomplexity.network import skeleton_of
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 

@@ -35,7 +35,7 @@ from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.checkpoint.selection import select
 from nncomplexity.checkpoint.single import read_single
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.weights import skeleton_of
+from nncomplexity.network import skeleton_of
 
 WEIGHTS = {
     "matrix": torch.arange(6, dtype=torch.float32).reshape(2, 3),

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from nncomplexity.coarse import INTEGERS, Constant, Dense, Lossless, LowRank, exact, form_of, lossless, matrix_shape
 from nncomplexity.errors import FormatError
 from nncomplexity.linalg import waves
-from nncomplexity.weights import TensorSpec
+from nncomplexity.network import TensorSpec
 from tests.golden.reference import rounded
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

@@ -18,10 +18,9 @@ from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossles
 from nncomplexity.codecs import CODECS, Bits, Choice, Codec, General, Matrix, MatrixState, Planes, Signed, codec_named, length_tally
 from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.layout import Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.linalg import MOST_ROWS
+from nncomplexity.network import Blocks, Folding, Layout, Skeleton, TensorSpec, foldings, pieces_of
 from nncomplexity.payload import decode, encode
-from nncomplexity.weights import Skeleton, TensorSpec
 from tests.golden import reference
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

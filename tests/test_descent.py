@@ -10,12 +10,11 @@ from torch import Tensor
 
 from nncomplexity import estimate
 from nncomplexity.coarse import CoarseTensor, Constant, decoded_together
-from nncomplexity.distortion import Distortion
+from nncomplexity.network import Distortion, TensorSpec, skeleton_of
 from nncomplexity.search.descent import descend
 from nncomplexity.search.latent import DEAD_ZONE, Alike, Latent, alike, coarse_of
 from nncomplexity.search.mover import Mover
 from nncomplexity.search.schedule import Schedule
-from nncomplexity.weights import TensorSpec, skeleton_of
 
 DENSE = (lambda generator: [3 * torch.randn(6, 5, generator=generator)], (0, 0))
 FACTORS = (lambda generator: [3 * torch.randn(6, 2, generator=generator), 3 * torch.randn(2, 5, generator=generator)], (0, 0))

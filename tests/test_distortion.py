@@ -18,10 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nncomplexity import estimate
 from nncomplexity.curve import rate_distortion
-from nncomplexity.distortion import Distortion
 from nncomplexity.dynamics import Tracker
 from nncomplexity.errors import InputError
-from nncomplexity.losses import MeanLoss, loss_from
+from nncomplexity.network import Distortion, MeanLoss, loss_from
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(50) % 3

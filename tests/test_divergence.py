@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 from torch.utils.data import DataLoader, TensorDataset
 
-from nncomplexity.divergence import Divergence, Faithfulness, Fidelity
-from nncomplexity.divergence.inputs import count, read, split, taken
-from nncomplexity.divergence.kinds import bernoulli, kind_of, kl, squared_error, units
 from nncomplexity.errors import InputError
+from nncomplexity.network import Divergence, read
+from nncomplexity.network.divergence import Faithfulness, Fidelity
+from nncomplexity.network.divergence.inputs import count, split, taken
+from nncomplexity.network.divergence.kinds import bernoulli, kind_of, kl, squared_error, units
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -12,12 +12,11 @@ from torch.nn import functional as F
 from nncomplexity import InputError, StopSearch, estimate, load
 from nncomplexity.bitstream import read
 from nncomplexity.bounds import bound, description_length
-from nncomplexity.losses import MeanLoss
+from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.report import reports_json
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
-from nncomplexity.weights import skeleton_of
 
 METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]
 

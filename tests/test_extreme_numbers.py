@@ -15,12 +15,11 @@ from torch import Tensor
 from nncomplexity import estimate
 from nncomplexity.coarse import Dense, LowRank, overflows
 from nncomplexity.linalg import effective_rank
+from nncomplexity.network import TensorSpec, kept_exactly, skeleton_of
 from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.report import Report
 from nncomplexity.search import Bayes, Quantize
 from nncomplexity.search.latent import Alike, Latent
-from nncomplexity.selection import kept_exactly
-from nncomplexity.weights import TensorSpec, skeleton_of
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 Weights = Mapping[str, Tensor]

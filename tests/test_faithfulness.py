@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from nncomplexity import Divergence, Tracker, estimate, rate_distortion, track
 from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli import main
-from nncomplexity.divergence.inputs import most_frequent_error
 from nncomplexity.errors import InputError
+from nncomplexity.network import most_frequent_error
 from nncomplexity.spread import Spread
 
 TASK = """

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomplexity.coarse import CPU, Constant, Dense, Pieces, united
-from nncomplexity.layout import MOST_BLOCKS, Arrangement, Blocks, Folding, Layout, foldings, pieces_of
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, foldings, pieces_of
+from nncomplexity.network.layout import Arrangement
 
 SHAPES = st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=2, max_size=5)
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import Langevin, Tracker, estimate, local_learning_coefficient, rate_distortion
-from nncomplexity.distortion import Distortion
-from nncomplexity.modulestate import left_as_it_was
-from nncomplexity.weights import Private
+from nncomplexity.network import Distortion, left_as_it_was
+from nncomplexity.network.weights import Private
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy, linear
 from torch.nn.utils import parametrizations, parametrize
 
 from nncomplexity import InputError, estimate
-from nncomplexity.distortion import Distortion
-from nncomplexity.loading import PLAIN, Attributes, Way, ways_of
+from nncomplexity.network import Distortion
+from nncomplexity.network.loading import PLAIN, Attributes, Way, ways_of
 
 X = torch.randn(128, 8, generator=torch.Generator().manual_seed(1))
 Y = X[:, :4].argmax(1)

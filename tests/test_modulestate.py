@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity import InputError, estimate
-from nncomplexity.distortion import Distortion
-from nncomplexity.modulestate import left_out, load_into, parameters_of, tensors_of
+from nncomplexity.network import Borrowed, Distortion, skeleton_of, tensors_of
+from nncomplexity.network.modulestate import left_out, load_into, parameters_of
 from nncomplexity.report import reports_json
 from nncomplexity.table import measured
-from nncomplexity.target import Borrowed
-from nncomplexity.weights import skeleton_of
 from tests.families import Hooked
 
 

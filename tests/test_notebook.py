@@ -13,7 +13,7 @@ from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import curve_of, rate_distortion
 from nncomplexity.html.notebook_curve import _picture
-from nncomplexity.losses import loss_from
+from nncomplexity.network import loss_from
 from nncomplexity.words import show_progress
 from tests.test_html_page import parsed
 

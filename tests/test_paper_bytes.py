@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, lossless
+from nncomplexity.network import skeleton_of
 from nncomplexity.paper_bytes import paper_bytes
-from nncomplexity.weights import skeleton_of
 
 
 def recipe(tree: object) -> int:

@@ -14,9 +14,8 @@ from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank
 from nncomplexity.codecs import CODECS, Bits, Choice, Natural, Signed, Tally, codec_named, length_tally, single
 from nncomplexity.codecs.coder import Encoder
 from nncomplexity.errors import FormatError
-from nncomplexity.layout import Blocks
+from nncomplexity.network import Blocks, Skeleton, TensorSpec
 from nncomplexity.payload import decode, encode, split_step, weigh
-from nncomplexity.weights import Skeleton, TensorSpec
 
 ENTROPY = codec_named("entropy")
 ZERO, DENSE, LOW_RANK, ONE, LOSSLESS, PIECES = range(6)

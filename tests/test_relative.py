@@ -15,8 +15,9 @@ from nncomplexity import FormatError, InputError, load
 from nncomplexity.bitstream import CoarseFile, read, save_bytes, write
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, exact
 from nncomplexity.codecs import CODECS, codec_named
-from nncomplexity.relative import added, base_of, difference
-from nncomplexity.weights import FLOATS, STORED, TensorSpec, is_finite, skeleton_of, stored_bytes
+from nncomplexity.network import STORED, TensorSpec, added, base_of, is_finite, skeleton_of, stored_bytes
+from nncomplexity.network.relative import difference
+from nncomplexity.network.weights import FLOATS
 from tests.golden import make, reference
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nncomplexity.cli import main
-from nncomplexity.relative import base_of
+from nncomplexity.network import base_of
 
 TASK = """
 import torch

@@ -13,8 +13,7 @@ from examples.digits import task
 from nncomplexity import InputError, estimate, load
 from nncomplexity.coarse import LowRank
 from nncomplexity.codecs import CODECS
-from nncomplexity.distortion import Distortion
-from nncomplexity.relative import base_of
+from nncomplexity.network import Distortion, base_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.table import measured
 

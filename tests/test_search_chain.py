@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 
 from nncomplexity.codecs import codec_named
-from nncomplexity.distortion import Distortion
+from nncomplexity.network import Distortion
 from nncomplexity.search import Problem, Tight, chain, downhill, tensors
 from nncomplexity.search.chain import thinned
 from nncomplexity.search.descent import Visit

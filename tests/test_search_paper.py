@@ -16,8 +16,8 @@ from torch import Tensor
 from nncomplexity.bitstream import read
 from nncomplexity.coarse import Constant, Dense, LowRank
 from nncomplexity.codecs import codec_named
-from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
+from nncomplexity.network import Distortion
 from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.search import Bayes, Found, Problem, Quantize
 from nncomplexity.search.bayes import Optimizer, start_points

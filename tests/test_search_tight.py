@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import estimate
+from nncomplexity.network import skeleton_of
 from nncomplexity.search import Quantize, Sweep, Tight, downhill, tensors
 from nncomplexity.search.descent import Visit
 from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
-from nncomplexity.weights import skeleton_of
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 

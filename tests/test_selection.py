@@ -8,9 +8,8 @@ from torch import Tensor
 
 from nncomplexity import InputError, estimate
 from nncomplexity.coarse import lossless
-from nncomplexity.selection import kept_exactly
+from nncomplexity.network import kept_exactly, skeleton_of
 from nncomplexity.table import measured
-from nncomplexity.weights import skeleton_of
 
 
 def normal(*shape: int, seed: int) -> Tensor:

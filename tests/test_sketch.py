@@ -11,8 +11,8 @@ from nncomplexity import estimate
 from nncomplexity.coarse import Dense, LowRank, narrow
 from nncomplexity.codecs import codec_named
 from nncomplexity.linalg import Sketch, SVDCache, balanced, lowrank, sizes, sketch, svd
+from nncomplexity.network import skeleton_of
 from nncomplexity.payload import decode, encode, weigh
-from nncomplexity.weights import skeleton_of
 
 
 def decaying(m: int, n: int) -> Tensor:

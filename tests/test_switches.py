@@ -21,9 +21,8 @@ from torch.nn.functional import cross_entropy
 from nncomplexity import Langevin, Tracker, estimate, load, local_learning_coefficient, rate_distortion
 from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
-from nncomplexity.distortion import Distortion
 from nncomplexity.linalg import Fit, Switches, balanced, effective_rank, fitted, quantize, svd, users_switches, usual_switches
-from nncomplexity.losses import loss_from
+from nncomplexity.network import Distortion, loss_from
 from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from nncomplexity import track
 from nncomplexity.cli import main
-from nncomplexity.taskmodule import find_function, folder_of
+from nncomplexity.network import find_function, folder_of
 from tests.training import make_training, untimed, weights
 
 TASK = """

@@ -10,8 +10,8 @@ from torch import nn
 
 from nncomplexity import estimate
 from nncomplexity.errors import InputError
-from nncomplexity.naming import adapter_naming
-from nncomplexity.taskmodule import Task, architecture_of, find_device, find_function
+from nncomplexity.network import Task, architecture_of, find_device, find_function
+from nncomplexity.network.naming import adapter_naming
 
 
 class Net(nn.Module):

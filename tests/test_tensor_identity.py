@@ -12,11 +12,8 @@ from torch.masked import masked_tensor
 from torch.utils._pytree import tree_map
 
 from nncomplexity import InputError, estimate
-from nncomplexity.distortion import Distortion
+from nncomplexity.network import Borrowed, Distortion, base_of, skeleton_of
 from nncomplexity.regularizers import weight_noise
-from nncomplexity.relative import base_of
-from nncomplexity.target import Borrowed
-from nncomplexity.weights import skeleton_of
 
 NO_MEMORY = "which has no memory of its own, as quantized and masked tensors have none; dequantize it first, or pass its parts"
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity import InputError, estimate
-from nncomplexity.losses import MeanLoss
-from nncomplexity.taskmodule import find_function
+from nncomplexity.network import MeanLoss, find_function
 
 WEIGHTS = {"w": torch.linspace(-1, 1, 12).reshape(3, 4)}
 

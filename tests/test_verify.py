@@ -13,10 +13,9 @@ from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.coarse import Dense
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.network import Task, skeleton_of
 from nncomplexity.table import verified
-from nncomplexity.taskmodule import Task
 from nncomplexity.verify import Reported, check_claims, read_report
-from nncomplexity.weights import skeleton_of
 
 STEP = 0.25
 SYMBOLS = np.arange(-6, 6).reshape(3, 4)

@@ -10,7 +10,15 @@ from torch import nn
 
 from nncomplexity import estimate
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, TensorSpec, check_numbers, complex_view, is_finite, real_view, skeleton_of
+from nncomplexity.network import (
+    Skeleton,
+    TensorSpec,
+    check_numbers,
+    complex_view,
+    is_finite,
+    real_view,
+    skeleton_of,
+)
 
 
 def names_of(weights: dict[str, torch.Tensor]) -> list[tuple[str, ...]]:

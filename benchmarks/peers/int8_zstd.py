@@ -13,7 +13,7 @@ import zstandard
 from torch import Tensor
 
 from benchmarks.cases import Case
-from nncomplexity.weights import Skeleton
+from nncomplexity.network import Skeleton
 
 LEVEL = 19
 TRIES = 31

@@ -23,7 +23,7 @@ from examples.grokking.display import Display
 from examples.grokking.folder import RunFolder
 from examples.grokking.model import ATTENTIONS
 from examples.grokking.recording import train_run
-from nncomplexity.taskmodule import find_device
+from nncomplexity.network import find_device
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 

@@ -25,7 +25,7 @@ from nncomplexity.checkpoint.legacy import ClassWithSource, is_legacy, legacy_na
 from nncomplexity.checkpoint.modules import modules_opened
 from nncomplexity.checkpoint.selection import select, tensors_of
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.weights import skeleton_of
+from nncomplexity.network import skeleton_of
 from nncomplexity.words import listed
 
 ZIP = b"PK\x03\x04"

@@ -18,8 +18,8 @@ from torch import Tensor
 from nncomplexity.bitstream import save_bytes
 from nncomplexity.checkpoint.contents import FORMAT, Contents
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.network import skeleton_of
 from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
-from nncomplexity.weights import skeleton_of
 from nncomplexity.words import listed
 
 _RESERVED = "__metadata__"

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
-from nncomplexity.modulestate import tensors_of
-from nncomplexity.taskmodule import Function, command_line_of
-from nncomplexity.weights import check_numbers, skeleton_of
+from nncomplexity.network import Function, check_numbers, command_line_of, skeleton_of, tensors_of
 
 KINDS = ("untrained", "constant", "shuffled")
 

@@ -6,10 +6,8 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
-from nncomplexity.namedoutputs import NamedDivergence
-from nncomplexity.taskmodule import Function, find_function, folder_of
+from nncomplexity.network import Divergence, Function, NamedDivergence, find_function, folder_of
 
 
 @dataclass(frozen=True)

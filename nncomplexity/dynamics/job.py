@@ -1,7 +1,7 @@
 """One row's work: a checkpoint or a calibration, and a seed, measured in whichever process runs it.
 
 A row follows from these, the settings, and the random state in which `track` was called, and from nothing that was measured before. Losses,
-risks and metrics draw their random numbers from one state of their own (`nncomplexity.distortion`), whatever that one was.
+risks and metrics draw their random numbers from one state of their own (`nncomplexity.network.distortion`), whatever that one was.
 """
 
 import contextlib
@@ -16,10 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.calling import RandomState
 from nncomplexity.checkpoint import OptimizerError, load_checkpoint
-from nncomplexity.constant import constant, constant_risk
-from nncomplexity.distortion import LossFn, preserved_random_state, random_state, set_random_state
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
@@ -29,12 +26,23 @@ from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
 from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
 from nncomplexity.linalg import Switches
-from nncomplexity.modulestate import tensors_of
+from nncomplexity.network import (
+    LossFn,
+    RandomState,
+    Task,
+    check_numbers,
+    constant,
+    constant_risk,
+    preserved_random_state,
+    random_state,
+    risk_of,
+    set_random_state,
+    tensors_of,
+    value_of,
+)
 from nncomplexity.report import Report
 from nncomplexity.search import Progress
 from nncomplexity.steps import USUAL, StepRule
-from nncomplexity.taskmodule import Task, risk_of, value_of
-from nncomplexity.weights import check_numbers
 from nncomplexity.words import Eps, Relative
 
 LEFT_OUT = "left_out"

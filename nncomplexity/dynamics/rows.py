@@ -13,8 +13,8 @@ from nncomplexity.bounds import bound
 from nncomplexity.dynamics.settings import FAITHFUL, Row, Settings
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import LearningCoefficient
+from nncomplexity.network import is_finite, real_view, skeleton_of
 from nncomplexity.report import Layer, Report
-from nncomplexity.weights import is_finite, real_view, skeleton_of
 from nncomplexity.words import Relative, name_of
 
 SCHEMA = 1

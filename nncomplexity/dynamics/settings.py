@@ -11,15 +11,12 @@ import torch
 from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
 from nncomplexity.bounds import LossUnit, bound, check_loss_unit
 from nncomplexity.codecs import codec_named
-from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics.functions import UserDivergence, UserFunction, user_divergence, user_function
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import Options
 from nncomplexity.learning_coefficient import Langevin, check_examples, langevin_dynamics
-from nncomplexity.namedoutputs import NamedDivergence
+from nncomplexity.network import Divergence, NamedDivergence, Patterns, find_device, folder_of, patterns_of
 from nncomplexity.search import Method, Progress, method_named
-from nncomplexity.selection import Patterns, patterns_of
-from nncomplexity.taskmodule import find_device, folder_of
 from nncomplexity.version import __version__
 from nncomplexity.words import Eps, Relative, name_of, names_in
 

@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from nncomplexity.arguments import SeveralEps, checked_seed
-from nncomplexity.distortion import preserved_random_state
 from nncomplexity.dynamics.delivery import Delivery, warn
 from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
@@ -19,9 +18,7 @@ from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, meas
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.modulestate import left_as_it_was, tensors_of
-from nncomplexity.target import Borrowed, Mapped
-from nncomplexity.weights import check_network
+from nncomplexity.network import Borrowed, Mapped, check_network, left_as_it_was, preserved_random_state, tensors_of
 from nncomplexity.words import Eps, is_number, plain_number
 
 Network = nn.Module | Mapping[str, Tensor]

@@ -10,7 +10,6 @@ from pathlib import PurePath
 
 from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.bounds import LossUnit
-from nncomplexity.divergence import Divergence
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
 from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
@@ -22,9 +21,8 @@ from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
-from nncomplexity.namedoutputs import NamedDivergence
+from nncomplexity.network import Divergence, NamedDivergence, Patterns
 from nncomplexity.search import Method
-from nncomplexity.selection import Patterns
 from nncomplexity.steps import StepRule
 from nncomplexity.words import Eps, listed, path_of, plain_number
 

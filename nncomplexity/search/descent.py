@@ -26,9 +26,9 @@ from itertools import repeat
 from torch import Tensor
 
 from nncomplexity.coarse import Decodable, Decoded, Piece, decoded_together
-from nncomplexity.distortion import Distortion
 from nncomplexity.errors import FormatError
 from nncomplexity.linalg import large_network
+from nncomplexity.network import Distortion
 from nncomplexity.search.latent import Latent, alike, sums
 from nncomplexity.search.mover import Gradients, Mover
 from nncomplexity.search.schedule import Schedule

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.coarse import Piece
-from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.descent import descend
 from nncomplexity.search.latent import Latent, coarse_of

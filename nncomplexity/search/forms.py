@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow, united
 from nncomplexity.codecs import Matrix, MatrixState, Meter
-from nncomplexity.layout import Layout
+from nncomplexity.network import Layout
 from nncomplexity.search.latent import snapped
 
 _RANK = 8.0

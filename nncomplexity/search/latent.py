@@ -23,8 +23,7 @@ from torch import Tensor
 from nncomplexity.coarse import Constant, Dense, LowRank, Piece, narrow, overflows
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.linalg import SMALL, shift, waves
-from nncomplexity.relative import added
-from nncomplexity.weights import TensorSpec, stacked
+from nncomplexity.network import TensorSpec, added, stacked
 
 _LIMIT = 1e15
 """The largest size of a gradient of latents: float32 holds the squares of these, and their sums."""

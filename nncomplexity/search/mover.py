@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from nncomplexity.network import stacked
 from nncomplexity.search.latent import Alike
 from nncomplexity.search.schedule import Schedule
-from nncomplexity.weights import stacked
 
 _MOMENTUM, _SQUARES = 0.9, 0.95
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from nncomplexity.coarse import Constant, Piece
+from nncomplexity.network import Skeleton, TensorSpec
 from nncomplexity.payload import weigh
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.start import Factors, Shape, largest_rank, latents_at
-from nncomplexity.weights import Skeleton, TensorSpec
 
 _SQRT_2 = 2**0.5
 _FIRST_SHARE = 0.25

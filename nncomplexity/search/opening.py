@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 
 from nncomplexity.coarse import Constant, Piece, decoded_together, matrix_shape
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import MOVES, UNIFORM
 from nncomplexity.search.latent import Latent, coarse_of
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
 from nncomplexity.search.trials import Trials
-from nncomplexity.weights import TensorSpec
 
 _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start."""

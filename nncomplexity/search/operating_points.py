@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.coarse import CoarseTensor
-from nncomplexity.layout import Layout, pieces_of
 from nncomplexity.linalg import lower_hull, matrix_view
+from nncomplexity.network import Layout, TensorSpec, pieces_of
 from nncomplexity.search.forms import Form, InPieces, Zero
 from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan
-from nncomplexity.weights import TensorSpec
 
 _HEADER = 5.0
 """About what a form and the exponent of a step take in a file, in bits."""

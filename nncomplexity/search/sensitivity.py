@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.coarse import Constant
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.scans import PARTS
 from nncomplexity.search.trials import Trials
-from nncomplexity.weights import TensorSpec
 
 _FIRST = 2.0**-6
 """Noise relative to a tensor's root mean square, to begin with."""

@@ -20,7 +20,7 @@ class Settings:
         noise: bits for each parameter above which a start is noisy.
         sketch: the share of the gradients for the descent to the outline.
         chained: evaluations from which on the way from the outline to ε is a chain of descents.
-        part: the share of the examples that a gradient is over, where the loss can be divided (`nncomplexity.losses.Divisible`).
+        part: the share of the examples that a gradient is over, where the loss can be divided (`nncomplexity.network.losses.Divisible`).
         least: the fewest examples of such a part; a smaller one is not taken.
         patience: the share of a descent after which one still 4 ε away, or lost, is given up for a cautious start.
         schedule: the descent's settings.

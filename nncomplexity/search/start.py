@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
+from nncomplexity.network import TensorSpec, stacked
 from nncomplexity.search.latent import Latent, scaled_basis, sums
 from nncomplexity.search.looks import ESSENCE
-from nncomplexity.weights import TensorSpec, stacked
 from nncomplexity.words import plain_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from nncomplexity.coarse import Constant, Piece
 from nncomplexity.linalg import large_network
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors, of_low_rank
-from nncomplexity.weights import TensorSpec
 
 _STEEP = 1e15
 """The product of a tensor's largest number and largest gradient from which on the gradient is of no use: a mask, whose least change in units

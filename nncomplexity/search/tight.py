@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nncomplexity.distortion import GRADIENT_COST
+from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.chain import LINK, inwards
 from nncomplexity.search.contract import Found, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks

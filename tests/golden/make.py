@@ -13,9 +13,7 @@ from safetensors.torch import save_file
 from nncomplexity.bitstream import write
 from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Pieces, lossless
 from nncomplexity.codecs import CODECS
-from nncomplexity.layout import Blocks, Folding
-from nncomplexity.relative import base_of
-from nncomplexity.weights import Skeleton, TensorSpec, stored_bytes
+from nncomplexity.network import Blocks, Folding, Skeleton, TensorSpec, base_of, stored_bytes
 from tests.golden import reference
 
 FOLDER = Path(__file__).parent

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import round_once
-from nncomplexity.weights import (
+from nncomplexity.network.weights import (
     FLOATS,
     PARTS,
     Skeleton,

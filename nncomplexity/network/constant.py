@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from nncomplexity.distortion import Distortion
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, is_finite, skeleton_of
+from nncomplexity.network.distortion import Distortion
+from nncomplexity.network.weights import Skeleton, is_finite, skeleton_of
 
 
 def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
-from nncomplexity.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.errors import InputError
+from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
+from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
+from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.words import is_number, plain_number
 
 OutputsFn = Callable[[Any, Any], Any]
@@ -35,7 +35,7 @@ class Divergence:
         inputs: a tensor (n, ...), a dict of tensors as of Hugging Face batches, a pair of one of these and labels, or a DataLoader of
             any of these, which is read once. Or a function `draw(m, generator)` that draws m such inputs: every step of a search then has
             fresh ones, and its answers are measured on `examples` that stay the same.
-        kind: "kl", "bernoulli" or "mse" (`nncomplexity.divergence.kinds`), or a function of the original's outputs and others, both
+        kind: "kl", "bernoulli" or "mse" (`nncomplexity.network.divergence.kinds`), or a function of the original's outputs and others, both
             (u, ...), that gives (u,) divergences, 0 of outputs from themselves.
         probe: inputs held out from the search, in any of these forms, on which its answer is examined; or the share of `inputs` to keep
             back for that, a fifth by default; 0 keeps none.

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
-from nncomplexity.divergence.faithfulness import Faithfulness
-from nncomplexity.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.errors import InputError
-from nncomplexity.layout import Arrangement, Layout
 from nncomplexity.linalg import no_anomaly_detection, users_switches, usual_switches
-from nncomplexity.losses import Divisible, number_of
-from nncomplexity.modes import modules_named_in
-from nncomplexity.relative import Base, difference
-from nncomplexity.soundness import Soundness, near
-from nncomplexity.target import Borrowed, Mapped
-from nncomplexity.usercode import hint, needs_derivatives, raised
-from nncomplexity.weights import Skeleton, check_network, check_numbers, complex_view, real_view
+from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
+from nncomplexity.network.divergence.faithfulness import Faithfulness
+from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
+from nncomplexity.network.layout import Arrangement, Layout
+from nncomplexity.network.losses import Divisible, number_of
+from nncomplexity.network.modes import modules_named_in
+from nncomplexity.network.relative import Base, difference
+from nncomplexity.network.soundness import Soundness, near
+from nncomplexity.network.target import Borrowed, Mapped
+from nncomplexity.network.usercode import hint, needs_derivatives, raised
+from nncomplexity.network.weights import Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
 
 LossFn = Callable[[Any], Any]
@@ -56,7 +56,7 @@ class Distortion:
     time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
     entering to leaving. In between the process's switches are the usual ones, but for the closure, which finds them as the user has them.
 
-    Raises InputError where the weights aren't usable; on entering, where the loss isn't a function of them (`nncomplexity.soundness`).
+    Raises InputError where the weights aren't usable; on entering, where the loss isn't a function of them (`nncomplexity.network.soundness`).
     """
 
     def __init__(

@@ -14,10 +14,10 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.loading import Cache
-from nncomplexity.modes import evaluating, minds_training, of_torch
-from nncomplexity.probes import Probe, changed, random
-from nncomplexity.target import Target
+from nncomplexity.network.loading import Cache
+from nncomplexity.network.modes import evaluating, minds_training, of_torch
+from nncomplexity.network.probes import Probe, changed, random
+from nncomplexity.network.target import Target
 from nncomplexity.words import listed
 
 _SCATTER, _SCATTER_OF_ZERO = 1e-3, 1e-6

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.calling import derivatives, fixed_random_state
-from nncomplexity.distortion import preserved_random_state, set_random_state
 from nncomplexity.errors import InputError
-from nncomplexity.losses import number_of
-from nncomplexity.modulestate import copied, load_into, settle, show_only, tensors_of
-from nncomplexity.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
-from nncomplexity.usercode import hint, needs_derivatives, raised
-from nncomplexity.weights import Private, Skeleton, skeleton_of
+from nncomplexity.network.calling import derivatives, fixed_random_state
+from nncomplexity.network.distortion import preserved_random_state, set_random_state
+from nncomplexity.network.losses import number_of
+from nncomplexity.network.modulestate import copied, load_into, settle, show_only, tensors_of
+from nncomplexity.network.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
+from nncomplexity.network.usercode import hint, needs_derivatives, raised
+from nncomplexity.network.weights import Private, Skeleton, skeleton_of
 from nncomplexity.words import listed
 
 Function = Callable[..., Any]

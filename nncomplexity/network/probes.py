@@ -8,7 +8,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from nncomplexity.weights import is_finite
+from nncomplexity.network.weights import is_finite
 
 _CHANGE = 0.1
 """By how much of itself an element is changed at most."""

@@ -2,7 +2,7 @@
 
 A state dict's tensors are most often the module's own parameters and buffers, into which values are copied. Hooks may put others there,
 copies in another dtype for instance; values then go back by `load_state_dict`, whose hooks know the way. So they do where a part does
-something of its own when it is loaded, such as forgetting what it computed from other weights (`nncomplexity.loading`).
+something of its own when it is loaded, such as forgetting what it computed from other weights (`nncomplexity.network.loading`).
 """
 
 import contextlib
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.loading import PLAIN, Way, inside, training_mode, ways_of
-from nncomplexity.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
+from nncomplexity.network.loading import PLAIN, Way, inside, training_mode, ways_of
+from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 from nncomplexity.words import listed
 
 

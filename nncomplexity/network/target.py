@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nncomplexity.errors import InputError
-from nncomplexity.loading import PLAIN, Attributes, Cache, Way, caches, empty, forget_cached_properties, keepsakes, ways_of
-from nncomplexity.modulestate import (
+from nncomplexity.network.loading import PLAIN, Attributes, Cache, Way, caches, empty, forget_cached_properties, keepsakes, ways_of
+from nncomplexity.network.modulestate import (
     Backup,
     copied,
     has_gradient,
@@ -24,7 +24,7 @@ from nncomplexity.modulestate import (
     settle,
     tensors_of,
 )
-from nncomplexity.weights import Private, as_read, check_dense, check_whole, skeleton_of, stored_bytes
+from nncomplexity.network.weights import Private, as_read, check_dense, check_whole, skeleton_of, stored_bytes
 
 Leaves = list[tuple[str, Tensor]]
 """Tensors to differentiate by, each under the first name of what it holds; two parameters of one storage have one name."""

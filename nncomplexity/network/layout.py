@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nncomplexity.weights import Skeleton, TensorSpec
+from nncomplexity.network.weights import Skeleton, TensorSpec
 
 MOST_BLOCKS = 64
 """Blocks that a tensor may be in."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.weights import Skeleton, TensorSpec, is_finite
+from nncomplexity.network.weights import Skeleton, TensorSpec, is_finite
 
 Patterns = str | Sequence[str] | None
 """Globs on tensor names, as `fnmatch` has them: `*` for any text, dots included, `?` for a character, `[…]` for one of several."""
@@ -32,7 +32,7 @@ def kept_exactly(
     Raises InputError for a pattern that no name matches.
 
     >>> import torch
-    >>> from nncomplexity.weights import skeleton_of
+    >>> from nncomplexity.network.weights import skeleton_of
     >>> weights = {"embed.weight": torch.ones(2), "head.weight": torch.ones(3), "head.bias": torch.ones(3)}
     >>> sorted(kept_exactly(skeleton_of(weights), weights, include="*.weight", exclude=["embed.*"]))
     ['embed.weight', 'head.bias']

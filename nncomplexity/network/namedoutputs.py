@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from nncomplexity.calling import fixed_random_state
-from nncomplexity.distortion import preserved_random_state, set_random_state
-from nncomplexity.divergence import Divergence
 from nncomplexity.errors import InputError
-from nncomplexity.taskmodule import find_function
-from nncomplexity.usercode import raised
+from nncomplexity.network.calling import fixed_random_state
+from nncomplexity.network.distortion import preserved_random_state, set_random_state
+from nncomplexity.network.divergence import Divergence
+from nncomplexity.network.taskmodule import find_function
+from nncomplexity.network.usercode import raised
 
 
 @dataclass(frozen=True)
