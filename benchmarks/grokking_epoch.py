@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.source import made_by  # noqa: E402
 from examples.grokking import training  # noqa: E402
 from examples.grokking.config import preset  # noqa: E402
-from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise  # noqa: E402
+from nncomplexity.training import spectral_entropy_penalty, weight_noise  # noqa: E402
 
 
 def plain_penalty(model: nn.Module, beta: float) -> Tensor:

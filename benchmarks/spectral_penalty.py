@@ -24,7 +24,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.source import made_by
-from nncomplexity.regularizers import spectral_entropy_penalty
+from nncomplexity.training import spectral_entropy_penalty
 
 WORKLOADS: dict[str, list[tuple[int, int]]] = {
     # The matrices of the paper's network for addition: embedding, q, k, v, o, the two of the MLP, output layer.

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.cases import ROOT
 from benchmarks.source import ROOT as SEARCHES
 from benchmarks.source import source_digest
-from nncomplexity.regularizers import spectral_entropy_penalty
+from nncomplexity.training import spectral_entropy_penalty
 
 UNKNOWN = "not recorded"
 GROKKING = "examples/grokking/results"

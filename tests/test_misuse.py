@@ -18,9 +18,9 @@ from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.linalg import Sketch, dequantize, quantize, spectral_entropy, svd, waves
-from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
 from nncomplexity.search import Bayes, Quantize, Tight
 from nncomplexity.search.allocate import Allocate
+from nncomplexity.training import spectral_entropy_penalty, weight_noise
 
 
 @pytest.mark.parametrize(

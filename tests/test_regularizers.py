@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nncomplexity import spectral_gradient
 from nncomplexity.errors import InputError
-from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.training import spectral_entropy_penalty, spectral_gradient, weight_noise
 
 SHAPES = [(1, 1), (2, 2), (5, 5), (7, 3), (3, 7), (1, 4), (60, 70)]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

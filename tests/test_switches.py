@@ -23,7 +23,7 @@ from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.linalg import Fit, Switches, balanced, effective_rank, fitted, quantize, svd, users_switches, usual_switches
 from nncomplexity.network import Distortion, loss_from
-from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.training import spectral_entropy_penalty, weight_noise
 
 
 @contextlib.contextmanager

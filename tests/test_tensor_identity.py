@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from nncomplexity import InputError, estimate
 from nncomplexity.network import Borrowed, Distortion, base_of, skeleton_of
-from nncomplexity.regularizers import weight_noise
+from nncomplexity.training import weight_noise
 
 NO_MEMORY = "which has no memory of its own, as quantized and masked tensors have none; dequantize it first, or pass its parts"
 

@@ -12,7 +12,7 @@ from examples.grokking.config import Config
 from examples.grokking.data import Examples
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import effective_rank
-from nncomplexity.regularizers import spectral_entropy_penalty, weight_noise
+from nncomplexity.training import spectral_entropy_penalty, weight_noise
 
 
 class Trainer:

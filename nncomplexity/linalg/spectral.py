@@ -1,6 +1,6 @@
 """Spectral entropy and effective rank: in how many directions a matrix acts (DeMoss et al. 2025, Eqs. 12 and 15).
 
-These measure; for a term that a loss can be trained on, see `nncomplexity.regularizers`.
+These measure; for a term that a loss can be trained on, see `nncomplexity.training.regularizers`.
 """
 
 import math

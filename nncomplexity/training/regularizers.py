@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import matrix_view
 from nncomplexity.network import check_in_memory, storage_place
-from nncomplexity.spectral_gradient import SpectralEntropies
+from nncomplexity.training.spectral_gradient import SpectralEntropies
 
 
 def spectral_entropy_penalty(
@@ -23,7 +23,7 @@ def spectral_entropy_penalty(
     """L_reg = β·H_svd (Eq. 16), to be added to a loss: H_svd in nats (Eqs. 12 and 15), the mean over the matrices.
 
     A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0
-    (`nncomplexity.spectral_gradient`). In float16 a gradient that would leave the range is scaled down into it. A NaN or an
+    (`nncomplexity.training.spectral_gradient`). In float16 a gradient that would leave the range is scaled down into it. A NaN or an
     infinity in a matrix makes its entropy and its gradient NaN. The gradient can't be differentiated again, and
     `create_graph=True` raises an InputError.
 
