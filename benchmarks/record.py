@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.source import made_by
-from nncomplexity.bitstream import save_bytes
+from nncomplexity.file import save_bytes
 
 SCHEMA = 1
 Row = dict[str, Any]

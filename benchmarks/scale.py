@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.cases import ROOT
 from benchmarks.record import Record, Row
-from nncomplexity import bitstream, coarse
+from nncomplexity.file import bitstream, coarse
 from nncomplexity.network import Distortion
 from nncomplexity.search import contract, looks, method_named, start
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from nncomplexity.coarse import Constant, LowRank, Piece
+from nncomplexity.file import Constant, LowRank, Piece
 from nncomplexity.network import TensorSpec
 from nncomplexity.search import Found, StopSearch, Tight
 from nncomplexity.search.latent import Latent

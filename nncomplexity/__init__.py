@@ -1,11 +1,11 @@
 """nncomplexity: how many bits does what a neural network has learned take, and what does that promise about unseen data?"""
 
 from nncomplexity.best_bound import BestBound, best_bound
-from nncomplexity.bitstream import load
 from nncomplexity.curve import Curve, rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.estimate import estimate
+from nncomplexity.file import load
 from nncomplexity.interrupt import Interrupt
 from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
 from nncomplexity.network import Divergence, loss_from

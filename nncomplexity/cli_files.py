@@ -7,7 +7,6 @@ import typer
 
 from nncomplexity import table
 from nncomplexity.basefile import base_file, read_on
-from nncomplexity.bitstream import DEFAULT_LIMIT
 from nncomplexity.checkpoint import SUFFIXES, save_safetensors
 from nncomplexity.cli_options import (
     DONE,
@@ -35,6 +34,7 @@ from nncomplexity.cli_options import (
 )
 from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.errors import InputError
+from nncomplexity.file import DEFAULT_LIMIT
 from nncomplexity.network import constant_risk
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.report import SCHEMA

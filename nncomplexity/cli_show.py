@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from nncomplexity.bitstream import save_bytes
 from nncomplexity.cli_options import number_value
 from nncomplexity.errors import InputError
+from nncomplexity.file import save_bytes
 from nncomplexity.html.page import page
 from nncomplexity.outputs import check_writable
 from nncomplexity.plots import KINDS, chart, default_kind, read_results, save

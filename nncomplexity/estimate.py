@@ -19,10 +19,9 @@ from nncomplexity.arguments import (
     plain_eps,
     whole_number,
 )
-from nncomplexity.bitstream import CoarseFile
-from nncomplexity.coarse import Constant, LowRank, Pieces, exact, form_of
 from nncomplexity.codecs import Entropy, codec_named
 from nncomplexity.errors import InputError
+from nncomplexity.file import CoarseFile, Constant, LowRank, Pieces, exact, form_of, weigh
 from nncomplexity.linalg import (
     RANKED,
     SMALL,
@@ -52,7 +51,6 @@ from nncomplexity.network import (
     stacked,
 )
 from nncomplexity.network.divergence.function import Divergence
-from nncomplexity.payload import weigh
 from nncomplexity.report import Layer, RelativeTo, Report, Subject, best_of
 from nncomplexity.search import (
     DESCENT,

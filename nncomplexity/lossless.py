@@ -9,11 +9,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from nncomplexity.bitstream import write
-from nncomplexity.coarse import CoarseTensor, Constant
 from nncomplexity.codecs import CODECS, Codec
+from nncomplexity.file import CoarseTensor, Constant, encode, weigh, write
 from nncomplexity.linalg import large_network
-from nncomplexity.payload import encode, weigh
 from nncomplexity.search import LOSSLESS, Candidate, Problem
 
 

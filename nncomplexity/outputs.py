@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.bitstream import save_bytes
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_length
 from nncomplexity.errors import InputError
+from nncomplexity.file import save_bytes
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search import Progress as Callback
 from nncomplexity.table import WIDTH

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from nncomplexity.bitstream import CoarseFile, save_bytes
 from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, check_loss_unit, description_length, is_code_length
+from nncomplexity.file import CoarseFile, save_bytes
 from nncomplexity.html.notebook import report_html
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS

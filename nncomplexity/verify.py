@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from nncomplexity.bitstream import CoarseFile
 from nncomplexity.bounds import bound, rounded_up
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import CoarseFile, read_settled
 from nncomplexity.network import (
     Divergence,
     DivergenceFrom,
@@ -27,7 +27,6 @@ from nncomplexity.network import (
     skeleton_of,
 )
 from nncomplexity.network.divergence import Faithfulness
-from nncomplexity.reading import read_settled
 from nncomplexity.words import Eps, Relative
 
 RELATIVE_TOLERANCE = 1e-4

@@ -34,7 +34,7 @@ def generators_as_new() -> None:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is damaged and new is taken to be unfinished, and read again a little later: tests of damage don't wait for it."""
-    monkeypatch.setattr("nncomplexity.reading.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("nncomplexity.file.reading.PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture

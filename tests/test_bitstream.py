@@ -15,12 +15,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nncomplexity.bitstream import DEFAULT_LIMIT, MAGIC, CoarseFile, load, read, read_file, save_bytes, write
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, lossless
 from nncomplexity.codecs import CODECS, Codec, codec_named
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import (
+    DEFAULT_LIMIT,
+    MAGIC,
+    CoarseFile,
+    CoarseTensor,
+    Constant,
+    Dense,
+    LowRank,
+    encode,
+    load,
+    read,
+    read_file,
+    save_bytes,
+    write,
+)
+from nncomplexity.file.coarse import lossless
 from nncomplexity.network import Skeleton, TensorSpec, skeleton_of
-from nncomplexity.payload import encode
 from tests.golden import make, reference
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -113,7 +126,7 @@ def test_weights_are_the_same_in_other_processes_under_any_number_of_threads(tmp
     save_bytes(tmp_path / "w.coarse", file.content)
     program = (
         "import sys, hashlib, torch\n"
-        "from nncomplexity.bitstream import load\n"
+        "from nncomplexity.file.bitstream import load\n"
         "weights = load(sys.argv[1])\n"
         "digest = hashlib.sha256(b''.join(t.view(torch.uint8).numpy().tobytes() for t in weights.values())).hexdigest()\n"
         "print(torch.get_num_threads(), digest)\n"

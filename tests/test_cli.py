@@ -666,7 +666,7 @@ def test_a_file_that_cannot_be_written_after_all_still_gets_its_table(run, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nncomplexity.bitstream.os.fdopen", full)
+    monkeypatch.setattr("nncomplexity.file.bitstream.os.fdopen", full)
     code, out, err = run(*MEASURE, "--eps", "0.1", "--save", "model.coarse")
     assert code == 2
     assert "ε = 0.1" in out

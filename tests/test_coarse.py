@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.coarse import INTEGERS, Constant, Dense, Lossless, LowRank, exact, form_of, lossless, matrix_shape
 from nncomplexity.errors import FormatError
+from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape
+from nncomplexity.file.coarse import INTEGERS, Lossless, lossless
 from nncomplexity.linalg import waves
 from nncomplexity.network import TensorSpec
 from tests.golden.reference import rounded

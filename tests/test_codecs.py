@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.bitstream import read, write
-from nncomplexity.coarse import INTEGERS, CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, lossless, matrix_shape
 from nncomplexity.codecs import CODECS, Bits, Choice, Codec, General, Matrix, MatrixState, Planes, Signed, codec_named, length_tally
 from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Piece, Pieces, encode, matrix_shape, read, write
+from nncomplexity.file.coarse import INTEGERS, Lossless, lossless
+from nncomplexity.file.payload import decode
 from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import Blocks, Folding, Layout, Skeleton, TensorSpec, foldings, pieces_of
-from nncomplexity.payload import decode, encode
 from tests.golden import reference
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

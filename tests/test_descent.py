@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity import estimate
-from nncomplexity.coarse import CoarseTensor, Constant, decoded_together
+from nncomplexity.file import CoarseTensor, Constant, decoded_together
 from nncomplexity.network import Distortion, TensorSpec, skeleton_of
 from nncomplexity.search.descent import descend
 from nncomplexity.search.latent import DEAD_ZONE, Alike, Latent, alike, coarse_of

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nncomplexity import InputError, StopSearch, estimate, load
-from nncomplexity.bitstream import read
 from nncomplexity.bounds import bound, description_length
+from nncomplexity.file import read
 from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.report import reports_json
 from nncomplexity.search import Bayes, Method, Quantize, Tight

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nncomplexity import estimate
-from nncomplexity.coarse import Dense, LowRank, overflows
+from nncomplexity.file import Dense, LowRank, overflows, paper_bytes
 from nncomplexity.linalg import effective_rank
 from nncomplexity.network import TensorSpec, kept_exactly, skeleton_of
-from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.report import Report
 from nncomplexity.search import Bayes, Quantize
 from nncomplexity.search.latent import Alike, Latent

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nncomplexity.coarse import CPU, Constant, Dense, Pieces, united
+from nncomplexity.file import Constant, Dense, Pieces, united
+from nncomplexity.file.coarse import CPU
 from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, foldings, pieces_of
 from nncomplexity.network.layout import Arrangement
 

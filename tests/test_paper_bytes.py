@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, lossless
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, paper_bytes
+from nncomplexity.file.coarse import lossless
 from nncomplexity.network import skeleton_of
-from nncomplexity.paper_bytes import paper_bytes
 
 
 def recipe(tree: object) -> int:

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Pieces, lossless
 from nncomplexity.codecs import CODECS, Bits, Choice, Natural, Signed, Tally, codec_named, length_tally, single
 from nncomplexity.codecs.coder import Encoder
 from nncomplexity.errors import FormatError
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, encode, weigh
+from nncomplexity.file.coarse import Lossless, lossless
+from nncomplexity.file.payload import decode, split_step
 from nncomplexity.network import Blocks, Skeleton, TensorSpec
-from nncomplexity.payload import decode, encode, split_step, weigh
 
 ENTROPY = codec_named("entropy")
 ZERO, DENSE, LOW_RANK, ONE, LOSSLESS, PIECES = range(6)

@@ -16,12 +16,13 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from nncomplexity import bitstream, estimate, reading
+from nncomplexity import estimate
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.dynamics import track
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import Reading, bitstream, read_settled, reading
+from nncomplexity.file.reading import ChangedError
 from nncomplexity.plots import read_results
-from nncomplexity.reading import ChangedError, Reading, read_settled
 from tests.rows import row, write_rows
 
 SIZE = 1 << 18

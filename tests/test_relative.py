@@ -12,9 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nncomplexity import FormatError, InputError, load
-from nncomplexity.bitstream import CoarseFile, read, save_bytes, write
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, LowRank, exact
 from nncomplexity.codecs import CODECS, codec_named
+from nncomplexity.file import CoarseFile, CoarseTensor, Constant, Dense, LowRank, exact, read, save_bytes, write
 from nncomplexity.network import STORED, TensorSpec, added, base_of, is_finite, skeleton_of, stored_bytes
 from nncomplexity.network.relative import difference
 from nncomplexity.network.weights import FLOATS

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from examples.digits import task
 from nncomplexity import InputError, estimate, load
-from nncomplexity.coarse import LowRank
 from nncomplexity.codecs import CODECS
+from nncomplexity.file import LowRank
 from nncomplexity.network import Distortion, base_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.table import measured

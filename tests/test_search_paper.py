@@ -13,12 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nncomplexity.bitstream import read
-from nncomplexity.coarse import Constant, Dense, LowRank
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
+from nncomplexity.file import Constant, Dense, LowRank, paper_bytes, read
 from nncomplexity.network import Distortion
-from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.search import Bayes, Found, Problem, Quantize
 from nncomplexity.search.bayes import Optimizer, start_points
 from nncomplexity.search.points import CoarseGraining, Point, Points

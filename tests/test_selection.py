@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity import InputError, estimate
-from nncomplexity.coarse import lossless
+from nncomplexity.file.coarse import lossless
 from nncomplexity.network import kept_exactly, skeleton_of
 from nncomplexity.table import measured
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from nncomplexity import estimate
-from nncomplexity.coarse import Dense, LowRank, narrow
 from nncomplexity.codecs import codec_named
+from nncomplexity.file import Dense, LowRank, encode, narrow, weigh
+from nncomplexity.file.payload import decode
 from nncomplexity.linalg import Sketch, SVDCache, balanced, lowrank, sizes, sketch, svd
 from nncomplexity.network import skeleton_of
-from nncomplexity.payload import decode, encode, weigh
 
 
 def decaying(m: int, n: int) -> Tensor:

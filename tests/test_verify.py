@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from nncomplexity import bitstream
 from nncomplexity.bounds import bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
-from nncomplexity.coarse import Dense
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import Dense, bitstream
 from nncomplexity.network import Task, skeleton_of
 from nncomplexity.table import verified
 from nncomplexity.verify import Reported, check_claims, read_report

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from examples.grokking.complexity import Settings
 from examples.grokking.config import Config, read_config
-from nncomplexity.bitstream import save_bytes
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
+from nncomplexity.file import save_bytes
 
 Line = dict[str, Any]
 

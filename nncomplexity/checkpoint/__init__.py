@@ -40,7 +40,7 @@ from nncomplexity.checkpoint.selection import OptimizerError
 from nncomplexity.checkpoint.sharded import is_index, read_index, read_shards
 from nncomplexity.checkpoint.single import head_of, read_single
 from nncomplexity.errors import InputError
-from nncomplexity.reading import Reading, read_settled
+from nncomplexity.file.reading import Reading, read_settled
 from nncomplexity.stepkeys import number_in
 from nncomplexity.steps import TRAINER_STATE, USUAL, StepRule, find_step, is_standard
 from nncomplexity.words.paths import path_of

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from pathlib import PurePath
 
-from nncomplexity.bitstream import MAGIC
+from nncomplexity.file import MAGIC
 from nncomplexity.words import listed, printable
 
 EXPECTED = "a .safetensors file, one of torch.save (.pt, .pth, .bin, .ckpt), an index of shards, an .npz file or a model folder"

@@ -15,9 +15,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from nncomplexity.bitstream import save_bytes
 from nncomplexity.checkpoint.contents import FORMAT, Contents
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import save_bytes
 from nncomplexity.network import skeleton_of
 from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.words import listed

@@ -18,7 +18,7 @@ from nncomplexity.checkpoint.kinds import what_it_is
 from nncomplexity.checkpoint.safetensors import is_safetensors
 from nncomplexity.checkpoint.single import read_single
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.reading import Reading
+from nncomplexity.file import Reading
 from nncomplexity.stepkeys import number_in
 from nncomplexity.words import listed
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nncomplexity.bitstream import save_bytes
 from nncomplexity.errors import InputError
+from nncomplexity.file import save_bytes
 from nncomplexity.plots.chart import Axis, Chart, Tick, place, ticks
 from nncomplexity.plots.fonts import fonts_for, missing_sentence
 from nncomplexity.plots.lettering import breadth, one_line, shortened, wrapped

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.file import CoarseTensor
 from nncomplexity.search.contract import ALLOCATION, Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.lagrangian import Choice, Lagrangian
 from nncomplexity.search.looks import layouts_of

@@ -11,13 +11,24 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nncomplexity.bitstream import CoarseFile, write
-from nncomplexity.coarse import CoarseTensor, Decoded, Piece, dense, dense_of, exact, narrow, overflows, united
 from nncomplexity.codecs import Codec
 from nncomplexity.errors import InputError
+from nncomplexity.file import (
+    CoarseFile,
+    CoarseTensor,
+    Decoded,
+    Piece,
+    dense,
+    dense_of,
+    exact,
+    narrow,
+    overflows,
+    united,
+    weigh,
+    write,
+)
 from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, large_network, symbols
 from nncomplexity.network import Distortion, Layout, Skeleton, TensorSpec, stacked
-from nncomplexity.payload import weigh
 from nncomplexity.words import is_number, plain_number, plain_numbers
 
 Progress = Callable[[float, float, str], None]

@@ -25,8 +25,8 @@ from itertools import repeat
 
 from torch import Tensor
 
-from nncomplexity.coarse import Decodable, Decoded, Piece, decoded_together
 from nncomplexity.errors import FormatError
+from nncomplexity.file import Decodable, Decoded, Piece, decoded_together
 from nncomplexity.linalg import large_network
 from nncomplexity.network import Distortion
 from nncomplexity.search.latent import Latent, alike, sums

@@ -8,7 +8,7 @@ from itertools import count, repeat
 import torch
 from torch import Tensor
 
-from nncomplexity.coarse import Piece
+from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.descent import descend

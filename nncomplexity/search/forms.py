@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor, Constant, LowRank, dense, narrow, united
 from nncomplexity.codecs import Matrix, MatrixState, Meter
+from nncomplexity.file import CoarseTensor, Constant, LowRank, dense, narrow, united
 from nncomplexity.network import Layout
 from nncomplexity.search.latent import snapped
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nncomplexity.coarse import Constant, Dense, LowRank, Piece, narrow, overflows
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
+from nncomplexity.file import Constant, Dense, LowRank, Piece, narrow, overflows
 from nncomplexity.linalg import SMALL, shift, waves
 from nncomplexity.network import TensorSpec, added, stacked
 

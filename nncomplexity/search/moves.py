@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from nncomplexity.coarse import Constant, Piece
+from nncomplexity.file import Constant, Piece, weigh
 from nncomplexity.network import Skeleton, TensorSpec
-from nncomplexity.payload import weigh
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.start import Factors, Shape, largest_rank, latents_at
 

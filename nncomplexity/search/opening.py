@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from nncomplexity.coarse import Constant, Piece, decoded_together, matrix_shape
+from nncomplexity.file import Constant, Piece, decoded_together, matrix_shape
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import MOVES, UNIFORM
 from nncomplexity.search.latent import Latent, coarse_of

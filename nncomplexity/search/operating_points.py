@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor
+from nncomplexity.file import CoarseTensor
 from nncomplexity.linalg import lower_hull, matrix_view
 from nncomplexity.network import Layout, TensorSpec, pieces_of
 from nncomplexity.search.forms import Form, InPieces, Zero

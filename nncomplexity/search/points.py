@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from nncomplexity.coarse import Constant, LowRank, Piece, decoded_together, narrow, overflows
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file import Constant, LowRank, Piece, decoded_together, narrow, overflows, paper_bytes
 from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, SVDCache, left_out, matrix_view, pays, ranks_leaving, symbols
 from nncomplexity.network import TensorSpec
-from nncomplexity.paper_bytes import paper_bytes
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.words import plain_numbers
 

@@ -1,6 +1,6 @@
 """One search by descents: from a measured start to ε, by the network's outline where the start is mostly noise or made of factors."""
 
-from nncomplexity.coarse import Piece
+from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.downhill import Downhill
 from nncomplexity.search.latent import Latent, coarse_of

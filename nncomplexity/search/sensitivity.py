@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.coarse import Constant
+from nncomplexity.file import Constant
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.scans import PARTS
 from nncomplexity.search.trials import Trials

@@ -4,7 +4,7 @@ import functools
 
 from torch import Tensor
 
-from nncomplexity.coarse import Constant, Piece
+from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import Problem

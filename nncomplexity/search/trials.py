@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nncomplexity.coarse import CoarseTensor, Decoded, decoded_together, overflows
 from nncomplexity.errors import FormatError
+from nncomplexity.file import CoarseTensor, Decoded, decoded_together, overflows
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
 

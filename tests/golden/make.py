@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from nncomplexity.bitstream import write
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Pieces, lossless
 from nncomplexity.codecs import CODECS
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, write
+from nncomplexity.file.coarse import Lossless, lossless
 from nncomplexity.network import Blocks, Folding, Skeleton, TensorSpec, base_of, stored_bytes
 from tests.golden import reference
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from nncomplexity.coarse import CoarseTensor
 from nncomplexity.codecs import Codec
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.file.coarse import CoarseTensor
+from nncomplexity.file.payload import decode, encode
+from nncomplexity.file.reading import read_settled
 from nncomplexity.linalg import usual_switches
 from nncomplexity.network import DIMENSIONS, STORED, Base, Skeleton, TensorSpec, base_of, complex_view
-from nncomplexity.payload import decode, encode
-from nncomplexity.reading import read_settled
 from nncomplexity.words import is_number, path_of, plain_number
 
 MAGIC = b"\x89COARSE\n"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomplexity.coarse import Constant, Dense, Lossless, LowRank, Piece
 from nncomplexity.codecs import Integers
+from nncomplexity.file.coarse import Constant, Dense, Lossless, LowRank, Piece
 from nncomplexity.network import Skeleton, TensorSpec
 
 _PROTOCOL = 4

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from nncomplexity.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
 from nncomplexity.codecs import (
     CODECS,
     LARGEST,
@@ -40,6 +39,7 @@ from nncomplexity.codecs import (
     within,
 )
 from nncomplexity.errors import FormatError
+from nncomplexity.file.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
 from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, pieces_of
 

@@ -1,0 +1,74 @@
+"""What is in a `.coarse` file. docs/format.md is the specification.
+
+- `coarse`: the forms of a tensor (zero, dense, low rank, exact), and the exact arithmetic that decodes them
+- `payload`: the walk over all tensors that encodes, decodes and weighs; a tensor's bits are counted here
+- `bitstream`: the file: skeleton, payload, checksum
+- `paper_bytes`: what the authors' recipe gives for the same tensors
+- `reading`: files read once, whole, as they were at one moment
+"""
+
+from nncomplexity.file.bitstream import (
+    DEFAULT_LIMIT,
+    MAGIC,
+    CoarseFile,
+    load,
+    read,
+    read_file,
+    save_bytes,
+    write,
+)
+from nncomplexity.file.coarse import (
+    CoarseTensor,
+    Constant,
+    Decodable,
+    Decoded,
+    Dense,
+    LowRank,
+    Piece,
+    Pieces,
+    decoded_together,
+    dense,
+    dense_of,
+    exact,
+    form_of,
+    matrix_shape,
+    narrow,
+    overflows,
+    united,
+)
+from nncomplexity.file.paper_bytes import paper_bytes
+from nncomplexity.file.payload import encode, weigh
+from nncomplexity.file.reading import Reading, read_settled
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "MAGIC",
+    "CoarseFile",
+    "CoarseTensor",
+    "Constant",
+    "Decodable",
+    "Decoded",
+    "Dense",
+    "LowRank",
+    "Piece",
+    "Pieces",
+    "Reading",
+    "decoded_together",
+    "dense",
+    "dense_of",
+    "encode",
+    "exact",
+    "form_of",
+    "load",
+    "matrix_shape",
+    "narrow",
+    "overflows",
+    "paper_bytes",
+    "read",
+    "read_file",
+    "read_settled",
+    "save_bytes",
+    "united",
+    "weigh",
+    "write",
+]
