@@ -9,6 +9,7 @@ import typer
 
 from nncomplexity.basefile import base_file
 from nncomplexity.bounds import LossUnit, is_code_length, why_no_code_length
+from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli_options import (
     DONE,
     INTERRUPTED,
@@ -63,7 +64,6 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
-from nncomplexity.steps import StepRule
 from nncomplexity.words import Eps, name_of
 
 _NO_BEST = "--save-best: {why}, or leave --save-best out"

@@ -7,6 +7,7 @@ import typer
 from nncomplexity import table
 from nncomplexity.basefile import base_file
 from nncomplexity.bounds import Bound
+from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli_options import (
     DONE,
     INTERRUPTED,
@@ -59,7 +60,6 @@ from nncomplexity.outputs import (
     write_json,
 )
 from nncomplexity.search import method_named
-from nncomplexity.steps import StepRule
 
 
 def measure(

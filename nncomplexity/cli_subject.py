@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.basefile import BaseFile
-from nncomplexity.checkpoint import Checkpoint, load_checkpoint
+from nncomplexity.checkpoint import USUAL, Checkpoint, StepRule, load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.network import (
     Base,
@@ -23,7 +23,6 @@ from nncomplexity.network import (
     folder_of,
 )
 from nncomplexity.outputs import check_writable
-from nncomplexity.steps import USUAL, StepRule
 from nncomplexity.version import __version__
 
 

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nncomplexity.checkpoint import StepRule, find_step, natural_key, step_of, varying
+from nncomplexity.checkpoint.stepkeys import number_in
+from nncomplexity.checkpoint.stepnames import counts_in
 from nncomplexity.errors import InputError
-from nncomplexity.stepkeys import number_in
-from nncomplexity.stepnames import counts_in, varying
-from nncomplexity.steps import StepRule, find_step, natural_key, step_of
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli import main
 from nncomplexity.dynamics import track, tracked
 from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.errors import InputError
 from nncomplexity.plots import chart, read_results
-from nncomplexity.steps import StepRule
 from tests.rows import failed, row
 
 quick = functools.partial(track, method="quantize", budget=5)

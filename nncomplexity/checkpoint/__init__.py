@@ -35,14 +35,27 @@ from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard, model_file
 from nncomplexity.checkpoint.kinds import EXPECTED
 from nncomplexity.checkpoint.pickled import PICKLE, ZIP
+from nncomplexity.checkpoint.runs import Told, labels, place_of_step, told_by
 from nncomplexity.checkpoint.safetensors import is_safetensors, save_safetensors
 from nncomplexity.checkpoint.selection import OptimizerError
 from nncomplexity.checkpoint.sharded import is_index, read_index, read_shards
 from nncomplexity.checkpoint.single import head_of, read_single
+from nncomplexity.checkpoint.stepkeys import number_in
+from nncomplexity.checkpoint.stepnames import Clear, Count, varying
+from nncomplexity.checkpoint.steps import (
+    TRAINER_STATE,
+    USUAL,
+    Step,
+    StepRule,
+    find_step,
+    is_standard,
+    natural_key,
+    place_of,
+    stem_of,
+    step_of,
+)
 from nncomplexity.errors import InputError
 from nncomplexity.file.reading import Reading, read_settled
-from nncomplexity.stepkeys import number_in
-from nncomplexity.steps import TRAINER_STATE, USUAL, StepRule, find_step, is_standard
 from nncomplexity.words.paths import path_of
 
 
@@ -171,13 +184,29 @@ __all__ = [
     "SHARD",
     "STANDARD",
     "SUFFIXES",
+    "USUAL",
     "ZIP",
     "Checkpoint",
+    "Clear",
+    "Count",
     "OptimizerError",
+    "Step",
+    "StepRule",
+    "Told",
+    "find_step",
     "head_of",
     "is_of_trainer",
     "is_safetensors",
     "is_shard",
+    "is_standard",
+    "labels",
     "load_checkpoint",
+    "natural_key",
+    "place_of",
+    "place_of_step",
     "save_safetensors",
+    "stem_of",
+    "step_of",
+    "told_by",
+    "varying",
 ]

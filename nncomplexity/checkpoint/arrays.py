@@ -21,8 +21,8 @@ from nncomplexity.checkpoint.beside import PLAIN_DTYPE, DtypeName, plain_classes
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.inert import in_python_3
 from nncomplexity.checkpoint.pickled import chosen_of
+from nncomplexity.checkpoint.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.words import listed
 
 _REMEDY = "where it was made, write the arrays alone: numpy.savez(FILE, **arrays)"

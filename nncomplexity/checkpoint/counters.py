@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
+from nncomplexity.checkpoint.stepkeys import AMONG_WEIGHTS, number_in
 
 _DEPTH = 6
 

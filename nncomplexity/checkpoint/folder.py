@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from nncomplexity.checkpoint.stepnames import Clear, counts_in
+from nncomplexity.checkpoint.steps import stem_of
 from nncomplexity.errors import InputError
-from nncomplexity.stepnames import Clear, counts_in
-from nncomplexity.steps import stem_of
 from nncomplexity.words import listed
 
 STANDARD = (

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from nncomplexity.checkpoint.contents import FORMAT, Contents
+from nncomplexity.checkpoint.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import save_bytes
 from nncomplexity.network import skeleton_of
-from nncomplexity.stepkeys import AMONG_WEIGHTS, number_in
 from nncomplexity.words import listed
 
 _RESERVED = "__metadata__"

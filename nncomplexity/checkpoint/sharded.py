@@ -17,9 +17,9 @@ from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.kinds import what_it_is
 from nncomplexity.checkpoint.safetensors import is_safetensors
 from nncomplexity.checkpoint.single import read_single
+from nncomplexity.checkpoint.stepkeys import number_in
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import Reading
-from nncomplexity.stepkeys import number_in
 from nncomplexity.words import listed
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nncomplexity.checkpoint import USUAL, StepRule
 from nncomplexity.dynamics.resume import Known, known_of
 from nncomplexity.dynamics.sources import Source, find_sources
 from nncomplexity.errors import InputError
-from nncomplexity.steps import USUAL, StepRule
 from nncomplexity.words import is_number, plain_number
 
 _PATIENCE = 5

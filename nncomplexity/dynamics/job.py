@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.checkpoint import OptimizerError, load_checkpoint
+from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
@@ -42,7 +42,6 @@ from nncomplexity.network import (
 )
 from nncomplexity.report import Report
 from nncomplexity.search import Progress
-from nncomplexity.steps import USUAL, StepRule
 from nncomplexity.words import Eps, Relative
 
 LEFT_OUT = "left_out"

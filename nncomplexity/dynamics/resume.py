@@ -4,11 +4,10 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.checkpoint import USUAL, Step, StepRule, load_checkpoint
 from nncomplexity.dynamics.job import Job
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.sources import Source, named_step
-from nncomplexity.steps import USUAL, Step, StepRule
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,32 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from nncomplexity.checkpoint import PICKLE, SHARD, STANDARD, SUFFIXES, ZIP, head_of, is_of_trainer, is_safetensors, is_shard
+from nncomplexity.checkpoint import (
+    PICKLE,
+    SHARD,
+    STANDARD,
+    SUFFIXES,
+    USUAL,
+    ZIP,
+    Clear,
+    Count,
+    Step,
+    StepRule,
+    Told,
+    find_step,
+    head_of,
+    is_of_trainer,
+    is_safetensors,
+    is_shard,
+    is_standard,
+    labels,
+    natural_key,
+    place_of,
+    stem_of,
+    told_by,
+    varying,
+)
 from nncomplexity.errors import InputError
-from nncomplexity.runs import Told, labels, told_by
-from nncomplexity.stepnames import Clear, Count, varying
-from nncomplexity.steps import USUAL, Step, StepRule, find_step, is_standard, natural_key, place_of, stem_of
 from nncomplexity.words import listed, path_of
 
 _DATA = (".npz", ".npy", ".pkl", ".pickle", ".zip")

@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.bounds import LossUnit
+from nncomplexity.checkpoint import StepRule
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
 from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
@@ -23,7 +24,6 @@ from nncomplexity.errors import InputError
 from nncomplexity.learning_coefficient import Langevin
 from nncomplexity.network import Divergence, NamedDivergence, Patterns
 from nncomplexity.search import Method
-from nncomplexity.steps import StepRule
 from nncomplexity.words import Eps, listed, path_of, plain_number
 
 Progress = Callable[[float, int, str], None]

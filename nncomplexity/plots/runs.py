@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from nncomplexity.checkpoint import labels, place_of_step, told_by
 from nncomplexity.errors import InputError
 from nncomplexity.plots.chart import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
 from nncomplexity.plots.names import name_of_path, short_names
 from nncomplexity.plots.results import Measurement, Network, Results
 from nncomplexity.plots.seeds import by_checkpoint, standard_error
-from nncomplexity.runs import labels, place_of_step, told_by
 
 Value = Callable[[Network], float | None]
 PALETTE = 7

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from nncomplexity.checkpoint.stepkeys import EPOCHS, STEPS, counted, number_in
+from nncomplexity.checkpoint.stepnames import Clear, Count, counts_in
 from nncomplexity.errors import InputError
-from nncomplexity.stepkeys import EPOCHS, STEPS, counted, number_in
-from nncomplexity.stepnames import Clear, Count, counts_in
 
 TRAINER_STATE = "trainer_state.json"
 """What transformers writes beside the weights of a step."""

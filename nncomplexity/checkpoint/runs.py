@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from nncomplexity.stepnames import Clear, Count
-from nncomplexity.steps import Place, place_of, stem_of
+from nncomplexity.checkpoint.stepnames import Clear, Count
+from nncomplexity.checkpoint.steps import Place, place_of, stem_of
 
 _SEPARATORS = "-_=. "
 
