@@ -10,12 +10,8 @@ import typer
 from nncomplexity.cli_options import number_value
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.html.page import page
 from nncomplexity.outputs import check_writable
-from nncomplexity.plots import KINDS, chart, default_kind, read_results, save
-from nncomplexity.plots.drawing import picture_format
-from nncomplexity.plots.results import Results
-from nncomplexity.plots.runs import runs_of
+from nncomplexity.show import KINDS, Results, chart, default_kind, page, picture_format, read_results, runs_of, save
 from nncomplexity.words import eps_named, of_results, printable
 
 ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]

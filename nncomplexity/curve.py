@@ -14,7 +14,6 @@ from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_u
 from nncomplexity.bounds import bound as promise
 from nncomplexity.errors import InputError
 from nncomplexity.estimate import estimate
-from nncomplexity.html.notebook_curve import curve_html
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.network import (
     Base,
@@ -33,6 +32,7 @@ from nncomplexity.network import (
 )
 from nncomplexity.report import Report, reports_json
 from nncomplexity.search import Method, Progress, Sweep, Tight
+from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid
 
 DEFAULT_EPS = GRID

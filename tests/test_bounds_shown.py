@@ -19,13 +19,12 @@ from nncomplexity.bounds import KINDS, bound, rounded_up, smoothed_bound, vacuou
 from nncomplexity.cli import main
 from nncomplexity.curve_table import curve_table
 from nncomplexity.dynamics import tracked
-from nncomplexity.html.page import page
-from nncomplexity.html.sections import promise
-from nncomplexity.html.summary import key_figures
 from nncomplexity.network import constant_risk
-from nncomplexity.plots import read_results
-from nncomplexity.plots.entries import network_of_report
-from nncomplexity.plots.results import BoundValue, Measurement, Network
+from nncomplexity.show import page, read_results
+from nncomplexity.show.html.sections import promise
+from nncomplexity.show.html.summary import key_figures
+from nncomplexity.show.plots.entries import network_of_report
+from nncomplexity.show.plots.results import BoundValue, Measurement, Network
 from tests.rows import report as report_file
 from tests.rows import row, write_rows
 from tests.test_html_page import parsed

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nncomplexity.cli import main
-from nncomplexity.plots import KINDS
+from nncomplexity.show import KINDS
 from tests.rows import failed, row, write_rows
 
 

@@ -15,7 +15,7 @@ from nncomplexity import InputError, estimate
 from nncomplexity.bounds import bound, description_length
 from nncomplexity.curve import DEFAULT_EPS, curve_of, rate_distortion
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
-from nncomplexity.plots.reading import read_results
+from nncomplexity.show.plots.reading import read_results
 from tests.test_search_tight import network
 
 EPS = [1.0, 0.3, 0.1, 0.03]

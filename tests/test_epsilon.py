@@ -18,9 +18,8 @@ from nncomplexity.dynamics import tracked
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
-from nncomplexity.html.page import page
 from nncomplexity.network import constant
-from nncomplexity.plots import chart, read_results
+from nncomplexity.show import chart, page, read_results
 from nncomplexity.words import Share, default_grid, eps_named, name_of, names_in
 from tests.rows import report as report_file
 from tests.rows import row, write_rows

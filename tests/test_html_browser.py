@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from nncomplexity.html.page import page
-from nncomplexity.plots import read_results
+from nncomplexity.show import page, read_results
 from tests.rows import failed, report, row, write_rows
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nncomplexity.html.page import page
-from nncomplexity.plots import read_results
+from nncomplexity.show import page, read_results
 from tests.rows import failed, report, row, write_rows
 
 NASTY = '<script>alert("1")</script>&\'"\u2028'

@@ -12,8 +12,8 @@ from nncomplexity import Report, estimate
 from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.curve import curve_of, rate_distortion
-from nncomplexity.html.notebook_curve import _picture
 from nncomplexity.network import loss_from
+from nncomplexity.show.html.notebook_curve import _picture
 from nncomplexity.words import show_progress
 from tests.test_html_page import parsed
 

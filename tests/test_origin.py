@@ -15,9 +15,8 @@ from nncomplexity import Report, estimate, rate_distortion, track
 from nncomplexity.cli import main
 from nncomplexity.curve_table import curve_table
 from nncomplexity.dynamics import tracked
-from nncomplexity.html.page import page
-from nncomplexity.plots import read_results
 from nncomplexity.search import Bayes, Found, Problem, Quantize, Tight
+from nncomplexity.show import page, read_results
 from nncomplexity.table import measured, warnings
 from tests.test_html_page import parsed
 from tests.test_search_tight import network

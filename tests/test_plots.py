@@ -13,12 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from nncomplexity.dynamics.settings import RESERVED
 from nncomplexity.errors import InputError
-from nncomplexity.plots import KINDS, chart, default_kind, draw, read_results, save
-from nncomplexity.plots.chart import Axis, place, spread, ticks
-from nncomplexity.plots.entries import METRIC_ENDINGS, NO_METRICS
-from nncomplexity.plots.rate_distortion import fits_of, hull_of
-from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.runs import runs_of
+from nncomplexity.show import KINDS, Results, chart, default_kind, draw, read_results, runs_of, save
+from nncomplexity.show.plots.chart import Axis, place, spread, ticks
+from nncomplexity.show.plots.entries import METRIC_ENDINGS, NO_METRICS
+from nncomplexity.show.plots.rate_distortion import fits_of, hull_of
+from nncomplexity.show.plots.results import Measurement, Network
 from tests.rows import report, row, write_rows
 
 

@@ -9,7 +9,7 @@ import torch
 
 from nncomplexity import estimate
 from nncomplexity.errors import InputError
-from nncomplexity.plots import read_results
+from nncomplexity.show import read_results
 from tests.rows import failed, report, row, write_rows
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncomplexity.html.page import page
-from nncomplexity.html.summary import verdict
-from nncomplexity.plots import KINDS, chart, read_results
-from nncomplexity.plots.results import Results
-from nncomplexity.plots.seeds import by_checkpoint, mean_over
+from nncomplexity.show import KINDS, Results, chart, page, read_results
+from nncomplexity.show.html.summary import verdict
+from nncomplexity.show.plots.seeds import by_checkpoint, mean_over
 from tests.rows import report, row, write_rows
 
 SCALES = (1.0, 3.0, 8.0)

@@ -18,14 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nncomplexity.cli import main
 from nncomplexity.curve_table import curve_table
 from nncomplexity.errors import InputError
-from nncomplexity.html.page import page
-from nncomplexity.html.summary import page_title
-from nncomplexity.html.svg import svg
 from nncomplexity.linalg import fitted
-from nncomplexity.plots import chart, draw, read_results, save
-from nncomplexity.plots.chart import Axis, ticks
-from nncomplexity.plots.fonts import fonts_for
-from nncomplexity.plots.results import Results
+from nncomplexity.show import Results, chart, draw, page, read_results, save, svg
+from nncomplexity.show.html.summary import page_title
+from nncomplexity.show.plots.chart import Axis, ticks
+from nncomplexity.show.plots.fonts import fonts_for
 from tests.rows import report, row, write_rows
 
 CJK = "权重偏置가중치"

@@ -22,7 +22,7 @@ from nncomplexity.dynamics import track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import Reading, bitstream, read_settled, reading
 from nncomplexity.file.reading import ChangedError
-from nncomplexity.plots import read_results
+from nncomplexity.show import read_results
 from tests.rows import row, write_rows
 
 SIZE = 1 << 18

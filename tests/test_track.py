@@ -25,8 +25,8 @@ from nncomplexity.cli import main
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.dynamics.resume import Done
 from nncomplexity.errors import InputError
-from nncomplexity.plots import read_results
 from nncomplexity.search import Quantize
+from nncomplexity.show import read_results
 from tests.training import make_training, untimed, weights
 
 EPS = [1, 0.1]

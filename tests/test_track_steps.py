@@ -15,7 +15,7 @@ from nncomplexity.cli import main
 from nncomplexity.dynamics import track, tracked
 from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.errors import InputError
-from nncomplexity.plots import chart, read_results
+from nncomplexity.show import chart, read_results
 from tests.rows import failed, row
 
 quick = functools.partial(track, method="quantize", budget=5)

@@ -23,8 +23,7 @@ from nncomplexity import Tracker, track
 from nncomplexity.dynamics import delivery
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.errors import InputError
-from nncomplexity.plots import chart, read_results
-from nncomplexity.plots.runs import runs_of
+from nncomplexity.show import chart, read_results, runs_of
 from tests.rows import row, write_rows
 from tests.training import make_training
 

@@ -34,7 +34,7 @@ from examples.grokking.config import preset
 from examples.grokking.folder import RunFolder
 from examples.grokking.recording import train_run
 from nncomplexity import estimate
-from nncomplexity.plots import chart, read_results, save
+from nncomplexity.show import chart, read_results, save
 
 FOLDER = ROOT / "docs" / "images"
 SIZES, DYNAMICS = FOLDER / "sizes.json", FOLDER / "dynamics.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 from nncomplexity.bounds import vacuous_from
 from nncomplexity.linalg import Fit
-from nncomplexity.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
+from nncomplexity.show.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
 from nncomplexity.words import Share, names_in
 
 Json = Mapping[str, Any]

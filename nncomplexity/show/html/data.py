@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from nncomplexity.html.sections import promise
-from nncomplexity.html.summary import key_figures, name_of, verdict
-from nncomplexity.plots.bounds import chance_of
-from nncomplexity.plots.chart import Axis, Chart
-from nncomplexity.plots.results import LayerBits, Measurement, Results
-from nncomplexity.plots.runs import runs_of
+from nncomplexity.show.html.sections import promise
+from nncomplexity.show.html.summary import key_figures, name_of, verdict
+from nncomplexity.show.plots.bounds import chance_of
+from nncomplexity.show.plots.chart import Axis, Chart
+from nncomplexity.show.plots.results import LayerBits, Measurement, Results
+from nncomplexity.show.plots.runs import runs_of
 from nncomplexity.words import form_in_words
 
 

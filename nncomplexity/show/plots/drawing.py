@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.plots.chart import Axis, Chart, Tick, place, ticks
-from nncomplexity.plots.fonts import fonts_for, missing_sentence
-from nncomplexity.plots.lettering import breadth, one_line, shortened, wrapped
-from nncomplexity.plots.palette import GREY, INK
-from nncomplexity.plots.panels import FONT, PANEL_INCHES, draw_panel, sign
+from nncomplexity.show.plots.chart import Axis, Chart, Tick, place, ticks
+from nncomplexity.show.plots.fonts import fonts_for, missing_sentence
+from nncomplexity.show.plots.lettering import breadth, one_line, shortened, wrapped
+from nncomplexity.show.plots.palette import GREY, INK
+from nncomplexity.show.plots.panels import FONT, PANEL_INCHES, draw_panel, sign
 from nncomplexity.version import __version__
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
-from nncomplexity.plots.chart import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
-from nncomplexity.plots.lettering import breadth, shortened
+from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
+from nncomplexity.show.plots.lettering import breadth, shortened
 
 PANEL = 210
 """Height of a panel's axes in pixels."""

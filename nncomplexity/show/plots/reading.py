@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 
 from nncomplexity.errors import InputError
 from nncomplexity.file import read_settled
-from nncomplexity.plots.entries import Json, network_of_report, network_of_row
-from nncomplexity.plots.results import Failure, Network, Results, Source
+from nncomplexity.show.plots.entries import Json, network_of_report, network_of_row
+from nncomplexity.show.plots.results import Failure, Network, Results, Source
 
 _NAMED = "a results.jsonl, report.json or curve.json"
 _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out, measure --json and curve --json write"

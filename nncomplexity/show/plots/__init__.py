@@ -7,17 +7,17 @@
 from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.bounds import bounds
-from nncomplexity.plots.chart import Chart
-from nncomplexity.plots.description_length import description_length
-from nncomplexity.plots.drawing import draw, save
-from nncomplexity.plots.dynamics import dynamics
-from nncomplexity.plots.layers import layers
-from nncomplexity.plots.measures import measures
-from nncomplexity.plots.rate_distortion import rate_distortion
-from nncomplexity.plots.reading import read_results
-from nncomplexity.plots.results import Results
-from nncomplexity.plots.runs import trained
+from nncomplexity.show.plots.bounds import bounds
+from nncomplexity.show.plots.chart import Chart
+from nncomplexity.show.plots.description_length import description_length
+from nncomplexity.show.plots.drawing import draw, save
+from nncomplexity.show.plots.dynamics import dynamics
+from nncomplexity.show.plots.layers import layers
+from nncomplexity.show.plots.measures import measures
+from nncomplexity.show.plots.rate_distortion import rate_distortion
+from nncomplexity.show.plots.reading import read_results
+from nncomplexity.show.plots.results import Results
+from nncomplexity.show.plots.runs import trained
 from nncomplexity.words import UNITS
 
 KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")

@@ -6,12 +6,12 @@ from html import escape
 from pathlib import PurePath
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.html.summary import key_figures, name_of, percent
-from nncomplexity.html.svg import svg
-from nncomplexity.plots.bounds import chance_of
-from nncomplexity.plots.chart import Chart
-from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.runs import networks_at, runs_of, trained
+from nncomplexity.show.html.summary import key_figures, name_of, percent
+from nncomplexity.show.html.svg import svg
+from nncomplexity.show.plots.bounds import chance_of
+from nncomplexity.show.plots.chart import Chart
+from nncomplexity.show.plots.results import Measurement, Network, Results
+from nncomplexity.show.plots.runs import networks_at, runs_of, trained
 from nncomplexity.words import form_in_words
 
 WIDE, NARROW = 820, 336

@@ -6,8 +6,8 @@ from html import escape
 from importlib.resources import files
 
 from nncomplexity.errors import InputError
-from nncomplexity.html.data import embedded, page_data
-from nncomplexity.html.sections import (
+from nncomplexity.show.html.data import embedded, page_data
+from nncomplexity.show.html.sections import (
     bound_section,
     failures,
     figure,
@@ -16,16 +16,16 @@ from nncomplexity.html.sections import (
     least_of_each,
     provenance,
 )
-from nncomplexity.html.summary import first_eps, first_network, name_of, page_title, verdict
-from nncomplexity.plots.bounds import bounds
-from nncomplexity.plots.chart import Chart, Panel, with_limits
-from nncomplexity.plots.description_length import description_length
-from nncomplexity.plots.dynamics import dynamics
-from nncomplexity.plots.layers import layers
-from nncomplexity.plots.measures import other_measures
-from nncomplexity.plots.rate_distortion import rate_distortion
-from nncomplexity.plots.results import Results
-from nncomplexity.plots.runs import runs_note, runs_of, steps_of, trained
+from nncomplexity.show.html.summary import first_eps, first_network, name_of, page_title, verdict
+from nncomplexity.show.plots.bounds import bounds
+from nncomplexity.show.plots.chart import Chart, Panel, with_limits
+from nncomplexity.show.plots.description_length import description_length
+from nncomplexity.show.plots.dynamics import dynamics
+from nncomplexity.show.plots.layers import layers
+from nncomplexity.show.plots.measures import other_measures
+from nncomplexity.show.plots.rate_distortion import rate_distortion
+from nncomplexity.show.plots.results import Results
+from nncomplexity.show.plots.runs import runs_note, runs_of, steps_of, trained
 
 MOST_PICTURES = 60
 """Pictures of layers on a page: past them only the first ε has one for each run."""
@@ -35,7 +35,7 @@ def page(results: Results, *, title: str | None = None) -> str:
     """The page as HTML. Every text from the data is escaped.
 
     Args:
-        results: what `nncomplexity.plots.read_results` gave.
+        results: what `nncomplexity.show.plots.read_results` gave.
         title: in place of the page's own.
     """
     eps = first_eps(results)
@@ -207,4 +207,4 @@ def _controls(results: Results, eps: float, number: int) -> str:
 
 
 def _file(name: str) -> str:
-    return files("nncomplexity.html").joinpath(name).read_text(encoding="utf-8")
+    return files("nncomplexity.show.html").joinpath(name).read_text(encoding="utf-8")

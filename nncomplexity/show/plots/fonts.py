@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nncomplexity.plots.lettering import weightless
+from nncomplexity.show.plots.lettering import weightless
 from nncomplexity.words import listed
 
 _STAND_INS = ("last resort", "lastresort")

@@ -7,10 +7,10 @@ from pathlib import PurePath
 
 from nncomplexity.checkpoint import labels, place_of_step, told_by
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
-from nncomplexity.plots.names import name_of_path, short_names
-from nncomplexity.plots.results import Measurement, Network, Results
-from nncomplexity.plots.seeds import by_checkpoint, standard_error
+from nncomplexity.show.plots.chart import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
+from nncomplexity.show.plots.names import name_of_path, short_names
+from nncomplexity.show.plots.results import Measurement, Network, Results
+from nncomplexity.show.plots.seeds import by_checkpoint, standard_error
 
 Value = Callable[[Network], float | None]
 PALETTE = 7

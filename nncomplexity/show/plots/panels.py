@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nncomplexity.plots.chart import NEUTRAL, Axis, Key, Level, Line, Panel, drawn_at, place, spread, ticks
-from nncomplexity.plots.lettering import one_line, wrapped
-from nncomplexity.plots.palette import INK, colour
+from nncomplexity.show.plots.chart import NEUTRAL, Axis, Key, Level, Line, Panel, drawn_at, place, spread, ticks
+from nncomplexity.show.plots.lettering import one_line, wrapped
+from nncomplexity.show.plots.palette import INK, colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

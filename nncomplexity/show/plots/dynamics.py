@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.plots.chart import LOW, Axis, Chart, Line, Panel, heights
-from nncomplexity.plots.results import Network, Results
-from nncomplexity.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
+from nncomplexity.show.plots.chart import LOW, Axis, Chart, Line, Panel, heights
+from nncomplexity.show.plots.results import Network, Results
+from nncomplexity.show.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
 from nncomplexity.words import UNITS
 
 

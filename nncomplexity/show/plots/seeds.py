@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
-from nncomplexity.plots.results import LayerBits, Measurement, Network
+from nncomplexity.show.plots.results import LayerBits, Measurement, Network
 
 
 def place(network: Network) -> Hashable:

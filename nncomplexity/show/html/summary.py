@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Sequence
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.plots.names import name_of_path
-from nncomplexity.plots.results import BoundValue, Measurement, Network, Results
-from nncomplexity.plots.runs import Run, network_name, runs_of, trained
-from nncomplexity.plots.seeds import by_checkpoint, mean_over
+from nncomplexity.show.plots.names import name_of_path
+from nncomplexity.show.plots.results import BoundValue, Measurement, Network, Results
+from nncomplexity.show.plots.runs import Run, network_name, runs_of, trained
+from nncomplexity.show.plots.seeds import by_checkpoint, mean_over
 
 
 def first_eps(results: Results) -> float:

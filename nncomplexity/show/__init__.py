@@ -1,0 +1,30 @@
+"""How results look. Nothing here knows a network: `plots` and `html` read results files and plain values.
+
+- `plots`: figures: first a chart in plain data, then the picture by matplotlib
+- `html`: pages: a report that stands alone, and what notebooks show
+"""
+
+from nncomplexity.show.html.notebook import report_html
+from nncomplexity.show.html.notebook_curve import curve_html
+from nncomplexity.show.html.page import page
+from nncomplexity.show.html.svg import svg
+from nncomplexity.show.plots import KINDS, chart, default_kind, draw, read_results, save
+from nncomplexity.show.plots.drawing import picture_format
+from nncomplexity.show.plots.results import Results
+from nncomplexity.show.plots.runs import runs_of
+
+__all__ = [
+    "KINDS",
+    "Results",
+    "chart",
+    "curve_html",
+    "default_kind",
+    "draw",
+    "page",
+    "picture_format",
+    "read_results",
+    "report_html",
+    "runs_of",
+    "save",
+    "svg",
+]
