@@ -18,7 +18,7 @@ import torch
 from benchmarks.cases import ROOT, SHIPPED, Case, find_cases
 from benchmarks.record import Record, Row
 from nncomplexity import Report, estimate
-from nncomplexity.curve import DEFAULT_EPS, rate_distortion
+from nncomplexity.measure import DEFAULT_EPS, rate_distortion
 
 OUTPUT = ROOT / "benchmarks" / "results" / "curve.json"
 BUDGETS = [400, 60, 120, 200]

@@ -5,7 +5,7 @@ from statistics import geometric_mean, mean
 
 from benchmarks.markdown import table
 from benchmarks.record import Content, Row
-from nncomplexity.curve import DEFAULT_EPS
+from nncomplexity.measure import DEFAULT_EPS
 
 
 def curve(content: Content) -> str:

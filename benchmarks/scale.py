@@ -31,7 +31,7 @@ from nncomplexity.file import bitstream, coarse
 from nncomplexity.network import Distortion
 from nncomplexity.search import contract, looks, method_named, start
 
-FRONT = importlib.import_module("nncomplexity.estimate")  # the package's attribute of that name is the function
+FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of that name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 SIZES: dict[str, tuple[str, int, int, int, int]] = {
     # shape, width, blocks, vocabulary, positions

@@ -1,15 +1,22 @@
 """nncomplexity: how many bits does what a neural network has learned take, and what does that promise about unseen data?"""
 
-from nncomplexity.best_bound import BestBound, best_bound
-from nncomplexity.curve import Curve, rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.estimate import estimate
 from nncomplexity.file import load
 from nncomplexity.interrupt import Interrupt
-from nncomplexity.learning_coefficient import Langevin, LearningCoefficient, local_learning_coefficient
+from nncomplexity.measure import (
+    BestBound,
+    Curve,
+    Langevin,
+    Layer,
+    LearningCoefficient,
+    Report,
+    best_bound,
+    estimate,
+    local_learning_coefficient,
+    rate_distortion,
+)
 from nncomplexity.network import Divergence, loss_from
-from nncomplexity.report import Layer, Report
 from nncomplexity.search import StopSearch
 from nncomplexity.version import __version__
 from nncomplexity.words import Relative

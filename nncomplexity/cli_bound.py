@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from nncomplexity.basefile import base_file
-from nncomplexity.best_bound import BestBound, best_bound
 from nncomplexity.cli_options import (
     DONE,
     INTERRUPTED,
@@ -35,6 +34,7 @@ from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
+from nncomplexity.measure import BestBound, best_bound
 from nncomplexity.network import NamedDivergence, data_named, find_function, takes_arguments
 from nncomplexity.outputs import STDOUT, check_writable, page_width, progress_bar, report_document, stdout_for_results, write_json
 from nncomplexity.search import method_named

@@ -47,10 +47,10 @@ from nncomplexity.cli_options import (
 )
 from nncomplexity.cli_subject import Subject, load_subject
 from nncomplexity.codecs import codec_named
-from nncomplexity.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.curve_table import curve_table
 from nncomplexity.errors import InputError
 from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
+from nncomplexity.measure import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.network import constant_loss_of
 from nncomplexity.outputs import (
     STDOUT,

@@ -35,10 +35,9 @@ from nncomplexity.cli_options import (
 from nncomplexity.cli_subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import DEFAULT_LIMIT
+from nncomplexity.measure import SCHEMA, check_claims, read_report
 from nncomplexity.network import constant_risk
 from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
-from nncomplexity.report import SCHEMA
-from nncomplexity.verify import check_claims, read_report
 from nncomplexity.version import __version__
 from nncomplexity.words import eps_named
 

@@ -45,8 +45,8 @@ from nncomplexity.cli_options import (
 )
 from nncomplexity.cli_subject import load_subject
 from nncomplexity.codecs import codec_named
-from nncomplexity.estimate import estimate
 from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
+from nncomplexity.measure import estimate
 from nncomplexity.network import constant_risk
 from nncomplexity.outputs import (
     STDOUT,

@@ -33,7 +33,7 @@ from nncomplexity.dynamics import WAITING, Follow, Row, UserFunction, told, trac
 from nncomplexity.dynamics import Progress as OnProgress
 from nncomplexity.dynamics import track as track_all
 from nncomplexity.errors import InputError
-from nncomplexity.learning_coefficient import Langevin
+from nncomplexity.measure import Langevin
 from nncomplexity.network import NamedDivergence
 from nncomplexity.outputs import check_writable, page_width, stdout_for_results
 from nncomplexity.words import eps_named, names_in, printable

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.curve import Curve
+from nncomplexity.measure import Curve
 from nncomplexity.table import WIDTH, by, cut_short, distortion_told, page_of, plain_table, shares, spreads, warnings
 
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_length
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.report import Report, reports_json
+from nncomplexity.measure import Report, reports_json
 from nncomplexity.search import Progress as Callback
 from nncomplexity.table import WIDTH
 from nncomplexity.words import TimeLeft

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import Bound, DescriptionLength
-from nncomplexity.report import Report, Subject
+from nncomplexity.measure import Report, Subject, Verification
 from nncomplexity.search import LOSSLESS
-from nncomplexity.verify import Verification
 from nncomplexity.words import form_in_words, listed, printable, told
 
 WIDTH = 80

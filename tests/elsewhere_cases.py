@@ -8,9 +8,8 @@ from elsewhere import DEVICE, Elsewhere, crossed
 from torch import Tensor, nn
 
 from nncomplexity import estimate
-from nncomplexity.curve import rate_distortion
 from nncomplexity.linalg import sizes
-from nncomplexity.report import Report
+from nncomplexity.measure import Report, rate_distortion
 
 EXAMPLES = torch.randn(256, 40, generator=torch.Generator().manual_seed(5))
 

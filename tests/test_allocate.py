@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from benchmarks.planted import Planted, divergence
 from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
-from nncomplexity.curve import rate_distortion
+from nncomplexity.measure import rate_distortion
 from nncomplexity.network import Distortion, TensorSpec, skeleton_of
 from nncomplexity.search import Problem
 from nncomplexity.search.allocate import Allocate

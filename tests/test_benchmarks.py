@@ -32,8 +32,8 @@ from benchmarks.picture import draw
 from benchmarks.record import Record, machine
 from benchmarks.warm_starts import FromTheLast
 from nncomplexity import estimate
-from nncomplexity.curve import DEFAULT_EPS
 from nncomplexity.file import Constant
+from nncomplexity.measure import DEFAULT_EPS
 from nncomplexity.network import skeleton_of
 
 TASK = """

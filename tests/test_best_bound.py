@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from nncomplexity.best_bound import BestBound, best_bound
 from nncomplexity.bounds import binomial_upper_limit, holdout_bound
-from nncomplexity.curve import rate_distortion
 from nncomplexity.errors import InputError
+from nncomplexity.measure import BestBound, best_bound, rate_distortion
 
 N = 600
 TEACHER = torch.randn(3, 8, generator=torch.Generator().manual_seed(5))

@@ -13,8 +13,9 @@ from scipy.spatial import ConvexHull
 
 from nncomplexity import InputError, estimate
 from nncomplexity.bounds import bound, description_length
-from nncomplexity.curve import DEFAULT_EPS, curve_of, rate_distortion
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
+from nncomplexity.measure import DEFAULT_EPS, rate_distortion
+from nncomplexity.measure.curve import curve_of
 from nncomplexity.show.plots.reading import read_results
 from tests.test_search_tight import network
 

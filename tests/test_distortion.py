@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncomplexity import estimate
-from nncomplexity.curve import rate_distortion
 from nncomplexity.dynamics import Tracker
 from nncomplexity.errors import InputError
+from nncomplexity.measure import rate_distortion
 from nncomplexity.network import Distortion, MeanLoss, loss_from
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))

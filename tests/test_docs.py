@@ -15,7 +15,7 @@ import torch
 
 import nncomplexity
 from nncomplexity import bounds, cli
-from nncomplexity.report import Layer, Report
+from nncomplexity.measure import Layer, Report
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

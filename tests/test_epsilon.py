@@ -13,11 +13,11 @@ from torch import nn
 
 from nncomplexity import Relative, estimate, rate_distortion, track
 from nncomplexity.cli import main
-from nncomplexity.curve import DEFAULT_EPS, default_eps
 from nncomplexity.dynamics import tracked
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
+from nncomplexity.measure import DEFAULT_EPS, default_eps
 from nncomplexity.network import constant
 from nncomplexity.show import chart, page, read_results
 from nncomplexity.words import Share, default_grid, eps_named, name_of, names_in

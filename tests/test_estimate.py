@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from nncomplexity import InputError, StopSearch, estimate, load
 from nncomplexity.bounds import bound, description_length
 from nncomplexity.file import read
+from nncomplexity.measure import reports_json
 from nncomplexity.network import MeanLoss, skeleton_of
-from nncomplexity.report import reports_json
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay

@@ -15,8 +15,8 @@ from torch import Tensor
 from nncomplexity import estimate
 from nncomplexity.file import Dense, LowRank, overflows, paper_bytes
 from nncomplexity.linalg import effective_rank
+from nncomplexity.measure import Report
 from nncomplexity.network import TensorSpec, kept_exactly, skeleton_of
-from nncomplexity.report import Report
 from nncomplexity.search import Bayes, Quantize
 from nncomplexity.search.latent import Alike, Latent
 

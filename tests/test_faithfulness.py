@@ -14,8 +14,8 @@ from nncomplexity import Divergence, Tracker, estimate, rate_distortion, track
 from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli import main
 from nncomplexity.errors import InputError
+from nncomplexity.measure.spread import Spread
 from nncomplexity.network import most_frequent_error
-from nncomplexity.spread import Spread
 
 TASK = """
 import torch

@@ -15,9 +15,9 @@ from torch import nn
 
 from nncomplexity import InputError, estimate, load
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
-from nncomplexity.curve import rate_distortion
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.linalg import Sketch, dequantize, quantize, spectral_entropy, svd, waves
+from nncomplexity.measure import rate_distortion
 from nncomplexity.search import Bayes, Quantize, Tight
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.training import spectral_entropy_penalty, weight_noise

@@ -11,7 +11,8 @@ import torch
 from nncomplexity import Report, estimate
 from nncomplexity.bounds import smoothed_bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
-from nncomplexity.curve import curve_of, rate_distortion
+from nncomplexity.measure import rate_distortion
+from nncomplexity.measure.curve import curve_of
 from nncomplexity.network import loss_from
 from nncomplexity.show.html.notebook_curve import _picture
 from nncomplexity.words import show_progress

@@ -212,7 +212,7 @@ def test_a_fit_worse_than_the_mean_is_kept_and_not_shown(tmp_path: Path) -> None
 def test_the_table_of_a_curve_leaves_out_what_explains_nothing() -> None:
     import torch
 
-    from nncomplexity.curve import rate_distortion
+    from nncomplexity.measure import rate_distortion
 
     weights = {"w": torch.randn(12, 12, generator=torch.Generator().manual_seed(0))}
     curve = rate_distortion(

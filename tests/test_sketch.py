@@ -129,7 +129,7 @@ def test_a_large_network_of_which_nothing_smaller_is_within_eps_is_its_lossless_
 
 def test_an_effective_rank_that_would_take_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "MATRIX", 1)
-    monkeypatch.setattr(importlib.import_module("nncomplexity.estimate"), "RANKED", 30)
+    monkeypatch.setattr(importlib.import_module("nncomplexity.measure.estimate"), "RANKED", 30)
     weights = {"w": decaying(40, 50).float(), "v": decaying(40, 20).float()}
     report = estimate(weights, lambda found: float((found["w"] - weights["w"]).square().sum()), 0.1, method="quantize", budget=5)
     assert [layer.effective_rank is None for layer in report.layers] == [True, False]

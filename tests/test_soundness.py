@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from nncomplexity import InputError, Tracker, estimate, rate_distortion
 from nncomplexity.curve_table import curve_table
 from nncomplexity.dynamics import tracked
+from nncomplexity.measure import Report, reports_json
 from nncomplexity.network import Distortion, MeanLoss, Probe
 from nncomplexity.network import random as random_weights
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.probes import changed
-from nncomplexity.report import Report, reports_json
 from nncomplexity.table import measured
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nncomplexity import estimate
 from nncomplexity.cli import main
-from nncomplexity.curve import rate_distortion
 from nncomplexity.errors import InputError
+from nncomplexity.measure import rate_distortion
 from nncomplexity.search import StopSearch, TimeLimit, timing
 from nncomplexity.words import TimeLeft, seconds_of, told
 

@@ -12,9 +12,10 @@ from nncomplexity.checkpoint import load_checkpoint, save_safetensors
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import Dense, bitstream
+from nncomplexity.measure import check_claims, read_report
+from nncomplexity.measure.verify import Reported
 from nncomplexity.network import Task, skeleton_of
 from nncomplexity.table import verified
-from nncomplexity.verify import Reported, check_claims, read_report
 
 STEP = 0.25
 SYMBOLS = np.arange(-6, 6).reshape(3, 4)

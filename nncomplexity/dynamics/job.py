@@ -23,9 +23,8 @@ from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, meas
 from nncomplexity.dynamics.settings import Row, Settings
 from nncomplexity.dynamics.sources import named_step
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import estimate
-from nncomplexity.learning_coefficient import LearningCoefficient, local_learning_coefficient
 from nncomplexity.linalg import Switches
+from nncomplexity.measure import LearningCoefficient, Report, estimate, local_learning_coefficient
 from nncomplexity.network import (
     LossFn,
     RandomState,
@@ -40,7 +39,6 @@ from nncomplexity.network import (
     tensors_of,
     value_of,
 )
-from nncomplexity.report import Report
 from nncomplexity.search import Progress
 from nncomplexity.words import Eps, Relative
 

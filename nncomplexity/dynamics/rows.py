@@ -12,9 +12,8 @@ from torch import Tensor
 from nncomplexity.bounds import bound
 from nncomplexity.dynamics.settings import FAITHFUL, Row, Settings
 from nncomplexity.errors import InputError
-from nncomplexity.learning_coefficient import LearningCoefficient
+from nncomplexity.measure import Layer, LearningCoefficient, Report
 from nncomplexity.network import is_finite, real_view, skeleton_of
-from nncomplexity.report import Layer, Report
 from nncomplexity.words import Relative, name_of
 
 SCHEMA = 1

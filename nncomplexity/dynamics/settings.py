@@ -8,13 +8,11 @@ from typing import Any, cast
 
 import torch
 
-from nncomplexity.arguments import SeveralEps, checked_eps, checked_method
 from nncomplexity.bounds import LossUnit, bound, check_loss_unit
 from nncomplexity.codecs import codec_named
 from nncomplexity.dynamics.functions import UserDivergence, UserFunction, user_divergence, user_function
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import Options
-from nncomplexity.learning_coefficient import Langevin, check_examples, langevin_dynamics
+from nncomplexity.measure import Langevin, Options, SeveralEps, check_examples, checked_eps, checked_method, langevin_dynamics
 from nncomplexity.network import Divergence, NamedDivergence, Patterns, find_device, folder_of, patterns_of
 from nncomplexity.search import Method, Progress, method_named
 from nncomplexity.version import __version__

@@ -10,14 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nncomplexity.arguments import SeveralEps, checked_seed
 from nncomplexity.dynamics.delivery import Delivery, warn
 from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
 from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import estimate
+from nncomplexity.measure import SeveralEps, checked_seed, estimate
 from nncomplexity.network import Borrowed, Mapped, check_network, left_as_it_was, preserved_random_state, tensors_of
 from nncomplexity.words import Eps, is_number, plain_number
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import PurePath
 
-from nncomplexity.arguments import LARGEST_SEED, SeveralEps, check_function, checked_seed, whole_number
 from nncomplexity.bounds import LossUnit
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
@@ -21,7 +20,14 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
-from nncomplexity.learning_coefficient import Langevin
+from nncomplexity.measure import (
+    LARGEST_SEED,
+    Langevin,
+    SeveralEps,
+    check_function,
+    checked_seed,
+    whole_number,
+)
 from nncomplexity.network import Divergence, NamedDivergence, Patterns
 from nncomplexity.search import Method
 from nncomplexity.words import Eps, listed, path_of, plain_number

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_unit
 from nncomplexity.bounds import bound as promise
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import estimate
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
+from nncomplexity.measure.estimate import estimate
+from nncomplexity.measure.report import Report, reports_json
 from nncomplexity.network import (
     Base,
     Distortion,
@@ -30,7 +31,6 @@ from nncomplexity.network import (
     set_random_state,
     tensors_of,
 )
-from nncomplexity.report import Report, reports_json
 from nncomplexity.search import Method, Progress, Sweep, Tight
 from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid

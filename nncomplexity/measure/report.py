@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, check_loss_unit, description_length, is_code_length
 from nncomplexity.file import CoarseFile, save_bytes
+from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import report_html
-from nncomplexity.spread import Spread
 from nncomplexity.words import Relative, told
 
 SCHEMA = 1

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.arguments import check_function, checked_seed, whole_number
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import usual_switches
+from nncomplexity.measure.arguments import check_function, checked_seed, whole_number
 from nncomplexity.network import Distortion, LossFn, preserved_random_state
 from nncomplexity.search import Progress, unseen
 from nncomplexity.words import is_number, plain_number

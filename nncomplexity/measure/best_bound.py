@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.arguments import SeveralEps, check_function, checked_eps, checked_method
 from nncomplexity.bounds import (
     Bound,
     DisagreementBound,
@@ -23,7 +22,9 @@ from nncomplexity.bounds import (
     rounded_up,
 )
 from nncomplexity.errors import InputError
-from nncomplexity.estimate import estimate
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method
+from nncomplexity.measure.estimate import estimate
+from nncomplexity.measure.report import Report
 from nncomplexity.network import (
     Base,
     Batch,
@@ -37,7 +38,6 @@ from nncomplexity.network import (
     preserved_random_state,
     read,
 )
-from nncomplexity.report import Report
 from nncomplexity.search import Method, Progress, Sweep, Tight
 from nncomplexity.words import default_grid
 

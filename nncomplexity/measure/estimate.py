@@ -9,16 +9,6 @@ from typing import TypedDict, Unpack, overload
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.arguments import (
-    LARGEST_SEED,
-    SeveralEps,
-    check_function,
-    checked_eps,
-    checked_method,
-    checked_seed,
-    plain_eps,
-    whole_number,
-)
 from nncomplexity.codecs import Entropy, codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, Constant, LowRank, Pieces, exact, form_of, weigh
@@ -33,7 +23,18 @@ from nncomplexity.linalg import (
     matrix_view,
     usual_switches,
 )
-from nncomplexity.lossless import LosslessFile
+from nncomplexity.measure.arguments import (
+    LARGEST_SEED,
+    SeveralEps,
+    check_function,
+    checked_eps,
+    checked_method,
+    checked_seed,
+    plain_eps,
+    whole_number,
+)
+from nncomplexity.measure.lossless import LosslessFile
+from nncomplexity.measure.report import Layer, RelativeTo, Report, Subject, best_of
 from nncomplexity.network import (
     Base,
     Distortion,
@@ -51,7 +52,6 @@ from nncomplexity.network import (
     stacked,
 )
 from nncomplexity.network.divergence.function import Divergence
-from nncomplexity.report import Layer, RelativeTo, Report, Subject, best_of
 from nncomplexity.search import (
     DESCENT,
     LOSSLESS,

@@ -1,0 +1,65 @@
+"""What is measured, and what comes out: the functions that a user calls on one network.
+
+- `arguments`: checks of the arguments that these functions share
+- `estimate`: from a network, its loss and ε to reports
+- `lossless`: the network as it is, under every codec, and its file
+- `report`: the result of a measurement
+- `curve`: many ε: the hull, fits, ε*, and the best bound
+- `verify`: the claims that can be made of a file, checked one by one
+- `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
+- `best_bound`: the smallest bound over all files of a search
+- `spread`: how far apart several searches of one network end
+"""
+
+from nncomplexity.measure.arguments import (
+    LARGEST_SEED,
+    SeveralEps,
+    check_function,
+    checked_eps,
+    checked_method,
+    checked_seed,
+    whole_number,
+)
+from nncomplexity.measure.best_bound import BestBound, best_bound
+from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
+from nncomplexity.measure.estimate import Options, estimate
+from nncomplexity.measure.learning_coefficient import (
+    Langevin,
+    LearningCoefficient,
+    check_examples,
+    langevin_dynamics,
+    local_learning_coefficient,
+)
+from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, reports_json
+from nncomplexity.measure.verify import Verification, check_claims, read_report
+
+__all__ = [
+    "DEFAULT_EPS",
+    "LARGEST_SEED",
+    "SCHEMA",
+    "BestBound",
+    "Curve",
+    "Langevin",
+    "Layer",
+    "LearningCoefficient",
+    "Options",
+    "Report",
+    "SeveralEps",
+    "Subject",
+    "Verification",
+    "best_bound",
+    "check_claims",
+    "check_examples",
+    "check_function",
+    "checked_eps",
+    "checked_method",
+    "checked_seed",
+    "default_eps",
+    "estimate",
+    "langevin_dynamics",
+    "local_learning_coefficient",
+    "rate_distortion",
+    "read_report",
+    "reports_json",
+    "whole_number",
+]
