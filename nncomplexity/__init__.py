@@ -3,7 +3,6 @@
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import load
-from nncomplexity.interrupt import Interrupt
 from nncomplexity.measure import (
     BestBound,
     Curve,
@@ -17,7 +16,7 @@ from nncomplexity.measure import (
     rate_distortion,
 )
 from nncomplexity.network import Divergence, loss_from
-from nncomplexity.search import StopSearch
+from nncomplexity.search import Interrupt, StopSearch
 from nncomplexity.version import __version__
 from nncomplexity.words import Relative
 

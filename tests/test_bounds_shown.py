@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from nncomplexity import InputError, Tracker, estimate, rate_distortion, track
 from nncomplexity.bounds import KINDS, bound, rounded_up, smoothed_bound, vacuous_from
 from nncomplexity.cli import main
-from nncomplexity.curve_table import curve_table
-from nncomplexity.dynamics import tracked
+from nncomplexity.cli.curve_table import curve_table
+from nncomplexity.cli.track_table import tracked
 from nncomplexity.network import constant_risk
 from nncomplexity.show import page, read_results
 from nncomplexity.show.html.sections import promise

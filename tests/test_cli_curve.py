@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from nncomplexity import load
 from nncomplexity.cli import main
-from nncomplexity.cli_options import DONE, NOT_WITHIN, WRONG_CALL
+from nncomplexity.cli.options import DONE, NOT_WITHIN, WRONG_CALL
 
 TASK = """
 import torch

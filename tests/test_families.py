@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity import estimate, load
+from nncomplexity.cli.table import measured
 from nncomplexity.network import skeleton_of
-from nncomplexity.table import measured
 from tests.families import FAMILIES, Family
 
 

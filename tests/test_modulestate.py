@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity import InputError, estimate
+from nncomplexity.cli.table import measured
 from nncomplexity.measure import reports_json
 from nncomplexity.network import Borrowed, Distortion, skeleton_of, tensors_of
 from nncomplexity.network.modulestate import left_out, load_into, parameters_of
-from nncomplexity.table import measured
 from tests.families import Hooked
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from nncomplexity import Report, estimate, rate_distortion, track
 from nncomplexity.cli import main
-from nncomplexity.curve_table import curve_table
-from nncomplexity.dynamics import tracked
+from nncomplexity.cli.curve_table import curve_table
+from nncomplexity.cli.table import measured, warnings
+from nncomplexity.cli.track_table import tracked
 from nncomplexity.search import Bayes, Found, Problem, Quantize, Tight
 from nncomplexity.show import page, read_results
-from nncomplexity.table import measured, warnings
 from tests.test_html_page import parsed
 from tests.test_search_tight import network
 

@@ -16,7 +16,7 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from nncomplexity.cli import main
-from nncomplexity.curve_table import curve_table
+from nncomplexity.cli.curve_table import curve_table
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import fitted
 from nncomplexity.show import Results, chart, draw, page, read_results, save, svg

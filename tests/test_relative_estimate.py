@@ -11,11 +11,11 @@ from torch.nn.functional import cross_entropy
 
 from examples.digits import task
 from nncomplexity import InputError, estimate, load
+from nncomplexity.cli.table import measured
 from nncomplexity.codecs import CODECS
 from nncomplexity.file import LowRank
 from nncomplexity.network import Distortion, base_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
-from nncomplexity.table import measured
 
 METHODS: list[Method] = [Tight(budget=90), Bayes(budget=20, steps=(1e-4, 1.0)), Quantize(budget=20, steps=(1e-4, 1.0))]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

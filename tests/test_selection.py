@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from nncomplexity import InputError, estimate
+from nncomplexity.cli.table import measured
 from nncomplexity.file.coarse import lossless
 from nncomplexity.network import kept_exactly, skeleton_of
-from nncomplexity.table import measured
 
 
 def normal(*shape: int, seed: int) -> Tensor:

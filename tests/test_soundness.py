@@ -14,14 +14,14 @@ from torch.nn.functional import cross_entropy, dropout
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncomplexity import InputError, Tracker, estimate, rate_distortion
-from nncomplexity.curve_table import curve_table
-from nncomplexity.dynamics import tracked
+from nncomplexity.cli.curve_table import curve_table
+from nncomplexity.cli.table import measured
+from nncomplexity.cli.track_table import tracked
 from nncomplexity.measure import Report, reports_json
 from nncomplexity.network import Distortion, MeanLoss, Probe
 from nncomplexity.network import random as random_weights
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.probes import changed
-from nncomplexity.table import measured
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli import main
-from nncomplexity.dynamics import track, tracked
+from nncomplexity.cli.track_table import tracked
+from nncomplexity.dynamics import track
 from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.errors import InputError
 from nncomplexity.show import chart, read_results

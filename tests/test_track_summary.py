@@ -2,7 +2,7 @@
 
 import pytest
 
-from nncomplexity.dynamics import tracked
+from nncomplexity.cli.track_table import tracked
 from tests.rows import failed, row
 
 EPS = (2, 1, 0.5, 0.1, 0.05, 0.01)

@@ -9,13 +9,13 @@ import torch
 
 from nncomplexity.bounds import bound
 from nncomplexity.checkpoint import load_checkpoint, save_safetensors
+from nncomplexity.cli.table import verified
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import Dense, bitstream
 from nncomplexity.measure import check_claims, read_report
 from nncomplexity.measure.verify import Reported
 from nncomplexity.network import Task, skeleton_of
-from nncomplexity.table import verified
 
 STEP = 0.25
 SYMBOLS = np.arange(-6, 6).reshape(3, 4)

@@ -18,7 +18,6 @@
 from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.summary import told, tracked
 from nncomplexity.dynamics.tracker import Tracker
 from nncomplexity.dynamics.tracking import WAITING, Progress, track
 
@@ -29,9 +28,7 @@ __all__ = [
     "Row",
     "Tracker",
     "UserFunction",
-    "told",
     "track",
-    "tracked",
     "user_divergence",
     "user_function",
 ]

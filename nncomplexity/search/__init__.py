@@ -49,6 +49,7 @@ from nncomplexity.search.contract import (
     StopSearch,
     unseen,
 )
+from nncomplexity.search.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
@@ -71,10 +72,12 @@ def method_named(name: str, budget: float | None = None) -> Method:
 
 __all__ = [
     "DESCENT",
+    "FROM_OUTSIDE",
     "LOSSLESS",
     "Bayes",
     "Candidate",
     "Found",
+    "Interrupt",
     "Method",
     "Problem",
     "Progress",

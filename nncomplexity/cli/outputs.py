@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_length
+from nncomplexity.cli.table import WIDTH
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
 from nncomplexity.measure import Report, reports_json
 from nncomplexity.search import Progress as Callback
-from nncomplexity.table import WIDTH
 from nncomplexity.words import TimeLeft
 
 STDOUT = "-"

@@ -3,8 +3,8 @@
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
+from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, plain_table, shares, spreads, warnings
 from nncomplexity.measure import Curve
-from nncomplexity.table import WIDTH, by, cut_short, distortion_told, page_of, plain_table, shares, spreads, warnings
 
 
 def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, width: int = WIDTH) -> str:

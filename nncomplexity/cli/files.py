@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from nncomplexity import table
-from nncomplexity.basefile import base_file, read_on
 from nncomplexity.checkpoint import SUFFIXES, save_safetensors
-from nncomplexity.cli_options import (
+from nncomplexity.cli import table
+from nncomplexity.cli.basefile import base_file, read_on
+from nncomplexity.cli.options import (
     DONE,
     FAILED,
     BaseKey,
@@ -32,12 +32,12 @@ from nncomplexity.cli_options import (
     RiskFn,
     distortion_of,
 )
-from nncomplexity.cli_subject import load_network, task_of
+from nncomplexity.cli.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
+from nncomplexity.cli.subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import DEFAULT_LIMIT
 from nncomplexity.measure import SCHEMA, check_claims, read_report
 from nncomplexity.network import constant_risk
-from nncomplexity.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.version import __version__
 from nncomplexity.words import eps_named
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nncomplexity.bounds import chance_from
-from nncomplexity.cli_options import (
+from nncomplexity.cli.options import (
     DONE,
     FAILED,
     NOT_WITHIN,
@@ -29,13 +29,14 @@ from nncomplexity.cli_options import (
     loss_unit_value,
     number_value,
 )
-from nncomplexity.dynamics import WAITING, Follow, Row, UserFunction, told, tracked, user_divergence, user_function
+from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results
+from nncomplexity.cli.track_table import told, tracked
+from nncomplexity.dynamics import WAITING, Follow, Row, UserFunction, user_divergence, user_function
 from nncomplexity.dynamics import Progress as OnProgress
 from nncomplexity.dynamics import track as track_all
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Langevin
 from nncomplexity.network import NamedDivergence
-from nncomplexity.outputs import check_writable, page_width, stdout_for_results
 from nncomplexity.words import eps_named, names_in, printable
 
 _FUNCTION = "MODULE:FUNCTION"

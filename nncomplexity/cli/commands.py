@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from nncomplexity.cli_bound import bound
-from nncomplexity.cli_curve import curve
-from nncomplexity.cli_files import decompress, verify
-from nncomplexity.cli_measure import measure
-from nncomplexity.cli_options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
-from nncomplexity.cli_show import add_commands
-from nncomplexity.cli_track import add_command as add_track
+from nncomplexity.cli.bound import bound
+from nncomplexity.cli.curve import curve
+from nncomplexity.cli.files import decompress, verify
+from nncomplexity.cli.measure import measure
+from nncomplexity.cli.options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
+from nncomplexity.cli.show import add_commands
+from nncomplexity.cli.track import add_command as add_track
 from nncomplexity.errors import InputError
 from nncomplexity.version import __version__
 from nncomplexity.words import printable

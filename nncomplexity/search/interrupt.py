@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from nncomplexity.search import Progress, StopSearch, unseen
+from nncomplexity.search.contract import Progress, StopSearch, unseen
 
 FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM)
 """What Ctrl-C sends, and what batch systems send some time before they kill."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.basefile import BaseFile
 from nncomplexity.checkpoint import USUAL, Checkpoint, StepRule, load_checkpoint
+from nncomplexity.cli.basefile import BaseFile
+from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
 from nncomplexity.network import (
     Base,
@@ -22,7 +23,6 @@ from nncomplexity.network import (
     find_function,
     folder_of,
 )
-from nncomplexity.outputs import check_writable
 from nncomplexity.version import __version__
 
 

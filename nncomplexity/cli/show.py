@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from nncomplexity.cli_options import number_value
+from nncomplexity.cli.options import number_value
+from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.outputs import check_writable
 from nncomplexity.show import KINDS, Results, chart, default_kind, page, picture_format, read_results, runs_of, save
 from nncomplexity.words import eps_named, of_results, printable
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, read_file
 from nncomplexity.network import Base, base_of, namings, unchanged
-from nncomplexity.outputs import check_writable
 from nncomplexity.words import printable
 
 

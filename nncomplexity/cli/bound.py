@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nncomplexity.basefile import base_file
-from nncomplexity.cli_options import (
+from nncomplexity.cli.basefile import base_file
+from nncomplexity.cli.options import (
     DONE,
     INTERRUPTED,
     BoundOptions,
@@ -30,15 +30,22 @@ from nncomplexity.cli_options import (
     eps_value,
     time_value,
 )
-from nncomplexity.cli_subject import load_subject
+from nncomplexity.cli.outputs import (
+    STDOUT,
+    check_writable,
+    page_width,
+    progress_bar,
+    report_document,
+    stdout_for_results,
+    write_json,
+)
+from nncomplexity.cli.subject import load_subject
+from nncomplexity.cli.table import page_of, spreads, warnings
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
-from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.measure import BestBound, best_bound
 from nncomplexity.network import NamedDivergence, data_named, find_function, takes_arguments
-from nncomplexity.outputs import STDOUT, check_writable, page_width, progress_bar, report_document, stdout_for_results, write_json
-from nncomplexity.search import method_named
-from nncomplexity.table import page_of, spreads, warnings
+from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (

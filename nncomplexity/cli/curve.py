@@ -7,10 +7,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nncomplexity.basefile import base_file
 from nncomplexity.bounds import LossUnit, is_code_length, why_no_code_length
 from nncomplexity.checkpoint import StepRule
-from nncomplexity.cli_options import (
+from nncomplexity.cli.basefile import base_file
+from nncomplexity.cli.curve_table import curve_table
+from nncomplexity.cli.options import (
     DONE,
     INTERRUPTED,
     NOT_WITHIN,
@@ -45,14 +46,7 @@ from nncomplexity.cli_options import (
     loss_unit_value,
     time_value,
 )
-from nncomplexity.cli_subject import Subject, load_subject
-from nncomplexity.codecs import codec_named
-from nncomplexity.curve_table import curve_table
-from nncomplexity.errors import InputError
-from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
-from nncomplexity.measure import DEFAULT_EPS, Curve, default_eps, rate_distortion
-from nncomplexity.network import constant_loss_of
-from nncomplexity.outputs import (
+from nncomplexity.cli.outputs import (
     STDOUT,
     check_writable,
     names_by_eps,
@@ -63,7 +57,12 @@ from nncomplexity.outputs import (
     stdout_for_results,
     write_json,
 )
-from nncomplexity.search import method_named
+from nncomplexity.cli.subject import Subject, load_subject
+from nncomplexity.codecs import codec_named
+from nncomplexity.errors import InputError
+from nncomplexity.measure import DEFAULT_EPS, Curve, default_eps, rate_distortion
+from nncomplexity.network import constant_loss_of
+from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
 from nncomplexity.words import Eps, name_of
 
 _NO_BEST = "--save-best: {why}, or leave --save-best out"

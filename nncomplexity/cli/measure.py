@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from nncomplexity import table
-from nncomplexity.basefile import base_file
 from nncomplexity.bounds import Bound
 from nncomplexity.checkpoint import StepRule
-from nncomplexity.cli_options import (
+from nncomplexity.cli import table
+from nncomplexity.cli.basefile import base_file
+from nncomplexity.cli.options import (
     DONE,
     INTERRUPTED,
     NOT_WITHIN,
@@ -43,12 +43,7 @@ from nncomplexity.cli_options import (
     loss_unit_value,
     time_value,
 )
-from nncomplexity.cli_subject import load_subject
-from nncomplexity.codecs import codec_named
-from nncomplexity.interrupt import FROM_OUTSIDE, Interrupt
-from nncomplexity.measure import estimate
-from nncomplexity.network import constant_risk
-from nncomplexity.outputs import (
+from nncomplexity.cli.outputs import (
     STDOUT,
     check_writable,
     names_by_eps,
@@ -59,7 +54,11 @@ from nncomplexity.outputs import (
     stdout_for_results,
     write_json,
 )
-from nncomplexity.search import method_named
+from nncomplexity.cli.subject import load_subject
+from nncomplexity.codecs import codec_named
+from nncomplexity.measure import estimate
+from nncomplexity.network import constant_risk
+from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
 
 
 def measure(

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.dynamics.settings import Row
-from nncomplexity.table import WIDTH, page_of, plain_table, warned
+from nncomplexity.cli.table import WIDTH, page_of, plain_table, warned
+from nncomplexity.dynamics import Row
 from nncomplexity.words import listed, names_in, printable
 
 _MOST_WARNINGS = 3

@@ -1,0 +1,17 @@
+"""What the command line does. A command parses its options, calls one function, and prints. docs/cli.md is the reference.
+
+- `commands`: the commands together, exit codes, and errors as one line
+- `options`: the options that commands share
+- `subject`: what a command line names to be measured, found and loaded
+- `basefile`: a base named on the command line
+- `outputs`: where results go, settled before anything costs time
+- `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands `measure`; `curve`; `bound`; `track`; `plot` and `report`; `decompress` and
+  `verify`
+- `table`, `curve_table`, `track_table`: results as tables for people
+"""
+
+from nncomplexity.cli.commands import main
+
+__all__ = [
+    "main",
+]
