@@ -1,4 +1,4 @@
-"""nncomplexity: how many bits does what a neural network has learned take, and what does that promise about unseen data?"""
+"""nncomplexity measures how complex a trained neural network is: the bits of the smallest file found that decodes to it within ε."""
 
 from nncomplexity.dynamics import Follow, Tracker, track
 from nncomplexity.errors import FormatError, InputError
@@ -15,6 +15,7 @@ from nncomplexity.measure import (
     local_learning_coefficient,
     rate_distortion,
 )
+from nncomplexity.moved import serve_old_names
 from nncomplexity.network import Divergence, loss_from
 from nncomplexity.search import Interrupt, StopSearch
 from nncomplexity.version import __version__
@@ -44,3 +45,5 @@ __all__ = [
     "rate_distortion",
     "track",
 ]
+
+serve_old_names()

@@ -1,4 +1,4 @@
-"""The package is what docs/architecture.md says: every module in its tables, and imports that run one way, from below to above."""
+"""The package is what docs/architecture.md says: wings in one order, imports that run one way, and names imported from a wing's face."""
 
 import ast
 import re
@@ -13,11 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nncomplexity"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+WINGS = re.findall(r"^\| `(\w+)/` \|", PAGE, flags=re.MULTILINE)
+"""From the top to the bottom: a wing imports only from those below it."""
+BELOW_ALL = {"errors", "version"}
+"""Modules at the top of the package that every wing may import."""
 OPTIONAL = {"matplotlib", "sklearn", "devinterp"}
 """Packages of the extras, which only a call that needs them may load."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMMAND_LINE_ONLY = {"typer", "rich"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc"}
+MOST_ENTRIES = 20
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,21 @@ class Import:
     in_function: bool
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
+def module_name(path: Path, root: Path = ROOT) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 FILES = {module_name(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
-TABLES = [
-    (title, [f"{PACKAGE}.{name}" for name in re.findall(r"^\| `([\w.]+)` \|", section, flags=re.MULTILINE)])
-    for title, section in re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
-]
-ORDER = [name for _, names in TABLES for name in names]
+
+
+def exported(package: str) -> set[str]:
+    """The names in `__all__` of a package of ours; none for anything else."""
+    path = FILES.get(package)
+    for node in ast.parse(path.read_text(encoding="utf-8")).body if path else ():
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
 
 
 def imports_of(source: str) -> Iterator[Import]:
@@ -49,9 +58,12 @@ def imports_of(source: str) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            # `from package import name` imports the module package.name where there is one, else package.
+            # `from package import name` imports the module package.name where there is one, unless the package exports that name.
             base = "." * node.level + (node.module or "")
-            submodules = [f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in FILES]
+            public = exported(base)
+            submodules = [
+                f"{base}.{alias.name}" for alias in node.names if alias.name not in public and f"{base}.{alias.name}" in FILES
+            ]
             names = submodules if len(submodules) == len(node.names) else [base, *submodules]
         else:
             continue
@@ -61,27 +73,74 @@ def imports_of(source: str) -> Iterator[Import]:
 IMPORTS = {name: list(imports_of(path.read_text(encoding="utf-8"))) for name, path in FILES.items()}
 
 
+def wing_of(module: str) -> str | None:
+    """The wing that a module of the package is in; None for the modules at its top."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in WINGS else None
+
+
 def internal(name: str) -> list[Import]:
     return [found for found in IMPORTS[name] if found.name.split(".")[0] == PACKAGE]
 
 
-def test_the_page_names_every_module_once() -> None:
-    assert sorted(ORDER) == sorted(set(FILES) - {PACKAGE})
+IN_WINGS = [name for name in FILES if wing_of(name)]
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_a_module_imports_only_what_stands_above_it(name: str) -> None:
-    above = set(ORDER[: ORDER.index(name)])
-    upward = [f"line {found.line}: {found.name}" for found in internal(name) if found.name not in above]
-    assert not upward, f"{name} imports modules that docs/architecture.md doesn't put above it: {upward}"
+def test_the_page_names_every_wing_once() -> None:
+    folders = {path.name for path in (ROOT / PACKAGE).iterdir() if (path / "__init__.py").is_file()}
+    assert sorted(WINGS) == sorted(folders)
 
 
-def test_the_arithmetic_imports_nothing_of_ours_but_itself() -> None:
-    title, names = TABLES[0]
-    assert title == "Arithmetic"
-    assert {found.name for name in names for found in internal(name)} <= {
-        f"{PACKAGE}.{name}" for name in ("errors", "sizes", "sketch", "switches")
+def test_few_entries_stand_at_the_top_of_the_package() -> None:
+    entries = [path.name for path in (ROOT / PACKAGE).iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MOST_ENTRIES, entries
+
+
+@pytest.mark.parametrize("name", IN_WINGS)
+def test_a_wing_imports_only_from_those_below_it(name: str) -> None:
+    at = WINGS.index(wing_of(name) or "")
+    allowed = {wing_of(name), *WINGS[at + 1 :]}
+    upward = [
+        f"line {found.line}: {found.name}"
+        for found in internal(name)
+        if wing_of(found.name) not in allowed and found.name.removeprefix(f"{PACKAGE}.") not in BELOW_ALL
+    ]
+    assert not upward, f"{name} imports what doesn't stand below its wing in docs/architecture.md: {upward}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_of_another_wing_come_from_its_face(name: str) -> None:
+    inside = [
+        f"line {found.line}: {found.name}"
+        for found in internal(name)
+        if (wing := wing_of(found.name)) and wing != wing_of(name) and found.name != f"{PACKAGE}.{wing}"
+    ]
+    assert not inside, (
+        f"{name} imports from a file in another wing; import from the wing, and add the name to its __init__: {inside}"
+    )
+
+
+def test_the_files_of_a_wing_import_each_other_without_a_cycle() -> None:
+    for wing in WINGS:
+        names = [name for name in FILES if wing_of(name) == wing and name != f"{PACKAGE}.{wing}"]
+        left = {name: {found.name for found in internal(name)} & set(names) for name in names}
+        while ready := [name for name, needed in left.items() if not needed & set(left)]:
+            for name in ready:
+                del left[name]
+        assert not left, f"{wing}/ has a cycle of imports among {sorted(left)}"
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_says_what_its_files_do(wing: str) -> None:
+    folder = ROOT / PACKAGE / wing
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    listed = {name for line in text.splitlines() if line.startswith("- ") for name in re.findall(r"`(\w+)`", line.split(":")[0])}
+    there = {
+        path.stem
+        for path in folder.iterdir()
+        if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
     }
+    assert listed == there
 
 
 def test_imports_inside_functions_are_of_optional_packages() -> None:
@@ -97,12 +156,30 @@ def test_a_module_is_named_for_what_it_holds() -> None:
     assert [name for name in FILES if NAMES_THAT_SAY_NOTHING & set(name.split("."))] == []
 
 
-def test_the_diagram_names_modules_that_exist() -> None:
-    diagram = PAGE.split("```text\n")[1].split("```")[0]
-    columns = [line[41:].split() for line in diagram.splitlines() if line[41:].strip()]
-    named = [f"{PACKAGE}.{name.strip('/').replace('/', '.')}" for column in columns for name in column]
-    assert named
-    assert set(named) <= set(FILES)
+@pytest.mark.parametrize("folder", ["examples", "benchmarks"])
+def test_examples_and_benchmarks_import_public_names_from_the_top_or_a_wing(folder: str) -> None:
+    inside = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for found in imports_of(path.read_text(encoding="utf-8")):
+            wing, _, file = found.name.removeprefix(f"{PACKAGE}.").partition(".")
+            names = exported(f"{PACKAGE}.{wing}") if found.name.startswith(f"{PACKAGE}.") and file else set()
+            if names & _imported(path, found):
+                inside.append(f"{path.relative_to(ROOT)}:{found.line}")
+    assert not inside, f"these import a public name from a file in a wing: {inside}"
+
+
+def _imported(path: Path, found: Import) -> set[str]:
+    return {
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.lineno == found.line and node.module == found.name
+        for alias in node.names
+    }
+
+
+def test_tests_mirror_the_wings() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders & set(WINGS) == {wing for wing in WINGS if wing != "integrations"}
 
 
 def test_importing_the_package_loads_nothing_optional() -> None:
@@ -115,7 +192,7 @@ def test_importing_the_package_loads_nothing_optional() -> None:
 def test_the_rules_above_see_what_they_forbid() -> None:
     source = f"""
 from . import weights
-from {PACKAGE} import table
+from {PACKAGE} import cli
 from {PACKAGE}.bounds import arguments, Bound
 
 def late():
@@ -124,7 +201,7 @@ def late():
     found = [(entry.name, entry.in_function) for entry in imports_of(source)]
     assert found == [
         (".", False),
-        (f"{PACKAGE}.table", False),
+        (f"{PACKAGE}.cli", False),
         (f"{PACKAGE}.bounds", False),
         (f"{PACKAGE}.bounds.arguments", False),
         ("json", True),

@@ -5,8 +5,7 @@
 - `subject`: what a command line names to be measured, found and loaded
 - `basefile`: a base named on the command line
 - `outputs`: where results go, settled before anything costs time
-- `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands `measure`; `curve`; `bound`; `track`; `plot` and `report`; `decompress` and
-  `verify`
+- `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands; `show` has `plot` and `report`, `files` has `decompress` and `verify`
 - `table`, `curve_table`, `track_table`: results as tables for people
 """
 

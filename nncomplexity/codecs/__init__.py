@@ -13,52 +13,20 @@ A codec's index in `CODECS` is its number in a file. Nothing here knows a tensor
 - `general`: what the byte compressors share
 - `bzip2`, `xz`, `gzip`, `zstd`: the paper's compressor, LZMA, DEFLATE, zstandard
 - `registry`: the codecs by name and number
+- `together`: weighing many small matrices at once
 """
 
-from nncomplexity.codecs.bzip2 import BZIP2
 from nncomplexity.codecs.coder import Meter
-from nncomplexity.codecs.contract import (
-    SYMBOL_LIMIT,
-    Codec,
-    Coder,
-    Frequencies,
-    Integers,
-    Model,
-    Records,
-    Single,
-)
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Codec, Coder, Frequencies, Integers, Model, Records, Single
 from nncomplexity.codecs.entropy import Entropy
 from nncomplexity.codecs.general import General
-from nncomplexity.codecs.gzip import GZIP
 from nncomplexity.codecs.matrix import Matrix, MatrixState
-from nncomplexity.codecs.models import (
-    Bits,
-    Choice,
-    Natural,
-    Planes,
-    Signed,
-    Tally,
-    length_tally,
-    single,
-    within,
-)
+from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
+from nncomplexity.codecs.registry import CODECS, codec_named
 from nncomplexity.codecs.together import LARGEST, MOST, weigh_together
-from nncomplexity.codecs.xz import XZ
-from nncomplexity.codecs.zstd import ZSTD
-from nncomplexity.errors import InputError
-
-CODECS: tuple[Codec, ...] = (Entropy(), BZIP2, XZ, GZIP, ZSTD)
-
-
-def codec_named(name: str) -> Codec:
-    """The codec of that name; raises InputError."""
-    for codec in CODECS:
-        if codec.name == name:
-            return codec
-    raise InputError(f"codec: expected one of {', '.join(codec.name for codec in CODECS)}, got {name!r}")
-
 
 __all__ = [
+    "CODECS",
     "LARGEST",
     "MOST",
     "SYMBOL_LIMIT",
@@ -80,6 +48,7 @@ __all__ = [
     "Signed",
     "Single",
     "Tally",
+    "codec_named",
     "length_tally",
     "single",
     "weigh_together",

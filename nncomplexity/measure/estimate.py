@@ -38,6 +38,7 @@ from nncomplexity.measure.report import Layer, RelativeTo, Report, Subject, best
 from nncomplexity.network import (
     Base,
     Distortion,
+    Divergence,
     Faithfulness,
     LossFn,
     Patterns,
@@ -51,7 +52,6 @@ from nncomplexity.network import (
     preserved_random_state,
     stacked,
 )
-from nncomplexity.network.divergence.function import Divergence
 from nncomplexity.search import (
     DESCENT,
     LOSSLESS,

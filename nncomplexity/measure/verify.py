@@ -17,6 +17,7 @@ from nncomplexity.file import CoarseFile, read_settled
 from nncomplexity.network import (
     Divergence,
     DivergenceFrom,
+    Faithfulness,
     Probe,
     Skeleton,
     Task,
@@ -26,7 +27,6 @@ from nncomplexity.network import (
     result_of,
     skeleton_of,
 )
-from nncomplexity.network.divergence import Faithfulness
 from nncomplexity.words import Eps, Relative
 
 RELATIVE_TOLERANCE = 1e-4

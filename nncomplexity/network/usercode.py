@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 _INSTALLED = {"site-packages", "dist-packages"}
 

@@ -48,7 +48,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     dtype: torch.dtype
     base: Tensor | None = field(default=None, compare=False, repr=False)
-    """The tensor of the same shape from which this one is coded as a difference (`nncomplexity.network.relative`), which a decoder knows too."""
+    """The tensor of the same shape from which this one is coded as a difference (`network.relative`), which a decoder knows too."""
 
     @property
     def name(self) -> str:

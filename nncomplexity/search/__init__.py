@@ -1,7 +1,7 @@
 """Searches for the smallest file within ε, under one contract.
 
-Which one? `tight` is the default and the smallest where ε is not small. `allocate` needs no gradient. `bayes` and `quantize` are the paper's Algorithms 1 and 2, kept as they
-are so that figures compare. docs/search.md tells how `tight` works.
+Which one? `tight` is the default and the smallest where ε is not small. `allocate` needs no gradient. `bayes` and
+`quantize` are the paper's Algorithms 1 and 2, kept as they are so that figures compare. docs/search.md tells how `tight` works.
 
 - `contract`: what a search is given and must give back; a candidate's distortion is compared with ε here
 - `timing`: a limit on the time of a search
@@ -35,40 +35,14 @@ are so that figures compare. docs/search.md tells how `tight` works.
 - `sensitivity`: how much distortion a squared error of a tensor costs, by probes
 """
 
-from nncomplexity.errors import InputError
-from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
-from nncomplexity.search.contract import (
-    DESCENT,
-    LOSSLESS,
-    Candidate,
-    Found,
-    Method,
-    Problem,
-    Progress,
-    StopSearch,
-    unseen,
-)
+from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.interrupt import FROM_OUTSIDE, Interrupt
+from nncomplexity.search.methods import method_named
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.sweep import Sweep
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.timing import TimeLimit
-
-_METHODS: dict[str, type[Tight] | type[Allocate] | type[Bayes] | type[Quantize]] = {
-    "tight": Tight,
-    "allocate": Allocate,
-    "bayes": Bayes,
-    "quantize": Quantize,
-}
-
-
-def method_named(name: str, budget: float | None = None) -> Method:
-    """The method of that name with its default settings, or with another budget of evaluations for each ε; raises InputError."""
-    if name not in _METHODS:
-        raise InputError(f"method: expected one of {', '.join(_METHODS)}, got {name!r}")
-    return _METHODS[name]() if budget is None else _METHODS[name](budget=budget)
-
 
 __all__ = [
     "DESCENT",
@@ -86,5 +60,6 @@ __all__ = [
     "Sweep",
     "Tight",
     "TimeLimit",
+    "method_named",
     "unseen",
 ]

@@ -1,8 +1,8 @@
 """Which tensors a search takes in pieces: those whose energy few numbers hold there, and many as they are.
 
 The energy of a matrix is the sum of its squared singular values, and k components of (m, n) are k·(m + n) numbers. For each tensor the
-numbers that hold nine tenths of its energy are counted in its matrix view, in blocks and in other foldings (`nncomplexity.network.layout`). No loss
-takes part. Of trained networks hardly a tensor is taken in pieces; those that it is said of are made so: kernels that act along one axis
+numbers that hold nine tenths of its energy are counted in its matrix view, in blocks and in other foldings (`network.layout`). No loss takes
+part. Of trained networks hardly a tensor is taken in pieces; those that it is said of are made so: kernels that act along one axis
 after the other, and fused projections of which a low-rank adapter changed some.
 """
 

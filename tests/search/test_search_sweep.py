@@ -15,7 +15,7 @@ from nncomplexity.search.chain import Link
 from nncomplexity.search.run import Run
 from nncomplexity.search.sweep import Way, hull_heights
 from nncomplexity.search.tensors import Tensors
-from tests.test_search_tight import MANY, network, without_gradient
+from tests.search.test_search_tight import MANY, network, without_gradient
 
 
 @pytest.mark.parametrize("hidden", [24, 160], ids=["24 wide", "160 wide"])

@@ -36,7 +36,7 @@ from nncomplexity.file.coarse import lossless
 from nncomplexity.network import Skeleton, TensorSpec, skeleton_of
 from tests.golden import make, reference
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 every_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 
 

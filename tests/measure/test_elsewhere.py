@@ -13,7 +13,7 @@ from torch import nn
 
 from nncomplexity import estimate
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 CASES = (
     *("tight", "tight, another seed", "tight, without a gradient", "tight, as a large network", "tight, relative to a base"),
     *("bayes", "quantize", "curve"),

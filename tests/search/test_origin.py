@@ -18,8 +18,8 @@ from nncomplexity.cli.table import measured, warnings
 from nncomplexity.cli.track_table import tracked
 from nncomplexity.search import Bayes, Found, Problem, Quantize, Tight
 from nncomplexity.show import page, read_results
-from tests.test_html_page import parsed
-from tests.test_search_tight import network
+from tests.search.test_search_tight import network
+from tests.show.test_html_page import parsed
 
 WEIGHTS = {"w": torch.randn(32, 32, generator=torch.Generator().manual_seed(0))}
 

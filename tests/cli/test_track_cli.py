@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from nncomplexity.cli import main
-from tests.training import QUICK, make_training, untimed
+from tests.training_run import QUICK, make_training, untimed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRACK = ["track", "run/*.safetensors", "--loss-fn", "mytask:loss", "--eps", "1", "--eps", "0.1", *QUICK, "--out", "results.jsonl"]
 
 

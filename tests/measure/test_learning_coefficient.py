@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nncomplexity import InputError, Langevin, Tracker, local_learning_coefficient, track
 from nncomplexity.cli import main
-from tests.training import QUICK, make_training
+from tests.training_run import QUICK, make_training
 
 N = 1000
 INVERSE_TEMPERATURE = N / math.log(N)

@@ -10,7 +10,7 @@ import pytest
 from examples.grokking import measure, train
 from examples.grokking.display import TimeLeft
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--prime", "7", "--train-fraction", "0.6", "--d-model", "8", "--heads", "2", "--d-mlp", "16", "--epochs", "4"]
 CHEAP = ["--method", "quantize", "--budget", "4"]
 

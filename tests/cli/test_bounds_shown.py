@@ -27,7 +27,7 @@ from nncomplexity.show.plots.entries import network_of_report
 from nncomplexity.show.plots.results import BoundValue, Measurement, Network
 from tests.rows import report as report_file
 from tests.rows import row, write_rows
-from tests.test_html_page import parsed
+from tests.show.test_html_page import parsed
 
 TASK = """
 import torch

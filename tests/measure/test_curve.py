@@ -17,7 +17,7 @@ from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.measure import DEFAULT_EPS, rate_distortion
 from nncomplexity.measure.curve import curve_of
 from nncomplexity.show.plots.reading import read_results
-from tests.test_search_tight import network
+from tests.search.test_search_tight import network
 
 EPS = [1.0, 0.3, 0.1, 0.03]
 

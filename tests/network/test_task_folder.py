@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from nncomplexity import track
 from nncomplexity.cli import main
 from nncomplexity.network import find_function, folder_of
-from tests.training import make_training, untimed, weights
+from tests.training_run import make_training, untimed, weights
 
 TASK = """
 import os, torch

@@ -25,9 +25,9 @@ from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.errors import InputError
 from nncomplexity.show import chart, read_results, runs_of
 from tests.rows import row, write_rows
-from tests.training import make_training
+from tests.training_run import make_training
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OUT = "live.jsonl"
 NETWORK = {"weight": torch.eye(3, 6), "bias": torch.tensor([0.1, 0.0, 0.02])}
 

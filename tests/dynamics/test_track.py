@@ -27,7 +27,7 @@ from nncomplexity.dynamics.resume import Done
 from nncomplexity.errors import InputError
 from nncomplexity.search import Quantize
 from nncomplexity.show import read_results
-from tests.training import make_training, untimed, weights
+from tests.training_run import make_training, untimed, weights
 
 EPS = [1, 0.1]
 quick = functools.partial(track, method="quantize", budget=12)

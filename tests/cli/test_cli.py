@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from nncomplexity import __version__, load
 from nncomplexity.cli import main
-from tests import training
+from tests import training_run as training
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 QUICK = ["--method", "quantize", "--budget", "20"]
 MEASURE = ["measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK]
 
@@ -765,7 +765,7 @@ def commands_of(document):
 
 
 def test_the_commands_of_the_reference_run(run):
-    commands = commands_of((Path(__file__).parents[1] / "docs" / "cli.md").read_text())
+    commands = commands_of((Path(__file__).parents[2] / "docs" / "cli.md").read_text())
     assert len(commands) > 6
     for command in commands:
         # Few evaluations will do to see that the options are right.

@@ -19,7 +19,7 @@ from nncomplexity.network.relative import difference
 from nncomplexity.network.weights import FLOATS
 from tests.golden import make, reference
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 ENTROPY = codec_named("entropy")
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -271,7 +271,7 @@ def test_another_base_is_refused_and_so_is_one_too_many(tmp_path) -> None:
     ['{"base":"ab"}', '{"base":"%s"}' % ("AB" * 32), '{"base":null}', "{}", '{"base":"%s","more":1}' % ("ab" * 32), '{"base":3}'],
 )
 def test_a_skeleton_that_names_its_base_otherwise_is_refused(head) -> None:
-    from tests.test_bitstream import framed
+    from tests.file.test_bitstream import framed
 
     with pytest.raises(FormatError, match="skeleton is not what a writer makes"):
         read(framed(f'[{head},[["w"],"float32",[2]]]'.encode()))

@@ -16,7 +16,7 @@ from nncomplexity.search.descent import Visit
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.run import Run
 from nncomplexity.search.trials import Trials
-from tests.test_search_tight import network
+from tests.search.test_search_tight import network
 
 
 def latents_of(problem, weights):

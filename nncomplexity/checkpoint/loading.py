@@ -1,0 +1,146 @@
+"""Any checkpoint behind one function, `load_checkpoint`."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.folder import model_file
+from nncomplexity.checkpoint.kinds import EXPECTED
+from nncomplexity.checkpoint.sharded import is_index, read_index, read_shards
+from nncomplexity.checkpoint.single import read_single
+from nncomplexity.checkpoint.stepkeys import number_in
+from nncomplexity.checkpoint.steps import (
+    TRAINER_STATE,
+    USUAL,
+    StepRule,
+    find_step,
+    is_standard,
+)
+from nncomplexity.errors import InputError
+from nncomplexity.file import Reading, read_settled
+from nncomplexity.words import path_of
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, and which file or files it is."""
+
+    path: Path
+    """The file that was read: of a folder the one in it, of shards their index."""
+    sha256: str
+    """Hexadecimal digest of the file's bytes; of shards that of the lines `DIGEST  NAME`, sorted by name."""
+    tensors: dict[str, Tensor] = field(repr=False)
+    """Tensors by name, on the CPU, in memory of their own; tied names have one tensor."""
+    metadata: dict[str, str] = field(repr=False)
+    """Of a .safetensors file its own; of a pickled one the plain values at its top; of shards the index's too."""
+    step: int | float | None = None
+    """The training step, by metadata or name."""
+    step_from: str | None = None
+    """What said it, such as "metadata iter_num"."""
+    key: str | None = None
+    """Where in the file the tensors are, a dotted path; None where the file is a state dict."""
+    files: tuple[Path, ...] = ()
+    """Every file that tensors came from."""
+    notes: tuple[str, ...] = ()
+    """What was guessed and what was left out, a sentence each."""
+
+
+def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, steps: StepRule = USUAL) -> Checkpoint:
+    """Read a checkpoint: a .safetensors file, one of torch.save, an index of shards, an .npz file, or a model's folder.
+
+    A file's format is told by its content. The dictionary of a training loop is searched for the network's state dict. A file that is
+    written meanwhile is read again, a few times.
+
+    Args:
+        path: the file or folder.
+        key: where the state dict is in a pickled file: `model_state_dict`, or a dotted path such as `agent.policy`; `.` is the file's
+            own dictionary. None takes the file's own, or guesses, and says so in `notes`.
+        steps: where the training step is looked for, in place of the usual rule.
+
+    Raises InputError where there is no such file, where it asks for what can run code, where it isn't clear which tensors are meant, or
+    where it was written each time that it was read; FormatError where it is of another kind, cut or damaged.
+
+    >>> import tempfile, torch
+    >>> shared = torch.eye(2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_safetensors(Path(folder, "tied.safetensors"), {"embed": shared, "unembed": shared})
+    ...     tied = load_checkpoint(Path(folder, "tied.safetensors"))
+    ...     torch.save({"epoch": 7, "model": {"embed": shared}}, Path(folder, "last.pt"))
+    ...     nested = load_checkpoint(Path(folder, "last.pt"))
+    >>> tied.tensors["embed"] is tied.tensors["unembed"], tied.metadata["unembed"]
+    (True, 'embed')
+    >>> nested.key, nested.step, nested.step_from, list(nested.tensors)
+    ('model', 7, 'metadata epoch', ['embed'])
+    """
+    file = path_of(path)
+    if key is not None and not isinstance(key, str):
+        raise InputError(f"key: expected a dotted path, such as 'model_state_dict', got {key!r}; leave it out to have it guessed")
+    return read_settled(lambda reading: _read(file, key, steps, reading), str(file), EXPECTED)
+
+
+def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Checkpoint:
+    file, notes = given, []
+    try:
+        if file.is_dir():
+            file = model_file(file)
+            notes = [f"read {file.name} of the folder"]
+    except OSError as error:
+        raise InputError(f"{file}: cannot read it ({error.strerror}); name a checkpoint") from error
+    content = reading.content(file)
+    if is_index(file, content):
+        index = read_index(file, content)
+        if key is not None:
+            raise InputError(
+                f"key: expected none, since {file} is an index of shards, in which nothing is nested, got {key!r}; leave it out"
+            )
+        contents, digest = read_shards(index, reading)
+        files = index.files
+    else:
+        contents, digest = read_single(file, content, key), hashlib.sha256(content).hexdigest()
+        files = (file,)
+    del content
+    step = find_step(
+        file if steps.pattern else file.absolute(), _numbers(contents, steps), steps, trainer=_trainer_state(file, reading)
+    )
+    return Checkpoint(
+        path=file,
+        sha256=digest,
+        tensors=contents.tied(),
+        metadata=contents.metadata,
+        step=step.value if step else None,
+        step_from=step.said_by if step else None,
+        key=contents.key,
+        files=files,
+        notes=(*notes, *contents.notes),
+    )
+
+
+def _numbers(contents: Contents, steps: StepRule) -> dict[str, int | float]:
+    """What may say the step: the numbers beside the tensors, and where one is named that stands among them, that one."""
+    numbers = dict(contents.counters)
+    if steps.key is not None and steps.key not in numbers:
+        name = steps.key.removeprefix(f"{contents.key}.")
+        value = number_in(contents.tensors.get(name))
+        numbers |= {} if value is None else {steps.key: value}
+    return numbers
+
+
+def _trainer_state(file: Path, reading: Reading) -> dict[str, int | float]:
+    """The numbers of the trainer_state.json beside a file of a standard name; none where there is none."""
+    beside = file.parent / TRAINER_STATE
+    if not is_standard(file) or not beside.is_file():
+        return {}
+    try:
+        document = json.loads(reading.content(beside))
+    except (ValueError, RecursionError):
+        return {}
+    return (
+        {}
+        if not isinstance(document, dict)
+        else {name: one for name, value in document.items() if (one := number_in(value)) is not None}
+    )

@@ -1,0 +1,55 @@
+"""Names of modules as they were before the package had wings: they still import, with a DeprecationWarning, until version 1.0."""
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_WINGS = {
+    "checkpoint": ("runs", "stepkeys", "stepnames", "steps"),
+    "cli": ("basefile", "curve_table", "outputs", "table"),
+    "file": ("bitstream", "coarse", "paper_bytes", "payload"),
+    "linalg": ("basis", "fits", "lowrank", "quantize", "sizes", "sketch", "spectral"),
+    "measure": ("arguments", "curve", "learning_coefficient", "lossless", "report", "verify"),
+    "network": (*("distortion", "layout", "losses", "modulestate", "naming", "relative", "selection", "taskmodule", "weights"),),
+    "show": ("html", "plots"),
+    "training": ("regularizers", "spectral_gradient"),
+    "words": ("durations", "listing", "paths", "plain", "progress"),
+}
+_PACKAGE = __name__.rpartition(".")[0]
+MOVED = {f"{_PACKAGE}.{name}": f"{_PACKAGE}.{wing}.{name}" for wing, names in _WINGS.items() for name in names}
+"""Old names of modules, and the names that they have now."""
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds a module by its old name, as a module that looks every name up in the one that took its place."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
+        now = _now(fullname)
+        return ModuleSpec(fullname, self, is_package=hasattr(importlib.import_module(now), "__path__")) if now else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:  # noqa: ARG002
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        now = _now(module.__name__) or ""
+        warnings.warn(f"{module.__name__} is now {now}; import from there", DeprecationWarning, stacklevel=2)
+        target = importlib.import_module(now)
+        vars(module).update({name: value for name, value in vars(target).items() if not name.startswith("__")})
+
+
+def _now(name: str) -> str | None:
+    """The present name of a module that moved, or of one inside a folder that moved."""
+    for old, new in MOVED.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name.removeprefix(old)
+    return None
+
+
+def serve_old_names() -> None:
+    """Let modules be imported by their old names. A second call changes nothing."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

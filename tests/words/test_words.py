@@ -1,0 +1,58 @@
+"""Text that people read and type: numbers survive the way there and back, and names of anyone's are harmless."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nncomplexity import InputError
+from nncomplexity.words import is_number, listed, path_of, plain_number, printable, seconds_of, told
+
+
+@given(st.integers(1, 10**7))
+def test_plain_seconds_are_read_as_they_are(seconds: int) -> None:
+    assert seconds_of(str(seconds), "--time-limit") == seconds_of(f"{seconds}s", "--time-limit") == seconds
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(1, 59))
+def test_a_clock_is_hours_minutes_and_seconds(hours: int, minutes: int, seconds: int) -> None:
+    text = f"{hours}:{minutes:02}:{seconds:02}"
+    assert seconds_of(text, "--time-limit") == 3600 * hours + 60 * minutes + seconds
+
+
+@given(st.integers(1, 10**7))
+def test_a_told_duration_is_right_to_its_smaller_unit(seconds: int) -> None:
+    sizes = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+    words = told(seconds).split()
+    total = sum(int(count) * sizes[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
+    assert 0 <= seconds - total < sizes[words[-1]] * (1 if words[-1] == "s" else 60)
+
+
+@given(st.text())
+def test_what_is_printed_holds_nothing_that_a_terminal_acts_on(text: str) -> None:
+    assert all(one.isprintable() for one in printable(text))
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1))
+def test_a_list_counts_what_it_leaves_out(names: list[str]) -> None:
+    text = listed(names, most=2)
+    assert text.endswith(f"and {len(names) - 2} more") == (len(names) > 2)
+
+
+@pytest.mark.parametrize("value", [np.int16(3), np.float32(3), 3, 3.0])
+def test_numbers_of_numpy_are_pythons(value: object) -> None:
+    assert plain_number(value) == 3
+    assert type(plain_number(value)) in {int, float}
+
+
+@pytest.mark.parametrize(("value", "holds"), [(1, True), (-math.inf, True), (math.nan, False), (True, False), ("1", False)])
+def test_a_number_is_no_text_no_truth_value_and_not_nan(value: object, holds: bool) -> None:
+    assert is_number(value) == holds
+
+
+@pytest.mark.parametrize("given_path", ["", "a\0b", None, 3, b"a"])
+def test_what_can_be_no_file_name_is_refused(given_path: object) -> None:
+    with pytest.raises(InputError, match="out: expected the name of a file"):
+        path_of(given_path, "out")
