@@ -370,7 +370,7 @@ def _effective_ranks(problem: Problem) -> dict[str, float | None]:
         weight, shape = problem.weights[spec.name], matrix_view(spec.shape)
         if shape is None or not weight.is_floating_point():
             continue
-        if spec.count <= SMALL:
+        if spec.count <= SMALL and not large_matrix(shape):
             shapes.setdefault(shape, []).append(spec.name)
         elif is_finite(weight):
             found[spec.name] = _effective_rank(weight.reshape(shape))

@@ -29,8 +29,6 @@ _OVERHEAD = 1 << 12
 """What weighing a tensor takes besides its symbols, in symbols."""
 _LEAST, _HUGE = 1e-4, 1e300
 """What a distortion counts for at least, as a share of ε, and at most."""
-_SHARE, _BISECTION = 0.25, 12
-"""The share of another search's budget that allocation takes as its first part, and the evaluations that a bisection needs."""
 _TRIES = 4
 """Local steps that are thought of, for each evaluation of the budget: one that was measured before isn't measured again."""
 _FINE = 20
