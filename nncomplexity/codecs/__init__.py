@@ -23,7 +23,7 @@ from nncomplexity.codecs.general import General
 from nncomplexity.codecs.matrix import Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.codecs.registry import CODECS, codec_named
-from nncomplexity.codecs.together import LARGEST, MOST, weigh_together
+from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_together
 
 __all__ = [
     "CODECS",
@@ -38,6 +38,7 @@ __all__ = [
     "Frequencies",
     "General",
     "Integers",
+    "Ledger",
     "Matrix",
     "MatrixState",
     "Meter",

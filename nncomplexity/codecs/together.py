@@ -24,6 +24,8 @@ LARGEST = 1 << 12
 """Symbols of a matrix from which on it is weighed by itself, at no greater cost."""
 MOST = 1 << 17
 """Symbols of all matrices that are weighed at once."""
+_CELLS = 16
+"""How many times as many keys as symbols there may be for them to be counted one by one."""
 _EDGES = np.array(block_edges(LARGEST))
 
 
@@ -70,6 +72,49 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     kinds[chosen] = found
     scale.learn(found == 0)
     return Weighed(bits, kinds)
+
+
+class Ledger(Meter):
+    """A meter that adds up bits by part, and only notes single decisions under tables that learn, until `settle` weighs all of a table's.
+
+    Attributes:
+        parts: bits of each part.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[float] = []
+        self._noted: dict[int, tuple[Frequencies, int, list[int], list[int]]] = {}
+
+    def begin(self) -> None:
+        """What comes now is the next part's; what came before the first is no part's."""
+        self.close()
+        self.parts.append(0.0)
+
+    def close(self) -> None:
+        """What was metered so far is the last part's."""
+        if self.parts:
+            self.parts[-1] += self.bits
+        self.bits = 0.0
+
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        assert value is not None
+        noted = self._noted.get(id(frequencies))
+        if noted is None:
+            noted = self._noted[id(frequencies)] = frequencies, gain, [], []
+        noted[2].append(value)
+        noted[3].append(len(self.parts) - 1)
+        return value
+
+    def settle(self) -> None:
+        """Weigh what was noted."""
+        self.close()
+        total = np.zeros(len(self.parts) + 1)  # the last is for what came before the first part
+        for frequencies, gain, values, parts in self._noted.values():
+            bits = _learning(np.array(values), Tally(frequencies, gain))
+            total += np.bincount(np.array(parts) % len(total), weights=bits, minlength=len(total))
+        self.parts = [bits + more for bits, more in zip(self.parts, total.tolist(), strict=False)]
+        self._noted.clear()
 
 
 class _Batch:
@@ -145,8 +190,12 @@ class _ByScale:
         sizes, owner = np.abs(batch.symbols), batch.owner
         self._alphabets = alphabet_of(batch.peaks)
         tokens = tokens_of(sizes)
-        self._runs = _Runs((owner, batch.contexts, tokens), batch.blocks)
-        self._totals = _Runs((owner, batch.contexts), batch.blocks)
+        self._used = np.flatnonzero(np.bincount(batch.contexts))
+        column = np.zeros(len(state.tables), dtype=np.int64)
+        column[self._used] = np.arange(self._used.size)
+        places = column[batch.contexts]  # from here on contexts are known by their places among those used
+        self._runs = _Runs((owner, places, tokens), batch.blocks)
+        self._totals = _Runs((owner, places), batch.blocks)
         # What one matrix has in all of a token under a context, in the order in which the tables meet them.
         firsts = self._runs.news
         counts = np.add.reduceat(self._runs.counts, firsts)
@@ -156,9 +205,6 @@ class _ByScale:
         self._back[order] = np.arange(order.size)
         self._entries = owners[order], contexts[order], found[order], counts[order]
         self._entry = np.cumsum(_flags(firsts, self._runs.counts.size)) - 1
-        self._used = np.unique(contexts)
-        self._column = np.zeros(len(state.tables), dtype=np.int64)
-        self._column[self._used] = np.arange(self._used.size)
         self._fixed = self._signs(sizes, owner) + batch.sums(WIDTHS[tokens], owner)
 
     def _signs(self, sizes: Integers, owner: Integers) -> Frequencies:
@@ -180,9 +226,9 @@ class _ByScale:
         owners, contexts, tokens, counts = self._entries
         taken = counts * learned[owners]
         before = (np.cumsum(taken) - taken) - _at_starts(np.cumsum(taken) - taken, (contexts, tokens))
-        frequencies = self._state.tables[contexts, tokens] + GAIN * before
+        frequencies = self._state.tables[self._used[contexts], tokens] + GAIN * before
         logs = runs.counts * np.log2(frequencies[self._back][self._entry] + GAIN * runs.earlier)
-        whole = self._whole(taken)[totals.keys(0), self._column[totals.keys(1)]] + GAIN * totals.earlier
+        whole = self._whole(taken)[totals.keys(0), totals.keys(1)] + GAIN * totals.earlier
         found: Frequencies = batch.sums(totals.counts * np.log2(whole), totals.keys(0)) - batch.sums(logs, runs.keys(0))
         return found + self._fixed + _learning(batch.levels, self._state.levels, learned)
 
@@ -190,7 +236,7 @@ class _ByScale:
         """(T, used contexts) the sums of the tables as each matrix finds them, over the tokens that it may have."""
         owners, contexts, tokens, _ = self._entries
         shape = self._batch.number, len(self._used)
-        cells = owners * shape[1] + self._column[contexts]
+        cells = owners * shape[1] + contexts
         found = np.empty(shape)
         for alphabet in np.unique(self._alphabets).tolist():
             counted = np.bincount(cells, weights=taken * (tokens < alphabet), minlength=shape[0] * shape[1]).reshape(shape)
@@ -202,7 +248,7 @@ class _ByScale:
     def learn(self, learned: NDArray[np.bool_]) -> None:
         """Let the state learn from these matrices."""
         owners, contexts, tokens, counts = self._entries
-        np.add.at(self._state.tables, (contexts, tokens), GAIN * (counts * learned[owners]).astype(np.float64))
+        np.add.at(self._state.tables, (self._used[contexts], tokens), GAIN * (counts * learned[owners]).astype(np.float64))
         self._state.levels.add(self._batch.levels[learned])
 
 
@@ -221,10 +267,16 @@ class _Runs:
         packed = np.zeros(blocks.size, dtype=np.int64)
         for part, width in zip((*parts, blocks), widths, strict=True):
             packed = (packed << width) | part
-        packed.sort()
-        firsts = np.flatnonzero(_changes(packed))
-        self._keys, self._widths = packed[firsts], widths
-        self.counts = np.diff(firsts, append=packed.size)
+        if 1 << sum(widths) <= _CELLS * packed.size:  # few keys are counted faster than sorted
+            counts = np.bincount(packed)
+            self._keys = np.flatnonzero(counts)
+            self.counts = counts[self._keys]
+            firsts = np.cumsum(self.counts) - self.counts
+        else:
+            packed.sort()
+            firsts = np.flatnonzero(_changes(packed))
+            self._keys, self.counts = packed[firsts], np.diff(firsts, append=packed.size)
+        self._widths = widths
         new = _changes(self._keys >> widths[-1])
         self.news = np.flatnonzero(new)
         self.earlier = firsts - np.maximum.accumulate(np.where(new, firsts, 0))

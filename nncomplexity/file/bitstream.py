@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nncomplexity.codecs import Codec
 from nncomplexity.errors import FormatError, InputError
-from nncomplexity.file.coarse import CoarseTensor
+from nncomplexity.file.coarse import CoarseTensor, decoded_together
 from nncomplexity.file.payload import decode, encode
 from nncomplexity.file.reading import read_settled
 from nncomplexity.linalg import usual_switches
@@ -71,8 +71,10 @@ class CoarseFile:
         """
         if self.base_sha256 is not None and self.base is None:
             self.on(None)
-        coded = zip(self.skeleton.tensors, self.tensors, strict=True)
-        return self.skeleton.expand({spec.name: complex_view(coarse.decode(spec.real), spec.dtype) for spec, coarse in coded})
+        decoded = decoded_together(self.skeleton.real.tensors, self.tensors)
+        return self.skeleton.expand(
+            {spec.name: complex_view(_by_itself(decoded[spec.name]), spec.dtype) for spec in self.skeleton.tensors}
+        )
 
     def on(self, base: Base | None) -> "CoarseFile":
         """The file with the base that its weights are relative to, or with None where they are relative to none.
@@ -89,6 +91,11 @@ class CoarseFile:
         if base is None:
             raise InputError(f"{wanted}, got none; give it as base=, on the command line as --base CHECKPOINT")
         raise InputError(f"{wanted}, got those of {came}{where}; name the checkpoint that it was measured relative to")
+
+
+def _by_itself(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own: views of one memory can't be written to other formats, and keep each other alive."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 @usual_switches()

@@ -23,9 +23,9 @@ from nncomplexity.codecs import (
     Entropy,
     Frequencies,
     Integers,
+    Ledger,
     Matrix,
     MatrixState,
-    Meter,
     Model,
     Natural,
     Planes,
@@ -234,7 +234,7 @@ def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
 def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> "_Scale":
     scale = _Scale()
     _walk(scale, skeleton, tensors)
-    scale.weigh_deferred()
+    scale.settle()
     return scale
 
 
@@ -247,33 +247,40 @@ class _Scale:
     """
 
     def __init__(self) -> None:
-        self.bits: list[float] = []
         self.kinds: list[int] = []
-        self._coder = Meter()
+        self._ledger = Ledger()
         self._waiting: list[tuple[int, Integers, Matrix]] = []
         self._symbols = 0
 
+    @property
+    def bits(self) -> list[float]:
+        return self._ledger.parts
+
     def begin(self) -> None:
         """What comes now is the next tensor's."""
-        self._close()
-        self.bits.append(0.0)
+        self._ledger.begin()
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        return model.code(self._coder, symbols)
+        return model.code(self._ledger, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
-        return model.one(self._coder, value)
+        return model.one(self._ledger, value)
 
     def defer(self, symbols: Integers, model: Matrix) -> None:
         """A matrix (rows, columns), to be weighed in its turn."""
         self._waiting.append((len(self.bits) - 1, symbols, model))
         self._symbols += model.count
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
-            self.weigh_deferred()
+            self._weigh_deferred()
 
-    def weigh_deferred(self) -> None:
+    def settle(self) -> None:
+        """Weigh what waits."""
+        self._weigh_deferred()
+        self._ledger.settle()
+
+    def _weigh_deferred(self) -> None:
         """Weigh the matrices that wait: those before a large one together, and a large one by itself."""
-        self._close()
+        self._ledger.close()
         waiting, self._waiting, self._symbols = self._waiting, [], 0
         last = waiting.pop() if waiting and waiting[-1][2].count > LARGEST else None
         if waiting:
@@ -286,12 +293,6 @@ class _Scale:
             bits, kind = model.weigh(np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1))
             self.bits[place] += bits
             self.kinds.append(kind)
-
-    def _close(self) -> None:
-        """What was metered so far belongs to the tensor at hand; before the first, to none."""
-        if self.bits:
-            self.bits[-1] += self._coder.bits
-        self._coder.bits = 0.0
 
 
 @dataclass(frozen=True)

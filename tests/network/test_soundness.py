@@ -230,7 +230,7 @@ def test_a_gradient_that_fails_is_said_with_what_was_raised() -> None:
 
     (warning,) = warned(network(), out_of_memory)
     assert (
-        "as taking it raised OutOfMemoryError: CUDA out of memory. Tried to allocate 3 GiB. (tests/test_soundness.py, line"
+        "as taking it raised OutOfMemoryError: CUDA out of memory. Tried to allocate 3 GiB. (tests/network/test_soundness.py, line"
         in warning
     )
 
