@@ -101,6 +101,10 @@ class Signed:
 
     tally: Tally
 
+    @functools.cached_property
+    def _magnitude(self) -> Natural:
+        return Natural(self.tally)
+
     count = 1
     bounds = (-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
@@ -109,7 +113,7 @@ class Signed:
 
     def one(self, coder: Coder, value: int | None) -> int:
         """The same of one number."""
-        magnitude = Natural(self.tally).one(coder, None if value is None else abs(value))
+        magnitude = self._magnitude.one(coder, None if value is None else abs(value))
         if not magnitude:
             return 0
         return -magnitude if coder.equal(None if value is None else int(value < 0), 2) else magnitude

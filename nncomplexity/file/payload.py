@@ -66,16 +66,16 @@ class _Walk:
     precision: int = 0
     exponent: int = -4
     rank: int = 8
-    forms: Tally = field(default_factory=lambda: Tally(_FORM_PRIOR, 64))
-    other_forms: Tally = field(default_factory=lambda: Tally(_OTHER_FORM_PRIOR, 8))
-    bases: Tally = field(default_factory=lambda: Tally(_BASIS_PRIOR, 8))
+    forms: Choice = field(default_factory=lambda: Choice(Tally(_FORM_PRIOR, 64)))
+    other_forms: Choice = field(default_factory=lambda: Choice(Tally(_OTHER_FORM_PRIOR, 8)))
+    bases: Choice = field(default_factory=lambda: Choice(Tally(_BASIS_PRIOR, 8)))
     period: int = 0
-    unlike: Tally = field(default_factory=lambda: Tally(np.array([8, 8]), 8))
-    margins: Tally = field(default_factory=length_tally)
-    layouts: Tally = field(default_factory=lambda: Tally(np.array([8, 8, 8]), 8))
-    layout_numbers: Tally = field(default_factory=lambda: length_tally(2))
-    exponents: Tally = field(default_factory=lambda: length_tally(2))
-    ranks: Tally = field(default_factory=length_tally)
+    unlike: Choice = field(default_factory=lambda: Choice(Tally(np.array([8, 8]), 8)))
+    margins: Natural = field(default_factory=lambda: Natural(length_tally()))
+    layouts: Choice = field(default_factory=lambda: Choice(Tally(np.array([8, 8, 8]), 8)))
+    layout_numbers: Natural = field(default_factory=lambda: Natural(length_tally(2)))
+    exponents: Signed = field(default_factory=lambda: Signed(length_tally(2)))
+    ranks: Signed = field(default_factory=lambda: Signed(length_tally()))
     state: MatrixState = field(default_factory=MatrixState)
     kinds: Iterator[int] = field(default_factory=lambda: iter(()))
     """The kinds of the matrices to come, where they are known."""
@@ -86,7 +86,7 @@ class _Walk:
     def step(self, step: float | None) -> float:
         """(1 + j / 2^precision) · 2^e: e as its difference from the last one, j as plain bits."""
         mantissa, exponent = (0, None) if step is None else split_step(step, self.precision)
-        delta = self.integer(None if exponent is None else exponent - self.exponent, Signed(self.exponents))
+        delta = self.integer(None if exponent is None else exponent - self.exponent, self.exponents)
         self.exponent = within(self.exponent + delta, *_EXPONENTS, "the exponent of a step")
         bits = self.integer(None if step is None else mantissa, Bits(self.precision)) if self.precision else 0
         return math.ldexp((1 << self.precision) + bits, self.exponent - self.precision)
@@ -120,7 +120,7 @@ class _Walk:
         return coarse or Pieces(layout, tuple(pieces))
 
     def form(self, coarse: CoarseTensor | None, spec: TensorSpec) -> int:
-        return self.integer(None if coarse is None else _form(coarse), Choice(self.forms if spec.quantizable else self.other_forms))
+        return self.integer(None if coarse is None else _form(coarse), self.forms if spec.quantizable else self.other_forms)
 
     def piece(self, form: int, coarse: Piece | None, spec: TensorSpec) -> Piece:
         if form in (_ZERO, _ONE):
@@ -150,14 +150,14 @@ class _Walk:
         if shape is None:
             raise FormatError(f"{spec.name}: factors for a tensor of shape {spec.shape}, which is no matrix")
         m, n = shape
-        delta = self.integer(None if coarse is None else coarse.rank - self.rank, Signed(self.ranks))
+        delta = self.integer(None if coarse is None else coarse.rank - self.rank, self.ranks)
         self.rank = rank = within(self.rank + delta, 1, min(m, n), f"{spec.name}: rank")
         periods = (
             self.basis(None if coarse is None else coarse.periods[0], m, spec),
             self.basis(None if coarse is None else coarse.periods[1], n, spec),
         )
         step_b = step_a = self.step(None if coarse is None else coarse.step_a)
-        if self.integer(None if coarse is None else int(coarse.step_b != step_a), Choice(self.unlike)):
+        if self.integer(None if coarse is None else int(coarse.step_b != step_a), self.unlike):
             step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
@@ -168,8 +168,8 @@ class _Walk:
         if matrix_shape(spec) is None:
             raise FormatError(f"{spec.name}: pieces of a tensor of shape {spec.shape}, which is no matrix")
         kind, number = _layout(layout)
-        kind = self.integer(kind, Choice(self.layouts))
-        number = self.integer(number, Natural(self.layout_numbers))
+        kind = self.integer(kind, self.layouts)
+        number = self.integer(number, self.layout_numbers)
         found = Folding(number) if kind == _FOLDING else Blocks(kind, number)
         if not found.fits(spec.shape):
             what = f"folding {number}" if kind == _FOLDING else f"{number} blocks along axis {kind}"
@@ -181,11 +181,11 @@ class _Walk:
         if not 2 <= rows <= MOST_ROWS:
             return 0
         kind = None if period is None else _NO_BASIS if not period else _LAST_BASIS if period == self.period else _NEW_BASIS
-        kind = self.integer(kind, Choice(self.bases))
+        kind = self.integer(kind, self.bases)
         if kind == _NO_BASIS:
             return 0
         if kind == _NEW_BASIS:
-            self.period = rows - self.integer(None if period is None else rows - period, Natural(self.margins))
+            self.period = rows - self.integer(None if period is None else rows - period, self.margins)
         return within(self.period, 2, rows, f"{spec.name}: the period of a basis")
 
 

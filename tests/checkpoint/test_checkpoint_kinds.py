@@ -72,7 +72,7 @@ PAGE = "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<title>\n  Sign in · Hub\n</
         (b"Entry not found", "no checkpoint, but a text, 'Entry not found'; name a .safetensors file"),
         (b"https://example.org/model.pt", "no checkpoint, but a text, 'https://example.org/model.pt'"),
         (("Grüße, " * 2000).encode(), "no checkpoint, but a text, .Grüße, Grüße.*….; name"),
-        (gzip.compress(b"x"), "a gzip archive; unpack it"),
+        (gzip.compress(b"x", mtime=0), "a gzip archive; unpack it"),
         (bz2.compress(b"x"), "a bzip2 archive; unpack it"),
         (lzma.compress(b"x"), "an xz archive; unpack it"),
         (b"\x28\xb5\x2f\xfd" + bytes(9), "a zstandard archive; unpack it"),
