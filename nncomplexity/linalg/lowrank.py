@@ -244,7 +244,7 @@ class SVDCache:
         shapes: dict[tuple[int, int], list[str]] = {}
         for name in names:
             shape = matrix_view(self._weights[name].shape)
-            if shape is not None and name not in self._kept and shape[0] * shape[1] <= SMALL:
+            if shape and name not in self._kept and shape[0] * shape[1] <= SMALL and not large_matrix(shape):
                 shapes.setdefault(shape, []).append(name)
         for group in shapes.values():
             matrices = torch.stack([self._matrix(name).double() for name in group])

@@ -58,10 +58,7 @@ def effective_ranks(matrices: Tensor) -> list[float]:
     >>> effective_ranks(torch.stack([torch.eye(2), torch.zeros(2, 2)]).double())
     [2.0, 0.0]
     """
-    found: list[float] = []
-    for S in torch.linalg.svdvals(_moderate(matrices)).cpu():
-        found.append(effective_rank_of(S))
-    return found
+    return [effective_rank_of(S) for S in torch.linalg.svdvals(_moderate(matrices))]
 
 
 def effective_rank_of(S: Tensor) -> float:

@@ -99,7 +99,7 @@ def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
     least = ordered.gather(1, kept.clamp(max=ordered.shape[1] - 1))
     ranks = (energies >= least[:, :, None]).sum(2)
     m, n = pieces.shape[2:]
-    whole = torch.minimum(ranks * (m + n), torch.tensor(m * n, device=ranks.device)).sum(1)
+    whole = (ranks * (m + n)).clamp(max=m * n).sum(1)
     return [0 if not size else count for size, count in zip(plain_numbers(largest.flatten()), plain_numbers(whole), strict=True)]
 
 
