@@ -54,7 +54,7 @@ def _tables_alone() -> Iterator[None]:
 
 
 def _no_rotation(A: Tensor) -> Tensor:
-    return torch.eye(A.shape[1], dtype=A.dtype)
+    return torch.eye(A.shape[-1], dtype=A.dtype)
 
 
 def _finer(self: Latent, factor: float = 1.4) -> None:

@@ -66,6 +66,7 @@ def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, ste
     where it was written each time that it was read; FormatError where it is of another kind, cut or damaged.
 
     >>> import tempfile, torch
+    >>> from nncomplexity.checkpoint import save_safetensors
     >>> shared = torch.eye(2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_safetensors(Path(folder, "tied.safetensors"), {"embed": shared, "unembed": shared})
