@@ -38,7 +38,7 @@ from nncomplexity.network import (
     preserved_random_state,
     read,
 )
-from nncomplexity.search import Method, Progress, Sweep, Tight
+from nncomplexity.search import Method, Progress, for_many_eps
 from nncomplexity.words import default_grid
 
 Network = nn.Module | Mapping[str, Tensor]
@@ -167,9 +167,7 @@ def best_bound(
         chance = test.chance
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
-    search = checked_method(method, budget)
-    if isinstance(search, Tight):
-        search = Sweep(search)
+    search = for_many_eps(checked_method(method, budget))
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         original_risk = _risk(distortion, risk, None)
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)

@@ -31,7 +31,7 @@ from nncomplexity.network import (
     set_random_state,
     tensors_of,
 )
-from nncomplexity.search import Method, Progress, Sweep, Tight
+from nncomplexity.search import Method, Progress, for_many_eps
 from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid
 
@@ -190,9 +190,7 @@ def rate_distortion(
             eps = default_eps(network, loss_fn)
         if not isinstance(plain_eps(eps), Sequence):
             raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
-        method = checked_method(method, budget)
-        if isinstance(method, Tight):
-            method = Sweep(method)
+        method = for_many_eps(checked_method(method, budget))
         reports = estimate(
             *(network, loss_fn, checked_eps(eps)),
             method=method,

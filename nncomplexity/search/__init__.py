@@ -40,7 +40,7 @@ from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Me
 from nncomplexity.search.interrupt import FROM_OUTSIDE, Interrupt
 from nncomplexity.search.methods import method_named
 from nncomplexity.search.quantize import Quantize
-from nncomplexity.search.sweep import Sweep
+from nncomplexity.search.sweep import Sweep, for_many_eps
 from nncomplexity.search.tight import Tight
 from nncomplexity.search.timing import TimeLimit
 
@@ -60,6 +60,7 @@ __all__ = [
     "Sweep",
     "Tight",
     "TimeLimit",
+    "for_many_eps",
     "method_named",
     "unseen",
 ]

@@ -115,19 +115,6 @@ class Allocation:
             self._local(eps)
         self._trials.weigh()
 
-    def follow(self, eps: Sequence[float]) -> None:
-        """Allocate for many ε, from fine to coarse, under the sensitivities that are measured at the one in their middle."""
-        if not self._specs:
-            return
-        ordered = sorted(eps)
-        middle = ordered[len(ordered) // 2]
-        self._bisect(middle, self._sensitivities(middle).measured())
-        if middle in self._best:
-            c = self._of_low_rank(middle)
-            for value in ordered:
-                self._bisect(value, c)
-        self._trials.weigh()
-
     def _sensitivities(self, eps: float) -> Sensitivities:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))
 

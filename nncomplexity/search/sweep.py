@@ -16,7 +16,7 @@ import numpy as np
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import lower_hull
 from nncomplexity.search.chain import LINK, Link, inwards, outwards, slide, thinned
-from nncomplexity.search.contract import Found, Problem, UntilStopped
+from nncomplexity.search.contract import Found, Method, Problem, UntilStopped
 from nncomplexity.search.looks import with_looks
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.opening import Opening
@@ -213,3 +213,8 @@ def hull_heights(sizes: dict[float, float], nothing: float) -> dict[float, float
     hull = [points[index] for index in lower_hull(points)]
     heights = np.interp([math.log(eps) for eps in sizes], [at for at, _ in hull], [size for _, size in hull])
     return {eps: float(height) for eps, height in zip(sizes, heights, strict=True)}
+
+
+def for_many_eps(method: Method) -> Method:
+    """`Tight` as the sweep that answers many ε by one chain; any other method as it is."""
+    return Sweep(method) if isinstance(method, Tight) else method
