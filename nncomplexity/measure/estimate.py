@@ -121,7 +121,8 @@ def estimate(
             1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
-        budget: loss evaluations for each ε; None takes the method's default.
+        budget: loss evaluations for each ε; None takes the method's default, which for "tight" is to search until a doubling of the effort
+            saves less than 3 % (`report.converged`).
         seed: makes the search's choices; the same seed gives the same file.
         include: glob patterns on tensor names: only tensors that match one are coarse-grained. None includes all.
         exclude: glob patterns of tensors to keep exactly as they are; they are paid for without loss.
@@ -274,6 +275,8 @@ def _searched(
                     begun=not stopped or effort.evaluations > 0,
                     warnings=(*distortion.sound.warnings.values(), *_lost(effort, candidate), *doubts),
                     faithfulness=faith,
+                    converged=effort.converged,
+                    last_gain=effort.last_gain,
                 )
             )
     return tuple(reports)

@@ -139,6 +139,10 @@ class Report:
     """False where it was ended before it began."""
     faithfulness: Faithfulness | None = None
     """How faithful the decoded weights are to the original, where its outputs are known."""
+    converged: bool | None = None
+    """Whether the last doubling of the search's effort has saved too little to go on; None for a method that doesn't go on by doublings."""
+    last_gain: float | None = None
+    """The share of the bits that the last doubling has saved."""
     spread: Spread | None = None
     """How far apart several searches ended, of which this is the best; None for one."""
 
@@ -178,7 +182,14 @@ class Report:
             return f"nothing within ε = {self.eps_told} was smaller than the lossless file{when}; {remedy}"
         by = "the lossless one" if self.origin == LOSSLESS else f"by {self.origin or self.method}"
         another = f", {ended}; another run may find another file" if ended else ""
-        return f"found a file of {self.bits} bits within ε = {self.eps_told}, {by}{another}"
+        return f"found a file of {self.bits} bits within ε = {self.eps_told}, {by}{another}{self._course}"
+
+    @property
+    def _course(self) -> str:
+        """Whether the search has converged, in words; nothing where that isn't known, or an earlier end is told."""
+        if self.converged is None or self.last_gain is None or self.interrupted or self.time_is_up:
+            return ""
+        return "; converged" if self.converged else f"; still falling: −{100 * self.last_gain:.0f} % in the last doubling of the effort"
 
     def bound(
         self,
@@ -248,6 +259,8 @@ class Report:
             "paper_bytes": self.paper_bytes,
             "within": self.within,
             "warnings": list(self.warnings),
+            "converged": self.converged,
+            "last_gain": self.last_gain,
             "time_limit": self.time_limit,
             "time_is_up": self.time_is_up,
             "interrupted": self.interrupted,

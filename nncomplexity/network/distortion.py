@@ -122,10 +122,23 @@ class Distortion:
     def __exit__(self, *_: object) -> None:
         self._borrowed.close()
 
-    def loss(self, weights: Mapping[str, Tensor]) -> float:
-        """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible."""
-        self.evaluations += 1
-        return self._measure(weights)
+    def loss(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> float:
+        """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible.
+
+        With `rows` (m,) it is over these examples alone, which a `Divisible` loss allows, and costs m / n.
+        """
+        self.evaluations += self._share(rows)
+        return self._measure(weights, loss_fn=self._part(rows))
+
+    def _share(self, rows: Tensor | None) -> float:
+        return 1.0 if rows is None or self.examples is None else len(rows) / self.examples
+
+    def _part(self, rows: Tensor | None) -> LossFn:
+        """The closure over some rows."""
+        if rows is None or not isinstance(self._loss_fn, Divisible):
+            return self._loss_fn
+        with users_switches():
+            return self._loss_fn.part(rows)
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> "Distortion":
         """The same distortion, as a search sees it that has these tensors in pieces. From here on each counts its own evaluations."""
@@ -166,11 +179,7 @@ class Distortion:
                 "the module can't be copied and its own gradients are left alone (a mapping of its tensors has them)"
             )
             return None
-        share = 1.0 if rows is None or self.examples is None else len(rows) / self.examples
-        loss_fn = self._loss_fn
-        if rows is not None and isinstance(loss_fn, Divisible):
-            with users_switches():
-                loss_fn = loss_fn.part(rows)
+        share, loss_fn = self._share(rows), self._part(rows)
         while True:
             self.evaluations += GRADIENT_COST * share
             try:
@@ -180,6 +189,11 @@ class Distortion:
             except _NoGradientError as error:
                 self._warn_of_gradient(str(error))
                 return None
+            except (MemoryError, torch.OutOfMemoryError) as error:  # which is no refusal: the search would go on without gradients
+                raise InputError(
+                    f"loss_fn: its gradient ran out of memory ({raised(error)}); take a loss that can be divided (loss_from), whose "
+                    "gradients are over parts of the examples, or a device with more memory"
+                ) from error
             except (
                 Exception
             ) as error:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
@@ -276,10 +290,10 @@ class Distortion:
             self._target.renew(plain)
         return self._measure(self.weights)
 
-    def _measure(self, weights: Mapping[str, Tensor], seed: int = 0) -> float:
-        return self._call(lambda: self._target.load(self._stored(weights)), seed)
+    def _measure(self, weights: Mapping[str, Tensor], seed: int = 0, loss_fn: LossFn | None = None) -> float:
+        return self._call(lambda: self._target.load(self._stored(weights)), seed, loss_fn)
 
-    def _call(self, argument: Callable[[], Any], seed: int = 0) -> float:
+    def _call(self, argument: Callable[[], Any], seed: int = 0, loss_fn: LossFn | None = None) -> float:
         """The closure's number for an argument; where it takes derivatives itself, with gradients on."""
         set_random_state(fixed_random_state(seed) if seed else self._random)
         with users_switches(), derivatives() if self._derives else torch.no_grad():
@@ -287,14 +301,14 @@ class Distortion:
             # They are kept by tensor, not by value: the loss would be that of other weights.
             forget_casts()
             try:
-                return _scalar(self._loss_fn(given))
+                return _scalar((loss_fn or self._loss_fn)(given))
             except InputError:
                 raise
             except (Exception, SystemExit) as error:
                 if self._derives or not needs_derivatives(error):
                     raise InputError(f"loss_fn: it raised {raised(error)}{hint(error, given)}") from error
         self._derives = True
-        return self._call(argument, seed)
+        return self._call(argument, seed, loss_fn)
 
 
 class _NoGradientError(Exception):

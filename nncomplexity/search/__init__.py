@@ -8,22 +8,22 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `points`: a point (τ, Δ) of the paper's searches, and the record of those measured
 - `quantize`: Algorithm 2
 - `bayes`: Algorithm 1
-- `tight`: the default method
+- `tight`: the default method: its stages, its starts and when it stops
 - `settings`: the settings of `tight`
-- `looks`: which tensors `tight` takes in blocks or in another folding
+- `initial`: where its descents begin
+- `descent`: one cycle of a descent on bits and distortion
+- `blocks`: the arithmetic of its steps
+- `rate`: the differentiable rate
+- `dual`: the dual variable, led by the distortion
+- `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor
-- `start`: where `tight` begins
-- `schedule`: the settings of a descent
-- `mover`: what moves one tensor's numbers in it
-- `descent`: gradient descent on bits and loss
+- `start`: latents of a rank and a step size
+- `looks`: which tensors `tight` takes in blocks or in another folding
+- `fallback`: uniform quantization, and what there is without a gradient
 - `moves`: single moves, for a loss without a gradient
 - `tensors`: which tensors move, which have a gradient, and their decompositions
 - `trials`: the candidates of a search: measured, kept for every ε that they are within, confirmed
-- `opening`: bisections that measure where a descent may begin, and uniform quantization
-- `downhill`: a descent within a budget
-- `run`: one search by descents, by way of the outline where that is worth it
-- `chain`: descents that go on from one another
-- `sweep`: many ε by one chain, there and back
+- `sweep`: many ε, each from where the one before has ended
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search
 - `allocate`: bit allocation: a step, a form and a rank for each tensor by the Lagrangian

@@ -115,6 +115,10 @@ class Allocation:
             self._local(eps)
         self._trials.weigh()
 
+    def answer(self, eps: float) -> dict[str, CoarseTensor] | None:
+        """The tensors of the best choice within ε, by first name; None where there is none."""
+        return self._pieces(self._best[eps][0]) if eps in self._best else None
+
     def _sensitivities(self, eps: float) -> Sensitivities:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))
 

@@ -260,6 +260,10 @@ class Found:
     """Whether a `StopSearch` ended the search before it was done."""
     descent_lost: bool = False
     """Whether descents were made, and none of them found what the answer is or anything within ε."""
+    last_gain: float | None = None
+    """The share of the bits that the last doubling of the effort has saved; None for a search that doesn't go on by doublings."""
+    converged: bool | None = None
+    """Whether that was too little to go on; None for such a search."""
 
 
 def checked_budget(budget: object, least: int) -> float:
@@ -282,8 +286,8 @@ class Method(Protocol):
         ...
 
     @property
-    def budget(self) -> float:
-        """Loss evaluations for each ε."""
+    def budget(self) -> float | None:
+        """Loss evaluations for each ε; None for a search that ends by itself."""
         ...
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:

@@ -1,43 +1,63 @@
 """The settings of `tight`."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 
+from nncomplexity.errors import InputError
 from nncomplexity.search.contract import checked_budget
-from nncomplexity.search.schedule import Schedule
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The budget is the one that matters.
+    """What the search trades, one sentence each.
 
     Attributes:
-        budget: loss evaluations for each ε; a gradient counts three.
-        reach: how far beyond ε a start may be, in ε, when the descent has `long` gradients or more to win it back.
-        long: gradients that make a long descent.
-        ruin: how far a start may be, as a share of the distortion of all weights zero.
-        outline: the distortion of a network's outline, as a share of that of all weights zero. A first descent leads there where ε is
-            less than a quarter of it and the start is noisy or has factors, and where the budget is large enough for a chain.
-        noise: bits for each parameter above which a start is noisy.
-        sketch: the share of the gradients for the descent to the outline.
-        chained: evaluations from which on the way from the outline to ε is a chain of descents.
-        part: the share of the examples that a gradient is over, where the loss can be divided (`nncomplexity.network.losses.Divisible`).
-        least: the fewest examples of such a part; a smaller one is not taken.
-        patience: the share of a descent after which one still 4 ε away, or lost, is given up for a cautious start.
-        schedule: the descent's settings.
+        budget: loss evaluations for each ε, a gradient counting three; None searches until it has converged.
+        first: steps of the first cycle. Fewer end before the rounding has settled; more delay the first answer.
+        most: steps in all of a search without a budget. More give smaller files and take longer.
+        gain: the share of the bits that a doubling of the effort must save for a search without a budget to go on.
+        batch: examples of a step, where the loss can be divided. Fewer are faster, and tell the distortion less well.
+        coarseness: the step size of a start, in typical weights. A finer one keeps more of the network at first, and has more to shed.
+        learning_rate: Adam's rate at its peak, in step sizes. A lower one needs more steps; a higher one strays from ε.
+        scale_rate: the same for the logarithm of the step sizes.
+        soft: the share of a cycle in which the rounding is not complete yet.
+        target: the distortion that the dual variable aims at, as a share of ε. The rest is for what rounding and batches add.
+        response: how strongly the dual variable answers the newest distortion.
+        integral: how far it moves over a cycle while the distortion stays on one side of its target, in units of its logarithm.
+        bound: the most by which it may be above or below the ratio of the two gradients' norms, as a factor, before the response.
+        checks: candidates that are measured in a cycle.
+
+    Raises InputError where one isn't a number of its range.
     """
 
-    budget: float = 400
-    reach: float = 4.0
-    long: int = 45
-    ruin: float = 0.4
-    outline: float = 0.2
-    noise: float = 1.0
-    sketch: float = 0.4
-    chained: float = 800
-    part: float = 0.125
-    least: int = 128
-    patience: float = 1 / 3
-    schedule: Schedule = field(default_factory=Schedule)
+    budget: float | None = None
+    first: int = 32
+    most: int = 4096
+    gain: float = 0.03
+    batch: int = 512
+    coarseness: float = 1.5
+    learning_rate: float = 0.25
+    scale_rate: float = 0.01
+    soft: float = 0.5
+    target: float = 0.95
+    response: float = 1.0
+    integral: float = 40.0
+    bound: float = 5.0
+    checks: int = 30
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "budget", checked_budget(self.budget, least=1))
+        if self.budget is not None:
+            object.__setattr__(self, "budget", checked_budget(self.budget, least=1))
+        for name in ("first", "most", "batch", "checks"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+        for name in ("gain", "coarseness", "learning_rate", "scale_rate", "response", "integral"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name}: expected a finite number of at least 0, got {value!r}")
+        if not 0 < self.target <= 1 or not 0 <= self.soft <= 1 or not self.bound >= 1:
+            raise InputError(
+                "settings: expected target in (0, 1], soft in [0, 1] and bound of at least 1, got "
+                f"{self.target!r}, {self.soft!r} and {self.bound!r}"
+            )

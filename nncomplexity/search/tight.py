@@ -1,99 +1,217 @@
-"""The project's own search: rank, steps and symbols of every tensor, found by descending bits and loss together.
+"""The project's own search: rank, step and symbols of every tensor, found by descending bits and distortion together.
 
-Tensors that few numbers make up in blocks or in another folding are taken so (`nncomplexity.search.looks`). Bisections over ranks and
-steps find the lowest start from which the loss can be won back (`nncomplexity.search.opening`). The rest of the budget are gradients of
-descents on bits and loss (`nncomplexity.search.descent`), which measure candidates once their rounding is whole: one to ε, one to the
-network's outline and one from there where the start is mostly noise or made of factors (`nncomplexity.search.run`), or with a large budget
-a chain of them (`nncomplexity.search.chain`).
-Uniform quantization is tried wherever its file could be smaller. A loss without a gradient is searched by uniform quantization and
-by moves alone.
+It has an answer from the first evaluations on and makes it smaller until it has converged:
+
+1. Uniform quantization, one step size for all weights.
+2. Descents in cycles (`nncomplexity.search.descent`) from the weights themselves. Each cycle is as long as all before it together, so that it
+   doubles the effort, and begins where the last one that landed within ε has ended.
+3. Bit allocation (`nncomplexity.search.allocate`), and cycles from its answer; for a network of low rank cycles from factors, too. The start
+   whose cycles have found the smallest file goes on alone.
+4. Uniform quantization once more, for every step size whose file would be smaller.
+
+Without a budget the search stops after a doubling that saved less than `gain` of the bits, or after `most` steps. What it does doesn't
+depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is searched by uniform
+quantization, bit allocation and single moves.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from nncomplexity.file import CoarseTensor, Piece
 from nncomplexity.network import GRADIENT_COST
-from nncomplexity.search.chain import LINK, inwards
-from nncomplexity.search.contract import Found, Problem, UntilStopped
+from nncomplexity.search.allocate import Allocate, Allocation, curves_of
+from nncomplexity.search.batches import Batches
+from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
+from nncomplexity.search.descent import Cycle
+from nncomplexity.search.fallback import Fallback
+from nncomplexity.search.initial import at_an_answer, at_the_weights, jittered, lowest_rank, near
+from nncomplexity.search.latent import Latent
 from nncomplexity.search.looks import with_looks
-from nncomplexity.search.opening import Opening
-from nncomplexity.search.run import Run
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
-_FEW = 6
-"""Gradients below which there is no descent at all."""
-_FIRST = 0.35
-"""The share of the budget that leads to a chain's first end."""
-_AGAIN = 0.5
-"""Evaluations that are worth another descent, as a share of those spent."""
-_RUNG = 0.8
-"""Halvings of ε from one rung of a chain's ladder to the next, or more."""
-_SPARE = 1
-"""Links of a chain that are left for one that misses."""
+_TRIED = 8
+"""For how many first cycles' steps every start is tried."""
+_JUDGED = 32
+"""How many first cycles' steps there are at least before the search is taken to have converged."""
+_WITHOUT_GRADIENT = 400.0
+"""Evaluations of a search without a gradient and without a budget."""
+_FACTORS_COARSENESS = 0.7
+"""The step size of factors, in typical numbers of theirs, as a share of that of weights: errors of two factors add up."""
 
 
 @dataclass(frozen=True)
 class Tight(Settings):
     """The search for the smallest file within each ε. `Settings` has its attributes.
 
-    >>> Tight().budget
-    400
+    >>> Tight().budget is None, Tight(budget=400).budget
+    (True, 400)
     """
 
     name = "tight"
     codec = "entropy"
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        """The smallest file found within each ε."""
         problem = with_looks(problem)
         tensors = Tensors(problem)
         found = []
         for done, value in enumerate(eps):
             if problem.deadline:
                 problem.deadline.share(len(eps) - done)
-            found.append(self._found(Trials(problem, tensors, [value], self.budget), value))
+            found.append(self._found(problem, tensors, value))
         return found
 
-    def _found(self, trials: Trials, eps: float) -> Found:
-        opening = Opening(trials, self.schedule.precision)
-        with UntilStopped(trials.problem.progress) as search:
-            if (
-                trials.problem.deadline is None
-            ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
-                trials.report("starting")
-            opening.early(eps)
-            if trials.left >= _FEW * GRADIENT_COST and trials.tensors.with_gradient():
-                trials.pace()
-                self.approach(trials, eps, trials.budget)
-                self._again(trials, eps)
-            else:
-                opening.quantize(eps)
-                opening.moves(eps, trials.budget)
-            opening.quantize(eps)
-        return trials.found(search.stopped)[0]
+    def _found(self, problem: Problem, tensors: Tensors, eps: float) -> Found:
+        trials = Trials(problem, tensors, [eps], self.budget or math.inf, self.expected(problem))
+        search = Search(self, trials, eps)
+        with UntilStopped(problem.progress) as until:
+            search.run()
+        found = trials.found(until.stopped)[0]
+        return replace(found, last_gain=search.last_gain, converged=search.converged and not until.stopped)
 
-    def approach(self, trials: Trials, eps: float, until: float, begin: float = 0.0) -> Run:
-        """The descents to one ε, until so many evaluations are spent, of which others were spent before they began; where they ended."""
-        run = Run(self, trials, eps, begin)
-        outline = self.outline * run.opening.nothing({}) if until - begin >= self.chained else 0.0
-        if outline > 2 * eps:
-            chain = Run(self, trials, outline, begin)
-            chain.descend(trials.spent + _FIRST * (until - begin))
-            if chain.ended:
-                left = min(trials.left, until - 1 - trials.spent)
-                rungs = max(1, min(round(left / LINK) - _SPARE, math.ceil(math.log2(outline / eps) / _RUNG)))
-                ladder = [outline * (eps / outline) ** (rung / rungs) for rung in range(rungs)] + [eps]
-                for _ in inwards(chain, ladder, left, [eps], _SPARE):
-                    pass
-                return chain
-        run.descend(until)
-        return run
+    def expected(self, problem: Problem) -> float:
+        """Evaluations that a search without a budget may take."""
+        share = Batches(problem.distortion, self.batch, problem.seed).share
+        return GRADIENT_COST * share * self.most + 4 * self.checks + Allocate().budget
 
-    def _again(self, trials: Trials, eps: float) -> None:
-        """Where the time is limited and evaluations took less of it than was planned, one more descent, and so on."""
-        trials.pace()
-        while trials.problem.deadline and trials.left > _AGAIN * trials.spent:
-            Run(self, trials, eps).descend(trials.budget)
-            trials.pace()
+
+@dataclass
+class Start:
+    """Latents that cycles move, and where their dual variable is."""
+
+    latents: list[Latent]
+    integral: float = 0.0
+
+
+class Search:
+    """The search for one ε.
+
+    Args:
+        settings: its settings.
+        trials: where candidates are measured and kept.
+        eps: ε.
+
+    Attributes:
+        last_gain: the share of the bits that the last doubling of the effort has saved, None before there was one.
+        converged: whether that was too little to go on.
+        ended: where its descents have ended, None where there were none.
+    """
+
+    def __init__(self, settings: Settings, trials: Trials, eps: float) -> None:
+        self._settings, self._trials, self._eps = settings, trials, eps
+        self._fallback = Fallback(trials)
+        self._fixed: dict[str, Piece] = {}
+        self._batch = settings.batch
+        self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
+        self.last_gain: float | None = None
+        self.converged = False
+        self.ended: Start | None = None
+
+    def run(self, begin: "Start | None" = None) -> None:
+        """All stages; progress may end them.
+
+        Args:
+            begin: where the search for a finer ε has ended, from where this one goes on instead of from starts of its own.
+        """
+        trials, fallback, eps = self._trials, self._fallback, self._eps
+        if (
+            trials.problem.deadline is None
+        ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
+            trials.report("starting")
+        fallback.early(eps)
+        fallback.first_answer(eps)
+        if trials.left >= GRADIENT_COST and trials.tensors.with_gradient():
+            self._fixed = fallback.without_gradient(trials.limit(eps))
+            self.ended = self._descend() if begin is None else self._go_on(begin)
+        else:
+            with trials.at_most(_WITHOUT_GRADIENT):
+                self._allocate()
+                fallback.moves(eps, trials.left)
+        fallback.quantize(eps)
+
+    def _go_on(self, begin: "Start") -> "Start":
+        """Cycles from a start that others have come to."""
+        start = Start([latent.copy() for latent in begin.latents], begin.integral)
+        self._cycles(start, _TRIED * self._settings.first, self._settings.most)
+        return start
+
+    def _descend(self) -> "Start | None":
+        """Try each start, and go on from the one that has led to the smallest file."""
+        best: Start | None = None
+        tried = _TRIED * self._settings.first
+        for make in self._starts():
+            before, start = self._trials.best(self._eps), make()
+            if start is None:
+                continue
+            self._cycles(start, 0, tried)
+            if best is None or self._trials.best(self._eps) < before:
+                best = start
+        if best is not None:
+            self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
+        return best
+
+    def _starts(self) -> Iterator[Callable[[], Start | None]]:
+        """What makes each start, in turn."""
+        # A large network's steps are dear, and too few to find what bit allocation knows from the weights.
+        starts = [self._near, self._at_the_weights, self._factored, self._allocated]
+        yield from reversed(starts) if self._trials.tensors.large else starts
+
+    def _near(self) -> Start:
+        return self._begin(near(self._trials, self._fixed, self._eps))
+
+    def _at_the_weights(self) -> Start:
+        return self._begin(at_the_weights(self._trials, self._settings.coarseness))
+
+    def _factored(self) -> Start | None:
+        if not self._trials.tensors.factored:
+            return None
+        rank = lowest_rank(self._trials, self._fixed, self._eps)
+        return self._begin(at_the_weights(self._trials, _FACTORS_COARSENESS * self._settings.coarseness, rank)) if rank else None
+
+    def _allocated(self) -> Start | None:
+        answer = self._allocate()
+        return self._begin(at_an_answer(self._trials, answer, self._settings.coarseness)) if answer else None
+
+    def _allocate(self) -> dict[str, CoarseTensor] | None:
+        """Bit allocation, and the tensors of its answer, None where there is none."""
+        trials = self._trials
+        if trials.left < 1:
+            return None
+        with trials.at_most(Allocate().budget):
+            allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))
+            allocation.run(self._eps)
+        return allocation.answer(self._eps)
+
+    def _begin(self, latents: list[Latent]) -> Start:
+        return Start(jittered(latents, self._trials.problem.seed))
+
+    def _cycles(self, start: Start, done: int, until: int | None) -> None:
+        """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged."""
+        settings, trials, first = self._settings, self._trials, self._settings.first
+        while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
+            before, steps = trials.best(self._eps), done or first
+            landed = self._cycle(start, steps)
+            done += steps
+            if math.isfinite(before):
+                self.last_gain = 1 - trials.best(self._eps) / before
+                by_descent = trials.kept[self._eps][0].origin == DESCENT  # else it has yet to come to what is known
+                self.converged = landed and by_descent and done >= _JUDGED * first and self.last_gain < settings.gain
+                if self.converged and settings.budget is None and done > _TRIED * first:
+                    return
+
+    def _cycle(self, start: Start, steps: int) -> bool:
+        """One cycle; one that doesn't land within ε leaves the start where it was."""
+        kept = [latent.copy() for latent in start.latents]
+        trials, settings = self._trials, self._settings
+        ended = Cycle(trials, settings, self._eps, start.latents, self._fixed, self._batches, steps, start.integral).run()
+        if ended.within:
+            start.integral = ended.integral
+        else:
+            start.latents = kept
+            if ended.told <= self._eps:  # by its batches it was within ε, which they have too few examples to tell
+                self._batch *= 2
+                self._batches = Batches(trials.distortion, self._batch, trials.problem.seed)
+        return ended.within

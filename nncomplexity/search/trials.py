@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from torch import Tensor
@@ -33,16 +34,16 @@ class Trials:
         problem: the network and its loss.
         tensors: which of its tensors move.
         eps: the ε to be answered. A candidate is kept for each one that it is within.
-        budget: evaluations in all. One for each ε is kept back, to measure its answer.
+        budget: evaluations in all; infinite where the search ends by itself. One for each ε is kept back, to measure its answer.
+        expected: how many a search without a budget may take, which its progress is told by.
 
     Attributes:
         kept: the candidates for each ε, the smallest first.
         descended: whether a descent was made.
     """
 
-    def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float) -> None:
-        self.problem, self.tensors, self.budget = problem, tensors, budget
-        self._asked = budget
+    def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float, expected: float = 0.0) -> None:
+        self.problem, self.tensors, self.budget, self._expected = problem, tensors, budget, expected
         self.distortion = problem.distortion
         self.kept: dict[float, list[Kept]] = {value: [] for value in eps}
         self.descended = False
@@ -62,18 +63,18 @@ class Trials:
         """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
         return self.left < cost + _BISECTION and not all(self.kept.values())
 
-    def pace(self) -> None:
-        """Where the time is limited, the budget is what it allows at the speed so far: a descent that is cut short hasn't arrived."""
-        if self.problem.deadline:
-            self.budget = self.problem.deadline.affords(self._asked, self.spent)
+    @contextmanager
+    def at_most(self, evaluations: float) -> Iterator[None]:
+        """A part of the search that may spend so many evaluations, if there are as many left."""
+        budget, self.budget = self.budget, min(self.budget, self.spent + len(self.kept) + evaluations)
+        try:
+            yield
+        finally:
+            self.budget = budget
 
     def limit(self, eps: float) -> float:
         """The largest distortion within ε."""
         return self.distortion.tolerance(eps)
-
-    def awaits(self, distortion: float) -> bool:
-        """Whether some ε within which this is has no candidate yet."""
-        return any(not kept and distortion <= self.limit(eps) for eps, kept in self.kept.items())
 
     def best(self, eps: float) -> float:
         """Bits of the smallest candidate within ε; infinite where there is none."""
@@ -169,4 +170,5 @@ class Trials:
 
     def report(self, what: str) -> None:
         values = ", ".join(f"{eps:g}" for eps in self.kept) if len(self.kept) <= 3 else f"{max(self.kept):g} to {min(self.kept):g}"
-        self.problem.progress(min(self.spent, self.budget), self.budget, f"ε = {values}: {what}")
+        total = self.budget if math.isfinite(self.budget) else max(self._expected, self.spent)
+        self.problem.progress(min(self.spent, total), total, f"ε = {values}: {what}")

@@ -1,0 +1,183 @@
+"""Latents side by side in one vector, which one operation rounds and one moves: the arithmetic of a descent.
+
+The weights of a step are u + f·(Q(u) − u), times the scale, with f the share to which the rounding Q has set in. Gradients pass through as if
+the rounding were the identity (the straight-through estimator of Bengio et al. 2013), taken at these weights. Adam (Kingma and Ba 2015)
+moves the latents and the logarithms of the scales. Its running mean of squares holds those of the two gradients apart, as where both are
+about equal and opposed their sum says little of how far a step may go.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nncomplexity.codecs import SYMBOL_LIMIT
+from nncomplexity.network import TensorSpec, added
+from nncomplexity.search.latent import Latent, rounded, scaled_basis
+from nncomplexity.search.rate import Rate
+
+_MEAN, _SQUARES = 0.95, 0.99
+_TINY = 1e-20
+
+
+class Adam:
+    """Adam's state for one vector; its moments may be held in fewer bits."""
+
+    def __init__(self, like: Tensor, dtype: torch.dtype) -> None:
+        self._mean, self._square, self._count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
+
+    def direction(self, gradient: Tensor, squares: Tensor) -> Tensor:
+        """m / √v after one more gradient, `squares` being what goes into v."""
+        self._count += 1
+        mean, square = self._mean, self._square
+        if mean.dtype != gradient.dtype:
+            mean, square = mean.to(gradient.dtype), square.to(gradient.dtype)
+        mean.lerp_(gradient, 1 - _MEAN)
+        square.mul_(_SQUARES).add_(squares, alpha=1 - _SQUARES)
+        if mean.dtype != self._mean.dtype:
+            self._mean.copy_(mean)
+            self._square.copy_(square)
+        root = (square / (1 - _SQUARES**self._count)).sqrt_().add_(_TINY)
+        return (mean / (1 - _MEAN**self._count)).div_(root)
+
+
+class Block:
+    """Some latents, which hold views of the block's vector from now on.
+
+    Args:
+        latents: of tensors on one device.
+        lean: whether moments are held in bfloat16, and rounded numbers aren't kept: for those of large networks.
+
+    Attributes:
+        firmness: f.
+    """
+
+    def __init__(self, latents: Sequence[Latent], lean: bool) -> None:
+        self.latents, self._lean, self.firmness = latents, lean, 1.0
+        parts = [part for latent in latents for part in latent.parts]
+        self._shapes, self._sizes = [part.shape for part in parts], [part.numel() for part in parts]
+        self._u = torch.cat([part.reshape(-1).float() for part in parts])
+        views = self._views(self._u)
+        for latent in latents:
+            latent.parts = [next(views) for _ in latent.parts]
+        moments = torch.bfloat16 if lean else torch.float32
+        self._adam = Adam(self._u, moments)
+        self._adam_scale = Adam(torch.zeros(len(latents), dtype=torch.float32, device="cpu"), torch.float32)
+        self._rate = Rate()
+        self._kept: Tensor | None = None
+
+    @property
+    def bits(self) -> float:
+        """About what the symbols take, as of the last `weigh`."""
+        return self._rate.bits
+
+    def weigh(self) -> None:
+        """Work out the rate's slopes anew."""
+        self._rate.update(list(self._views(rounded(self._u))))
+
+    def forget(self) -> None:
+        """Let go of the rounded numbers: the latents or the firmness have changed."""
+        self._kept = None
+
+    def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
+        """The weights of each tensor, in its dtype."""
+        for latent, values in self._values():
+            yield latent.spec, _weight(latent, values, device)
+
+    def pulls(self, gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """∂d/∂u, flat, and ∂d/∂log s of each latent, from ∂d/∂W by first name."""
+        flat = torch.zeros_like(self._u)
+        views = self._views(flat)
+        scales = list[float]()
+        for latent, values in self._values():
+            targets = [next(views) for _ in latent.parts]
+            gradient = gradients.get(latent.spec.name)
+            along = 0.0
+            if gradient is not None:
+                found, along = _chain(latent, values, gradient)
+                for target, pull in zip(targets, found, strict=True):
+                    target.copy_(pull)
+            scales.append(along)
+        return torch.nan_to_num_(flat, 0.0, 0.0, 0.0), torch.tensor(scales, dtype=torch.float32, device="cpu").nan_to_num_(
+            0.0, 0.0, 0.0
+        )
+
+    def pressure(self) -> Tensor:
+        """∂R/∂u, flat."""
+        return torch.cat([self._rate.gradient(index, u).reshape(-1) for index, u in enumerate(self._views(self._u))])
+
+    def move(self, pull: Tensor, pressure: Tensor, rate: float) -> None:
+        """One step against ∂d/∂u + λ·∂R/∂u."""
+        squares = pull.square().add_(pressure.square())
+        self._u.sub_(self._adam.direction(pull.add(pressure), squares), alpha=rate)
+        self.forget()
+
+    def scale(self, along: Tensor, rate: float) -> None:
+        """One step of the logarithms of the scales."""
+        for latent, change in zip(self.latents, self._adam_scale.direction(along, along.square()).tolist(), strict=True):
+            latent.log_scale -= rate * change
+
+    def _values(self) -> Iterator[tuple[Latent, list[Tensor]]]:
+        """Each latent with the numbers of its parts, as far rounded as `firmness` says."""
+        flat = self._kept
+        if flat is None:
+            flat = rounded(self._u)
+            if self.firmness < 1:
+                flat = self._u.lerp(flat, self.firmness)
+            self._kept = None if self._lean else flat
+        views = self._views(flat)
+        for latent in self.latents:
+            yield latent, [next(views) for _ in latent.parts]
+
+    def _views(self, flat: Tensor) -> Iterator[Tensor]:
+        return (one.view(shape) for one, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True))
+
+
+def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> Tensor:
+    """The tensor that these numbers stand for."""
+    spec, product = latent.spec, values[0]
+    if len(values) == 2:
+        A, B, _, _ = _sides(latent, values)
+        product = A @ B
+    scale = latent.scale
+    weight = product.double().mul_(scale) if spec.base is not None or scale * SYMBOL_LIMIT > spec.room else product * scale
+    if spec.base is not None:
+        return added(spec.base.to(device), weight.reshape(spec.shape).to(device), spec.dtype)
+    if scale * SYMBOL_LIMIT > spec.room:
+        weight.clamp_(-spec.room, spec.room)
+    return weight.reshape(spec.shape).to(device, spec.dtype)
+
+
+def _chain(latent: Latent, values: Sequence[Tensor], gradient: Tensor) -> tuple[list[Tensor], float]:
+    """∂d/∂u of each part and ∂d/∂log s, from ∂d/∂W. The product of gradient and scale is a number of ordinary size where neither need be."""
+    pull = (gradient.double() * latent.scale).to(values[0])
+    if len(values) == 1:
+        pull = pull.reshape(values[0].shape)
+        return [pull], float((pull * values[0]).sum())
+    A, B, F_a, F_b = _sides(latent, values)
+    pull = pull.reshape(len(A), B.shape[1])
+    pull_a, pull_b = pull @ B.T, A.T @ pull
+    along = float((pull_a * A).sum())
+    return [pull_a if F_a is None else F_a.T @ pull_a, pull_b if F_b is None else pull_b @ F_b], along
+
+
+def _sides(latent: Latent, values: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """F_A·A (m, k), B·F_Bᵀ (k, n), and the bases of the sides, None where there is none."""
+    A, B = values
+    F_a, F_b = (
+        scaled_basis(side, period, A.device) if period else None
+        for side, period in zip((A.shape[0], B.shape[1]), latent.periods, strict=True)
+    )
+    return A if F_a is None else F_a @ A, B if F_b is None else B @ F_b.T, F_a, F_b
+
+
+def blocks_of(latents: Sequence[Latent], large: bool) -> list[Block]:
+    """Blocks of latents: one for all, or of a large network one for each tensor."""
+    groups = [[latent] for latent in latents] if large else [list(latents)] if latents else []
+    return [Block(group, large) for group in groups]
+
+
+def norm(values: Sequence[Tensor]) -> float:
+    """√Σx² of some vectors."""
+    return math.sqrt(sum(float(value.square().sum()) for value in values))

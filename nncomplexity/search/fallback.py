@@ -1,0 +1,117 @@
+"""What a search has without a descent: uniform quantization, and single moves for a loss without a gradient."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nncomplexity.file import Constant, Piece, decoded_together
+from nncomplexity.search.contract import MOVES, UNIFORM
+from nncomplexity.search.latent import coarse_of
+from nncomplexity.search.moves import Plan, improve
+from nncomplexity.search.quantize import Quantize
+from nncomplexity.search.start import COARSENESS, Shape, first_that, latents_at
+from nncomplexity.search.trials import Trials
+
+PRECISION = 3
+"""Mantissa bits of the steps of a candidate."""
+_SILENT = 0.25
+"""The share of ε that tensors without a gradient may take; a descent has the rest."""
+_FREE = 0.01
+"""The share of ε below which they are gone without a further look."""
+
+_EARLY = (2.0**-5, 2.0**-8, 2.0**-12)
+"""Relative steps of a first answer."""
+
+
+class Fallback:
+    """The answers of one search that no gradient is needed for.
+
+    Args:
+        trials: where candidates are measured.
+    """
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials, self.tensors = trials, trials.tensors
+        self._steps = Quantize().grid()[::-1]
+        self._grid_bits: dict[int, float] = {}
+        self._measured: set[int] = set()
+
+    def early(self, eps: float) -> None:
+        """Where the time is limited, a first answer before all else: every tensor dense, at steps that are finer until it is within ε."""
+        if self.trials.problem.deadline is None:
+            return
+        weights, factors = self.tensors.weights, self.tensors.factors
+        for coarseness in _EARLY:
+            latents = latents_at(Shape(0, coarseness), self.tensors.moving, weights, factors)
+            rounded = coarse_of([replace(x, precision=PRECISION) for x in latents])
+            if self.trials.measure(rounded) <= self.trials.limit(eps):
+                return
+
+    def without_gradient(self, limit: float) -> dict[str, Piece]:
+        """Tensors that no gradient reaches: gone where the loss doesn't need them, else quantized as finely as `limit` asks."""
+        weights, factors = self.tensors.weights, self.tensors.factors
+        silent = self.tensors.without_gradient()
+
+        def quantized(index: int) -> dict[str, Piece]:
+            latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, factors)
+            return coarse_of([replace(x, precision=PRECISION) for x in latents])
+
+        def holds(coarse: dict[str, Piece], share: float) -> bool:
+            distortion = self.trials.distortion
+            decoded = distortion.weights | decoded_together(silent, [coarse[spec.name] for spec in silent], distortion.device)
+            return abs(distortion.loss(decoded) - distortion.original) <= share * limit
+
+        gone: dict[str, Piece] = {spec.name: Constant(0) for spec in silent}
+        if not silent or holds(gone, _FREE):
+            return gone
+        return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
+
+    def first_answer(self, eps: float) -> None:
+        """Uniform quantization at the coarsest of Algorithm 2's steps that a bisection finds within ε."""
+        limit = self.trials.limit(eps)
+        first_that(lambda index: self.trials.measure(self._quantized(index), UNIFORM) <= limit, len(self._steps))
+
+    def quantize(self, eps: float) -> None:
+        """Algorithm 2 as far as it can matter: all its steps whose file would be smaller than the best, which is known without a loss.
+
+        The finest come first, as they are the likeliest to be within ε; they go on while the budget lasts and anything is left of the
+        network. Where it does last, what is kept then isn't larger than Algorithm 2's answer.
+        """
+        smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), len(self._steps))
+        for index in range(smaller - 1, -1, -1):
+            if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
+                break  # the coarsest step leaves nothing, or next to it
+            if index not in self._measured:
+                self._measured.add(index)
+                self.trials.measure(self._quantized(index), UNIFORM)
+
+    def _quantized(self, index: int) -> dict[str, Piece]:
+        return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
+
+    def _bits_at(self, index: int) -> float:
+        """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""
+        if index not in self._grid_bits:
+            self._grid_bits[index] = self.trials.bits(self.trials.whole(self._quantized(index)))
+        return self._grid_bits[index]
+
+    def moves(self, eps: float, budget: float, plans: Sequence[Plan] | None = None) -> list[Plan]:
+        """Moves over so many evaluations, from plans or from where all tensors are dense; the plans that they end with."""
+        limit, begin = self.trials.limit(eps), self.trials.spent
+
+        def start(index: int) -> list[Plan]:
+            return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]
+
+        def holds(index: int) -> bool:
+            return measured({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
+
+        def measured(coarse: dict[str, Piece]) -> float:
+            return self.trials.measure(coarse, MOVES)
+
+        def spent() -> float:
+            return 1.0 if self.trials.left < 1 or self.trials.last(1) else (self.trials.spent - begin) / budget
+
+        if plans is None:
+            plans = start(first_that(holds, len(COARSENESS)))
+        return improve(plans, self.coarsen, measured, limit, spent)
+
+    def coarsen(self, plan: Plan) -> Piece:
+        return plan.coarse(self.tensors.weights, self.tensors.factors, PRECISION)
