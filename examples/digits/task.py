@@ -10,7 +10,7 @@ train on, 360 kept apart.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TypeAlias
 
@@ -140,18 +140,33 @@ def logits(network: Network, images: Tensor) -> Tensor:
     return outputs
 
 
-def loss(network: Network) -> Tensor:
+class MeanCrossEntropy:
     """Mean cross-entropy on the training data, in nats per example: a 0-d tensor, differentiable in the weights.
 
-    A network of zeros knows nothing, and pays ln 10 nats an example:
+    It is a function of a network, and can be taken over some of the examples, so that a search may follow gradients of a part. A network of
+    zeros knows nothing, and pays ln 10 nats an example:
 
     >>> zeros = {name: torch.zeros_like(tensor) for name, tensor in mlp().state_dict().items()}
-    >>> round(loss(zeros).item(), 4)
-    2.3026
+    >>> round(loss(zeros).item(), 4), round(loss.part(torch.arange(100))(zeros).item(), 4)
+    (2.3026, 2.3026)
     """
-    images, labels = split("train")
-    outputs = logits(network, images)
-    return cross_entropy(outputs, labels.to(outputs.device))
+
+    examples = TRAIN_EXAMPLES
+
+    def __call__(self, network: Network) -> Tensor:
+        return self._mean(network, slice(None))
+
+    def part(self, rows: Tensor) -> Callable[[Network], Tensor]:
+        """The same over the examples numbered in `rows`, (m,) int64."""
+        return lambda network: self._mean(network, rows)
+
+    def _mean(self, network: Network, rows: Tensor | slice) -> Tensor:
+        images, labels = split("train")
+        outputs = logits(network, images[rows])
+        return cross_entropy(outputs, labels[rows].to(outputs.device))
+
+
+loss = MeanCrossEntropy()
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def measure(
     """A line for each ε: what the search reports, and the errors of the weights that its file decodes to."""
     eps = [_number(text) for text in settings.eps]
     reports = estimate(
-        weights, task.loss, eps, method=settings.method, budget=settings.budget, seed=settings.seed, progress=progress
+        weights, task.mean_loss, eps, method=settings.method, budget=settings.budget, seed=settings.seed, progress=progress
     )
     lines = []
     for text, report in zip(settings.eps, reports, strict=True):

@@ -103,7 +103,7 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset({"prime": 47, "train_fraction": 0.4, "epochs": 300}, budget=60),
+    "quick": Preset({"prime": 47, "train_fraction": 0.4, "epochs": 300}, budget=240),
     "paper": Preset({"prime": 113, "epochs": 1000}),
 }
 

@@ -52,6 +52,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.answers)
 
+    def __getitem__(self, rows: Tensor) -> "Examples":
+        return Examples(self.tokens[rows], self.answers[rows])
+
     def to(self, device: torch.device) -> "Examples":
         return Examples(self.tokens.to(device), self.answers.to(device))
 

@@ -6,7 +6,7 @@ GROKKING_RUN names; `task_for` gives them for any configuration.
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,16 @@ class Task:
         self._shapes = {name: tensor.shape for name, tensor in self._model.state_dict().items()}
         self._examples = dict(zip(("train", "test"), config.examples(), strict=True))
 
-    def loss(self, network: Network) -> Tensor:
-        """Mean cross-entropy of the answer over the training examples, nats per example: 0-d, differentiable."""
+    def loss(self, network: Network, rows: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy of the answer over the training examples, or over some of them (m,), nats per example: 0-d, differentiable."""
         examples = self._on_device(network, "train")
+        examples = examples if rows is None else examples[rows.to(examples.answers.device)]
         return functional.cross_entropy(self._logits(network, examples), examples.answers)
+
+    @property
+    def mean_loss(self) -> "MeanCrossEntropy":
+        """`loss` as a closure that a search can take over a part of the examples."""
+        return MeanCrossEntropy(lambda: self)
 
     def error(self, network: Network, part: str = "train") -> float:
         """Share of wrong answers on the 'train' or 'test' examples."""
@@ -68,6 +74,28 @@ class Task:
         return functional_call(self._model, dict(network), (examples.tokens,))
 
 
+class MeanCrossEntropy:
+    """Mean training cross-entropy, nats per example, which can be taken over some of the examples.
+
+    Args:
+        task: gives the task, when it is asked for: which one it is may depend on the environment.
+    """
+
+    def __init__(self, task: Callable[[], Task]) -> None:
+        self._task = task
+
+    @property
+    def examples(self) -> int:
+        return self._task().size()
+
+    def __call__(self, network: Network) -> Tensor:
+        return self._task().loss(network)
+
+    def part(self, rows: Tensor) -> Callable[[Network], Tensor]:
+        """The same over the examples numbered in `rows`, (m,) int64."""
+        return lambda network: self._task().loss(network, rows)
+
+
 @functools.cache
 def task_for(config: Config) -> Task:
     """The task of a run: `task_for(Config.of_run("runs/quick"))`."""
@@ -83,9 +111,8 @@ def _chosen() -> Task:
     return _task_of(os.environ.get("GROKKING_RUN", ""))
 
 
-def loss(network: Network) -> Tensor:
-    """Mean training cross-entropy, nats per example."""
-    return _chosen().loss(network)
+loss = MeanCrossEntropy(_chosen)
+"""Mean training cross-entropy of the chosen run, nats per example."""
 
 
 def error(network: Network, part: str = "train") -> float:

@@ -26,8 +26,6 @@ from nncomplexity.search.trials import Trials
 
 _WARMUP, _LAST_RATE = 0.05, 0.02
 """The share of a cycle in which the learning rate rises, and its last value over its highest."""
-_FREEZE = 0.7
-"""The share of a cycle after which step sizes are those that a file holds, and stay."""
 _REWEIGH = 10
 """Steps between two looks at the rate's slopes."""
 _WINDOW = 4.0
@@ -123,9 +121,6 @@ class Cycle:
 
     def _step(self, blocks: Sequence[Block], step: int) -> None:
         settings, share = self._settings, min(1.0, step / self._steps)
-        free = share < _FREEZE
-        for latent in self._latents if not free else ():
-            latent.snap(PRECISION)
         for block in blocks:
             block.firmness = min(1.0, share / settings.soft) if settings.soft else 1.0
             block.forget()
@@ -143,8 +138,7 @@ class Cycle:
             norms.append((norm([pull]), norm([pressure])))
             if step:  # the first step tells the norms, and moves nothing
                 block.move(pull.mul_(outside), pressure.mul_(value), rate)
-                if free:
-                    block.scale(along.mul_(outside), rate * settings.scale_rate / settings.learning_rate)
+                block.scale(along.mul_(outside), rate * settings.scale_rate / settings.learning_rate)
         self._dual.observe(*(math.hypot(*(pair[side] for pair in norms)) for side in (0, 1)))
 
     def _gradient(self, blocks: Sequence[Block], batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:

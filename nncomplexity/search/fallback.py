@@ -11,7 +11,7 @@ from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.start import COARSENESS, Shape, first_that, latents_at
 from nncomplexity.search.trials import Trials
 
-PRECISION = 3
+PRECISION = 6
 """Mantissa bits of the steps of a candidate."""
 _SILENT = 0.25
 """The share of ε that tensors without a gradient may take; a descent has the rest."""

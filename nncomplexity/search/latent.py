@@ -51,10 +51,6 @@ class Latent:
     def scale(self) -> float:
         return self.step ** len(self.parts)
 
-    def snap(self, precision: int) -> None:
-        """Move the scale to the nearest one of the file's grid."""
-        self.log_scale = len(self.parts) * math.log(snapped(self.step, precision))
-
     def copy(self) -> "Latent":
         """The same latents, which no descent of these moves."""
         return replace(self, parts=[part.clone() for part in self.parts])

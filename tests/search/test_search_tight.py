@@ -1,18 +1,16 @@
 """What `tight` owes its users beyond the contract of all searches."""
 
 import itertools
-import math
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nncomplexity import estimate
+from nncomplexity import InputError, estimate
 from nncomplexity.network import skeleton_of
-from nncomplexity.search import Quantize, Sweep, Tight, downhill, tensors
-from nncomplexity.search.descent import Visit
-from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
+from nncomplexity.search import Quantize, StopSearch, Sweep, Tight
+from nncomplexity.search.start import Factors, of_low_rank
 
 MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
 
@@ -93,104 +91,6 @@ def test_a_network_of_low_rank_has_nine_tenths_of_its_energy_in_few_numbers(shar
     assert not of_low_rank(skeleton_of(more).tensors, Factors(more))
 
 
-@pytest.mark.parametrize(
-    ("singular_values", "budget", "many", "factored"),
-    [(SLOW, 400, 750_000, False), (SLOW, 100, 750_000, True), (SLOW, 400, 4_000, True), (FAST, 400, 750_000, True)],
-    ids=["whole", "a short descent", "a large network", "a network of low rank"],
-)
-def test_descents_begin_with_factors_where_there_is_reason_to(monkeypatch, singular_values, budget, many, factored):
-    weights = {"w": spectrum(singular_values)}
-    begun = []
-
-    def descend(distortion, latents, *_):
-        begun.append([latent.low_rank for latent in latents])
-        return iter(())
-
-    monkeypatch.setattr(downhill, "descend", descend)
-    monkeypatch.setattr(tensors, "_MANY", many)
-    estimate(weights, lambda given: (given["w"] - weights["w"]).square().sum(), 1.0, budget=budget)
-    assert begun[0] == [factored]
-
-
-def test_factors_are_led_to_a_near_outline_first_at_the_rank_that_eps_allows(monkeypatch):
-    """Then with half the steps to eps. A rank below that would lose components which don't come back."""
-    weights = {"w": spectrum(FAST)}
-    run = []
-
-    def descend(distortion, latents, fixed, eps, *_):
-        run.append((eps, latents[0].parts[0].shape[1], latents[0].step))
-        return iter(())
-
-    monkeypatch.setattr(downhill, "descend", descend)
-    estimate(weights, lambda given: (given["w"] - weights["w"]).square().sum() / weights["w"].square().sum(), 0.01)
-    (outline, rank, step), (eps, same_rank, half) = run[:2]
-    assert (outline, eps) == (pytest.approx(0.06), 0.01)
-    assert rank == same_rank
-    assert half == pytest.approx(step / 2)
-    lost = (FAST**2).flip(0).cumsum(0).flip(0) / (FAST**2).sum()  # what a rank leaves out, by rank
-    ranks = ranks_that_pay(skeleton_of(weights).tensors)
-    lower = ranks[ranks.index(rank) - 1]
-    assert lost[rank] <= 0.04 < lost[lower]  # four eps, as far as a start may be
-    assert lost[lower] < 4 * outline  # the outline alone would allow less
-
-
-def test_a_descent_that_only_soft_weights_brought_near_is_late(monkeypatch):
-    weights, loss = network()
-    far = max(loss(weights).item() + 10.0, 10.0)
-
-    def descend(distortion, latents, fixed, eps, steps, *_):
-        for step in range(steps):
-            yield Visit(None if step < steps / 2 else [], distortion.original if step < steps / 2 else far, stalls=0)
-
-    monkeypatch.setattr(downhill, "descend", descend)
-    problem_eps, seen = 0.01, []
-    plain = downhill.Downhill.run
-
-    def run(self, *arguments, **named):
-        seen.append((plain(self, *arguments, **named), named["late"]))
-        return seen[-1][0]
-
-    monkeypatch.setattr(downhill.Downhill, "run", run)
-    estimate(weights, loss, problem_eps, budget=100)
-    assert seen[0] == (False, 0.6)
-
-
-@pytest.mark.parametrize(
-    ("outline", "far", "taken", "pressures", "leaps"),
-    [
-        (0.0, 1.2, [7, 124], [2.0, 0.2], [4.0, 2.0]),
-        (0.2, 1.2, [50, 124], [2.0, 2.0], [4.0, 4.0]),
-        (0.2, 3.0, [50, 76, 124], [2.0, 2.0, 0.2], [4.0, 4.0, 2.0]),
-    ],
-    ids=["straight to eps", "by the outline", "by the outline, never near"],
-)
-def test_a_descent_that_stalls_or_stays_away_is_followed_by_a_gentle_one(monkeypatch, outline, far, taken, pressures, leaps):
-    """Straight to eps it is given up at its first stall for a cautious start. By the outline it goes on, unless by three fifths of its steps it
-    has not been within one and a half eps; then the rest is gentle, from where it is with half the steps.
-    """
-    generator = torch.Generator().manual_seed(0)
-    weights = {"w": torch.randn(40, 30, generator=generator)}
-    steps_taken, schedules, scales = [], [], []
-
-    def descend(distortion, latents, fixed, eps, steps, schedule, *_):
-        steps_taken.append(0)
-        schedules.append(schedule)
-        scales.append(latents[0].log_scale)
-        for step in range(steps):
-            steps_taken[-1] += 1
-            tensors = None if 2 * step < steps else [latents[0].coarse()]
-            yield Visit(tensors, distortion.original + far * eps, stalls=int(step > 5))
-
-    monkeypatch.setattr(downhill, "descend", descend)
-    estimate(weights, lambda given: (given["w"] - weights["w"]).square().mean(), 1e-3, method=Tight(outline=outline, noise=0.1))
-    assert steps_taken == taken  # of gradients that cost nothing: all that a budget has
-    assert [schedule.pressure for schedule in schedules] == pytest.approx(pressures)
-    assert [schedule.leap for schedule in schedules] == leaps
-    if len(taken) == 3:
-        assert scales[1] - scales[2] == pytest.approx(math.log(2))
-        assert schedules[2].rate == pytest.approx(2 / 3 * schedules[1].rate)
-
-
 def test_zeros_and_ones_stay_as_they_are():
     """Biases and gains as they are made. Moved, an all-zero bias would first change by a whole step, out of all proportion to the weights."""
     torch.manual_seed(0)
@@ -198,7 +98,7 @@ def test_zeros_and_ones_stay_as_they_are():
     torch.nn.init.zeros_(network[0].bias)
     x = torch.randn(64, 12)
     wanted = network(x).detach()
-    report = estimate(network, lambda network: (network(x) - wanted).square().mean() / wanted.square().mean(), 0.05)
+    report = estimate(network, lambda network: (network(x) - wanted).square().mean() / wanted.square().mean(), 0.05, budget=400)
     assert report.within
     forms = {layer.name: layer.form for layer in report.layers}
     assert [forms[name] for name in ("0.bias", "1.weight", "1.bias")] == ["zero", "constant", "zero"]
@@ -212,17 +112,109 @@ def test_zeros_and_ones_stay_as_they_are():
 def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
     weights = {"w": torch.full((8, 6), value), "b": torch.zeros(8)}
     for many in ([0.5], MANY):
-        for report in estimate(weights, lambda given: (given["w"].sum() - weights["w"].sum()).square(), many, method=Sweep()):
+        for report in estimate(
+            weights, lambda given: (given["w"].sum() - weights["w"].sum()).square(), many, method=Sweep(Tight(budget=60))
+        ):
             assert report.within
             assert report.distortion == 0
             assert report.bits == report.subject.least_lossless
 
 
-def test_a_large_budget_goes_on_from_a_small_one_s_result():
-    weights, loss = network(hidden=160, features=28)
-    sizes = [estimate(weights, loss, 0.01, budget=budget).bits for budget in (60, 400, 1000)]
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_larger_budget_never_gives_a_larger_file(seed):
+    weights, loss = network(hidden=40, features=28)
+    sizes = [estimate(weights, loss, 0.1, budget=budget, seed=seed).bits for budget in (10, 37, 100, 400, 1000, 2500)]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] < sizes[0]
+    assert sizes[-1] < 0.6 * sizes[0]
+
+
+def test_a_search_without_a_budget_stops_once_a_doubling_saves_little():
+    weights, loss = network()
+    report = estimate(weights, loss, 0.1)
+    assert report.converged
+    assert report.last_gain < 0.03
+    assert report.evaluations < 0.5 * 3 * Tight().most
+    assert report.outcome.endswith("; converged")
+    # An effort that was cut short tells how much the last doubling saved.
+    cut = estimate(weights, loss, 0.1, method=Tight(most=Tight().first * 4))
+    assert cut.converged is False
+    assert f"still falling: −{100 * cut.last_gain:.0f} % in the last doubling of the effort" in cut.outcome
+    assert cut.to_dict()["converged"] is False
+
+
+def test_a_budget_is_spent_even_where_the_search_has_converged():
+    weights, loss = network()
+    report = estimate(weights, loss, 0.1, budget=3000)
+    assert 2990 <= report.evaluations <= 3000
+
+
+def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
+    weights, loss = network(hidden=40, features=28)
+    for eps in (0.1, 0.01):
+        report = estimate(weights, loss, eps, seed=1, budget=4000)
+        assert report.origin == "descent"
+        assert report.bits < 0.5 * estimate(weights, loss, eps, method="quantize", codec="entropy").bits
+
+
+def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
+    weights, loss = network(hidden=40, features=28)
+    method = Tight(budget=1500)
+    reports = estimate(weights, loss, MANY, method=Sweep(method, share=0.5))
+    assert [report.eps for report in reports] == MANY
+    for report in reports:
+        assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) <= report.eps
+    sizes = [report.bits for report in reports]
+    assert sizes == sorted(sizes)
+    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(MANY) - 1)) * 1500 + len(MANY)
+    alone = [estimate(weights, loss, eps, method=method).bits for eps in MANY]
+    assert sum(sizes) <= 1.1 * sum(alone)
+
+
+def test_a_search_for_many_eps_that_is_stopped_has_answers():
+    weights, loss = network(hidden=40, features=28)
+
+    def stop(done, _total, _what):
+        if done > 120:
+            raise StopSearch
+
+    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)), progress=stop)
+    assert sum(report.evaluations for report in reports) < 150
+    assert reports[0].within
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_the_share_of_a_sweep_is_checked(share):
+    with pytest.raises(InputError, match=r"^share: expected a number in \(0, 1\], got "):
+        Sweep(share=share)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"first": 0}, r"^first: expected a whole number of at least 1, got 0$"),
+        ({"gain": float("inf")}, r"^gain: expected a finite number of at least 0, got inf$"),
+        (
+            {"target": 1.5},
+            r"^settings: expected target in \(0, 1\], soft in \[0, 1\] and bound of at least 1, got 1.5, 0.5 and 5.0$",
+        ),
+        ({"budget": 0}, r"^budget: expected a number of loss evaluations, at least 1, got 0$"),
+    ],
+)
+def test_settings_are_checked(settings, words):
+    with pytest.raises(InputError, match=words):
+        Tight(**settings)
+
+
+def test_a_gradient_that_runs_out_of_memory_is_no_loss_without_one():
+    weights, loss = network()
+
+    def hungry(weights):
+        if torch.is_grad_enabled() and weights["one"].requires_grad:
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+        return loss(weights)
+
+    with pytest.raises(InputError, match=r"^loss_fn: its gradient ran out of memory .* a loss that can be divided"):
+        estimate(weights, hungry, 0.1, budget=50)
 
 
 def test_seeds_part_and_each_gives_one_file():
@@ -247,6 +239,6 @@ def test_a_network_that_divides_by_a_norm_of_its_weights_is_searched_like_others
         return cross_entropy(logits(w), labels)
 
     assert loss({name: torch.zeros_like(tensor) for name, tensor in weights.items()}).isnan()
-    found = estimate(weights, loss, 0.1, budget=300)
+    found = estimate(weights, loss, 0.1, budget=1500)
     assert found.within
-    assert found.bits < 0.25 * estimate(weights, loss, 0.1, method="quantize").bits
+    assert found.bits < 0.5 * estimate(weights, loss, 0.1, method="quantize").bits
