@@ -28,6 +28,7 @@ from torch import Tensor
 from benchmarks.cases import ROOT
 from benchmarks.record import Record, Row
 from nncomplexity.file import bitstream, coarse
+from nncomplexity.measure import layers
 from nncomplexity.network import Distortion
 from nncomplexity.search import contract, looks, method_named, start
 
@@ -126,10 +127,11 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
     watch.wrap(Distortion, "_differentiate", "loss")
     watch.wrap(start.Factors, "cheapest", "decomposition")
     watch.wrap(looks, "numbers", "decomposition")
-    watch.wrap(FRONT, "_effective_rank", "decomposition")
+    watch.wrap(layers, "_effective_rank", "decomposition")
     for owner, name in (
-        *((FRONT, name) for name in ("LosslessFile", "_layers")),
-        *((contract, name) for name in ("weigh",)),
+        (FRONT, "LosslessFile"),
+        (FRONT, "layers_of"),
+        (contract, "weigh"),
         *((bitstream, name) for name in ("encode", "decode")),
     ):
         watch.wrap(owner, name, "coding")

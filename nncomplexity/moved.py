@@ -1,4 +1,4 @@
-"""Names of modules as they were before the package had wings: they still import, with a DeprecationWarning, until version 1.0."""
+"""Names of modules as they were before: they still import, with a DeprecationWarning, until version 1.0."""
 
 import importlib
 import sys
@@ -17,10 +17,17 @@ _WINGS = {
     "network": (*("distortion", "layout", "losses", "modulestate", "naming", "relative", "selection", "taskmodule", "weights"),),
     "show": ("html", "plots"),
     "training": ("regularizers", "spectral_gradient"),
-    "words": ("durations", "listing", "paths", "plain", "progress"),
+    "words": ("durations", "paths", "progress"),
+}
+_RENAMED = {
+    "listing": "words.text",
+    "plain": "words.numbers",
+    "words.listing": "words.text",
+    "words.plain": "words.numbers",
 }
 _PACKAGE = __name__.rpartition(".")[0]
 MOVED = {f"{_PACKAGE}.{name}": f"{_PACKAGE}.{wing}.{name}" for wing, names in _WINGS.items() for name in names}
+MOVED |= {f"{_PACKAGE}.{old}": f"{_PACKAGE}.{new}" for old, new in _RENAMED.items()}
 """Old names of modules, and the names that they have now."""
 
 

@@ -17,7 +17,7 @@ from scipy.special import bdtr, betainccinv
 
 from nncomplexity.bounds import arguments
 from nncomplexity.bounds.rounding import rounded_up
-from nncomplexity.errors import InputError
+from nncomplexity.words import checked_count
 
 _SURE = 1 - 1e-12
 """How much lower than δ the tail must be seen to be: more than its own rounding."""
@@ -41,9 +41,7 @@ def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: Support
     1.0
     """
     trials, failure = arguments.check_n(n), arguments.check_delta(delta)
-    k = arguments.count("events", events, 0, f"a whole number of events from 0 to n = {trials}")
-    if k > trials:
-        raise InputError(f"events must be a whole number of events from 0 to n = {trials}; got {k}")
+    k = checked_count("events", events, 0, trials, f"a whole number of events from 0 to n = {trials}")
     if k == trials:
         return 1.0
     if k == 0:

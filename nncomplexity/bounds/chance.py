@@ -2,8 +2,9 @@
 
 from typing import SupportsFloat, SupportsIndex
 
-from nncomplexity.bounds import arguments
+from nncomplexity.bounds.arguments import check_count
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number
 
 MARGIN = 1e-3
 """A bound that is better than chance by no more than this share of the risk's range says nothing that anybody could use."""
@@ -29,7 +30,7 @@ def chance_from(chance: SupportsFloat | None, classes: SupportsIndex | None, nam
     0.9
     """
     if classes is None:
-        return None if chance is None else arguments.number(names[0], chance, "the risk of a guess, such as 0.9")
+        return None if chance is None else checked_number(names[0], chance, "the risk of a guess, such as 0.9")
     if chance is not None:
         raise InputError(f"{names[1]}: expected it in place of {names[0]}, got both; leave one out")
-    return 1 - 1 / arguments.count(names[1], classes, 2, "a whole number of classes from 2 to 2**53")
+    return 1 - 1 / check_count(names[1], classes, 2, "classes")

@@ -98,7 +98,7 @@ def disagreement_bound(
     """
     failure = arguments.check_delta(delta)
     decoded = bound(bits, risk=risk, n=n, delta=OCCAM_SHARE * failure, kind=kind, chance=chance, self_delimiting=self_delimiting)
-    inputs = arguments.count("m", m, 1, "a whole number of unlabelled inputs from 1 to 2**53")
+    inputs = arguments.check_count("m", m, 1, "unlabelled inputs")
     limit = binomial_upper_limit(disagreements, inputs, (1 - OCCAM_SHARE) * failure)
     return DisagreementBound(
         value=min(1.0, (decoded.value + limit) * (1 + 2.0**-52)),

@@ -15,11 +15,11 @@ At the same δ ``kl`` is never above ``hoeffding``, so ``best`` is ``kl`` at the
 import math
 from typing import Literal, get_args
 
-from nncomplexity.bounds.arguments import shown
 from nncomplexity.bounds.hoeffding import hoeffding_bound, paper_bits
 from nncomplexity.bounds.kl import kl_inverse
 from nncomplexity.bounds.prefix import prefix_free_bits
 from nncomplexity.errors import InputError
+from nncomplexity.words import shown
 
 Kind = Literal["kl", "hoeffding", "paper", "best"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -31,7 +31,7 @@ _ROUND_UP = 1 + 8 * 2.0**-53
 def check_kind(kind: Kind) -> Kind:
     """``kind`` itself, or an InputError that lists the kinds there are."""
     if kind not in KINDS:
-        raise InputError(f"kind must be one of {', '.join(KINDS)}; got {shown(kind)}")
+        raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {shown(kind)}")
     return kind
 
 

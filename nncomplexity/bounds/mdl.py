@@ -6,6 +6,7 @@ from typing import Literal, SupportsFloat, SupportsIndex, get_args
 
 from nncomplexity.bounds import arguments
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number, shown
 
 LossUnit = Literal["nats", "other"]
 """Whether a loss is a code length of the labels, in nats per example, or is none."""
@@ -53,9 +54,7 @@ def description_length(bits: SupportsFloat, *, loss: SupportsFloat, n: SupportsI
     """
     model_bits, examples = arguments.check_bits(bits), arguments.check_n(n)
     expected = "a mean cross-entropy in nats per example, finite and >= 0"
-    mean_loss = arguments.number("loss", loss, expected)
-    if mean_loss < 0:
-        raise InputError(f"loss must be {expected}; got {mean_loss}")
+    mean_loss = checked_number("loss", loss, expected, lambda nats: nats >= 0)
     return DescriptionLength(model_bits=model_bits, data_bits=examples * mean_loss / math.log(2))
 
 
@@ -63,7 +62,7 @@ def check_loss_unit(unit: object) -> LossUnit | None:
     """The unit itself, or None where it is to be told from the loss. Raises InputError for anything else."""
     found = next((one for one in _LOSS_UNITS if one == unit), None)
     if found is None and unit is not None:
-        raise InputError(f"loss_unit: expected 'nats', 'other', or None to tell it from the loss, got {arguments.shown(unit)}")
+        raise InputError(f"loss_unit: expected 'nats', 'other', or None to tell it from the loss, got {shown(unit)}")
     return found
 
 

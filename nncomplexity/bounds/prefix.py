@@ -8,7 +8,8 @@ ends. A payload whose length must come from outside pays for that length, in a c
 import math
 from typing import SupportsIndex
 
-from nncomplexity.bounds import arguments
+from nncomplexity.bounds.arguments import LARGEST_COUNT
+from nncomplexity.words import checked_count
 
 
 def elias_delta_bits(k: SupportsIndex) -> int:
@@ -24,7 +25,7 @@ def elias_delta_bits(k: SupportsIndex) -> int:
     >>> [elias_delta_bits(k) for k in (1, 2, 3, 4, 8, 16, 1_000_000)]
     [1, 4, 4, 5, 8, 9, 28]
     """
-    return _delta_bits(arguments.count("k", k, 1, "a whole number from 1 to 2**53"))
+    return _delta_bits(checked_count("k", k, 1, LARGEST_COUNT, "a whole number from 1 to 2**53"))
 
 
 def prefix_free_bits(bits: float, *, self_delimiting: bool) -> float:

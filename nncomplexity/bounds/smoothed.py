@@ -24,6 +24,7 @@ from nncomplexity.bounds.chance import MARGIN, vacuous_from
 from nncomplexity.bounds.kinds import Kind, bound_in_range, check_kind, paid_bits
 from nncomplexity.bounds.occam import Bound, most_bits_below
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number, shown
 
 # 80 values, even in log-odds: from 2^-24, for millions of examples, to 1 − 2^-16, for models that hardly beat guessing.
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(1 / (1 + 2 ** (j / 2)) for j in range(-32, 48))
@@ -175,26 +176,25 @@ def _check_probabilities(probabilities: Any) -> NDArray[np.float64]:
             probabilities = probabilities.detach().to("cpu", torch.float64).numpy()
         right = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"probabilities must be {expected}; got {arguments.shown(probabilities)}") from None
+        raise InputError(f"probabilities: expected {expected}, got {shown(probabilities)}") from None
     if right.ndim != 1 or right.size == 0:
-        raise InputError(f"probabilities must be {expected}; got shape {right.shape}")
+        raise InputError(f"probabilities: expected {expected}, got shape {right.shape}")
     outside = ~((right >= 0) & (right <= 1 + _ABOVE_ONE))
     if outside.any():
         i = int(outside.argmax())
-        raise InputError(f"probabilities must lie in [0, 1], as neither logits nor log-probabilities do; got {right[i]} at {i}")
+        raise InputError(
+            f"probabilities: expected values in [0, 1], as neither logits nor log-probabilities are, got {right[i]} at {i}"
+        )
     return np.minimum(right, 1.0)
 
 
 def _check_classes(n_classes: SupportsIndex) -> int:
-    return arguments.count("n_classes", n_classes, 2, "a whole number of classes from 2 to 2**53")
+    return arguments.check_count("n_classes", n_classes, 2, "classes")
 
 
 def _check_alpha(alpha: SupportsFloat) -> float:
     expected = "the share of the uniform distribution, from 1e-300 to 1 - 1e-9, such as 0.05"
-    share = arguments.number("alpha", alpha, expected)
-    if not _ALPHA_LEAST <= share <= _ALPHA_MOST:
-        raise InputError(f"alpha must be {expected}; got {share}")
-    return share
+    return checked_number("alpha", alpha, expected, lambda share: _ALPHA_LEAST <= share <= _ALPHA_MOST)
 
 
 def _check_grid(alphas: Sequence[SupportsFloat]) -> tuple[float, ...]:
@@ -203,5 +203,5 @@ def _check_grid(alphas: Sequence[SupportsFloat]) -> tuple[float, ...]:
     except TypeError:
         values = ()
     if not values:
-        raise InputError(f"alphas must be a non-empty sequence of values of alpha; got {arguments.shown(alphas)}")
+        raise InputError(f"alphas: expected a non-empty sequence of values of alpha, got {shown(alphas)}")
     return tuple(_check_alpha(alpha) for alpha in values)

@@ -45,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ε must not end a measurement on a terminal that has none
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with get_command(app).make_context("nncomplexity", list(sys.argv[1:] if argv is None else argv)) as context:
+        with get_command(app).make_context("nncomplexity", list(arguments)) as context:
             return int(context.command.invoke(context) or DONE)
     except typer.Exit as leave:
         return leave.exit_code
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.ctx.command_path if error.ctx else "nncomplexity"
         return _fail(f"{error.format_message().rstrip('.')}; see {where} --help", WRONG_CALL)
     except InputError as error:
-        return _fail(str(error), WRONG_CALL)
+        return _fail(_with_option(str(error), arguments), WRONG_CALL)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -66,6 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _discard_output()
         return _fail(f"standard output: cannot write there ({error.strerror})", WRONG_CALL)
+
+
+def _with_option(message: str, arguments: Sequence[str]) -> str:
+    """A message of the package's, which names an argument of a Python function first, with the option of that name in its place."""
+    name, colon, rest = message.partition(": ")
+    commands = getattr(get_command(app), "commands", {})
+    command = commands.get(next((one for one in arguments if one in commands), ""))
+    option = next((one.opts[0] for one in getattr(command, "params", ()) if one.name == name), name)
+    return f"{option}{colon}{rest}"
 
 
 def _discard_output() -> None:

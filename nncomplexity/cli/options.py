@@ -10,7 +10,7 @@ import typer
 from nncomplexity.bounds import Bound, LossUnit, bound, chance_from, check_loss_unit
 from nncomplexity.errors import InputError
 from nncomplexity.network import Divergence, NamedDivergence
-from nncomplexity.words import Eps, eps_named, seconds_of
+from nncomplexity.words import Eps, eps_named, number_of_text, seconds_of
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
@@ -113,10 +113,7 @@ def time_value(text: str | None) -> float | None:
 
 def number_value(text: str, option: str, unit: str = "") -> float:
     """What an option was given as a number. Raises InputError for one that isn't finite or is below 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = number_of_text(text)
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{option}: expected a finite number of at least 0{unit}, got {text!r}")
     return value

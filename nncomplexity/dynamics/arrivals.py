@@ -9,8 +9,7 @@ from pathlib import Path
 from nncomplexity.checkpoint import USUAL, StepRule
 from nncomplexity.dynamics.resume import Known, known_of
 from nncomplexity.dynamics.sources import Source, find_sources
-from nncomplexity.errors import InputError
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_number, python_number
 
 _PATIENCE = 5
 """Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""
@@ -39,14 +38,11 @@ class Follow:
     until: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("poll", "idle_timeout", "until"):
-            object.__setattr__(self, name, plain_number(getattr(self, name)))
-        if not is_number(self.poll) or not 0 < self.poll < math.inf:
-            raise InputError(f"poll: expected a number of seconds above 0, got {self.poll!r}")
+        object.__setattr__(self, "poll", checked_number("poll", self.poll, "a number of seconds above 0", lambda poll: poll > 0))
         for name in ("idle_timeout", "until"):
-            value = getattr(self, name)
-            if value is not None and (not is_number(value) or value < 0):
-                raise InputError(f"{name}: expected a number of at least 0, got {value!r}")
+            if (given := python_number(getattr(self, name))) is not None and given != math.inf:  # infinity never ends, as None
+                given = checked_number(name, given, "a number of at least 0", lambda value: value >= 0)
+            object.__setattr__(self, name, given)
 
 
 @dataclass

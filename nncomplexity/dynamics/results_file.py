@@ -52,7 +52,9 @@ class ResultsFile:
         except BaseException as error:
             self._file.close()
             if isinstance(error, OSError):
-                raise InputError(f"{self.path}: cannot read and mend it ({error.strerror}); choose another --out") from error
+                raise InputError(
+                    f"{self.path}: cannot read and mend it ({error.strerror}); choose another file for `out`"
+                ) from error
             raise
 
     def __enter__(self) -> "ResultsFile":
@@ -136,7 +138,7 @@ def check_settings(path: str, rows: Sequence[Row], settings: Settings) -> list[s
             name, there, here = different
             raise InputError(
                 f"{path}: its rows were measured with {name} = {_shown(there)}, this call has {_shown(here)}; "
-                "choose another --out, or the same settings"
+                "choose another file for `out`, or the same settings"
             )
         if versions := settings.other_versions(row):
             notes[f"some rows were measured with {versions}"] = None
@@ -163,7 +165,7 @@ def _opened(path: str, until: float) -> FileIO:
             if locked and os.fstat(file.fileno()).st_nlink:
                 return file
             if not locked and time.monotonic() >= until:
-                raise InputError(f"{path}: another process is writing it; wait for its end, or choose another --out")
+                raise InputError(f"{path}: another process is writing it; wait for its end, or choose another file for `out`")
         except BaseException:
             file.close()
             raise
@@ -176,7 +178,7 @@ def _check_regular(path: str) -> None:
     """Raises InputError for a device, which may have no end, a pipe or a socket."""
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
-        raise InputError(f"{path}: it is no regular file; choose another --out")
+        raise InputError(f"{path}: it is no regular file; choose another file for `out`")
 
 
 def _lock(file: FileIO) -> bool:
@@ -216,7 +218,7 @@ def _row(line: bytes, path: str, number: int) -> Row | None:
             return None
     if not isinstance(row, dict) or "status" not in row or row.get("schema") != 1:
         shown = text[:40].decode(errors="replace")
-        raise InputError(f"{path}: {_EXPECTED}, got {shown!r} in line {number}; choose another --out")
+        raise InputError(f"{path}: {_EXPECTED}, got {shown!r} in line {number}; choose another file for `out`")
     return row
 
 

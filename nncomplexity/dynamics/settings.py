@@ -185,7 +185,7 @@ def settings_of(
     if codec is not None:
         codec_named(codec)
     if risk_fn is not None and n is None:
-        raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n, or --n")
+        raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n")
     if llc is not None:
         if not isinstance(llc, Langevin):
             raise InputError(f"llc: expected nncomplexity.Langevin, which says how weights are sampled, got {llc!r}")

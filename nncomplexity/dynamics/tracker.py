@@ -1,7 +1,6 @@
 """Rows of a network while it trains, from within the training loop."""
 
 import contextlib
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SeveralEps, checked_seed, estimate
 from nncomplexity.network import Borrowed, Mapped, check_network, left_as_it_was, preserved_random_state, tensors_of
-from nncomplexity.words import Eps, is_number, plain_number
+from nncomplexity.words import Eps, checked_number
 
 Network = nn.Module | Mapping[str, Tensor]
 
@@ -139,11 +138,5 @@ def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]
 
 def _number(step: Any) -> float:
     """The step as a row can hold it. It is checked before anything is measured: a row that can't be written is time lost."""
-    try:
-        found = plain_number(step.item() if hasattr(step, "item") else step)
-    except (RuntimeError, ValueError):  # a tensor or an array of several
-        found = None
-    if not is_number(found) or math.isinf(found) or found < 0:
-        came = step if found is None else found
-        raise InputError(f"step: expected a finite number of at least 0, got {came!r}; give the training step")
-    return found
+    number = checked_number("step", step, "the training step, a finite number of at least 0", lambda value: value >= 0)
+    return int(number) if number.is_integer() else number

@@ -20,17 +20,10 @@ from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
-from nncomplexity.measure import (
-    LARGEST_SEED,
-    Langevin,
-    SeveralEps,
-    check_function,
-    checked_seed,
-    whole_number,
-)
+from nncomplexity.measure import Langevin, SeveralEps, check_function, checked_seeds
 from nncomplexity.network import Divergence, NamedDivergence, Patterns
 from nncomplexity.search import Method
-from nncomplexity.words import Eps, listed, path_of, plain_number
+from nncomplexity.words import Eps, checked_count, listed, path_of
 
 Progress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
@@ -143,12 +136,7 @@ def track(
         device=device,
         faithfulness=faithfulness,
     )
-    seed, seeds, jobs = checked_seed(seed), whole_number("seeds", seeds, 1), whole_number("jobs", jobs, 1)
-    if seed + seeds - 1 > LARGEST_SEED:
-        most = LARGEST_SEED - seed + 1
-        raise InputError(
-            f"seeds: expected at most {most} from seed {seed} on, which ends at {LARGEST_SEED}, got {plain_number(seeds)}"
-        )
+    every_seed, jobs = checked_seeds(seed, seeds), checked_count("jobs", jobs, 1)
     for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
         check_function(name, function)
     if follow is not None and not isinstance(follow, Follow):
@@ -157,20 +145,20 @@ def track(
         raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     trainer = None if shuffled is None else user_function("shuffled", shuffled)
     if untrained and model is None:
-        raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
+        raise InputError("untrained: expected a model function, which initialises the network, got none; give model")
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
     surroundings = Surroundings.here()
     patterns, steps = patterns_of(checkpoints), StepRule(step_pattern, step_key)
     sources = find_sources(patterns, least=0 if follow else 1, steps=steps, on_note=on_note)
     if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:
-        raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another --out")
+        raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another file for `out`")
     with contextlib.ExitStack() as stack:
         file = None if out is None else stack.enter_context(ResultsFile(out))
         for note in [] if file is None else [file.mended or "", *file.check_settings(settings)]:
             if note and on_note:
                 on_note(f"{os.fspath(out or '')}: {note}")
-        tracking = Tracking(settings, range(seed, seed + seeds), file, progress, on_row, steps, on_note)
+        tracking = Tracking(settings, every_seed, file, progress, on_row, steps, on_note)
         workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
         stack.callback(workers.close)
         if follow is None:

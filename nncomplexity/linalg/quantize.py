@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number
 
 LARGEST_SYMBOL = 2**31 - 1
 _PART = 1 << 20
@@ -34,15 +35,15 @@ def symbols(x: Tensor, step: float) -> Tensor:
     """
     step = _positive("step", step)
     if not isinstance(x, Tensor):
-        raise InputError(f"x must be a floating-point tensor; got {type(x).__name__}: use torch.tensor")
+        raise InputError(f"x: expected a floating-point tensor, got {type(x).__name__}; use torch.tensor")
     if not x.is_floating_point():
-        raise InputError(f"x must be a floating-point tensor; got {x.dtype}, which is stored as it is instead")
+        raise InputError(f"x: expected a floating-point tensor, got {x.dtype}, which is stored as it is instead")
     indices = (x.detach().double() / step).round_()
     largest = indices.abs().amax().item() if indices.numel() else 0.0
     if not largest <= LARGEST_SYMBOL:
         if not torch.isfinite(x.double()).all():
-            raise InputError("x must be finite; got a NaN or an infinity, which lies in no bin")
-        raise InputError(f"step must keep |x/step| <= {LARGEST_SYMBOL}; got step {step:g}, {largest:.3g} steps: use a larger step")
+            raise InputError("x: expected finite values, got a NaN or an infinity, which lies in no bin")
+        raise InputError(f"step: expected |x/step| <= {LARGEST_SYMBOL}, got step {step:g}, {largest:.3g} steps; use a larger step")
     return indices.long()
 
 
@@ -65,7 +66,7 @@ def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
     step = _positive("step", step)
     if not isinstance(symbols, Tensor) or symbols.is_floating_point() or symbols.is_complex():
         came = symbols.dtype if isinstance(symbols, Tensor) else type(symbols).__name__
-        raise InputError(f"symbols must be an integer tensor, as quantize.symbols gives; got {came}")
+        raise InputError(f"symbols: expected an integer tensor, as quantize.symbols gives, got {came}")
     return round_once(symbols.double() * step, dtype)
 
 
@@ -96,7 +97,7 @@ def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     1.0009765625
     """
     if not dtype.is_floating_point:
-        raise InputError(f"dtype must be a floating-point one; got {dtype}")
+        raise InputError(f"dtype: expected a floating-point one, got {dtype}")
     if torch.finfo(dtype).bits >= 32:
         return values.to(dtype)
     rounded = torch.empty(values.shape, dtype=dtype, device=values.device)
@@ -134,10 +135,4 @@ def capacity(scale: float, step: float) -> float:
 
 
 def _positive(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise InputError(f"{name} must be a finite number above 0; got {value!r}")
-    return number
+    return checked_number(name, value, "a finite number above 0", lambda number: number > 0)

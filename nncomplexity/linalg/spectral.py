@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.words import plain_numbers
+from nncomplexity.words import python_numbers
 
 _EXTREME = 500
 """Exponents of numbers whose squares are near the ends of float64."""
@@ -74,7 +74,7 @@ def effective_rank_of(S: Tensor) -> float:
     1.0
     """
     if S.ndim != 1 or not (torch.isfinite(S).all() and (S >= 0).all()):
-        raise InputError(f"S must be one row of finite singular values >= 0; got shape {tuple(S.shape)}, {S.dtype}")
+        raise InputError(f"S: expected one row of finite singular values >= 0, got shape {tuple(S.shape)}, {S.dtype}")
     return math.exp(_entropy(S.double()).item()) if S.any() else 0.0
 
 
@@ -90,21 +90,21 @@ def _entropy(S: Tensor) -> Tensor:
 def _singular_values(x: Tensor) -> Tensor:
     """(r,) largest first."""
     if not isinstance(x, Tensor):
-        raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
+        raise InputError(f"x: expected a floating-point matrix (m, n) with entries, got {type(x).__name__}; use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
         raise InputError(
-            f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "
+            f"x: expected a floating-point matrix (m, n) with entries, got {x.dtype} of shape {tuple(x.shape)}: "
             "fold other tensors by lowrank.matrix_view"
         )
     if not torch.isfinite(x).all():
-        raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no singular values")
+        raise InputError("x: expected finite values, got a NaN or an infinity; such a matrix has no singular values")
     values: Tensor = torch.linalg.svdvals(_moderate(x.detach().double()[None])[0])
     return values
 
 
 def _moderate(matrices: Tensor) -> Tensor:
     """Matrices (T, m, n), those with very large or small numbers as a multiple: their sums may be beyond float64."""
-    largest = plain_numbers(matrices.abs().amax((1, 2)))
+    largest = python_numbers(matrices.abs().amax((1, 2)))
     exponents = [math.frexp(size)[1] for size in largest]
     if all(abs(exponent) <= _EXTREME for exponent in exponents):
         return matrices

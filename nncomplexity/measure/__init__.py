@@ -2,6 +2,7 @@
 
 - `arguments`: checks of the arguments that these functions share
 - `estimate`: from a network, its loss and ε to reports
+- `layers`: what became of each tensor in a file
 - `lossless`: the network as it is, under every codec, and its file
 - `report`: the result of a measurement
 - `curve`: many ε: the hull, fits, ε*, and the best bound
@@ -12,13 +13,12 @@
 """
 
 from nncomplexity.measure.arguments import (
-    LARGEST_SEED,
     SeveralEps,
     check_function,
     checked_eps,
     checked_method,
     checked_seed,
-    whole_number,
+    checked_seeds,
 )
 from nncomplexity.measure.best_bound import BestBound, best_bound
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
@@ -35,7 +35,6 @@ from nncomplexity.measure.verify import Verification, check_claims, read_report
 
 __all__ = [
     "DEFAULT_EPS",
-    "LARGEST_SEED",
     "SCHEMA",
     "BestBound",
     "Curve",
@@ -54,6 +53,7 @@ __all__ = [
     "checked_eps",
     "checked_method",
     "checked_seed",
+    "checked_seeds",
     "default_eps",
     "estimate",
     "langevin_dynamics",
@@ -61,5 +61,4 @@ __all__ = [
     "rate_distortion",
     "read_report",
     "reports_json",
-    "whole_number",
 ]

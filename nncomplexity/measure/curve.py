@@ -13,7 +13,7 @@ from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_u
 from nncomplexity.bounds import bound as promise
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
-from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, python_eps
 from nncomplexity.measure.estimate import estimate
 from nncomplexity.measure.report import Report, reports_json
 from nncomplexity.network import (
@@ -188,7 +188,7 @@ def rate_distortion(
         network = model if isinstance(model, nn.Module) else kept
         if eps is None:
             eps = default_eps(network, loss_fn)
-        if not isinstance(plain_eps(eps), Sequence):
+        if not isinstance(python_eps(eps), Sequence):
             raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
         method = for_many_eps(checked_method(method, budget))
         reports = estimate(

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import usual_switches
-from nncomplexity.measure.arguments import check_function, checked_seed, whole_number
+from nncomplexity.measure.arguments import check_function, checked_seed
 from nncomplexity.network import Distortion, LossFn, preserved_random_state
 from nncomplexity.search import Progress, unseen
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_count, checked_number
 
 _LOOKS, _EVERY = 8, 4
 """Looks for the largest curvature at θ, and steps of a chain from one further look to the next."""
@@ -58,14 +58,11 @@ class Langevin:
 
     def __post_init__(self) -> None:
         for name, least in (("chains", 1), ("draws", 1), ("burn_in", 0)):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
+            object.__setattr__(self, name, checked_count(name, getattr(self, name), least))
         for name in ("localization", "step"):
-            value = plain_number(getattr(self, name))
-            if value is None and name == "step":
-                continue
-            if not is_number(value) or not 0 < value < math.inf:
-                raise InputError(f"{name}: expected a positive number, got {value!r}")
-            object.__setattr__(self, name, value)
+            given = getattr(self, name)
+            if given is not None or name == "localization":
+                object.__setattr__(self, name, checked_number(name, given, "a positive number", lambda value: value > 0))
 
 
 @dataclass(frozen=True)
@@ -104,10 +101,8 @@ def langevin_dynamics() -> Any:
 def check_examples(n: object) -> int:
     """n as a whole number. Raises InputError unless it is at least 3: below, β isn't between 0 and 1."""
     if n is None:
-        raise InputError(
-            "n: expected the number of examples that loss_fn looks at, for the learning coefficient, got none; give n, or --n"
-        )
-    return whole_number("n", n, 3)
+        raise InputError("n: expected the number of examples that loss_fn looks at, for the learning coefficient, got none; give n")
+    return checked_count("n", n, 3)
 
 
 def local_learning_coefficient(

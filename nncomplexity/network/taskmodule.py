@@ -91,14 +91,14 @@ class Task:
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
         """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
-        return self.value("--loss-fn", self.loss_fn, weights)
+        return self.value("loss_fn", self.loss_fn, weights)
 
     def risk(self, weights: Mapping[str, Tensor]) -> float:
         """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
         if self.risk_fn is None:
-            raise InputError("--risk-fn: expected a function that gives the error rate, got none")
+            raise InputError("risk_fn: expected a function that gives the error rate, got none")
         with self.place():
-            return risk_of("--risk-fn", self.risk_fn, lambda: self.network(weights))
+            return risk_of("risk_fn", self.risk_fn, lambda: self.network(weights))
 
     @cached_property
     def _module(self) -> nn.Module | None:
@@ -120,19 +120,19 @@ class Task:
             try:
                 module = build()
             except (Exception, SystemExit) as error:
-                raise InputError(f"--model: {_raised(error, _name(build))}") from error
+                raise InputError(f"model: {_raised(error, _name(build))}") from error
         if not isinstance(module, nn.Module):
-            raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
+            raise InputError(f"model: expected a function that returns an nn.Module, got {type(module).__name__}")
         held = [*module.named_parameters(), *module.named_buffers()]
         if empty := [name for name, tensor in held if tensor.is_meta]:
             raise InputError(
-                f"--model: expected a module with its tensors in memory, got {listed(empty)} on the meta device; "
+                f"model: expected a module with its tensors in memory, got {listed(empty)} on the meta device; "
                 f"build it on the CPU or, where the checkpoint has all of them, return module.to_empty(device='cpu')"
             )
         try:
             return module.to(self.device)
         except Exception as error:  # quantized modules refuse to move, and an accelerator may have no room
-            raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
+            raise InputError(f"model: {_raised(error, f'moving the module to {self.device}')}") from error
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
         """What the function, which `option` named, gives for the weights (`value_of`)."""
@@ -222,7 +222,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
-        raise InputError(f"--device: expected one that this machine has, such as cpu, cuda or cuda:1, got {name!r}") from None
+        raise InputError(f"device: expected one that this machine has, such as cpu, cuda or cuda:1, got {name!r}") from None
     return device
 
 
@@ -331,7 +331,7 @@ def _load(module: nn.Module, checkpoint: Mapping[str, Tensor], naming: Naming) -
     skeleton = skeleton_of(tensors_of(module))
     tensors, names = skeleton.tensors, [spec.names for spec in skeleton.tensors]
     if unfit(naming, names):
-        raise InputError(f"--model: the checkpoint does not fit the module: {unfitness(checkpoint, names)}")
+        raise InputError(f"model: the checkpoint does not fit the module: {unfitness(checkpoint, names)}")
     weights = naming.of(checkpoint)
     misfits = []
     for spec in tensors:
@@ -344,5 +344,5 @@ def _load(module: nn.Module, checkpoint: Mapping[str, Tensor], naming: Naming) -
         elif first.dtype != spec.dtype and not torch.equal(first.to(spec.dtype).to(first.dtype), first):
             misfits.append(f"{spec.name} is {first.dtype} in the checkpoint and {spec.dtype} in the module, which would change it")
     if misfits:
-        raise InputError(f"--model: the checkpoint does not fit the module: {listed(misfits, separator='; ')}")
+        raise InputError(f"model: the checkpoint does not fit the module: {listed(misfits, separator='; ')}")
     load_into(module, skeleton, {spec.name: next(weights[name] for name in spec.names if name in weights) for spec in tensors})

@@ -50,7 +50,7 @@ class SpectralEntropies(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Autograd would take the gradient for a constant, and its derivative for zero.
             raise InputError(
-                "create_graph must be False where spectral_entropy_penalty is part of the loss; got True: its gradient can't be "
+                "create_graph: expected False where spectral_entropy_penalty is part of the loss, got True: its gradient can't be "
                 "differentiated again, so take it in a backward pass of its own"
             )
         return tuple(

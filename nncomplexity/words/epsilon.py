@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from nncomplexity.errors import InputError
-from nncomplexity.words.plain import is_number, plain_number
+from nncomplexity.words.numbers import checked_number, is_number, number_of_text
 
 GRID = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 """From the outline of what a classifier has learned to nearly all of it, for a loss in nats per example."""
@@ -33,10 +33,8 @@ class Relative:
     share: float
 
     def __post_init__(self) -> None:
-        share = plain_number(self.share)
-        if not is_number(share) or not 0 <= share < math.inf:
-            raise InputError(f"Relative: expected a share of at least 0, such as 0.01 for 1%, got {share!r}")
-        object.__setattr__(self, "share", float(share))
+        expected = "a share of at least 0, such as 0.01 for 1%"
+        object.__setattr__(self, "share", checked_number("Relative", self.share, expected, lambda share: share >= 0))
 
     def __str__(self) -> str:
         return f"{100 * self.share:.6g}%"
@@ -92,11 +90,7 @@ def eps_named(text: str, argument: str, unit: str = "") -> Eps:
     >>> eps_named("0.1", "--eps"), eps_named("1%", "--eps")
     (0.1, Relative(share=0.01))
     """
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
+    value, percent = number_of_text(text.strip().removesuffix("%")), text.strip().endswith("%")
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{argument}: expected a finite number of at least 0{unit}, got {text!r}; or a share, such as 1%")
     return Relative(value / 100) if percent else value

@@ -246,9 +246,9 @@ def test_a_risk_that_no_constant_answer_has_is_taken_to_be_at_chance(call: Calla
     ("options", "words"),
     [
         (("--chance", "0.9", "--classes", "10"), "--classes: expected it in place of --chance, got both; leave one out"),
-        (("--chance", "1.5"), "chance must be a risk above 0 and at most 1"),
-        (("--chance", "0"), "chance must be a risk above 0 and at most 1"),
-        (("--classes", "1"), "--classes must be a whole number of classes from 2"),
+        (("--chance", "1.5"), "chance: expected a risk above 0 and at most 1"),
+        (("--chance", "0"), "chance: expected a risk above 0 and at most 1"),
+        (("--classes", "1"), "--classes: expected a whole number of classes from 2"),
     ],
 )
 def test_a_chance_that_is_none_is_one_line(call: Callable[..., Any], command: str, options: tuple[str, ...], words: str) -> None:
@@ -308,7 +308,7 @@ def test_a_tracker_has_it() -> None:
 
 def test_a_wrong_chance_is_told_before_anything_is_measured() -> None:
     for make in (lambda: track("x", loss, 0.1, chance=2), lambda: Tracker(loss, 0.1, chance=0.0)):
-        with pytest.raises(InputError, match="chance must be a risk above 0 and at most 1"):
+        with pytest.raises(InputError, match="chance: expected a risk above 0 and at most 1"):
             make()
 
 

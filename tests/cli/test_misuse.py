@@ -98,7 +98,7 @@ EVERYWHERE = [
     ({"seed": None}, "seed: expected a whole number from 0 to 4294967295, got None"),
     ({"seed": "a", "method": "bayes"}, "seed: expected a whole number from 0 to 4294967295, got 'a'"),
     ({"seed": 2**32}, "seed: expected a whole number from 0 to 4294967295, got 4294967296"),
-    ({"seed": 10**5000}, "seed: expected a whole number from 0 to 4294967295, got inf"),
+    ({"seed": 10**5000}, "seed: expected a whole number from 0 to 4294967295, got int too long to print"),
     ({"seed": True}, "seed: expected a whole number from 0 to 4294967295, got True"),
 ]
 TIME = [
@@ -108,8 +108,8 @@ TIME = [
 ]
 PROGRESS = ({"progress": 3}, "progress: expected a function, or None, got 3")
 BOUNDS = [
-    ({"n": 0}, r"n must be a whole number of examples from 1 to 2\*\*53; got 0"),
-    ({"n": 10, "delta": 2}, "delta must be a failure probability strictly between 0 and 1"),
+    ({"n": 0}, r"n: expected a whole number of examples from 1 to 2\*\*53, got 0"),
+    ({"n": 10, "delta": 2}, "delta: expected a failure probability strictly between 0 and 1"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_arguments_of_estimate(arguments: dict[str, Any], words: str) -> None:
         *(*EVERYWHERE, *TIME, PROGRESS, *BOUNDS),
         ({"eps": 0.1}, "eps: expected a sequence of numbers, got 0.1; estimate takes a single one"),
         ({"risk": 3, "n": 10}, "risk: expected a function, or None, got 3"),
-        ({"n": 10, "chance": 2}, "chance must be a risk above 0 and at most 1"),
+        ({"n": 10, "chance": 2}, "chance: expected a risk above 0 and at most 1"),
     ],
 )
 def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> None:
@@ -138,14 +138,14 @@ def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> 
     [
         *(*EVERYWHERE, PROGRESS, *BOUNDS),
         ({"metrics": ["mytask:error"]}, "metrics: expected functions by name, such as {'test_error': test_error}, got"),
-        ({"device": None}, "--device: expected one that this machine has"),
+        ({"device": None}, "device: expected one that this machine has"),
         ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
         ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
         ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),
         ({"seeds": 0}, "seeds: expected a whole number of at least 1, got 0"),
         (
             {"seed": 2**32 - 1, "seeds": 2},
-            "seeds: expected at most 1 from seed 4294967295 on, which ends at 4294967295, got 2",
+            "seeds: expected at most 1 from seed 4294967295 on, got 2",
         ),
         ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3"),
         ({"risk_fn": 3, "n": 10}, "risk_fn: expected a function or MODULE:FUNCTION, got int"),
@@ -192,14 +192,21 @@ def test_what_is_no_time_to_wait(name: str, value: Any) -> None:
         InputError, match=rf"^{name}: expected a number of (seconds above|at least) 0, got {re.escape(repr(value))}"
     ):
         Follow(**{name: value})
-    with pytest.raises(InputError, match="poll: expected a number of seconds above 0, got inf"):
+    with pytest.raises(InputError, match="poll: expected a number of seconds above 0, got 1000"):
         Follow(poll=10**400)
     assert type(getattr(Follow(**{name: np.float32(2)}), name)) is float
 
 
 def test_steps_and_runs_that_no_row_can_hold() -> None:
-    for step, came in ((10**400, "inf"), (10**5000, "inf"), ("1", "'1'"), (None, "None"), (np.float32("nan"), "nan"), (-1, "-1")):
-        with pytest.raises(InputError, match=f"step: expected a finite number of at least 0, got {came}; give the training step"):
+    for step, came in (
+        (10**400, "1000"),
+        (10**5000, "int too long to print"),
+        ("1", "'1'"),
+        (None, "None"),
+        (np.float32("nan"), "nan"),
+        (-1, "-1"),
+    ):
+        with pytest.raises(InputError, match=f"step: expected the training step, a finite number of at least 0, got {came}"):
             Tracker(loss, 0.1)(step, {"w": torch.ones(3)})
     with pytest.raises(InputError, match="key: expected no such argument, since a Tracker is called with the network itself"):
         Tracker(loss, 0.1, key="model")
@@ -210,22 +217,28 @@ def test_steps_and_runs_that_no_row_can_hold() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: spectral_entropy_penalty(3), "matrices must be tensors, a module or a mapping of names to tensors; got 3"),
-        (lambda: spectral_entropy_penalty("x"), "matrices must be tensors, a module or a mapping of names to tensors; got 'x'"),
-        (lambda: spectral_entropy_penalty({"w": [1.0]}), r"matrices must be tensors, .* got \[1.0\]"),
-        (lambda: spectral_entropy_penalty([torch.eye(2)], beta="x"), "beta must be a finite number; got 'x'"),
-        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=None), "beta must be a finite number; got None"),
-        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=torch.ones(2)), "beta must be a finite number; got tensor"),
+        (lambda: spectral_entropy_penalty(3), "matrices: expected tensors, a module or a mapping of names to tensors, got 3"),
+        (lambda: spectral_entropy_penalty("x"), "matrices: expected tensors, a module or a mapping of names to tensors, got 'x'"),
+        (lambda: spectral_entropy_penalty({"w": [1.0]}), r"matrices: expected tensors, .* got \[1.0\]"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta="x"), "beta: expected a finite number, got 'x'"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=None), "beta: expected a finite number, got None"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=torch.ones(2)), "beta: expected a finite number, got tensor"),
         (
             lambda: spectral_entropy_penalty(nn.Linear(3, 3), select="weight"),
-            "select must be a function of a name, .* got 'weight'",
+            "select: expected a function of a name, .* got 'weight'",
         ),
-        (lambda: weight_noise("x", 0.1).__enter__(), "module must be an nn.Module, whose parameters get the noise; got str"),
-        (lambda: weight_noise(nn.Linear(1, 1), "x").__enter__(), "std must be a finite number of at least 0; got 'x'"),
-        (lambda: quantize([1.0, 2.0], 0.1), "x must be a floating-point tensor; got list: use torch.tensor"),
-        (lambda: dequantize([1, 2], 0.1, torch.float32), "symbols must be an integer tensor, as quantize.symbols gives; got list"),
-        (lambda: spectral_entropy([[1.0]]), r"x must be a floating-point matrix \(m, n\) with entries; got list: use torch.tensor"),
-        (lambda: svd("x"), r"x must be a floating-point matrix \(m, n\) with entries; got str: use torch.tensor"),
+        (lambda: weight_noise("x", 0.1).__enter__(), "module: expected an nn.Module, whose parameters get the noise, got str"),
+        (lambda: weight_noise(nn.Linear(1, 1), "x").__enter__(), "std: expected a finite number of at least 0, got 'x'"),
+        (lambda: quantize([1.0, 2.0], 0.1), "x: expected a floating-point tensor, got list; use torch.tensor"),
+        (
+            lambda: dequantize([1, 2], 0.1, torch.float32),
+            "symbols: expected an integer tensor, as quantize.symbols gives, got list",
+        ),
+        (
+            lambda: spectral_entropy([[1.0]]),
+            r"x: expected a floating-point matrix \(m, n\) with entries, got list; use torch.tensor",
+        ),
+        (lambda: svd("x"), r"x: expected a floating-point matrix \(m, n\) with entries, got str; use torch.tensor"),
     ],
 )
 def test_arguments_of_the_arithmetic_and_the_regularizers(call: Callable[[], object], words: str) -> None:

@@ -178,7 +178,7 @@ def test_a_missing_a_wrong_and_a_needless_base(run, command):
         (["--relative-to", "nan.pt"], "--relative-to: 'weight' holds 18 values that are NaN"),
         (
             ["--relative-to", "strange.pt"],
-            "relative_to: expected tensors of the model's names and shapes, such as bias, weight, got none",
+            "--relative-to: expected tensors of the model's names and shapes, such as bias, weight, got none",
         ),
     ],
 )

@@ -64,7 +64,7 @@ def test_another_file_is_left_as_it_is(file: Path, content: str) -> None:
 def test_one_process_at_a_time(file: Path) -> None:
     with ResultsFile(file) as first:
         first.append(row(1))
-        with pytest.raises(InputError, match="another process is writing it; wait for its end, or choose another --out"):
+        with pytest.raises(InputError, match="another process is writing it; wait for its end, or choose another file for `out`"):
             ResultsFile(file, patience=0)
     with ResultsFile(file) as second:
         assert len(second.rows) == 1
@@ -149,7 +149,7 @@ def test_a_fork_that_has_the_file_open_does_not_keep_it(file: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_device_is_refused() -> None:
     for opening in (ResultsFile, rows_of):
-        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another --out"):
+        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another file for `out`"):
             opening("/dev/full")
 
 
@@ -200,7 +200,10 @@ def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"budget": 9}, "its rows were measured with budget = 8, this call has 9; choose another --out, or the same settings"),
+        (
+            {"budget": 9},
+            "its rows were measured with budget = 8, this call has 9; choose another file for `out`, or the same settings",
+        ),
         ({"eps": 0.1}, r"eps = \[1.0\], this call has \[0.1\]"),
         ({"n": 7}, "n = none, this call has 7"),
         ({"metrics": {"test_error": loss}}, 'metrics = {}, this call has {"test_error": '),

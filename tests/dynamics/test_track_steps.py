@@ -199,9 +199,9 @@ def test_a_trainers_state_tells_the_step_of_the_model_beside_it() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--step-pattern", "step"], "step_pattern: expected a regular expression with a group for the number"),
-        (["--step-pattern", "(a)", "--step-key", "b"], "step_key: expected it in place of step_pattern, got both"),
-        (["--step-pattern", "([a-z]+)_1"], "step_pattern: expected the first group of '([a-z]+)_1' to be a number, got 'step'"),
+        (["--step-pattern", "step"], "--step-pattern: expected a regular expression with a group for the number"),
+        (["--step-pattern", "(a)", "--step-key", "b"], "--step-key: expected it in place of step_pattern, got both"),
+        (["--step-pattern", "([a-z]+)_1"], "--step-pattern: expected the first group of '([a-z]+)_1' to be a number, got 'step'"),
     ],
 )
 @pytest.mark.parametrize("command", ["track", "measure", "curve"])

@@ -191,7 +191,7 @@ def test_the_bound_holds_on_as_many_draws_as_it_promises() -> None:
         ({"holdout": (X, torch.zeros(N, 2).long()), "outputs": outputs}, "holdout: expected a label for each answer"),
         ({"holdout": lambda w: outputs(w, X)}, "holdout: expected a truth value for each labelled example"),
         ({"unlabelled": X, "outputs": lambda w, x: w["w"][:2]}, "outputs: expected a tensor with a row for each of 600 inputs"),
-        ({"n": 0}, "n must be a whole number of examples"),
+        ({"n": 0}, "n: expected a whole number of examples"),
     ],
 )
 def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:

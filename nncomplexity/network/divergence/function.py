@@ -15,7 +15,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
 from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
 from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_count, is_number, python_number
 
 OutputsFn = Callable[[Any, Any], Any]
 """outputs(network, inputs) -> (m, ...): the network is what a loss closure gets, a module or a mapping of tensors."""
@@ -72,9 +72,7 @@ class Divergence:
         if not callable(self.outputs):
             raise InputError(f"outputs: expected a function of a network and inputs, got {type(self.outputs).__name__}")
         for name in ("batch", "examples"):
-            value = plain_number(getattr(self, name))
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+            checked_count(name, getattr(self, name), 1)
         labels: object = self.labels
         if not isinstance(labels, Tensor | None):
             raise InputError(f"labels: expected a tensor with a label for each input, got {type(labels).__name__}")
@@ -139,7 +137,7 @@ class Divergence:
 
     def _read(self) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
         """The inputs to search on, and those held out."""
-        probe = plain_number(self.probe)
+        probe = python_number(self.probe)
         share = probe if is_number(probe) else 0.0
         if not 0 <= share < 1:
             raise InputError(f"probe: expected inputs, or a share of the inputs from 0 up to 1, got {probe!r}")

@@ -27,7 +27,7 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
         panels = by_eps(results, lambda point: point.bound.value if point.bound else None, "", eps=chosen, mean=mean, log=False)
         lines = list(panels[0].lines) if panels else []
     if not lines:
-        raise InputError("bounds: no network with a training step has a bound; measure with --risk-fn and --n")
+        raise InputError("bounds: no network with a training step has a bound; measure with risk_fn and n")
     errors = [replace(line, dash="dashed", label="") for line in test_errors(results, mean=mean)]
     if not several:
         errors = [replace(line, label="test error", colour=NEUTRAL) for line in errors]
@@ -45,7 +45,7 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
 def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart:
     lines = over_eps(results, lambda point: point.bound.value if point.bound else None, eps=eps, mean=mean)
     if not lines:
-        raise InputError("bounds: no network has a bound; measure with --risk-fn and --n")
+        raise InputError("bounds: no network has a bound; measure with risk_fn and n")
     tests = sorted({name for network in results.networks for point in network.points for name in point.metrics if "test" in name})
     if tests and len(results.networks) == 1:
         name = tests[0]

@@ -22,7 +22,7 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], "complexity", eps=chosen, mean=mean, unit=unit)
     if not panels:
         raise InputError(
-            "measures: no network has a training step; name it by --step-pattern or --step-key of track, "
+            "measures: no network has a training step; name it by step_pattern or step_key of track, "
             "or draw the kind rate-distortion or layers"
         )
     panels = in_one_unit([*panels, *other_measures(results, mean=mean, unit=unit)])
