@@ -22,6 +22,7 @@ _WINGS = {
 _RENAMED = {
     "listing": "words.text",
     "plain": "words.numbers",
+    "plots.chart": "show.plots.elements",
     "words.listing": "words.text",
     "words.plain": "words.numbers",
 }
@@ -50,7 +51,7 @@ class _Finder(MetaPathFinder, Loader):
 
 def _now(name: str) -> str | None:
     """The present name of a module that moved, or of one inside a folder that moved."""
-    for old, new in MOVED.items():
+    for old, new in sorted(MOVED.items(), reverse=True):  # a module inside a folder before the folder
         if name == old or name.startswith(f"{old}."):
             return new + name.removeprefix(old)
     return None

@@ -2,6 +2,7 @@
 
 - `commands`: the commands together, exit codes, and errors as one line
 - `options`: the options that commands share
+- `groups`: these options in groups, of which a command has one parameter each
 - `subject`: what a command line names to be measured, found and loaded
 - `basefile`: a base named on the command line
 - `outputs`: where results go, settled before anything costs time

@@ -13,6 +13,7 @@ from typer.main import get_command
 from nncomplexity.cli.bound import bound
 from nncomplexity.cli.curve import curve
 from nncomplexity.cli.files import decompress, verify
+from nncomplexity.cli.groups import grouped
 from nncomplexity.cli.measure import measure
 from nncomplexity.cli.options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
 from nncomplexity.cli.show import add_commands
@@ -105,9 +106,9 @@ def _root(
     """
 
 
-app.command(short_help="Bits of the smallest file found within each ε.")(measure)
-app.command(short_help="Bits against ε, and what follows from it.")(curve)
-app.command(short_help="The smallest bound on the error rate on unseen data.")(bound)
+app.command(short_help="Bits of the smallest file found within each ε.")(grouped(measure))
+app.command(short_help="Bits against ε, and what follows from it.")(grouped(curve))
+app.command(short_help="The smallest bound on the error rate on unseen data.")(grouped(bound))
 app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
 app.command(short_help="Check what is claimed of a .coarse file.")(verify)
 add_track(app)

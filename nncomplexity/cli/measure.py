@@ -1,64 +1,27 @@
 """The command `measure`: the bits of the smallest file found within each ε."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from nncomplexity.bounds import Bound
-from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli import table
-from nncomplexity.cli.basefile import base_file
-from nncomplexity.cli.options import (
-    DONE,
-    INTERRUPTED,
-    NOT_WITHIN,
-    BoundOptions,
-    Chance,
-    Classes,
-    Codec,
-    Delta,
-    Device,
-    DivergenceKind,
-    Examples,
-    Exclude,
-    Include,
-    Inputs,
-    Json,
-    Key,
-    LossFnOrOutputs,
-    LossIn,
-    Method,
-    Model,
-    Outputs,
-    ProbeInputs,
-    RelativeTo,
-    RelativeToKey,
-    RiskFn,
-    Seeds,
-    StepKey,
-    StepPattern,
-    TimeLimit,
-    distortion_of,
-    eps_value,
-    loss_unit_value,
-    time_value,
-)
+from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, RiskGroup, SearchGroup
+from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, BoundOptions, Json, eps_value
 from nncomplexity.cli.outputs import (
-    STDOUT,
+    Written,
     check_writable,
     names_by_eps,
     no_length,
     page_width,
-    progress_bar,
     report_document,
     stdout_for_results,
-    write_json,
 )
-from nncomplexity.cli.subject import load_subject
-from nncomplexity.codecs import codec_named
-from nncomplexity.measure import estimate
+from nncomplexity.cli.subject import CommandInputs, load_inputs
+from nncomplexity.measure import Report, estimate
 from nncomplexity.network import constant_risk
-from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
+from nncomplexity.search import FROM_OUTSIDE, Interrupt
 
 
 def measure(
@@ -75,34 +38,10 @@ def measure(
             help="ε, in the loss's own unit, or as 1% of its distance to that of all weights zero; repeat it for several; 0 is lossless.",
         ),
     ],
-    loss_fn: LossFnOrOutputs = None,
-    outputs: Outputs = None,
-    inputs: Inputs = None,
-    divergence: DivergenceKind = None,
-    probe: ProbeInputs = None,
-    key: Key = None,
-    step_pattern: StepPattern = None,
-    step_key: StepKey = None,
-    model: Model = None,
-    method: Method = "tight",
-    codec: Codec = None,
-    budget: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε; else the method's own.")
-    ] = None,
-    time_limit: TimeLimit = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
-    seeds: Seeds = 1,
-    include: Include = None,
-    exclude: Exclude = None,
-    relative_to: RelativeTo = None,
-    relative_to_key: RelativeToKey = None,
-    device: Device = "cpu",
-    risk_fn: RiskFn = None,
-    n: Examples = None,
-    delta: Delta = 0.05,
-    chance: Chance = None,
-    classes: Classes = None,
-    loss_unit: LossIn = None,
+    distortion: DistortionGroup,
+    network: NetworkGroup,
+    searched: SearchGroup,
+    risk: RiskGroup,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file; {eps} in it stands for each ε.")] = None,
     json_file: Json = None,
 ) -> int:
@@ -136,69 +75,53 @@ def measure(
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
-    named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
-    steps = StepRule(step_pattern, step_key)
-    seconds, unit = time_value(time_limit), loss_unit_value(loss_unit)
-    values = [eps_value(text) for text in eps]
-    search, codec_name = method_named(method, budget), codec and codec_named(codec).name
-    promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
+    named, unit, values = distortion.named(), risk.unit(), [eps_value(text) for text in eps]
+    network.steps()
+    search, promise = searched.checked(), risk.bound_options()
     files = names_by_eps(save, eps)
-    json_path = None if json_file == STDOUT else json_file
-    written_to = [*dict.fromkeys(files), json_path]  # an ε that is typed twice has one file
-    base = base_file(relative_to, relative_to_key, "--relative-to")
-    check_writable(written_to, inputs=[checkpoint, relative_to])
+    written = Written(tuple(files), json_file)
+    network.base()
+    check_writable(written.names, inputs=[checkpoint, network.relative_to])
     with stdout_for_results():
-        subject = load_subject(
-            *(checkpoint, key),
-            loss_fn=loss_fn,
-            model=model,
-            risk_fn=risk_fn,
-            device=device,
-            base=base,
-            outputs=written_to,
-            steps=steps,
-            divergence=named,
-        )
-        task = subject.task
-        if task.risk_fn:
-            promise = promise.with_labels(subject.faithfulness or task.loss_fn)
+        subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
+        if risk.risk_fn:
+            promise = promise.with_labels(subject.faithfulness or subject.task.loss_fn)
     with Interrupt(FROM_OUTSIDE) as interrupt:
-        with stdout_for_results(), progress_bar(seconds) as progress, task.place():
+        with search.running(interrupt, subject.task) as options:
             reports = estimate(
-                *(subject.network, task.loss_fn, values),
-                method=search,
-                codec=codec_name,
-                seed=seed,
-                include=include or None,
-                exclude=exclude or None,
+                subject.network,
+                subject.task.loss_fn,
+                values,
                 relative_to=subject.base,
-                time_limit=seconds,
-                progress=interrupt.watching(progress),
                 faithfulness=subject.faithfulness,
-                seeds=seeds,
+                **options,
             )
-        about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, seeds=seeds, include=include, exclude=exclude)
-        lengths = [None if n is None else report.description_length(n, unit) for report in reports]
+        lengths = [None if risk.n is None else report.description_length(risk.n, unit) for report in reports]
         bounds: list[Bound | None] = [None] * len(reports)
-        try:
+
+        def save_files() -> None:
             for report, file in zip(reports, files, strict=True):
                 if file is not None:
                     report.save(file)
-            if risk_fn:
-                with stdout_for_results():
-                    constant = constant_risk(task.risk, subject.original.tensors)
-                    risks = [task.risk(report.coarse_weights()) for report in reports]
-                bounds = [promise.of(report.bits, risk, constant) for report, risk in zip(reports, risks, strict=True)]
-            document = report_document(reports, files, bounds, lengths, about)
-            write_json(json_path, document)
-        finally:  # what took long to find is shown even where it can't be written
-            if json_file != STDOUT:
-                why = no_length(reports, lengths, n, unit)
-                print(table.measured(checkpoint, reports, bounds, lengths, no_length=why, width=page_width()), flush=True)
-        if json_file == STDOUT:
-            print(document, flush=True)
-        elif written := [file for file in written_to if file is not None]:
-            print(f"\nWritten: {', '.join(written)}", flush=True)
+
+        def document() -> dict[str, Any]:
+            if risk.risk_fn:
+                bounds[:] = _bounds(subject, promise, reports)
+            return report_document(reports, files, bounds, lengths, subject.about(**search.about()))
+
+        def page() -> str:
+            why = no_length(reports, lengths, risk.n, unit)
+            return table.measured(checkpoint, reports, bounds, lengths, no_length=why, width=page_width())
+
+        written.deliver(save_files, document, page)
     if interrupt.caught:
         return INTERRUPTED
     return DONE if all(report.within for report in reports) else NOT_WITHIN
+
+
+def _bounds(subject: CommandInputs, promise: BoundOptions, reports: Sequence[Report]) -> list[Bound | None]:
+    """What the bits of each report promise, by the risk of its decoded weights."""
+    with stdout_for_results():
+        constant = constant_risk(subject.task.risk, subject.original.tensors)
+        risks = [subject.task.risk(report.coarse_weights()) for report in reports]
+    return [promise.of(report.bits, risk, constant) for report, risk in zip(reports, risks, strict=True)]

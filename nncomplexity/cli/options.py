@@ -92,6 +92,15 @@ Method = Annotated[
     typer.Option(metavar="NAME", help="tight: the smallest files. allocate: faster. bayes, quantize: the paper's Algorithms 1, 2."),
 ]
 Codec = Annotated[str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Loss evaluations for each ε, of curve and bound those of a single measurement; else the method's own, of track 62.",
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")]
 RelativeTo = Annotated[
     str | None,
     typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
@@ -178,7 +187,13 @@ class BoundOptions:
         if risk is None or self.n is None:
             return None
         return bound(
-            *(bits,), risk=risk, n=self.n, delta=self.delta, chance=self.chance, self_delimiting=False, constant_risk=constant
+            bits,
+            risk=risk,
+            n=self.n,
+            delta=self.delta,
+            chance=self.chance,
+            self_delimiting=False,
+            constant_risk=constant,
         )
 
 

@@ -1,13 +1,12 @@
 """Where the command line's results go: settled before anything costs time, and kept apart from what users' code prints."""
 
 import contextlib
-import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_
 from nncomplexity.cli.table import WIDTH
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.measure import Report, reports_json
-from nncomplexity.search import Progress as Callback
+from nncomplexity.measure import Report, json_text, reports_dict
+from nncomplexity.search import Progress as SearchProgress
 from nncomplexity.words import TimeLeft
 
 STDOUT = "-"
@@ -60,6 +59,47 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
             tempfile.TemporaryFile(dir=target.parent).close()  # the one test that permissions and file systems agree with
         except OSError as error:
             raise InputError(f"{name}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where a command's results go besides its table.
+
+    Attributes:
+        files: the file of each ε, None where none is saved; an ε that is typed twice has one file.
+        json: what `--json` was given: a file, or `STDOUT` in the place of the table.
+        best: one more file, that of the best ε.
+    """
+
+    files: tuple[str | None, ...]
+    json: str | None
+    best: str | None = None
+
+    @property
+    def names(self) -> list[str | None]:
+        """All files that will be written, those of an ε once."""
+        return [*dict.fromkeys(self.files), self.best, self._json_file]
+
+    @property
+    def _json_file(self) -> str | None:
+        return None if self.json == STDOUT else self.json
+
+    def deliver(self, save: Callable[[], None], document: Callable[[], dict[str, Any]], page: Callable[[], str]) -> None:
+        """Save the files, write the JSON, and print the table or the JSON, and what was written.
+
+        What took long to find is shown even where it can't be written.
+        """
+        try:
+            save()
+            text = json_text(document())
+            write_json(self._json_file, text)
+        finally:
+            if self.json != STDOUT:
+                print(page(), flush=True)
+        if self.json == STDOUT:
+            print(text, flush=True)
+        elif written := [name for name in self.names if name is not None]:
+            print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
 
 
 def write_json(path: str | None, document: str) -> None:
@@ -108,7 +148,7 @@ def _descriptor_redirected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar(time_limit: float | None = None) -> Iterator[Callback | None]:
+def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | None]:
     """A bar on standard error while the search runs, where that is a terminal, with an estimate of the time left."""
     if not sys.stderr.isatty():
         yield None
@@ -144,8 +184,8 @@ def report_document(
     bounds: Sequence[Bound | None],
     lengths: Sequence[DescriptionLength | None],
     about: dict[str, Any],
-) -> str:
-    """report.json: the reports, and with each the file it was saved to, the bound and the description length that it gives.
+) -> dict[str, Any]:
+    """What report.json holds: the reports, and with each the file it was saved to, the bound and the description length that it gives.
 
     Args:
         reports: one for each ε.
@@ -154,8 +194,8 @@ def report_document(
         lengths: None where the number of examples wasn't given.
         about: what goes to the top level.
     """
-    document = json.loads(reports_json(reports, **about))
+    document = reports_dict(reports, **about)
     for entry, report, file, promise, length in zip(document["results"], reports, files, bounds, lengths, strict=True):
         entry |= {"file": file, "codec": report.file.codec.name, "status": report.status, "bound": promise and promise.to_dict()}
         entry["description_length"] = length and {**asdict(length), "total_bits": length.total_bits}
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return document

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import USUAL, Checkpoint, StepRule, load_checkpoint
-from nncomplexity.cli.basefile import BaseFile
+from nncomplexity.cli.groups import NetworkGroup
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
 from nncomplexity.network import (
@@ -27,8 +27,8 @@ from nncomplexity.version import __version__
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is measured, as typed and as loaded."""
+class CommandInputs:
+    """What a command measures, as typed and as loaded."""
 
     checkpoint: str
     functions: dict[str, str | None]
@@ -60,36 +60,52 @@ class Subject:
         }
 
 
-def load_subject(
+def load_inputs(
     checkpoint: str,
-    key: str | None,
-    *,
+    network: NetworkGroup,
     loss_fn: str | None,
-    model: str | None,
+    divergence: NamedDivergence | None,
     risk_fn: str | None,
-    device: str,
-    base: BaseFile | None,
     outputs: Sequence[str | None],
-    steps: StepRule = USUAL,
-    divergence: NamedDivergence | None = None,
-) -> Subject:
+) -> CommandInputs:
     """What is to be measured; what was guessed of it is said on standard error.
 
     The risk is measured once: what is wrong with it should show before the search, not after.
 
+    Args:
+        checkpoint: the network, as typed.
+        network: how it is read.
+        loss_fn: the loss, as MODULE:FUNCTION; None where a divergence stands in its place.
+        divergence: the divergence that is searched under or, beside a loss, by which files are examined.
+        risk_fn: the risk, as MODULE:FUNCTION.
+        outputs: the files that the command will write.
+
     Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
     """
-    task = task_of(loss_fn, model, risk_fn, device, outputs, divergence)
-    original = load_network(checkpoint, key, task, outputs, steps)
+    task = task_of(loss_fn, network.model, risk_fn, network.device, outputs, divergence)
+    original = load_network(checkpoint, network.key, task, outputs, network.steps())
     check_numbers(original.tensors)
-    network = task.network(original.tensors)
-    names = (name for spec in architecture_of(network).tensors for name in spec.names)
+    called_on = task.network(original.tensors)
+    names = (name for spec in architecture_of(called_on).tensors for name in spec.names)
+    base = network.base()
     relative = base.load(names, outputs) if base else None
     if task.risk_fn:
         task.risk(original.tensors)
-    functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn, **(divergence.described() if divergence else {})}
-    examined = divergence.make() if divergence and loss_fn is not None else None
-    return Subject(checkpoint, functions, device, original, task, network, relative, examined)
+    return CommandInputs(
+        checkpoint=checkpoint,
+        functions={
+            "loss_fn": loss_fn,
+            "model": network.model,
+            "risk_fn": risk_fn,
+            **(divergence.described() if divergence else {}),
+        },
+        device=network.device,
+        original=original,
+        task=task,
+        network=called_on,
+        base=relative,
+        faithfulness=divergence.make() if divergence and loss_fn is not None else None,
+    )
 
 
 def task_of(

@@ -22,7 +22,7 @@ from nncomplexity.measure.arguments import (
 )
 from nncomplexity.measure.best_bound import BestBound, best_bound
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
-from nncomplexity.measure.estimate import Options, estimate
+from nncomplexity.measure.estimate import Options, SearchOptions, estimate
 from nncomplexity.measure.learning_coefficient import (
     Langevin,
     LearningCoefficient,
@@ -30,7 +30,7 @@ from nncomplexity.measure.learning_coefficient import (
     langevin_dynamics,
     local_learning_coefficient,
 )
-from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, reports_json
+from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, json_text, reports_dict, reports_json
 from nncomplexity.measure.verify import Verification, check_claims, read_report
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "LearningCoefficient",
     "Options",
     "Report",
+    "SearchOptions",
     "SeveralEps",
     "Subject",
     "Verification",
@@ -56,9 +57,11 @@ __all__ = [
     "checked_seeds",
     "default_eps",
     "estimate",
+    "json_text",
     "langevin_dynamics",
     "local_learning_coefficient",
     "rate_distortion",
     "read_report",
+    "reports_dict",
     "reports_json",
 ]

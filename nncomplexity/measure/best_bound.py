@@ -174,7 +174,9 @@ def best_bound(
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
         before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
         reports = estimate(
-            *(model, loss_fn, default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked),
+            model,
+            loss_fn,
+            default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked,
             method=search,
             codec=codec,
             seed=seed,
@@ -200,7 +202,7 @@ def best_bound(
             file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
             after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
             original = disagreement_bound(
-                *(other.bits,),
+                other.bits,
                 risk=file.risk,
                 n=n,
                 disagreements=int((before != after).any(1).sum()),

@@ -1,6 +1,5 @@
 """The rate-distortion curve of a network: bits against ε, and what follows from it (Eqs. 5, 8 of DeMoss et al. 2025)."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, python_eps
 from nncomplexity.measure.estimate import estimate
-from nncomplexity.measure.report import Report, reports_json
+from nncomplexity.measure.report import Report, json_text, reports_dict
 from nncomplexity.network import (
     Base,
     Distortion,
@@ -111,14 +110,14 @@ class Curve:
 
     def to_json(self) -> str:
         """curve.json of this curve alone."""
-        return json.dumps(
-            {**json.loads(reports_json(self.reports)), "curve": self.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False
-        )
+        return json_text({**reports_dict(self.reports), "curve": self.to_dict()})
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a picture of bytes against distortion, and a table of the points."""
         return curve_html(
-            *([report.to_dict() for report in self.reports], asdict(self.reports[0].subject), self.to_dict()),
+            [report.to_dict() for report in self.reports],
+            asdict(self.reports[0].subject),
+            self.to_dict(),
             bounds=[None if bound is None else bound.value for bound in self.bounds],
             lengths=[None if length is None else length.total_bits for length in self.lengths],
             promise=self.best_bound and self.best_bound[1].sentence(),
@@ -192,7 +191,9 @@ def rate_distortion(
             raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
         method = for_many_eps(checked_method(method, budget))
         reports = estimate(
-            *(network, loss_fn, checked_eps(eps)),
+            network,
+            loss_fn,
+            checked_eps(eps),
             method=method,
             codec=codec,
             seed=seed,

@@ -47,20 +47,25 @@ from nncomplexity.search import (
 from nncomplexity.words import Eps, Relative, listed
 
 
-class Options(TypedDict, total=False):
-    """What `estimate` takes besides a network, its loss and ε."""
+class SearchOptions(TypedDict, total=False):
+    """How to search, as every function that searches takes it; `estimate` explains each of them."""
 
     method: str | Method
     codec: str | None
     budget: float | None
     seed: int
+    seeds: int
     include: Patterns
     exclude: Patterns
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None
     time_limit: float | None
     progress: Progress | None
+
+
+class Options(SearchOptions, total=False):
+    """What `estimate` takes besides a network, its loss and ε."""
+
+    relative_to: nn.Module | Mapping[str, Tensor] | Base | None
     faithfulness: Divergence | None
-    seeds: int
 
 
 @overload

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -289,8 +289,17 @@ def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
     return tuple(found)
 
 
-def reports_json(reports: Sequence[Report], **about: Any) -> str:
-    """report.json of several ε on one network; `about` goes to the top level (checkpoint, sha256 and the like)."""
+def reports_dict(reports: Sequence[Report], **about: Any) -> dict[str, Any]:
+    """What report.json holds of several ε on one network; `about` goes to the top level (checkpoint, sha256 and the like)."""
     subject = asdict(reports[0].subject)
-    content = {"schema": SCHEMA, **about, **subject, "results": [report.to_dict() for report in reports]}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return {"schema": SCHEMA, **about, **subject, "results": [report.to_dict() for report in reports]}
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as the text of a JSON file. Raises ValueError for a NaN or an infinity, which JSON doesn't have."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def reports_json(reports: Sequence[Report], **about: Any) -> str:
+    """report.json of several ε on one network; `about` goes to the top level."""
+    return json_text(reports_dict(reports, **about))

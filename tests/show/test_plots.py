@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nncomplexity.dynamics.settings import RESERVED
 from nncomplexity.errors import InputError
 from nncomplexity.show import KINDS, Results, chart, default_kind, draw, read_results, runs_of, save
-from nncomplexity.show.plots.chart import Axis, place, spread, ticks
+from nncomplexity.show.plots.elements import Axis, place, spread, ticks
 from nncomplexity.show.plots.entries import METRIC_ENDINGS, NO_METRICS
 from nncomplexity.show.plots.rate_distortion import fits_of, hull_of
 from nncomplexity.show.plots.results import Measurement, Network

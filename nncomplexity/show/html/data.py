@@ -6,7 +6,7 @@ from typing import Any
 from nncomplexity.show.html.sections import promise
 from nncomplexity.show.html.summary import key_figures, name_of, verdict
 from nncomplexity.show.plots.bounds import chance_of
-from nncomplexity.show.plots.chart import Axis, Chart
+from nncomplexity.show.plots.elements import Axis, Chart
 from nncomplexity.show.plots.results import LayerBits, Measurement, Results
 from nncomplexity.show.plots.runs import runs_of
 from nncomplexity.words import form_in_words

@@ -18,9 +18,9 @@ from nncomplexity.show.html.sections import (
 )
 from nncomplexity.show.html.summary import first_eps, first_network, name_of, page_title, verdict
 from nncomplexity.show.plots.bounds import bounds
-from nncomplexity.show.plots.chart import Chart, Panel, with_limits
 from nncomplexity.show.plots.description_length import description_length
 from nncomplexity.show.plots.dynamics import dynamics
+from nncomplexity.show.plots.elements import Chart, Panel, with_limits
 from nncomplexity.show.plots.layers import layers
 from nncomplexity.show.plots.measures import other_measures
 from nncomplexity.show.plots.rate_distortion import rate_distortion

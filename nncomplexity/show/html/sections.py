@@ -9,7 +9,7 @@ from nncomplexity.bounds import rounded_up
 from nncomplexity.show.html.summary import key_figures, name_of, percent
 from nncomplexity.show.html.svg import svg
 from nncomplexity.show.plots.bounds import chance_of
-from nncomplexity.show.plots.chart import Chart
+from nncomplexity.show.plots.elements import Chart
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, runs_of, trained
 from nncomplexity.words import form_in_words

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
 from nncomplexity.show.plots.lettering import breadth, shortened
 
 PANEL = 210

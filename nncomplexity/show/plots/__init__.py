@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.bounds import bounds
-from nncomplexity.show.plots.chart import Chart
 from nncomplexity.show.plots.description_length import description_length
 from nncomplexity.show.plots.drawing import draw, save
 from nncomplexity.show.plots.dynamics import dynamics
+from nncomplexity.show.plots.elements import Chart
 from nncomplexity.show.plots.layers import layers
 from nncomplexity.show.plots.measures import measures
 from nncomplexity.show.plots.rate_distortion import rate_distortion

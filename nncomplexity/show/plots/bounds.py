@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Level, Line, Panel, heights
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Level, Line, Panel, heights
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import by_eps, eps_of, keys_of, lines_of, over_eps, runs_note, runs_of, steps_of, trained
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import Chart, Panel, heights, values_axis
+from nncomplexity.show.plots.elements import Chart, Panel, heights, values_axis
 from nncomplexity.show.plots.results import Measurement, Results
 from nncomplexity.show.plots.runs import by_eps, eps_of, keys_of, over_eps, runs_note, steps_of, trained
 from nncomplexity.words import UNITS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.show.plots.chart import Axis, Chart, Tick, place, ticks
+from nncomplexity.show.plots.elements import Axis, Chart, Tick, place, ticks
 from nncomplexity.show.plots.fonts import fonts_for, missing_sentence
 from nncomplexity.show.plots.lettering import breadth, one_line, shortened, wrapped
 from nncomplexity.show.plots.palette import GREY, INK

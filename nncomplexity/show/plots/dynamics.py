@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import LOW, Axis, Chart, Line, Panel, heights
+from nncomplexity.show.plots.elements import LOW, Axis, Chart, Line, Panel, heights
 from nncomplexity.show.plots.results import Network, Results
 from nncomplexity.show.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
 from nncomplexity.words import UNITS

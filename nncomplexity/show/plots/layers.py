@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Line, Panel, heights, values_axis
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Line, Panel, heights, values_axis
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import Run, averaged_note, networks_at, runs_of, steps_of
 from nncomplexity.show.plots.seeds import standard_error

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
+from nncomplexity.show.plots.elements import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
 from nncomplexity.show.plots.results import Network, Results
 from nncomplexity.show.plots.runs import Value, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
 from nncomplexity.words import UNITS

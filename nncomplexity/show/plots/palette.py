@@ -1,6 +1,6 @@
 """Colours that stay apart for colour-blind readers (Okabe and Ito's, and greys), on light paper and on dark."""
 
-from nncomplexity.show.plots.chart import NEUTRAL
+from nncomplexity.show.plots.elements import NEUTRAL
 
 LIGHT = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#C68A00", "#3FA7DC", "#5B4FA2")
 DARK = ("#5FB4E8", "#FF9054", "#3CCFA4", "#E39AD0", "#F0C24B", "#9AD8FF", "#B3A7F2")

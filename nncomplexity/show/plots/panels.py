@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Key, Level, Line, Panel, drawn_at, place, spread, ticks
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Key, Level, Line, Panel, drawn_at, place, spread, ticks
 from nncomplexity.show.plots.lettering import one_line, wrapped
 from nncomplexity.show.plots.palette import INK, colour
 

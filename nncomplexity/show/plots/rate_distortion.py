@@ -7,7 +7,7 @@ import numpy as np
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, along_hull, best_of, fitted, lower_hull
-from nncomplexity.show.plots.chart import Axis, Chart, Key, Line, Panel, heights, values_axis
+from nncomplexity.show.plots.elements import Axis, Chart, Key, Line, Panel, heights, values_axis
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, styled
 from nncomplexity.show.plots.seeds import mean_over

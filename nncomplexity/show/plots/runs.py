@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from nncomplexity.checkpoint import labels, place_of_step, told_by
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
+from nncomplexity.show.plots.elements import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
 from nncomplexity.show.plots.names import name_of_path, short_names
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.seeds import by_checkpoint, standard_error
