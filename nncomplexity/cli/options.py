@@ -16,9 +16,6 @@ DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130
 """Exit codes."""
 
 _FUNCTION = "MODULE:FUNCTION"
-LossFn = Annotated[
-    str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py, path/mytask.py:loss that of a file.")
-]
 LossFnOrOutputs = Annotated[
     str | None,
     typer.Option(

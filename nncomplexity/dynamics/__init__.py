@@ -19,13 +19,13 @@ from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.tracker import Tracker
-from nncomplexity.dynamics.tracking import WAITING, Progress, track
+from nncomplexity.dynamics.tracking import WAITING, RowProgress, track
 
 __all__ = [
     "WAITING",
     "Follow",
-    "Progress",
     "Row",
+    "RowProgress",
     "Tracker",
     "UserFunction",
     "track",

@@ -13,8 +13,6 @@ from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.network import Function, check_numbers, command_line_of, skeleton_of, tensors_of
 
-KINDS = ("untrained", "constant", "shuffled")
-
 
 def untrained(build: Function, seed: int) -> dict[str, Tensor]:
     """The weights of a module as `build` initialises it after `torch.manual_seed(seed)`.

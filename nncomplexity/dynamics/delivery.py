@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from nncomplexity.dynamics.results_file import ResultsFile, check_settings, rows_of
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.words import path_of
 
@@ -42,7 +42,7 @@ class Delivery:
     Raises InputError where the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Settings, run: str | None, seed: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], settings: TrackSettings, run: str | None, seed: int) -> None:
         # As it is now: a training loop may change the folder.
         self._path = os.path.abspath(path_of(path, "out"))  # noqa: PTH100 -- links stay
         self._settings, self._name, self._seed = settings, run, seed

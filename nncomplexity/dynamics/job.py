@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
-from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.dynamics.sources import named_step
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Switches
 from nncomplexity.measure import LearningCoefficient, Report, estimate, local_learning_coefficient
 from nncomplexity.network import (
     LossFn,
+    ModuleOrTensors,
     RandomState,
     Task,
     check_numbers,
@@ -103,7 +104,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Subject:
+class JobNetwork:
     """A network to be measured, and what a row says of where it is from."""
 
     tensors: dict[str, Tensor]
@@ -118,12 +119,12 @@ def run_pickled(content: bytes) -> Row:
     return measure(job, settings, surroundings)
 
 
-def pickled(job: Job, settings: Settings, surroundings: Surroundings) -> bytes:
+def pickled(job: Job, settings: TrackSettings, surroundings: Surroundings) -> bytes:
     """A job as bytes: the queues of processes would pass tensors through shared memory."""
     return pickle.dumps((job, settings, surroundings))
 
 
-def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
+def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
     """The row of a job; whatever goes wrong is a row, too."""
     # In this order, as threads take turns at the first.
     with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), surroundings.around():
@@ -143,7 +144,7 @@ def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: 
             return failed_row(start, error)
 
 
-def start_of(job: Job, settings: Settings) -> Row:
+def start_of(job: Job, settings: TrackSettings) -> Row:
     """The row's first keys, as far as the job alone tells them."""
     step = named_step(job.path, job.steps) if job.path is not None and job.kind == "checkpoint" else None
     about: Row = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None}
@@ -152,25 +153,25 @@ def start_of(job: Job, settings: Settings) -> Row:
     return head(settings, **about, seed=job.seed, **trainer)
 
 
-def _subject(job: Job, settings: Settings) -> Subject:
+def _subject(job: Job, settings: TrackSettings) -> JobNetwork:
     if job.kind == "untrained" and settings.model is not None:
         with settings.model.in_place() as build:
-            return Subject(calibration.untrained(build, job.seed))
+            return JobNetwork(calibration.untrained(build, job.seed))
     if job.kind == "shuffled" and job.trainer is not None:
         with job.trainer.in_place() as trainer:
             tensors, loss_fn = calibration.shuffled(trainer, job.seed)
-        return Subject(tensors, loss_fn=loss_fn)
+        return JobNetwork(tensors, loss_fn=loss_fn)
     if job.path is None:
         raise InputError(f"{job.kind}: expected a checkpoint, got none; name one")
     checkpoint = load_checkpoint(job.path, settings.key, steps=job.steps)
     if job.kind == "constant":
-        return Subject(constant(checkpoint.tensors))
+        return JobNetwork(constant(checkpoint.tensors))
     about = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
-    return Subject(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
+    return JobNetwork(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
 
 
 def _measured(
-    job: Job, settings: Settings, surroundings: Surroundings, subject: Subject, start: Row, progress: Progress | None
+    job: Job, settings: TrackSettings, surroundings: Surroundings, subject: JobNetwork, start: Row, progress: Progress | None
 ) -> Row:
     set_random_state(surroundings.random)  # a calibration's making has moved it
     check_numbers(subject.tensors)
@@ -192,7 +193,7 @@ def _measured(
 
 
 def _reports(
-    job: Job, settings: Settings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
+    job: Job, settings: TrackSettings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
 ) -> tuple[Report, ...]:
     """One for each ε. A constant network is its lossless file: nothing in it is worth a search."""
     eps: list[Eps] = [0.0] if job.kind == "constant" else list(settings.eps)
@@ -209,7 +210,7 @@ def _reports(
 
 
 def learning_coefficient(
-    settings: Settings, loss_fn: LossFn, network: nn.Module | Mapping[str, Tensor], seed: int, progress: Progress | None = None
+    settings: TrackSettings, loss_fn: LossFn, network: ModuleOrTensors, seed: int, progress: Progress | None = None
 ) -> LearningCoefficient | None:
     """The local learning coefficient, where it is asked for. To the row's progress, which is its search's, it says what is going on."""
     if settings.llc is None or settings.n is None:
@@ -222,14 +223,16 @@ def learning_coefficient(
     return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
 
 
-def user_values(settings: Settings, network: Callable[[], object]) -> Measured:
+def user_values(settings: TrackSettings, network: Callable[[], object]) -> UserValues:
     """Risk and metrics of a network, as far as they are asked for; each function gets it anew, whatever another has done to it."""
     given = settings.risk_fn
     risk = None if given is None else risk_of(given.option, given.get(), network)
-    return Measured(risk, {name: value_of(one.option, one.get(), network) for name, one in settings.metrics})
+    return UserValues(risk, {name: value_of(one.option, one.get(), network) for name, one in settings.metrics})
 
 
-def zero_risk(settings: Settings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]) -> float | None:
+def zero_risk(
+    settings: TrackSettings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]
+) -> float | None:
     """The risk of the network with all weights zero, made by `network` from weights; None where no risk is asked for, or it has none."""
     given = settings.risk_fn
     if given is None:
@@ -237,6 +240,6 @@ def zero_risk(settings: Settings, network: Callable[[Mapping[str, Tensor]], obje
     return constant_risk(lambda zeros: risk_of(given.option, given.get(), lambda: network(zeros)), weights)
 
 
-def _coarse_values(settings: Settings, task: Task, report: Report) -> Measured:
+def _coarse_values(settings: TrackSettings, task: Task, report: Report) -> UserValues:
     weights = report.coarse_weights()
     return user_values(settings, lambda: task.network(weights))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.words import path_of
 
@@ -90,7 +90,7 @@ class ResultsFile:
         last = next((one for one in reversed(self.rows) if all(one.get(key) == row.get(key) for key in _SAME)), None)
         return last is not None and json.loads(line_of(last)) == json.loads(line_of(row))
 
-    def check_settings(self, settings: Settings) -> list[str]:
+    def check_settings(self, settings: TrackSettings) -> list[str]:
         """See `check_settings`."""
         return check_settings(self.path, self.rows, settings)
 
@@ -128,7 +128,7 @@ def rows_of(path: str) -> list[Row]:
     return rows if last is None else [*rows, last]
 
 
-def check_settings(path: str, rows: Sequence[Row], settings: Settings) -> list[str]:
+def check_settings(path: str, rows: Sequence[Row], settings: TrackSettings) -> list[str]:
     """Notes on rows that other versions measured. Raises InputError where rows were measured under other settings."""
     notes: dict[str, None] = {}
     for row in rows:

@@ -10,38 +10,38 @@ import torch
 from torch import Tensor
 
 from nncomplexity.bounds import bound
-from nncomplexity.dynamics.settings import FAITHFUL, Row, Settings
+from nncomplexity.dynamics.settings import FAITHFUL, Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Layer, LearningCoefficient, Report
 from nncomplexity.network import is_finite, real_view, skeleton_of
 from nncomplexity.words import Relative, name_of
 
-SCHEMA = 1
+ROW_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Measured:
+class UserValues:
     """What the user's functions say of one set of weights."""
 
     risk: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def head(settings: Settings, **about: Any) -> Row:
+def head(settings: TrackSettings, **about: Any) -> Row:
     """The keys that every row begins with: `kind`, `status`, and which network it is. Shares have no value in the loss's unit yet."""
     shares = [eps.share if isinstance(eps, Relative) else None for eps in settings.eps]
     eps = {"eps": [None if isinstance(eps, Relative) else eps for eps in settings.eps]}
     relative = {} if all(share is None for share in shares) else {"eps_relative": shares}
-    return {"schema": SCHEMA, **about, **eps, **relative, "settings": settings.described()}
+    return {"schema": ROW_SCHEMA, **about, **eps, **relative, "settings": settings.described()}
 
 
 def measured_row(
     start: Row,
-    settings: Settings,
+    settings: TrackSettings,
     norm: float,
     reports: Sequence[Report],
-    original: Measured,
-    coarse: Sequence[Measured],
+    original: UserValues,
+    coarse: Sequence[UserValues],
     llc: LearningCoefficient | None = None,
     constant_risk: float | None = None,
 ) -> Row:
@@ -106,7 +106,7 @@ def l2_norm(tensors: Mapping[str, Tensor]) -> float:
     return math.sqrt(total)
 
 
-def _at(report: Report, found: Measured, settings: Settings) -> Row:
+def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
     """The keys of one ε, without it."""
     row: Row = {
         "bits": report.bits,

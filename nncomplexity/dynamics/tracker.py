@@ -12,14 +12,20 @@ from torch import Tensor, nn
 from nncomplexity.dynamics.delivery import Delivery, warn
 from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
-from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
-from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
+from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Given, Row, TrackSettings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SeveralEps, checked_seed, estimate
-from nncomplexity.network import Borrowed, Mapped, check_network, left_as_it_was, preserved_random_state, tensors_of
+from nncomplexity.network import (
+    Borrowed,
+    Mapped,
+    ModuleOrTensors,
+    check_network,
+    left_as_it_was,
+    preserved_random_state,
+    tensors_of,
+)
 from nncomplexity.words import Eps, checked_number
-
-Network = nn.Module | Mapping[str, Tensor]
 
 
 class Tracker:
@@ -66,14 +72,14 @@ class Tracker:
                 raise InputError(
                     f"{name}: expected no such argument, since a Tracker is called with the network itself; leave it out"
                 )
-        self._settings: Settings = settings_of(loss_fn, eps, **settings)
+        self._settings: TrackSettings = settings_of(loss_fn, eps, **settings)
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
         self._run, self._seed = run, checked_seed(seed)
         self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
         self._warned = False
 
-    def __call__(self, step: float, model: Network) -> Row:
+    def __call__(self, step: float, model: ModuleOrTensors) -> Row:
         """The network's row at this step, which also goes to `out`.
 
         Raises InputError where the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
@@ -95,7 +101,7 @@ class Tracker:
             self._delivery.deliver(row)
         return row
 
-    def _measured(self, start: Row, model: Network) -> Row:
+    def _measured(self, start: Row, model: ModuleOrTensors) -> Row:
         check_network(model)
         settings, loss_fn = self._settings, self._settings.loss_fn.get()
         if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search leaves it as it was
@@ -113,20 +119,20 @@ class Tracker:
                 nothing = zero_risk(settings, lent, tensors)
             return measured_row(start, settings, norm, reports, original, coarse, llc, nothing)
 
-    def _values(self, model: Network, several: Sequence[Mapping[str, Tensor]]) -> list[Measured]:
+    def _values(self, model: ModuleOrTensors, several: Sequence[Mapping[str, Tensor]]) -> list[UserValues]:
         """Risk and metrics of the network under each of these weights."""
         if self._settings.risk_fn is None and not self._settings.metrics:
-            return [Measured() for _ in several]
+            return [UserValues() for _ in several]
         with _lent(model) as network:
             return [user_values(self._settings, partial(network, weights)) for weights in several]
 
 
 @contextlib.contextmanager
-def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]:
+def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
     """Gives the network with other weights: a copy that has held none before or, where it can't be copied, itself, in the end as it was."""
     target = Borrowed(model) if isinstance(model, nn.Module) else Mapped(model)
 
-    def network(weights: Mapping[str, Tensor]) -> Network:
+    def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
         target.renew()
         return target.load(weights)
 

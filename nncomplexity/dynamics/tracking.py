@@ -4,11 +4,11 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import PurePath
+from typing import Unpack
 
-from nncomplexity.bounds import LossUnit
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
@@ -16,16 +16,14 @@ from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_
 from nncomplexity.dynamics.job import LEFT_OUT, Job, Surroundings
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.resume import Done, Known, known_of
-from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
+from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
-from nncomplexity.measure import Langevin, SeveralEps, check_function, checked_seeds
-from nncomplexity.network import Divergence, NamedDivergence, Patterns
-from nncomplexity.search import Method
+from nncomplexity.measure import SeveralEps, check_function, checked_seeds
 from nncomplexity.words import Eps, checked_count, listed, path_of
 
-Progress = Callable[[float, int, str], None]
+RowProgress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
 WAITING = "waiting for checkpoints"
 """What is going on where there is nothing to measure."""
@@ -39,35 +37,20 @@ def track(
     eps: Eps | SeveralEps,
     *,
     out: str | os.PathLike[str] | None = None,
-    method: str | Method = "tight",
-    codec: str | None = None,
-    budget: float | None = None,
     seed: int = 0,
     seeds: int = 1,
-    model: Given | None = None,
-    include: Patterns = None,
-    exclude: Patterns = None,
-    key: str | None = None,
     step_pattern: str | None = None,
     step_key: str | None = None,
-    device: str = "cpu",
-    risk_fn: Given | None = None,
-    n: int | None = None,
-    delta: float = 0.05,
-    chance: float | None = None,
-    loss_unit: LossUnit | None = None,
-    metrics: Mapping[str, Given] | None = None,
-    llc: Langevin | None = None,
     untrained: bool = False,
     constant: bool = False,
     shuffled: Given | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
     follow: Follow | None = None,
-    faithfulness: Divergence | NamedDivergence | None = None,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
     on_row: OnRow | None = None,
     on_note: Callable[[str], None] | None = None,
+    **options: Unpack[RowOptions],
 ) -> list[Row]:
     """The complexity of every checkpoint of a training: a row for each and each seed, as docs/results.md has them.
 
@@ -117,25 +100,7 @@ def track(
     >>> [row["step"] for row in rows], rows[0]["bits@0.1"] <= rows[1]["bits@0.1"]
     ([1, 10], True)
     """
-    settings = settings_of(
-        *(loss_fn, eps),
-        method=method,
-        codec=codec,
-        budget=budget,
-        model=model,
-        risk_fn=risk_fn,
-        n=n,
-        delta=delta,
-        chance=chance,
-        loss_unit=loss_unit,
-        metrics=metrics,
-        llc=llc,
-        include=include,
-        exclude=exclude,
-        key=key,
-        device=device,
-        faithfulness=faithfulness,
-    )
+    settings = settings_of(loss_fn, eps, **options)
     every_seed, jobs = checked_seeds(seed, seeds), checked_count("jobs", jobs, 1)
     for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
         check_function(name, function)
@@ -144,7 +109,7 @@ def track(
     if executor is not None and not hasattr(executor, "submit"):
         raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     trainer = None if shuffled is None else user_function("shuffled", shuffled)
-    if untrained and model is None:
+    if untrained and settings.model is None:
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model")
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
@@ -162,13 +127,13 @@ def track(
         workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
         stack.callback(workers.close)
         if follow is None:
-            tracking.add([(source, known_of(source, key, steps) if tracking.done else None) for source in sources])
+            tracking.add([(source, known_of(source, settings.key, steps) if tracking.done else None) for source in sources])
             if constant:
                 paths = [source.path for source in sources]
-                tracking.add_calibration("constant", path=first_usable(paths, key) or paths[0])
+                tracking.add_calibration("constant", path=first_usable(paths, settings.key) or paths[0])
             arrivals = None
         else:
-            arrivals = Arrivals(patterns, follow.poll, key, steps)
+            arrivals = Arrivals(patterns, follow.poll, settings.key, steps)
         if untrained:
             tracking.add_calibration("untrained")
         if trainer is not None:
@@ -183,10 +148,10 @@ class Tracking:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TrackSettings,
         seeds: Sequence[int],
         file: ResultsFile | None,
-        progress: Progress | None,
+        progress: RowProgress | None,
         on_row: OnRow | None,
         steps: StepRule,
         on_note: Callable[[str], None] | None,

@@ -23,11 +23,11 @@ import torch
 from nncomplexity.dynamics.functions import check_picklable
 from nncomplexity.dynamics.job import Job, Surroundings, measure, pickled, run_pickled, start_of
 from nncomplexity.dynamics.rows import failed_row
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.settings import Row, TrackSettings
 
 _DIED = "the process that measured it died, as one does that runs out of memory; use fewer --jobs, or a smaller loss"
 
-Measured = list[tuple[Job, Row]]
+FinishedJobs = list[tuple[Job, Row]]
 
 
 class Workers(Protocol):
@@ -45,7 +45,7 @@ class Workers(Protocol):
 
     def submit(self, job: Job) -> None: ...
 
-    def finished(self, timeout: float | None) -> Measured:
+    def finished(self, timeout: float | None) -> FinishedJobs:
         """Jobs with their rows: waits for the first at most `timeout` seconds."""
         ...
 
@@ -57,7 +57,9 @@ class Workers(Protocol):
 class InProcess:
     """This process. `search(job, done, total, what)` hears of the search under way."""
 
-    def __init__(self, settings: Settings, surroundings: Surroundings, search: Callable[[Job, float, float, str], None]) -> None:
+    def __init__(
+        self, settings: TrackSettings, surroundings: Surroundings, search: Callable[[Job, float, float, str], None]
+    ) -> None:
         self._settings, self._surroundings, self._search = settings, surroundings, search
         self._next: Job | None = None
 
@@ -72,7 +74,7 @@ class InProcess:
     def submit(self, job: Job) -> None:
         self._next = job
 
-    def finished(self, timeout: float | None) -> Measured:  # noqa: ARG002 -- this process waits for nobody
+    def finished(self, timeout: float | None) -> FinishedJobs:  # noqa: ARG002 -- this process waits for nobody
         job, self._next = self._next, None
         if job is None:
             return []
@@ -86,10 +88,10 @@ class InProcess:
 class Executed:
     """Any executor of `concurrent.futures`; it stays the caller's to shut down."""
 
-    def __init__(self, executor: Executor, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, executor: Executor, settings: TrackSettings, surroundings: Surroundings) -> None:
         self._executor, self._settings, self._surroundings = executor, settings, surroundings
         self._jobs: dict[Future[Row], Job] = {}
-        self._lost: Measured = []
+        self._lost: FinishedJobs = []
 
     @property
     def free(self) -> bool:
@@ -110,7 +112,7 @@ class Executed:
         else:
             self._jobs[future] = job
 
-    def finished(self, timeout: float | None) -> Measured:
+    def finished(self, timeout: float | None) -> FinishedJobs:
         lost, self._lost = self._lost, []
         done = wait(self._jobs, 0 if lost else timeout, FIRST_COMPLETED).done
         return [*lost, *((job, self._row(job, future)) for future in done for job in [self._jobs.pop(future)])]
@@ -135,7 +137,7 @@ class Pool:
     They end with this process, however it ends: each waits for the end of a pipe that only this process holds open.
     """
 
-    def __init__(self, jobs: int, settings: Settings, surroundings: Surroundings) -> None:
+    def __init__(self, jobs: int, settings: TrackSettings, surroundings: Surroundings) -> None:
         self._count, self._settings, self._surroundings = jobs, settings, surroundings
         self._jobs: dict[Future[Row], Job] = {}
         self._suspects: deque[Job] = deque()
@@ -157,7 +159,7 @@ class Pool:
         except BrokenExecutor:  # a process died while no result was waited for
             self._suspects.append(job)
 
-    def finished(self, timeout: float | None) -> Measured:
+    def finished(self, timeout: float | None) -> FinishedJobs:
         if self._suspects and not self._jobs:
             self._restart()
             self._alone = True
@@ -165,7 +167,7 @@ class Pool:
         done = wait(self._jobs, timeout, FIRST_COMPLETED).done
         if any(isinstance(future.exception(), BrokenExecutor) for future in done):
             done = wait(self._jobs).done  # all of them are lost, or have just been measured
-        rows: Measured = []
+        rows: FinishedJobs = []
         for future in done:
             job, error = self._jobs.pop(future), future.exception()
             if not isinstance(error, BrokenExecutor):
@@ -245,7 +247,7 @@ def _end_with(end: Connection) -> None:
 def workers_for(
     jobs: int,
     executor: Executor | None,
-    settings: Settings,
+    settings: TrackSettings,
     surroundings: Surroundings,
     search: Callable[[Job, float, float, str], None],
 ) -> Workers:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nncomplexity.bounds import (
     Bound,
@@ -30,6 +30,7 @@ from nncomplexity.network import (
     Batch,
     Distortion,
     LossFn,
+    ModuleOrTensors,
     Patterns,
     constant_loss,
     constant_risk,
@@ -41,7 +42,6 @@ from nncomplexity.network import (
 from nncomplexity.search import Method, Progress, for_many_eps
 from nncomplexity.words import default_grid
 
-Network = nn.Module | Mapping[str, Tensor]
 _ROWS = 1024
 """Inputs that a network sees at once."""
 
@@ -117,7 +117,7 @@ class BestBound:
 
 
 def best_bound(
-    model: Network,
+    model: ModuleOrTensors,
     loss_fn: LossFn,
     *,
     risk: Callable[[Any], Any],
@@ -135,7 +135,7 @@ def best_bound(
     seeds: int = 1,
     include: Patterns = None,
     exclude: Patterns = None,
-    relative_to: Network | Base | None = None,
+    relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> BestBound:

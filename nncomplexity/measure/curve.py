@@ -1,6 +1,6 @@
 """The rate-distortion curve of a network: bits against ε, and what follows from it (Eqs. 5, 8 of DeMoss et al. 2025)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from nncomplexity.network import (
     Distortion,
     Divergence,
     LossFn,
+    ModuleOrTensors,
     Patterns,
     check_network,
     constant_loss,
@@ -125,7 +126,7 @@ class Curve:
 
 
 def rate_distortion(
-    model: nn.Module | Mapping[str, Tensor],
+    model: ModuleOrTensors,
     loss_fn: LossFn,
     eps: SeveralEps | None = None,
     *,
@@ -140,7 +141,7 @@ def rate_distortion(
     seed: int = 0,
     include: Patterns = None,
     exclude: Patterns = None,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
+    relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
@@ -208,7 +209,7 @@ def rate_distortion(
         return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 
 
-def default_eps(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> Sequence[Eps]:
+def default_eps(model: ModuleOrTensors, loss_fn: LossFn) -> Sequence[Eps]:
     """Twelve ε: 2 to 0.0005, or shares of the distance from the loss to that of all weights zero, 50 % to 0.01 %, where that is less than
     2 or more than 20, since ε of a cross-entropy say nothing of a loss on another scale.
 
@@ -218,7 +219,7 @@ def default_eps(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> Seq
         return default_grid(distortion.original, constant_loss(distortion))
 
 
-def _first_risk(risk: Risk, kept: nn.Module | Mapping[str, Tensor]) -> float:
+def _first_risk(risk: Risk, kept: ModuleOrTensors) -> float:
     """The risk of the original weights, which are where decoded ones are."""
     given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
     with preserved_random_state(), torch.no_grad():

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack, overload
 
-from torch import Tensor, nn
-
 from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, Constant, exact
@@ -23,6 +21,7 @@ from nncomplexity.network import (
     DivergenceFrom,
     Faithfulness,
     LossFn,
+    ModuleOrTensors,
     Patterns,
     TensorSpec,
     base_of,
@@ -64,22 +63,20 @@ class SearchOptions(TypedDict, total=False):
 class Options(SearchOptions, total=False):
     """What `estimate` takes besides a network, its loss and ε."""
 
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None
+    relative_to: ModuleOrTensors | Base | None
     faithfulness: Divergence | None
 
 
 @overload
-def estimate(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: Eps, **options: Unpack[Options]) -> Report: ...
+def estimate(model: ModuleOrTensors, loss_fn: LossFn, eps: Eps, **options: Unpack[Options]) -> Report: ...
 
 
 @overload
-def estimate(
-    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, eps: SeveralEps, **options: Unpack[Options]
-) -> tuple[Report, ...]: ...
+def estimate(model: ModuleOrTensors, loss_fn: LossFn, eps: SeveralEps, **options: Unpack[Options]) -> tuple[Report, ...]: ...
 
 
 def estimate(
-    model: nn.Module | Mapping[str, Tensor],
+    model: ModuleOrTensors,
     loss_fn: LossFn,
     eps: Eps | SeveralEps,
     *,
@@ -89,7 +86,7 @@ def estimate(
     seed: int = 0,
     include: Patterns = None,
     exclude: Patterns = None,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
+    relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
@@ -154,7 +151,7 @@ class _Request:
     codec: str | None
     include: Patterns
     exclude: Patterns
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None
+    relative_to: ModuleOrTensors | Base | None
     time_limit: float | None
     """Seconds of all searches together."""
     faithfulness: Divergence | None
@@ -165,7 +162,7 @@ class _Request:
 
 
 def _best_of_searches(
-    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, request: _Request, seeds: range, progress: Progress | None
+    model: ModuleOrTensors, loss_fn: LossFn, request: _Request, seeds: range, progress: Progress | None
 ) -> Sequence[Report]:
     """The reports of the best of the searches with these seeds, in the order of the ε."""
     if request.time_limit is not None:
@@ -186,7 +183,7 @@ def _told(progress: Progress | None, done: int, count: int) -> Progress | None:
 
 
 def _searched(
-    model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn, request: _Request, seed: int, progress: Progress | None
+    model: ModuleOrTensors, loss_fn: LossFn, request: _Request, seed: int, progress: Progress | None
 ) -> tuple[Report, ...]:
     """The reports of one search, in the order of the ε."""
     clock = _Clock()
@@ -377,7 +374,7 @@ def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
 
 
 @contextmanager
-def _kept(given: nn.Module | Mapping[str, Tensor] | Base | None) -> Iterator[Base | None]:
+def _kept(given: ModuleOrTensors | Base | None) -> Iterator[Base | None]:
     """The base: of the caller's own tensors a copy, and where a loss changes these they have their values again in the end."""
     if given is None or isinstance(given, Base):
         yield given

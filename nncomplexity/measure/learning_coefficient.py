@@ -11,7 +11,7 @@ are over all examples, so that none of the noise is that of batches.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from statistics import fmean, stdev
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import usual_switches
 from nncomplexity.measure.arguments import check_function, checked_seed
-from nncomplexity.network import Distortion, LossFn, preserved_random_state
+from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, preserved_random_state
 from nncomplexity.search import Progress, unseen
 from nncomplexity.words import checked_count, checked_number
 
@@ -106,7 +106,7 @@ def check_examples(n: object) -> int:
 
 
 def local_learning_coefficient(
-    target: nn.Module | Mapping[str, Tensor],
+    target: ModuleOrTensors,
     loss_fn: LossFn,
     n: int,
     *,
@@ -147,7 +147,7 @@ def local_learning_coefficient(
         def told() -> None:
             (progress or unseen)(min(next(done), steps), steps, "sampling weights for the learning coefficient")
 
-        walk = _Walk(distortion, dynamics, inverse_temperature, sampler.localization, told)
+        walk = _LangevinChains(distortion, dynamics, inverse_temperature, sampler.localization, told)
         step = sampler.step or _STABLE / walk.precision(sampler.burn_in, seed)
         rises = [
             [
@@ -168,7 +168,7 @@ def local_learning_coefficient(
     )
 
 
-class _Walk:
+class _LangevinChains:
     """Weights that move by Langevin dynamics, all chains from θ."""
 
     def __init__(

@@ -58,6 +58,7 @@ from nncomplexity.network.taskmodule import (
 from nncomplexity.network.weights import (
     DIMENSIONS,
     STORED,
+    ModuleOrTensors,
     Skeleton,
     TensorSpec,
     check_in_memory,
@@ -94,6 +95,7 @@ __all__ = [
     "LossFn",
     "Mapped",
     "MeanLoss",
+    "ModuleOrTensors",
     "NamedDivergence",
     "Patterns",
     "Probe",

@@ -28,7 +28,7 @@ from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import Borrowed, Mapped
 from nncomplexity.network.usercode import hint, needs_derivatives, raised
-from nncomplexity.network.weights import Skeleton, check_network, check_numbers, complex_view, real_view
+from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
 
 LossFn = Callable[[Any], Any]
@@ -61,7 +61,7 @@ class Distortion:
 
     def __init__(
         self,
-        target: nn.Module | Mapping[str, Tensor],
+        target: ModuleOrTensors,
         loss_fn: LossFn,
         base: Base | None = None,
         eps: float | None = None,

@@ -5,15 +5,16 @@ examples at the price of m / n evaluations, and measure only its candidates on a
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.network.weights import ModuleOrTensors
 
 
 def number_of(value: object, argument: str) -> float:
@@ -104,7 +105,7 @@ class MeanLoss:
     def examples(self) -> int:
         return len(self.inputs)
 
-    def __call__(self, network: nn.Module | Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, network: ModuleOrTensors) -> Tensor:
         """Mean loss over all examples, a 0-d tensor."""
         return self._mean(network, self.inputs, self.targets)
 

@@ -17,6 +17,7 @@ from nncomplexity.linalg import round_once
 from nncomplexity.network.weights import (
     FLOATS,
     PARTS,
+    ModuleOrTensors,
     Skeleton,
     TensorSpec,
     as_read,
@@ -51,7 +52,7 @@ class Base:
         return next((tensor for tensor in found if tensor.shape == spec.shape and _alike(tensor.dtype, spec.dtype)), None)
 
 
-def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", path: str | None = None) -> Base:
+def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = None) -> Base:
     """A module's state, or a mapping of tensors, as a base.
 
     Raises InputError, which names the argument, where it holds no tensors, a NaN, or what has no form in a file.

@@ -40,7 +40,7 @@ def margin(eps: float, original: float) -> float:
     return min(eps / 2, 1e-6 * (abs(original) + eps))
 
 
-class Measured(Protocol):
+class MeasuredLoss(Protocol):
     """A loss and its original weights."""
 
     original: float
@@ -67,7 +67,7 @@ class Soundness:
         refusal: why the last loss that nobody asked for couldn't be taken.
     """
 
-    measured: Measured
+    measured: MeasuredLoss
     target: Target
     modules: Sequence[nn.Module]
     eps: float | None

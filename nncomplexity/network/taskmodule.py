@@ -27,7 +27,7 @@ from nncomplexity.network.losses import number_of
 from nncomplexity.network.modulestate import copied, load_into, settle, show_only, tensors_of
 from nncomplexity.network.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
 from nncomplexity.network.usercode import hint, needs_derivatives, raised
-from nncomplexity.network.weights import Private, Skeleton, skeleton_of
+from nncomplexity.network.weights import ModuleOrTensors, Private, Skeleton, skeleton_of
 from nncomplexity.words import listed
 
 Function = Callable[..., Any]
@@ -226,7 +226,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
+def architecture_of(network: ModuleOrTensors) -> Skeleton:
     """Names, shapes, dtypes and ties of a module's state, or of a mapping."""
     return skeleton_of(tensors_of(network) if isinstance(network, nn.Module) else network)
 

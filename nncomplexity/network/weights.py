@@ -39,6 +39,9 @@ _EXPANDED = 1 << 32
 _SHARDED = {"DTensor", "ShardedTensor", "FlatParameter", "FullyShardedDataParallel", "FSDPModule"}
 """Classes of torch.distributed whose objects hold a part of their values."""
 
+ModuleOrTensors = nn.Module | Mapping[str, Tensor]
+"""A network as users hand it over: a module, or its tensors by name."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:

@@ -7,11 +7,11 @@ from typing import Any
 
 from nncomplexity.bounds import vacuous_from
 from nncomplexity.linalg import Fit
-from nncomplexity.show.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
+from nncomplexity.show.plots.results import BoundValue, CurveSummary, Failure, LayerBits, Measurement, Network
 from nncomplexity.words import Share, names_in
 
-Json = Mapping[str, Any]
-SCHEMA = 1
+JsonObject = Mapping[str, Any]
+KNOWN_SCHEMA = 1
 CALIBRATIONS = ("untrained", "constant", "shuffled")
 METRIC_ENDINGS = ("error", "accuracy")
 NO_METRICS = ("error", "llc_error")
@@ -37,7 +37,7 @@ _SETTINGS = (
 )
 
 
-def network_of_row(name: str, row: Json) -> Network | Failure:
+def network_of_row(name: str, row: JsonObject) -> Network | Failure:
     """What a line of the results.jsonl of that name says; any of KeyError, TypeError, ValueError, AttributeError where it is no row."""
     _check_schema(row)
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
@@ -72,7 +72,7 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
     )
 
 
-def _point(row: Json, eps: float, at: str, settings: Json) -> Measurement:
+def _point(row: JsonObject, eps: float, at: str, settings: JsonObject) -> Measurement:
     value = _number(row.get(f"bound{at}"))
     bound = None
     if value is not None:
@@ -100,7 +100,7 @@ def _point(row: Json, eps: float, at: str, settings: Json) -> Measurement:
     )
 
 
-def network_of_report(name: str, report: Json) -> Network:
+def network_of_report(name: str, report: JsonObject) -> Network:
     """What a report.json or curve.json of that name says; the same errors where it is none."""
     _check_schema(report)
     checkpoint = str(report.get("checkpoint") or Path(name).name)
@@ -128,7 +128,7 @@ def network_of_report(name: str, report: Json) -> Network:
     )
 
 
-def _result(result: Json) -> Measurement:
+def _result(result: JsonObject) -> Measurement:
     bound, faithful, spread = result.get("bound"), result.get("faithfulness") or {}, result.get("spread") or {}
     logs = [_number(spread.get(key)) for key in ("mean_ln_bits", "sd_ln_bits")]
     return Measurement(
@@ -151,7 +151,7 @@ def _result(result: Json) -> Measurement:
     )
 
 
-def _bound(bound: Json) -> BoundValue:
+def _bound(bound: JsonObject) -> BoundValue:
     value, chance = _needed(bound, "value"), _number(bound.get("chance"))
     vacuous = _vacuous(value, chance, bound.get("vacuous"))
     n, delta, kind = _whole(bound.get("n")), _number(bound.get("delta")), bound.get("kind")
@@ -164,7 +164,7 @@ def _vacuous(value: float, chance: float | None, said: object) -> bool:
     return bool(said) or value >= vacuous_from(1.0 if chance is None else chance)
 
 
-def _curve(curve: Json, results: Sequence[Json]) -> Curve:
+def _curve(curve: JsonObject, results: Sequence[JsonObject]) -> CurveSummary:
     fits = tuple(
         Fit(kind, _needed(fit, "a"), _needed(fit, "b"), _needed(fit, "r2"))
         for kind, fit in (curve.get("fits") or {}).items()
@@ -173,10 +173,10 @@ def _curve(curve: Json, results: Sequence[Json]) -> Curve:
     asked = {result["eps"]: _eps(result["eps"], result.get("eps_relative")) for result in results}
     hull = tuple(asked.get(eps, _eps(eps)) for eps in curve.get("hull") or ())
     least = _number((curve.get("mdl") or {}).get("eps"))
-    return Curve(hull, fits, curve.get("best_fit"), None if least is None else asked.get(least, least))
+    return CurveSummary(hull, fits, curve.get("best_fit"), None if least is None else asked.get(least, least))
 
 
-def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
+def _layers(layers: Sequence[JsonObject] | None) -> tuple[LayerBits, ...]:
     return tuple(
         LayerBits(
             name=" = ".join(layer.get("names") or [str(layer["name"])]),
@@ -192,7 +192,7 @@ def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
     )
 
 
-def _about(entry: Json) -> dict[str, Any]:
+def _about(entry: JsonObject) -> dict[str, Any]:
     sha256 = entry.get("sha256")
     return {
         "sha256": None if sha256 is None else str(sha256),
@@ -202,7 +202,7 @@ def _about(entry: Json) -> dict[str, Any]:
     }
 
 
-def _settings(settings: Json) -> dict[str, Any]:
+def _settings(settings: JsonObject) -> dict[str, Any]:
     known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
     base = settings.get("relative_to")
     if isinstance(base, dict):
@@ -210,7 +210,7 @@ def _settings(settings: Json) -> dict[str, Any]:
     return known
 
 
-def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
+def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:
     for key, value in row.items():
         name = key.removesuffix(at) if at else key
         number = _number(value)
@@ -219,7 +219,7 @@ def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
             yield name, number
 
 
-def _others(row: Json, settings: Json) -> Iterator[tuple[str, float]]:
+def _others(row: JsonObject, settings: JsonObject) -> Iterator[tuple[str, float]]:
     """The metrics that were asked for whose names don't say that they are errors or accuracies."""
     for name in settings.get("metrics") or ():
         value = _number(row.get(name))
@@ -227,7 +227,7 @@ def _others(row: Json, settings: Json) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _step_name(entry: Json, checkpoint: str, step: float | None) -> str | None:
+def _step_name(entry: JsonObject, checkpoint: str, step: float | None) -> str | None:
     """What a step is: as the entry says, or "epoch" where the checkpoint's name has its number beside that word."""
     told = entry.get("step_name")
     if isinstance(told, str) and told.strip():
@@ -236,24 +236,24 @@ def _step_name(entry: Json, checkpoint: str, step: float | None) -> str | None:
     return "epoch" if step is not None and any(int(number) == step for number in numbers) else None
 
 
-def _check_schema(entry: Json) -> None:
-    if entry.get("schema", SCHEMA) != SCHEMA:
+def _check_schema(entry: JsonObject) -> None:
+    if entry.get("schema", KNOWN_SCHEMA) != KNOWN_SCHEMA:
         raise ValueError(f"schema {entry['schema']!r}, which another version wrote")
 
 
-def _needed(entry: Json, key: str) -> float:
+def _needed(entry: JsonObject, key: str) -> float:
     value = _number(entry[key])
     if value is None:
         raise ValueError(f"{key} = {entry[key]!r}")
     return value
 
 
-def _bits(entry: Json, key: str) -> float:
+def _bits(entry: JsonObject, key: str) -> float:
     _at_least_0(entry, key)
     return _needed(entry, key)
 
 
-def _all_eps(row: Json) -> list[float]:
+def _all_eps(row: JsonObject) -> list[float]:
     return [_eps(eps, share) for eps, share in zip(row["eps"], row.get("eps_relative") or [None] * len(row["eps"]), strict=True)]
 
 
@@ -276,7 +276,7 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, float) or abs(value) < 1 << 53 else float(value)
 
 
-def _at_least_0(entry: Json, key: str) -> float | None:
+def _at_least_0(entry: JsonObject, key: str) -> float | None:
     value = _number(entry.get(key))
     if value is not None and value < 0:
         raise ValueError(f"{key} = {value!r}")

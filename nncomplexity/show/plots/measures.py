@@ -6,7 +6,7 @@ from dataclasses import replace
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.elements import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
 from nncomplexity.show.plots.results import Network, Results
-from nncomplexity.show.plots.runs import Value, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
+from nncomplexity.show.plots.runs import Quantity, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
 from nncomplexity.words import UNITS
 
 LLC, CHAINS = "learning coefficient", "± standard error of its chains"
@@ -50,7 +50,7 @@ def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes")
     return panels
 
 
-def _values(results: Results, unit: str) -> Iterator[tuple[str, Value]]:
+def _values(results: Results, unit: str) -> Iterator[tuple[str, Quantity]]:
     """Each measure's label, and what it is of one network."""
     yield "loss", lambda network: network.loss
     for name in sorted({name for network in results.networks for name in network.others}):

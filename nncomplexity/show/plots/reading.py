@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 
 from nncomplexity.errors import InputError
 from nncomplexity.file import read_settled
-from nncomplexity.show.plots.entries import Json, network_of_report, network_of_row
-from nncomplexity.show.plots.results import Failure, Network, Results, Source
+from nncomplexity.show.plots.entries import JsonObject, network_of_report, network_of_row
+from nncomplexity.show.plots.results import Failure, Network, Results, ResultsSource
 
 _NAMED = "a results.jsonl, report.json or curve.json"
 _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out, measure --json and curve --json write"
@@ -34,7 +34,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         content = _bytes(name)
         entries, form, lost = _entries(name, content)
         cut += lost
-        sources.append(Source(name, form, hashlib.sha256(content).hexdigest()))
+        sources.append(ResultsSource(name, form, hashlib.sha256(content).hexdigest()))
         for where, entry in entries:
             try:
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
@@ -128,7 +128,7 @@ def _bytes(name: str) -> bytes:
     return read_settled(lambda reading: reading.content(Path(name)), name, _NAMED)
 
 
-def _entries(name: str, content: bytes) -> tuple[list[tuple[str, Json]], str, int]:
+def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], str, int]:
     """The objects in a file, each with its place; which of the three files it is; and how many lines are cut."""
     text = content.decode("utf-8", errors="replace")
     try:
@@ -137,7 +137,7 @@ def _entries(name: str, content: bytes) -> tuple[list[tuple[str, Json]], str, in
         whole = None
     if isinstance(whole, dict) and isinstance(whole.get("results"), list):
         return [(name, whole)], "curve.json" if "curve" in whole else "report.json", 0
-    entries: list[tuple[str, Json]] = []
+    entries: list[tuple[str, JsonObject]] = []
     cut = 0
     for number, line in enumerate(text.split("\n") if whole is None else [text], start=1):
         if not line.strip():

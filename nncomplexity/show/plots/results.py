@@ -74,7 +74,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Curve:
+class CurveSummary:
     """What a curve.json makes of its points."""
 
     hull: tuple[float, ...]
@@ -116,7 +116,7 @@ class Network:
     """Other metrics of theirs, such as losses."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     points: tuple[Measurement, ...] = ()
-    curve: Curve | None = None
+    curve: CurveSummary | None = None
 
     def at(self, eps: float) -> Measurement | None:
         """What was measured at ε, None where nothing was."""
@@ -137,7 +137,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultsSource:
     """A file that was read."""
 
     name: str
@@ -154,7 +154,7 @@ class Results:
     """Checkpoints, in the order of the files."""
     calibrations: tuple[Network, ...]
     failures: tuple[Failure, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ResultsSource, ...]
     cut_lines: int = 0
     """Lines that are no whole JSON, such as a killed run leaves at the end."""
     named_step: str | None = None

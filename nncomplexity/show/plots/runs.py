@@ -12,7 +12,7 @@ from nncomplexity.show.plots.names import name_of_path, short_names
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.seeds import by_checkpoint, standard_error
 
-Value = Callable[[Network], float | None]
+Quantity = Callable[[Network], float | None]
 PALETTE = 7
 """Colours that stay apart; runs beyond them differ by their dashes."""
 
@@ -79,7 +79,7 @@ def trained(results: Results) -> bool:
     return any(len({network.step for network in run.networks if network.step is not None}) > 1 for run in runs_of(results))
 
 
-def line_of(run: Run, value: Value) -> Line:
+def line_of(run: Run, value: Quantity) -> Line:
     """A quantity by step; several seeds at one step are averaged, with their standard error (0 for one seed)."""
     found: dict[float, list[float]] = {}
     for network in run.networks:
@@ -99,7 +99,7 @@ def mean_of(lines: Sequence[Line], label: str, what: str = "step") -> Line:
     return _line(label, steps, [[one[step] for one in by_step] for step in steps])
 
 
-def lines_of(results: Results, value: Value, *, mean: bool) -> list[Line]:
+def lines_of(results: Results, value: Quantity, *, mean: bool) -> list[Line]:
     """A line for each run that has the quantity, coloured by run; or the one mean of them."""
     runs = runs_of(results)
     lines = [line for line in (line_of(run, value) for run in runs) if line.x]
@@ -114,7 +114,7 @@ def styled(line: Line, index: int) -> Line:
     return replace(line, colour=index % PALETTE, dash=DASHES[index // PALETTE % len(DASHES)])
 
 
-def levels_of(results: Results, value: Value) -> list[Level]:
+def levels_of(results: Results, value: Quantity) -> list[Level]:
     """The calibrations' values, averaged over seeds."""
     found: dict[str, list[float]] = {}
     for network in results.calibrations:
@@ -139,7 +139,7 @@ def by_eps(
     Calibrations are levels; where several ε share a panel, those of the smallest ε.
     """
 
-    def at(one: float) -> Value:
+    def at(one: float) -> Quantity:
         def found(network: Network) -> float | None:
             point = network.at(one)
             return None if point is None else value(point)
