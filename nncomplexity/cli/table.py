@@ -1,8 +1,7 @@
 """Tables for people: what was measured and what was verified, in 80 columns and without colour."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from itertools import chain
 
 from rich import box
 from rich.console import Console
@@ -74,9 +73,10 @@ def measured(
     return page_of(parts, width)
 
 
-def warned(warnings: Iterable[Iterable[str]]) -> list[str]:
-    """Each warning once, as a paragraph."""
-    return [line for one in dict.fromkeys(chain.from_iterable(warnings)) for line in ("", f"Warning: {one}")]
+def warned(warnings: Mapping[str, str]) -> list[str]:
+    """A paragraph of warnings: each with what it is about, which is empty where it is about all."""
+    lines = [f"Warning{f', {about}' if about else ''}: {text}" for text, about in warnings.items()]
+    return ["", *lines] if lines else []
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
@@ -140,10 +140,7 @@ def warnings(reports: Sequence[Report]) -> list[str]:
     for report in reports:
         for text in report.warnings:
             found.setdefault(text, []).append(report.eps_told)
-    lines = []
-    for text, eps in found.items():
-        lines.append(f"Warning{'' if len(eps) == len(reports) else f', at ε = {listed(eps, most=12)}'}: {text}")
-    return ["", *lines] if lines else []
+    return warned({text: "" if len(eps) == len(reports) else f"at ε = {listed(eps, most=12)}" for text, eps in found.items()})
 
 
 def _relative(subject: Subject) -> list[str]:

@@ -46,7 +46,7 @@ def _warnings(measured: Sequence[Row]) -> list[str]:
     """The first warnings, each once, and how many others the rows hold."""
     distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings", ())))
     rest = len(distinct) - _MOST_WARNINGS
-    return [*warned([distinct[:_MOST_WARNINGS]]), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
+    return [*warned(dict.fromkeys(distinct[:_MOST_WARNINGS], "")), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
 
 
 def _constant(measured: Sequence[Row]) -> list[str]:

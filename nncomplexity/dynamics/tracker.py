@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from nncomplexity.dynamics.delivery import Delivery, warn
 from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
 from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
-from nncomplexity.dynamics.settings import Given, Row, TrackSettings, settings_of
+from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SeveralEps, checked_seed, estimate
 from nncomplexity.network import (
@@ -65,7 +65,7 @@ class Tracker:
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,
         seed: int = 0,
-        **settings: Any,
+        **settings: Unpack[RowOptions],
     ) -> None:
         for name in ("model", "key"):
             if name in settings:
@@ -142,7 +142,7 @@ def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], M
         target.restore()
 
 
-def _number(step: Any) -> float:
+def _number(step: object) -> float:
     """The step as a row can hold it. It is checked before anything is measured: a row that can't be written is time lost."""
     number = checked_number("step", step, "the training step, a finite number of at least 0", lambda value: value >= 0)
     return int(number) if number.is_integer() else number

@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_unit
@@ -25,10 +24,9 @@ from nncomplexity.network import (
     check_network,
     constant_loss,
     constant_risk,
-    fixed_random_state,
     left_as_it_was,
     preserved_random_state,
-    set_random_state,
+    risk_of,
     tensors_of,
 )
 from nncomplexity.search import Method, Progress, for_many_eps
@@ -170,8 +168,7 @@ def rate_distortion(
 
     Raises InputError where an argument isn't usable, or `risk` comes without n.
 
-    >>> import torch
-    >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
+    >>>     >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
     >>> curve = rate_distortion(weights, lambda w: ((w["w"] - torch.eye(16)) ** 2).mean(), [0.03, 0.01, 0.001, 0.0001], budget=40)
     >>> sizes = [report.bits for report in curve.reports]
     >>> sizes == sorted(sizes), curve.evaluations < 3 * 40
@@ -222,9 +219,7 @@ def default_eps(model: ModuleOrTensors, loss_fn: LossFn) -> Sequence[Eps]:
 def _first_risk(risk: Risk, kept: ModuleOrTensors) -> float:
     """The risk of the original weights, which are where decoded ones are."""
     given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
-    with preserved_random_state(), torch.no_grad():
-        set_random_state(fixed_random_state())
-        return risk({name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
+    return risk_of("risk", risk, lambda: {name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
 
 
 def curve_of(
@@ -242,9 +237,7 @@ def curve_of(
         files: dict[int, float] = {}  # several ε often have one file
         for report in reports:
             if id(report.file) not in files:
-                with preserved_random_state():
-                    set_random_state(fixed_random_state())
-                    files[id(report.file)] = risk(report.coarse_weights())
+                files[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
         empty = next((files[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
         with preserved_random_state():
             constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty

@@ -27,7 +27,7 @@ from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import Borrowed, Mapped
-from nncomplexity.network.usercode import hint, needs_derivatives, raised
+from nncomplexity.network.usercode import called, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
 
@@ -251,12 +251,7 @@ class Distortion:
         with users_switches(), torch.no_grad():
             given = self._target.untouched() if weights is None else self._target.load(self._stored(weights))
             torch.clear_autocast_cache()
-            try:
-                found = function(given)
-            except InputError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise InputError(f"{argument}: it raised {raised(error)}{hint(error, given)}") from error
+            found = called(argument, function, given)
         self._target.renew()
         return found
 
@@ -287,12 +282,10 @@ class Distortion:
             # They are kept by tensor, not by value: the loss would be that of other weights.
             forget_casts()
             try:
-                return _scalar(self._loss_fn(given))
-            except InputError:
-                raise
-            except (Exception, SystemExit) as error:
-                if self._derives or not needs_derivatives(error):
-                    raise InputError(f"loss_fn: it raised {raised(error)}{hint(error, given)}") from error
+                return number_of(called("loss_fn", self._loss_fn, given), "loss_fn")
+            except InputError as error:
+                if self._derives or not needs_derivatives(error.__cause__):
+                    raise
         self._derives = True
         return self._call(argument, seed)
 
@@ -323,10 +316,6 @@ def _with_float64(devices: Sequence[torch.device]) -> torch.device:
     """The first accelerator among them; the CPU where there is none, or one whose numbers end at float32."""
     accelerator = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
     return torch.device("cpu") if accelerator.type in _NO_FLOAT64 else accelerator
-
-
-def _scalar(value: object) -> float:
-    return number_of(value, "loss_fn")
 
 
 _ONE_AT_A_TIME = threading.RLock()

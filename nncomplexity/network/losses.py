@@ -83,7 +83,7 @@ class MeanLoss:
     >>> from torch.nn.functional import cross_entropy
     >>> images, labels = torch.randn(10, 4), torch.arange(10) % 3
     >>> loss = MeanLoss(lambda net, x, y: cross_entropy(net(x), y, reduction="none"), images, labels)
-    >>> network = nn.Linear(4, 3)
+    >>> network = torch.nn.Linear(4, 3)
     >>> bool(torch.isclose(loss(network), cross_entropy(network(images), labels)))
     True
     """

@@ -26,7 +26,7 @@ from nncomplexity.network.distortion import preserved_random_state, set_random_s
 from nncomplexity.network.losses import number_of
 from nncomplexity.network.modulestate import copied, load_into, settle, show_only, tensors_of
 from nncomplexity.network.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
-from nncomplexity.network.usercode import hint, needs_derivatives, raised
+from nncomplexity.network.usercode import called, hint, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Private, Skeleton, skeleton_of
 from nncomplexity.words import listed
 
@@ -164,12 +164,10 @@ def result_of(option: str, function: Function, network: Callable[[], object], *,
     with preserved_random_state(), derivatives() if derives else torch.no_grad():
         set_random_state(fixed_random_state())
         try:
-            return function(given)
-        except (Exception, SystemExit) as error:
-            if isinstance(error, InputError) and getattr(function, "__module__", "").startswith("nncomplexity."):
-                raise  # it is ours, and says what is wrong
-            if derives or not needs_derivatives(error):
-                raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
+            return called(option, function, given, _name(function))
+        except InputError as error:
+            if derives or not needs_derivatives(error.__cause__):
+                raise
     return result_of(option, function, network, derives=True)
 
 

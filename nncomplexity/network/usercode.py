@@ -4,10 +4,13 @@ import contextlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+
+from nncomplexity.errors import InputError
 
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -25,6 +28,34 @@ def raised(error: BaseException) -> str:
     """
     text = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}{': ' if text else ''}{text}{_place(error)}"
+
+
+def called(argument: str, function: Callable[[Any], Any], given: Any, name: str = "it") -> Any:
+    """What a function of the user's gives for an argument. All calls of such functions are made here.
+
+    Args:
+        argument: the argument or option that the function was given for, for messages.
+        function: the function.
+        given: what it is called on.
+        name: what to call it in messages.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        InputError: the function raises anything. An InputError of its own passes as it is; else the exception is its cause.
+
+    >>> called("loss_fn", len, 3)
+    Traceback (most recent call last):
+        ...
+    nncomplexity.errors.InputError: loss_fn: it raised TypeError: object of type 'int' has no len()
+    """
+    try:
+        return function(given)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the user's code raises, and code that ends a script
+        raise InputError(f"{argument}: {name} raised {raised(error)}{hint(error, given)}") from error
 
 
 def _place(error: BaseException) -> str:
@@ -59,7 +90,7 @@ def hint(error: BaseException, given: object) -> str:
     return ""
 
 
-def needs_derivatives(error: BaseException) -> bool:
+def needs_derivatives(error: BaseException | None) -> bool:
     """Whether it is what autograd says of a derivative that is taken where gradients are off."""
     text = str(error)
     return isinstance(error, RuntimeError) and ("require grad" in text or "grad_fn" in text or "nference tensor" in text)
