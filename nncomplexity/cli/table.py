@@ -169,7 +169,9 @@ def _layers(report: Report) -> Table:
             printable(" = ".join(layer.names or (layer.name,))),
             "×".join(str(extent) for extent in layer.shape) or "scalar",
             form_in_words(layer.form, layer.layout),
-            *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
+            _or_dash(layer.rank, ","),
+            _or_dash(layer.effective_rank, ".1f"),
+            _or_dash(layer.step, ".3g"),
             f"{layer.bits:,.0f}",
         )
     table.add_row("(shared by all)", "", "", "", "", "", f"{round(report.shared_bits):,}")

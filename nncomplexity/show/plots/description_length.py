@@ -29,7 +29,8 @@ def description_length(results: Results, *, eps: Sequence[float] = (), mean: boo
     if not panels:
         raise InputError("description-length: no network has one; measure with n and a loss of at least 0")
     return Chart(
-        *("description-length", "Description length of model and labels"),
+        "description-length",
+        "Description length of model and labels",
         steps_of(panels, results.step_name) if stepped else eps_of(panels),
         tuple(panels),
         notes=runs_note(results, chosen if stepped else (), mean=mean),

@@ -32,7 +32,10 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     accuracy = accuracies(results, mean=mean)
     panels += [accuracy] if accuracy else []
     return Chart(
-        *("dynamics", "Complexity over training", steps_of(panels, results.step_name), tuple(panels)),
+        "dynamics",
+        "Complexity over training",
+        steps_of(panels, results.step_name),
+        tuple(panels),
         notes=runs_note(results, chosen, mean=mean),
         keys=keys_of(panels),
         stepped=True,

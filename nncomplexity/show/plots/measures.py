@@ -27,7 +27,10 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
         )
     panels = in_one_unit([*panels, *other_measures(results, mean=mean, unit=unit)])
     return Chart(
-        *("measures", "Complexity beside other measures", steps_of(panels, results.step_name), tuple(panels)),
+        "measures",
+        "Complexity beside other measures",
+        steps_of(panels, results.step_name),
+        tuple(panels),
         notes=runs_note(results, chosen, mean=mean),
         keys=keys_of(panels),
         stepped=True,
