@@ -31,7 +31,8 @@ def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: Support
         n: number of trials, at least 1.
         delta: failure probability δ, strictly between 0 and 1.
 
-    Raises InputError where an argument is out of its range.
+    Raises:
+        InputError: an argument is out of its range.
 
     For k = 0 it is 1 − δ^(1/n):
 
@@ -93,7 +94,8 @@ class HoldoutBound:
 def holdout_bound(errors: SupportsIndex, n: SupportsIndex, delta: SupportsFloat = 0.05) -> HoldoutBound:
     """Bound the risk on unseen data of a predictor by its errors on n test examples, which took no part in choosing it.
 
-    Raises InputError where an argument is out of its range.
+    Raises:
+        InputError: an argument is out of its range.
 
     >>> round(holdout_bound(0, 360).value, 5)
     0.00829

@@ -24,7 +24,8 @@ def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
 def chance_from(chance: SupportsFloat | None, classes: SupportsIndex | None, names: tuple[str, str]) -> float | None:
     """The risk of a guess, given itself or as a number of equally frequent classes K, of which it is 1 − 1/K; None without either.
 
-    Raises InputError, with the two arguments' names, where both are given or one isn't usable.
+    Raises:
+        InputError: both are given, or one isn't usable; the message names them.
 
     >>> chance_from(None, 10, ("chance", "classes"))
     0.9

@@ -88,9 +88,12 @@ def disagreement_bound(
         disagreements: on how many of the m inputs the two answers differ.
         m: number of fresh unlabelled inputs, at least 1.
         delta: failure probability δ of both parts together.
-        kind, chance, self_delimiting: as in `nncomplexity.bounds.bound`.
+        kind: as in `nncomplexity.bounds.bound`.
+        chance: as in `nncomplexity.bounds.bound`.
+        self_delimiting: as in `nncomplexity.bounds.bound`.
 
-    Raises InputError where an argument is out of its range.
+    Raises:
+        InputError: an argument is out of its range.
 
     >>> result = disagreement_bound(880, risk=0.146, n=1437, disagreements=20, m=360)
     >>> round(result.decoded.value, 3), round(result.limit, 3), round(result.value, 3)

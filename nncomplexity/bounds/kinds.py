@@ -1,4 +1,6 @@
-"""The kinds of bound: what each allows the true risk to be. For losses in [0, 1]:
+"""The kinds of bound: what each allows the true risk to be.
+
+For losses in [0, 1]:
 
 ==============  ========================================================  ===========================================
 kind            true risk at most                                         for

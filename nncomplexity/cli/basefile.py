@@ -26,7 +26,8 @@ class BaseFile:
 
         Where it has none of the names, what a wrapper put before its own is taken off.
 
-        Raises InputError where it can't be read, or where one of the outputs would overwrite it.
+        Raises:
+            InputError: it can't be read, or one of the outputs would overwrite it.
         """
         checkpoint = load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])

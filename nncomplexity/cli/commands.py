@@ -37,6 +37,15 @@ app = typer.Typer(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. An error is one line on standard error.
 
+    Args:
+        argv: the arguments, without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code, as docs/cli.md has them.
+
+    Raises:
+        OSError: a file of the user's fails in a way that no command foresees, or standard output isn't the process's own.
+
     >>> main(["--version"])
     nncomplexity ...
     0

@@ -26,7 +26,10 @@ STDOUT = "-"
 
 
 def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
-    """The file for each ε: `{eps}` in `save` is filled in as typed. Raises InputError where several ε would share one file.
+    """The file for each ε: `{eps}` in `save` is filled in as typed.
+
+    Raises:
+        InputError: several ε would share one file.
 
     >>> names_by_eps("net_{eps}.coarse", ["1e-1", "0.01"])
     ['net_1e-1.coarse', 'net_0.01.coarse']
@@ -37,9 +40,12 @@ def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
 
 
 def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
-    """Raises InputError where an output can't be written, or would overwrite an input or another output; None is no file.
+    """See to it that each output can be written, and that none overwrites an input or another output; None is no file.
 
     What one option writes to the same file several times is to be given once.
+
+    Raises:
+        InputError: one can't be written, or would overwrite another.
     """
     taken = {os.path.realpath(name) for name in inputs if name is not None}  # unlike Path.resolve, it takes links in a circle
     for name in outputs:

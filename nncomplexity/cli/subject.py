@@ -80,7 +80,8 @@ def load_inputs(
         risk_fn: the risk, as MODULE:FUNCTION.
         outputs: the files that the command will write.
 
-    Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
+    Raises:
+        InputError: something isn't found, can't be used, or would be overwritten by an output.
     """
     task = task_of(loss_fn, network.model, risk_fn, network.device, outputs, divergence)
     original = load_network(checkpoint, network.key, task, outputs, network.steps())
@@ -118,7 +119,8 @@ def task_of(
 ) -> Task:
     """The user's functions; a divergence stands in the place of a loss that isn't named.
 
-    Raises InputError where one of them can't be found, or an output would overwrite its source.
+    Raises:
+        InputError: one of them can't be found, or an output would overwrite its source.
     """
     if loss_fn is None and divergence is None:
         raise InputError("--loss-fn: expected MODULE:FUNCTION, got none; add it")

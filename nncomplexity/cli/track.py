@@ -249,6 +249,9 @@ def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[RowProgress | 
     """A bar on standard error, where that is a terminal, and a way to say something beside it.
 
     Elsewhere, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+
+    Yields:
+        A progress callback, None where nothing is to be called, and a function of the text to say.
     """
     if not sys.stderr.isatty():
         waiting = False

@@ -17,6 +17,9 @@ from nncomplexity.network import Function, check_numbers, command_line_of, skele
 def untrained(build: Function, seed: int) -> dict[str, Tensor]:
     """The weights of a module as `build` initialises it after `torch.manual_seed(seed)`.
 
+    Raises:
+        InputError: `build` returns no module.
+
     >>> untrained(lambda: nn.Linear(2, 1), 0)["weight"].shape
     torch.Size([1, 2])
     """
@@ -42,7 +45,8 @@ def first_usable(paths: Iterable[str], key: str | None) -> str | None:
 def shuffled(trainer: Function, seed: int) -> tuple[dict[str, Tensor], Function | None]:
     """What `trainer(seed)` returns: weights or a module, alone or as a pair with the loss to measure them with.
 
-    Raises InputError where it returns something else.
+    Raises:
+        InputError: it returns something else.
     """
     torch.manual_seed(seed)
     with torch.enable_grad():

@@ -39,7 +39,8 @@ class Delivery:
         run: the name of the run, None where it has none.
         seed: that of the rows.
 
-    Raises InputError where the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
+    Raises:
+        InputError: the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: TrackSettings, run: str | None, seed: int) -> None:

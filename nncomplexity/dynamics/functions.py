@@ -47,6 +47,7 @@ class UserDivergence(UserFunction):
     named: NamedDivergence | None = None
 
     def get(self) -> Function:
+        """The divergence, made from what the command line said where it is named there."""
         return self.named.make() if self.function is None and self.named else super().get()
 
     def described(self) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def user_divergence(given: "Divergence | NamedDivergence | UserDivergence") -> U
 def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergence | UserFunction") -> UserFunction:
     """What was given for an option or argument, found now so that a wrong name shows before anything costs time.
 
-    Raises InputError where it is no function, or names none.
+    Raises:
+        InputError: it is no function, or names none.
 
     >>> import math
     >>> user_function("loss_fn", math.sqrt).name, user_function("--loss-fn", "math:sqrt").get() is math.sqrt

@@ -39,7 +39,8 @@ class ResultsFile:
         rows: the whole lines, oldest first.
         mended: what became of a cut last line, a sentence; None where there was none.
 
-    Raises InputError where the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
+    Raises:
+        InputError: the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
     """
 
     def __init__(self, path: str | os.PathLike[str], patience: float = PATIENCE) -> None:
@@ -83,8 +84,10 @@ class ResultsFile:
         self.rows.append(dict(row))
 
     def repeats(self, row: Mapping[str, Any]) -> bool:
-        """Whether a failed row says what the last one of its kind, checkpoint and seed says: started again and again, a run would else add
-        a line for each damaged checkpoint each time."""
+        """Whether a failed row says what the last one of its kind, checkpoint and seed says.
+
+        Started again and again, a run would else add a line for each damaged checkpoint each time.
+        """
         if row.get("status") != "failed":
             return False
         last = next((one for one in reversed(self.rows) if all(one.get(key) == row.get(key) for key in _SAME)), None)
@@ -114,7 +117,8 @@ class ResultsFile:
 def rows_of(path: str) -> list[Row]:
     """The whole lines of the file, without a lock: another process may be writing it. None where there is no file.
 
-    Raises InputError where it can't be read, or is something else.
+    Raises:
+        InputError: it can't be read, or is something else.
     """
     _check_regular(path)
     try:

@@ -198,7 +198,9 @@ class RowOptions(TypedDict, total=False):
 def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOptions]) -> TrackSettings:
     """The settings, checked as far as that goes without a checkpoint.
 
-    Raises InputError for the first that isn't usable, and TypeError for an option that there isn't.
+    Raises:
+        InputError: an option isn't usable.
+        TypeError: there is no such option.
     """
     unknown = sorted(set(options) - RowOptions.__annotations__.keys())
     if unknown:

@@ -78,7 +78,8 @@ def find_sources(
         steps: how steps are found, by which runs are told apart.
         on_note: called with a sentence on what was left out.
 
-    Raises InputError where a pattern matches nothing.
+    Raises:
+        InputError: a pattern matches nothing.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:

@@ -48,7 +48,8 @@ class Tracker:
         settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc` and `faithfulness`, as
             `track` takes them.
 
-    Raises InputError where an argument isn't usable.
+    Raises:
+        InputError: an argument isn't usable.
 
     >>> model = nn.Linear(64, 8)
     >>> tracker = Tracker(lambda network: (network.weight ** 2).mean(), eps=0.1, method="quantize", budget=20)
@@ -82,7 +83,8 @@ class Tracker:
     def __call__(self, step: float, model: ModuleOrTensors) -> Row:
         """The network's row at this step, which also goes to `out`.
 
-        Raises InputError where the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
+        Raises:
+            InputError: the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
         """
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}

@@ -64,32 +64,28 @@ def track(
         eps: the distortion bound, or several.
         out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again; what failed
             is tried again, and has another row where it fails otherwise.
-        method, codec, include, exclude: as in `estimate`.
-        budget: loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md).
-        seed, seeds: the first seed, and how many; each gives a row.
-        model: makes the module that the functions get instead of a dict of tensors.
-        key, device: as `nncomplexity measure` has them.
+        seed: the first seed.
+        seeds: how many seeds; each gives a row.
         step_pattern: where a path tells the training step: a regular expression whose first group is the number. Unless given, docs/results.md
             has the rule.
         step_key: where a checkpoint tells it: the dotted path of a number in its dictionary or metadata.
-        risk_fn, n, delta, chance: for the bound, which is vacuous where it is no better than `chance`, the risk of a guess.
-        n, loss_unit: for the description length, where the loss is a code length (`nncomplexity.bounds.is_code_length`).
-        metrics: further numbers by name, taken of the original and of the decoded weights.
-        llc: also estimate the local learning coefficient of the original weights, sampled so; needs `n`.
         untrained: also measure the network as `model` initialises it.
         constant: also measure the network with all weights zero.
         shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it, too.
         jobs: processes; 1 measures in this one.
         executor: measures in place of processes of our own. What it runs in threads takes turns.
         follow: wait for further checkpoints.
-        faithfulness: a `Divergence` by which rows say how faithful files are that are searched under a loss.
         progress: called as `progress(done, total, what)`.
         on_row: called as `on_row(row, known)` for each row, also for those that `out` has already.
         on_note: called with a sentence on what was mended or differs in `out`.
+        **options: how each is measured: `method`, `codec`, `budget` (62 unless given), `include`, `exclude`, `model`, `key`, `device`,
+            `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, as `RowOptions` explains them.
 
-    Returns the rows of the checkpoints in their natural order, then those of the calibrations.
+    Returns:
+        The rows of the checkpoints in their natural order, then those of the calibrations.
 
-    Raises InputError where an argument isn't usable, no checkpoint is found, or `out` holds rows of other settings or is in use.
+    Raises:
+        InputError: an argument isn't usable, no checkpoint is found, or `out` holds rows of other settings or is in use.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors

@@ -43,7 +43,9 @@ class Workers(Protocol):
         """Jobs submitted and not yet given back."""
         ...
 
-    def submit(self, job: Job) -> None: ...
+    def submit(self, job: Job) -> None:
+        """Begin a job; only while `free`."""
+        ...
 
     def finished(self, timeout: float | None) -> FinishedJobs:
         """Jobs with their rows: waits for the first at most `timeout` seconds."""
@@ -65,16 +67,20 @@ class InProcess:
 
     @property
     def free(self) -> bool:
+        """Whether another job may be submitted."""
         return self._next is None
 
     @property
     def running(self) -> int:
+        """How many jobs were submitted and not yet given back."""
         return int(self._next is not None)
 
     def submit(self, job: Job) -> None:
+        """Begin a job."""
         self._next = job
 
     def finished(self, timeout: float | None) -> FinishedJobs:  # noqa: ARG002 -- this process waits for nobody
+        """The jobs that are done, with their rows."""
         job, self._next = self._next, None
         if job is None:
             return []
@@ -82,6 +88,7 @@ class InProcess:
         return [(job, measure(job, self._settings, self._surroundings, told))]
 
     def close(self) -> None:
+        """End; what is under way is lost."""
         self._next = None
 
 
@@ -95,13 +102,16 @@ class Executed:
 
     @property
     def free(self) -> bool:
+        """Whether another job may be submitted."""
         return True
 
     @property
     def running(self) -> int:
+        """How many jobs were submitted and not yet given back."""
         return len(self._jobs) + len(self._lost)
 
     def submit(self, job: Job) -> None:
+        """Begin a job."""
         try:
             if isinstance(self._executor, ThreadPoolExecutor):
                 future = self._executor.submit(measure, job, self._settings, self._surroundings)
@@ -113,11 +123,13 @@ class Executed:
             self._jobs[future] = job
 
     def finished(self, timeout: float | None) -> FinishedJobs:
+        """The jobs that are done, with their rows."""
         lost, self._lost = self._lost, []
         done = wait(self._jobs, 0 if lost else timeout, FIRST_COMPLETED).done
         return [*lost, *((job, self._row(job, future)) for future in done for job in [self._jobs.pop(future)])]
 
     def close(self) -> None:
+        """End; what is under way is lost."""
         for future in self._jobs:
             future.cancel()
 
@@ -146,13 +158,16 @@ class Pool:
 
     @property
     def free(self) -> bool:
+        """Whether another job may be submitted."""
         return not self._suspects and not self._alone and len(self._jobs) < self._count
 
     @property
     def running(self) -> int:
+        """How many jobs were submitted and not yet given back."""
         return len(self._jobs) + len(self._suspects)
 
     def submit(self, job: Job) -> None:
+        """Begin a job."""
         try:
             with _start_method_kept():
                 self._jobs[self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))] = job
@@ -160,6 +175,7 @@ class Pool:
             self._suspects.append(job)
 
     def finished(self, timeout: float | None) -> FinishedJobs:
+        """The jobs that are done, with their rows."""
         if self._suspects and not self._jobs:
             self._restart()
             self._alone = True
@@ -181,6 +197,7 @@ class Pool:
         return rows
 
     def close(self) -> None:
+        """End; what is under way is lost."""
         if self._jobs:  # they are under way, and would be waited for
             self._leash.close()
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -57,9 +57,9 @@ class Fit:
 
 @usual_switches()
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
-    """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0, of
-    distortion or bits, are left out.
+    """Both formulas for points (distortion, bits).
 
+    The power law is fitted by least squares of the logarithms. Points at 0, of distortion or bits, are left out.
     None with fewer than three different distortions, and no formula whose numbers leave the range of floating point.
 
     >>> import math

@@ -39,6 +39,7 @@ class SVD:
 
     @property
     def nbytes(self) -> int:
+        """Bytes that the three factors take."""
         return self.U.nbytes + self.S.nbytes + self.Vh.nbytes
 
 

@@ -42,7 +42,10 @@ def checked_eps(eps: object) -> list[Eps]:
 
 
 def checked_method(method: str | Method, budget: float | None) -> Method:
-    """The method of that name and budget, or the object that was given; raises InputError where it is neither.
+    """The method of that name and budget, or the object that was given.
+
+    Raises:
+        InputError: it is neither, or an object comes with a budget beside its own.
 
     >>> checked_method("quantize", 20)
     Quantize(budget=20, steps=(0.001, 1.0))

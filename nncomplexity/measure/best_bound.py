@@ -156,9 +156,19 @@ def best_bound(
         holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that gives (m,) truth values:
             which of m labelled examples, kept out of training, it gets wrong. It gives the test-set bound.
         eps: those of the files; by default twelve, as for `rate_distortion`.
-        method, codec, budget, seed, seeds, include, exclude, relative_to, time_limit, progress: as for `rate_distortion`.
+        method: as for `rate_distortion`.
+        codec: as for `rate_distortion`.
+        budget: as for `rate_distortion`.
+        seed: as for `rate_distortion`.
+        seeds: as for `rate_distortion`.
+        include: as for `rate_distortion`.
+        exclude: as for `rate_distortion`.
+        relative_to: as for `rate_distortion`.
+        time_limit: as for `rate_distortion`.
+        progress: as for `rate_distortion`.
 
-    Raises InputError where an argument isn't usable.
+    Raises:
+        InputError: an argument isn't usable.
     """
     for name, function in (("risk", risk), ("outputs", outputs)):
         check_function(name, function)

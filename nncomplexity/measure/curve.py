@@ -82,14 +82,17 @@ class Curve:
 
     @property
     def evaluations(self) -> float:
+        """Loss evaluations of all ε together."""
         return sum(report.evaluations for report in self.reports)
 
     @property
     def seconds(self) -> float:
+        """Wall time of all ε together, in seconds."""
         return sum(report.seconds for report in self.reports)
 
     @property
     def cpu_seconds(self) -> float:
+        """Processor time of all ε together, in seconds."""
         return sum(report.cpu_seconds for report in self.reports)
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,12 +164,21 @@ def rate_distortion(
         loss_unit: "nats" where the loss is a cross-entropy in nats per example, which gives description lengths, "other" where it isn't;
             None tells it from the loss (`nncomplexity.bounds.is_code_length`).
         method: "tight", "allocate", "bayes", "quantize", or a method object.
-        codec, budget, seed, include, exclude, relative_to, time_limit, progress, faithfulness, seeds: as for `estimate`; the budget is
-            that of a single measurement.
+        codec: as for `estimate`.
+        budget: as for `estimate`, that of a single measurement.
+        seed: as for `estimate`.
+        include: as for `estimate`.
+        exclude: as for `estimate`.
+        relative_to: as for `estimate`.
+        time_limit: as for `estimate`.
+        progress: as for `estimate`.
+        faithfulness: as for `estimate`.
+        seeds: as for `estimate`.
 
     `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
 
-    Raises InputError where an argument isn't usable, or `risk` comes without n.
+    Raises:
+        InputError: an argument isn't usable, or `risk` comes without n.
 
     >>> import torch
     >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
@@ -208,8 +220,10 @@ def rate_distortion(
 
 
 def default_eps(model: ModuleOrTensors, loss_fn: LossFn) -> Sequence[Eps]:
-    """Twelve ε: 2 to 0.0005, or shares of the distance from the loss to that of all weights zero, 50 % to 0.01 %, where that is less than
-    2 or more than 20, since ε of a cross-entropy say nothing of a loss on another scale.
+    """Twelve ε for a curve: 2 to 0.0005, or shares from 50 % to 0.01 %.
+
+    They are shares where the distance from the loss to that of all weights zero is less than 2 or more than 20: ε of a cross-entropy say
+    nothing of a loss on another scale.
 
     It takes a few evaluations. Arguments are those of `estimate`.
     """

@@ -116,9 +116,11 @@ def estimate(
         seeds: searches, with the seeds from `seed` on. Each ε has the smallest file of all, and `spread` says how far apart they ended;
             effort is that of all, and a time limit is shared evenly.
 
-    Returns one report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
+    Returns:
+        One report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
-    Raises InputError where an argument isn't usable, the loss isn't the same for the same weights, or a module doesn't follow its weights.
+    Raises:
+        InputError: an argument isn't usable, the loss isn't the same for the same weights, or a module doesn't follow its weights.
 
     >>> import torch
     >>> weights = {"w": torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))}

@@ -47,7 +47,8 @@ class Langevin:
             hardly seen.
         step: s; None for the largest one that is safe, by the largest curvature of the loss where a chain goes.
 
-    Raises InputError where one of them isn't usable.
+    Raises:
+        InputError: one of them isn't usable.
     """
 
     chains: int = 4
@@ -125,7 +126,8 @@ def local_learning_coefficient(
         seed: of their noise.
         progress: called as `progress(steps done, steps in all, what)`.
 
-    Raises InputError where devinterp isn't installed, an argument isn't usable, the loss has no gradient, or a chain diverges.
+    Raises:
+        InputError: devinterp isn't installed, an argument isn't usable, the loss has no gradient, or a chain diverges.
 
     Around a quadratic minimum with curvatures hᵢ it is ½ · Σ nβ·hᵢ / (nβ·hᵢ + γ), here 2.23 of 3:
 

@@ -56,7 +56,8 @@ class Distortion:
     time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
     entering to leaving. In between the process's switches are the usual ones, but for the closure, which finds them as the user has them.
 
-    Raises InputError where the weights aren't usable; on entering, where the loss isn't a function of them (`nncomplexity.network.soundness`).
+    Raises:
+        InputError: the weights aren't usable; on entering, the loss isn't a function of them (`nncomplexity.network.soundness`).
     """
 
     def __init__(
@@ -160,6 +161,9 @@ class Distortion:
         finite, such as that of a norm at zero, it counts as zero.
 
         With `rows` (m,) both are over these examples alone, which a `Divisible` loss allows, and cost m / n as much.
+
+        Raises:
+            InputError: the closure says what is wrong with its argument.
         """
         if not self._target.differentiable:
             self._warn_of_gradient(
@@ -244,7 +248,10 @@ class Distortion:
     def shown(self, argument: str, function: Callable[[Any], Any], weights: Mapping[str, Tensor] | None = None) -> Any:
         """What a function gives for weights by first name, in a module that has seen no others; None are those of the original.
 
-        It costs no evaluation. Raises InputError, which names the argument, where the function raises.
+        It costs no evaluation.
+
+        Raises:
+            InputError: the function raises; the message names the argument.
         """
         self._target.renew()
         set_random_state(self._random)

@@ -62,17 +62,21 @@ class Blocks:
         return 2 <= self.count <= MOST_BLOCKS and shape[self.axis] > 0 and shape[self.axis] % self.count == 0
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shape of a block of a tensor of this shape, `count` times."""
         block = list(shape)
         block[self.axis] //= self.count
         return [tuple(block)] * self.count
 
     def apart(self, tensor: Tensor) -> list[Tensor]:
+        """The blocks, views of the tensor."""
         return list(tensor.chunk(self.count, self.axis))
 
     def together(self, pieces: Sequence[Tensor], _: Sequence[int], /) -> Tensor:
+        """The tensor that has these blocks, one behind the other along the axis."""
         return torch.cat(list(pieces), self.axis)
 
     def told(self, _: Sequence[int], /) -> str:
+        """How many blocks, and along which axis, in words."""
         return f"{self.count} blocks of {('rows', 'columns')[self.axis]}"
 
 
@@ -99,19 +103,23 @@ class Folding:
         return 0 not in shape and 0 <= self.mask < foldings(shape)
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shape (m, n) of the matrix that a tensor of this shape folds into."""
         rows, columns = self._axes(shape)
         return [(prod(shape[axis] for axis in rows), prod(shape[axis] for axis in columns))]
 
     def apart(self, tensor: Tensor) -> list[Tensor]:
+        """The one matrix (m, n) of the tensor."""
         rows, columns = self._axes(tensor.shape)
         return [tensor.permute(*rows, *columns).reshape(self.shapes(tensor.shape)[0])]
 
     def together(self, pieces: Sequence[Tensor], shape: Sequence[int], /) -> Tensor:
+        """The tensor of this shape that folds into the matrix."""
         order = [axis for side in self._axes(shape) for axis in side]
         places = [order.index(axis) for axis in range(len(shape))]
         return pieces[0].reshape([shape[axis] for axis in order]).permute(places).contiguous()
 
     def told(self, shape: Sequence[int], /) -> str:
+        """Which axes are rows and which are columns, in words."""
         rows, columns = (", ".join(map(str, axes)) for axes in self._axes(shape))
         return f"axes {rows} × {columns}"
 

@@ -20,7 +20,8 @@ from nncomplexity.network.weights import ModuleOrTensors
 def number_of(value: object, argument: str) -> float:
     """What a loss, risk or metric gave, as a float: a number of Python's or NumPy's, or a tensor or array without dimensions.
 
-    Raises InputError, which names the argument, for anything else.
+    Raises:
+        InputError: the value is anything else; the message names the argument.
 
     >>> number_of(torch.tensor(0.5), "loss_fn"), number_of(True, "loss_fn")
     (0.5, 1.0)
@@ -60,7 +61,9 @@ class Divisible(Protocol):
         """n, the number of examples."""
         ...
 
-    def __call__(self, network: Any) -> Any: ...
+    def __call__(self, network: Any) -> Any:
+        """The loss of a network over all examples, a float or a 0-d tensor."""
+        ...
 
     def part(self, rows: Tensor) -> Callable[[Any], Any]:
         """The same loss over the examples numbered in `rows`, (m,) int64."""
@@ -78,7 +81,8 @@ class MeanLoss:
         targets: (n, ...) tensor.
         batch: rows evaluated at once; bounds memory.
 
-    Raises InputError where inputs and targets differ in length or are empty.
+    Raises:
+        InputError: inputs and targets differ in length or are empty.
 
     >>> from torch.nn.functional import cross_entropy
     >>> images, labels = torch.randn(10, 4), torch.arange(10) % 3
@@ -103,6 +107,7 @@ class MeanLoss:
 
     @property
     def examples(self) -> int:
+        """The number of examples, n."""
         return len(self.inputs)
 
     def __call__(self, network: ModuleOrTensors) -> Tensor:
@@ -110,6 +115,7 @@ class MeanLoss:
         return self._mean(network, self.inputs, self.targets)
 
     def part(self, rows: Tensor) -> Callable[[Any], Tensor]:
+        """The mean over the examples numbered in `rows`, (m,) int64, as a loss of its own."""
         inputs, targets = self.inputs[rows], self.targets[rows]
         return lambda network: self._mean(network, inputs, targets)
 
@@ -137,7 +143,8 @@ def loss_from(
 
     A loader that shuffles or augments is read once, so that the loss stays one function.
 
-    Raises InputError where `data` is neither, inputs and targets differ in length, or batches differ in the shape of their rows.
+    Raises:
+        InputError: `data` is neither, inputs and targets differ in length, or batches differ in the shape of their rows.
     """
     if isinstance(data, (tuple, list)) and data and isinstance(data[0], Tensor):
         return MeanLoss(per_example, *_pair(data), batch)

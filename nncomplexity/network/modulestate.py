@@ -51,7 +51,8 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
 
     Without a way also by `load_state_dict` where parts of it do something of their own then, as long as it loads what it gave.
 
-    Raises InputError where it no longer has the tensors, or its state dict holds copies and doesn't load back.
+    Raises:
+        InputError: it no longer has the tensors, or its state dict holds copies and doesn't load back.
     """
     if way is None:
         way = next(way for way in ways_of(module) if not way.in_training)
@@ -144,6 +145,7 @@ class Backup:
         self._tensors = [_Tensor(tensor) for tensor in tensors if storage_place(tensor)]
 
     def restore(self) -> None:
+        """Give the module back its modes, its parameters and buffers, and their values and gradients."""
         for part, training in self._modes:
             part.training = training
         for held, before in self._places:
@@ -181,6 +183,7 @@ def has_gradient(tensor: Tensor) -> bool:
 
 
 def own_tensors(module: nn.Module) -> Sequence[Tensor]:
+    """The parameters and buffers that a module registers, those of its parts too."""
     return [*module.parameters(), *module.buffers()]
 
 

@@ -69,7 +69,8 @@ def _made(named: NamedDivergence) -> Divergence:
 def data_named(name: str, option: str) -> Any:
     """The data that a function of the user's gives; itself where it takes arguments, as one that draws them does.
 
-    Raises InputError where the name leads to no function, or the function raises.
+    Raises:
+        InputError: the name leads to no function, or the function raises.
     """
     function = find_function(name, option)
     if takes_arguments(function):

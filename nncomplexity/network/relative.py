@@ -55,7 +55,8 @@ class Base:
 def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = None) -> Base:
     """A module's state, or a mapping of tensors, as a base.
 
-    Raises InputError, which names the argument, where it holds no tensors, a NaN, or what has no form in a file.
+    Raises:
+        InputError: it holds no tensors, a NaN, or what has no form in a file; the message names the argument.
 
     >>> base_of({"w": torch.zeros(2)}).sha256 == base_of({"w": torch.zeros(2, 1)[:, 0]}).sha256
     True
@@ -76,8 +77,9 @@ def difference(tensor: Tensor, base: Tensor | None) -> Tensor:
 
 
 def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float64 `change` added to a base in float64, rounded once to `dtype`. Where it is 0 the base stays, a −0 too, and so does an
-    infinity.
+    """The float64 `change` added to a base in float64, rounded once to `dtype`.
+
+    Where it is 0 the base stays, a −0 too, and so does an infinity.
 
     >>> added(torch.tensor([1.0, -0.0]), torch.tensor([2.0**-12, 0.0], dtype=torch.float64), torch.float16).tolist()
     [1.0, -0.0]

@@ -29,7 +29,8 @@ def kept_exactly(
     of masks of its lowest number: their squares are no numbers. A tied tensor is named by any of its names. Integers and truth values are
     always kept, and aren't listed.
 
-    Raises InputError for a pattern that no name matches.
+    Raises:
+        InputError: a pattern matches no name.
 
     >>> import torch
     >>> from nncomplexity.network.weights import skeleton_of

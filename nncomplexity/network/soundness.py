@@ -78,7 +78,8 @@ class Soundness:
     def begin(self, drawn: bool) -> None:
         """Look at the loss once that of the original has been measured; `drawn` says whether random numbers were.
 
-        Raises InputError where it isn't a function of the weights.
+        Raises:
+            InputError: it isn't a function of the weights.
         """
         renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
         if self.eps == 0 or not renewable:
@@ -108,7 +109,8 @@ class Soundness:
     def end(self, answers: Sequence[tuple[Mapping[str, Tensor], float]]) -> list[float]:
         """The losses of answers, each in a fresh copy of its own, and once more that of the original.
 
-        Raises InputError where they aren't those that the search went by.
+        Raises:
+            InputError: they aren't those that the search went by.
         """
         found = [loss for _, loss in answers]
         if self.eps == 0:
@@ -176,7 +178,8 @@ class Soundness:
         It may be noise. Or parts of the module keep something between calls: at the beginning, what they hold is then put back before
         each one, if that `forgets` it.
 
-        Raises InputError where neither explains it, or the noise is beyond what ε lets pass.
+        Raises:
+            InputError: neither explains it, or the noise is beyond what ε lets pass.
         """
         told = [f"none ({self.refusal})" if loss is None else f"{loss:.6g}" for loss in (used, fresh)]
         self._repeat(_DRAWS)
@@ -237,7 +240,8 @@ class Soundness:
     def look_at_missed(self, missed: Set[str], parameters: Collection[str]) -> None:
         """Look at those of the parameters that no gradient reaches, by name.
 
-        Raises InputError where a part gives the same whatever its weights are, and has no others.
+        Raises:
+            InputError: a part gives the same whatever its weights are, and has no others.
         """
         weights, random_ones = self.measured.weights, Probe(self.measured.weights, random)
         others = {name: random_ones[name] if name in missed else tensor for name, tensor in weights.items()}

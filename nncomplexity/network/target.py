@@ -117,6 +117,7 @@ class Borrowed(Target):
             self._way = self.ways[0]
 
     def renew(self, way: Way | None = None) -> None:
+        """Make a fresh copy of the module as it was handed over, where it can be copied."""
         self._way = way or self._way
         if self._pristine is None:
             return
@@ -130,11 +131,13 @@ class Borrowed(Target):
                 self.forget_between()
 
     def untouched(self) -> nn.Module:
+        """The module as it was handed over, or as its copy was made."""
         if self._attributes is not None:
             self._attributes.restore()
         return self._module
 
     def forget_between(self) -> None:
+        """Put back, whenever weights are put in, what the parts hold now."""
         self._attributes = Attributes(self._module)
 
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -155,19 +158,24 @@ class Borrowed(Target):
         return False
 
     def keepsakes(self) -> list[str]:
+        """What parts of the copy hold otherwise than those of the module that was handed over."""
         return [] if self._pristine is None else keepsakes(self._pristine, self._module)
 
     def caches(self) -> list[Cache]:
+        """Attributes of the module that may hold what was computed from weights."""
         return self._caches
 
     def empty(self, found: Collection[Cache]) -> None:
+        """Empty these attributes whenever weights are put in."""
         self._emptied = found
 
     def called_on(self) -> list[nn.Module]:
+        """The copy, or the module itself."""
         return [self._module]
 
     @contextmanager
     def heard(self) -> Iterator[dict[str, list[int]]]:
+        """Digests of what each part gives within the block, by its name."""
         given: dict[str, list[int]] = {}
 
         def listening(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -185,6 +193,7 @@ class Borrowed(Target):
                 handle.remove()
 
     def restore(self) -> None:
+        """Give a module that was borrowed back what it held, and the tensors of one that was copied their values."""
         if self._backup and self._attributes:
             try:
                 if self._way != PLAIN:  # what parts have computed is of other weights
@@ -220,16 +229,20 @@ class Mapped(Target):
 
     @property
     def devices(self) -> list[torch.device]:
+        """The device of each tensor."""
         return list(self._device_of.values())
 
     def load(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A new dictionary with copies of these weights, on the devices of the original ones."""
         # A copy, so that a closure which changes its argument changes nobody's weights.
         return self.skeleton.expand({name: weights[name].to(device, copy=True) for name, device in self._device_of.items()})
 
     def untouched(self) -> dict[str, Tensor]:
+        """A new dictionary with copies of the original weights."""
         return self.load(self.weights)
 
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
+        """A new dictionary with copies of these weights, and those of them that a gradient is taken by."""
         loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._device_of.items()}
         leaves = [(name, tensor) for name, tensor in loaded.items() if has_gradient(tensor) and name not in self._spared]
         for _, tensor in leaves:
@@ -244,4 +257,5 @@ class Mapped(Target):
         return news
 
     def restore(self) -> None:
+        """Give the user's own tensors their values again, if a loss changed them."""
         put_back(self._given, {name: self.weights[name] for name in self._given})

@@ -1,6 +1,5 @@
 """`mytask:loss`: functions of the user's, found from the current folder, and what they are called on.
 
-
 A module may change the current folder when it is imported. Its functions are called in that one, as in a program of its own; relative
 names of ours stay those of the folder from which we were called.
 """
@@ -65,7 +64,8 @@ class Task:
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module | Private:
         """What the functions are called on, holding a copy of `weights` on the device; each time a module that has held no others.
 
-        Raises InputError where `build` fails, or where names, shapes or values don't fit the module that it returns.
+        Raises:
+            InputError: `build` fails, or names, shapes or values don't fit the module that it returns.
         """
         if self._module is None:
             skeleton = skeleton_of(weights)
@@ -143,7 +143,8 @@ class Task:
 def value_of(option: str, function: Function, network: Callable[[], object]) -> float:
     """What the function, which `option` named, gives for a network, as a number (`result_of`).
 
-    Raises InputError where it raises or gives no number.
+    Raises:
+        InputError: it raises or gives no number.
     """
     return number_of(result_of(option, function, network), option)
 
@@ -157,7 +158,8 @@ def result_of(option: str, function: Function, network: Callable[[], object], *,
         network: makes what the function is called on, anew for each call.
         derives: whether it is known to take derivatives.
 
-    Raises InputError where it raises.
+    Raises:
+        InputError: it raises.
     """
     made = network()
     given = dict(made) if isinstance(made, Private) else made
@@ -189,7 +191,8 @@ def find_function(spec: str, option: str) -> Function:
         spec: what the user typed.
         option: the option that it was typed for, named in messages.
 
-    Raises InputError where it names nothing that can be called.
+    Raises:
+        InputError: it names nothing that can be called.
 
     >>> find_function("math:sqrt", "--loss-fn")(9.0)
     3.0

@@ -55,6 +55,7 @@ class TensorSpec:
 
     @property
     def name(self) -> str:
+        """The first name, under which the tensor goes wherever one is enough."""
         return self.names[0]
 
     @property
@@ -69,6 +70,7 @@ class TensorSpec:
 
     @property
     def quantizable(self) -> bool:
+        """Whether a search may coarse-grain a tensor of this dtype."""
         return self.dtype in QUANTIZABLE
 
     @cached_property
@@ -101,6 +103,7 @@ class Skeleton:
 
     @property
     def raw_bits(self) -> int:
+        """Bits of all tensors as stored, tied ones counted once."""
         return 8 * sum(spec.raw_bytes for spec in self.tensors)
 
     @property
@@ -120,7 +123,8 @@ class Private(dict[str, Tensor]):
 def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Skeleton:
     """The skeleton of a mapping of names to tensors.
 
-    Raises InputError, which names the argument, where the mapping is empty, a name is no text or a value is no dense tensor.
+    Raises:
+        InputError: the mapping is empty, a name is no text or a value is no dense tensor; the message names the argument.
 
     >>> shared = torch.zeros(3, 2)
     >>> skeleton_of({"in.weight": shared, "out.weight": shared, "copy": torch.zeros(3, 2)}).tensors
@@ -218,7 +222,10 @@ def _detached(tensor: Tensor) -> Tensor:
 
 
 def check_network(given: object, argument: str = "model") -> None:
-    """Raises InputError, which names the argument, where it is neither a module nor a mapping.
+    """Refuse what is neither a module nor a mapping.
+
+    Raises:
+        InputError: it is neither; the message names the argument, and says what to pass.
 
     >>> check_network("net.safetensors")
     Traceback (most recent call last):
@@ -239,9 +246,12 @@ def check_network(given: object, argument: str = "model") -> None:
 
 
 def check_whole(name: str, value: object, argument: str) -> None:
-    """Raises InputError where a tensor or module holds only this process's part of its values: a DTensor, or one under FSDP.
+    """Refuse a tensor or module that holds only this process's part of its values: a DTensor, or one under FSDP.
 
     Classes are known by their names, so that `torch.distributed` is loaded only where they come from it.
+
+    Raises:
+        InputError: it holds a part alone.
     """
     kinds = {kind.__name__ for kind in type(value).__mro__ if kind.__module__.startswith("torch.distributed")}
     if sharded := sorted(kinds & _SHARDED):
@@ -292,8 +302,10 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
-    """Raises InputError naming the first tensor that holds a NaN, or can't be looked into. Infinities are let pass: masks and fresh
-    observers hold them.
+    """Refuse weights that hold a NaN. Infinities are let pass: masks and fresh observers hold them.
+
+    Raises:
+        InputError: a tensor holds a NaN, or can't be looked into; the message names the first.
     """
     for name, tensor in weights.items():
         check_dense(name, tensor, argument)

@@ -36,6 +36,7 @@ class SpectralEntropies(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *matrices: Tensor) -> tuple[Tensor, ...]:
+        """The entropies H_svd of matrices (m, n), a 0-d tensor each; their gradients are kept for `backward`."""
         detached = [x.detach() for x in matrices]
         if all(x.device.type == "cpu" for x in detached):
             solved = _solve_on_threads(detached, ctx.needs_input_grad)
@@ -47,6 +48,7 @@ class SpectralEntropies(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of each matrix, from that of its entropy; raises InputError for a second derivative."""
         if torch.is_grad_enabled():
             # Autograd would take the gradient for a constant, and its derivative for zero.
             raise InputError(

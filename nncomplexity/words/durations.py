@@ -13,7 +13,8 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d+)?)")
 def seconds_of(text: str, argument: str) -> float:
     """Seconds of a duration: `90s`, `10m`, `1h`, `2d`, `1:30:00`, `5:00`, or plain seconds.
 
-    Raises InputError, which names the argument, where it is none, or zero.
+    Raises:
+        InputError: it is none, or zero; the message names the argument.
 
     >>> [seconds_of(text, "--time-limit") for text in ("90s", "1.5h", "1:30:00", "5:00", "30")]
     [90.0, 5400.0, 5400.0, 300.0, 30.0]

@@ -24,7 +24,8 @@ class Relative:
     Attributes:
         share: such as 0.01 for a hundredth; at least 0, which is lossless.
 
-    Raises InputError where the share is no finite number of at least 0.
+    Raises:
+        InputError: the share is no finite number of at least 0.
 
     >>> Relative(0.01).of(loss=0.5, zero_loss=2.5), f"{Relative(0.005)}"
     (0.02, '0.5%')
@@ -80,12 +81,15 @@ def of_results(eps: Eps) -> float:
 
 
 def eps_named(text: str, argument: str, unit: str = "") -> Eps:
-    """ε as it is typed: a number, or one with a percent sign. Raises InputError, which names the argument, for anything else.
+    """ε as it is typed: a number, or one with a percent sign.
 
     Args:
         text: what was typed.
         argument: what it was typed for.
         unit: the end of "expected a finite number of at least 0" in messages.
+
+    Raises:
+        InputError: the value is anything else; the message names the argument.
 
     >>> eps_named("0.1", "--eps"), eps_named("1%", "--eps")
     (0.1, Relative(share=0.01))

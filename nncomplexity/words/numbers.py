@@ -85,16 +85,20 @@ def checked_number(name: str, value: object, expected: str, fits: Callable[[floa
     >>> checked_number("delta", np.float32(0.5), "a number below 1", lambda delta: delta < 1)
     0.5
     """
-    try:
-        if isinstance(value, bool | str | bytes | complex):  # NumPy drops the imaginary part, with a warning
-            raise TypeError
-        number = float(value.item() if isinstance(value, Tensor | np.ndarray) else value)  # type: ignore[arg-type]
-        fine = math.isfinite(number) and (fits is None or fits(number))
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        fine = False
-    if not fine:
+    number = _float(value)
+    if not math.isfinite(number) or not (fits is None or fits(number)):
         raise InputError(f"{name}: expected {expected}, got {shown(value)}")
     return number
+
+
+def _float(value: Any) -> float:
+    """The value as a float, NaN where it is no number."""
+    if isinstance(value, bool | str | bytes | complex):  # NumPy drops the imaginary part, with a warning
+        return math.nan
+    try:
+        return float(value.item() if isinstance(value, Tensor | np.ndarray) else value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return math.nan
 
 
 def checked_count(name: str, value: object, least: int, most: int | None = None, expected: str | None = None) -> int:
@@ -116,17 +120,19 @@ def checked_count(name: str, value: object, least: int, most: int | None = None,
     >>> checked_count("jobs", np.int64(2), 1)
     2
     """
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        count = operator.index(value)  # type: ignore[arg-type]
-        fine = least <= count and (most is None or count <= most)
-    except TypeError:
-        fine = False
-    if not fine:
+    count = _index(value)
+    if count is None or count < least or (most is not None and count > most):
         said = expected or (f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}")
         raise InputError(f"{name}: expected {said}, got {shown(value)}")
     return count
+
+
+def _index(value: Any) -> int | None:
+    """The value as an int, None where it is no whole number."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def shown(value: object) -> str:

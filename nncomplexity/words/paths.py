@@ -7,7 +7,10 @@ from nncomplexity.errors import InputError
 
 
 def path_of(given: object, argument: str = "path") -> Path:
-    """The path that was given; raises InputError, which names the argument, for what can't be a file's name.
+    """The path that was given.
+
+    Raises:
+        InputError: it can't be a file's name; the message names the argument.
 
     >>> path_of("net.coarse").suffix
     '.coarse'

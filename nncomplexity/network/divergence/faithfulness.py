@@ -73,6 +73,7 @@ class Faithfulness:
 
     @property
     def agreement(self) -> Agreement:
+        """The shares of inputs on which the answers agree, on both sets of inputs."""
         return Agreement(self.searched.agreement, None if self.held_out is None else self.held_out.agreement)
 
     def to_dict(self) -> dict[str, Any]:

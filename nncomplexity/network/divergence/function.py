@@ -47,7 +47,8 @@ class Divergence:
 
     The unit is nats per example, for tokens nats per token that counts.
 
-    Raises InputError where an argument isn't usable.
+    Raises:
+        InputError: an argument isn't usable.
 
     >>> net = nn.Linear(4, 3)
     >>> divergence = Divergence(lambda network, x: network(x), torch.randn(100, 4))
@@ -105,6 +106,7 @@ class Divergence:
         return f"Divergence({self._kind.name} on {count(self._searched)} inputs{held_out})"
 
     def __call__(self, network: Any) -> Tensor:  # noqa: ARG002 -- a loss closure's
+        """Raises InputError: a divergence has no original network yet, so it is no loss."""
         raise InputError(
             "loss_fn: a Divergence is from an original network, which it doesn't know yet; hand it to estimate in the place of a loss, or "
             "call divergence.against(original)"
@@ -113,7 +115,8 @@ class Divergence:
     def against(self, original: Any) -> "DivergenceFrom":
         """The divergence from this network, a module or a mapping of tensors, whose outputs are computed now.
 
-        Raises InputError where the outputs aren't usable.
+        Raises:
+            InputError: the outputs aren't usable.
         """
         return DivergenceFrom(self, original)
 
@@ -165,7 +168,8 @@ class DivergenceFrom:
         divergence: inputs, outputs and kind.
         original: the network, a module or a mapping of tensors. It is called here and, where inputs are drawn afresh, not kept but copied.
 
-    Raises InputError where the outputs can't be computed, aren't of a shape that the kind takes, or hold a NaN.
+    Raises:
+        InputError: the outputs can't be computed, aren't of a shape that the kind takes, or hold a NaN.
     """
 
     def __init__(self, divergence: Divergence, original: Any) -> None:

@@ -48,7 +48,8 @@ def read(given: object, batch: int, argument: str, *, labels: Tensor | None = No
         labels: (n, ...) right answers of all rows, where the inputs don't come with theirs.
         mask: which tokens count.
 
-    Raises InputError where the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
+    Raises:
+        InputError: the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
 
     >>> [len(batch) for batch in read(torch.zeros(5, 3), 2, "inputs")]
     [2, 2, 1]

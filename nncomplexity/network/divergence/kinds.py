@@ -46,7 +46,8 @@ class Kind:
 def kind_of(given: "str | Between") -> Kind:
     """The kind of that name, or that of a user's own function.
 
-    Raises InputError where it is neither.
+    Raises:
+        InputError: it is neither.
     """
     if isinstance(given, str) and given in _KINDS:
         return _KINDS[given]
@@ -60,7 +61,8 @@ def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
 
     A mask (m, t) is of outputs (m, t, ...). Outputs of fewer axes have no tokens, as those of a classifier of whole texts.
 
-    Raises InputError where mask and outputs don't fit.
+    Raises:
+        InputError: mask and outputs don't fit.
 
     >>> logits, mask = torch.zeros(2, 3, 5), torch.tensor([[1, 1, 0], [1, 0, 0]])
     >>> units(logits, mask, kind_of("kl")).shape, units(logits, None, kind_of("bernoulli")).shape

@@ -39,7 +39,8 @@ def curve_html(
         results: entries of report.json's `results`.
         subject: the network's.
         summary: the key `curve` of curve.json.
-        bounds, lengths: of each result, None where there is none.
+        bounds: the value of the bound of each result, None where there is none.
+        lengths: the description length of each result in bits, None where there is none.
         promise: what the best bound says, in words.
     """
     head = (

@@ -49,7 +49,8 @@ def chart(
         mean: the mean over runs and its standard error in place of a line for each.
         unit: "bytes" or "bits".
 
-    Raises InputError where the data have no such figure, for an unknown kind or unit, and for what the kind doesn't take.
+    Raises:
+        InputError: the data have no such figure, the kind or unit is unknown, or the kind doesn't take an argument.
     """
     kind = kind or default_kind(results)
     if kind not in KINDS:

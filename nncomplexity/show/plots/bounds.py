@@ -15,7 +15,10 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
     """The bound that the bits give at each ε, with the line above which it promises nothing, and the test error where it is known.
 
     With several runs, the least bound over the ε, a choice that costs nothing: a prefix code's bound holds for all its files at once.
-    Where no run has several steps, bounds stand against ε. Raises InputError where no bound was measured.
+    Where no run has several steps, bounds stand against ε.
+
+    Raises:
+        InputError: no bound was measured.
     """
     if not trained(results):
         return _against_eps(results, eps=results.chosen_eps(tuple(eps)), mean=mean)

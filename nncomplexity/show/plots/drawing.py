@@ -49,7 +49,8 @@ _STYLE: dict[Any, Any] = {
 def draw(chart: Chart, *, title: str | None = None) -> "Figure":
     """The chart as a matplotlib figure, one column wide. `title` replaces its own; "" leaves it out.
 
-    Raises InputError where matplotlib is missing.
+    Raises:
+        InputError: matplotlib is missing.
     """
     try:
         from matplotlib import rc_context
@@ -86,7 +87,8 @@ def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None
     Its metadata name the version that drew it, and `made_by`, what measured it. Returns a sentence on the characters of its texts that
     no font on the machine has, None where there are none: in an SVG all texts are text, and its readers' fonts count.
 
-    Raises InputError for another ending, where it can't be written, and where matplotlib is missing.
+    Raises:
+        InputError: the ending is another one, the file can't be written, or matplotlib is missing.
     """
     form = picture_format(path)
     figure = draw(chart, title=title)

@@ -13,7 +13,10 @@ from nncomplexity.words import UNITS
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
     """Bits of the smallest file found at each ε against training steps, and below them the accuracies of the original weights.
 
-    Step 0 stands left of the first other step. Raises InputError where the networks have no steps.
+    Step 0 stands left of the first other step.
+
+    Raises:
+        InputError: the networks have no steps.
     """
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(

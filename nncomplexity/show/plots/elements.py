@@ -124,6 +124,8 @@ class Chart:
 
 @dataclass(frozen=True)
 class Tick:
+    """A mark on an axis, and what stands beside it."""
+
     value: float
     label: str
 
@@ -171,6 +173,7 @@ def in_one_unit(panels: Sequence[Panel]) -> list[Panel]:
 
 
 def with_limits(axis: Axis, low: float, high: float) -> Axis:
+    """The axis from `low` to `high`."""
     return replace(axis, limits=(low, high))
 
 

@@ -34,9 +34,12 @@ def layers(
 ) -> Chart:
     """Bits by layer, stacked, against training steps; for networks without steps, against ε.
 
-    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run` chooses
-    one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error of their
-    sum. Raises InputError where the file has no layers.
+    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run`
+    chooses one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error
+    of their sum.
+
+    Raises:
+        InputError: the file has no layers.
     """
     chosen = results.chosen_eps(tuple(eps))
     usual = results.chosen_eps(tuple(eps), over_training=True)

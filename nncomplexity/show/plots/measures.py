@@ -16,7 +16,8 @@ BZIP2 = "bzip2"
 def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
     """Bits at each ε against training steps, and below them a panel for each other measure of the original weights.
 
-    Raises InputError where the networks have no steps.
+    Raises:
+        InputError: the networks have no steps.
     """
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], "complexity", eps=chosen, mean=mean, unit=unit)

@@ -18,6 +18,17 @@ TITLE = 52
 
 
 def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str, Any]:
+    """Draw a panel on axes of matplotlib.
+
+    Args:
+        axes: where it is drawn.
+        panel: what is drawn.
+        x: the axis that panels of a figure share.
+        beside: whether lines are named at their ends, not in a legend.
+
+    Returns:
+        What the legend shows, by label.
+    """
     _frame(axes, panel, x)
     handles: dict[str, Any] = {}
     ends: list[tuple[float, str, int]] = []

@@ -23,9 +23,12 @@ def rate_distortion(
     """Bits of the smallest file found against its distortion, for each run's last network or for those at `steps`.
 
     Filled marks stand on the lower convex hull, which the line follows, hollow ones above it; the dotted line is the better of the two
-    fits. The hull's pieces are straight where both axes are linear, so that on this logarithmic one they are curves. Of several seeds the
-    means are drawn, with a band of ± one standard error of the bits. Points without a distortion, such as lossless files, have no
-    place on the axis and are left out. Raises InputError where nothing is left.
+    fits. The hull's pieces are straight where both axes are linear, so that on this logarithmic one they are curves. Of several seeds
+    the means are drawn, with a band of ± one standard error of the bits. Points without a distortion, such as lossless files, have no
+    place on the axis and are left out.
+
+    Raises:
+        InputError: nothing is left.
     """
     chosen = results.chosen_eps(tuple(eps))
     networks = networks_at(results, steps)

@@ -23,7 +23,8 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     what others say of other ε, where the weights are the same; and a failure that a later line makes good is none. Where two files have
     other weights or losses under one name, as runs that were tracked from folders of their own have, their runs go by the files' names as well.
 
-    Raises InputError, in one line, where a file can't be read, is something else, or where nothing in them was measured.
+    Raises:
+        InputError: in one line, where a file can't be read, is something else, or nothing in them was measured.
     """
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not names:

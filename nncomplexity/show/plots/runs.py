@@ -54,8 +54,10 @@ def runs_of(results: Results) -> list[Run]:
 
 
 def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
-    """The runs of networks that others of their folder and step must be told from, by folder and checkpoint. A copy stays with the first
-    of its kind."""
+    """The runs of networks that others of their folder and step must be told from, by folder and checkpoint.
+
+    A copy stays with the first of its kind.
+    """
     folders: dict[str, dict[tuple[float, str], list[str]]] = {}
     for network in networks:
         if network.checkpoint and network.step is not None:
@@ -193,6 +195,9 @@ def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str
     """Each run's networks at these steps under names that tell them apart; unless steps are given its last, or all that have none.
 
     A network comes with all its seeds.
+
+    Raises:
+        InputError: no network has a step that is asked for.
     """
     runs = runs_of(results)
     word = results.step_name
