@@ -246,6 +246,39 @@ def test_no_call_hides_its_arguments_in_a_tuple() -> None:
     assert not found
 
 
+def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The functions that a wing exports, where they are defined."""
+    for module in HELD:
+        names = exported(f"{PACKAGE}.{wing_of(module)}")
+        for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name in names and not is_overload(node):
+                yield module, node
+
+
+def test_a_public_function_that_explains_its_arguments_says_what_it_returns() -> None:
+    """Short docstrings say it in their first line. ruff holds all to the sections `Args`, where there is one, and `Raises`."""
+    found = [
+        f"{module}.{node.name}"
+        for module, node in public_functions()
+        if "Args:" in (text := ast.get_docstring(node) or "")
+        and not re.search("^(Returns|Yields):$", text, flags=re.MULTILINE)
+        and not (isinstance(node.returns, ast.Constant) and node.returns.value is None)
+        and not any(isinstance(one, ast.Name) and one.id == "contextmanager" for one in node.decorator_list)
+    ]
+    assert not found, f"add a section `Returns` to the docstrings of {found}"
+
+
+def test_functions_of_the_package_explain_arguments_result_and_errors() -> None:
+    names = exported(PACKAGE)
+    lacking = {
+        node.name: missing
+        for _, node in public_functions()
+        if node.name in names
+        and (missing := [part for part in ("Args:", "Returns:", "Raises:") if part not in (ast.get_docstring(node) or "")])
+    }
+    assert not lacking
+
+
 def test_importing_the_package_loads_nothing_optional() -> None:
     unwanted = sorted(OPTIONAL | COMMAND_LINE_ONLY)
     program = f"import sys, {PACKAGE}; print([name for name in {unwanted} if name in sys.modules])"

@@ -31,6 +31,9 @@ def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: Support
         n: number of trials, at least 1.
         delta: failure probability δ, strictly between 0 and 1.
 
+    Returns:
+        The limit, a probability in (0, 1].
+
     Raises:
         InputError: an argument is out of its range.
 

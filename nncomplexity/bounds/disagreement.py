@@ -92,6 +92,9 @@ def disagreement_bound(
         chance: as in `nncomplexity.bounds.bound`.
         self_delimiting: as in `nncomplexity.bounds.bound`.
 
+    Returns:
+        The bound on the original's error rate, and its two parts.
+
     Raises:
         InputError: an argument is out of its range.
 

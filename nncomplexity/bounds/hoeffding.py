@@ -13,6 +13,9 @@ def hoeffding_bound(risk: float, nats: float) -> float:
         risk: empirical risk r̂ in [0, 1].
         nats: c = (K·ln 2 + ln(1/δ)) / n ≥ 0, in nats per example.
 
+    Returns:
+        The bound, in [0, 1].
+
     Source: DeMoss et al. 2025, Eq. 4; W. Hoeffding, "Probability inequalities for sums of bounded random variables",
     Journal of the American Statistical Association 58 (1963), Theorem 1.
 

@@ -48,6 +48,9 @@ def kl_inverse(risk: float, nats: float) -> float:
         risk: empirical risk r̂ in [0, 1].
         nats: c = (K·ln 2 + ln(1/δ)) / n ≥ 0, in nats per example; may be infinite.
 
+    Returns:
+        The largest true risk, in [0, 1].
+
     Raises:
         InputError: ``risk`` is not in [0, 1], or ``nats`` is negative or NaN.
 

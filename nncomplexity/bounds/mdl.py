@@ -43,6 +43,9 @@ def description_length(bits: SupportsFloat, *, loss: SupportsFloat, n: SupportsI
         loss: mean cross-entropy of the *decoded* weights, in nats per example, ≥ 0.
         n: number of examples.
 
+    Returns:
+        The bits of both parts, and their sum.
+
     Raises:
         InputError: an argument is out of its range.
 
@@ -76,6 +79,9 @@ def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | Non
         unit: "nats", "other", or None where it isn't known.
         loss: of the original weights.
         zero_loss: of all weights zero; None where that isn't finite.
+
+    Returns:
+        Whether it is one.
 
     >>> is_code_length(None, loss=0.1, zero_loss=math.log(10)), is_code_length(None, loss=0.1, zero_loss=1.0)
     (True, False)

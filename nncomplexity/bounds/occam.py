@@ -163,6 +163,9 @@ def bound(
         constant_risk: mean loss over the n examples of a constant answer, such as the most frequent label, or the network with all
             weights zero: a file of 0 bits, whose bound stands beside. Left out, it is taken to be at chance.
 
+    Returns:
+        The bound with what it was made of, and whether it is vacuous.
+
     Raises:
         InputError: an argument is out of its range.
 

@@ -72,6 +72,9 @@ def smoothed_loss(probabilities: Any, *, alpha: SupportsFloat, n_classes: Suppor
         alpha: α, from 1e-300 to 1 − 1e-9.
         n_classes: C ≥ 2.
 
+    Returns:
+        The mean loss, in nats per example.
+
     Raises:
         InputError: an argument is out of its range.
 
@@ -111,6 +114,9 @@ def smoothed_bound(
         alphas: the grid, declared beforehand, from which α is chosen if it is not given.
         kind: ``"kl"``, ``"hoeffding"``, ``"paper"`` or ``"best"``.
         self_delimiting: whether the payload itself tells its end. If not, its length is paid for in Elias delta.
+
+    Returns:
+        The bound in nats per example, the α that gives it, and whether it is vacuous.
 
     Raises:
         InputError: an argument is out of its range.

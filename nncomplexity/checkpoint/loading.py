@@ -62,6 +62,9 @@ def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, ste
             own dictionary. None takes the file's own, or guesses, and says so in `notes`.
         steps: where the training step is looked for, in place of the usual rule.
 
+    Returns:
+        The tensors by name, and what is known of where they are from.
+
     Raises InputError where there is no such file, where it asks for what can run code, where it isn't clear which tensors are meant, or
     where it was written each time that it was read; FormatError where it is of another kind, cut or damaged.
 

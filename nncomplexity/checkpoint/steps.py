@@ -108,6 +108,9 @@ def find_step(
         rule: what to follow in place of the usual rule.
         trainer: the numbers of the trainer_state.json beside it.
 
+    Returns:
+        The step and what says it; None where nothing does.
+
     Raises InputError where the rule's pattern finds something that is no number.
 
     >>> from pathlib import Path

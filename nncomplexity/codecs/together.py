@@ -43,6 +43,9 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     Args:
         matrices: their models; all have the state given.
         symbols: their symbols, each (rows, columns), at most `MOST` in all.
+
+    Returns:
+        The bits of each matrix, and what the state has learned by the end.
     """
     bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
     present = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)

@@ -158,7 +158,11 @@ def load(
         base: the module or tensors that the file is relative to; None where it is relative to none.
         limit: the most bytes of weights to make.
 
-    Raises InputError where it isn't such a file, where its base is another one, and where the limit is no number.
+    Returns:
+        The decoded tensors by name; tied names share one tensor.
+
+    Raises:
+        InputError: it isn't such a file, its base is another one, or the limit is no number.
     """
     file = read_file(path, limit=limit)
     given = base if base is None or isinstance(base, Base) else base_of(base)

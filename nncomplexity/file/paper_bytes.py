@@ -33,6 +33,9 @@ def paper_bytes(skeleton: Skeleton, tensors: Sequence[Piece]) -> int:
         skeleton: names, shapes and dtypes.
         tensors: one for each of the skeleton's tensors, in its order.
 
+    Returns:
+        The size in bytes.
+
     >>> import torch
     >>> from nncomplexity.network import skeleton_of
     >>> skeleton = skeleton_of({"w": torch.zeros(64, 64)})

@@ -80,6 +80,9 @@ def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> 
         name: what it reads, for messages.
         expected: as for `Reading`.
 
+    Returns:
+        The result of `read`.
+
     Raises what it raises, and ChangedError where the files changed each time.
 
     >>> read_settled(lambda reading: len(reading.content(Path(__file__))) > 0, "this file", "a module")

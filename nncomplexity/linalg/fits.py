@@ -118,6 +118,9 @@ def along_hull(corners: Sequence[tuple[float, float]], points: int = 24) -> list
         corners: (distortion, bits), from small to large distortion, all above 0.
         points: on each piece, at equal ratios of the distortion.
 
+    Returns:
+        (distortion, bits) of each point, from small to large distortion, the corners among them.
+
     >>> [(round(x), round(y)) for x, y in along_hull([(1.0, 100.0), (100.0, 1.0)], points=3)]
     [(1, 100), (10, 91), (100, 1)]
     """

@@ -106,6 +106,9 @@ def rank_for(S: Tensor, tau: float) -> int:
         S: singular values, (r,), largest first.
         tau: the fraction τ in [0, 1].
 
+    Returns:
+        The rank k(τ), from 0 to r.
+
     Raises:
         InputError: `S` isn't one row of singular values, largest first, or `tau` lies outside [0, 1].
 

@@ -57,6 +57,9 @@ def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
         step: the bin size Δ > 0.
         dtype: the floating-point dtype of the result.
 
+    Returns:
+        The tensor of multiples, of the same shape, in `dtype`.
+
     Raises:
         InputError: `step` isn't a finite number above 0, or `symbols` holds no integers.
 
@@ -124,6 +127,9 @@ def capacity(scale: float, step: float) -> float:
     Args:
         scale: the largest size λ > 0.
         step: the precision δ > 0, in the same units.
+
+    Returns:
+        The capacity, in bits per number.
 
     Raises:
         InputError: `scale` or `step` isn't a finite number above 0.

@@ -43,6 +43,9 @@ def effective_rank(x: Tensor) -> float:
     Args:
         x: a matrix (m, n) of any floating-point dtype.
 
+    Returns:
+        The effective rank, from 1 to min(m, n); 0 for a zero matrix.
+
     Raises:
         InputError: `x` isn't a floating-point matrix with entries, or holds a NaN or an infinity.
 
@@ -66,6 +69,9 @@ def effective_rank_of(S: Tensor) -> float:
 
     Args:
         S: singular values, (r,), in any order.
+
+    Returns:
+        The effective rank.
 
     Raises:
         InputError: `S` isn't one row of finite numbers >= 0.

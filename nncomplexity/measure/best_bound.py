@@ -167,6 +167,9 @@ def best_bound(
         time_limit: as for `rate_distortion`.
         progress: as for `rate_distortion`.
 
+    Returns:
+        The smallest bound, its file, and with unlabelled inputs or a holdout the bounds on the original network.
+
     Raises:
         InputError: an argument isn't usable.
     """

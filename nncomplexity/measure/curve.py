@@ -175,6 +175,9 @@ def rate_distortion(
         faithfulness: as for `estimate`.
         seeds: as for `estimate`.
 
+    Returns:
+        A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
+
     `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
 
     Raises:

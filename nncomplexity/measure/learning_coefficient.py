@@ -126,6 +126,9 @@ def local_learning_coefficient(
         seed: of their noise.
         progress: called as `progress(steps done, steps in all, what)`.
 
+    Returns:
+        The estimate, with its standard error over chains and its drift.
+
     Raises:
         InputError: devinterp isn't installed, an argument isn't usable, the loss has no gradient, or a chain diverges.
 

@@ -107,6 +107,9 @@ def check_claims(
         reported: what a report says. Claimed then: each of its figures, the losses up to rounding.
         faithfulness: by which to say how faithful the file is to the original. Where the task's loss is a divergence, it is that one.
 
+    Returns:
+        The claims, each with whether it holds.
+
     Raises InputError where the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
     """
     weights = file.weights()

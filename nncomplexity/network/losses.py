@@ -143,6 +143,14 @@ def loss_from(
 
     A loader that shuffles or augments is read once, so that the loss stays one function.
 
+    Args:
+        per_example: `per_example(network, inputs, targets)` -> (m,) losses, one for each row.
+        data: the pair, or the loader.
+        batch: rows evaluated at once; bounds memory.
+
+    Returns:
+        The loss, to be handed to `estimate`.
+
     Raises:
         InputError: `data` is neither, inputs and targets differ in length, or batches differ in the shape of their rows.
     """

@@ -76,6 +76,9 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
         tensors: the names of each tensor of the network, of which one is enough.
         whole: whether every tensor must be there and nothing else behind the prefix; else one name that fits will do.
 
+    Returns:
+        Each way in which the names fit, without repeats; empty where none does.
+
     >>> (naming,) = namings(["n_averaged", "module.weight", "module.bias"], [["weight"], ["bias"]], whole=True)
     >>> naming.prefix, naming.left_out, naming.of({"module.bias": 3})
     ('module.', ('n_averaged',), {'bias': 3})

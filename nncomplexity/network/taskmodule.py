@@ -158,6 +158,9 @@ def result_of(option: str, function: Function, network: Callable[[], object], *,
         network: makes what the function is called on, anew for each call.
         derives: whether it is known to take derivatives.
 
+    Returns:
+        What the function returns.
+
     Raises:
         InputError: it raises.
     """
@@ -190,6 +193,9 @@ def find_function(spec: str, option: str) -> Function:
     Args:
         spec: what the user typed.
         option: the option that it was typed for, named in messages.
+
+    Returns:
+        The function.
 
     Raises:
         InputError: it names nothing that can be called.

@@ -88,6 +88,9 @@ def eps_named(text: str, argument: str, unit: str = "") -> Eps:
         argument: what it was typed for.
         unit: the end of "expected a finite number of at least 0" in messages.
 
+    Returns:
+        The number, or the share.
+
     Raises:
         InputError: the value is anything else; the message names the argument.
 

@@ -43,6 +43,9 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
         stream: where to write; None is standard error, or in a notebook the cell's output: what comes by standard error stands there
             on red, as errors do.
 
+    Returns:
+        The callback.
+
     >>> shown = show_progress(sys.stdout)
     >>> shown(3, 12, "moves")  # doctest: +SKIP
     ██████░░░░░░░░░░░░░░░░░░   3 of 12 evaluations, moves, 0 s

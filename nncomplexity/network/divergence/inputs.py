@@ -48,6 +48,9 @@ def read(given: object, batch: int, argument: str, *, labels: Tensor | None = No
         labels: (n, ...) right answers of all rows, where the inputs don't come with theirs.
         mask: which tokens count.
 
+    Returns:
+        The batches, with their labels and masks.
+
     Raises:
         InputError: the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
 

@@ -42,6 +42,9 @@ def curve_html(
         bounds: the value of the bound of each result, None where there is none.
         lengths: the description length of each result in bits, None where there is none.
         promise: what the best bound says, in words.
+
+    Returns:
+        A fragment of HTML.
     """
     head = (
         f"<p style='margin:4px 0'><b>{len(results)} ε</b>: loss {subject['loss']:.4g}, {subject['raw_bits'] // 8:,} bytes raw. "

@@ -37,6 +37,9 @@ def page(results: Results, *, title: str | None = None) -> str:
     Args:
         results: what `nncomplexity.show.plots.read_results` gave.
         title: in place of the page's own.
+
+    Returns:
+        A whole HTML page, which needs no other file.
     """
     eps = first_eps(results)
     network = first_network(results, eps)

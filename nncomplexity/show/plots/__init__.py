@@ -49,6 +49,9 @@ def chart(
         mean: the mean over runs and its standard error in place of a line for each.
         unit: "bytes" or "bits".
 
+    Returns:
+        The chart in plain data, to be drawn by matplotlib or written as SVG.
+
     Raises:
         InputError: the data have no such figure, the kind or unit is unknown, or the kind doesn't take an argument.
     """
