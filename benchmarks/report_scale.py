@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.markdown import table
 from benchmarks.record import Content
 from benchmarks.scale import SIZES
-from nncomplexity.words import told
+from nncomplexity.words import duration_in_words
 
 PROJECTED = {"7B": (7e9, 4096), "70B": (70e9, 8192)}
 """Parameters and width."""
@@ -55,8 +55,8 @@ def projection(content: Content) -> str:
         [
             name,
             f"{budget}",
-            told(found["a"] * parameters * budget),
-            told(found["d"] * parameters * width),
+            duration_in_words(found["a"] * parameters * budget),
+            duration_in_words(found["d"] * parameters * width),
             f"{found['m'] * parameters / 1e9:,.0f} GB",
             f"{DENSE_BYTES * parameters / 1e9:,.0f} GB",
         ]

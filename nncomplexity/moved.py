@@ -20,6 +20,8 @@ _WINGS = {
     "words": ("durations", "paths", "progress"),
 }
 _RENAMED = {
+    "checkpoint.beside": "checkpoint.training_state",
+    "checkpoint.inert": "checkpoint.placeholders",
     "listing": "words.text",
     "plain": "words.numbers",
     "plots.chart": "show.plots.elements",

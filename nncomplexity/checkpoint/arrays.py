@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.checkpoint.beside import PLAIN_DTYPE, DtypeName, plain_classes
 from nncomplexity.checkpoint.contents import Contents
-from nncomplexity.checkpoint.inert import in_python_3
 from nncomplexity.checkpoint.pickled import chosen_of
+from nncomplexity.checkpoint.placeholders import in_python_3
 from nncomplexity.checkpoint.stepkeys import AMONG_WEIGHTS, number_in
+from nncomplexity.checkpoint.training_state import PLAIN_DTYPE, DtypeName, plain_classes
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.words import listed
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nncomplexity.checkpoint.inert import Inert, name_of, plain_mapping
+from nncomplexity.checkpoint.placeholders import Inert, name_of, plain_mapping
 from nncomplexity.errors import InputError
 
 _PARTS = ("_parameters", "_buffers", "_modules")

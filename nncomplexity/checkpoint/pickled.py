@@ -1,7 +1,7 @@
 """Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `beside`, of what training
-loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins (`inert`), from
+`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `training_state`, of what training
+loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins (`placeholders`), from
 which whole modules are read (`modules`).
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from nncomplexity.checkpoint.beside import stand_ins
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.counters import counters_of
-from nncomplexity.checkpoint.inert import Inert, InertList, InertMapping, foreign, named, names_in, refused
 from nncomplexity.checkpoint.kinds import what_archive_it_is
 from nncomplexity.checkpoint.legacy import ClassWithSource, is_legacy, legacy_names, without_sources
 from nncomplexity.checkpoint.modules import modules_opened
+from nncomplexity.checkpoint.placeholders import Inert, InertList, InertMapping, foreign, named, names_in, refused
 from nncomplexity.checkpoint.selection import select, tensors_of
+from nncomplexity.checkpoint.training_state import stand_ins
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.network import skeleton_of
 from nncomplexity.words import listed

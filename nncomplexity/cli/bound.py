@@ -133,11 +133,11 @@ def bound(
             about = subject.about(**search.about(), unlabelled=answers.unlabelled, holdout=answers.holdout)
             return {**report_document([found.report], [save], [found.bound], [None], about), "best_bound": found.to_dict()}
 
-        written.deliver(save_file, document, lambda: told(checkpoint, found, page_width()))
+        written.deliver(save_file, document, lambda: bound_in_words(checkpoint, found, page_width()))
     return INTERRUPTED if interrupt.caught else DONE
 
 
-def told(checkpoint: str, found: BestBound, width: int) -> str:
+def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
     """The bounds for people: each with what it is of, then the sentence to quote."""
     report, bound_ = found.report, found.bound
     lines = [

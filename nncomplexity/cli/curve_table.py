@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, plain_table, shares, spreads, warnings
+from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, shares, spreads, text_table, warnings
 from nncomplexity.measure import Curve
 
 
@@ -27,7 +27,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
     names += ["agree", "held out"] if faithful else []
     names += ["bound"] if any(curve.bounds) else []
     names += ["MDL bits"] if any(curve.lengths) else []
-    table = plain_table(*names)
+    table = text_table(*names)
     for report, bound, length in zip(curve.reports, curve.bounds, curve.lengths, strict=True):
         row = [
             f"{report.eps_told}{'' if report.within else ' *'}",

@@ -169,7 +169,9 @@ def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | N
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=1, left="")
         left = TimeLeft(time_limit)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what, left=left.told(done, total))
+        yield lambda done, total, what: bar.update(
+            task, completed=done, total=total, description=what, left=left.in_words(done, total)
+        )
 
 
 def no_length(

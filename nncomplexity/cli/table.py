@@ -10,7 +10,7 @@ from rich.table import Table
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.measure import Report, Subject, Verification
 from nncomplexity.search import LOSSLESS
-from nncomplexity.words import form_in_words, listed, printable, told
+from nncomplexity.words import duration_in_words, form_in_words, listed, printable
 
 WIDTH = 80
 _LISTED = 6
@@ -42,7 +42,7 @@ def measured(
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
         f"{lossless // 8:,} bytes under {codec}, {distortion_told(subject)}."
     )
-    summary = plain_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
+    summary = text_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
         summary.add_row(
             f"{report.eps_told}{'' if report.within else ' *'}",
@@ -57,7 +57,7 @@ def measured(
     parts += [f"* {report.outcome}" for report in reports if not report.within and not report.interrupted]
     parts += [*shares(reports), *spreads(reports), *cut_short(reports), *warnings(reports)]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
-        parts += ["", _heading(report), *(report.faithfulness.told() if report.faithfulness else []), _layers(report)]
+        parts += ["", _heading(report), *(report.faithfulness.in_words() if report.faithfulness else []), _layers(report)]
         if bound:
             parts += ["", bound.sentence()]
             parts += [BOUND_ON_BASE] if subject.relative_to else []
@@ -81,12 +81,12 @@ def warned(warnings: Mapping[str, str]) -> list[str]:
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
     """A line for each claim on the file of that name, then the verdict."""
-    table = plain_table("claim", "", "figures", left=("claim", "", "figures"))
+    table = text_table("claim", "", "figures", left=("claim", "", "figures"))
     for claim in found.claims:
         table.add_row(claim.name, "holds" if claim.holds else "FAILS", printable(claim.figures))
     failing = sum(not claim.holds for claim in found.claims)
     verdict = f"{name}: {f'{failing} of {len(found.claims)} claims fail' if failing else f'all {len(found.claims)} claims hold'}."
-    parts: list[str | Table] = [table, "", *([*found.faithfulness.told(), ""] if found.faithfulness else [])]
+    parts: list[str | Table] = [table, "", *([*found.faithfulness.in_words(), ""] if found.faithfulness else [])]
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
     return page_of([*parts, verdict], width)
@@ -116,7 +116,7 @@ def distortion_told(subject: Subject) -> str:
 def spreads(reports: Sequence[Report]) -> list[str]:
     """How far apart several searches of each ε ended."""
     lines = [
-        f"ε = {report.eps_told}: {report.bits // 8:,} bytes (searches: {report.spread.told()})."
+        f"ε = {report.eps_told}: {report.bits // 8:,} bytes (searches: {report.spread.in_words()})."
         for report in reports
         if report.spread
     ]
@@ -127,7 +127,10 @@ def cut_short(reports: Sequence[Report]) -> list[str]:
     """What ended the searches before they were done, and for which ε."""
     lines = []
     if reports[0].time_limit is not None and reports[0].time_is_up:
-        lines += ["", f"Shortened by the time limit of {told(reports[0].time_limit)}; another run may find another file."]
+        lines += [
+            "",
+            f"Shortened by the time limit of {duration_in_words(reports[0].time_limit)}; another run may find another file.",
+        ]
     if any(report.interrupted for report in reports):
         lines += ["", "Interrupted: these are the best files so far; another run may find smaller ones."]
         lines += [f"  {report.status}" for report in reports if report.interrupted]
@@ -163,7 +166,7 @@ def _heading(report: Report) -> str:
 
 
 def _layers(report: Report) -> Table:
-    table = plain_table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
+    table = text_table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
     for layer in report.layers:
         table.add_row(
             printable(" = ".join(layer.names or (layer.name,))),
@@ -189,7 +192,7 @@ def _description(length: DescriptionLength) -> str:
     )
 
 
-def plain_table(*columns: str, left: Sequence[str] = ()) -> Table:
+def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
     """An empty table with these columns, numbers to the right; columns named in `left` hold text, which may be folded."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
     for column in columns:

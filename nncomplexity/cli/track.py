@@ -14,7 +14,7 @@ from nncomplexity.bounds import chance_from
 from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup, grouped
 from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Seed, number_value
 from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results
-from nncomplexity.cli.track_table import told, tracked
+from nncomplexity.cli.track_table import row_in_words, tracked
 from nncomplexity.dynamics import WAITING, Follow, Row, RowProgress, UserFunction, user_divergence, user_function
 from nncomplexity.dynamics import track as track_all
 from nncomplexity.errors import InputError
@@ -188,7 +188,7 @@ class _Heard:
         self.rows[place] = row
         (self.known.add if there else self.known.discard)(place)
         if not sys.stderr.isatty() and not there and self.follow:
-            self.say(told(row))
+            self.say(row_in_words(row))
         elif row["status"] != "measured" and sys.stderr.isatty():
             self.say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
 

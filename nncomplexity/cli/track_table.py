@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.cli.table import WIDTH, page_of, plain_table, warned
+from nncomplexity.cli.table import WIDTH, page_of, text_table, warned
 from nncomplexity.dynamics import Row
 from nncomplexity.words import listed, names_in, printable
 
@@ -60,10 +60,10 @@ def _constant(measured: Sequence[Row]) -> list[str]:
     return [f"A constant answer takes 0 bits{known} a bound of {value}."]
 
 
-def told(row: Row) -> str:
+def row_in_words(row: Row) -> str:
     """A row in one line: the network, its loss and its bytes, or why it failed.
 
-    >>> told({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
+    >>> row_in_words({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
     'step_9.pt, seed 0: failed, it is damaged'
     """
     who = f"{_name(row)}, seed {row['seed']}"
@@ -91,7 +91,7 @@ def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
 
 
 def _table(columns: Sequence[Column], width: int) -> Table:
-    table = plain_table(*(title for title, _ in columns), left=(columns[0][0],))
+    table = text_table(*(title for title, _ in columns), left=(columns[0][0],))
     # Steps stay on one line; only the names of checkpoints without one can be so long that they must be folded.
     longest = max(map(len, columns[0][1]))
     table.columns[0].min_width = table.columns[0].max_width = max(len(columns[0][0]), min(longest, width // 2))

@@ -45,7 +45,7 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
         symbols: their symbols, each (rows, columns), at most `MOST` in all.
 
     Returns:
-        The bits of each matrix, and what the state has learned by the end.
+        The bits of each matrix, and the kind that it is coded as.
     """
     bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
     present = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)

@@ -48,7 +48,7 @@ class Follow:
 @dataclass
 class _Seen:
     signature: Signature
-    looks: int = 0
+    polls: int = 0
     given: bool = False
 
 
@@ -63,7 +63,7 @@ class Arrivals:
         self._patterns, self._poll, self._key, self._steps = patterns, poll, key, steps
         self._seen: dict[str, _Seen] = {}
 
-    def look(self) -> list[tuple[Source, Known | None]]:
+    def arrived(self) -> list[tuple[Source, Known | None]]:
         """Those that have become whole since the last look, and what was read of them; None for a damaged one."""
         whole: list[tuple[Source, Known | None]] = []
         for source in find_sources(self._patterns, least=0, steps=self._steps):
@@ -78,8 +78,8 @@ class Arrivals:
                 continue
             known = known_of(source, self._key, self._steps)
             if known is None:
-                seen.looks += 1
-                if seen.looks < _PATIENCE:
+                seen.polls += 1
+                if seen.polls < _PATIENCE:
                     continue
             if _signature(Path(source.path)) == signature:
                 seen.given = True

@@ -17,9 +17,9 @@ from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SeveralEps, checked_seed, estimate
 from nncomplexity.network import (
-    Borrowed,
-    Mapped,
+    MappingTarget,
     ModuleOrTensors,
+    ModuleTarget,
     check_network,
     left_as_it_was,
     preserved_random_state,
@@ -132,7 +132,7 @@ class Tracker:
 @contextlib.contextmanager
 def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
     """Gives the network with other weights: a copy that has held none before or, where it can't be copied, itself, in the end as it was."""
-    target = Borrowed(model) if isinstance(model, nn.Module) else Mapped(model)
+    target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
 
     def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
         target.renew()

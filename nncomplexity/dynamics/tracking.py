@@ -181,7 +181,7 @@ class Tracking:
         while True:
             if arrivals and time.monotonic() - looked >= follow.poll:
                 looked = time.monotonic()
-                self.add(news := arrivals.look())
+                self.add(news := arrivals.arrived())
                 if constant and (path := first_usable((source.path for source, _ in news), self._settings.key)):
                     self.add_calibration("constant", path=path)
                     constant = False

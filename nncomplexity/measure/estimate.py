@@ -237,7 +237,7 @@ def _prepare(distortion: Distortion, request: _Request, seed: int, progress: Pro
     kept = kept_exactly(distortion.skeleton, distortion.coded, request.include, request.exclude) | _unchanged(distortion)
     zero_loss = constant_loss(distortion)
     values = [_absolute(one, distortion.original, zero_loss) for one in request.asked]
-    distortion.sound.ask(_least(values))
+    distortion.sound.set_smallest_eps(_least(values))
     watched = _Watched(progress)
     problem = Problem(
         distortion=distortion,

@@ -92,8 +92,8 @@ def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tupl
 
 def _layout(coarse: Pieces, spec: TensorSpec) -> str:
     """A tensor's layout in words, with the forms and ranks of its blocks."""
-    told = coarse.layout.told(spec.real.shape)
+    words = coarse.layout.in_words(spec.real.shape)
     if len(coarse.pieces) == 1:
-        return told
+        return words
     forms = [f"low rank {piece.rank}" if isinstance(piece, LowRank) else form_of(piece) for piece in coarse.pieces]
-    return f"{told}: {', '.join(forms)}"
+    return f"{words}: {', '.join(forms)}"

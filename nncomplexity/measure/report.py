@@ -14,7 +14,7 @@ from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import report_html
-from nncomplexity.words import Relative, told
+from nncomplexity.words import Relative, duration_in_words
 
 SCHEMA = 1
 
@@ -170,7 +170,11 @@ class Report:
             return (
                 f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
             )
-        ended = "" if self.time_limit is None or not self.time_is_up else f"before the time limit of {told(self.time_limit)}"
+        ended = (
+            ""
+            if self.time_limit is None or not self.time_is_up
+            else f"before the time limit of {duration_in_words(self.time_limit)}"
+        )
         ended = "before it was interrupted" if self.interrupted else ended
         if not self.within:
             remedy = "run it again" if self.interrupted else f"raise eps or {'the time limit' if ended else 'the budget'}"

@@ -15,7 +15,7 @@ class Spread:
         mean: mean of ln(bits).
         sd: standard deviation of ln(bits) over the searches, by n − 1; 0 where there is one.
 
-    >>> Spread.of([2500, 2600, 2700]).told()
+    >>> Spread.of([2500, 2600, 2700]).in_words()
     '325 ± 13'
     """
 
@@ -31,7 +31,7 @@ class Spread:
         variance = sum((one - mean) ** 2 for one in logs) / max(1, len(logs) - 1)
         return cls(tuple(bits), mean, math.sqrt(variance))
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The geometric mean in bytes, and one standard deviation of the logarithm, as it is there."""
         size = math.exp(self.mean) / 8
         return f"{size:,.0f} ± {size * self.sd:,.0f}"

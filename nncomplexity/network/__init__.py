@@ -42,7 +42,7 @@ from nncomplexity.network.naming import namings, unchanged
 from nncomplexity.network.probes import Probe, random
 from nncomplexity.network.relative import Base, added, base_of, in_dtype
 from nncomplexity.network.selection import Patterns, kept_exactly, patterns_of
-from nncomplexity.network.target import Borrowed, Mapped
+from nncomplexity.network.target import MappingTarget, ModuleTarget
 from nncomplexity.network.taskmodule import (
     Function,
     Task,
@@ -83,7 +83,6 @@ __all__ = [
     "Base",
     "Batch",
     "Blocks",
-    "Borrowed",
     "Distortion",
     "Divergence",
     "DivergenceFrom",
@@ -93,9 +92,10 @@ __all__ = [
     "Function",
     "Layout",
     "LossFn",
-    "Mapped",
+    "MappingTarget",
     "MeanLoss",
     "ModuleOrTensors",
+    "ModuleTarget",
     "NamedDivergence",
     "Patterns",
     "Probe",

@@ -26,7 +26,7 @@ from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
-from nncomplexity.network.target import Borrowed, Mapped
+from nncomplexity.network.target import MappingTarget, ModuleTarget
 from nncomplexity.network.usercode import called, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
@@ -71,7 +71,9 @@ class Distortion:
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn
-        self._target: Borrowed | Mapped = Borrowed(target) if isinstance(target, nn.Module) else Mapped(target)
+        self._target: ModuleTarget | MappingTarget = (
+            ModuleTarget(target) if isinstance(target, nn.Module) else MappingTarget(target)
+        )
         self.base = base
         self.stored: Skeleton = self._target.skeleton if base is None else base.under(self._target.skeleton)
         """The skeleton of the weights as they are stored."""
@@ -211,12 +213,12 @@ class Distortion:
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
         if summed:
-            self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
+            self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})
         else:
-            self._warn_of_gradient(f"it doesn't come from {_GIVEN[isinstance(self._target, Mapped)]}")
+            self._warn_of_gradient(f"it doesn't come from {_GIVEN[isinstance(self._target, MappingTarget)]}")
         return value.detach().item(), self.arrangement.apart(summed)
 
-    def _look_at_missed(self, reached: Mapping[str, bool]) -> None:
+    def _warn_of_unreached(self, reached: Mapping[str, bool]) -> None:
         missed = [name for name, with_gradient in reached.items() if not with_gradient]
         if missed and "some" not in self.sound.warnings:
             self.warn(
@@ -225,7 +227,7 @@ class Distortion:
                 "use them, or uses them under no_grad(), detached or copied. They are left out where that doesn't change the loss, else "
                 "only quantized.",
             )
-            self.sound.look_at_missed(set(missed), reached.keys())
+            self.sound.check_unreached(set(missed), reached.keys())
 
     def _warn_of_gradient(self, reason: str) -> None:
         if "weights" not in self.sound.warnings:
@@ -267,7 +269,7 @@ class Distortion:
 
     def _first(self) -> float:
         """L of the original, put in by the most thorough way that gives the loss of the module as it was handed over."""
-        *thorough, plain = self._target.ways
+        *thorough, quickest = self._target.load_methods
         if thorough:
             untouched = self._call(self._target.untouched)
             for way in thorough:
@@ -275,7 +277,7 @@ class Distortion:
                 with suppress(Exception):  # whatever an override of train() or load_state_dict() raises
                     if near(loss := self._measure(self.weights), untouched):
                         return loss
-            self._target.renew(plain)
+            self._target.renew(quickest)
         return self._measure(self.weights)
 
     def _measure(self, weights: Mapping[str, Tensor], seed: int = 0) -> float:

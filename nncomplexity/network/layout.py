@@ -39,7 +39,7 @@ class Layout(Protocol):
         """The tensor of this shape that has these pieces."""
         ...
 
-    def told(self, shape: Sequence[int], /) -> str:
+    def in_words(self, shape: Sequence[int], /) -> str:
         """In words, of a tensor of this shape."""
         ...
 
@@ -50,7 +50,7 @@ class Blocks:
 
     >>> [block.tolist() for block in Blocks(1, 2).apart(torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]))]
     [[[1, 2], [5, 6]], [[3, 4], [7, 8]]]
-    >>> Blocks(0, 3).told((96, 32))
+    >>> Blocks(0, 3).in_words((96, 32))
     '3 blocks of rows'
     """
 
@@ -75,7 +75,7 @@ class Blocks:
         """The tensor that has these blocks, one behind the other along the axis."""
         return torch.cat(list(pieces), self.axis)
 
-    def told(self, _: Sequence[int], /) -> str:
+    def in_words(self, _: Sequence[int], /) -> str:
         """How many blocks, and along which axis, in words."""
         return f"{self.count} blocks of {('rows', 'columns')[self.axis]}"
 
@@ -88,7 +88,7 @@ class Folding:
 
     >>> Folding(0b01).shapes((8, 4, 3, 5)), Folding(0b010).shapes((8, 4, 3, 5)), Folding(0).shapes((1, 4, 3, 3))
     ([(32, 15)], [(24, 20)], [(4, 9)])
-    >>> Folding(0b010).told((8, 4, 3, 5))
+    >>> Folding(0b010).in_words((8, 4, 3, 5))
     'axes 0, 2 × 1, 3'
     >>> Folding(0b010).apart(torch.arange(16).reshape(2, 2, 2, 2))[0].tolist()
     [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
@@ -118,7 +118,7 @@ class Folding:
         places = [order.index(axis) for axis in range(len(shape))]
         return pieces[0].reshape([shape[axis] for axis in order]).permute(places).contiguous()
 
-    def told(self, shape: Sequence[int], /) -> str:
+    def in_words(self, shape: Sequence[int], /) -> str:
         """Which axes are rows and which are columns, in words."""
         rows, columns = (", ".join(map(str, axes)) for axes in self._axes(shape))
         return f"axes {rows} × {columns}"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Way:
+class LoadMethod:
     """A way into a module.
 
     Attributes:
@@ -29,15 +29,15 @@ class Way:
     in_training: bool = False
 
 
-PLAIN = Way()
+COPY_VALUES = LoadMethod()
 
 
-def ways_of(module: nn.Module) -> tuple[Way, ...]:
+def load_methods_of(module: nn.Module) -> tuple[LoadMethod, ...]:
     """The ways into a module, the most thorough first; values alone is the last, and the only one where all parts are PyTorch's."""
     parts = list(module.modules())
     listening = any(_is_own(part, "_load_from_state_dict") or _is_own(part, "load_state_dict") or _hooked(part) for part in parts)
     in_training = any(_is_own(part, "train") for part in parts)
-    ways = [Way(one, other) for one in (True, False) for other in (True, False)]
+    ways = [LoadMethod(one, other) for one in (True, False) for other in (True, False)]
     return tuple(way for way in ways if way.by_state_dict <= listening and way.in_training <= in_training)
 
 
@@ -82,8 +82,8 @@ class Attributes:
             kept = {name: value for name, value in vars(part).items() if name not in cached}
             registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)
             self._held += [(vars(part), kept), *((held, dict(held)) for held in registered)]
-            plain = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
-            self._contents += [(vars(part), name, kept[name].copy()) for name in plain]
+            containers = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
+            self._contents += [(vars(part), name, kept[name].copy()) for name in containers]
 
     def restore(self) -> None:
         """Leave the parts nothing that they didn't hold."""
@@ -125,7 +125,7 @@ def _of_class(part: nn.Module, name: str) -> object:
 _PYTORCHS = frozenset(vars(nn.Module()))
 
 
-def keepsakes(before: nn.Module, after: nn.Module) -> list[str]:
+def retained_state(before: nn.Module, after: nn.Module) -> list[str]:
     """What parts of a module hold otherwise than in a copy of it from before, but for the tensors of the state dict: names in words."""
     found = []
     for (name, old), new in zip(before.named_modules(), after.modules(), strict=False):
@@ -178,8 +178,8 @@ def _besides(part: nn.Module) -> dict[str, Any]:
     """What a part holds that is neither PyTorch's own nor in the state dict."""
     if isinstance(part, torch.jit.ScriptModule):
         return {}
-    plain = {key: value for key, value in vars(part).items() if key not in _PYTORCHS}
-    return plain | {name: part._buffers.get(name) for name in part._non_persistent_buffers_set}
+    held = {key: value for key, value in vars(part).items() if key not in _PYTORCHS}
+    return held | {name: part._buffers.get(name) for name in part._non_persistent_buffers_set}
 
 
 def _differ(old: object, new: object) -> bool:

@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 
-def minds_training(part: nn.Module) -> bool:
+def depends_on_mode(part: nn.Module) -> bool:
     """Whether a part is in training mode and looks at that: dropout, batch norm, or a class of the user's that reads `training`."""
-    return part.training and _looks_at_it(part)
+    return part.training and _depends_on_training(part)
 
 
 def of_torch(part: nn.Module) -> bool:
@@ -20,7 +20,7 @@ def of_torch(part: nn.Module) -> bool:
     return type(part).__module__.startswith("torch.")
 
 
-def _looks_at_it(part: nn.Module) -> bool:
+def _depends_on_training(part: nn.Module) -> bool:
     if isinstance(part, _DropoutNd):
         return part.p > 0
     if isinstance(part, nn.RNNBase | nn.MultiheadAttention):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import PLAIN, Way, inside, training_mode, ways_of
+from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, training_mode
 from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 from nncomplexity.words import listed
 
@@ -46,7 +46,7 @@ def left_out(module: nn.Module) -> tuple[str, ...]:
     return (*others, *(name for name, tensor in own if name not in state and id(tensor) not in held))
 
 
-def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: Way | None = None) -> None:
+def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: LoadMethod | None = None) -> None:
     """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` where its state dict holds copies.
 
     Without a way also by `load_state_dict` where parts of it do something of their own then, as long as it loads what it gave.
@@ -55,12 +55,12 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         InputError: it no longer has the tensors, or its state dict holds copies and doesn't load back.
     """
     if way is None:
-        way = next(way for way in ways_of(module) if not way.in_training)
-        if way != PLAIN:
+        way = next(way for way in load_methods_of(module) if not way.in_training)
+        if way != COPY_VALUES:
             with contextlib.suppress(InputError):
                 load_into(module, skeleton, weights, way)
                 return
-        way = PLAIN
+        way = COPY_VALUES
     with torch.no_grad(), training_mode(module, way.in_training):
         state = tensors_of(module)
         if gone := [spec.name for spec in skeleton.tensors if spec.name not in state or state[spec.name].shape != spec.shape]:
@@ -203,7 +203,7 @@ def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
     return {place for place in map(storage_place, tensors) if place is not None}
 
 
-def outline(module: nn.Module) -> nn.Module:
+def copy_without_tensors(module: nn.Module) -> nn.Module:
     """A copy of all but the tensors of the state dict, which are the module's own: to be copied for a module as it was handed over."""
     return copy.deepcopy(module, _results(module) | {id(tensor): tensor for tensor in tensors_of(module).values()})
 

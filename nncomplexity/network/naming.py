@@ -175,29 +175,29 @@ def _fits(names: Set[str], tensors: Sequence[Sequence[str]], whole: bool) -> boo
 
 def _counted(names: Iterable[str], tensors: Sequence[Sequence[str]]) -> Counter[str]:
     """How many names of the network are found behind each prefix."""
-    wanted = {_plain(name) for name in _known(tensors)}
-    return Counter(prefix for name in _all_plain(names).values() for prefix, rest in _splits(name) if rest in wanted)
+    wanted = {_without_compiled(name) for name in _known(tensors)}
+    return Counter(prefix for name in _all_without_compiled(names).values() for prefix, rest in _splits(name) if rest in wanted)
 
 
 def _without(prefix: str, names: Sequence[str], tensors: Sequence[Sequence[str]]) -> Naming:
-    own = {_plain(name): name for name in _known(tensors)}  # the module itself may be a compiled one
-    plain = _all_plain(names)
-    rests = {name: short.removeprefix(prefix) for name, short in plain.items() if short.startswith(prefix)}
+    own = {_without_compiled(name): name for name in _known(tensors)}  # the module itself may be a compiled one
+    short_names = _all_without_compiled(names)
+    rests = {name: short.removeprefix(prefix) for name, short in short_names.items() if short.startswith(prefix)}
     return Naming(
         {name: own.get(rest, rest) for name, rest in rests.items()},
         prefix,
-        compiled=any(plain[name] != name for name in rests),
+        compiled=any(short_names[name] != name for name in rests),
         left_out=tuple(name for name in names if name not in rests),
     )
 
 
-def _all_plain(names: Iterable[str]) -> dict[str, str]:
+def _all_without_compiled(names: Iterable[str]) -> dict[str, str]:
     """Names without what torch.compile wrote, unless two would become one."""
-    plain = {name: _plain(name) for name in names}
-    return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
+    short_names = {name: _without_compiled(name) for name in names}
+    return short_names if len(set(short_names.values())) == len(short_names) else {name: name for name in short_names}
 
 
-def _plain(name: str) -> str:
+def _without_compiled(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != COMPILED)
 
 

@@ -66,7 +66,7 @@ def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = N
     if isinstance(given, nn.Module):
         state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     state = as_read(state)
-    tensors = skeleton_of(state, argument).expand({name: _plain(tensor) for name, tensor in state.items()})
+    tensors = skeleton_of(state, argument).expand({name: _materialized(tensor) for name, tensor in state.items()})
     check_numbers(tensors, argument)
     return Base(tensors, _digest(tensors, argument), path)
 
@@ -97,7 +97,7 @@ def _alike(one: torch.dtype, other: torch.dtype) -> bool:
     return one == other or any(one in kind and other in kind for kind in (FLOATS, PARTS))
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _materialized(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().resolve_conj().resolve_neg()
 
 

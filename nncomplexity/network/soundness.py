@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.loading import Cache
-from nncomplexity.network.modes import evaluating, minds_training, of_torch
+from nncomplexity.network.modes import depends_on_mode, evaluating, of_torch
 from nncomplexity.network.probes import Probe, changed, random
 from nncomplexity.network.target import Target
 from nncomplexity.words import listed
@@ -87,21 +87,21 @@ class Soundness:
         # In dictionaries nothing is left from other weights; whether they are ignored is for those to know who ask for an ε.
         if self.eps or (renewable and self.eps is None):
             self._empty_caches()
-            seen = self._quietly(other)
+            seen = self._loss_or_none(other)
             if renewable:
-                again = self._quietly(other, fresh=True)
+                again = self._loss_or_none(other, fresh=True)
                 if seen is None:
                     self._repeat(1)
                 if not _same(seen, again):
                     self._reconcile(other, seen, again, forgets=True)
                     seen = again
             if seen == self.measured.original:
-                self._look_for_weights()
+                self._check_depends_on_weights()
         if drawn:
-            self._look_at_draws()
-        self._look_at_modes()
+            self._warn_of_random_numbers()
+        self._warn_of_training_mode()
 
-    def ask(self, eps: float | None) -> None:
+    def set_smallest_eps(self, eps: float | None) -> None:
         """Take this for the smallest ε, once it is known; raises InputError where the losses measured so far are too far apart for it."""
         self.eps = eps
         self.check(self.measured.original, self.measured.original + self.scatter)
@@ -164,7 +164,7 @@ class Soundness:
         self.target.renew()
         return self.measured.again(weights)
 
-    def _quietly(self, weights: Mapping[str, Tensor], *, fresh: bool = False, seed: int = 0) -> float | None:
+    def _loss_or_none(self, weights: Mapping[str, Tensor], *, fresh: bool = False, seed: int = 0) -> float | None:
         """The loss of weights that nobody asked for; None where it can't be taken."""
         try:
             return self._fresh(weights) if fresh else self.measured.again(weights, seed=seed)
@@ -183,23 +183,23 @@ class Soundness:
         """
         told = [f"none ({self.refusal})" if loss is None else f"{loss:.6g}" for loss in (used, fresh)]
         self._repeat(_DRAWS)
-        again = self._quietly(weights, fresh=True)
+        again = self._loss_or_none(weights, fresh=True)
         # Without noise at the original two fresh copies may differ as well: what is kept by identity may be found by one made later.
         noise = 0.0 if not self.scatter or again is None or fresh is None else _NOISE * abs(again - fresh)
         if near(used, fresh, noise):
             return
         if forgets:
             self.target.forget_between()
-            before = self._quietly(self.measured.weights, fresh=True)
-            if near(before, self.measured.original, noise) and near(self._quietly(weights), fresh, noise):
+            before = self._loss_or_none(self.measured.weights, fresh=True)
+            if near(before, self.measured.original, noise) and near(self._loss_or_none(weights), fresh, noise):
                 return
         raise InputError(
             f"model: its loss doesn't follow its weights: of the same ones it is {told[1]} in a fresh copy of the module and "
-            f"{told[0]} in one that was used before{self._keepers()}"
+            f"{told[0]} in one that was used before{self._retained()}"
         )
 
-    def _keepers(self) -> str:
-        kept = listed(self.target.keepsakes())
+    def _retained(self) -> str:
+        kept = listed(self.target.retained_state())
         return f"; {kept or 'it keeps something'} between calls: compute that anew in each, or clear it in _load_from_state_dict()"
 
     def _empty_caches(self) -> None:
@@ -212,7 +212,7 @@ class Soundness:
         if not found and 1 < len(held) <= _ONE_BY_ONE:
             found = [one for ways in held for one in ways if self._computes_again([one])]
         self.target.empty(list({(one.kind, one.name): one for one in found}.values()))
-        self._quietly(self.measured.weights, fresh=True)
+        self._loss_or_none(self.measured.weights, fresh=True)
 
     def _computes_again(self, found: Sequence[Cache]) -> bool:
         self.target.empty(found)
@@ -221,23 +221,23 @@ class Soundness:
         except (InputError, AttributeError):  # one that is gone may be missed
             return False
 
-    def _look_for_weights(self) -> None:
+    def _check_depends_on_weights(self) -> None:
         """Raises InputError where a module gives the same whatever its weights are, and warns where the loss alone does."""
         weights, original = self.measured.weights, self.measured.original
         others = [Probe(weights, random, seed) for seed in (1, 2)]
-        if not any(map(others[0].moves, weights)) or any(self._quietly(other) != original for other in others):
+        if not any(map(others[0].moves, weights)) or any(self._loss_or_none(other) != original for other in others):
             return
-        heard = self._heard(weights)
-        if heard and heard == self._heard(others[0]) and not self.target.opaque:
+        part_digests = self._part_digests(weights)
+        if part_digests and part_digests == self._part_digests(others[0]) and not self.target.opaque:
             raise InputError(
-                f"model: its loss doesn't follow its weights: with random ones every part gives what it gave before{self._keepers()}"
+                f"model: its loss doesn't follow its weights: with random ones every part gives what it gave before{self._retained()}"
             )
         self.warnings["weights"] = (
             f"The loss ignores the weights that it is given: it is {original:.6g} for random ones, too. It must measure what it is "
             "called with, not another network, what one has computed before, or weights that aren't in a state dict."
         )
 
-    def look_at_missed(self, missed: Set[str], parameters: Collection[str]) -> None:
+    def check_unreached(self, missed: Set[str], parameters: Collection[str]) -> None:
         """Look at those of the parameters that no gradient reaches, by name.
 
         Raises:
@@ -245,25 +245,25 @@ class Soundness:
         """
         weights, random_ones = self.measured.weights, Probe(self.measured.weights, random)
         others = {name: random_ones[name] if name in missed else tensor for name, tensor in weights.items()}
-        if not self.target.renewable or self.target.opaque or self._quietly(others) != self.measured.original:
+        if not self.target.renewable or self.target.opaque or self._loss_or_none(others) != self.measured.original:
             return
-        before, after = self._heard(weights), self._heard(others)
+        before, after = self._part_digests(weights), self._part_digests(others)
         for part in before:
             own = {name for name in parameters if name.startswith(f"{part}.")}
             if own and own <= missed and before[part] and before[part] == after.get(part):
                 raise InputError(
-                    f"model: its loss doesn't follow its weights: with random ones {part} gives what it gave before{self._keepers()}"
+                    f"model: its loss doesn't follow its weights: with random ones {part} gives what it gave before{self._retained()}"
                 )
 
-    def _heard(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    def _part_digests(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
         """Digests of what the parts of a fresh copy give when the loss is taken of these weights."""
         self.target.renew()
-        with self.target.heard() as given:
-            self._quietly(weights)
+        with self.target.part_digests() as given:
+            self._loss_or_none(weights)
         return given
 
-    def _look_at_draws(self) -> None:
-        other = self._quietly(self.measured.weights, seed=1)
+    def _warn_of_random_numbers(self) -> None:
+        other = self._loss_or_none(self.measured.weights, seed=1)
         if other is not None and not near(other, self.measured.original):
             self.warnings["random"] = (
                 f"The loss draws random numbers: it is {self.measured.original:.7g} from one state of the generators and {other:.7g} from "
@@ -271,14 +271,14 @@ class Soundness:
                 "what is drawn."
             )
 
-    def _look_at_modes(self) -> None:
+    def _warn_of_training_mode(self) -> None:
         parts = [part for module in self.target.called_on() for part in module.modules()]
         # Of networks that are the user's own nothing is touched that may do more in eval mode than be in it.
         parts += [part for module in self.modules for part in module.modules() if of_torch(part)]
-        if not any(map(minds_training, parts)):
+        if not any(map(depends_on_mode, parts)):
             return
         with evaluating(parts):
-            loss = self._quietly(self.measured.weights)
+            loss = self._loss_or_none(self.measured.weights)
         self.target.renew()
         if loss is not None and not near(loss, self.measured.original):
             self.warnings["mode"] = (

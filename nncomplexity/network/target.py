@@ -10,14 +10,24 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import PLAIN, Attributes, Cache, Way, caches, empty, forget_cached_properties, keepsakes, ways_of
+from nncomplexity.network.loading import (
+    COPY_VALUES,
+    Attributes,
+    Cache,
+    LoadMethod,
+    caches,
+    empty,
+    forget_cached_properties,
+    load_methods_of,
+    retained_state,
+)
 from nncomplexity.network.modulestate import (
     Backup,
     copied,
+    copy_without_tensors,
     has_gradient,
     left_out,
     load_into,
-    outline,
     own_tensors,
     parameters_of,
     put_back,
@@ -37,10 +47,10 @@ class Target:
     """Whether it is a copy of a module, so that there can be a fresh one."""
     opaque = False
     """Whether its state dict has entries that are no tensors, as packed weights are."""
-    ways: tuple[Way, ...] = (PLAIN,)
+    load_methods: tuple[LoadMethod, ...] = (COPY_VALUES,)
     """By which weights may be put in; the first unless `renew` names another."""
 
-    def renew(self, way: Way | None = None) -> None:
+    def renew(self, way: LoadMethod | None = None) -> None:
         """A copy of the module as it was handed over, in place of the one that losses have seen, if it can be copied."""
 
     def untouched(self) -> Any:
@@ -57,7 +67,7 @@ class Target:
     def empty(self, found: Collection[Cache]) -> None:
         """From now on there is nothing in these whenever weights are put in."""
 
-    def keepsakes(self) -> Sequence[str]:
+    def retained_state(self) -> Sequence[str]:
         """What parts hold otherwise than when the module was handed over, in words."""
         return ()
 
@@ -66,7 +76,7 @@ class Target:
         return ()
 
     @contextmanager
-    def heard(self) -> Iterator[dict[str, list[int]]]:
+    def part_digests(self) -> Iterator[dict[str, list[int]]]:
         """Digests of what the module's parts give within the block, by name, as they come."""
         yield {}
 
@@ -74,7 +84,7 @@ class Target:
         """Give a module that couldn't be copied back what it held, and the user's own tensors their values, if a loss changed them."""
 
 
-class Borrowed(Target):
+class ModuleTarget(Target):
     """A copy of a module, or where it can't be copied the module itself, to be given one set of weights after another.
 
     Attributes:
@@ -107,18 +117,18 @@ class Borrowed(Target):
             self._given = module
             self._emptied: Collection[Cache] = ()
             self._caches = caches(module)
-            self._pristine = None if copy is None else outline(module)
+            self._pristine = None if copy is None else copy_without_tensors(module)
             self._module = module if copy is None else self._prepared(copy)
             self._backup = Backup(module) if copy is None else None
             self._attributes = Attributes(module) if copy is None else None
             self.differentiable = copy is not None
             self.renewable = self.differentiable
-            self.ways = ways_of(module)
-            self._way = self.ways[0]
+            self.load_methods = load_methods_of(module)
+            self._load_method = self.load_methods[0]
 
-    def renew(self, way: Way | None = None) -> None:
+    def renew(self, way: LoadMethod | None = None) -> None:
         """Make a fresh copy of the module as it was handed over, where it can be copied."""
-        self._way = way or self._way
+        self._load_method = way or self._load_method
         if self._pristine is None:
             return
         vars(self).pop("_module", None)  # before there is another: at no time are there two
@@ -146,7 +156,7 @@ class Borrowed(Target):
             self._attributes.restore()
         empty(self._module, self._emptied)
         # A forward pass may have put other tensors in the place of buffers, which is why the state is looked up anew.
-        load_into(self._module, self.skeleton, weights, self._way)
+        load_into(self._module, self.skeleton, weights, self._load_method)
         return self._module
 
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[nn.Module, Leaves]:
@@ -157,9 +167,9 @@ class Borrowed(Target):
         """A module's buffers are no leaves to begin with."""
         return False
 
-    def keepsakes(self) -> list[str]:
+    def retained_state(self) -> list[str]:
         """What parts of the copy hold otherwise than those of the module that was handed over."""
-        return [] if self._pristine is None else keepsakes(self._pristine, self._module)
+        return [] if self._pristine is None else retained_state(self._pristine, self._module)
 
     def caches(self) -> list[Cache]:
         """Attributes of the module that may hold what was computed from weights."""
@@ -174,7 +184,7 @@ class Borrowed(Target):
         return [self._module]
 
     @contextmanager
-    def heard(self) -> Iterator[dict[str, list[int]]]:
+    def part_digests(self) -> Iterator[dict[str, list[int]]]:
         """Digests of what each part gives within the block, by its name."""
         given: dict[str, list[int]] = {}
 
@@ -196,7 +206,7 @@ class Borrowed(Target):
         """Give a module that was borrowed back what it held, and the tensors of one that was copied their values."""
         if self._backup and self._attributes:
             try:
-                if self._way != PLAIN:  # what parts have computed is of other weights
+                if self._load_method != COPY_VALUES:  # what parts have computed is of other weights
                     self.load(self.weights)
             finally:
                 self._attributes.give_back()
@@ -213,7 +223,7 @@ class Borrowed(Target):
         return copy
 
 
-class Mapped(Target):
+class MappingTarget(Target):
     """A mapping of tensors as what the closure gets; copied, since the caller's may be those of a module that the closure loads into."""
 
     differentiable = True

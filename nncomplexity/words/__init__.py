@@ -9,7 +9,7 @@
 - `units`: sizes on axes, with one unit for each axis
 """
 
-from nncomplexity.words.durations import seconds_of, told
+from nncomplexity.words.durations import duration_in_words, seconds_of
 from nncomplexity.words.epsilon import (
     GRID,
     Eps,
@@ -47,6 +47,7 @@ __all__ = [
     "checked_count",
     "checked_number",
     "default_grid",
+    "duration_in_words",
     "eps_named",
     "form_in_words",
     "is_number",
@@ -65,6 +66,5 @@ __all__ = [
     "seconds_of",
     "show_progress",
     "shown",
-    "told",
     "unit_for",
 ]

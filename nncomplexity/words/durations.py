@@ -29,10 +29,10 @@ def seconds_of(text: str, argument: str) -> float:
     return seconds
 
 
-def told(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
     """A duration for people, in its two largest units.
 
-    >>> told(42.4), told(600), told(5400), told(90061)
+    >>> duration_in_words(42.4), duration_in_words(600), duration_in_words(5400), duration_in_words(90061)
     ('42 s', '10 min', '1 h 30 min', '1 d 1 h')
     """
     if 0 < seconds < 1:

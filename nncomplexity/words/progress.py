@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from nncomplexity.words.durations import told
+from nncomplexity.words.durations import duration_in_words
 
 BAR = 24
 EACH_SECONDS = 0.2
@@ -25,7 +25,7 @@ class TimeLeft:
         self._end = None if time_limit is None else self._began + time_limit
         self._done = 0.0
 
-    def told(self, done: float, total: float) -> str:
+    def in_words(self, done: float, total: float) -> str:
         """Such as "3 min left"; nothing where nothing can be said yet."""
         now = self._clock()
         if done < self._done:  # the next ε
@@ -33,7 +33,7 @@ class TimeLeft:
         self._done = done
         times = [(now - self._first) * (total - done) / done] if done > 0 and now > self._first else []
         times += [] if self._end is None else [max(0.0, self._end - now)]
-        return f"{told(min(times))} left" if times else ""
+        return f"{duration_in_words(min(times))} left" if times else ""
 
 
 def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str], None]:
@@ -60,7 +60,7 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
         last = now
         full = round(BAR * min(done / total, 1.0)) if total else 0
         line = f"{'█' * full}{'░' * (BAR - full)} {done:3.0f} of {total:.0f} evaluations, {what}, {now - began:.0f} s"
-        line += f", {left.told(done, total)}" if 0 < done < total else ""
+        line += f", {left.in_words(done, total)}" if 0 < done < total else ""
         target = _stream() if stream is None else stream
         target.write(f"\r{line:<{width}}" + ("\n" if done >= total else ""))
         target.flush()

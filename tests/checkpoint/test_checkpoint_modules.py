@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.checkpoint.inert import Inert, names_in
 from nncomplexity.checkpoint.legacy import ClassWithSource, without_sources
 from nncomplexity.checkpoint.modules import modules_opened
+from nncomplexity.checkpoint.placeholders import Inert, names_in
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.network import skeleton_of
 

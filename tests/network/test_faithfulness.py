@@ -150,7 +150,7 @@ def test_a_spread_is_of_logarithms() -> None:
     logs = [math.log(800), math.log(1000), math.log(1250)]
     assert spread.mean == pytest.approx(sum(logs) / 3)
     assert spread.sd == pytest.approx(math.sqrt(sum((x - sum(logs) / 3) ** 2 for x in logs) / 2))
-    assert spread.told() == "125 ± 28"
+    assert spread.in_words() == "125 ± 28"
     assert Spread.of([800]).sd == 0
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from nncomplexity import InputError, estimate
 from nncomplexity.network import Distortion
-from nncomplexity.network.loading import PLAIN, Attributes, Way, ways_of
+from nncomplexity.network.loading import COPY_VALUES, Attributes, LoadMethod, load_methods_of
 
 X = torch.randn(128, 8, generator=torch.Generator().manual_seed(1))
 Y = X[:, :4].argmax(1)
@@ -394,9 +394,13 @@ def test_values_kept_within_parametrizations_cached_are_not_taken_for_other_weig
 
 
 def test_the_ways_into_a_module_are_those_that_its_parts_listen_to() -> None:
-    assert ways_of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), parametrizations.weight_norm(nn.Linear(2, 2)))) == (PLAIN,)
-    assert ways_of(nn.Sequential(ClearedInTrain())) == (Way(in_training=True), PLAIN)
-    assert ways_of(ClearedByAHook()) == ways_of(ClearedWhenLoaded()) == (Way(by_state_dict=True), PLAIN)
+    assert load_methods_of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), parametrizations.weight_norm(nn.Linear(2, 2)))) == (
+        COPY_VALUES,
+    )
+    assert load_methods_of(nn.Sequential(ClearedInTrain())) == (LoadMethod(in_training=True), COPY_VALUES)
+    assert (
+        load_methods_of(ClearedByAHook()) == load_methods_of(ClearedWhenLoaded()) == (LoadMethod(by_state_dict=True), COPY_VALUES)
+    )
 
 
 def test_attributes_are_given_back_as_the_very_objects_that_they_were() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nncomplexity import InputError, estimate
 from nncomplexity.cli.table import measured
 from nncomplexity.measure import reports_json
-from nncomplexity.network import Borrowed, Distortion, skeleton_of, tensors_of
+from nncomplexity.network import Distortion, ModuleTarget, skeleton_of, tensors_of
 from nncomplexity.network.modulestate import left_out, load_into, parameters_of
 from tests.families import Hooked
 
@@ -105,7 +105,7 @@ def test_a_module_that_cannot_be_copied_gets_everything_back() -> None:
     module = Single(3, 2)
     module.register_buffer("scratch", torch.zeros(1), persistent=False)
     before = {name: tensor.clone() for name, tensor in tensors_of(module).items()}
-    borrowed = Borrowed(module)
+    borrowed = ModuleTarget(module)
     assert not borrowed.differentiable
     loaded = borrowed.load({name: torch.zeros_like(tensor) for name, tensor in before.items()})
     assert loaded is module

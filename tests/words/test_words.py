@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncomplexity import InputError
-from nncomplexity.words import checked_count, checked_number, is_number, listed, path_of, printable, python_number, seconds_of, told
+from nncomplexity.words import (
+    checked_count,
+    checked_number,
+    duration_in_words,
+    is_number,
+    listed,
+    path_of,
+    printable,
+    python_number,
+    seconds_of,
+)
 
 
 @given(st.integers(1, 10**7))
@@ -26,7 +36,7 @@ def test_a_clock_is_hours_minutes_and_seconds(hours: int, minutes: int, seconds:
 @given(st.integers(1, 10**7))
 def test_a_told_duration_is_right_to_its_smaller_unit(seconds: int) -> None:
     sizes = {"d": 86400, "h": 3600, "min": 60, "s": 1}
-    words = told(seconds).split()
+    words = duration_in_words(seconds).split()
     total = sum(int(count) * sizes[unit] for count, unit in zip(words[::2], words[1::2], strict=True))
     assert 0 <= seconds - total < sizes[words[-1]] * (1 if words[-1] == "s" else 60)
 

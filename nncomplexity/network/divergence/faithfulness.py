@@ -44,10 +44,10 @@ class Fidelity:
         """Plain values; a divergence that isn't finite is None."""
         return {key: _finite(value) for key, value in {**asdict(self), "flips": self.flips}.items()}
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """One line for people.
 
-        >>> Fidelity(100, 0.08, 0.98, 0.01, 0.0, 332.2).told()
+        >>> Fidelity(100, 0.08, 0.98, 0.01, 0.0, 332.2).in_words()
         'agreement 0.98, divergence 0.08, 0.01 right to wrong, 0 wrong to right'
         """
         parts = [] if self.agreement is None else [f"agreement {self.agreement:.4g}"]
@@ -81,11 +81,11 @@ class Faithfulness:
         held_out = self.held_out and self.held_out.to_dict()
         return {"kind": self.kind, "searched": self.searched.to_dict(), "held_out": held_out}
 
-    def told(self) -> list[str]:
+    def in_words(self) -> list[str]:
         """Lines for people."""
-        lines = [f"Faithful on the {self.searched.inputs:,} searched inputs: {self.searched.told()}."]
+        lines = [f"Faithful on the {self.searched.inputs:,} searched inputs: {self.searched.in_words()}."]
         if self.held_out is not None:
-            lines.append(f"On {self.held_out.inputs:,} held-out inputs: {self.held_out.told()}.")
+            lines.append(f"On {self.held_out.inputs:,} held-out inputs: {self.held_out.in_words()}.")
         return lines
 
     def warnings(self, bits: int, eps: float, fresh: bool) -> Sequence[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
-from nncomplexity.checkpoint.inert import named
+from nncomplexity.checkpoint.placeholders import named
 
 
 class _Nothing:
