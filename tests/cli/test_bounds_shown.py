@@ -25,9 +25,9 @@ from nncomplexity.show.html.sections import promise
 from nncomplexity.show.html.summary import key_figures
 from nncomplexity.show.plots.entries import network_of_report
 from nncomplexity.show.plots.results import BoundValue, Measurement, Network
+from tests.markup import parsed
 from tests.rows import report as report_file
 from tests.rows import row, write_rows
-from tests.show.test_html_page import parsed
 
 TASK = """
 import torch

@@ -21,6 +21,7 @@ from nncomplexity.measure import rate_distortion
 from nncomplexity.search import Bayes, Quantize, Tight
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.training import spectral_entropy_penalty, weight_noise
+from tests.cases import mean_square as loss
 
 
 @pytest.mark.parametrize(
@@ -70,10 +71,6 @@ def test_checkpoints_that_are_neither_a_path_nor_several(tmp_path: Path) -> None
 def test_a_key_that_is_no_text() -> None:
     with pytest.raises(InputError, match="key: expected a dotted path, such as 'model_state_dict', got 3; leave it out"):
         load_checkpoint("net.pt", 3)
-
-
-def loss(weights: dict[str, torch.Tensor]) -> torch.Tensor:
-    return weights["w"].square().mean()
 
 
 EVERYWHERE = [

@@ -8,7 +8,7 @@ import multiprocessing
 import shutil
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,11 @@ from nncomplexity.dynamics.resume import Done
 from nncomplexity.errors import InputError
 from nncomplexity.search import Quantize
 from nncomplexity.show import read_results
+from tests.cases import to_identity as loss
 from tests.training_run import make_training, untimed, weights
 
 EPS = [1, 0.1]
 quick = functools.partial(track, method="quantize", budget=12)
-
-
-def loss(network: Mapping[str, Tensor]) -> Tensor:
-    return ((network["weight"] - torch.eye(3, 6)) ** 2).mean()
 
 
 @pytest.fixture(autouse=True)

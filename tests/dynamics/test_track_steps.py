@@ -2,13 +2,12 @@
 
 import functools
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli import main
@@ -17,6 +16,7 @@ from nncomplexity.dynamics import track
 from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.errors import InputError
 from nncomplexity.show import chart, read_results
+from tests.cases import mean_square as loss
 from tests.rows import failed, row
 
 quick = functools.partial(track, method="quantize", budget=5)
@@ -28,10 +28,6 @@ CALL = ["--loss-fn", "mytask:loss", "--eps", "0.1", "--method", "quantize", "--b
 def folder(workplace: Path) -> Path:
     Path("mytask.py").write_text(TASK, encoding="utf-8")
     return workplace
-
-
-def loss(weights: Mapping[str, Tensor]) -> Tensor:
-    return (weights["w"] ** 2).mean()
 
 
 def write(name: str, scale: float = 1.0, **beside: Any) -> None:

@@ -21,6 +21,7 @@ from nncomplexity.dynamics import Tracker
 from nncomplexity.errors import InputError
 from nncomplexity.measure import rate_distortion
 from nncomplexity.network import Distortion, MeanLoss, loss_from
+from tests.cases import cross_entropy_of
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(50) % 3
@@ -31,8 +32,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 3))
 
 
-def loss(model: nn.Module) -> Tensor:
-    return F.cross_entropy(model(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

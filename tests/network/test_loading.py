@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, parametrize
 from nncomplexity import InputError, estimate
 from nncomplexity.network import Distortion
 from nncomplexity.network.loading import COPY_VALUES, Attributes, LoadMethod, load_methods_of
+from tests.cases import cross_entropy_of
 
 X = torch.randn(128, 8, generator=torch.Generator().manual_seed(1))
 Y = X[:, :4].argmax(1)
@@ -185,8 +186,7 @@ def not_to_be_copied(kind: Callable[[], nn.Module]) -> nn.Module:
     return Uncopiable(kind())
 
 
-def loss(module: nn.Module) -> Tensor:
-    return cross_entropy(module(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 def true_loss(weights: dict[str, Tensor]) -> float:

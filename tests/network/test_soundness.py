@@ -22,6 +22,7 @@ from nncomplexity.network import Distortion, MeanLoss, Probe
 from nncomplexity.network import random as random_weights
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.probes import changed
+from tests.cases import cross_entropy_of
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)
@@ -39,8 +40,7 @@ def network(*, drop: float = 0.0, norm: bool = False) -> nn.Sequential:
     return model
 
 
-def loss(model: nn.Module) -> Tensor:
-    return cross_entropy(model(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from nncomplexity.search.descent import Visit
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.run import Run
 from nncomplexity.search.trials import Trials
-from tests.search.test_search_tight import network
+from tests.cases import two_layers
 
 
 def latents_of(problem, weights):
@@ -25,7 +25,7 @@ def latents_of(problem, weights):
 
 
 def test_links_to_a_much_finer_eps_begin_with_half_the_steps(monkeypatch):
-    weights, loss = network()
+    weights, loss = two_layers()
     halved, links = [], []
     monkeypatch.setattr(Latent, "halve", lambda latent, halve=Latent.halve: (halved.append(latent.spec.name), halve(latent)))
     plain = downhill.Downhill.run
@@ -56,7 +56,7 @@ def test_a_ladder_s_rungs_differ_and_its_ends_stay(most, links, bend):
 
 
 def test_a_chain_that_begins_after_a_miss_begins_gently(monkeypatch):
-    weights, loss = network()
+    weights, loss = two_layers()
     halved, eased = [], []
     monkeypatch.setattr(Latent, "halve", lambda latent, halve=Latent.halve: (halved.append(latent.spec.name), halve(latent)))
     plain = downhill.Downhill.eased
@@ -70,7 +70,7 @@ def test_a_chain_that_begins_after_a_miss_begins_gently(monkeypatch):
 
 
 def test_a_link_that_no_other_follows_is_not_given_up(monkeypatch):
-    weights, loss = network()
+    weights, loss = two_layers()
     lates = []
     plain = downhill.Downhill.run
     monkeypatch.setattr(

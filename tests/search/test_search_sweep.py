@@ -15,32 +15,32 @@ from nncomplexity.search.chain import Link
 from nncomplexity.search.run import Run
 from nncomplexity.search.sweep import Way, hull_heights
 from nncomplexity.search.tensors import Tensors
-from tests.search.test_search_tight import MANY, network, without_gradient
+from tests.cases import MANY_EPS, two_layers, without_gradient
 
 
 @pytest.mark.parametrize("hidden", [24, 160], ids=["24 wide", "160 wide"])
 @pytest.mark.parametrize("loss_of", [lambda loss: loss, without_gradient], ids=["gradient", "no gradient"])
 def test_a_sweep_answers_every_eps(hidden, loss_of):
-    weights, loss = network(hidden=hidden, features=28)
+    weights, loss = two_layers(hidden=hidden, features=28)
     loss = loss_of(loss)
     method = Sweep(Tight(budget=60))
-    reports = estimate(weights, loss, MANY, method=method)
-    assert [report.eps for report in reports] == MANY
+    reports = estimate(weights, loss, MANY_EPS, method=method)
+    assert [report.eps for report in reports] == MANY_EPS
     for report in reports:
         decoded = report.coarse_weights()
         assert abs(float(loss(decoded)) - float(loss(weights))) <= report.eps
         assert report.within
     sizes = [report.bits for report in reports]
     assert sizes == sorted(sizes)
-    assert sum(report.evaluations for report in reports) <= 2.85 * 60 + len(MANY)
-    again = estimate(weights, loss, MANY, method=method)
+    assert sum(report.evaluations for report in reports) <= 2.85 * 60 + len(MANY_EPS)
+    again = estimate(weights, loss, MANY_EPS, method=method)
     assert [report.file.content for report in again] == [report.file.content for report in reports]
 
 
 def test_a_sweep_is_no_larger_than_single_searches_altogether():
-    weights, loss = network(hidden=160, features=28)
-    sweep = estimate(weights, loss, MANY, method=Sweep(Tight(budget=200)))
-    single = [estimate(weights, loss, eps, budget=200) for eps in MANY]
+    weights, loss = two_layers(hidden=160, features=28)
+    sweep = estimate(weights, loss, MANY_EPS, method=Sweep(Tight(budget=200)))
+    single = [estimate(weights, loss, eps, budget=200) for eps in MANY_EPS]
     assert sum(report.evaluations for report in sweep) < 0.5 * sum(report.evaluations for report in single)
     assert sum(report.bits for report in sweep) < sum(report.bits for report in single)
 
@@ -56,20 +56,20 @@ def test_no_file_lies_below_the_hull(sizes, nothing):
 
 
 def test_a_sweep_of_two_is_two_searches():
-    weights, loss = network()
+    weights, loss = two_layers()
     sweep = estimate(weights, loss, [0.3, 0.01], method=Sweep(Tight(budget=40)))
     assert [report.bits for report in sweep] == [report.bits for report in estimate(weights, loss, [0.3, 0.01], budget=40)]
 
 
 def test_a_sweep_that_is_stopped_has_answers():
-    weights, loss = network(hidden=160, features=28)
+    weights, loss = two_layers(hidden=160, features=28)
 
     def stop(done, total, _what):
         assert total == pytest.approx(2.85 * 100)
         if done > 120:
             raise StopSearch
 
-    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)), progress=stop)
+    reports = estimate(weights, loss, MANY_EPS, method=Sweep(Tight(budget=100)), progress=stop)
     assert sum(report.evaluations for report in reports) < 140
     assert all(report.within for report in reports[:2])
 
@@ -77,7 +77,7 @@ def test_a_sweep_that_is_stopped_has_answers():
 @pytest.mark.parametrize("seed", range(4))
 def test_a_sweep_of_a_tiny_network_answers_the_finest_eps(seed):
     """The chain's evaluations leave uniform quantization those that it takes."""
-    weights, loss = network(seed, hidden=3, features=3)
+    weights, loss = two_layers(seed, hidden=3, features=3)
     reports = estimate(weights, loss, [1.0, 0.1, 0.01, 0.001, 0.0005], method=Sweep(Tight(budget=100)))
     assert all(report.within for report in reports)
 
@@ -91,7 +91,7 @@ def test_a_sweep_s_cost_is_checked():
 
 @pytest.mark.parametrize(("seed", "budget"), [(0, 60), (1, 120), (2, 200), (0, 400), (1, 1000)])
 def test_a_sweep_begins_as_a_search_for_its_coarsest_eps_does(seed, budget):
-    weights, loss = network(seed, hidden=40)
+    weights, loss = two_layers(seed, hidden=40)
     many = [0.3, 0.1, 0.05, 0.02, 0.01]
     first = estimate(weights, loss, many, method=Sweep(Tight(budget=budget)))[0]
     assert first.bits <= estimate(weights, loss, many[0], budget=budget).bits
@@ -110,7 +110,7 @@ def test_a_small_budget_is_enough_to_arrive(budget):
 
 @pytest.mark.parametrize("reached", [0.9, 1.7, 6.0, 30.0], ids=["landed", "near", "not far", "lost"])
 def test_a_chain_that_misses_the_finest_eps_goes_there_once_more_or_leaves_it_to_a_search(monkeypatch, reached):
-    weights, loss = network(hidden=40)
+    weights, loss = two_layers(hidden=40)
     chains, gentle, searched = [], [], []
 
     def inwards(run, ladder, budget, presses, spare=0, *, landed=True, **_):
@@ -121,19 +121,19 @@ def test_a_chain_that_misses_the_finest_eps_goes_there_once_more_or_leaves_it_to
     plain = Run.descend
     monkeypatch.setattr(sweep, "inwards", inwards)
     monkeypatch.setattr(Run, "descend", lambda run, until: (searched.append((run.eps, until)), plain(run, until)))
-    estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)))
+    estimate(weights, loss, MANY_EPS, method=Sweep(Tight(budget=100)))
     assert [ladder[-1] for ladder, _ in chains] == ([0.003, 0.003] if 1 < reached < 10 else [0.003])
     assert gentle == [False, True][: len(chains)]
     assert searched[0] == (0.3, pytest.approx(101))
     if reached > 1:
-        assert searched[1:] == [(0.003, pytest.approx(2.85 * 100 - len(MANY)))]
+        assert searched[1:] == [(0.003, pytest.approx(2.85 * 100 - len(MANY_EPS)))]
     else:
         assert searched[1:] == []
 
 
 def test_slides_lead_from_each_place_to_the_next_and_links_beyond_the_chain(monkeypatch):
     """And the curve is no worse for them."""
-    weights, loss = network(hidden=160, features=28)
+    weights, loss = two_layers(hidden=160, features=28)
     many = [3.0, 2.0, 1.0, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003]
     ways, bits = [], []
 
@@ -166,7 +166,7 @@ def test_slides_lead_from_each_place_to_the_next_and_links_beyond_the_chain(monk
 
 def test_of_a_large_network_one_place_is_kept(monkeypatch):
     """Each is as long as the network."""
-    weights, loss = network(hidden=40)
+    weights, loss = two_layers(hidden=40)
     kept = []
 
     def outwards(self, run, places, *arguments):
@@ -176,8 +176,8 @@ def test_of_a_large_network_one_place_is_kept(monkeypatch):
     plain = Sweep._outwards
     monkeypatch.setattr(Tensors, "large", True)
     monkeypatch.setattr(Sweep, "_outwards", outwards)
-    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=400)))
-    assert kept == [[MANY[-1]]]
+    reports = estimate(weights, loss, MANY_EPS, method=Sweep(Tight(budget=400)))
+    assert kept == [[MANY_EPS[-1]]]
     assert all(report.within for report in reports)
 
 
@@ -194,7 +194,7 @@ def test_a_way_is_as_long_as_what_it_sheds_and_the_eps_on_it():
 
 @pytest.mark.parametrize(("budget", "kept"), [(60, 20), (100, 0)])
 def test_a_small_budget_keeps_evaluations_for_uniform_quantization(monkeypatch, budget, kept):
-    weights, loss = network(hidden=40)
+    weights, loss = two_layers(hidden=40)
     left = []
 
     def outwards(self, run, places, *arguments):
@@ -203,5 +203,5 @@ def test_a_small_budget_keeps_evaluations_for_uniform_quantization(monkeypatch, 
 
     plain = Sweep._outwards
     monkeypatch.setattr(Sweep, "_outwards", outwards)
-    estimate(weights, loss, MANY, method=Sweep(Tight(budget=budget)))
+    estimate(weights, loss, MANY_EPS, method=Sweep(Tight(budget=budget)))
     assert kept <= left[0] < kept + 12

@@ -13,41 +13,12 @@ from nncomplexity.network import skeleton_of
 from nncomplexity.search import Quantize, Sweep, Tight, downhill, tensors
 from nncomplexity.search.descent import Visit
 from nncomplexity.search.start import Factors, of_low_rank, ranks_that_pay
-
-MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
-
-
-def network(seed=0, hidden=24, classes=4, features=12):
-    """A trained network of two layers and its loss; seeds give different data."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(64, features, generator=generator)
-    y = (x @ torch.randn(features, classes, generator=generator)).argmax(1)
-    weights = {
-        "one": torch.randn(hidden, features, generator=generator) / features**0.5,
-        "bias": torch.zeros(hidden),
-        "two": torch.randn(classes, hidden, generator=generator) / hidden**0.5,
-    }
-    for tensor in weights.values():
-        tensor.requires_grad_()
-    optimizer = torch.optim.Adam(weights.values(), lr=0.03)
-
-    def loss(weights):
-        return cross_entropy(torch.relu(x @ weights["one"].T + weights["bias"]) @ weights["two"].T, y)
-
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss(weights).backward()
-        optimizer.step()
-    return {name: tensor.detach() for name, tensor in weights.items()}, loss
-
-
-def without_gradient(loss):
-    return lambda weights: float(loss(weights).detach())
+from tests.cases import MANY_EPS, two_layers
 
 
 @pytest.mark.parametrize(("seed", "budget"), list(itertools.product(range(4), (30, 100))))
 def test_never_larger_than_algorithm_2(seed, budget):
-    weights, loss = network(seed)
+    weights, loss = two_layers(seed)
     for eps in (1.0, 0.1, 0.01):
         assert estimate(weights, loss, eps, budget=budget).bits <= estimate(weights, loss, eps, method="quantize").bits
 
@@ -135,7 +106,7 @@ def test_factors_are_led_to_a_near_outline_first_at_the_rank_that_eps_allows(mon
 
 
 def test_a_descent_that_only_soft_weights_brought_near_is_late(monkeypatch):
-    weights, loss = network()
+    weights, loss = two_layers()
     far = max(loss(weights).item() + 10.0, 10.0)
 
     def descend(distortion, latents, fixed, eps, steps, *_):
@@ -197,8 +168,8 @@ def test_zeros_and_ones_stay_as_they_are():
     network = torch.nn.Sequential(torch.nn.Linear(12, 40), torch.nn.LayerNorm(40), torch.nn.ReLU(), torch.nn.Linear(40, 6))
     torch.nn.init.zeros_(network[0].bias)
     x = torch.randn(64, 12)
-    wanted = network(x).detach()
-    report = estimate(network, lambda network: (network(x) - wanted).square().mean() / wanted.square().mean(), 0.05)
+    wanted = two_layers(x).detach()
+    report = estimate(network, lambda network: (two_layers(x) - wanted).square().mean() / wanted.square().mean(), 0.05)
     assert report.within
     forms = {layer.name: layer.form for layer in report.layers}
     assert [forms[name] for name in ("0.bias", "1.weight", "1.bias")] == ["zero", "constant", "zero"]
@@ -211,7 +182,7 @@ def test_zeros_and_ones_stay_as_they_are():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
     weights = {"w": torch.full((8, 6), value), "b": torch.zeros(8)}
-    for many in ([0.5], MANY):
+    for many in ([0.5], MANY_EPS):
         for report in estimate(weights, lambda given: (given["w"].sum() - weights["w"].sum()).square(), many, method=Sweep()):
             assert report.within
             assert report.distortion == 0
@@ -219,14 +190,14 @@ def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
 
 
 def test_a_large_budget_goes_on_from_a_small_one_s_result():
-    weights, loss = network(hidden=160, features=28)
+    weights, loss = two_layers(hidden=160, features=28)
     sizes = [estimate(weights, loss, 0.01, budget=budget).bits for budget in (60, 400, 1000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < sizes[0]
 
 
 def test_seeds_part_and_each_gives_one_file():
-    weights, loss = network(hidden=160, features=28)
+    weights, loss = two_layers(hidden=160, features=28)
     files = [estimate(weights, loss, 0.1, budget=150, seed=seed).file.content for seed in (0, 1, 2, 1)]
     assert files[1] == files[3]
     assert len(set(files)) == 3

@@ -254,8 +254,8 @@ def test_wrong_wishes_are_refused(one_run: Results, tmp_path: Path) -> None:
     for kind, words in (
         ("dynamics", "no network has a training step"),
         ("measures", "no network has a training step"),
-        ("bounds", "measure with --risk-fn and --n"),
-        ("description-length", "measure with --n"),
+        ("bounds", "measure with risk_fn and n"),
+        ("description-length", "measure with n"),
         ("layers", "nothing is said of layers"),
         ("rate-distortion", "no chosen network has a file with a distortion above 0"),
     ):

@@ -21,9 +21,9 @@ from nncomplexity.measure import DEFAULT_EPS, default_eps
 from nncomplexity.network import constant
 from nncomplexity.show import chart, page, read_results
 from nncomplexity.words import Share, default_grid, eps_named, name_of, names_in
+from tests.markup import parsed
 from tests.rows import report as report_file
 from tests.rows import row, write_rows
-from tests.show.test_html_page import parsed
 
 DONE, WRONG_CALL, NOT_WITHIN = 0, 2, 3
 
