@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types unit shuffled clean
+.PHONY: setup demo test lint types unit doctests shuffled clean
 
 setup: $(STAMP)
 
@@ -24,7 +24,7 @@ demo: setup
 	        --eps 1 --risk-fn examples.grokking.task:error --n 2553 --classes 113 || exit; \
 	done
 
-test: lint types unit
+test: lint types unit doctests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,6 +35,10 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest -n 2
+
+# In a run of their own: a module collected for its examples is imported once more, beside the one that tests import.
+doctests: setup
+	$(BIN)/pytest -n 2 --doctest-modules nncomplexity
 
 shuffled: setup
 	$(BIN)/pytest -n 2 --random-order-bucket=global

@@ -177,6 +177,23 @@ def _imported(path: Path, found: Import) -> set[str]:
     }
 
 
+ROOMS = ["measuring", "reporting", "peers", "cases"]
+"""Of the benchmarks, from the top to the bottom."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_benchmarks_imports_only_from_those_below_it(room: str) -> None:
+    allowed = set(ROOMS[ROOMS.index(room) :])
+    upward = [
+        f"{path.name}:{found.line}: {found.name}"
+        for path in sorted((ROOT / "benchmarks" / room).glob("*.py"))
+        for found in imports_of(path.read_text(encoding="utf-8"))
+        if found.name.startswith("benchmarks.") and found.name.split(".")[1] not in allowed
+    ]
+    assert not upward
+    assert [path.name for path in (ROOT / "benchmarks").glob("*.py")] == []
+
+
 def test_tests_mirror_the_wings() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders & set(WINGS) == {wing for wing in WINGS if wing != "integrations"}

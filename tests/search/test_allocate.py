@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks.planted import Planted, divergence
+from benchmarks.cases.planted import Planted, divergence
 from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.measure import rate_distortion

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from benchmarks.cases import SHIPPED, find_cases
+from benchmarks.cases.networks import SHIPPED, find_cases
 from nncomplexity import InputError, StopSearch, estimate
 from nncomplexity.search import Sweep, Tight, sweep
 from nncomplexity.search.chain import Link

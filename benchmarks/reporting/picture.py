@@ -10,7 +10,7 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from benchmarks.report import Content, figure, points, rows_of
+from benchmarks.reporting.comparison import Content, figure, points, rows_of
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; marks tell the methods apart without colour.
 STYLES = {

@@ -1,6 +1,6 @@
 """`tight` for the checkpoints of a training, each search begun where that of the checkpoint before has ended.
 
-It is what `track` would do if it handed results on in the order of training, measured by benchmarks/dynamics.py beside what it does.
+It is what `track` would do if it handed results on in the order of training, measured by benchmarks/measuring/dynamics.py beside what it does.
 """
 
 import math

@@ -1,6 +1,6 @@
 """How much faster the spectral-entropy penalty is than plain autograd through torch.linalg.svd, forward and backward together.
 
-    python benchmarks/spectral_penalty.py [--repeats 15] [--output benchmarks/results/spectral_penalty.json]
+    python benchmarks/measuring/spectral_penalty.py [--repeats 15] [--output benchmarks/results/spectral_penalty.json]
 
 Every method computes the mean spectral entropy of the same float32 Gaussian matrices and its gradient. The methods take turns, so
 that what else the machine does falls on all of them; a figure is the median over the turns. `seconds` are wall time,
@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.source import made_by
+from benchmarks.cases.source import made_by
 from nncomplexity.training import spectral_entropy_penalty
 
 WORKLOADS: dict[str, list[tuple[int, int]]] = {
@@ -54,7 +54,7 @@ METHODS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {"penalty": penalty, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "spectral_penalty.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "spectral_penalty.json")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     results = [

@@ -1,7 +1,7 @@
 """The table of what `tight` finds for networks of many architectures."""
 
-from benchmarks.markdown import table
-from benchmarks.record import Content
+from benchmarks.cases.record import Content
+from benchmarks.reporting.markdown import table
 
 
 def families(content: Content) -> str:

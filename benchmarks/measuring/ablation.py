@@ -1,9 +1,9 @@
 """What each ingredient of `tight` buys: its bytes with one of them off, on the networks that ship with the project.
 
-    python benchmarks/ablation.py [--folder DIR] [--eps 0.1 0.01] [--variants full …]
+    python benchmarks/measuring/ablation.py [--folder DIR] [--eps 0.1 0.01] [--variants full …]
 
 A variant is a method object with other settings, or the method with a part replaced for the while. Writes
-benchmarks/results/ablation.json, row by row; `python benchmarks/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
+benchmarks/results/ablation.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from benchmarks import report
-from benchmarks.cases import ROOT, SHIPPED, Case, find_cases
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT, SHIPPED, Case, find_cases
+from benchmarks.cases.record import Record, Row
+from benchmarks.reporting import comparison
 from nncomplexity import estimate
 from nncomplexity.codecs import Matrix, Meter
 from nncomplexity.search import Tight
@@ -132,7 +132,7 @@ def main() -> None:
         arguments.output,
         arguments.again,
     )
-    print(f"\n{report.ablation(report.read(arguments.output))}")
+    print(f"\n{comparison.ablation(comparison.read(arguments.output))}")
 
 
 def run(cases: list[Case], every_eps: list[float], variants: list[str], output: Path, again: Sequence[str] = ()) -> Record:

@@ -1,6 +1,6 @@
 """What a measurement takes as networks grow: seconds by what they were spent on, and memory.
 
-    python benchmarks/scale.py [--sizes 1M 4M ...] [--methods tight quantize] [--budget 30] [--eps 0.25]
+    python benchmarks/measuring/scale.py [--sizes 1M 4M ...] [--methods tight quantize] [--budget 30] [--eps 0.25]
 
 Networks are GPT-2-shaped (and one BERT-shaped), made of random numbers: each matrix is of a rank of an eighth of its short side, with
 noise of a tenth of its energy. The loss is the mean over the tensors of ‖W − W₀‖² / ‖W₀‖², which touches every element once and costs
@@ -25,8 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.cases import ROOT
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Record, Row
+from benchmarks.cases.sizes import SIZES
 from nncomplexity.file import bitstream, coarse
 from nncomplexity.measure import layers
 from nncomplexity.network import Distortion
@@ -34,15 +35,6 @@ from nncomplexity.search import contract, looks, method_named, start
 
 FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of that name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
-SIZES: dict[str, tuple[str, int, int, int, int]] = {
-    # shape, width, blocks, vocabulary, positions
-    "1M": ("gpt2", 128, 4, 2_048, 256),
-    "4M": ("gpt2", 192, 8, 3_072, 512),
-    "16M": ("gpt2", 320, 10, 12_288, 512),
-    "22M": ("bert", 384, 6, 30_522, 512),
-    "64M": ("gpt2", 576, 10, 40_000, 1_024),
-    "125M": ("gpt2", 768, 12, 50_257, 1_024),
-}
 
 
 def network(size: str) -> dict[str, Tensor]:

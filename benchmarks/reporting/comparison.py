@@ -1,21 +1,16 @@
-"""Tables of what the benchmarks recorded, and docs/benchmarks.md, which quotes nothing else."""
+"""The comparison with peers, and the ablation, as tables of what was recorded."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
 
-from benchmarks import report_curve, report_families, report_foldings, report_paper, report_scale, stale
-from benchmarks.cases import ROOT
-from benchmarks.markdown import table
-from benchmarks.record import Content
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Content
+from benchmarks.reporting.markdown import table
 
 RESULTS = ROOT / "benchmarks" / "results"
-DOCS = ROOT / "docs" / "benchmarks.md"
-SCALING = ROOT / "docs" / "scaling.md"
-PICTURE = ROOT / "docs" / "images" / "tight_vs_peers.svg"
 TITLES = {
     "tight": "`tight`",
     "bayes": "`bayes`",
@@ -151,69 +146,6 @@ def _processors(content: Content) -> str:
     if len(methods) == 1:
         return next(iter(methods))
     return " and ".join(f"{cpu} ({', '.join(dict.fromkeys(titles))})" for cpu, titles in methods.items())
-
-
-def sections() -> dict[str, str]:
-    """What the marked sections of docs/benchmarks.md hold."""
-    contents = recorded()
-    found = {"setting": setting(contents)}
-    for name, tell in {"ratios": ratios, "sizes": sizes, "costs": costs, "budgets": budgets}.items():
-        found[name] = _signed(tell(contents), "tight_vs_peers")
-    if (RESULTS / "ablation.json").exists():
-        found["ablation"] = _signed(ablation(read(RESULTS / "ablation.json")), "ablation")
-    if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
-        found["departures"] = _signed(report_paper.departures(departures), "paper_departures")
-    tables = {
-        "spectral_penalty": report_paper.penalty,
-        "grokking_epoch": report_paper.epoch,
-        "grokking_bounds": report_paper.bounds,
-        "curve": report_curve.curve,
-        "dynamics": report_curve.dynamics,
-        "families": report_families.families,
-        "foldings": report_foldings.foldings,
-        "scale": report_scale.scale,
-    }
-    for name, tell in tables.items():
-        if (RESULTS / f"{name}.json").exists():
-            found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
-    if "dynamics" in found:
-        found["warm_starts"] = _signed(report_curve.warm_starts(read(RESULTS / "dynamics.json")), "dynamics")
-    if "curve" in found:
-        found["curve_default"] = _signed(report_curve.curve_default(read(RESULTS / "curve.json")), "curve")
-        found["curve_budgets"] = _signed(report_curve.curve_budgets(read(RESULTS / "curve.json")), "curve")
-    return found
-
-
-def _signed(text: str, name: str) -> str:
-    """The text, and below it what measured the records of that name."""
-    return f"{text}\n\n*{stale.caption([str(path.relative_to(ROOT)) for path in sorted(RESULTS.glob(f'{name}*.json'))])}*"
-
-
-def rewritten(text: str, found: Mapping[str, str]) -> str:
-    """The text with each marked section replaced; raises ValueError for one that has no marks."""
-    for name, section in found.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
-        text, count = re.subn(pattern, lambda marks, section=section: f"{marks[1]}{section}\n{marks[2]}", text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(
-                f"docs/benchmarks.md: expected one section between <!-- {name} --> and <!-- end {name} -->, got {count}"
-            )
-    return text
-
-
-def write_docs() -> None:
-    """Rewrite the marked sections, those of docs/scaling.md too, and the picture."""
-    from benchmarks.picture import draw
-
-    DOCS.write_text(rewritten(DOCS.read_text(encoding="utf-8"), sections()), encoding="utf-8")
-    if (RESULTS / "scale.json").exists():
-        SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), scaling()), encoding="utf-8")
-    draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").told())
-
-
-def scaling() -> dict[str, str]:
-    """What the marked section of docs/scaling.md holds."""
-    return {"projection": _signed(report_scale.projection(read(RESULTS / "scale.json")), "scale")}
 
 
 def _share(ours: float | None, theirs: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """Does `tight` take what people train? Small networks of the usual architectures, as transformers, peft and PyTorch build them.
 
     .venv/bin/pip install transformers peft
-    .venv/bin/python benchmarks/families.py [--only bert gpt2] [--budget 400]
+    .venv/bin/python benchmarks/measuring/families.py [--only bert gpt2] [--budget 400]
 
 Networks are made from configurations, with random weights, so that nothing is downloaded; the loss is the mean squared difference of the
 outputs on a fixed batch, over the mean square of the untouched network's. Each file is decoded, loaded strictly into a second network,
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cases import ROOT
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Record, Row
 from nncomplexity import estimate
 
 OUTPUT = ROOT / "benchmarks" / "results" / "families.json"

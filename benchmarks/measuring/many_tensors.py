@@ -1,6 +1,6 @@
 """What does a search cost for each tensor and evaluation, where tensors are many and small?
 
-    .venv/bin/python benchmarks/many_tensors.py
+    .venv/bin/python benchmarks/measuring/many_tensors.py
 
 It prints processor time for each tensor and evaluation beyond the loss's own, of matrices (8, 8) searched by each method.
 """

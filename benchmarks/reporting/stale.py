@@ -1,9 +1,9 @@
 """Which of the figures that README and the docs show were measured by an older source than today's.
 
-    python -m benchmarks.stale
+    python -m benchmarks.reporting.stale
 
 prints a line for each record, and ends with exit code 1 where some aren't today's. A record is older where the searches, the file format
-or the codecs have changed since (`benchmarks.source`): its figures may still hold, which measuring them anew tells.
+or the codecs have changed since (`benchmarks.cases.source`): its figures may still hold, which measuring them anew tells.
 """
 
 import json
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.cases import ROOT
-from benchmarks.source import ROOT as SEARCHES
-from benchmarks.source import source_digest
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.source import ROOT as SEARCHES
+from benchmarks.cases.source import source_digest
 from nncomplexity.training import spectral_entropy_penalty
 
 UNKNOWN = "not recorded"

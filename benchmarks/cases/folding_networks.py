@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import conv2d, cross_entropy, scaled_dot_product_attention
 
-from benchmarks.cases import Case, Weights
+from benchmarks.cases.networks import Case, Weights
 from examples.digits.task import CLASSES, split
 
 SYMBOLS, LENGTH = 12, 8

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import exp, log, sqrt
 from statistics import geometric_mean, mean, stdev
 
-from benchmarks.markdown import table
-from benchmarks.record import Content, Row
+from benchmarks.cases.record import Content, Row
+from benchmarks.reporting.markdown import table
 
 
 def foldings(content: Content) -> str:

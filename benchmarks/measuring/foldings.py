@@ -1,12 +1,12 @@
 """Does another look at a tensor help `tight`? Fused tensors split into blocks, and convolutions folded into other matrices.
 
-    python benchmarks/foldings.py [--networks encoder gpt lstm convnet separable adapter] [--trained 6] [--seeds 2] [--eps 0.1 0.01]
+    python benchmarks/measuring/foldings.py [--networks encoder gpt lstm convnet separable adapter] [--trained 6] [--seeds 2] [--eps 0.1 0.01]
 
 Small networks are trained, several of each kind; some are made to have structure that only another look shows. Each is measured with its
 tensors as they are, and again with some of them presented otherwise: the search is given the blocks, or the folded matrix, as tensors of
 their own, and the loss puts them together. Another shape also changes which ranks the search may begin with, so that the tensors as they
 are are measured without low rank, too. Where there is structure, the search is also left to find it. Writes
-benchmarks/results/foldings.json, row by row; `python benchmarks/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
+benchmarks/results/foldings.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 
 import argparse
@@ -21,10 +21,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from benchmarks import report, report_foldings
-from benchmarks.cases import ROOT, Case, Weights
-from benchmarks.folding_networks import HEADS, RECIPES
-from benchmarks.record import Record, Row
+from benchmarks.cases.folding_networks import HEADS, RECIPES
+from benchmarks.cases.networks import ROOT, Case, Weights
+from benchmarks.cases.record import Record, Row
+from benchmarks.reporting import comparison
+from benchmarks.reporting import foldings as report_foldings
 from nncomplexity import estimate
 
 OUTPUT = ROOT / "benchmarks" / "results" / "foldings.json"
@@ -161,7 +162,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     run(arguments.networks, arguments.trained, arguments.seeds, arguments.eps, arguments.output)
-    print(f"\n{report_foldings.foldings(report.read(arguments.output))}")
+    print(f"\n{report_foldings.foldings(comparison.read(arguments.output))}")
 
 
 if __name__ == "__main__":

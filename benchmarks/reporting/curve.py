@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import geometric_mean, mean
 
-from benchmarks.markdown import table
-from benchmarks.record import Content, Row
+from benchmarks.cases.record import Content, Row
+from benchmarks.reporting.markdown import table
 from nncomplexity.measure import DEFAULT_EPS
 
 

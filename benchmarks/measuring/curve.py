@@ -1,6 +1,6 @@
 """What a curve costs, and how its points compare with searches for one ε each.
 
-    .venv/bin/python benchmarks/curve.py [--cases digits/mlp] [--budgets 400 60] [--low 0.01 --high 1 --points 12]
+    .venv/bin/python benchmarks/measuring/curve.py [--cases digits/mlp] [--budgets 400 60] [--low 0.01 --high 1 --points 12]
 
 Every ε is measured by itself and as a point of one curve, on the same weights in one run: ε evenly over their logarithm for each budget,
 and those that `nncomplexity curve` takes unless it is given others for the first budget. Each row is saved as soon as it is measured.
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.cases import ROOT, SHIPPED, Case, find_cases
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT, SHIPPED, Case, find_cases
+from benchmarks.cases.record import Record, Row
 from nncomplexity import Report, estimate
 from nncomplexity.measure import DEFAULT_EPS, rate_distortion
 

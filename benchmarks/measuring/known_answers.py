@@ -1,10 +1,10 @@
 """Sizes found for networks whose size is known, by three searches under one coder.
 
-    python -m benchmarks.known_answers            # about ten minutes of one core
-    python -m benchmarks.known_answers --table    # the table of what was measured, for docs/benchmarks.md
+    python -m benchmarks.measuring.known_answers            # about ten minutes of one core
+    python -m benchmarks.measuring.known_answers --table    # the table of what was measured, for docs/benchmarks.md
 
-Each network is planted (`benchmarks.planted`): its weights have few bits of description and stand under noise that costs half of ε. The ratio
-found / planted is the measure; 1 is perfect. Seeds from 100 on are for this table alone: no setting was chosen on them.
+Each network is planted (`benchmarks.cases.planted`): its weights have few bits of description and stand under noise that costs
+half of ε. The ratio found / planted is the measure; 1 is perfect. Seeds from 100 on are for this table alone: no setting was chosen on them.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.cases import ROOT
-from benchmarks.planted import FAMILIES, Planted, divergence
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.planted import FAMILIES, Planted, divergence
+from benchmarks.cases.record import Record, Row
 from nncomplexity import Report, estimate
 
 RESULTS = ROOT / "benchmarks" / "results" / "known_answers.json"

@@ -1,11 +1,11 @@
 """What a budget does to the dynamics of a training, and what files shared between its checkpoints would do.
 
-    python benchmarks/dynamics.py
+    python benchmarks/measuring/dynamics.py
 
 Trains the quick grokking run (examples/grokking) and measures every checkpoint with `tight` at several ε and budgets. Each file is
 then tried on all the other checkpoints: `shared_bytes` is the smallest of those that are within ε, whichever checkpoint it was made of.
 With the smallest of the budgets, and with a third of it, searches are also begun where that of the checkpoint before has ended.
-Writes benchmarks/results/dynamics.json; `python benchmarks/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
+Writes benchmarks/results/dynamics.json; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import ROOT
-from benchmarks.record import Record
-from benchmarks.warm_starts import FromTheLast
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Record
+from benchmarks.measuring.warm_starts import FromTheLast
 from examples.grokking.config import Config
 from examples.grokking.task import Task, task_for
 from nncomplexity import Report, estimate

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import geometric_mean
 
-from benchmarks.markdown import table
-from benchmarks.record import Content
+from benchmarks.cases.record import Content
+from benchmarks.reporting.markdown import table
 from nncomplexity.bounds import rounded_up
 
 TEXT = "text"

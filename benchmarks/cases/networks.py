@@ -20,7 +20,7 @@ from torch import Tensor
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.network import Skeleton, skeleton_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = (ROOT / "examples" / "digits", ROOT / "examples" / "grokking")
 """The folders that are measured where none is named."""
 

@@ -1,6 +1,6 @@
 """What is measured: the memorised and the grokked network under the difference of losses, and under the divergence of their outputs.
 
-    python benchmarks/function_distortion.py
+    python benchmarks/measuring/function_distortion.py
 
 Writes benchmarks/results/function_distortion.json, row by row, and prints the table of docs/concepts.md. Agreement is the share of
 equations on which the decoded network's answer is the original's: of all 12,769, and of those that the search has not seen.
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from benchmarks.cases import ROOT, Case, find_cases
-from benchmarks.markdown import table
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT, Case, find_cases
+from benchmarks.cases.record import Record, Row
+from benchmarks.reporting.markdown import table
 from examples.grokking.data import equations
 from examples.grokking.task import SHIPPED, task_for
 from nncomplexity import Divergence, estimate

@@ -1,6 +1,6 @@
 """Seconds a training epoch of the paper's networks takes, and where they go.
 
-python benchmarks/grokking_epoch.py --epochs 30
+python benchmarks/measuring/grokking_epoch.py --epochs 30
 
 Writes benchmarks/results/grokking_epoch.json: for each task and number of threads, the median wall time of an epoch with the
 library's spectral-entropy penalty, with plain autograd through torch.linalg.svd, and without a penalty; and what each part of
@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.source import made_by  # noqa: E402
+from benchmarks.cases.source import made_by  # noqa: E402
 from examples.grokking import training  # noqa: E402
 from examples.grokking.config import preset  # noqa: E402
 from nncomplexity.training import spectral_entropy_penalty, weight_noise  # noqa: E402

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.source import made_by
+from benchmarks.cases.source import made_by
 from nncomplexity.file import save_bytes
 
 SCHEMA = 1

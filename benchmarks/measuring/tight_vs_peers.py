@@ -1,8 +1,8 @@
 """`tight` beside the paper's methods and other compressors, on the same weights and ε in one run.
 
-    python benchmarks/tight_vs_peers.py                        the networks that ship with the project
-    python benchmarks/tight_vs_peers.py --folder DIR --output benchmarks/results/tight_vs_peers_dir.json
-    python benchmarks/tight_vs_peers.py --docs                 rewrite docs/benchmarks.md and its picture from the results
+    python benchmarks/measuring/tight_vs_peers.py                        the networks that ship with the project
+    python benchmarks/measuring/tight_vs_peers.py --folder DIR --output benchmarks/results/tight_vs_peers_dir.json
+    python benchmarks/measuring/tight_vs_peers.py --docs                 rewrite docs/benchmarks.md and its picture from the results
 
 DIR holds task.py, with loss(weights), and .safetensors files. Each row is saved as soon as it is measured; a run that was cut off
 goes on where it stopped; `--again METHOD` measures a method's rows anew.
@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import report
-from benchmarks.cases import ROOT, SHIPPED, Case, find_cases
+from benchmarks.cases.networks import ROOT, SHIPPED, Case, find_cases
+from benchmarks.cases.record import Record, Row
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.int8_zstd import Answer
 from benchmarks.peers.nncodec_client import Nncodec
 from benchmarks.peers.nncodec_search import Search
-from benchmarks.record import Record, Row
+from benchmarks.reporting import comparison, docs
 from nncomplexity import estimate
 
 OUTPUT = ROOT / "benchmarks" / "results" / "tight_vs_peers.json"
@@ -59,7 +59,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.docs:
-        report.write_docs()
+        docs.write_docs()
         return
     plan = Plan(
         tuple(arguments.eps),
@@ -71,8 +71,8 @@ def main() -> None:
         tuple(arguments.again),
     )
     run(find_cases(arguments.folder or SHIPPED, arguments.cases), plan, arguments.output)
-    content = report.read(arguments.output)
-    print(f"\n{report.sizes([content])}\n\n{report.ratios([content])}")
+    content = comparison.read(arguments.output)
+    print(f"\n{comparison.sizes([content])}\n\n{comparison.ratios([content])}")
 
 
 def run(cases: list[Case], plan: Plan, output: Path) -> Record:

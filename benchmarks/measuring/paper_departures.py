@@ -1,7 +1,7 @@
 """What each departure of the authors' code from their paper does to the size of Algorithm 1.
 
-    python benchmarks/paper_departures.py                                    the digits networks that ship with the project
-    python benchmarks/paper_departures.py --folder DIR --cases DIR/CHECKPOINT --output benchmarks/results/paper_departures_dir.json
+    python benchmarks/measuring/paper_departures.py                                    the digits networks that ship with the project
+    python benchmarks/measuring/paper_departures.py --folder DIR --cases DIR/CHECKPOINT --output benchmarks/results/paper_departures_dir.json
 
 Each coarse-graining is taken over one grid of (τ, Δ), so that no optimiser's luck stands between two of them: a row says the size
 of the grid's smallest point within ε under one reading of the algorithm. `over` is that size over the one that the text gives, and
@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.cases import ROOT, Case, Weights, find_cases, load_task
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT, Case, Weights, find_cases, load_task
+from benchmarks.cases.record import Record, Row
 from nncomplexity.linalg import SVDCache, matrix_view, pays, rank_for, svd
 
 OUTPUT = ROOT / "benchmarks" / "results" / "paper_departures.json"

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from benchmarks.markdown import table
-from benchmarks.record import Content
-from benchmarks.scale import SIZES
+from benchmarks.cases.record import Content
+from benchmarks.cases.sizes import SIZES
+from benchmarks.reporting.markdown import table
 from nncomplexity.words import duration_in_words
 
 PROJECTED = {"7B": (7e9, 4096), "70B": (70e9, 8192)}

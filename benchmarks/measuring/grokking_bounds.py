@@ -1,8 +1,9 @@
 """What a search's budget buys in bounds: `tight` on the grokking example's networks at several ε and budgets.
 
-    python benchmarks/grokking_bounds.py
+    python benchmarks/measuring/grokking_bounds.py
 
-Writes benchmarks/results/grokking_bounds.json, row by row; `python benchmarks/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
+Writes benchmarks/results/grokking_bounds.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into
+docs/benchmarks.md.
 The bound is that on the share of wrong answers among all equations, with probability 0.95, from the bits and the training error of the
 decoded weights; it is vacuous at or above 112/113, the error of a guess.
 """
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.cases import ROOT, Case, find_cases
-from benchmarks.record import Record, Row
+from benchmarks.cases.networks import ROOT, Case, find_cases
+from benchmarks.cases.record import Record, Row
 from examples.grokking import task
 from nncomplexity import estimate
 
