@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import stat
-import struct
 import subprocess
 import sys
 import tracemalloc
@@ -19,7 +18,6 @@ from nncomplexity.codecs import CODECS, Codec, codec_named
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import (
     DEFAULT_LIMIT,
-    MAGIC,
     CoarseFile,
     CoarseTensor,
     Constant,
@@ -34,6 +32,7 @@ from nncomplexity.file import (
 )
 from nncomplexity.file.coarse import lossless
 from nncomplexity.network import Skeleton, TensorSpec, skeleton_of
+from tests.framing import framed
 from tests.golden import make, reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -49,13 +48,6 @@ def small() -> CoarseFile:
     weights["tied"] = weights["w"]
     tensors: list[CoarseTensor] = [Dense(np.arange(24).reshape(6, 4) % 5 - 2, 0.5), Constant(1)]
     return write(skeleton_of(weights), tensors, codec_named("entropy"))
-
-
-def framed(skeleton: object, payload: bytes = b"", version: int = 1) -> bytes:
-    """A file with a sound checksum around whatever skeleton and payload."""
-    text = skeleton if isinstance(skeleton, bytes) else json.dumps(skeleton, separators=(",", ":"), ensure_ascii=False).encode()
-    body = struct.pack("<8sHIQ", MAGIC, version, len(text), len(payload)) + text + payload
-    return body + hashlib.sha256(body).digest()
 
 
 def refused(content: bytes, limit: int = DEFAULT_LIMIT) -> str:

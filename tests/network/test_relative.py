@@ -17,6 +17,7 @@ from nncomplexity.file import CoarseFile, CoarseTensor, Constant, Dense, LowRank
 from nncomplexity.network import STORED, TensorSpec, added, base_of, is_finite, skeleton_of, stored_bytes
 from nncomplexity.network.relative import difference
 from nncomplexity.network.weights import FLOATS
+from tests.framing import framed
 from tests.golden import make, reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -271,8 +272,6 @@ def test_another_base_is_refused_and_so_is_one_too_many(tmp_path) -> None:
     ['{"base":"ab"}', '{"base":"%s"}' % ("AB" * 32), '{"base":null}', "{}", '{"base":"%s","more":1}' % ("ab" * 32), '{"base":3}'],
 )
 def test_a_skeleton_that_names_its_base_otherwise_is_refused(head) -> None:
-    from tests.file.test_bitstream import framed
-
     with pytest.raises(FormatError, match="skeleton is not what a writer makes"):
         read(framed(f'[{head},[["w"],"float32",[2]]]'.encode()))
 
