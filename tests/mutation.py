@@ -53,9 +53,9 @@ class Mutant:
     new: str
 
 
-def mutants_of(path: str) -> Iterator[Mutant]:
+def mutants_of(path: str, root: Path = ROOT) -> Iterator[Mutant]:
     """Every fault that a file may be given. Docstrings, annotations, messages and imports have none."""
-    text = (ROOT / path).read_text(encoding="utf-8")
+    text = (root / path).read_text(encoding="utf-8")
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
@@ -114,19 +114,20 @@ def code_of(tree: ast.AST) -> Iterator[ast.AST]:
             yield from code_of(child)
 
 
-def chosen(count: int, seed: int) -> list[tuple[Mutant, list[str]]]:
+def chosen(count: int, seed: int, root: Path) -> list[tuple[Mutant, list[str]]]:
     """A random sample of the faults of all targets together, with the tests to run on each."""
     every: list[tuple[Mutant, list[str]]] = []
     for target, tests in TARGETS.items():
-        paths = [ROOT / target] if target.endswith(".py") else sorted((ROOT / target).rglob("*.py"))
-        every += [(mutant, tests) for path in paths for mutant in mutants_of(path.relative_to(ROOT).as_posix())]
+        paths = [root / target] if target.endswith(".py") else sorted((root / target).rglob("*.py"))
+        every += [(mutant, tests) for path in paths for mutant in mutants_of(path.relative_to(root).as_posix(), root)]
     print(f"{len(every)} possible faults", flush=True)
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
 def verdict(mutant: Mutant, tests: Sequence[str], folder: Path, usual: dict[str, float]) -> str:
     """What becomes of a fault: "caught", "hangs", or "survives"; `usual` is the time that tests take without one."""
-    file, original = folder / mutant.path, (ROOT / mutant.path).read_bytes()
+    file = folder / mutant.path
+    original = file.read_bytes()
     file.write_bytes(original[: mutant.begin] + mutant.new.encode() + original[mutant.end :])
     try:
         for one in tests:
@@ -177,7 +178,7 @@ def main() -> None:
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("pyproject.toml", "nncomplexity_launch.py", "README.md"):
             shutil.copy(ROOT / part, folder / part)
-        sample = chosen(options.count, options.seed)
+        sample = chosen(options.count, options.seed, folder)
         usual: dict[str, float] = {}
         for one in sorted({one for _, tests in sample for one in tests}):
             before = time.monotonic()

@@ -80,8 +80,9 @@ def read_archive(file: Path, content: bytes) -> Contents:
 def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
     """The arrays in a plain pickle as tensors: of its dictionary, or of one in it.
 
-    Raises InputError where it names anything but NumPy's arrays and plain types, or holds no dictionary of arrays; FormatError where it is
-    damaged.
+    Raises:
+        InputError: it names anything but NumPy's arrays and plain types, or holds no dictionary of arrays.
+        FormatError: it is damaged.
     """
     try:
         found = _Unpickler(file, content).load()

@@ -20,6 +20,7 @@ class ClassWithSource:
     """Called with what such an id holds, it gives the class."""
 
     def __new__(cls, _: object, named: object, *__: object) -> Any:
+        """The class that the id names."""
         return named
 
 

@@ -65,8 +65,10 @@ def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, ste
     Returns:
         The tensors by name, and what is known of where they are from.
 
-    Raises InputError where there is no such file, where it asks for what can run code, where it isn't clear which tensors are meant, or
-    where it was written each time that it was read; FormatError where it is of another kind, cut or damaged.
+    Raises:
+        InputError: there is no such file, it asks for what can run code, it isn't clear which tensors are meant, or
+            it was written each time that it was read.
+        FormatError: it is of another kind, cut or damaged.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors

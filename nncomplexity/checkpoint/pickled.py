@@ -1,8 +1,8 @@
 """Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `training_state`, of what training
-loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins (`placeholders`), from
-which whole modules are read (`modules`).
+`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `training_state`, of what
+training loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins
+(`placeholders`), from which whole modules are read (`modules`).
 """
 
 import io
@@ -44,8 +44,9 @@ def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
         content: its bytes, of a zip archive or of the format before that.
         key: where the state dict is; see `select`.
 
-    Raises FormatError where the file is damaged or none of torch.save's; InputError where it names what acts, such as `eval`, or holds no
-    one state dict.
+    Raises:
+        FormatError: the file is damaged or none of torch.save's.
+        InputError: it names what acts, such as `eval`, or holds no one state dict.
     """
     found, notes = _unpickled(file, content)
     return chosen_of(found, key, str(file), notes)
@@ -54,7 +55,8 @@ def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
 def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> Contents:
     """What of the objects in a file is the network, and what stands beside it; `notes` are those on how it was read.
 
-    Raises InputError where that isn't clear.
+    Raises:
+        InputError: that isn't clear.
     """
     chosen = select(found, key, where)
     tensors, left_out = tensors_of(chosen.state)

@@ -66,6 +66,7 @@ class Inert:
     state: object = None
 
     def __new__(cls, *_: object, **__: object) -> Any:
+        """Take whatever the file gives, and hold nothing of it."""
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
@@ -79,6 +80,7 @@ class InertMapping(Inert):
     """The same for a class that is a dictionary: PyTorch fills plain ones only."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
+        """An empty ordered dictionary."""
         return OrderedDict()  # the one that may also be given attributes
 
 
@@ -86,6 +88,7 @@ class InertList(Inert):
     """The same for a class that is a list."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
+        """An empty list."""
         return []
 
 

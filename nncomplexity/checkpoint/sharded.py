@@ -50,7 +50,8 @@ def is_index(file: Path, content: bytes) -> bool:
 def read_index(path: Path, content: bytes) -> Index:
     """The index of shards at `path`, which has these bytes.
 
-    Raises FormatError where it is no index, or names a shard that is not in its folder.
+    Raises:
+        FormatError: it is no index, or names a shard that is not in its folder.
     """
     try:
         document: Any = json.loads(content.decode("utf-8"))
@@ -83,7 +84,9 @@ def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
 
     That is what `sha256sum SHARDS | sha256sum` prints. Names that stand in a shard and not in the index are left out, and listed.
 
-    Raises InputError where a shard is missing; FormatError where one is damaged, or lacks a tensor that should stand in it.
+    Raises:
+        InputError: a shard is missing.
+        FormatError: one is damaged, or lacks a tensor that should stand in it.
     """
     missing = [file.name for file in index.files if not file.is_file()]
     if missing:

@@ -30,7 +30,9 @@ def read_single(file: Path, content: bytes, key: str | None = None) -> Contents:
         content: its bytes.
         key: where in a pickled file the state dict is; None guesses.
 
-    Raises InputError where `key` leads nowhere, FormatError where the file is of another kind, cut or damaged.
+    Raises:
+        InputError: `key` leads nowhere.
+        FormatError: the file is of another kind, cut or damaged.
     """
     if is_safetensors(content):
         contents = read_safetensors(file, content)

@@ -53,6 +53,7 @@ class DtypeName(_Nothing):
     order: object = "="
 
     def __new__(cls, name: object = None, *_: object) -> Any:
+        """Keep the name, and nothing else of what the file gives."""
         made = super().__new__(cls)
         made.name = name
         return made

@@ -23,9 +23,11 @@ class Entropy:
     name: str = "entropy"
 
     def writer(self) -> "EntropyWriter":
+        """A writer of a new payload."""
         return EntropyWriter()
 
     def reader(self, payload: bytes, limit: int) -> "EntropyReader":  # noqa: ARG002 - what it reads is bounded by its records
+        """A reader of a payload; what it unpacks is bounded by the records that are asked for."""
         return EntropyReader(payload)
 
 
@@ -36,12 +38,15 @@ class EntropyWriter:
         self._coder = Encoder()
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """Write symbols under their model, and give them back."""
         return model.code(self._coder, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
+        """Write one number under its model, and give it back."""
         return model.one(self._coder, value)
 
     def finish(self) -> bytes:
+        """The payload."""
         return self._coder.finish()
 
 
@@ -54,9 +59,11 @@ class EntropyReader:
             raise FormatError("payload ends in zero bytes, which a writer cuts: it is damaged")
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """The symbols of the next record, under its model."""
         return model.code(self._coder, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
+        """The number of the next record, under its model."""
         return model.one(self._coder, value)
 
     def finish(self) -> None:

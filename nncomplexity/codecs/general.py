@@ -27,9 +27,11 @@ class General:
     """(payload, most bytes to unpack): raises FormatError where the payload is damaged, cut or followed by something else."""
 
     def writer(self) -> "ByteWriter":
+        """A writer of a new payload."""
         return ByteWriter(self.compress)
 
     def reader(self, payload: bytes, limit: int) -> "ByteReader":
+        """A reader of a payload. Raises FormatError where it is damaged, or unpacks to more than `limit` bytes."""
         data = self.decompress(payload, limit + 1)
         if len(data) > limit:
             raise FormatError(f"{self.name} payload unpacks to more than the {limit} bytes that its tensors can need")
@@ -44,6 +46,7 @@ class ByteWriter:
         self._compress = compress
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """Write symbols in the fewest bytes that their model's bounds, or their own, allow."""
         assert symbols is not None
         bounds = model.bounds
         if bounds is None:
@@ -57,9 +60,11 @@ class ByteWriter:
         return symbols
 
     def one(self, value: int | None, model: Single) -> int:
+        """Write one number as a record of its own."""
         return int(self.record(single(value), model)[0])
 
     def finish(self) -> bytes:
+        """The payload."""
         return self._compress(b"".join(self._parts))
 
 
@@ -71,6 +76,7 @@ class ByteReader:
         self._at = 0
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """The symbols of the next record. Raises FormatError where it is cut, or holds what the model refuses."""
         assert symbols is None
         low, high = model.bounds or (-SYMBOL_LIMIT, SYMBOL_LIMIT)
         if model.bounds is None:
@@ -86,9 +92,11 @@ class ByteReader:
         return decoded if dtype == np.uint8 else decoded.astype(np.int64)
 
     def one(self, value: int | None, model: Single) -> int:
+        """The number of the next record."""
         return int(self.record(single(value), model)[0])
 
     def finish(self) -> None:
+        """Raises FormatError where bytes are left over."""
         if self._at != len(self._data):
             raise FormatError(f"{len(self._data) - self._at} bytes are left over after the last tensor")
 

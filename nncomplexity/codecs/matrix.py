@@ -68,9 +68,11 @@ class Matrix:
 
     @property
     def count(self) -> int:
+        """How many symbols there are."""
         return self.rows * self.columns
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """Write, weigh or read the symbols, (count,) in column-major order; None reads them."""
         if not self.count:
             return np.zeros(0, dtype=np.int64)
         peak = None if symbols is None else int(np.abs(symbols).max())

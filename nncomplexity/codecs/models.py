@@ -64,9 +64,11 @@ class Choice:
 
     @property
     def bounds(self) -> tuple[int, int]:
+        """The least and the largest symbol."""
         return 0, self.tally.frequencies.size - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The symbol as a record (1,); None reads it."""
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -84,6 +86,7 @@ class Natural:
     bounds = (0, SYMBOL_LIMIT)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The number as a record (1,); None reads it."""
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -109,6 +112,7 @@ class Signed:
     bounds = (-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The number as a record (1,); None reads it."""
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -129,9 +133,11 @@ class Bits:
 
     @property
     def bounds(self) -> tuple[int, int]:
+        """The least and the largest number."""
         return 0, (1 << self.width) - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The number as a record (1,); None reads it."""
         return wide_uniform(coder, symbols, self.width, 1)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -152,6 +158,7 @@ class Planes:
     bounds = (0, 255)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The bytes (count,), written plane by plane; None reads them."""
         numbers = (
             np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
         )

@@ -43,6 +43,7 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     Args:
         matrices: their models; all have the state given.
         symbols: their symbols, each (rows, columns), at most `MOST` in all.
+        state: what they share, as it is before the first of them; it learns from all.
 
     Returns:
         The bits of each matrix, and the kind that it is coded as.
@@ -101,6 +102,7 @@ class Ledger(Meter):
         self.bits = 0.0
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Note one symbol; `settle` weighs it."""
         assert value is not None
         noted = self._noted.get(id(frequencies))
         if noted is None:

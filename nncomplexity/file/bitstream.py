@@ -67,7 +67,8 @@ class CoarseFile:
     def weights(self) -> dict[str, Tensor]:
         """The decoded tensors under all their names; bit-identical wherever they are decoded.
 
-        Raises InputError where the file is relative to a base and wasn't given it by `on`.
+        Raises:
+            InputError: the file is relative to a base and wasn't given it by `on`.
         """
         if self.base_sha256 is not None and self.base is None:
             self.on(None)
@@ -79,7 +80,8 @@ class CoarseFile:
     def on(self, base: Base | None) -> "CoarseFile":
         """The file with the base that its weights are relative to, or with None where they are relative to none.
 
-        Raises InputError where that isn't the one by whose digest the file knows it.
+        Raises:
+            InputError: that isn't the one by whose digest the file knows it.
         """
         came = None if base is None else base.sha256
         if came == self.base_sha256:
@@ -116,8 +118,11 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
 
     One that is relative to a base gets it by `CoarseFile.on`; all but its weights can be read without.
 
-    Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make. Raises FormatError saying what
-    is wrong with the file, InputError where the limit is no number.
+    Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make.
+
+    Raises:
+        FormatError: the file is wrong, and how.
+        InputError: the limit is no number.
     """
     limit = plain_number(limit)
     if not is_number(limit) or limit < 0:

@@ -46,6 +46,7 @@ class Constant:
     value: int
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         if spec.base is not None:
             return Dense(np.full(spec.shape, self.value)).decode(spec, device)
         return torch.full(spec.shape, self.value, dtype=spec.dtype, device=device)
@@ -59,6 +60,7 @@ class Dense:
     step: float = 1.0
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         if not spec.quantizable:
             return _integers(self.symbols, spec).to(device)
         return _scaled(_doubles(self.symbols, device), self.step, spec)
@@ -80,6 +82,7 @@ class LowRank:
 
     @property
     def rank(self) -> int:
+        """The number k of columns of A."""
         return int(self.A.shape[1])
 
     def step(self, spec: TensorSpec) -> float:
@@ -92,6 +95,7 @@ class LowRank:
         return step
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         step = self.step(spec)
         A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
         _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
@@ -117,6 +121,7 @@ class Lossless:
     data: NDArray[np.uint8]
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         return of_bytes(self.data.copy() if spec.base is None else _toggled(self.data, spec.base, spec.dtype), spec).to(device)
 
 
@@ -131,6 +136,7 @@ class Pieces:
     pieces: tuple[Piece, ...]
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         specs = pieces_of(spec, self.layout)
         decoded = [piece.decode(one, device) for one, piece in zip(specs, self.pieces, strict=True)]
         return self.layout.together(decoded, spec.shape)
@@ -206,8 +212,10 @@ def lossless(tensor: Tensor) -> Lossless:
 
 
 def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Lossless:
-    """A tensor of any dtype, bit for bit, in the cheapest form: a constant where all its elements are 0 or all are 1; integers and truth
-    values as symbols where these hold them; else its bytes. On a base that is said of the difference, of bytes that of their bits.
+    """A tensor of any dtype, bit for bit, in the cheapest form.
+
+    It is a constant where all its elements are 0 or all are 1; integers and truth values are symbols where these hold them; else it is
+    its bytes. On a base that is said of the difference, of bytes that of their bits.
     """
     if base is not None:
         return _exact_on(base, tensor)
@@ -267,8 +275,9 @@ def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int])
 
 
 def narrow(symbols: Tensor) -> Integers:
-    """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives: most of a
-    network's are a few units.
+    """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives.
+
+    Most of a network's are a few units.
 
     >>> narrow(torch.tensor([-127.0, 3.0])).dtype, narrow(torch.tensor([128])).dtype
     (dtype('int8'), dtype('int16'))

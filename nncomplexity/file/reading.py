@@ -83,7 +83,10 @@ def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> 
     Returns:
         The result of `read`.
 
-    Raises what it raises, and ChangedError where the files changed each time.
+    Raises:
+        InputError: `read` raises it.
+        FormatError: `read` raises it.
+        ChangedError: the files changed each time.
 
     >>> read_settled(lambda reading: len(reading.content(Path(__file__))) > 0, "this file", "a module")
     True

@@ -110,7 +110,8 @@ def check_claims(
     Returns:
         The claims, each with whether it holds.
 
-    Raises InputError where the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
+    Raises:
+        InputError: the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
     """
     weights = file.weights()
     task, outputs = _with_outputs(task, against, faithfulness)
@@ -213,7 +214,9 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
 
     Of the file that `curve --save-best` wrote, it is the result of the ε that the curve's `mdl` names with it.
 
-    Raises InputError where it can't be read or says nothing of the file, FormatError where it is no report.
+    Raises:
+        InputError: it can't be read or says nothing of the file.
+        FormatError: it is no report.
     """
     try:
         document = json.loads(read_settled(lambda reading: reading.content(Path(path)), str(path), "a report.json"))
