@@ -106,6 +106,7 @@ def curve(
             values = default_eps(subject.network, task.loss_fn)
             written = files.written([name_of(value) for value in values])
             check_writable(written.names, inputs=[checkpoint, network.relative_to])
+        # A minute of measuring saves a search that could only end without a file to save.
         if files.save_best is not None:
             with task.place():
                 _check_code_length(subject, unit)
@@ -142,6 +143,7 @@ def curve(
     if files.save_best is not None and found.mdl is None:
         raise InputError(_NO_BEST.format(why=why_no_code_length(None, loss=-1.0, zero_loss=None)))
     within = [one.within for one in found.reports]
+    # Of the twelve of our own choosing some may be finer than the network allows.
     return DONE if all(within) or (not typed and any(within)) else NOT_WITHIN
 
 

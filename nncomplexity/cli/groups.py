@@ -75,6 +75,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
             groups[parameter.name] = kind
             parameters += _parameters_of(kind)
         else:
+            # By keyword alone, so that an option without a default may follow one that has it.
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind))
 
     @functools.wraps(command)
@@ -82,6 +83,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
         made = {name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()}
         return command(**given, **made)
 
+    # typer reads the parameters from both.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

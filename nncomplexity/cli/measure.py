@@ -76,6 +76,7 @@ def measure(
           --loss-fn mytask:loss --eps 0.1
     """
     named, unit, values = distortion.named(), risk.unit(), [eps_value(text) for text in eps]
+    # What is wrong with a call is said before anything is loaded.
     network.steps()
     search, promise = searched.checked(), risk.bound_options()
     files = names_by_eps(save, eps)
@@ -86,6 +87,7 @@ def measure(
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
         if risk.risk_fn:
             promise = promise.with_labels(subject.faithfulness or subject.task.loss_fn)
+    # Ctrl-C ends the search; what was found until then is written and shown all the same.
     with Interrupt(FROM_OUTSIDE) as interrupt:
         with search.running(interrupt, subject.task) as options:
             reports = estimate(

@@ -90,6 +90,7 @@ def load_inputs(
     names = (name for spec in architecture_of(called_on).tensors for name in spec.names)
     base = network.base()
     relative = base.load(names, outputs) if base else None
+    # Once, for what may be wrong with it alone: the search may take hours.
     if task.risk_fn:
         task.risk(original.tensors)
     return CommandInputs(

@@ -67,6 +67,7 @@ def measured(
         parts += ["", f"No description length: {no_length}."]
     if subject.left_out:
         parts += ["", f"Not measured, as part of the architecture: {_listed(subject.left_out)}."]
+    # One ε alone has no least among several.
     totals = {report.eps_told: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
         parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__)}."]
@@ -102,6 +103,7 @@ def shares(reports: Sequence[Report]) -> list[str]:
     subject = reports[0].subject
     if subject.zero_loss is None or all(report.eps_relative is None for report in reports):
         return []
+    # So that a reader can turn a share into nats, and back.
     away = abs(subject.zero_loss - subject.loss)
     return ["", f"Shares are of {away:.6g}, the distance from the loss to that of all weights zero, {subject.zero_loss:.6g}."]
 

@@ -189,6 +189,7 @@ class _Heard:
         (self.known.add if there else self.known.discard)(place)
         if not sys.stderr.isatty() and not there and self.follow:
             self.say(row_in_words(row))
+        # Where there is no bar, the table at the end tells of failures.
         elif row["status"] != "measured" and sys.stderr.isatty():
             self.say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
 

@@ -120,6 +120,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
             for name in (*llc, *first["settings"]["metrics"])
         ),
     ]
+    # A column of ones says nothing.
     if any(len(group) > 1 for group in groups):
         columns.append(("seeds", [str(len(group)) for group in groups]))
     return columns

@@ -133,6 +133,7 @@ def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progr
             for one in (*settings.functions, *([job.trainer] if job.trainer else [])):
                 one.get()  # imported from here, before any of them is called in a folder of its own
             # A module may set it when it is imported, but not twice.
+            # A DataLoader in the loss must find here the start method that it would have found there.
             if surroundings.start_method and not multiprocessing.get_start_method(allow_none=True):
                 multiprocessing.set_start_method(surroundings.start_method)
             subject = _subject(job, settings)
@@ -196,6 +197,7 @@ def _reports(
     job: Job, settings: TrackSettings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
 ) -> tuple[Report, ...]:
     """One for each ε. A constant network is its lossless file: nothing in it is worth a search."""
+    # All its weights are zero: the lossless file takes next to nothing, and no search could better it.
     eps: list[Eps] = [0.0] if job.kind == "constant" else list(settings.eps)
     reports = estimate(network, loss_fn, eps, **settings.options(job.seed, progress))
     if job.kind != "constant":

@@ -79,6 +79,7 @@ def measured_row(
         row |= {name: value if value is None else _finite(value) for name, value in sampled.items()}
     if original.risk is not None and settings.n is not None:
         n, delta, chance = settings.n, settings.delta, settings.chance
+        # Only its constant_bound is of interest; the risk of no bits is not.
         nothing = bound(0.0, risk=1.0, n=n, delta=delta, chance=chance, self_delimiting=False, constant_risk=constant_risk)
         row |= {"risk": original.risk, "constant_risk": constant_risk, "constant_bound": nothing.constant_bound}
     row |= {name: _finite(value) for name, value in original.metrics.items()}

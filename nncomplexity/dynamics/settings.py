@@ -111,6 +111,7 @@ class TrackSettings:
 
     def described(self) -> dict[str, Any]:
         """The object under `settings` in a row. A method object that isn't the one of its name and budget is described in full."""
+        # A method of the user's may have any name: its settings tell it from ours.
         usual = type(self.method).__module__.startswith("nncomplexity.") and self.method == method_named(
             self.method.name, self.method.budget
         )

@@ -99,6 +99,7 @@ def find_sources(
             network = _network_of(path)
             if network not in found or (Path(found[network]).is_symlink() and not Path(path).is_symlink()):
                 found[network] = path  # a link such as `latest` doesn't tell the step
+    # A file that one pattern leaves out and another names is taken.
     for why in dict.fromkeys(left_out.values()):
         names = [PurePath(path).name for path, one in left_out.items() if one == why and os.path.realpath(path) not in found]
         if names and on_note:

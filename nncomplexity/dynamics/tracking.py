@@ -123,6 +123,7 @@ def track(
         workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
         stack.callback(workers.close)
         if follow is None:
+            # Digests are read only where there are rows that could be theirs: a checkpoint may have gigabytes.
             tracking.add([(source, known_of(source, settings.key, steps) if tracking.done else None) for source in sources])
             if constant:
                 paths = [source.path for source in sources]
@@ -194,6 +195,7 @@ class Tracking:
                     self._record(job, row, known=False)
             elif arrivals is None:
                 return
+            # What arrived unfinished is taken now, as it is: nobody will write on.
             elif self._ends(follow, time.monotonic() - active):
                 self.add(arrivals.rest())
                 arrivals = None
@@ -241,6 +243,7 @@ class Tracking:
         value, said_by = (known.step.value, known.step.said_by) if known.step else (None, None)
         if row.get("step") == value:
             return row
+        # The rule that finds steps has changed since; the measurement itself still holds.
         row = row | {"run": job.run, "checkpoint": job.path, "step": value, "step_from": said_by}
         if self._file:
             self._file.append(row)
@@ -248,6 +251,7 @@ class Tracking:
         return row
 
     def _record(self, job: Job, row: Row, *, known: bool) -> None:
+        # Such a file can be told from a network only by reading it, when its job is there already.
         if row.get(LEFT_OUT):
             self._left_out[str(job.path)] = str(row["error"])
             del self._rows[_place(job)]

@@ -176,6 +176,7 @@ class Pool:
 
     def finished(self, timeout: float | None) -> FinishedJobs:
         """The jobs that are done, with their rows."""
+        # Which of them killed its process isn't known: each is measured by itself, so that only the guilty one fails.
         if self._suspects and not self._jobs:
             self._restart()
             self._alone = True
@@ -211,6 +212,7 @@ class Pool:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and CUDA can't be forked
         self._end, self._leash = context.Pipe(duplex=False)
+        # Processes that each used all cores would wait for one another.
         threads = max(1, torch.get_num_threads() // self._count)
         self._executor = ProcessPoolExecutor(self._count, context, _begin, (threads, _filters(), self._end))
 

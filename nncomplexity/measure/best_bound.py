@@ -178,6 +178,7 @@ def best_bound(
     test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
     if chance is None and test is not None:
         chance = test.chance
+    # Wrong arguments are said now, and not after the search.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
     search = for_many_eps(checked_method(method, budget))
@@ -233,6 +234,7 @@ def _measured(
     """The bounds of all reports' files, but for those whose bits alone promise less than is found already."""
     found: list[tuple[Bound, Report]] = []
     least = 1.0
+    # From small to large: what a file promises at most follows from its bits alone, so that the first hopeless one ends it.
     for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
         if found and promise(report, least=True).value >= least:
             break  # nor do those of a larger file, whatever it gets right
@@ -244,6 +246,7 @@ def _measured(
 
 def _expected(found: Bound, original_risk: float, m: int) -> float:
     """About what the original's bound by a file will be, if the two disagree as often as their training errors differ."""
+    # The unlabelled inputs themselves must not be looked at before a file is chosen; the training errors may.
     return found.value + binomial_upper_limit(round(abs(found.risk - original_risk) * m), m, found.delta)
 
 
@@ -320,6 +323,7 @@ def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: S
         if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
             came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
+        # One logit is that of the second of two classes: its sign is the answer.
         several = given.dim() > 1 and given.shape[-1] > 1
         found.append(_rows(given.argmax(-1) if several else given > 0))
     return torch.cat(found)

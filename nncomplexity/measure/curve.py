@@ -197,6 +197,7 @@ def rate_distortion(
     check_loss_unit(loss_unit)
     with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
         if n is not None:
+            # It costs nothing and refuses wrong arguments before the search.
             promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
         network = model if isinstance(model, nn.Module) else kept
         if eps is None:
@@ -256,6 +257,7 @@ def curve_of(
         for report in reports:
             if id(report.file) not in files:
                 files[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
+        # A file of no bits is the network with all weights zero, whose risk is then known without another call.
         empty = next((files[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
         with preserved_random_state():
             constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
@@ -268,5 +270,6 @@ def curve_of(
     eps = [report.eps for report in reports] + [0.0]
     corners = {points[index] for index in lower_hull(points)}  # several ε may have one file
     hull = tuple(value for value, point in sorted(zip(eps, points, strict=True)) if point in corners)
+    # The lossless file, where it stands in for what wasn't found, is on no curve of coarse files.
     within = [(report.distortion, float(report.bits)) for report in reports if report.within]
     return Curve(tuple(reports), tuple(bounds), tuple(lengths), hull, fitted(list(dict.fromkeys(within))))

@@ -235,8 +235,10 @@ def _prepare(distortion: Distortion, request: _Request, seed: int, progress: Pro
     """Look at the network and its loss before a search: what may change, what ε are in the loss's unit, the lossless file."""
     about = _relative_to(distortion)
     kept = kept_exactly(distortion.skeleton, distortion.coded, request.include, request.exclude) | _unchanged(distortion)
+    # Shares of ε are of the distance to it, so that it is measured before any ε has a value.
     zero_loss = constant_loss(distortion)
     values = [_absolute(one, distortion.original, zero_loss) for one in request.asked]
+    # Only now is it known how much noise of the loss the smallest ε lets pass.
     distortion.sound.set_smallest_eps(_least(values))
     watched = _Watched(progress)
     problem = Problem(
@@ -293,6 +295,7 @@ def _choose(prepared: _Prepared, found: Mapping[float, Found]) -> list[_Answer]:
         smaller = best is not None and best.bits < lossless.bits
         withins.append(value == 0 or prepared.nothing_new or best is not None)
         chosen.append(best if best is not None and smaller and value > 0 else lossless.candidate)
+    # Each answer is measured once more, in a module that has seen no other weights: what a report states is of that.
     answers = zip(prepared.values, prepared.request.asked, problem.confirmed(chosen), withins, strict=True)
     return [_Answer(*answer) for answer in answers]
 
@@ -396,6 +399,7 @@ class _Clock:
         spent = list(found)
         wall = time.perf_counter() - self._wall - sum(entry.seconds for entry in spent)
         cpu = time.process_time() - self._cpu - sum(entry.cpu_seconds for entry in spent)
+        # Clocks are read one after the other: a difference of nothing may come out a little below 0.
         return max(wall, 0.0) / count, max(cpu, 0.0) / count
 
 

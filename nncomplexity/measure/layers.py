@@ -39,6 +39,7 @@ def ranks_by_name(problem: Problem) -> dict[str, float | None]:
     for shape, names in shapes.items():
         matrices = stacked([problem.weights[name].reshape(shape).double() for name in names])
         finite = python_numbers(torch.isfinite(matrices).flatten(1).all(1))
+        # One matrix with an infinity would spoil the decomposition of all that are stacked with it.
         if all(finite):
             found |= zip(names, effective_ranks(matrices), strict=True)
         else:
@@ -60,6 +61,7 @@ def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tupl
     """
     weights = weigh(file.skeleton, file.tensors)
     total = sum(weights)
+    # Under the entropy codec the rest belongs to none: tables' lengths and the padding of the last byte.
     scale = 1.0 if total <= file.bits and isinstance(file.codec, Entropy) else file.bits / total if total else 0.0
     layers = []
     for spec, coarse, bits in zip(file.skeleton.tensors, file.tensors, weights, strict=True):

@@ -146,6 +146,7 @@ def local_learning_coefficient(
     inverse_temperature = examples / math.log(examples)
     with preserved_random_state(), usual_switches(), Distortion(target, loss_fn) as distortion:
         length = sampler.burn_in + sampler.draws
+        # A step that isn't given is looked for by a chain of its own, as long as a burn-in.
         steps = sampler.chains * length + (0 if sampler.step else sampler.burn_in)
         done = count()
 
@@ -162,6 +163,7 @@ def local_learning_coefficient(
             for chain in range(sampler.chains)
         ]
     estimates = [inverse_temperature * fmean(rise) for rise in rises]
+    # The middle draw of an odd number counts for both halves, so that one draw alone has no drift.
     halves = [inverse_temperature * (fmean(rise[len(rise) // 2 :]) - fmean(rise[: (len(rise) + 1) // 2])) for rise in rises]
     return LearningCoefficient(
         value=fmean(estimates),
@@ -184,6 +186,7 @@ class _LangevinChains:
         found = distortion.gradient(distortion.weights)
         if found is None:
             raise InputError("llc: expected a loss with a gradient, got one without; return a tensor that depends on the weights")
+        # Running statistics of a mapping may get a gradient, but no training moves them by it.
         self._names = [name for name in found[1] if not name.rpartition(".")[2].startswith("running_")]
         if not self._names:
             raise InputError("llc: expected a loss that depends on weights, got one that depends on none")
@@ -210,6 +213,7 @@ class _LangevinChains:
         _, grads = self._slope(weights)
         for number in range(max(steps, _LOOKS)):
             if number < _LOOKS or number % _EVERY == 0:
+                # As far as the Gaussian of that precision reaches: the curvature is to be the one that chains meet.
                 distance = 1 / math.sqrt(largest)
                 share = distance / max(_norm(direction), _TINY)
                 there = [weight.detach() + share * part for weight, part in zip(weights, direction, strict=True)]
@@ -225,6 +229,7 @@ class _LangevinChains:
         """θ, what moves of it, in float32 at least."""
         device = self._distortion.device
         weights = (self._distortion.weights[name].to(device) for name in self._names)
+        # Steps of a chain are far smaller than what a 16-bit float tells apart.
         return [nn.Parameter(weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True)) for weight in weights]
 
     def _noise(self, seed: int) -> torch.Generator:

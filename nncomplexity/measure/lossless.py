@@ -43,6 +43,7 @@ class LosslessFile:
         distortion = self._problem.distortion
         file = write(distortion.stored, self._tensors, self._codec, distortion.base)
         candidate = self._problem.measured(file, origin=LOSSLESS)
+        # Its weights are the original's bit for bit: another loss is the loss's own noise, or a fault.
         distortion.check_same(candidate.loss)
         return candidate
 

@@ -283,7 +283,9 @@ def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
     """
     found = []
     for several in zip(*runs, strict=True):
+        # A file within ε comes before a smaller one that isn't.
         best = min(several, key=lambda report: (not report.within, report.bits))
+        # A search that was cut short ends higher, which would be taken for spread.
         whole = [report for report in several if not report.interrupted] or list(several)
         spent = {key: sum(getattr(report, key) for report in several) for key in ("evaluations", "seconds", "cpu_seconds")}
         cut = {"interrupted": any(report.interrupted for report in several), "time_is_up": any(one.time_is_up for one in several)}

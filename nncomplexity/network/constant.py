@@ -56,6 +56,7 @@ class _Zeroed(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         weight = self._weights[name]
+        # Infinities, as in masks, say what is looked at and aren't learned: without them the network would be another one.
         return torch.zeros_like(weight) if self._specs[name].quantizable and is_finite(weight) else weight
 
     def __iter__(self) -> Iterator[str]:

@@ -172,6 +172,7 @@ class Distortion:
                 "the module can't be copied and its own gradients are left alone (a mapping of its tensors has them)"
             )
             return None
+        # A gradient over m of n examples costs m / n of one over all.
         share = 1.0 if rows is None or self.examples is None else len(rows) / self.examples
         loss_fn = self._loss_fn
         if rows is not None and isinstance(loss_fn, Divisible):
@@ -198,6 +199,7 @@ class Distortion:
         with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
+            # Autocast keeps 16-bit copies by tensor object; after a change in place they would be those of other weights.
             forget_casts()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):

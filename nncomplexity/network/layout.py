@@ -153,6 +153,7 @@ class Arrangement:
         self.layouts = dict(layouts)
         self._pieces = {spec.name: pieces_of(spec, layouts[spec.name]) for spec in whole.tensors if spec.name in layouts}
         self._shapes = {spec.name: spec.shape for spec in whole.tensors}
+        # In place, so that pieces of one tensor stay side by side, as files have them.
         self.skeleton = Skeleton(tuple(one for spec in whole.tensors for one in self._pieces.get(spec.name, [spec])))
 
     def apart(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

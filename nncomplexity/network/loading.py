@@ -102,6 +102,7 @@ class Attributes:
         for held, kept in self._held:
             if "training" in kept and "training" in held:
                 kept["training"] = held["training"]
+            # Most are as they were, and an untouched dictionary costs nothing.
             if len(held) != len(kept) or not all(map(is_, held.values(), kept.values())):
                 held.clear()
                 held.update(kept)

@@ -113,6 +113,7 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
     for group in tensors:
         parts = group[0].split(".")
         for place in range(1, len(parts)):
+            # peft saves an adapter without its name, and puts that in when it loads the file.
             if _ADAPTS.match(parts[place - 1]):
                 outside = [*parts[: place - (parts[place - 1] == _SAVED)], *parts[place + 1 :]]
                 inside_of.setdefault(parts[place], {})[".".join(outside)] = group[0]

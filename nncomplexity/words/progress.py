@@ -55,6 +55,7 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
     def shown(done: float, total: float, what: str) -> None:
         nonlocal last, width
         now = time.monotonic()
+        # A notebook keeps every line that is written to it.
         if now - last < EACH_SECONDS and done < total:
             return
         last = now

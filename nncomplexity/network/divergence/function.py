@@ -149,6 +149,7 @@ class Divergence:
                 raise InputError(
                     "labels: expected none beside a function that draws inputs; let it return pairs of inputs and labels"
                 )
+            # The same inputs at every call: a loss that draws anew would be noise to the search.
             generator = torch.Generator().manual_seed(0)
             searched = self.draw(self.examples, generator)
             held_out = self.draw(max(1, int(share * self.examples)), generator) if share else ()

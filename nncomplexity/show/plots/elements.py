@@ -133,6 +133,7 @@ class Tick:
 def steps_axis(lines: Iterable[Line], label: str = "training step") -> Axis:
     """A logarithmic axis on which step 0 stands a little left of the first other step, where its tick says 0."""
     steps = sorted({x for line in lines for x in line.x})
+    # 0 has no logarithm: it gets a place of its own.
     positive = [x for x in steps if x > 0]
     marks = tuple(steps) if 1 < len(steps) <= MOST_TICKS_AT_VALUES else ()
     if len(positive) < 2:

@@ -40,11 +40,13 @@ _SETTINGS = (
 def network_of_row(name: str, row: JsonObject) -> Network | Failure:
     """What a line of the results.jsonl of that name says; any of KeyError, TypeError, ValueError, AttributeError where it is no row."""
     _check_schema(row)
+    # A Tracker's rows have no file and perhaps no run: the results file stands for it.
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
     step, seed = _at_least_0(row, "step"), _whole(row.get("seed"))
     kind = str(row.get("kind", "checkpoint"))
     if row["status"] != "measured":
         return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "it doesn't say why"), kind)
+    # Rows of a later version may have kinds that figures of this one would draw wrongly.
     if kind != "checkpoint" and kind not in CALIBRATIONS:
         raise ValueError(f"kind {kind!r}")
     settings = _settings(row.get("settings") or {})
@@ -232,6 +234,7 @@ def _step_name(entry: JsonObject, checkpoint: str, step: float | None) -> str | 
     told = entry.get("step_name")
     if isinstance(told, str) and told.strip():
         return told.strip()
+    # Eighteen digits are as many as an int64 has for sure.
     numbers = re.findall(r"epochs?[^a-z0-9]*([0-9]{1,18})", "/".join(PurePath(checkpoint).parts[-2:]).lower())
     return "epoch" if step is not None and any(int(number) == step for number in numbers) else None
 
@@ -273,6 +276,7 @@ def _number(value: object) -> float | None:
     """A finite number that can be drawn, None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         return None
+    # A larger whole number isn't exact as a float, which drawing would make of it only later.
     return value if isinstance(value, float) or abs(value) < 1 << 53 else float(value)
 
 

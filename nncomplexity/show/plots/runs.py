@@ -38,6 +38,7 @@ def runs_of(results: Results) -> list[Run]:
     network and its average are, what their names say besides makes runs of their own.
     """
     groups: dict[tuple[str, str | None], list[Network]] = {}
+    # The method stands in a run's name only where there are several.
     methods = {network.method for network in results.networks}
     apart = _apart(results.networks)
     for network in results.networks:
