@@ -167,7 +167,7 @@ def test_what_only_looks_like_a_module_is_refused() -> None:
             module_of(_modules={"a": module_of(_modules={"b": 3})}),
             "expected a module under 'a.b' of the module, got an object of type int",
         ),
-        (module_of(_modules={"a": Inert()}), r"got an object of type nncomplexity\.checkpoint\.inert\.Inert"),
+        (module_of(_modules={"a": Inert()}), r"got an object of type nncomplexity\.checkpoint\.placeholders\.Inert"),
         (module_of(_parameters={"a": Inert()}), "expected a tensor under 'a' of the module"),
     ):
         with pytest.raises(InputError, match=words):
