@@ -23,6 +23,8 @@ def test_tables_of_any_size_are_weighed_as_they_learn(contexts: int, alphabet: i
     generator = np.random.default_rng(0)
     used = generator.choice(alphabet, size=5, replace=False)
     used[0] = alphabet - 1  # the largest key of all
+    if 0 < (apart := (1 << 16) - alphabet) < alphabet:
+        used[1:3] = 0, apart  # under the first context and the second, keys of one remainder
     symbols, blocks = used[generator.integers(0, 5, 60)], np.sort(generator.integers(0, 6, 60))
     contexts_ = generator.integers(0, contexts, 60)
     tables = np.ones((contexts, alphabet))
