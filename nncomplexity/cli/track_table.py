@@ -81,13 +81,13 @@ def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
     """One table, or several with a blank line between where it is wider than the page: a cut number or step says nothing."""
     first, *others = _columns(rows)
     tables: list[str | Table] = []
-    beside: list[Column] = []
+    columns_here: list[Column] = []
     for column in others:
-        if beside and Console(width=10_000).measure(_table([first, *beside, column], width)).maximum > width:
-            tables += [_table([first, *beside], width), ""]
-            beside = []
-        beside.append(column)
-    return [*tables, _table([first, *beside], width)]
+        if columns_here and Console(width=10_000).measure(_table([first, *columns_here, column], width)).maximum > width:
+            tables += [_table([first, *columns_here], width), ""]
+            columns_here = []
+        columns_here.append(column)
+    return [*tables, _table([first, *columns_here], width)]
 
 
 def _table(columns: Sequence[Column], width: int) -> Table:

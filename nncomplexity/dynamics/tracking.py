@@ -178,10 +178,10 @@ class Tracking:
 
     def run(self, workers: Workers, arrivals: Arrivals | None, follow: Follow, *, constant: bool) -> None:
         """Measure, until there is nothing left to measure and, where arrivals are looked for, nothing to wait for."""
-        looked, active = -float("inf"), time.monotonic()
+        polled, active = -float("inf"), time.monotonic()
         while True:
-            if arrivals and time.monotonic() - looked >= follow.poll:
-                looked = time.monotonic()
+            if arrivals and time.monotonic() - polled >= follow.poll:
+                polled = time.monotonic()
                 self.add(news := arrivals.arrived())
                 if constant and (path := first_usable((source.path for source, _ in news), self._settings.key)):
                     self.add_calibration("constant", path=path)
@@ -204,7 +204,7 @@ class Tracking:
             else:
                 if self._progress:
                     self._progress(len(self._rows), len(self._rows), WAITING)
-                time.sleep(max(0.0, min(follow.poll, looked + follow.poll - time.monotonic())))
+                time.sleep(max(0.0, min(follow.poll, polled + follow.poll - time.monotonic())))
 
     def search(self, job: Job, done: float, total: float, what: str) -> None:
         """Hear of the search of a job that runs in this process."""

@@ -27,7 +27,7 @@ from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, preserved_
 from nncomplexity.search import Progress, unseen
 from nncomplexity.words import checked_count, checked_number
 
-_LOOKS, _EVERY = 8, 4
+_POWER_ITERATIONS, _EVERY = 8, 4
 """Looks for the largest curvature at θ, and steps of a chain from one further look to the next."""
 _STABLE = 0.3
 """s · (nβ · h + γ) for the largest curvature h. Dynamics diverge at 4; by this much they sample a variance that is 8 % too large there."""
@@ -211,15 +211,15 @@ class _LangevinChains:
         largest = self._localization
         dynamics = self._chain(weights, 0.0)
         _, grads = self._slope(weights)
-        for number in range(max(steps, _LOOKS)):
-            if number < _LOOKS or number % _EVERY == 0:
+        for number in range(max(steps, _POWER_ITERATIONS)):
+            if number < _POWER_ITERATIONS or number % _EVERY == 0:
                 # As far as the Gaussian of that precision reaches: the curvature is to be the one that chains meet.
                 distance = 1 / math.sqrt(largest)
                 share = distance / max(_norm(direction), _TINY)
                 there = [weight.detach() + share * part for weight, part in zip(weights, direction, strict=True)]
                 direction = [(grad - here) / distance for grad, here in zip(self._slope(there)[1], grads, strict=True)]
                 largest = max(largest, self._inverse_temperature * _norm(direction) + self._localization)
-            if number >= _LOOKS:
+            if number >= _POWER_ITERATIONS:
                 dynamics.param_groups[0]["lr"] = _STABLE / largest
                 self._step(dynamics, weights, grads, noise)
                 _, grads = self._slope(weights)

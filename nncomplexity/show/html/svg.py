@@ -23,20 +23,20 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
     Every text from the data is escaped. The places of the axes stand in data-axes, from which a script finds the data under a pointer.
     """
     labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
-    beside = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
+    labelled_ends = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
     levels = [level.label for panel in chart.panels for level in panel.levels]
-    written = [*labels, *levels] if beside else levels
+    written = [*labels, *levels] if labelled_ends else levels
     right = width - max(14.0, 14 + 1.1 * ROOM_PER_LETTER * max(map(breadth, written), default=0))
     parts, axes, top = [], [], TOP
     for panel in chart.panels:
         bottom = top + PANEL * panel.share
-        parts.append(_panel(panel, chart.x, (LEFT, right), (top, bottom), beside=beside))
+        parts.append(_panel(panel, chart.x, (LEFT, right), (top, bottom), labelled_ends=labelled_ends))
         axes.append([round(top), round(bottom)])
         top = round(bottom) + BETWEEN
     foot = float(top - BETWEEN)
     parts.append(_x_axis(chart.x, LEFT, right, foot, width))
     height = foot + BOTTOM
-    entries = [*([] if beside else _entries(chart)), *((key.label, _sign(key)) for key in chart.keys)]
+    entries = [*([] if labelled_ends else _entries(chart)), *((key.label, _sign(key)) for key in chart.keys)]
     legend, height = _legend(entries, width, height)
     parts.append(legend)
     place_ = {"left": LEFT, "right": round(right), "panels": axes}
@@ -56,7 +56,7 @@ def _summary(chart: Chart) -> str:
     return f"{chart.title}. {chart.panels[0].y.label}{unit and f', {unit}'}, by {chart.x.label}. {'; '.join(said[:8])}"
 
 
-def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float, float], *, beside: bool) -> str:
+def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float, float], *, labelled_ends: bool) -> str:
     (left, right), (top, bottom) = across, down
     parts = [f'<text class="axis-label" x="{left - 44}" y="{top - 11:.0f}">{escape(_heading(panel))}</text>']
     for tick in ticks(panel.y, 5 if panel.share >= 1 else 3):
@@ -71,7 +71,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
         parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
     for line in panel.lines:
         parts.append(_line(line, x, panel, across, down))
-        if line.label and beside and line.label not in [label for _, label, _ in ends]:
+        if line.label and labelled_ends and line.label not in [label for _, label, _ in ends]:
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
     ends += [(_y(panel.y, level.value, down), level.label, level.colour) for level in panel.levels]

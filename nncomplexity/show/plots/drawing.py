@@ -66,18 +66,18 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
         if heading:
             figure.suptitle("\n".join(wrapped(one_line(heading), HEADING)), fontsize=FONT + 1, fontweight="bold", x=0.02, ha="left")
         grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        beside = _labels_fit(chart)
+        labelled_ends = _labels_fit(chart)
         handles: dict[str, Any] = {}
-        inches = _across(chart, beside=beside)
+        inches = _across(chart, labelled_ends=labelled_ends)
         for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
-            found = draw_panel(axes, panel, chart.x, beside=beside)
+            found = draw_panel(axes, panel, chart.x, labelled_ends=labelled_ends)
             if chart.x.names or chart.x.marks:
                 shown = with_room(ticks(chart.x), chart.x, inches)
                 axes.set_xticks([tick.value for tick in shown], [tick.label for tick in shown])
             handles |= {name: handle for name, handle in found.items() if name not in handles}
         grid[-1, 0].set_xlabel(chart.x.heading)
         signs = {key.label: sign(key) for key in chart.keys}
-        _add_below(figure, signs if beside else handles | signs, chart.notes)
+        _add_below(figure, signs if labelled_ends else handles | signs, chart.notes)
     return figure
 
 
@@ -153,10 +153,10 @@ def with_room(found: Sequence[Tick], axis: Axis, inches: float) -> list[Tick]:
     return kept
 
 
-def _across(chart: Chart, *, beside: bool) -> float:
+def _across(chart: Chart, *, labelled_ends: bool) -> float:
     """About how long the horizontal axis will be."""
     levels = [level.label for panel in chart.panels for level in panel.levels]
-    labels = [*levels, *(line.label for panel in chart.panels for line in panel.lines if beside)]
+    labels = [*levels, *(line.label for panel in chart.panels for line in panel.lines if labelled_ends)]
     return WIDTH_INCHES - 0.55 - max((_length(label) for label in labels), default=0.0)
 
 

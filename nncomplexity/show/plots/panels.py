@@ -17,14 +17,14 @@ TITLE = 52
 """Letters in a line of a panel's title."""
 
 
-def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str, Any]:
+def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, labelled_ends: bool) -> dict[str, Any]:
     """Draw a panel on axes of matplotlib.
 
     Args:
         axes: where it is drawn.
         panel: what is drawn.
         x: the axis that panels of a figure share.
-        beside: whether lines are named at their ends, not in a legend.
+        labelled_ends: whether lines are named at their ends, not in a legend.
 
     Returns:
         What the legend shows, by label.
@@ -41,7 +41,7 @@ def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str
     for level in panel.levels:
         _draw_level(axes, level)
         ends.append((place(panel.y, level.value), level.label, level.colour))
-    if not beside:
+    if not labelled_ends:
         ends = ends[len(ends) - len(panel.levels) :]
     if ends:
         gap = FONT * 1.25 / (72 * PANEL_INCHES * panel.share)
