@@ -12,7 +12,7 @@ from nncomplexity.network.calling import fixed_random_state
 from nncomplexity.network.distortion import preserved_random_state, set_random_state
 from nncomplexity.network.divergence import Divergence
 from nncomplexity.network.taskmodule import find_function
-from nncomplexity.network.usercode import raised
+from nncomplexity.network.usercode import called
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,9 @@ def _made(named: NamedDivergence) -> Divergence:
     kind: Any = find_function(named.kind, "--divergence") if ":" in named.kind else named.kind
     probe: Any = 0.2 if named.probe is None else data_named(named.probe, "--probe") if ":" in named.probe else _share(named.probe)
     outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")
-    try:
-        return Divergence(outputs, inputs, kind, probe=probe)
-    except InputError:
-        raise
-    except Exception as error:  # a loader runs code of the user's
-        raise InputError(f"--inputs: {named.inputs} raised {raised(error)}") from error
+    # A loader runs code of the user's, too.
+    made: Divergence = called("--inputs", lambda: Divergence(outputs, inputs, kind, probe=probe), name=named.inputs)
+    return made
 
 
 def data_named(name: str, option: str) -> Any:
@@ -77,12 +74,7 @@ def data_named(name: str, option: str) -> Any:
         return function
     with preserved_random_state(), torch.no_grad():
         set_random_state(fixed_random_state())
-        try:
-            return function()
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise InputError(f"{option}: {name} raised {raised(error)}") from error
+        return called(option, function, name=name)
 
 
 def takes_arguments(function: Any) -> bool:

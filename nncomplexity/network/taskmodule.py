@@ -117,10 +117,7 @@ class Task:
         # What is random in a module and not among its weights must not change from one to the next.
         with preserved_random_state(), command_line_of(build), self.place():
             set_random_state(fixed_random_state())
-            try:
-                module = build()
-            except (Exception, SystemExit) as error:
-                raise InputError(f"model: {_raised(error, _name(build))}") from error
+            module = called("model", build, name=_name(build))
         if not isinstance(module, nn.Module):
             raise InputError(f"model: expected a function that returns an nn.Module, got {type(module).__name__}")
         held = [*module.named_parameters(), *module.named_buffers()]
@@ -169,7 +166,7 @@ def result_of(option: str, function: Function, network: Callable[[], object], *,
     with preserved_random_state(), derivatives() if derives else torch.no_grad():
         set_random_state(fixed_random_state())
         try:
-            return called(option, function, given, _name(function))
+            return called(option, function, given, name=_name(function))
         except InputError as error:
             if derives or not needs_derivatives(error.__cause__):
                 raise

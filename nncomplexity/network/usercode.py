@@ -30,13 +30,13 @@ def raised(error: BaseException) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{_place(error)}"
 
 
-def called(argument: str, function: Callable[[Any], Any], given: Any, name: str = "it") -> Any:
-    """What a function of the user's gives for an argument. All calls of such functions are made here.
+def called(argument: str, function: Callable[..., Any], *given: Any, name: str = "it") -> Any:
+    """What a function of the user's gives for arguments. All calls of such functions are made here.
 
     Args:
         argument: the argument or option that the function was given for, for messages.
         function: the function.
-        given: what it is called on.
+        *given: what it is called on; of messages' hints the first counts.
         name: what to call it in messages.
 
     Returns:
@@ -51,11 +51,11 @@ def called(argument: str, function: Callable[[Any], Any], given: Any, name: str 
     nncomplexity.errors.InputError: loss_fn: it raised TypeError: object of type 'int' has no len()
     """
     try:
-        return function(given)
+        return function(*given)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's code raises, and code that ends a script
-        raise InputError(f"{argument}: {name} raised {raised(error)}{hint(error, given)}") from error
+        raise InputError(f"{argument}: {name} raised {raised(error)}{hint(error, given[0] if given else None)}") from error
 
 
 def _place(error: BaseException) -> str:
