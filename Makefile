@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types unit doctests shuffled clean
+.PHONY: setup demo test lint types unit doctests shuffled mutants clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ doctests: setup
 
 shuffled: setup
 	$(BIN)/pytest -n 2 --random-order-bucket=global
+
+# Not part of `test`: some hours of one core. docs/testing.md says what was found.
+mutants: setup
+	$(BIN)/python tests/mutation.py --count 200
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
