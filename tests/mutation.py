@@ -39,7 +39,7 @@ ARITHMETIC |= {ast.LShift: ">>", ast.RShift: "<<", ast.BitOr: "&", ast.BitAnd: "
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "floor": "ceil", "ceil": "floor"}
 PATIENCE = 5.0
 """Tests are taken to hang after so many times the time that they took before anything was changed, and a minute."""
-LONGEST = 120.0
+LONGEST = 30.0
 """What is taken for that time where it wasn't measured."""
 
 
