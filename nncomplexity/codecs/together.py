@@ -45,20 +45,23 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
         symbols: their symbols, each (rows, columns), at most `MOST` in all.
     """
     bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
-    present = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
-    if not present.size:
+    filled = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
+    if not filled.size:
         return Weighed(bits, kinds)
-    shapes: dict[tuple[int, int], list[int]] = {}
-    for index in present.tolist():
-        shapes.setdefault((matrices[index].rows, matrices[index].columns), []).append(index)
-    stacks = [(members, np.array([symbols[index] for index in members], dtype=np.int64)) for members in shapes.values()]
-    peaks = np.zeros(len(matrices), dtype=np.int64)
+    stacks = _stacked(matrices, symbols, filled)
+    peaks, whole = np.zeros(len(matrices), dtype=np.int64), np.ones(len(matrices), dtype=np.bool_)
     for members, stack in stacks:
         peaks[members] = np.abs(stack).max(axis=(1, 2))
-    bits[present] += _naturals(peaks[present], state.peaks)
+        present = stack != 0
+        whole[members] = present.any(axis=1).all(axis=1) & present.any(axis=2).all(axis=1)
+    bits[filled] += _naturals(peaks[filled], state.peaks)
     chosen = np.flatnonzero(peaks)
     if not chosen.size:
         return Weighed(bits, kinds)
+    if state.version > 1:
+        matrices, symbols, marked, marks = _without_dead_lines(matrices, symbols, chosen, ~whole, state)
+        bits[chosen] += _learning(marked, state.lines.marked) + marks
+        stacks = _stacked(matrices, symbols, chosen) if marked.any() else stacks
     batch = _Batch(matrices, stacks, peaks, chosen)
     tables = batch.tables()
     scale = _ByScale(batch, state)
@@ -74,27 +77,63 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     return Weighed(bits, kinds)
 
 
+def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:
+    """Those of the matrices that are chosen, by shape: their indices, and their symbols (matrices, rows, columns)."""
+    shapes: dict[tuple[int, int], list[int]] = {}
+    for index in chosen.tolist():
+        shapes.setdefault((matrices[index].rows, matrices[index].columns), []).append(index)
+    return [(members, np.array([symbols[index] for index in members], dtype=np.int64)) for members in shapes.values()]
+
+
+def _without_dead_lines(
+    matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers, partial: NDArray[np.bool_], state: MatrixState
+) -> tuple[Sequence[Matrix], Sequence[Integers], Integers, Frequencies]:
+    """The matrices and their symbols, those whose dead lines are marked being what is left of them; of each that is `chosen` whether it is
+    marked, and the bits of its marks.
+
+    Whether marks pay hangs on what matrices before have marked, so that those that have dead lines are looked at one by one.
+    """
+    marked, bits = np.zeros(chosen.size, dtype=np.int64), np.zeros(chosen.size)
+    matrices, symbols = list(matrices), list(symbols)
+    tally, seen = state.lines.marked, 0
+    before = tally.copy()
+    for place in np.flatnonzero(partial[chosen]).tolist():
+        index = int(chosen[place])
+        grid = symbols[index].T
+        tally.frequencies[0] += tally.gain * (place - seen)
+        marks, seen = state.lines.worthwhile(grid), place + 1
+        tally.frequencies[int(marks is not None)] += tally.gain
+        if marks is not None:
+            meter = Meter()
+            state.lines.code(meter, grid.shape[:2], marks)
+            matrices[index], symbols[index] = matrices[index].inner(marks), marks.part(grid).T
+            marked[place], bits[place] = 1, meter.bits
+    tally.frequencies[:] = before.frequencies  # the choices themselves are weighed all at once
+    return matrices, symbols, marked, bits
+
+
 class Ledger(Meter):
     """A meter that adds up bits by part, and only notes single decisions under tables that learn, until `settle` weighs all of a table's.
 
     Attributes:
         parts: bits of each part.
+        part: the part that is metered; -1 where what is metered is no part's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: int) -> None:
         super().__init__()
-        self.parts: list[float] = []
+        self.parts, self.part = [0.0] * parts, -1
         self._noted: dict[int, tuple[Frequencies, int, list[int], list[int]]] = {}
 
-    def begin(self) -> None:
-        """What comes now is the next part's; what came before the first is no part's."""
+    def begin(self, part: int) -> None:
+        """What comes now is this part's."""
         self.close()
-        self.parts.append(0.0)
+        self.part = part
 
     def close(self) -> None:
-        """What was metered so far is the last part's."""
-        if self.parts:
-            self.parts[-1] += self.bits
+        """What was metered so far is the part's."""
+        if self.part >= 0:
+            self.parts[self.part] += self.bits
         self.bits = 0.0
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
@@ -103,7 +142,7 @@ class Ledger(Meter):
         if noted is None:
             noted = self._noted[id(frequencies)] = frequencies, gain, [], []
         noted[2].append(value)
-        noted[3].append(len(self.parts) - 1)
+        noted[3].append(self.part)
         return value
 
     def settle(self) -> None:

@@ -16,11 +16,13 @@ from nncomplexity.codecs import (
     CODECS,
     LARGEST,
     MOST,
+    VERSION,
     Bits,
     Choice,
     Codec,
     Coder,
     Entropy,
+    EntropyReader,
     Frequencies,
     Integers,
     Ledger,
@@ -29,6 +31,7 @@ from nncomplexity.codecs import (
     Model,
     Natural,
     Planes,
+    Reader,
     Records,
     Signed,
     Single,
@@ -39,7 +42,18 @@ from nncomplexity.codecs import (
     within,
 )
 from nncomplexity.errors import FormatError
-from nncomplexity.file.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
+from nncomplexity.file.coarse import (
+    CoarseTensor,
+    Constant,
+    Dense,
+    Lossless,
+    LowRank,
+    Piece,
+    Pieces,
+    matrix_shape,
+    multiplications,
+    narrowed,
+)
 from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, pieces_of
 
@@ -54,6 +68,8 @@ _BASIS_PRIOR = np.array([48, 4, 4])
 _ROW_BLOCKS, _COLUMN_BLOCKS, _FOLDING = range(3)
 _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
+_FREE_WORK, _WORK_PER_ELEMENT, _WORK_PER_BYTE = 1 << 32, 1 << 8, 1 << 16
+"""Multiplications for products of factors that any payload may ask for, and those for each element of a tensor and each of its bytes."""
 _OVERHEAD = 64
 """Bytes that the fields of one tensor can take under a byte codec, generously."""
 
@@ -63,6 +79,8 @@ class _Walk:
     """What the tensors of one payload share while they are coded."""
 
     records: Records
+    work: float = math.inf
+    """Multiplications that products of factors may still take."""
     precision: int = 0
     exponent: int = -4
     rank: int = 8
@@ -134,7 +152,9 @@ class _Walk:
             assert coarse is None or isinstance(coarse, LowRank)
             return self.low_rank(coarse, spec)
         assert coarse is None or isinstance(coarse, Lossless)
-        data = self.records.record(None if coarse is None else coarse.data, Planes(spec.raw_bytes, spec.dtype.itemsize))
+        data = self.records.record(
+            None if coarse is None else coarse.data, Planes(spec.raw_bytes, spec.dtype.itemsize)
+        )
         if spec.dtype == torch.bool and data.max(initial=0) > 1:
             raise FormatError(f"{spec.name}: a truth value is stored as {data.max()}, neither 0 nor 1: the payload is damaged")
         return Lossless(data.astype(np.uint8, copy=False))
@@ -161,6 +181,12 @@ class _Walk:
             step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
+        if coarse is None:
+            self.work -= multiplications(A, B, periods)
+            if self.work < 0:
+                raise FormatError(
+                    f"{spec.name}: factors of rank {rank} take more work than a payload of this length may ask for; it is damaged"
+                )
         return coarse or LowRank(narrowed(A), narrowed(B), step_a, step_b, periods)
 
     def layout(self, layout: Layout | None, spec: TensorSpec) -> Layout:
@@ -204,26 +230,44 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
     writer = codec.writer()
     if isinstance(codec, Entropy):
         writer.record(single(0), _Escape())
-        _walk(writer, skeleton, tensors, _weighed(skeleton, tensors).kinds)
+        _walk(_Walk(writer, kinds=iter(_weighed(skeleton, tensors).kinds)), skeleton, tensors)
         return writer.finish()
-    _walk(writer, skeleton, tensors)
+    _walk(_Walk(writer), skeleton, tensors)
     return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
 
 
-def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor]]:
-    """The codec that wrote the payload and the coarse tensors in it; raises FormatError where it isn't one."""
-    codec = CODECS[0]
+def decode(
+    skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True
+) -> tuple[Codec, list[CoarseTensor]]:
+    """The codec that wrote the payload and the coarse tensors in it.
+
+    Args:
+        skeleton: what the payload is of.
+        payload: the bytes.
+        version: of the format.
+        checked: whether to see that the payload ends as an encoder would have ended it, which whoever has just encoded it knows.
+
+    Raises FormatError where it isn't a payload of that version.
+    """
+    codec, length = CODECS[0], len(payload)
     if payload[:1] == bytes([ESCAPE]):
         number = payload[1] if len(payload) > 1 else 0
         if not 0 < number < len(CODECS):
             raise FormatError(f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}")
         codec, payload = CODECS[number], payload[2:]
-    reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
+    reader: Reader
     if isinstance(codec, Entropy):
+        reader = EntropyReader(payload, checked=checked and version > 1)
         within(int(reader.record(None, _Escape())[0]), 0, 0, "the first decision")
-    tensors = _walk(reader, skeleton, None)
+    else:
+        reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
+    tensors = _walk(_Walk(reader, work=_allowed_work(skeleton, length), state=MatrixState(version)), skeleton, None)
     reader.finish()
     return codec, tensors
+
+
+def _allowed_work(skeleton: Skeleton, length: int) -> int:
+    return _FREE_WORK + _WORK_PER_ELEMENT * skeleton.real.parameters + _WORK_PER_BYTE * length
 
 
 def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
@@ -232,8 +276,8 @@ def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
 
 
 def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> "_Scale":
-    scale = _Scale()
-    _walk(scale, skeleton, tensors)
+    scale = _Scale(len(tensors))
+    _walk(_Walk(scale), skeleton, tensors)
     scale.settle()
     return scale
 
@@ -246,9 +290,9 @@ class _Scale:
         kinds: of each matrix.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self.kinds: list[int] = []
-        self._ledger = Ledger()
+        self._ledger = Ledger(count)
         self._waiting: list[tuple[int, Integers, Matrix]] = []
         self._symbols = 0
 
@@ -256,9 +300,9 @@ class _Scale:
     def bits(self) -> list[float]:
         return self._ledger.parts
 
-    def begin(self) -> None:
-        """What comes now is the next tensor's."""
-        self._ledger.begin()
+    def begin(self, index: int) -> None:
+        """What comes now is this tensor's."""
+        self._ledger.begin(index)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
         return model.code(self._ledger, symbols)
@@ -268,7 +312,7 @@ class _Scale:
 
     def defer(self, symbols: Integers, model: Matrix) -> None:
         """A matrix (rows, columns), to be weighed in its turn."""
-        self._waiting.append((len(self.bits) - 1, symbols, model))
+        self._waiting.append((self._ledger.part, symbols, model))
         self._symbols += model.count
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
             self._weigh_deferred()
@@ -306,20 +350,20 @@ class _Escape:
         return coder.categorical(symbols, np.array([255.0, 1.0]), 1)
 
 
-def _walk(
-    records: Records, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None, kinds: Sequence[int] = ()
-) -> list[CoarseTensor]:
-    walk = _Walk(records, kinds=iter(kinds))
+def _walk(walk: _Walk, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None) -> list[CoarseTensor]:
+    """Code all tensors in the order of their names, or in version 1 in that of the skeleton; what is read is in that of the skeleton."""
     precision = None if tensors is None else _precision(tensors)
     walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
-    coded = []
-    for index, spec in enumerate(skeleton.real.tensors):
-        if isinstance(records, _Scale):
-            records.begin()
-        coarse = walk.tensor(None if tensors is None else tensors[index], spec)
+    specs = skeleton.real.tensors
+    order = range(len(specs)) if walk.state.version == 1 else skeleton.by_name
+    coded: dict[int, CoarseTensor] = {}
+    for index in order:
+        if isinstance(walk.records, _Scale):
+            walk.records.begin(index)
+        coarse = walk.tensor(None if tensors is None else tensors[index], specs[index])
         if tensors is None:  # a writer and a meter are asked for none, which would all be held at once
-            coded.append(coarse)
-    return coded
+            coded[index] = coarse
+    return [coded[index] for index in range(len(specs))] if tensors is None else []
 
 
 def _most_bytes(spec: TensorSpec) -> int:
@@ -372,6 +416,6 @@ def _layout(layout: Layout | None) -> tuple[int, int] | tuple[None, None]:
 
 def _profile(A: Integers) -> Frequencies:
     """(k,) mean magnitude of each component in the first factor against that of all: the second's are much alike."""
-    sums = np.abs(A).sum(axis=0) + 1  # integers, so that no order of summation shows
+    sums = np.abs(A).sum(axis=0, dtype=np.int64) + 1  # integers, so that no order of summation shows
     profile: Frequencies = sums.astype(np.float64) * (A.shape[1] / float(sums.sum()))
     return profile
