@@ -217,7 +217,8 @@ def block_edges(count: int, first: int = FIRST_BLOCK) -> tuple[int, ...]:
 
 def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK) -> Integers:
     """Code (count,) integers in [0, 2^31): all bit lengths, adaptive under the tally, then length by length the bits below them."""
-    lengths = adaptive(coder, None if values is None else np.frexp(values)[1].astype(np.int64), count, tally, first)
+    given = None if values is None else np.frexp(values)[1].astype(np.int64)
+    lengths = adaptive(coder, given, count, tally, first).astype(np.int64)
     decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
     for length in (np.flatnonzero(np.bincount(lengths, minlength=3)[2:]) + 2).tolist():
         chosen = lengths == length

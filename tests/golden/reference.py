@@ -231,10 +231,10 @@ class Ranges:
     def bits(self, width):
         return self.wide(width)[0]
 
-    def adaptive(self, tally, gain, count):
+    def adaptive(self, tally, gain, count, first=None):
         symbols = []
         while len(symbols) < count:
-            size = min(max(self.first, len(symbols) // 2), count - len(symbols))
+            size = min(max(first or self.first, len(symbols) // 2), count - len(symbols))
             block = [self.categorical(tally) for _ in range(size)]
             for s in block:
                 tally[s] += gain
@@ -242,7 +242,7 @@ class Ranges:
         return symbols
 
     def planes(self, count, width):
-        planes = [self.adaptive([1] * 256, 2, count // width) for _ in range(width)]
+        planes = [self.adaptive([1] * 256, 2, count // width, 32) for _ in range(width)]
         return bytes(byte for number in zip(*planes, strict=True) for byte in number)
 
     def matrix(self, m, n, profile=None):
