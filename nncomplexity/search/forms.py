@@ -58,6 +58,23 @@ class Uniform:
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """Multiples of a step but in rows and columns of the matrix view that are left out.
+
+    `alive` (m, n) is 1 where an element stays, and 0 elsewhere.
+    """
+
+    step: float
+    alive: Tensor
+
+    def coded(self, matrix: Tensor) -> float:
+        return Uniform(self.step).coded(matrix * self.alive)
+
+    def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
+        return Uniform(self.step).piece(weight * self.alive.reshape(weight.shape), precision)
+
+
+@dataclass(frozen=True)
 class Factors:
     """Two factors' symbols (m, k) and (k, n), and the scale of their product."""
 

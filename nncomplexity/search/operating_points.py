@@ -16,7 +16,7 @@ from nncomplexity.file import CoarseTensor
 from nncomplexity.linalg import lower_hull, matrix_view
 from nncomplexity.network import Layout, TensorSpec, pieces_of
 from nncomplexity.search.forms import Form, InPieces, Zero
-from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan
+from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan, pruned_scans
 
 _HEADER = 5.0
 """About what a form and the exponent of a step take in a file, in bits."""
@@ -72,7 +72,8 @@ def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout 
     whole = dense_scan(matrix, grids=weighings >= FEW)
     points = [(Zero(), 1.0, (0.0, float(matrix.double().square().sum()), 0.0)), *_weighed(whole, matrix, weighings)]
     if min(matrix.shape) >= _NARROW and weighings >= FEW:
-        points += _weighed(low_rank_scan(matrix, whole), matrix, weighings)
+        for scan in (*pruned_scans(matrix), low_rank_scan(matrix, whole)):
+            points += _weighed(scan, matrix, weighings)
     if layout is not None:
         pieces = zip(pieces_of(spec, layout), layout.apart(weight), strict=True)
         points += _in_pieces(layout, [curve_of(one, piece, weighings) for one, piece in pieces])

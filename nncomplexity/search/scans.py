@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.linalg import SVDCache, balanced
-from nncomplexity.search.forms import Factors, Form, Uniform, entropy_bits
+from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, entropy_bits
 from nncomplexity.search.lattice import lattice_basis
 from nncomplexity.search.start import quartimax
 
@@ -32,6 +32,8 @@ _GRID_OCTAVES = 3
 """How far below the root mean square a grid is looked for."""
 _SAMPLE = 1 << 16
 """Elements of a large tensor that are looked at to estimate bits and error."""
+_GAP = 4.0
+"""How many times as much energy as the line before it in order of energy has one that isn't faint."""
 _RANKS, _HIGHEST = 5, 256
 """The most ranks that are tried for a matrix, and the highest."""
 _COARSENESS = [2.0 ** (-index / 4) for index in range(-3, 26)]
@@ -99,6 +101,34 @@ def _estimate(values: Tensor, step: float) -> tuple[float, float, float, float]:
     error = float(missing.square().sum())
     along = min(float((missing * values).sum()) ** 2 / max(float(values.square().sum()), 1e-300), error)
     return entropy_bits(symbols), error - along, along, 0.0
+
+
+def pruned_scans(matrix: Tensor) -> list[Scan]:
+    """The matrix without its faint rows, without its faint columns, and without both, each under all steps."""
+    rows, columns = (_faint(matrix.double().square().sum(axis)) for axis in (1, 0))
+    if rows is None or columns is None:
+        return [] if rows is columns else [_pruned(matrix, rows, columns)]
+    return [_pruned(matrix, *sides) for sides in ((rows, None), (None, columns), (rows, columns))]
+
+
+def _faint(energies: Tensor) -> Tensor | None:
+    """Which of the lines with these energies (n,) are below the widest gap between them; None where there is none to speak of."""
+    ordered = energies.sort().values
+    gaps = ordered[1:] / ordered[:-1].clamp(min=float(ordered[-1]) * 1e-12 + 1e-300)
+    widest = int(gaps.argmax()) if len(gaps) else 0
+    return energies <= ordered[widest] if len(gaps) and float(gaps[widest]) > _GAP else None
+
+
+def _pruned(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Scan:
+    alive = torch.ones_like(matrix)
+    if rows is not None:
+        alive[rows] = 0
+    if columns is not None:
+        alive[:, columns] = 0
+    scan = dense_scan(matrix * alive)
+    left_out = float((matrix * (1 - alive)).double().square().sum())
+    forms = [Pruned(form.step, alive) for form in scan.forms if isinstance(form, Uniform)]
+    return Scan(forms, scan.bits, scan.errors + np.array([left_out, 0.0, 0.0]))
 
 
 def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:
