@@ -432,7 +432,9 @@ def _made(
 
 def _rounded(values: Tensor, step: float, spec: TensorSpec, base: Tensor | None) -> Tensor:
     scaled = values.mul_(step)
-    return round_once(scaled, spec.dtype) if base is None else added(base.to(values.device).reshape(scaled.shape), scaled, spec.dtype)
+    return (
+        round_once(scaled, spec.dtype) if base is None else added(base.to(values.device).reshape(scaled.shape), scaled, spec.dtype)
+    )
 
 
 def _used(A: Integers, B: Integers) -> NDArray[np.bool_]:
@@ -444,7 +446,8 @@ def multiplications(A: Integers, B: Integers, periods: tuple[int, int]) -> int:
     """How many a product of factors (m, k) and (k, n) takes in these bases, zero rows, columns and components left out."""
     used = _used(A, B)
     rank = int(np.count_nonzero(used))
-    sides = (len(A) if periods[0] else int(np.count_nonzero(A[:, used].any(axis=1)))), (
-        B.shape[1] if periods[1] else int(np.count_nonzero(B[used].any(axis=0)))
+    sides = (
+        (len(A) if periods[0] else int(np.count_nonzero(A[:, used].any(axis=1)))),
+        (B.shape[1] if periods[1] else int(np.count_nonzero(B[used].any(axis=0)))),
     )
     return rank * (sides[0] * sides[1] + sum(side * side for side, period in zip(sides, periods, strict=True) if period))

@@ -152,9 +152,7 @@ class _Walk:
             assert coarse is None or isinstance(coarse, LowRank)
             return self.low_rank(coarse, spec)
         assert coarse is None or isinstance(coarse, Lossless)
-        data = self.records.record(
-            None if coarse is None else coarse.data, Planes(spec.raw_bytes, spec.dtype.itemsize)
-        )
+        data = self.records.record(None if coarse is None else coarse.data, Planes(spec.raw_bytes, spec.dtype.itemsize))
         if spec.dtype == torch.bool and data.max(initial=0) > 1:
             raise FormatError(f"{spec.name}: a truth value is stored as {data.max()}, neither 0 nor 1: the payload is damaged")
         return Lossless(data.astype(np.uint8, copy=False))
@@ -236,9 +234,7 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
     return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
 
 
-def decode(
-    skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True
-) -> tuple[Codec, list[CoarseTensor]]:
+def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True) -> tuple[Codec, list[CoarseTensor]]:
     """The codec that wrote the payload and the coarse tensors in it.
 
     Args:
