@@ -21,7 +21,7 @@ from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Codec, Coder, Frequencies, Integers, Model, Reader, Records, Single
 from nncomplexity.codecs.entropy import Entropy, EntropyReader
 from nncomplexity.codecs.general import General
-from nncomplexity.codecs.matrix import VERSION, Matrix, MatrixState
+from nncomplexity.codecs.matrix import VERSION, Known, Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.codecs.registry import CODECS, codec_named
 from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_together
@@ -41,6 +41,7 @@ __all__ = [
     "Frequencies",
     "General",
     "Integers",
+    "Known",
     "Ledger",
     "Matrix",
     "MatrixState",

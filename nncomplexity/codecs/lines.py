@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import Coder, Integers
-from nncomplexity.codecs.models import Tally, adaptive, flat_tally
+from nncomplexity.codecs.models import FIRST_OF_OWN, Tally, adaptive, flat_tally
 from nncomplexity.codecs.scales import BELIEF, blocks_of
 from nncomplexity.errors import FormatError
 
@@ -105,7 +105,7 @@ class DeadLines:
         for group, tally in enumerate(tallies):
             chosen = np.full(count, True) if last is None else last == bool(group)
             given = None if dead is None else dead[chosen].astype(np.int64)
-            found[chosen] = adaptive(coder, given, int(np.count_nonzero(chosen)), tally) == 1
+            found[chosen] = adaptive(coder, given, int(np.count_nonzero(chosen)), tally, FIRST_OF_OWN) == 1
         self.known[count] = found
         return found
 

@@ -19,7 +19,7 @@ from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integ
 from nncomplexity.codecs.lines import DeadLines, Marks
 from nncomplexity.codecs.models import (
     FIRST_BLOCK,
-    FIRST_BLOCK_OF_VERSION_1,
+    FIRST_OF_OWN,
     Choice,
     Natural,
     Signed,
@@ -57,8 +57,16 @@ class MatrixState:
 
     @property
     def first(self) -> int:
-        """Symbols in the first block of an adaptive table."""
-        return FIRST_BLOCK_OF_VERSION_1 if self.version == 1 else FIRST_BLOCK
+        """Symbols in the first block of a matrix's own table."""
+        return FIRST_BLOCK if self.version == 1 else FIRST_OF_OWN
+
+
+@dataclass(frozen=True)
+class Known:
+    """What weighing found of a matrix: which way is the lightest, and the contexts (n,) of its symbols under the scale model."""
+
+    kind: int
+    contexts: Integers | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,8 @@ class Matrix:
     columns: int
     state: MatrixState
     profile: Frequencies | None = None
-    kind: int | None = None
-    """Which way is the lightest, where a writer knows it already."""
+    known: "Known | None" = None
+    """What a writer knows already of the symbols."""
 
     bounds = None
 
@@ -114,7 +122,7 @@ class Matrix:
     def inner(self, marks: Marks) -> "Matrix":
         """The model of the lines that are alive, along the longer side."""
         profile = None if marks.turned or self.profile is None else self.profile[marks.columns]
-        return Matrix(max(marks.shape), min(marks.shape), self.state, profile, self.kind)
+        return Matrix(max(marks.shape), min(marks.shape), self.state, profile, self.known)
 
     def read_cells(self, coder: Coder, peak: int) -> Integers:
         """The symbols behind the peak and the marks."""
@@ -126,7 +134,7 @@ class Matrix:
         if isinstance(coder, Meter):
             coder.bits += self._weigh(symbols, peak)[0]
             return
-        kind = self._lightest(symbols, peak)[1] if self.kind is None else self.kind
+        kind = self._lightest(symbols, peak)[1] if self.known is None else self.known.kind
         Choice(self.state.kinds).one(coder, kind)
         self._by_kind(coder, symbols, peak, kind)
 
@@ -207,11 +215,12 @@ class Matrix:
 
     def _by_scale(self, coder: Coder, symbols: Integers | None, peak: int, tables: Frequencies, levels: Tally) -> Integers:
         magnitudes = None if symbols is None else np.abs(symbols)
-        magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile).code(coder, magnitudes, tables, levels)
+        contexts = None if self.known is None else self.known.contexts
+        magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile, contexts).code(coder, magnitudes, tables, levels)
         signed = magnitudes > 0
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
         tally = Tally(self.state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN)
-        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally, self.state.first)
+        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally)
         if symbols is not None:
             return symbols
         signed[signed] = signs == 1

@@ -18,12 +18,10 @@ from nncomplexity.codecs.learning import weigh_table
 from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
-FIRST_BLOCK, FIRST_BLOCK_OF_VERSION_1 = 4, 32
-"""Symbols that are coded under a prior before a table learns, and how many they were in version 1 of the format."""
+FIRST_BLOCK, FIRST_OF_OWN = 32, 4
+"""Symbols that are coded under a prior before a table learns: of bytes and of signs, and of the values of one matrix or list alone."""
 _AT_ONCE = 1 << 16
 """Symbols that are handed to a coder at once."""
-_FIRST_BYTES = 32
-"""The same of bytes, whose tables are too large to learn from a few."""
 LENGTHS = SYMBOL_LIMIT.bit_length() + 1
 """Bit lengths that there are, 0 among them."""
 
@@ -162,7 +160,7 @@ class Planes:
             np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
         )
         for byte in range(self.width):
-            decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256), _FIRST_BYTES)
+            decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256))
             if symbols is None:
                 numbers[:, byte] = decoded
         return numbers.reshape(-1)
@@ -215,7 +213,7 @@ def block_edges(count: int, first: int = FIRST_BLOCK) -> tuple[int, ...]:
     return tuple(edges)
 
 
-def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK) -> Integers:
+def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, first: int = FIRST_OF_OWN) -> Integers:
     """Code (count,) integers in [0, 2^31): all bit lengths, adaptive under the tally, then length by length the bits below them."""
     given = None if values is None else np.frexp(values)[1].astype(np.int64)
     lengths = adaptive(coder, given, count, tally, first).astype(np.int64)

@@ -108,6 +108,8 @@ class Magnitudes:
     columns: int
     peak: int
     profile: Frequencies | None = None
+    known: Integers | None = None
+    """(n,) the contexts of all, where a writer knows them already."""
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, then the magnitudes column by column; tables and levels learn."""
@@ -120,7 +122,10 @@ class Magnitudes:
         group = max(1, _GROUP // self.rows)
         for first in range(0, self.columns, group):
             part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
-            contexts = scales.contexts(part)
+            if self.known is None:
+                contexts = scales.contexts(part)
+            else:
+                contexts = self.known[first * self.rows : (first + group) * self.rows].reshape(part.shape).astype(np.int64)
             if isinstance(coder, Meter):
                 coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
                 continue

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Frequencies, Integers
-from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, Matrix, MatrixState, span_limit
-from nncomplexity.codecs.models import LENGTHS, Tally, block_edges, length_tally
+from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, Known, Matrix, MatrixState, span_limit
+from nncomplexity.codecs.models import FIRST_OF_OWN, LENGTHS, Tally, block_edges, length_tally
 from nncomplexity.codecs.scales import GAIN, LADDER, LEVELS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
 
 LARGEST = 1 << 12
@@ -26,28 +26,39 @@ MOST = 1 << 17
 """Symbols of all matrices that are weighed at once."""
 _CELLS = 16
 """How many times as many keys as symbols there may be for them to be counted one by one."""
-_EDGES = np.array(block_edges(LARGEST))
+_EDGES, _OWN_EDGES = (
+    np.array(block_edges(LARGEST)),
+    {1: np.array(block_edges(LARGEST)), 2: np.array(block_edges(LARGEST, FIRST_OF_OWN))},
+)
+"""Where the blocks of signs begin, and by version of the format those of a matrix's own table."""
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """Bits of matrices (T,), and the kinds that they are coded as; 0 for those of zeros alone, which have none."""
+    """Bits of matrices (T,), the kinds that they are coded as, 0 for those of zeros alone, which have none, and, of those that aren't zero,
+    the contexts of their symbols under the scale model."""
 
     bits: Frequencies
     kinds: Integers
+    contexts: dict[int, Integers]
+
+    def known(self) -> list[Known]:
+        """What their writer is told."""
+        return [Known(kind, self.contexts.get(index)) for index, kind in enumerate(self.kinds.tolist())]
 
 
-def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState) -> Weighed:
+def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState, *, keep: bool = False) -> Weighed:
     """Bits of matrices that are coded one after another under one state, which learns.
 
     Args:
         matrices: their models; all have the state given.
         symbols: their symbols, each (rows, columns), at most `MOST` in all.
+        keep: whether to keep the contexts.
     """
     bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
     filled = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
     if not filled.size:
-        return Weighed(bits, kinds)
+        return Weighed(bits, kinds, {})
     stacks = _stacked(matrices, symbols, filled)
     peaks, whole = np.zeros(len(matrices), dtype=np.int64), np.ones(len(matrices), dtype=np.bool_)
     for members, stack in stacks:
@@ -57,7 +68,7 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     bits[filled] += _naturals(peaks[filled], state.peaks)
     chosen = np.flatnonzero(peaks)
     if not chosen.size:
-        return Weighed(bits, kinds)
+        return Weighed(bits, kinds, {})
     if state.version > 1:
         matrices, symbols, marked, marks = _without_dead_lines(matrices, symbols, chosen, ~whole, state)
         bits[chosen] += _learning(marked, state.lines.marked) + marks
@@ -74,7 +85,8 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     bits[chosen] += weights.min(axis=0) + _learning(found, state.kinds)
     kinds[chosen] = found
     scale.learn(found == 0)
-    return Weighed(bits, kinds)
+    contexts = np.split(batch.contexts.astype(np.int8), batch.starts[1:]) if keep else []
+    return Weighed(bits, kinds, dict(zip(chosen.tolist(), contexts, strict=False)))
 
 
 def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:
@@ -205,11 +217,12 @@ class _Batch:
         """(T,) bits under a table of all symbols from least to greatest, and under one of those that occur; ∞ where hopeless."""
         low = np.minimum.reduceat(self.symbols, self.starts)
         spans = np.maximum.reduceat(self.symbols, self.starts) - low
-        blocks = np.searchsorted(_EDGES, self.place, side="right") - 1
+        edges = _OWN_EDGES[self.matrices[0].state.version]
+        blocks = np.searchsorted(edges, self.place, side="right") - 1
         runs = _Runs((self.owner, self.symbols - low[self.owner]), blocks)
         distinct = np.bincount(runs.keys(0)[runs.news], minlength=self.number)
         logs = runs.counts * np.log2(1 + TABLE_GAIN * runs.earlier)
-        total = spans[self.owner] + 1 + TABLE_GAIN * _EDGES[blocks]
+        total = spans[self.owner] + 1 + TABLE_GAIN * edges[blocks]
         by_span = _signed(low) + _lengths(spans) + self.sums(np.log2(total), self.owner) - self.sums(logs, runs.keys(0))
         by_span[spans >= span_limit(self.counts)] = np.inf
         by_list = np.full(self.number, np.inf)

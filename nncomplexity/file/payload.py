@@ -25,6 +25,7 @@ from nncomplexity.codecs import (
     EntropyReader,
     Frequencies,
     Integers,
+    Known,
     Ledger,
     Matrix,
     MatrixState,
@@ -95,8 +96,8 @@ class _Walk:
     exponents: Signed = field(default_factory=lambda: Signed(length_tally(2)))
     ranks: Signed = field(default_factory=lambda: Signed(length_tally()))
     state: MatrixState = field(default_factory=MatrixState)
-    kinds: Iterator[int] = field(default_factory=lambda: iter(()))
-    """The kinds of the matrices to come, where they are known."""
+    known: Iterator[Known] = field(default_factory=lambda: iter(()))
+    """What is known of the matrices to come."""
 
     def integer(self, value: int | None, model: Single) -> int:
         return self.records.one(value, model)
@@ -113,8 +114,7 @@ class _Walk:
         """Symbols (rows, columns), coded along the longer side."""
         if columns > rows:
             return self.matrix(None if symbols is None else symbols.T, columns, rows, profile).T
-        kind = next(self.kinds, None) if symbols is not None else None
-        model = Matrix(rows, columns, self.state, profile, kind)
+        model = Matrix(rows, columns, self.state, profile, None if symbols is None else next(self.known, None))
         if symbols is not None and isinstance(self.records, _Scale):
             self.records.defer(symbols, model)
             return symbols
@@ -228,7 +228,7 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
     writer = codec.writer()
     if isinstance(codec, Entropy):
         writer.record(single(0), _Escape())
-        _walk(_Walk(writer, kinds=iter(_weighed(skeleton, tensors).kinds)), skeleton, tensors)
+        _walk(_Walk(writer, known=iter(_weighed(skeleton, tensors, keep=True).known)), skeleton, tensors)
         return writer.finish()
     _walk(_Walk(writer), skeleton, tensors)
     return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
@@ -271,8 +271,8 @@ def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
     return _weighed(skeleton, tensors).bits
 
 
-def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> "_Scale":
-    scale = _Scale(len(tensors))
+def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor], *, keep: bool = False) -> "_Scale":
+    scale = _Scale(len(tensors), keep)
     _walk(_Walk(scale), skeleton, tensors)
     scale.settle()
     return scale
@@ -283,11 +283,12 @@ class _Scale:
 
     Attributes:
         bits: of each tensor.
-        kinds: of each matrix.
+        known: what their writer is told, of each matrix, where it is kept.
     """
 
-    def __init__(self, count: int) -> None:
-        self.kinds: list[int] = []
+    def __init__(self, count: int, keep: bool) -> None:
+        self.known: list[Known] = []
+        self._keep = keep
         self._ledger = Ledger(count)
         self._waiting: list[tuple[int, Integers, Matrix]] = []
         self._symbols = 0
@@ -324,15 +325,16 @@ class _Scale:
         waiting, self._waiting, self._symbols = self._waiting, [], 0
         last = waiting.pop() if waiting and waiting[-1][2].count > LARGEST else None
         if waiting:
-            weighed = weigh_together([model for *_, model in waiting], [symbols for _, symbols, _ in waiting], waiting[0][2].state)
+            models, symbols = [model for *_, model in waiting], [symbols for _, symbols, _ in waiting]
+            weighed = weigh_together(models, symbols, models[0].state, keep=self._keep)
             for (place, *_), bits in zip(waiting, weighed.bits.tolist(), strict=True):
                 self.bits[place] += bits
-            self.kinds += weighed.kinds.tolist()
+            self.known += weighed.known() if self._keep else []
         if last is not None:
-            place, symbols, model = last
-            bits, kind = model.weigh(np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1))
+            place, large, model = last
+            bits, kind = model.weigh(np.ascontiguousarray(large.T, dtype=np.int64).reshape(-1))
             self.bits[place] += bits
-            self.kinds.append(kind)
+            self.known.append(Known(kind))
 
 
 @dataclass(frozen=True)
@@ -377,13 +379,15 @@ def _precision_tally() -> Tally:
 
 def _precision(tensors: Sequence[CoarseTensor]) -> int:
     """The fewest mantissa bits that hold every step exactly."""
-    precision = 0
-    for coarse in (piece for tensor in tensors for piece in (tensor.pieces if isinstance(tensor, Pieces) else [tensor])):
-        steps = (coarse.step,) if isinstance(coarse, Dense) else ()  # 1, that of integers, asks for no bits
-        for step in (coarse.step_a, coarse.step_b) if isinstance(coarse, LowRank) else steps:
-            mantissa, _ = split_step(step)
-            precision = max(precision, _MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) if mantissa else 0)
-    return precision
+    steps = set[float]()
+    for tensor in tensors:
+        for coarse in tensor.pieces if isinstance(tensor, Pieces) else (tensor,):
+            if isinstance(coarse, Dense):  # 1, that of integers, asks for no bits
+                steps.add(coarse.step)
+            elif isinstance(coarse, LowRank):
+                steps |= {coarse.step_a, coarse.step_b}
+    mantissas = {split_step(step)[0] for step in steps} - {0}
+    return max((_MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) for mantissa in mantissas), default=0)
 
 
 def _form(coarse: CoarseTensor) -> int:

@@ -84,14 +84,14 @@ def test_matrices_weigh_together_what_they_weigh_one_after_another(drawn: list[C
         case.model(singly).code(meter, case.symbols)
         bits.append(meter.bits)
     matrices = [case.symbols.reshape(case.columns, case.rows).T for case in drawn]
-    weighed = weigh_together([case.model(together) for case in drawn], matrices, together)
+    weighed = weigh_together([case.model(together) for case in drawn], matrices, together, keep=True)
     np.testing.assert_allclose(weighed.bits, bits, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(together.tables, singly.tables)
     for name in ("kinds", "signs", "levels", "peaks"):
         np.testing.assert_array_equal(getattr(together, name).frequencies, getattr(singly, name).frequencies)
     writer, reader, encoder = MatrixState(), MatrixState(), Encoder()
-    for case, kind in zip(drawn, weighed.kinds.tolist(), strict=True):
-        replace(case.model(writer), kind=kind).code(encoder, case.symbols)
+    for case, known in zip(drawn, weighed.known(), strict=True):
+        replace(case.model(writer), known=known).code(encoder, case.symbols)
     payload = encoder.finish()
     assert payload == written(drawn)
     decoder = Decoder(payload)

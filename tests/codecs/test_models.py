@@ -24,7 +24,7 @@ from nncomplexity.codecs import (
 )
 from nncomplexity.codecs.coder import Decoder, Encoder
 from nncomplexity.codecs.learning import weigh_contexts
-from nncomplexity.codecs.models import FIRST_BLOCK, FIRST_BLOCK_OF_VERSION_1, adaptive, flat_tally, naturals, wide_uniform
+from nncomplexity.codecs.models import FIRST_BLOCK, FIRST_OF_OWN, adaptive, flat_tally, naturals, wide_uniform
 from nncomplexity.errors import FormatError
 
 NATURALS = st.integers(0, 40) | st.integers(0, 2**31 - 1)
@@ -153,7 +153,7 @@ def test_a_copied_tally_learns_on_its_own() -> None:
     assert (tally.frequencies.tolist(), copy.frequencies.tolist(), copy.gain) == ([1, 1, 1], [1, 11, 1], 5)
 
 
-@given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 40), st.sampled_from([FIRST_BLOCK, FIRST_BLOCK_OF_VERSION_1]))
+@given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 40), st.sampled_from([FIRST_BLOCK, FIRST_OF_OWN]))
 def test_adaptive_symbols_find_the_frequencies_from_before_their_block(symbols: list[int], gain: int, first: int) -> None:
     values = np.array(symbols, dtype=np.int64)
     prior = np.arange(1, 11)

@@ -292,7 +292,7 @@ class Ranges:
             symbols = [values[s] for s in self.adaptive([1] * (size + 1), 4, R * C)]
             return [symbols[j * R : (j + 1) * R] for j in range(C)]
         columns = self.magnitudes(R, C, profile, peak)
-        negative = iter(self.adaptive([8, 8], 2, sum(v > 0 for column in columns for v in column)))
+        negative = iter(self.adaptive([8, 8], 2, sum(v > 0 for column in columns for v in column), 32))
         return [[-v if v and next(negative) else v for v in column] for column in columns]
 
     def magnitudes(self, R, C, profile, peak):
