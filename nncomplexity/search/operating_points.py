@@ -20,9 +20,9 @@ from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_
 
 _HEADER = 5.0
 """About what a form and the exponent of a step take in a file, in bits."""
-_RATIOS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
+_RATIOS = (0.5, 4.0, 32.0, 256.0)
 """How many times as much an error along the tensor may cost as one across it."""
-_PRICES, _CLOSE = 120, 1.1
+_PRICES, _CLOSE = 240, 1.1
 """Prices of error at which forms are compared before any is weighed, and how near the best the second is to be weighed, too."""
 FEW, _WEIGHINGS = 4, 64
 """Weighings that are too few to correct an estimate by, and the most for a scan."""
