@@ -35,7 +35,7 @@ _SAMPLE = 1 << 16
 """Elements of a large tensor that are looked at to estimate bits and error."""
 _GAP = 4.0
 """How many times as much energy as the line before it in order of energy has one that isn't faint."""
-_TOGETHER = 1 << 18
+_TOGETHER = 1 << 15
 """Symbols that are worked out at once."""
 _RANKS, _HIGHEST = 5, 256
 """The most ranks that are tried for a matrix, and the highest."""
@@ -101,13 +101,14 @@ def _under(values: Floats, steps: Floats) -> tuple[Floats, Floats, Floats]:
 
     Bits are those of the symbols under their own frequencies, see `entropy_bits`.
     """
+    # By einsum: NumPy's BLAS would start threads of its own, which wait at full speed.
     symbols = np.rint(values / steps[:, None])
     energies = np.einsum("ij,ij->i", symbols, symbols)
-    fitted = np.where(energies > 0, symbols @ values / np.maximum(energies, 1), steps)
+    fitted = np.where(energies > 0, np.einsum("ij,j->i", symbols, values) / np.maximum(energies, 1), steps)
     symbols = np.rint(values / fitted[:, None])
     missing = values - fitted[:, None] * symbols
-    error = np.einsum("ij,ij->i", missing, missing)
-    along = np.minimum(np.square(missing @ values) / max(float(values @ values), sys.float_info.min), error)
+    error, energy = np.einsum("ij,ij->i", missing, missing), float(np.einsum("i,i->", values, values))
+    along = np.minimum(np.square(np.einsum("ij,j->i", missing, values)) / max(energy, sys.float_info.min), error)
     return fitted, rows_entropy_bits(symbols), np.stack([error - along, along, np.zeros(len(steps))], axis=1)
 
 
