@@ -40,6 +40,8 @@ TABLE_GAIN = 4
 SIGN_WEIGHT, SIGN_GAIN = 8, 2
 """How many times the file's counts of signs those of a matrix begin with, and what a sign adds."""
 _TABLE_LIMIT = 1 << 16
+_LIST_LIMITS = {1: 1 << 22, 2: 1 << 16}
+"""The most values of a list, by version of the format; the first had no limit, and its writer never came near this one."""
 
 
 @dataclass
@@ -183,7 +185,7 @@ class Matrix:
         if span < limit:
             by_span.bits = 0.0
             self._by_span(by_span, symbols)
-        if 2 * distinct <= min(span, self.count) and span <= SYMBOL_LIMIT:
+        if 2 * distinct <= min(span, self.count, 2 * _LIST_LIMITS[self.state.version]) and span <= SYMBOL_LIMIT:
             by_list.bits = 0.0
             self.by_list(by_list, symbols)
         return by_span.bits, by_list.bits
@@ -193,7 +195,7 @@ class Matrix:
         values, places = (None, None) if symbols is None else np.unique(symbols, return_inverse=True)
         low = Signed(length_tally()).one(coder, None if values is None else int(values[0]))
         more = Natural(length_tally()).one(coder, None if values is None else values.size - 1)
-        within(more, 0, self.count - 1, "the length of a list of symbols")
+        within(more, 0, min(self.count, _LIST_LIMITS[self.state.version]) - 1, "the length of a list of symbols")
         gaps = naturals(coder, None if values is None else np.diff(values) - 1, more, length_tally(), self.state.first) + 1
         high = within(low + int(gaps.sum()), -SYMBOL_LIMIT, SYMBOL_LIMIT, "a list's largest symbol")
         listed = low + np.concatenate([[0], np.cumsum(gaps)])

@@ -71,6 +71,8 @@ _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
 _FREE_WORK, _WORK_PER_ELEMENT, _WORK_PER_BYTE = 1 << 32, 1 << 8, 1 << 16
 """Multiplications for products of factors that any payload may ask for, and those for each element of a tensor and each of its bytes."""
+_FREE_PARTS, _PARTS_PER_BYTE = 1 << 10, 8
+"""Tensors that aren't constant, and pieces, that any payload may have, and those for each of its bytes."""
 _OVERHEAD = 64
 """Bytes that the fields of one tensor can take under a byte codec, generously."""
 
@@ -82,6 +84,8 @@ class _Walk:
     records: Records
     work: float = math.inf
     """Multiplications that products of factors may still take."""
+    parts: float = math.inf
+    """Tensors that aren't constant, and pieces, that may still come."""
     precision: int = 0
     exponent: int = -4
     rank: int = 8
@@ -125,10 +129,14 @@ class _Walk:
         form = self.form(coarse, spec)
         if form != _PIECES:
             assert coarse is None or not isinstance(coarse, Pieces)
+            if coarse is None and form not in (_ZERO, _ONE):
+                self.count(1, spec)
             return self.piece(form, coarse, spec)
         assert coarse is None or isinstance(coarse, Pieces)
         layout = self.layout(None if coarse is None else coarse.layout, spec)
         pieces = []
+        if coarse is None:
+            self.count(layout.count, spec)
         for index, one in enumerate(pieces_of(spec, layout)):
             piece = None if coarse is None else coarse.pieces[index]
             form = self.form(piece, one)
@@ -136,6 +144,12 @@ class _Walk:
                 raise FormatError(f"{spec.name}: a piece of it is in pieces: the payload is damaged")
             pieces.append(self.piece(form, piece, one))
         return coarse or Pieces(layout, tuple(pieces))
+
+    def count(self, parts: int, spec: TensorSpec) -> None:
+        """Count what was read. Raises FormatError where a payload of its length may not have so many."""
+        self.parts -= parts
+        if self.parts < 0:
+            raise FormatError(f"{spec.name}: more tensors and pieces than a payload of this length may have; it is damaged")
 
     def form(self, coarse: CoarseTensor | None, spec: TensorSpec) -> int:
         return self.integer(None if coarse is None else _form(coarse), self.forms if spec.quantizable else self.other_forms)
@@ -257,13 +271,16 @@ def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checke
         within(int(reader.record(None, _Escape())[0]), 0, 0, "the first decision")
     else:
         reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
-    tensors = _walk(_Walk(reader, work=_allowed_work(skeleton, length), state=MatrixState(version)), skeleton, None)
+    work, parts = _allowed(skeleton, length)
+    tensors = _walk(_Walk(reader, work, parts, state=MatrixState(version)), skeleton, None)
     reader.finish()
     return codec, tensors
 
 
-def _allowed_work(skeleton: Skeleton, length: int) -> int:
-    return _FREE_WORK + _WORK_PER_ELEMENT * skeleton.real.parameters + _WORK_PER_BYTE * length
+def _allowed(skeleton: Skeleton, length: int) -> tuple[int, int]:
+    """Multiplications, and parts, that a payload of this length may ask for."""
+    work = _FREE_WORK + _WORK_PER_ELEMENT * skeleton.real.parameters + _WORK_PER_BYTE * length
+    return work, _FREE_PARTS + _PARTS_PER_BYTE * length
 
 
 def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
