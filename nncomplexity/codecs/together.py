@@ -157,6 +157,12 @@ class Ledger(Meter):
         noted[3].append(self.part)
         return value
 
+    def note(self, tally: Tally, values: list[int], parts: list[int]) -> None:
+        """Single decisions under a tally, one after another, each of its part."""
+        _, _, noted, of_parts = self._noted.setdefault(id(tally.frequencies), (tally.frequencies, tally.gain, [], []))
+        noted += values
+        of_parts += parts
+
     def settle(self) -> None:
         """Weigh what was noted."""
         self.close()

@@ -331,6 +331,25 @@ class _Scale:
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
             self._weigh_deferred()
 
+    def plain(self, walk: "_Walk", tensors: Sequence[tuple[int, TensorSpec, CoarseTensor]]) -> None:
+        """Constants and dense tensors in the order in which they are coded, with their indices: all forms at once, then all steps."""
+        self._ledger.note(walk.forms.tally, [_form(coarse) for *_, coarse in tensors], [index for index, *_ in tensors])
+        dense = [(index, spec, coarse) for index, spec, coarse in tensors if isinstance(coarse, Dense)]
+        if not dense:
+            return
+        indices = [index for index, *_ in dense]
+        exponents = np.array([split_step(coarse.step, walk.precision)[1] for *_, coarse in dense])
+        changes = np.diff(exponents, prepend=walk.exponent)
+        lengths = np.frexp(np.abs(changes))[1]
+        self._ledger.note(walk.exponents.tally, lengths.tolist(), indices)
+        taken = np.maximum(lengths - 1, 0) + (changes != 0) + walk.precision  # bits below the leading one, the sign, the mantissa
+        for (index, spec, coarse), bits in zip(dense, taken.tolist(), strict=True):
+            m, n = matrix_shape(spec) or (spec.count, 1)
+            symbols = coarse.symbols.reshape(m, n)
+            self._ledger.begin(index)
+            self._ledger.bits += bits
+            self.defer(symbols if m >= n else symbols.T, Matrix(max(m, n), min(m, n), walk.state))
+
     def settle(self) -> None:
         """Weigh what waits."""
         self._weigh_deferred()
@@ -371,6 +390,9 @@ def _walk(walk: _Walk, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | Non
     walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
     specs = skeleton.real.tensors
     order = range(len(specs)) if walk.state.version == 1 else skeleton.by_name
+    if tensors is not None and isinstance(walk.records, _Scale) and _are_plain(specs, tensors):
+        walk.records.plain(walk, [(index, specs[index], tensors[index]) for index in order])
+        return []
     coded: dict[int, CoarseTensor] = {}
     for index in order:
         if isinstance(walk.records, _Scale):
@@ -379,6 +401,11 @@ def _walk(walk: _Walk, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | Non
         if tensors is None:  # a writer and a meter are asked for none, which would all be held at once
             coded[index] = coarse
     return [coded[index] for index in range(len(specs))] if tensors is None else []
+
+
+def _are_plain(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> bool:
+    """Whether all tensors are constants or dense, and of quantizable dtypes: a search weighs many of these, many times."""
+    return all(isinstance(coarse, Constant | Dense) for coarse in tensors) and all(spec.quantizable for spec in specs)
 
 
 def _most_bytes(spec: TensorSpec) -> int:

@@ -66,6 +66,20 @@ def test_tensors_and_what_they_share_add_up() -> None:
     assert -8 < total - sum(layers) < 32  # the end may be cut to a byte that still names the interval
 
 
+def test_many_dense_tensors_weigh_the_same_at_once_and_one_by_one() -> None:
+    """A tensor kept as bytes, coded last, lets all fields be walked through."""
+    rng = np.random.default_rng(5)
+    shapes = [(8, 8), (3, 12), (5,), (), (0, 4), (70, 70), (4, 3, 2)] * 9
+    tensors: list[CoarseTensor] = [
+        Constant(index % 2) if index % 5 == 4 else Dense(rng.integers(-6, 7, shape), 1.5 * 2.0 ** rng.integers(-9, 9))
+        for index, shape in enumerate(shapes)
+    ]
+    alone = Skeleton(tuple(TensorSpec((f"{index:02}",), shape, torch.float32) for index, shape in enumerate(shapes)))
+    with_bytes = Skeleton((*alone.tensors, TensorSpec(("z",), (3,), torch.float32)))
+    one_by_one = weigh(with_bytes, [*tensors, lossless(torch.tensor([0.1, 0.2, 0.3]))])
+    np.testing.assert_allclose(weigh(alone, tensors), one_by_one[:-1], rtol=1e-12)
+
+
 def test_a_tensors_bits_are_what_it_adds_to_the_file() -> None:
     tensors: list[CoarseTensor] = [Dense(laplace(100, 80), 0.5) for _ in range(3)]
     spec = skeleton(*[(100, 80)] * 3)
