@@ -23,6 +23,8 @@ from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, s
 from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is_finite, of_bytes, pieces_of, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+_WAVES = 32
+"""Multiplications that an element of a basis counts for."""
 _AT_ONCE = 1 << 22
 """Elements of a tensor that are held in float64 at once."""
 _NARROW = (np.int8, np.int16, np.int32)
@@ -443,11 +445,13 @@ def _used(A: Integers, B: Integers) -> NDArray[np.bool_]:
 
 
 def multiplications(A: Integers, B: Integers, periods: tuple[int, int]) -> int:
-    """How many a product of factors (m, k) and (k, n) takes in these bases, zero rows, columns and components left out."""
+    """How many a product of factors (m, k) and (k, n) takes in these bases, zero rows, columns and components left out.
+
+    A basis counts for some multiplications itself: its waves have to be made.
+    """
     used = _used(A, B)
     rank = int(np.count_nonzero(used))
-    sides = (
-        (len(A) if periods[0] else int(np.count_nonzero(A[:, used].any(axis=1)))),
-        (B.shape[1] if periods[1] else int(np.count_nonzero(B[used].any(axis=0)))),
-    )
-    return rank * (sides[0] * sides[1] + sum(side * side for side, period in zip(sides, periods, strict=True) if period))
+    rows = len(A) if periods[0] else int(np.count_nonzero(A[:, used].any(axis=1)))
+    columns = B.shape[1] if periods[1] else int(np.count_nonzero(B[used].any(axis=0)))
+    squares = sum(side * side for side, period in ((rows, periods[0]), (columns, periods[1])) if period)
+    return rank * rows * columns + (rank + _WAVES) * squares
