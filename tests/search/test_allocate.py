@@ -224,12 +224,12 @@ def test_many_tensors_are_allocated_in_few_evaluations() -> None:
     assert report.bits < 0.95 * estimate(weights, loss, 1.0, method="quantize", codec="entropy").bits
 
 
-@pytest.mark.parametrize("family", ["sparse", "low rank", "signs"])
+@pytest.mark.parametrize("family", ["sparse", "live", "low rank", "signs"])
 def test_planted_weights_are_found(family: str) -> None:
     planted = Planted(family, depth=2, width=48)
     weights = planted.noisy(0.01)
     report = estimate(weights, divergence(planted.inputs, weights), 0.01, method="allocate")
-    assert report.bits < 1.2 * planted.drawn[1]
+    assert report.bits < 1.1 * planted.drawn[1]
 
 
 def test_a_loss_in_steps_has_an_answer() -> None:
