@@ -283,14 +283,17 @@ def _allowed(skeleton: Skeleton, length: int) -> tuple[int, int]:
     return work, _FREE_PARTS + _PARTS_PER_BYTE * length
 
 
-def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
-    """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them."""
-    return _weighed(skeleton, tensors).bits
+def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION) -> list[float]:
+    """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them.
+
+    Those of a file's tensors in the version of the file and under that codec add up to its bits, but for these fields and the end.
+    """
+    return _weighed(skeleton, tensors, version).bits
 
 
-def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor], *, keep: bool = False) -> "_Scale":
+def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION, *, keep: bool = False) -> "_Scale":
     scale = _Scale(len(tensors), keep)
-    _walk(_Walk(scale), skeleton, tensors)
+    _walk(_Walk(scale, state=MatrixState(version)), skeleton, tensors)
     scale.settle()
     return scale
 

@@ -396,7 +396,7 @@ def _layers(file: CoarseFile, ranks: dict[str, float | None]) -> tuple[tuple[Lay
     A byte codec codes all tensors as one string, so its bits are shared out in proportion to what each tensor weighs under the entropy
     codec's models.
     """
-    weights = weigh(file.skeleton, file.tensors)
+    weights = weigh(file.skeleton, file.tensors, file.version)
     total = sum(weights)
     scale = 1.0 if total <= file.bits and isinstance(file.codec, Entropy) else file.bits / total if total else 0.0
     layers = []
