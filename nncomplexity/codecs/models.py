@@ -196,6 +196,8 @@ def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, f
 
 def parts_of(start: int, stop: int) -> list[slice]:
     """[start, stop) in parts that are coded at once, so that what a call returns is never large."""
+    if stop - start <= _AT_ONCE:
+        return [slice(start, stop)] if stop > start else []
     return [slice(first, min(first + _AT_ONCE, stop)) for first in range(start, stop, _AT_ONCE)]
 
 

@@ -311,14 +311,22 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
     profile = [1.0] * model.columns if model.profile is None else model.profile.tolist()
     decoded = np.empty((model.columns, model.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
     sums, total = [0] * model.rows, 0
+    used = np.ascontiguousarray(tables[:, :alphabet])
     for j, column in enumerate(decoded):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
         mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
-        context = np.array([bisect_right(_RUNGS, mean * ((seen + prior) / belief)) for seen in sums])
-        column[:] = _tokens(coder, None, context, alphabet, tables)
-        values = column.tolist()
+        rungs = {seen: bisect_right(_RUNGS, mean * ((seen + prior) / belief)) for seen in set(sums)}
+        context = [rungs[seen] for seen in sums]
+        if alphabet <= _DIRECT:
+            values = coder.categorical(None, used.take(context, axis=0), model.rows).tolist()
+            for row, token in zip(context, values, strict=True):
+                used[row, token] += GAIN
+        else:
+            values = _tokens(coder, None, np.array(context), alphabet, used).tolist()
+        column[:] = values
         sums = [seen + value for seen, value in zip(sums, values, strict=True)]
         total += sum(values)
+    tables[:, :alphabet] = used
     return decoded.reshape(-1)
 
 
