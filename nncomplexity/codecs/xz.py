@@ -5,7 +5,8 @@ import lzma
 from nncomplexity.codecs.general import General, unpacked
 from nncomplexity.errors import FormatError
 
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
+_LEAST_WINDOW, _MOST_WINDOW = 1 << 12, 1 << 23
+"""Bytes; the most is what preset 6 has. A window longer than the data takes time to make, and saves nothing."""
 _MEMORY_LIMIT = 1 << 27
 
 
@@ -16,4 +17,10 @@ def _decompress(payload: bytes, most: int) -> bytearray:
         raise FormatError(f"payload is no xz stream ({error})") from error
 
 
-XZ = General("xz", lambda data: lzma.compress(data, lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=_FILTERS), _decompress)
+def _compress(data: bytes) -> bytes:
+    window = min(max(1 << len(data).bit_length(), _LEAST_WINDOW), _MOST_WINDOW)
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": window}]
+    return lzma.compress(data, lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
+
+
+XZ = General("xz", _compress, _decompress)
