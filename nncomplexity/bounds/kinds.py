@@ -37,12 +37,14 @@ def check_kind(kind: Kind) -> Kind:
     return kind
 
 
-def paid_bits(kind: Kind, bits: float, *, side_bits: float = 0.0, self_delimiting: bool = True) -> float:
+def paid_bits(kind: Kind, bits: float, *, side_bits: float = 0.0, self_delimiting: bool = False) -> float:
     """The bits that enter the bound: payload, price of its length, and choices made outside the file (``side_bits``).
 
     The paper's kind always pays 2·log₂ K for the length, whether or not the payload needs it.
 
     >>> paid_bits("kl", 1024.0, side_bits=6.0)
+    1044.0
+    >>> paid_bits("kl", 1024.0, side_bits=6.0, self_delimiting=True)
     1030.0
     >>> paid_bits("paper", 1024.0)
     1044.0

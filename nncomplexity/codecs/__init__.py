@@ -8,6 +8,7 @@ A codec's index in `CODECS` is its number in a file. Nothing here knows a tensor
 - `learning`: weighing adaptive tables without coding
 - `models`: models of single decisions, plain integers and raw bytes
 - `scales`: the scale model: magnitudes by what their row and column have shown
+- `lines`: dead rows and columns of a matrix, marked instead of coded
 - `matrix`: the model of a quantized matrix: the scale model, or a table of its own
 - `entropy`: the project's codec: every record in one stream
 - `general`: what the byte compressors share
@@ -17,10 +18,10 @@ A codec's index in `CODECS` is its number in a file. Nothing here knows a tensor
 """
 
 from nncomplexity.codecs.coder import Meter
-from nncomplexity.codecs.contract import SYMBOL_LIMIT, Codec, Coder, Frequencies, Integers, Model, Records, Single
-from nncomplexity.codecs.entropy import Entropy
+from nncomplexity.codecs.contract import SYMBOL_LIMIT, Codec, Coder, Frequencies, Integers, Model, Reader, Records, Single
+from nncomplexity.codecs.entropy import Entropy, EntropyReader
 from nncomplexity.codecs.general import General
-from nncomplexity.codecs.matrix import Matrix, MatrixState
+from nncomplexity.codecs.matrix import VERSION, KnownKind, Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.codecs.registry import CODECS, codec_named
 from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_together
@@ -30,14 +31,17 @@ __all__ = [
     "LARGEST",
     "MOST",
     "SYMBOL_LIMIT",
+    "VERSION",
     "Bits",
     "Choice",
     "Codec",
     "Coder",
     "Entropy",
+    "EntropyReader",
     "Frequencies",
     "General",
     "Integers",
+    "KnownKind",
     "Ledger",
     "Matrix",
     "MatrixState",
@@ -45,6 +49,7 @@ __all__ = [
     "Model",
     "Natural",
     "Planes",
+    "Reader",
     "Records",
     "Signed",
     "Single",

@@ -117,6 +117,34 @@ class Decoder:
             raise FormatError("payload points outside every symbol's interval: it is damaged") from error
 
 
+class Checker:
+    """Decodes and encodes again what it has decoded, to see in the end that the payload is the one that an encoder makes."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload, self._decoder, self._encoder = payload, Decoder(payload), Encoder()
+
+    def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        """Decode symbols, and encode them again."""
+        return self._encoder.categorical(self._decoder.categorical(values, frequencies, count), frequencies, count)
+
+    def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        """Decode symbols that are equally likely, and encode them again."""
+        return self._encoder.uniform(self._decoder.uniform(values, size, count), size, count)
+
+    def equal(self, value: int | None, size: int) -> int:
+        """Decode one of `size` equally likely symbols, and encode it again."""
+        return self._encoder.equal(self._decoder.equal(value, size), size)
+
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Decode a symbol under frequencies that learn, and encode it again; they learn from it once."""
+        return self._encoder.learned(self._decoder.learned(value, frequencies, 0), frequencies, gain)
+
+    def finish(self) -> None:
+        """Raises FormatError where an encoder would have ended the payload otherwise, or earlier."""
+        if self._encoder.finish() != self._payload:
+            raise FormatError("payload goes on or ends otherwise than its decisions do: it is damaged")
+
+
 class Meter:
     """Adds up −log₂ of the coded probabilities, in bits, and writes nothing."""
 

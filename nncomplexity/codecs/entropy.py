@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from nncomplexity.codecs.coder import Decoder, Encoder
-from nncomplexity.codecs.contract import Integers, Model, Single
+from nncomplexity.codecs.coder import Checker, Decoder, Encoder
+from nncomplexity.codecs.contract import Coder, Integers, Model, Single
 from nncomplexity.errors import FormatError
 
 
@@ -51,12 +51,19 @@ class EntropyWriter:
 
 
 class EntropyReader:
-    """Runs models against a decoder."""
+    """Runs models against a decoder.
 
-    def __init__(self, payload: bytes) -> None:
-        self._coder = Decoder(payload)
+    Args:
+        payload: what to read.
+        checked: whether to see in the end that it ends where and how an encoder's would. Version 1 of the format asked for no more than
+            that it doesn't end in zero bytes.
+    """
+
+    def __init__(self, payload: bytes, *, checked: bool = True) -> None:
         if payload.endswith(b"\0"):
             raise FormatError("payload ends in zero bytes, which a writer cuts: it is damaged")
+        self._checker = Checker(payload) if checked else None
+        self._coder: Coder = self._checker or Decoder(payload)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
         """The symbols of the next record, under its model."""
@@ -67,4 +74,6 @@ class EntropyReader:
         return model.one(self._coder, value)
 
     def finish(self) -> None:
-        """A range-coded stream has no end of its own; the file's checksum stands for it."""
+        """Raises FormatError where the payload isn't used up."""
+        if self._checker is not None:
+            self._checker.finish()

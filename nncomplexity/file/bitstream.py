@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from nncomplexity.codecs import Codec
+from nncomplexity.codecs import VERSION, Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file.coarse import CoarseTensor, decoded_together
 from nncomplexity.file.payload import decode, encode
@@ -24,7 +24,6 @@ from nncomplexity.network import DIMENSIONS, STORED, Base, Skeleton, TensorSpec,
 from nncomplexity.words import is_number, path_of, plain_number
 
 MAGIC = b"\x89COARSE\n"
-VERSION = 1
 _HEAD = struct.Struct("<8sHIQ")
 _DIGEST = hashlib.sha256().digest_size
 _EXTENTS = 1 << 48
@@ -49,6 +48,8 @@ class CoarseFile:
     """The digest of the base that the tensors are differences from; None where they are the weights themselves."""
     base: Base | None = field(default=None, repr=False)
     """That base, where it was given; the skeleton's tensors then hold theirs."""
+    version: int = VERSION
+    """Of the format."""
 
     def __repr__(self) -> str:
         return f"CoarseFile({self.bits} bits, {len(self.tensors)} tensors, codec {self.codec.name!r})"
@@ -85,7 +86,7 @@ class CoarseFile:
         """
         came = None if base is None else base.sha256
         if came == self.base_sha256:
-            return self if base is None else replace(self, skeleton=base.under(self.skeleton), base=base)
+            return self if base is None else replace(self, skeleton=base.under(self.skeleton, self.version), base=base)
         where = "" if base is None or base.path is None else f" ({base.path})"
         if self.base_sha256 is None:
             raise InputError(f"base: expected none, as the file is relative to no base, got one{where}; leave it out")
@@ -109,7 +110,7 @@ def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, bas
     payload = encode(skeleton, tensors, codec)
     names = _skeleton_json(skeleton, None if base is None else base.sha256)
     body = _HEAD.pack(MAGIC, VERSION, len(names), len(payload)) + names + payload
-    return read(body + hashlib.sha256(body).digest(), limit=sys.maxsize).on(base)
+    return _read(body + hashlib.sha256(body).digest(), limit=sys.maxsize, checked=False).on(base)
 
 
 @usual_switches()
@@ -127,13 +128,20 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     limit = plain_number(limit)
     if not is_number(limit) or limit < 0:
         raise InputError(f"limit: expected a number of bytes, at least 0, got {limit!r}")
+    return _read(content, limit=limit, checked=True)
+
+
+def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
+    """What `read` gives; unless it is checked, whether the payload ends as it should is taken on trust."""
     if not content.startswith(MAGIC):
         raise FormatError(f"no .coarse file: expected it to begin with {MAGIC!r}, got {content[:8]!r}")
     if len(content) < _HEAD.size:
         raise FormatError(f".coarse file is cut: its header takes {_HEAD.size} bytes, got {len(content)}")
     _, version, skeleton_length, payload_length = _HEAD.unpack_from(content)
-    if version != VERSION:
-        raise FormatError(f".coarse version {version}: this program reads version {VERSION}; use the one that wrote the file")
+    if not 1 <= version <= VERSION:
+        raise FormatError(
+            f".coarse version {version}: this program reads versions 1 and {VERSION}; use the one that wrote the file"
+        )
     expected = _HEAD.size + skeleton_length + payload_length + _DIGEST
     if len(content) != expected:
         state = "cut" if len(content) < expected else "followed by something else"
@@ -149,8 +157,8 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
             f".coarse file decodes to {size} bytes of weights, above the limit of {limit}; raise it if you trust the file"
         )
     payload = body[_HEAD.size + skeleton_length :]
-    codec, tensors = decode(skeleton, payload)
-    return CoarseFile(skeleton, tuple(tensors), codec, payload, content, base_sha256)
+    codec, tensors = decode(skeleton, payload, version, checked=checked)
+    return CoarseFile(skeleton, tuple(tensors), codec, payload, content, base_sha256, version=version)
 
 
 def load(

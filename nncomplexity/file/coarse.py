@@ -23,6 +23,10 @@ from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, s
 from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is_finite, of_bytes, pieces_of, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+_WAVES = 32
+"""Multiplications that an element of a basis counts for."""
+_AT_ONCE = 1 << 22
+"""Elements of a tensor that are held in float64 at once."""
 _NARROW = (np.int8, np.int16, np.int32)
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
@@ -48,7 +52,7 @@ class Constant:
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
         """The tensor on a device, in its dtype."""
         if spec.base is not None:
-            return Dense(np.full(spec.shape, self.value)).decode(spec, device)
+            return Dense(np.broadcast_to(np.int8(self.value), spec.shape)).decode(spec, device)
         return torch.full(spec.shape, self.value, dtype=spec.dtype, device=device)
 
 
@@ -63,7 +67,9 @@ class Dense:
         """The tensor on a device, in its dtype."""
         if not spec.quantizable:
             return _integers(self.symbols, spec).to(device)
-        return _scaled(_doubles(self.symbols, device), self.step, spec)
+        shape = matrix_shape(spec) or (spec.count, 1)
+        symbols = self.symbols.reshape(shape)
+        return _made(lambda part, across: _doubles(symbols[part, across], device), self.step, spec, shape, device)
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,24 @@ class LowRank:
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
         """The tensor on a device, in its dtype."""
-        step = self.step(spec)
-        A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
-        _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
-        product = A @ B
-        product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
-        return _scaled(product, math.ldexp(step, -sum(shift(period) for period in self.periods if period)), spec)
+        scale = math.ldexp(self.step(spec), -sum(shift(period) for period in self.periods if period))
+        shape = len(self.A), self.B.shape[1]
+        used = _used(self.A, self.B)
+        A = self._along(0, self.A[:, used], spec, device)
+        B = self._along(1, self.B[used].T, spec, device).T.contiguous()
+        _check_exact(float(A.shape[1]) * _largest(A) * _largest(B), spec)
+        rows, columns = A.any(1), B.any(0)
+
+        def product(part: slice, across: slice) -> Tensor:
+            """Zero rows and columns of the factors cost nothing, and no sum of zero products has a sign."""
+            some, others = rows[part], columns[across]
+            if some.all() and others.all():
+                return (A[part] @ B[:, across]).add_(0.0)
+            found = torch.zeros(len(some), len(others), dtype=torch.float64, device=device)
+            found[some[:, None] & others] = (A[part][some] @ B[:, across][:, others]).add_(0.0).reshape(-1)
+            return found
+
+        return _made(product, scale, spec, shape, device)
 
     def _along(self, side: int, symbols: Integers, spec: TensorSpec, device: torch.device) -> Tensor:
         """One factor's symbols, (rows, k), in the basis of its side, as float64."""
@@ -200,7 +218,8 @@ def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.devic
     spec = group[0][0]
     A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
     steps = [coarse.step(one) for one, coarse in group]
-    _check_exact(A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()), spec)
+    if A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()) >= EXACT_LIMIT:  # one may be beyond it
+        return {one.name: coarse.decode(one, device) for one, coarse in group}
     products = torch.matmul(A, B).add_(0.0).mul_(torch.tensor(steps, dtype=torch.float64, device="cpu").to(device)[:, None, None])
     values = round_once(products.reshape(-1, *spec.shape), spec.dtype)
     return {one.name: value for (one, _), value in zip(group, values.unbind(), strict=True)}
@@ -380,7 +399,8 @@ def _integers(symbols: Integers, spec: TensorSpec) -> Tensor:
         wrapped = sums & 1 if spec.dtype == torch.bool else sums
         return torch.from_numpy(wrapped.astype(INTEGERS[spec.dtype]).reshape(spec.shape))
     values: NDArray[np.generic] = symbols.astype(INTEGERS[spec.dtype]).reshape(spec.shape)
-    if not np.array_equal(values.astype(np.int64), symbols):
+    negative = spec.dtype == torch.uint64 and bool((symbols < 0).any())  # which would come back from 2^64 less so much
+    if negative or not np.array_equal(values.astype(np.int64), symbols):
         raise FormatError(f"{spec.name}: symbols go beyond what {spec.dtype} holds: the payload is damaged")
     return torch.from_numpy(values)
 
@@ -399,6 +419,52 @@ def _doubles(symbols: Integers, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(symbols)).to(device).double()
 
 
-def _scaled(values: Tensor, step: float, spec: TensorSpec) -> Tensor:
-    scaled = values.reshape(spec.shape).mul_(step)
-    return round_once(scaled, spec.dtype) if spec.base is None else added(spec.base.to(values.device), scaled, spec.dtype)
+def _made(
+    values: Callable[[slice, slice], Tensor], step: float, spec: TensorSpec, shape: tuple[int, int], device: torch.device
+) -> Tensor:
+    """The tensor whose matrix view of this shape is values · step; of a large one a part at a time is held in float64.
+
+    Args:
+        values: float64 of some rows and columns, which are the caller's to change.
+        step: what they are multiplied by.
+        spec: the tensor's shape, dtype and base.
+        shape: (rows, columns) of its matrix view.
+        device: where it is made.
+    """
+    m, n = shape
+    if spec.count <= _AT_ONCE:
+        return _rounded(values(slice(0, m), slice(0, n)), step, spec, spec.base).reshape(spec.shape)
+    whole = torch.empty(shape, dtype=spec.dtype, device=device)
+    base = None if spec.base is None else spec.base.reshape(shape)
+    rows = max(1, min(m, _AT_ONCE // n))
+    columns = min(n, _AT_ONCE)
+    for top in range(0, m, rows):
+        for left in range(0, n, columns):
+            place = slice(top, min(top + rows, m)), slice(left, min(left + columns, n))
+            whole[place] = _rounded(values(*place), step, spec, None if base is None else base[place])
+    return whole.reshape(spec.shape)
+
+
+def _rounded(values: Tensor, step: float, spec: TensorSpec, base: Tensor | None) -> Tensor:
+    scaled = values.mul_(step)
+    return (
+        round_once(scaled, spec.dtype) if base is None else added(base.to(values.device).reshape(scaled.shape), scaled, spec.dtype)
+    )
+
+
+def _used(A: Integers, B: Integers) -> NDArray[np.bool_]:
+    """(k,) which components of two factors aren't zero."""
+    return np.logical_and(A.any(axis=0), B.any(axis=1))
+
+
+def multiplications(A: Integers, B: Integers, periods: tuple[int, int]) -> int:
+    """How many a product of factors (m, k) and (k, n) takes in these bases, zero rows, columns and components left out.
+
+    A basis counts for some multiplications itself: its waves have to be made.
+    """
+    used = _used(A, B)
+    rank = int(np.count_nonzero(used))
+    rows = len(A) if periods[0] else int(np.count_nonzero(A[:, used].any(axis=1)))
+    columns = B.shape[1] if periods[1] else int(np.count_nonzero(B[used].any(axis=0)))
+    squares = sum(side * side for side, period in ((rows, periods[0]), (columns, periods[1])) if period)
+    return rank * rows * columns + (rank + _WAVES) * squares

@@ -59,7 +59,7 @@ def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tupl
     A byte codec codes all tensors as one string, so its bits are shared out in proportion to what each tensor weighs under the entropy
     codec's models.
     """
-    weights = weigh(file.skeleton, file.tensors)
+    weights = weigh(file.skeleton, file.tensors, file.version)
     total = sum(weights)
     # Under the entropy codec the rest belongs to none: tables' lengths and the padding of the last byte.
     scale = 1.0 if total <= file.bits and isinstance(file.codec, Entropy) else file.bits / total if total else 0.0

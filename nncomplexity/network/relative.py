@@ -6,7 +6,7 @@ search and for the decoder. docs/format.md is the specification.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -38,17 +38,22 @@ class Base:
     path: str | None = None
     """Where they came from, as typed."""
 
-    def under(self, skeleton: Skeleton) -> Skeleton:
-        """The skeleton whose tensors have their bases with them, as far as this one has tensors that fit."""
-        return Skeleton(tuple(replace(spec, base=self._fitting(spec)) for spec in skeleton.tensors))
+    def under(self, skeleton: Skeleton, version: int = 2) -> Skeleton:
+        """The skeleton whose tensors have their bases with them, as far as this one has tensors that fit.
+
+        Of several names a tensor's base is under the first in the alphabet for which there is one that fits; in version 1 of the format it
+        was the first that the skeleton named.
+        """
+        names = {spec.name: spec.names if version == 1 else sorted(spec.names) for spec in skeleton.tensors}
+        return Skeleton(tuple(replace(spec, base=self._fitting(spec, names[spec.name])) for spec in skeleton.tensors))
 
     def unused(self, skeleton: Skeleton) -> tuple[str, ...]:
         """The names of tensors here that no name of the skeleton asks for."""
         wanted = {name for spec in skeleton.tensors for name in spec.names}
         return tuple(name for name in self.tensors if name not in wanted)
 
-    def _fitting(self, spec: TensorSpec) -> Tensor | None:
-        found = (self.tensors[name] for name in spec.names if name in self.tensors)
+    def _fitting(self, spec: TensorSpec, names: Sequence[str]) -> Tensor | None:
+        found = (self.tensors[name] for name in names if name in self.tensors)
         return next((tensor for tensor in found if tensor.shape == spec.shape and _alike(tensor.dtype, spec.dtype)), None)
 
 

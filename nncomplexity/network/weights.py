@@ -58,7 +58,7 @@ class TensorSpec:
         """The first name, under which the tensor goes wherever one is enough."""
         return self.names[0]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of elements."""
         return prod(self.shape)
@@ -106,10 +106,15 @@ class Skeleton:
         """Bits of all tensors as stored, tied ones counted once."""
         return 8 * sum(spec.raw_bytes for spec in self.tensors)
 
-    @property
+    @cached_property
     def real(self) -> "Skeleton":
         """The skeleton of the `real_view` of every tensor: what the payload holds, and what a search sees."""
         return Skeleton(tuple(spec.real for spec in self.tensors))
+
+    @cached_property
+    def by_name(self) -> tuple[int, ...]:
+        """The indices of the tensors in the order of their least names, which hangs on names alone."""
+        return tuple(sorted(range(len(self.tensors)), key=lambda index: min(self.tensors[index].names)))
 
     def expand(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by first name to tensors by every name; tied names get one object."""

@@ -46,7 +46,9 @@ def nats(bits: float, n: int, delta: float) -> float:
 
 def test_hoeffding_is_eq_4_with_bits_times_ln_2() -> None:
     expected = 0.1 + math.sqrt((500 * math.log(2) + math.log(20)) / (2 * 10_000))
-    assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="hoeffding").value == pytest.approx(expected, rel=1e-14)
+    assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="hoeffding", self_delimiting=True).value == pytest.approx(
+        expected, rel=1e-14
+    )
 
 
 def test_paper_pays_twice_the_logarithm_of_the_length() -> None:
@@ -54,18 +56,18 @@ def test_paper_pays_twice_the_logarithm_of_the_length() -> None:
     assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="paper").value == pytest.approx(expected, rel=1e-14)
 
 
-def test_paper_takes_no_logarithm_below_one_bit() -> None:
-    assert bound(0.25, risk=0.1, n=100, kind="paper").paid_bits == 0.25
+def test_paper_takes_no_logarithm_below_one_bit_which_is_the_least_that_it_pays() -> None:
+    assert [bound(bits, risk=0.1, n=100, kind="paper").paid_bits for bits in (0, 0.25, 1, 2)] == [1, 1, 1, 4]
 
 
 def test_the_range_of_the_loss_multiplies_the_root() -> None:
     root = math.sqrt(nats(500, 10_000, 0.05) / 2)
-    result = bound(500, risk=1.0, n=10_000, kind="hoeffding", range=(-1.0, 6.0), chance=6.0)
+    result = bound(500, risk=1.0, n=10_000, kind="hoeffding", range=(-1.0, 6.0), chance=6.0, self_delimiting=True)
     assert result.value == pytest.approx(1.0 + 7 * root, rel=1e-14)
 
 
 def test_kl_without_errors_is_one_minus_an_exponential() -> None:
-    assert bound(800, risk=0, n=2553).value == pytest.approx(1 - math.exp(-nats(800, 2553, 0.05)), rel=1e-14)
+    assert bound(800, risk=0, n=2553, self_delimiting=True).value == pytest.approx(1 - math.exp(-nats(800, 2553, 0.05)), rel=1e-14)
 
 
 def test_kl_is_the_default_at_delta_one_in_twenty() -> None:
@@ -92,8 +94,9 @@ def test_the_best_of_two_kinds_shares_delta() -> None:
 
 
 def test_the_length_is_paid_for_where_the_payload_does_not_tell_its_end() -> None:
-    told = bound(8000 + elias_delta_bits(1001), risk=0.1, n=50_000)
-    paid = bound(8000, risk=0.1, n=50_000, self_delimiting=False)
+    told = bound(8000 + elias_delta_bits(1001), risk=0.1, n=50_000, self_delimiting=True)
+    paid = bound(8000, risk=0.1, n=50_000)
+    assert paid == bound(8000, risk=0.1, n=50_000, self_delimiting=False)
     assert paid.value == told.value
     assert (paid.bits, paid.paid_bits) == (8000, 8016)
 
@@ -104,14 +107,15 @@ def test_paper_never_pays_for_the_length_twice() -> None:
 
 
 def test_choices_outside_the_file_are_paid_in_bits() -> None:
-    assert bound(100, risk=0.1, n=500, side_bits=5).value == bound(105, risk=0.1, n=500).value
-    assert bound(100, risk=0.1, n=500, side_bits=5).paid_bits == 105
+    chosen = bound(100, risk=0.1, n=500, side_bits=5, self_delimiting=True)
+    assert chosen.value == bound(105, risk=0.1, n=500, self_delimiting=True).value
+    assert chosen.paid_bits == 105
 
 
 def test_the_paper_price_covers_all_files_of_whole_bytes() -> None:
     # 2^(8m) files of m bytes, each with the weight 2^(−8m)·(8m)^(−2).
-    weights = [2.0 ** (8 * m - paid_bits("paper", 8.0 * m)) for m in range(1, 100_000)]
-    assert math.fsum(weights) == pytest.approx(math.pi**2 / 384, rel=1e-4)
+    weights = [2.0 ** (8 * m - paid_bits("paper", 8.0 * m)) for m in range(100_000)]
+    assert math.fsum(weights) == pytest.approx(0.5 + math.pi**2 / 384, rel=1e-4)
 
 
 # --- properties ---
@@ -145,7 +149,7 @@ def test_more_examples_or_more_risk_of_failure_never_raise_the_bound(
 @few
 @given(bits=lengths, risk=risks, n=counts, delta=deltas)
 def test_kl_then_hoeffding_then_the_paper(bits: float, risk: float, n: int, delta: float) -> None:
-    values = {kind: bound(bits, risk=risk, n=n, delta=delta, kind=kind).value for kind in KINDS}
+    values = {kind: bound(bits, risk=risk, n=n, delta=delta, kind=kind, self_delimiting=True).value for kind in KINDS}
     assert values["kl"] <= values["hoeffding"] <= values["paper"]
     assert values["kl"] <= values["best"]
 
@@ -197,7 +201,7 @@ def test_the_bits_needed_agree_with_the_inverted_formula(kind: Any) -> None:
         if kind == "kl"
         else 2 * (chance - risk) ** 2
     )
-    needed = bound(10**6, risk=risk, n=n, delta=delta, kind=kind, chance=chance + 0.001).bits_needed
+    needed = bound(10**6, risk=risk, n=n, delta=delta, kind=kind, chance=chance + 0.001, self_delimiting=True).bits_needed
     assert needed == pytest.approx((n * cost - math.log(1 / delta)) / math.log(2), rel=1e-9)
 
 
@@ -227,13 +231,13 @@ def test_most_bits_below_is_none_where_zero_bits_are_too_many() -> None:
 
 
 def test_a_bound_that_is_not_vacuous_says_so() -> None:
-    text = bound(16_000, risk=0.0, n=2553, chance=112 / 113).sentence()
+    text = bound(16_000, risk=0.0, n=2553, chance=112 / 113, self_delimiting=True).sentence()
     assert text.startswith("Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987032, below chance")
     assert "It stays so up to 17,013 bits." in text
 
 
 def test_a_vacuous_bound_says_so_and_how_many_bits_it_takes() -> None:
-    text = bound(24_000, risk=0.0, n=2553, chance=112 / 113).sentence()
+    text = bound(24_000, risk=0.0, n=2553, chance=112 / 113, self_delimiting=True).sentence()
     assert text.startswith("Vacuous: ")
     assert "no better than chance (0.99115)" in text
     assert "It takes 17,013 bits or fewer not to be vacuous." in text

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nncomplexity.bounds import DEFAULT_ALPHAS, KINDS, SmoothedBound, bound, smoothed_bound, smoothed_loss
+from nncomplexity.bounds.prefix import prefix_free_bits
 from nncomplexity.errors import InputError
 
 few = settings(max_examples=40, deadline=None)
@@ -43,7 +44,7 @@ def test_hoeffding_by_hand() -> None:
     p, bits, alpha, classes, delta = sample(), 300, 0.1, 10, 0.05
     risk = float(np.mean(-np.log(0.9 * p + 0.01)))
     root = math.sqrt((bits * math.log(2) + math.log(1 / delta)) / (2 * p.size))
-    result = smoothed_bound(bits, probabilities=p, n_classes=classes, alpha=alpha, kind="hoeffding")
+    result = smoothed_bound(bits, probabilities=p, n_classes=classes, alpha=alpha, kind="hoeffding", self_delimiting=True)
     assert result.value == pytest.approx(risk + math.log(1 + 0.9 * classes / alpha) * root, rel=1e-12)
     assert result.risk == pytest.approx(risk, rel=1e-12)
 
@@ -70,8 +71,8 @@ def test_one_alpha_is_the_general_bound(kind: Any, self_delimiting: bool) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_grid_is_paid_for_and_searched_whole(kind: Any) -> None:
     p, grid = sample(), [0.5, 0.1, 0.02, 0.001]
-    single = [smoothed_bound(500 + 2, probabilities=p, n_classes=10, alpha=a, kind=kind) for a in grid]
-    result = smoothed_bound(500, probabilities=p, n_classes=10, alphas=grid, kind=kind)
+    single = [smoothed_bound(500 + 2, probabilities=p, n_classes=10, alpha=a, kind=kind, self_delimiting=True) for a in grid]
+    result = smoothed_bound(500, probabilities=p, n_classes=10, alphas=grid, kind=kind, self_delimiting=True)
     # K + 2·log₂ K is not the same for 500 + 2 bits as for 500 and 2 beside them.
     tolerance = 1e-4 if kind == "paper" else 1e-12
     assert result.value == pytest.approx(min(b.value for b in single), rel=tolerance)
@@ -85,7 +86,7 @@ def test_a_grid_of_one_costs_nothing() -> None:
     p = sample()
     fixed = smoothed_bound(500, probabilities=p, n_classes=10, alpha=0.1)
     assert smoothed_bound(500, probabilities=p, n_classes=10, alphas=[0.1]) == fixed
-    assert fixed.paid_bits == 500
+    assert fixed.paid_bits == prefix_free_bits(500, self_delimiting=False)
 
 
 @few
