@@ -139,7 +139,9 @@ def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: 
             return _measured(job, settings, surroundings, subject, start, progress)
         except OptimizerError as error:
             return failed_row(start, error) | {LEFT_OUT: True}
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a trainer of the user's may call sys.exit()
             return failed_row(start, error)
 
 

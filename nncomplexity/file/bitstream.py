@@ -6,11 +6,9 @@ import os
 import re
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -176,29 +174,6 @@ def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> Co
         return read(content, limit=limit)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
-
-
-def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `path` whole or not at all: a temporary file beside it, then a rename. Raises InputError where it can't be written."""
-    target = path_of(path)
-    if target.is_symlink():
-        target = Path(os.path.realpath(target))  # what a link leads to is written, and the link stays
-    try:
-        handle, name = tempfile.mkstemp(prefix=".nncomplexity.", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot write there ({error.strerror}); name a folder that exists") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(target)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{target}: cannot write it ({error.strerror})") from error
-        raise
 
 
 def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:

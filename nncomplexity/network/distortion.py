@@ -175,14 +175,13 @@ class Distortion:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
-            except InputError:
+            except (InputError, KeyboardInterrupt):
                 raise
             except _NoGradientError as error:
                 self._warn_of_gradient(str(error))
                 return None
-            except (
-                Exception
-            ) as error:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
+            # Autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them.
+            except BaseException as error:
                 # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
                 if not self._target.spare_buffers():
                     self._warn_of_gradient(f"taking it raised {raised(error)}")
@@ -253,9 +252,9 @@ class Distortion:
             torch.clear_autocast_cache()
             try:
                 found = function(given)
-            except InputError:
+            except (InputError, KeyboardInterrupt):
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # sys.exit() of the user's is no end of ours, and neither is a GeneratorExit
                 raise InputError(f"{argument}: it raised {raised(error)}{hint(error, given)}") from error
         self._target.renew()
         return found
@@ -288,9 +287,9 @@ class Distortion:
             forget_casts()
             try:
                 return _scalar(self._loss_fn(given))
-            except InputError:
+            except (InputError, KeyboardInterrupt):
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # as above
                 if self._derives or not needs_derivatives(error):
                     raise InputError(f"loss_fn: it raised {raised(error)}{hint(error, given)}") from error
         self._derives = True

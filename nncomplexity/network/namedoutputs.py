@@ -60,9 +60,9 @@ def _made(named: NamedDivergence) -> Divergence:
     outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")
     try:
         return Divergence(outputs, inputs, kind, probe=probe)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a loader runs code of the user's
+    except BaseException as error:  # a loader runs code of the user's
         raise InputError(f"--inputs: {named.inputs} raised {raised(error)}") from error
 
 
@@ -78,9 +78,9 @@ def data_named(name: str, option: str) -> Any:
         set_random_state(fixed_random_state())
         try:
             return function()
-        except InputError:
+        except (InputError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise InputError(f"{option}: {name} raised {raised(error)}") from error
 
 

@@ -22,7 +22,7 @@ from nncomplexity.words.epsilon import (
     of_results,
 )
 from nncomplexity.words.listing import form_in_words, listed, printable
-from nncomplexity.words.paths import path_of
+from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.plain import is_number, plain_number, plain_numbers
 from nncomplexity.words.progress import TimeLeft, show_progress
 from nncomplexity.words.units import UNITS, number_in, unit_for
@@ -37,6 +37,7 @@ __all__ = [
     "default_grid",
     "eps_named",
     "form_in_words",
+    "is_file",
     "is_number",
     "listed",
     "name_of",
