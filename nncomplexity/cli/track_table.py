@@ -70,7 +70,7 @@ def told(row: Row) -> str:
     if row["status"] != "measured":
         return f"{who}: failed, {row['error']}"
     sizes = ", ".join(f"{_bytes([row], eps)} bytes at ε = {eps}" for eps in names_in(row))
-    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row['seconds']:.1f} s"
+    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row.get('seconds') or 0:.1f} s"
 
 
 Column = tuple[str, list[str]]

@@ -39,7 +39,7 @@ from nncomplexity.file.coarse import (
 from nncomplexity.file.paper_bytes import paper_bytes
 from nncomplexity.file.payload import encode, weigh
 from nncomplexity.file.reading import Reading, read_settled
-from nncomplexity.file.saving import save_bytes
+from nncomplexity.file.saving import save_bytes, sync_folder
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -69,6 +69,7 @@ __all__ = [
     "read_file",
     "read_settled",
     "save_bytes",
+    "sync_folder",
     "united",
     "weigh",
     "write",

@@ -54,7 +54,7 @@ def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         if isinstance(error, OSError):
             raise InputError(f"{target}: cannot write it ({error.strerror})") from error
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _temporary_file(folder: Path) -> tuple[int, str]:
@@ -90,7 +90,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """The new name on the disk, too, where the system can do that for a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -88,7 +88,7 @@ def test_bytes_are_on_the_disk_before_the_file_has_its_name(tmp_path: Path, monk
     fsync, replace = os.fsync, Path.replace
 
     def synced(handle: int) -> None:
-        told.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        told.append("folder" if Path(f"/proc/self/fd/{handle}").is_dir() else "file")
         fsync(handle)
 
     def replaced(self: Path, target: Path) -> Path:
