@@ -37,7 +37,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.file import DEFAULT_LIMIT
 from nncomplexity.measure import certificate, check_claims, hashes_of
 from nncomplexity.network import constant_risk
-from nncomplexity.words import eps_named
+from nncomplexity.words import eps_named, printable
 
 Data = Annotated[
     list[str] | None,
@@ -103,5 +103,5 @@ def certify(
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     write_json(out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
-    print(f"\nWritten: {out}", flush=True)
+    print(f"\nWritten: {printable(out)}", flush=True)
     return DONE

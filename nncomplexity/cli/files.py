@@ -39,7 +39,7 @@ from nncomplexity.file import DEFAULT_LIMIT
 from nncomplexity.measure import SCHEMA, Typed, check_claims, hashes_of, read_report
 from nncomplexity.network import constant_risk
 from nncomplexity.version import __version__
-from nncomplexity.words import eps_named
+from nncomplexity.words import eps_named, printable
 
 
 def decompress(
@@ -62,7 +62,8 @@ def decompress(
     save_safetensors(out, coarse.weights())
     skeleton = coarse.skeleton
     print(
-        f"wrote {out}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits", flush=True
+        f"wrote {printable(out)}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits",
+        flush=True,
     )
 
 
