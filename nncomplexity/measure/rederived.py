@@ -22,7 +22,7 @@ from nncomplexity.measure.estimate import _layers as layers_of
 from nncomplexity.measure.report import SCHEMA
 from nncomplexity.measure.reported import Reported, bound_of
 from nncomplexity.network import Faithfulness, Task, base_of, constant_loss_of, constant_risk, left_out, real_view, skeleton_of
-from nncomplexity.words import Eps, Relative
+from nncomplexity.words import Eps, Relative, plain_number
 
 WHOLE = ("curve", "best_bound", "spread", "lossless_bits", "warnings", "notes", "tolerance", "task", "data", "settings")
 """Keys that are named as one, whatever they hold."""
@@ -161,7 +161,8 @@ def _layers_claim(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> Cl
 
 def _near(one: Any, other: Any) -> bool:
     """Whether two weights in bits are one: sums of logarithms, which libraries round otherwise."""
-    return isinstance(other, int | float) and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6)
+    number = plain_number(other)
+    return isinstance(number, int | float) and math.isclose(one, number, rel_tol=1e-6, abs_tol=1e-6)
 
 
 def _loss_claims(book: _Book, found: Evidence) -> None:

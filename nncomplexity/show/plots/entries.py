@@ -180,7 +180,7 @@ def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
     return tuple(
         LayerBits(
             name=" = ".join(layer.get("names") or [str(layer["name"])]),
-            shape=tuple(int(extent) for extent in layer.get("shape") or ()),
+            shape=tuple(extent for extent in layer.get("shape") or () if isinstance(extent, int)),
             form=str(layer.get("form", "")),
             rank=_whole(layer.get("rank")),
             step=_number(layer.get("step")),
@@ -203,11 +203,18 @@ def _about(entry: Json) -> dict[str, Any]:
 
 
 def _settings(settings: Json) -> dict[str, Any]:
-    known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+    known = {key: _plain(key, settings[key]) for key in _SETTINGS if settings.get(key) is not None}
     base = settings.get("relative_to")
     if isinstance(base, dict):
         known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
     return known
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A setting as it is used: the names of metrics, a number, or a text."""
+    if key == "metrics":
+        return [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
