@@ -1,6 +1,10 @@
 """Damaged files of every kind end in results or in the package's own exceptions: a few here, as many as one likes by `make fuzz`."""
 
+import os
 import random
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from tests.fuzz.readers import READERS, Reader, outcome
 from tests.fuzz.run import Run
 from tests.fuzz.seeds import CORPUS
 
+ROOT = Path(__file__).parents[2]
 INPUTS = {"report": 40, "curve": 20, "results": 40}
 """Where a picture and a page are made of each."""
 
@@ -23,7 +28,7 @@ def test_honest_files_are_read(reader: Reader, tmp_path: Path) -> None:
 def test_damaged_files_end_in_our_own_exceptions(reader: Reader, tmp_path: Path) -> None:
     chance, run = random.Random(7), Run(tmp_path / "corpus")
     for _ in range(INPUTS.get(reader.name, 150)):
-        run.one(reader, reader.inputs(chance), tmp_path, seconds_a_byte=1.0)
+        run.one(reader, reader.inputs(chance), tmp_path, seconds_a_byte=1000.0)  # no timed assertions here
     assert not run.faults
 
 
@@ -40,5 +45,20 @@ def test_an_exception_of_another_kind_is_seen_and_its_input_kept(tmp_path: Path)
 
     run = Run(tmp_path / "corpus")
     run.one(Reader("falling", lambda: [b""], lambda content, other, chance: content, fall), b"input", tmp_path, 0.0)
-    assert [*run.faults] == ["falling: KeyError in test_fuzz.py:46: 'absent'"]
+    assert [re.sub("[0-9]+", "N", fault) for fault in run.faults] == ["falling: KeyError in test_fuzz.py:N: 'absent'"]
     assert [file.read_bytes() for file in (tmp_path / "corpus").iterdir()] == [b"input"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_results_outlive_a_few_kills() -> None:
+    command = [sys.executable, "-m", "tests.fuzz.kills", "--kills", "6", "--only"]
+    for name in ("measure", "curve"):
+        done = subprocess.run([*command, name], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc for processes")
+def test_no_worker_outlives_track() -> None:
+    command = [sys.executable, "-m", "tests.fuzz.kills", "--kills", "1", "--only", "track"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
