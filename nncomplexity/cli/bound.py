@@ -20,6 +20,7 @@ from nncomplexity.cli.options import (
     Include,
     Json,
     Key,
+    LeftOutIsArchitecture,
     LossFnOrOutputs,
     Method,
     Model,
@@ -74,6 +75,7 @@ def bound(
     ] = None,
     chance: Chance = None,
     classes: Classes = None,
+    left_out_is_architecture: LeftOutIsArchitecture = False,
     delta: Delta = 0.05,
     model: Model = None,
     key: Key = None,
@@ -154,6 +156,7 @@ def bound(
                 relative_to=subject.base,
                 time_limit=seconds,
                 progress=interrupt.watching(progress),
+                left_out_is_architecture=left_out_is_architecture,
             )
         if found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)

@@ -23,6 +23,7 @@ from nncomplexity.cli.options import (
     Examples,
     Inputs,
     Key,
+    LeftOutIsArchitecture,
     Limit,
     LossFnOrOutputs,
     Model,
@@ -35,8 +36,8 @@ from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_resu
 from nncomplexity.cli.subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import DEFAULT_LIMIT
-from nncomplexity.measure import certificate, check_claims, hashes_of
-from nncomplexity.network import constant_risk
+from nncomplexity.measure import certificate, check_claims, check_left_out, hashes_of
+from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.words import eps_named, printable
 
 Data = Annotated[
@@ -65,6 +66,7 @@ def certify(
     delta: Delta = 0.05,
     chance: Chance = None,
     classes: Classes = None,
+    left_out_is_architecture: LeftOutIsArchitecture = False,
     data: Data = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> int:
@@ -90,6 +92,8 @@ def certify(
         found = check_claims(
             coarse, task, against=original, eps=value, faithfulness=None if named is None or loss_fn is None else named.make()
         )
+        if risk_fn:
+            check_left_out(numbers_left_out(task.network(coarse.weights())), left_out_is_architecture)
         constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
     promise = promised.of(found.bits, found.risk, constant)
     print(table.verified(file, found, promise, width=page_width()), flush=True)

@@ -28,6 +28,7 @@ from nncomplexity.cli.options import (
     Inputs,
     Json,
     Key,
+    LeftOutIsArchitecture,
     LossFnOrOutputs,
     LossIn,
     Method,
@@ -104,6 +105,7 @@ def curve(
     delta: Delta = 0.05,
     chance: Chance = None,
     classes: Classes = None,
+    left_out_is_architecture: LeftOutIsArchitecture = False,
     loss_unit: LossIn = None,
     save: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the .coarse files; {eps} in it stands for each ε.")
@@ -185,6 +187,7 @@ def curve(
                 progress=interrupt.watching(progress),
                 faithfulness=subject.faithfulness,
                 seeds=seeds,
+                left_out_is_architecture=left_out_is_architecture,
             )
         about = subject.about(budget=search.budget, time_limit=seconds, seed=seed, seeds=seeds, include=include, exclude=exclude)
         report = json.loads(report_document(found.reports, files, found.bounds, found.lengths, about))

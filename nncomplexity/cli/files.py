@@ -24,6 +24,7 @@ from nncomplexity.cli.options import (
     Inputs,
     Json,
     Key,
+    LeftOutIsArchitecture,
     Limit,
     LossFnOrOutputs,
     Model,
@@ -36,8 +37,8 @@ from nncomplexity.cli.outputs import STDOUT, check_writable, page_width, stdout_
 from nncomplexity.cli.subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import DEFAULT_LIMIT
-from nncomplexity.measure import SCHEMA, Typed, check_claims, hashes_of, read_report
-from nncomplexity.network import constant_risk
+from nncomplexity.measure import SCHEMA, Typed, check_claims, check_left_out, hashes_of, read_report
+from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.version import __version__
 from nncomplexity.words import eps_named, printable
 
@@ -90,6 +91,7 @@ def verify(
     delta: Annotated[float | None, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound; else 0.05.")] = None,
     chance: Chance = None,
     classes: Classes = None,
+    left_out_is_architecture: LeftOutIsArchitecture = False,
     data: Data = None,
     limit: Limit = DEFAULT_LIMIT,
     json_file: Json = None,
@@ -144,6 +146,8 @@ def verify(
             faithfulness=None if named is None else named.make(),
             typed=typed,
         )
+        if risk_fn:
+            check_left_out(numbers_left_out(task.network(coarse.weights())), left_out_is_architecture)
         constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
     promise = promised.of(found.bits, found.risk, constant)
     extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}

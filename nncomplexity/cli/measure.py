@@ -25,6 +25,7 @@ from nncomplexity.cli.options import (
     Inputs,
     Json,
     Key,
+    LeftOutIsArchitecture,
     LossFnOrOutputs,
     LossIn,
     Method,
@@ -56,8 +57,8 @@ from nncomplexity.cli.outputs import (
 )
 from nncomplexity.cli.subject import load_subject
 from nncomplexity.codecs import codec_named
-from nncomplexity.measure import estimate
-from nncomplexity.network import constant_risk
+from nncomplexity.measure import check_left_out, estimate
+from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
 
 
@@ -102,6 +103,7 @@ def measure(
     delta: Delta = 0.05,
     chance: Chance = None,
     classes: Classes = None,
+    left_out_is_architecture: LeftOutIsArchitecture = False,
     loss_unit: LossIn = None,
     save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file; {eps} in it stands for each ε.")] = None,
     json_file: Json = None,
@@ -161,6 +163,7 @@ def measure(
         )
         task = subject.task
         if task.risk_fn:
+            check_left_out(numbers_left_out(subject.network), left_out_is_architecture)
             promise = promise.with_labels(subject.faithfulness or task.loss_fn)
     with Interrupt(FROM_OUTSIDE) as interrupt:
         with stdout_for_results(), progress_bar(seconds) as progress, task.place():

@@ -36,7 +36,7 @@ from nncomplexity.measure.learning_coefficient import (
     local_learning_coefficient,
 )
 from nncomplexity.measure.rederived import Typed
-from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, reports_json
+from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, check_left_out, reports_json
 from nncomplexity.measure.reported import read_report
 from nncomplexity.measure.verify import Verification, check_claims
 
@@ -60,6 +60,7 @@ __all__ = [
     "check_claims",
     "check_examples",
     "check_function",
+    "check_left_out",
     "checked_eps",
     "checked_method",
     "checked_seed",

@@ -15,7 +15,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
 from nncomplexity.measure.estimate import estimate
-from nncomplexity.measure.report import Report, reports_json
+from nncomplexity.measure.report import Report, check_left_out, reports_json
 from nncomplexity.network import (
     Base,
     Distortion,
@@ -27,6 +27,7 @@ from nncomplexity.network import (
     constant_risk,
     fixed_random_state,
     left_as_it_was,
+    numbers_left_out,
     preserved_random_state,
     set_random_state,
     tensors_of,
@@ -146,6 +147,7 @@ def rate_distortion(
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
     seeds: int = 1,
+    left_out_is_architecture: bool = False,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
@@ -165,6 +167,7 @@ def rate_distortion(
         method: "tight", "allocate", "bayes", "quantize", or a method object.
         codec, budget, seed, include, exclude, relative_to, time_limit, progress, faithfulness, seeds: as for `estimate`; the budget is
             that of a single measurement.
+        left_out_is_architecture: as for `Report.bound`.
 
     `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
 
@@ -182,6 +185,8 @@ def rate_distortion(
     check_function("risk", risk)
     check_network(model)
     check_loss_unit(loss_unit)
+    if risk is not None:
+        check_left_out(numbers_left_out(model), left_out_is_architecture)
     with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
         if n is not None:
             promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
@@ -247,7 +252,10 @@ def curve_of(
         with preserved_random_state():
             constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
         bounds = [
-            report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant) for report in reports
+            report.bound(
+                risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant, left_out_is_architecture=True
+            )  # which was asked for before the search
+            for report in reports
         ]
     lengths = [None if n is None else report.description_length(n, loss_unit) for report in reports]
     lossless = reports[0].subject.least_lossless
