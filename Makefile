@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types unit shuffled clean
+.PHONY: setup demo test lint types unit shuffled fuzz clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,14 @@ unit: setup
 
 shuffled: setup
 	$(BIN)/pytest -n 2 --random-order-bucket=global
+
+# Damaged files for every reader, as long as FUZZ_SECONDS, and KILLS kills at random moments (docs/reliability.md).
+FUZZ_SECONDS ?= 600
+KILLS ?= 200
+
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.kills --kills $(KILLS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
