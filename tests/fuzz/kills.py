@@ -178,13 +178,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kills of measure, curve and track at random moments.")
     parser.add_argument("--kills", type=int, default=200, help="how many in all")
     parser.add_argument("--seed", type=int, default=None, help="for the same moments again; else others each time")
-    parser.add_argument("--only", choices=[*CALLS], help="only this program")
+    parser.add_argument("--only", choices=[*CALLS], action="append", help="only this program; repeat it")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)  # a fork has none of the threads that the arithmetic would wait for
     seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
     chance = random.Random(seed)
-    names = [name for name in CALLS if given.only in (None, name)]
+    names = [name for name in CALLS if not given.only or name in given.only]
     with tempfile.TemporaryDirectory() as folder:
         kills = Kills(Path(folder), chance)
         kills.begin(names)
