@@ -202,6 +202,8 @@ def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
         )
         if _skeleton_json(skeleton, base) != text:
             raise ValueError("it is spelled otherwise, which could hide something")
+        if any(len(spec.real.shape) > DIMENSIONS for spec in skeleton.tensors):
+            raise ValueError(f"a complex tensor has {DIMENSIONS} dimensions, and its real and imaginary parts one more")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"skeleton is not what a writer makes ({type(error).__name__}: {error!s:.80})") from error
     every = [name for spec in skeleton.tensors for name in spec.names]

@@ -125,8 +125,9 @@ def _skeleton_damaged(text: bytes, chance: random.Random) -> bytes:
     at = chance.randrange(len(entries))
     match chance.randrange(7):
         case 0 if isinstance(entries[at], list):
-            extents = chance.choice((0, 1, 2, 3, 64, 65, 300))
-            entries[at][2] = [chance.choice((0, 1, 2, 3, 64, 1000, 2048, 2**20, 2**40)) for _ in range(extents)]
+            extents = chance.choice((0, 1, 2, 3, 63, 64, 65, 300))
+            few = (1,) if extents > 3 and chance.random() < 0.7 else (0, 1, 2, 3, 64, 1000, 2048, 2**20, 2**40)
+            entries[at][2] = [chance.choice(few) for _ in range(extents)]
         case 1 if isinstance(entries[at], list):
             entries[at][1] = chance.choice(
                 ("float32", "float16", "bool", "uint64", "complex128", "int8", "bfloat16", "float8_e4m3fn", "x")

@@ -1,5 +1,7 @@
 """Damaged files of every kind end in results or in the package's own exceptions: a few here, as many as one likes by `make fuzz`."""
 
+import hashlib
+import json
 import os
 import random
 import re
@@ -9,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from nncomplexity.errors import FormatError
+from nncomplexity.file import read
+from tests.fuzz import mutations, seeds
 from tests.fuzz.readers import READERS, Reader, outcome
 from tests.fuzz.run import Run
 from tests.fuzz.seeds import CORPUS
@@ -37,6 +42,15 @@ def test_what_once_fell_stands(file: Path, tmp_path: Path) -> None:
     reader = next(one for one in READERS if one.name == file.name.rpartition("-")[0])
     error = outcome(reader, file.read_bytes(), tmp_path)
     assert error is None, error
+
+
+def test_a_complex_tensor_of_64_dimensions_is_refused() -> None:
+    content = seeds.honest_file()
+    magic, version, _, length = mutations._HEAD.unpack_from(content)
+    names = json.dumps([[["w"], "complex64", [1] * 64]], separators=(",", ":")).encode()
+    body = mutations._HEAD.pack(magic, version, len(names), length) + names + content[-32 - length : -32]
+    with pytest.raises(FormatError, match="skeleton is not what a writer makes .ValueError: a complex tensor has 64 dimensions"):
+        read(body + hashlib.sha256(body).digest())
 
 
 def test_an_exception_of_another_kind_is_seen_and_its_input_kept(tmp_path: Path) -> None:
