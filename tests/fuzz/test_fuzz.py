@@ -49,7 +49,7 @@ def test_a_complex_tensor_of_64_dimensions_is_refused() -> None:
     magic, version, _, length = mutations._HEAD.unpack_from(content)
     names = json.dumps([[["w"], "complex64", [1] * 64]], separators=(",", ":")).encode()
     body = mutations._HEAD.pack(magic, version, len(names), length) + names + content[-32 - length : -32]
-    with pytest.raises(FormatError, match="skeleton is not what a writer makes .ValueError: a complex tensor has 64 dimensions"):
+    with pytest.raises(FormatError, match=r"skeleton is not what a writer makes .ValueError: a complex tensor has 64 dimensions"):
         read(body + hashlib.sha256(body).digest())
 
 
