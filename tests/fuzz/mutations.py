@@ -160,7 +160,7 @@ def _changed(document: Any, chance: random.Random) -> Any:
                 holder[key] = copy.deepcopy(other[name])
         case 3 if isinstance(holder, list):
             holder.insert(key, copy.deepcopy(holder[key]))
-        case 4 if isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
+        case 4 if isinstance(holder[key], float) or (type(holder[key]) is int and abs(holder[key]) < 2**64):
             holder[key] = holder[key] * chance.choice((-1, 0, 2, 1e300)) + chance.choice((0, 1, 0.5))
         case _:
             holder[key] = copy.deepcopy(chance.choice(_VALUES))
