@@ -47,6 +47,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.measure import BestBound, best_bound
 from nncomplexity.network import NamedDivergence, data_named, find_function, takes_arguments
 from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
+from nncomplexity.words import printable
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (
@@ -181,7 +182,7 @@ def bound(
         if json_file == STDOUT:
             print(text, flush=True)
         elif written := [name for name in written_to if name is not None]:
-            print(f"\nWritten: {', '.join(written)}", flush=True)
+            print(f"\nWritten: {printable(', '.join(written))}", flush=True)
     return INTERRUPTED if interrupt.caught else DONE
 
 

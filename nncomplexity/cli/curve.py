@@ -64,7 +64,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.measure import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.network import constant_loss_of
 from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
-from nncomplexity.words import Eps, name_of
+from nncomplexity.words import Eps, name_of, printable
 
 _NO_BEST = "--save-best: {why}, or leave --save-best out"
 
@@ -205,7 +205,7 @@ def curve(
         if json_file == STDOUT:
             print(document, flush=True)
         elif written := [*written, *([json_path] if json_path else [])]:
-            print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
+            print(f"\nWritten: {printable(', '.join(dict.fromkeys(written)))}", flush=True)
     if interrupt.caught:
         return INTERRUPTED
     if save_best is not None and found.mdl is None:

@@ -60,6 +60,7 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.measure import check_left_out, estimate
 from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
+from nncomplexity.words import printable
 
 
 def measure(
@@ -201,7 +202,7 @@ def measure(
         if json_file == STDOUT:
             print(document, flush=True)
         elif written := [file for file in written_to if file is not None]:
-            print(f"\nWritten: {', '.join(written)}", flush=True)
+            print(f"\nWritten: {printable(', '.join(written))}", flush=True)
     if interrupt.caught:
         return INTERRUPTED
     return DONE if all(report.within for report in reports) else NOT_WITHIN

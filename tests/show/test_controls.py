@@ -54,3 +54,13 @@ def test_a_file_in_a_folder_is_named_with_escapes(workplace: Path, capsys: pytes
     argv = ["decompress", "none.coarse", "--out", f"{HOSTILE}.safetensors"]
     assert main(argv) == 2
     assert not CONTROLS.search("".join(capsys.readouterr()))
+
+
+def test_names_that_are_written_are_printed_with_escapes(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_training(workplace)
+    call = ["run/step_10.safetensors", "--loss-fn", "mytask:small", "--eps", "0.1", "--method", "quantize"]
+    for command in ("measure", "curve"):
+        assert main([command, *call, "--save", f"{HOSTILE}.coarse"]) in (0, 3)
+        out, _ = capsys.readouterr()
+        assert not CONTROLS.search(out)
+        assert r"Written: \x1b]0;owned" in out
