@@ -44,7 +44,7 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
 
 def _warnings(measured: Sequence[Row]) -> list[str]:
     """The first warnings, each once, and how many others the rows hold."""
-    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings", ())))
+    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings") or ()))
     rest = len(distinct) - _MOST_WARNINGS
     return [*warned([distinct[:_MOST_WARNINGS]]), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
 
@@ -54,7 +54,7 @@ def _constant(measured: Sequence[Row]) -> list[str]:
     constants = [row for row in measured if row.get("constant_bound") is not None]
     if not constants:
         return []
-    risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
+    risks = [row["constant_risk"] for row in constants if row.get("constant_risk") is not None]
     known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
     value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
     return [f"A constant answer takes 0 bits{known} a bound of {value}."]
