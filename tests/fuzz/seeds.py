@@ -19,9 +19,14 @@ from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.measure import reports_json
 from tests.rows import failed, row
 
-NUMBERS = torch.Generator().manual_seed(0)
-WEIGHTS = {"weight": 4 * torch.eye(3, 6) + 0.1 * torch.randn(3, 6, generator=NUMBERS), "bias": torch.tensor([0.1, 0.0, 0.02])}
-INPUTS = torch.randn(40, 6, generator=NUMBERS)
+
+def drawn(*shape: int, seed: int) -> torch.Tensor:
+    """Random numbers of a generator of their own."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+WEIGHTS = {"weight": 4 * torch.eye(3, 6) + 0.1 * drawn(3, 6, seed=1), "bias": torch.tensor([0.1, 0.0, 0.02])}
+INPUTS = drawn(40, 6, seed=0)
 
 
 def logits(network: Any, inputs: torch.Tensor = INPUTS) -> torch.Tensor:

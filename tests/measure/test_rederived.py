@@ -22,10 +22,10 @@ from nncomplexity.network import Divergence, Task
 from nncomplexity.words import Relative
 
 N = 40
-generator = torch.Generator().manual_seed(0)
-INPUTS = torch.randn(N, 6, generator=generator)
+INPUTS = torch.randn(N, 6, generator=torch.Generator().manual_seed(0))
 LABELS = INPUTS[:, :3].argmax(1)
-WEIGHTS = {"weight": 4 * torch.eye(3, 6) + 0.1 * torch.randn(3, 6, generator=generator), "bias": torch.tensor([0.1, 0.0, 0.02])}
+NOISE = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+WEIGHTS = {"weight": 4 * torch.eye(3, 6) + 0.1 * NOISE, "bias": torch.tensor([0.1, 0.0, 0.02])}
 HERE = str(Path(__file__))
 
 
