@@ -68,7 +68,7 @@ def told(row: Row) -> str:
     """
     who = f"{_name(row)}, seed {row['seed']}"
     if row["status"] != "measured":
-        return f"{who}: failed, {row['error']}"
+        return f"{who}: failed, {row.get('error')}"
     sizes = ", ".join(f"{_bytes([row], eps)} bytes at ε = {eps}" for eps in names_in(row))
     return f"{who}: loss {row['loss']:.4g}, {sizes}, {row.get('seconds') or 0:.1f} s"
 
@@ -164,7 +164,7 @@ def _failures(failed: Sequence[Row]) -> list[str]:
     """A line for each error, however many networks have it: a wrong loss function fails all of them in the same words."""
     by_error: dict[str, list[Row]] = {}
     for row in failed:
-        by_error.setdefault(row["error"], []).append(row)
+        by_error.setdefault(str(row.get("error")), []).append(row)
     lines = []
     for error, rows in by_error.items():
         names = list(dict.fromkeys(_name(row) for row in rows))

@@ -35,6 +35,8 @@ _SETTINGS = (
     "version",
     "torch",
 )
+_NUMBERS = ("budget", "seed", "n", "delta", "chance")
+"""Those of them that are numbers."""
 
 
 def network_of_row(name: str, row: Json) -> Network | Failure:
@@ -213,8 +215,9 @@ def _settings(settings: Json) -> dict[str, Any]:
 def _plain(key: str, value: Any) -> Any:
     """A setting as it is used: the names of metrics, a number, or a text."""
     if key == "metrics":
-        return [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
-    return value if isinstance(value, str | int | float) else str(value)
+        names = [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
+        return {name: str(value[name]) for name in names} if isinstance(value, dict) else names
+    return value if isinstance(value, str) or (key in _NUMBERS and isinstance(value, int | float)) else str(value)
 
 
 def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
