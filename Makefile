@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types unit doctests shuffled mutants clean
+.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,14 @@ shuffled: setup
 # Not part of `test`: some hours of one core. docs/testing.md says what was found.
 mutants: setup
 	$(BIN)/python tests/mutation.py --count 200
+
+# Damaged files for every reader, as long as FUZZ_SECONDS, and KILLS kills at random moments (docs/reliability.md).
+FUZZ_SECONDS ?= 600
+KILLS ?= 200
+
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.kills --kills $(KILLS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,13 @@
-"""Where the console script begins: outside the package, whose import brings PyTorch's, so that Ctrl-C is minded from the start."""
+"""Where the console script and the processes of `track` begin.
+
+It is outside the package, whose import brings PyTorch's and takes seconds. So Ctrl-C is minded from the start, and no process outlives the
+one that started it.
+"""
 
 import os
 import signal
+import threading
+from multiprocessing.connection import Connection
 from types import FrameType
 
 _INTERRUPTED = 130
@@ -24,3 +30,19 @@ def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     # An exception could be swallowed, or become another one, in the packages that are being imported.
     os.write(2, b"nncomplexity: interrupted\n")
     os._exit(_INTERRUPTED)
+
+
+def begin_worker(end: Connection, *given: object) -> None:
+    """What a process of `track` does first. It ends as soon as nobody holds the other `end` of a pipe open any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
+    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
+    from nncomplexity.dynamics.workers import begin
+
+    begin(*given)  # type: ignore[arg-type]
+
+
+def _end_with(end: Connection) -> None:
+    try:
+        end.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

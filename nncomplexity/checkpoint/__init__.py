@@ -4,6 +4,8 @@ No code of a checkpoint is run to read it.
 
 - `steps`: the training step of a checkpoint, and the order of numbered names
 - `contents`: what the readers give
+- `archive`: zip archives looked through before anything is made of them
+- `ctrl_c`: Ctrl-C while a checkpoint is read
 - `pickled`: files of `torch.save`, without running code from them
 - `selection`: which state dict of a training loop's dictionary is the network
 - `training_state`: what training loops keep beside the weights, read without calling its own types

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncomplexity.checkpoint.archive import check_records
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.pickled import chosen_of
 from nncomplexity.checkpoint.placeholders import in_python_3
@@ -56,6 +57,7 @@ def read_archive(file: Path, content: bytes) -> Contents:
     tensors: dict[str, Tensor] = {}
     left_out = []
     try:
+        check_records(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             for name in archive.files:
                 try:

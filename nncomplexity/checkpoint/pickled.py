@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from nncomplexity.checkpoint.archive import check_records
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.counters import counters_of
 from nncomplexity.checkpoint.kinds import what_archive_it_is
@@ -133,9 +134,8 @@ def _loaded(content: bytes, kinds: Mapping[str, type]) -> Any:
 def _check_archive(file: Path, content: bytes) -> None:
     """Raises FormatError where a zip file is damaged, or none of torch.save's."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        names = check_records(content)
+    except zipfile.BadZipFile as error:
         raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
     last = {name.rpartition("/")[2] for name in names}
     if _OBJECT not in last or "constants.pkl" in last:

@@ -7,6 +7,7 @@
 - `basefile`: a base named on the command line
 - `outputs`: where results go, settled before anything costs time
 - `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands; `show` has `plot` and `report`, `files` has `decompress` and `verify`
+- `certify`: the command `certify`
 - `table`, `curve_table`, `track_table`: results as tables for people
 """
 

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from nncomplexity.cli.groups import NetworkGroup, SearchGroup
-from nncomplexity.cli.options import DONE, INTERRUPTED, BoundOptions, Chance, Classes, Delta, Json, LossFnOrOutputs, eps_value
+from nncomplexity.cli.options import (
+    DONE,
+    INTERRUPTED,
+    BoundOptions,
+    Chance,
+    Classes,
+    Delta,
+    Json,
+    LeftOutIsArchitecture,
+    LossFnOrOutputs,
+    eps_value,
+)
 from nncomplexity.cli.outputs import Written, check_writable, page_width, report_document, stdout_for_results
 from nncomplexity.cli.subject import load_inputs
 from nncomplexity.cli.table import page_of, spreads, warnings
@@ -30,6 +41,7 @@ class ErrorGroup:
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Training examples.")]
     chance: Chance = None
     classes: Classes = None
+    left_out_is_architecture: LeftOutIsArchitecture = False
     delta: Delta = 0.05
 
     def checked(self) -> BoundOptions:
@@ -120,6 +132,7 @@ def bound(
                 holdout=test,
                 eps=values,
                 relative_to=subject.base,
+                left_out_is_architecture=error.left_out_is_architecture,
                 **options,
             )
         if found.bound.chance == 1:

@@ -11,6 +11,7 @@ import typer
 from typer.main import get_command
 
 from nncomplexity.cli.bound import bound
+from nncomplexity.cli.certify import certify
 from nncomplexity.cli.curve import curve
 from nncomplexity.cli.files import decompress, verify
 from nncomplexity.cli.groups import grouped
@@ -120,6 +121,7 @@ app.command(short_help="Bits against ε, and what follows from it.")(grouped(cur
 app.command(short_help="The smallest bound on the error rate on unseen data.")(grouped(bound))
 app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
 app.command(short_help="Check what is claimed of a .coarse file.")(verify)
+app.command(short_help="Write what was found of a .coarse file, for others to check.")(certify)
 add_track(app)
 add_commands(app)
 

@@ -123,6 +123,7 @@ def curve(
                 loss_unit=unit,
                 relative_to=subject.base,
                 faithfulness=subject.faithfulness,
+                left_out_is_architecture=risk.left_out_is_architecture,
                 **options,
             )
 

@@ -27,6 +27,7 @@ from nncomplexity.cli.options import (
     Include,
     Inputs,
     Key,
+    LeftOutIsArchitecture,
     LossFnOrOutputs,
     LossIn,
     Method,
@@ -64,7 +65,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
 
     >>> def greet(name: str, risk: "RiskGroup") -> None: ...
     >>> list(inspect.signature(grouped(greet)).parameters)
-    ['name', 'risk_fn', 'n', 'delta', 'chance', 'classes', 'loss_unit']
+    ['name', 'risk_fn', 'n', 'delta', 'chance', 'classes', 'left_out_is_architecture', 'loss_unit']
     """
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
@@ -220,6 +221,7 @@ class RiskGroup:
     delta: Delta = 0.05
     chance: Chance = None
     classes: Classes = None
+    left_out_is_architecture: LeftOutIsArchitecture = False
     loss_unit: LossIn = None
 
     def bound_options(self) -> BoundOptions:

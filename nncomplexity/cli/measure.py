@@ -19,8 +19,8 @@ from nncomplexity.cli.outputs import (
     stdout_for_results,
 )
 from nncomplexity.cli.subject import CommandInputs, load_inputs
-from nncomplexity.measure import Report, estimate
-from nncomplexity.network import constant_risk
+from nncomplexity.measure import Report, check_left_out, estimate
+from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.search import FROM_OUTSIDE, Interrupt
 
 
@@ -86,6 +86,7 @@ def measure(
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
         if risk.risk_fn:
+            check_left_out(numbers_left_out(subject.network), risk.left_out_is_architecture)
             promise = promise.with_labels(subject.faithfulness or subject.task.loss_fn)
     # Ctrl-C ends the search; what was found until then is written and shown all the same.
     with Interrupt(FROM_OUTSIDE) as interrupt:

@@ -60,6 +60,12 @@ Chance = Annotated[
 Classes = Annotated[
     int | None, typer.Option(metavar="K", help="The same as a number of equally frequent classes: --chance is then 1 - 1/K.")
 ]
+LeftOutIsArchitecture = Annotated[
+    bool,
+    typer.Option(
+        "--left-out-is-architecture", help="What the network holds besides, as masks, was fixed before the data: bounds need a yes."
+    ),
+]
 LossIn = Annotated[
     str | None,
     typer.Option(

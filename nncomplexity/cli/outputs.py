@@ -19,7 +19,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
 from nncomplexity.measure import Report, json_text, reports_dict
 from nncomplexity.search import Progress as SearchProgress
-from nncomplexity.words import TimeLeft
+from nncomplexity.words import TimeLeft, printable
 
 STDOUT = "-"
 """The name that stands for standard output."""
@@ -105,7 +105,7 @@ class Written:
         if self.json == STDOUT:
             print(text, flush=True)
         elif written := [name for name in self.names if name is not None]:
-            print(f"\nWritten: {', '.join(dict.fromkeys(written))}", flush=True)
+            print(f"\nWritten: {printable(', '.join(dict.fromkeys(written)))}", flush=True)
 
 
 def write_json(path: str | None, document: str) -> None:

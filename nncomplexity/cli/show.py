@@ -59,7 +59,7 @@ def plot(
     note = save(picture, out, title=title, made_by=found.versions)
     if note:
         print(f"note: {printable(note)}", file=sys.stderr)
-    print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)
+    print(printable(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}"), flush=True)
 
 
 def report(
@@ -80,7 +80,7 @@ def report(
     check_writable([out], inputs=results)
     found = _read(results, step_name)
     save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))
-    print(f"wrote {out}: {_told(found)}", flush=True)
+    print(printable(f"wrote {out}: {_told(found)}"), flush=True)
 
 
 def _read(names: list[str], step_name: str | None) -> Results:

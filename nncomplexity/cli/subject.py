@@ -24,6 +24,7 @@ from nncomplexity.network import (
     folder_of,
 )
 from nncomplexity.version import __version__
+from nncomplexity.words import printable
 
 
 @dataclass(frozen=True)
@@ -144,5 +145,5 @@ def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str |
     if note := task.naming(checkpoint.tensors).note("the module of --model"):
         notes.append(note)
     for note in notes:
-        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
+        print(printable(f"nncomplexity: {path}: {note}"), file=sys.stderr)
     return checkpoint

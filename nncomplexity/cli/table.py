@@ -90,6 +90,8 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     parts: list[str | Table] = [table, "", *([*found.faithfulness.in_words(), ""] if found.faithfulness else [])]
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
+    if found.on_trust:
+        parts += [f"Taken on trust, as nothing here tells: {', '.join(map(printable, found.on_trust))}.", ""]
     return page_of([*parts, verdict], width)
 
 

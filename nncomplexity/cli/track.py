@@ -202,7 +202,7 @@ def _print(out: str, rows: list[Row], known: int) -> None:
     if rows:
         print(tracked(rows, width=page_width()))
         print()
-    print(f"Written: {out}, {len(rows) - known} rows" + (f"; {known} were there" if known else ""), flush=True)
+    print(f"Written: {printable(out)}, {len(rows) - known} rows" + (f"; {known} were there" if known else ""), flush=True)
 
 
 def _loss(loss_fn: str | None, named: NamedDivergence | None) -> UserFunction:

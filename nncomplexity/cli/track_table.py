@@ -44,7 +44,7 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
 
 def _warnings(measured: Sequence[Row]) -> list[str]:
     """The first warnings, each once, and how many others the rows hold."""
-    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings", ())))
+    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings") or ()))
     rest = len(distinct) - _MOST_WARNINGS
     return [*warned(dict.fromkeys(distinct[:_MOST_WARNINGS], "")), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
 
@@ -54,7 +54,7 @@ def _constant(measured: Sequence[Row]) -> list[str]:
     constants = [row for row in measured if row.get("constant_bound") is not None]
     if not constants:
         return []
-    risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
+    risks = [row["constant_risk"] for row in constants if row.get("constant_risk") is not None]
     known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
     value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
     return [f"A constant answer takes 0 bits{known} a bound of {value}."]
@@ -68,9 +68,9 @@ def row_in_words(row: Row) -> str:
     """
     who = f"{_name(row)}, seed {row['seed']}"
     if row["status"] != "measured":
-        return f"{who}: failed, {row['error']}"
+        return f"{who}: failed, {row.get('error')}"
     sizes = ", ".join(f"{_bytes([row], eps)} bytes at ε = {eps}" for eps in names_in(row))
-    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row['seconds']:.1f} s"
+    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row.get('seconds') or 0:.1f} s"
 
 
 Column = tuple[str, list[str]]
@@ -165,7 +165,7 @@ def _failures(failed: Sequence[Row]) -> list[str]:
     """A line for each error, however many networks have it: a wrong loss function fails all of them in the same words."""
     by_error: dict[str, list[Row]] = {}
     for row in failed:
-        by_error.setdefault(row["error"], []).append(row)
+        by_error.setdefault(str(row.get("error")), []).append(row)
     lines = []
     for error, rows in by_error.items():
         names = list(dict.fromkeys(_name(row) for row in rows))

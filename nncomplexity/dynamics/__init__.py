@@ -6,6 +6,7 @@
 - `rows`: the keys of a row
 - `calibration`: networks to compare with: untrained, constant, shuffled labels
 - `job`: one row's work, in whichever process
+- `rowcheck`: whether an object in a results.jsonl is a row that can be worked with
 - `results_file`: a results.jsonl that is locked, mended and grows by whole lines: a row is written here
 - `resume`: what a file has already
 - `workers`: who measures: this process, others, or an executor

@@ -141,7 +141,9 @@ def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progr
             return _measured(job, settings, surroundings, subject, start, progress)
         except OptimizerError as error:
             return failed_row(start, error) | {LEFT_OUT: True}
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a trainer of the user's may call sys.exit()
             return failed_row(start, error)
 
 

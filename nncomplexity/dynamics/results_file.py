@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from nncomplexity.dynamics.rowcheck import fault_of
 from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
+from nncomplexity.file import sync_folder
 from nncomplexity.words import path_of
 
 _fcntl: ModuleType | None
@@ -38,6 +40,7 @@ class ResultsFile:
     Attributes:
         rows: the whole lines, oldest first.
         mended: what became of a cut last line, a sentence; None where there was none.
+        restored: what was done where the file was removed meanwhile, a sentence; None where it wasn't.
 
     Raises:
         InputError: the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
@@ -47,6 +50,7 @@ class ResultsFile:
         path_of(path, "out")
         self.path = os.fspath(path)
         self.mended: str | None = None
+        self.restored: str | None = None
         self._file = _opened(self.path, time.monotonic() + patience)
         try:
             self.rows = self._read()
@@ -72,6 +76,7 @@ class ResultsFile:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row: one line in one write, on the disk before this returns. Raises InputError where it doesn't fit there."""
         line = line_of(row)
+        self.check_there()
         before = self._file.seek(0, os.SEEK_END)
         try:
             if (self._file.write(line) or 0) < len(line):
@@ -82,6 +87,29 @@ class ResultsFile:
                 self._file.truncate(before)
             raise InputError(f"{self.path}: cannot write the next row ({error.strerror}); make room and start again") from error
         self.rows.append(dict(row))
+        if not before:
+            sync_folder(Path(self.path).parent)
+
+    def check_there(self) -> None:
+        """Write all rows anew where the file was removed, or is another one by now that has none. Raises InputError where that can't be."""
+        if self._is_there():
+            return
+        rows, file = self.rows, _opened(self.path, time.monotonic() + PATIENCE)
+        _unlock(self._file)
+        self._file.close()
+        self._file = file
+        self.rows = self._read()
+        if not self.rows:
+            for row in rows:
+                self.append(row)
+        self.restored = f"it was removed while it was written; it has {len(self.rows)} rows again" if rows else None
+
+    def _is_there(self) -> bool:
+        """Whether the name leads to the file that is open."""
+        try:
+            return os.path.samestat(Path(self.path).stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
 
     def repeats(self, row: Mapping[str, Any]) -> bool:
         """Whether a failed row says what the last one of its kind, checkpoint and seed says.
@@ -223,6 +251,8 @@ def _row(line: bytes, path: str, number: int) -> Row | None:
     if not isinstance(row, dict) or "status" not in row or row.get("schema") != 1:
         shown = text[:40].decode(errors="replace")
         raise InputError(f"{path}: {_EXPECTED}, got {shown!r} in line {number}; choose another file for `out`")
+    if fault := fault_of(row):
+        raise InputError(f"{path}: {fault} in line {number}; mend or remove that line, or choose another file for `out`")
     return row
 
 

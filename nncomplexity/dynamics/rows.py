@@ -121,8 +121,12 @@ def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
     if report.paper_bytes is not None:
         row["paper_bytes"] = report.paper_bytes
     if found.risk is not None and settings.n is not None:
-        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
-        row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
+        row["risk"] = found.risk
+        try:
+            promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
+            row |= {"bound": promise.value, "vacuous": promise.vacuous}
+        except InputError as error:  # of numbers outside the file; the row is worth having without a bound
+            row["warnings"].append(f"No bound: {error}")
     if settings.n is not None and (length := report.description_length(settings.n, settings.loss_unit)):
         row["mdl_bits"] = length.total_bits
     if report.faithfulness is not None:

@@ -85,6 +85,7 @@ class Tracker:
 
         Raises:
             InputError: the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
+            KeyboardInterrupt: Ctrl-C came.
         """
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
@@ -94,7 +95,9 @@ class Tracker:
             with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
                 row = self._measured(start, model)
             line_of(row)  # what has no form in a file has failed, too
-        except Exception as error:  # training is worth more than one row
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # training is worth more than one row
             row = failed_row(start, error)
             if not self._warned:
                 self._warned = True

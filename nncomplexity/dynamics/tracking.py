@@ -213,7 +213,15 @@ class Tracking:
             self._progress(self._finished() + part, len(self._rows), f"{job.label}: {what}")
 
     def end(self) -> None:
-        """Say what was done besides measuring. Raises InputError where there was no network among the checkpoints."""
+        """Say what was done besides measuring.
+
+        Raises:
+            InputError: there was no network among the checkpoints, or the rows aren't where they are said to be.
+        """
+        if self._file:
+            self._file.check_there()
+            if self._file.restored and self._on_note:
+                self._on_note(f"{self._file.path}: {self._file.restored}")
         if self._mended and self._on_note:
             self._on_note(f"the training step of {self._mended} rows is another one by now; they were not measured again")
         if not self._left_out:

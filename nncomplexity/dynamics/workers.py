@@ -5,17 +5,13 @@ time, and only one that dies alone has failed.
 """
 
 import multiprocessing
-import os
 import pickle
 import re
-import signal
-import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +20,7 @@ from nncomplexity.dynamics.functions import check_picklable
 from nncomplexity.dynamics.job import Job, Surroundings, measure, pickled, run_pickled, start_of
 from nncomplexity.dynamics.rows import failed_row
 from nncomplexity.dynamics.settings import Row, TrackSettings
+from nncomplexity_launch import begin_worker
 
 _DIED = "the process that measured it died, as one does that runs out of memory; use fewer --jobs, or a smaller loss"
 
@@ -214,7 +211,7 @@ class Pool:
         self._end, self._leash = context.Pipe(duplex=False)
         # Processes that each used all cores would wait for one another.
         threads = max(1, torch.get_num_threads() // self._count)
-        self._executor = ProcessPoolExecutor(self._count, context, _begin, (threads, _filters(), self._end))
+        self._executor = ProcessPoolExecutor(self._count, context, begin_worker, (self._end, threads, pickle.dumps(_filters())))
 
 
 @contextmanager
@@ -244,23 +241,17 @@ def _pattern(given: str | re.Pattern[str] | None) -> str:
     return given.pattern if isinstance(given, re.Pattern) else given or ""
 
 
-def _begin(threads: int, filters: list[Filter], end: Connection) -> None:
-    """What a process of ours does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
+def begin(threads: int, filters: bytes) -> None:
+    """What a process of ours does once it is bound to end with this one (`nncomplexity_launch.begin_worker`).
+
+    The filters come pickled, as their categories are of packages that would be imported before that.
+    """
     # It was set to "spawn", as we were started. A loss that starts processes, as a DataLoader does, would start an interpreter for each.
     multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(threads)
     warnings.resetwarnings()
-    for action, message, category, module, line in filters:
+    for action, message, category, module, line in pickle.loads(filters):
         warnings.filterwarnings(action, message, category, module, line)
-    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
-
-
-def _end_with(end: Connection) -> None:
-    try:
-        end.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
 
 
 def workers_for(

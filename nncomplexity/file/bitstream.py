@@ -6,11 +6,9 @@ import os
 import re
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -21,7 +19,7 @@ from nncomplexity.file.payload import decode, encode
 from nncomplexity.file.reading import read_settled
 from nncomplexity.linalg import usual_switches
 from nncomplexity.network import DIMENSIONS, STORED, Base, Skeleton, TensorSpec, base_of, complex_view
-from nncomplexity.words import is_number, path_of, plain_number
+from nncomplexity.words import is_number, path_of, python_number
 
 MAGIC = b"\x89COARSE\n"
 _HEAD = struct.Struct("<8sHIQ")
@@ -125,7 +123,7 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
         FormatError: the file is wrong, and how.
         InputError: the limit is no number.
     """
-    limit = plain_number(limit)
+    limit = python_number(limit)
     if not is_number(limit) or limit < 0:
         raise InputError(f"limit: expected a number of bytes, at least 0, got {limit!r}")
     return _read(content, limit=limit, checked=True)
@@ -195,29 +193,6 @@ def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> Co
         raise FormatError(f"{path}: {error}") from error
 
 
-def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `path` whole or not at all: a temporary file beside it, then a rename. Raises InputError where it can't be written."""
-    target = path_of(path)
-    if target.is_symlink():
-        target = Path(os.path.realpath(target))  # what a link leads to is written, and the link stays
-    try:
-        handle, name = tempfile.mkstemp(prefix=".nncomplexity.", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot write there ({error.strerror}); name a folder that exists") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(target)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{target}: cannot write it ({error.strerror})") from error
-        raise
-
-
 def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:
     entries = [[list(spec.names), str(spec.dtype).removeprefix("torch."), list(spec.shape)] for spec in skeleton.tensors]
     for _, dtype, _ in entries:
@@ -244,6 +219,8 @@ def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
         )
         if _skeleton_json(skeleton, base) != text:
             raise ValueError("it is spelled otherwise, which could hide something")
+        if any(len(spec.real.shape) > DIMENSIONS for spec in skeleton.tensors):
+            raise ValueError(f"a complex tensor has {DIMENSIONS} dimensions, and its real and imaginary parts one more")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"skeleton is not what a writer makes ({type(error).__name__}: {error!s:.80})") from error
     every = [name for spec in skeleton.tensors for name in spec.names]

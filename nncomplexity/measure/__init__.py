@@ -7,6 +7,10 @@
 - `report`: the result of a measurement
 - `curve`: many ε: the hull, fits, ε*, and the best bound
 - `verify`: the claims that can be made of a file, checked one by one
+- `claims`: one claim, and how far two measurements of one number may be apart
+- `reported`: what a report says of a file, read
+- `rederived`: a report's keys, each derived again and compared, or named as taken on trust
+- `certificate`: a small report of one file with the hashes of all that it is about
 - `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
 - `best_bound`: the smallest bound over all files of a search
 - `spread`: how far apart several searches of one network end
@@ -21,6 +25,7 @@ from nncomplexity.measure.arguments import (
     checked_seeds,
 )
 from nncomplexity.measure.best_bound import BestBound, best_bound
+from nncomplexity.measure.certificate import certificate, hashes_of
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.measure.estimate import Options, SearchOptions, estimate
 from nncomplexity.measure.learning_coefficient import (
@@ -30,8 +35,10 @@ from nncomplexity.measure.learning_coefficient import (
     langevin_dynamics,
     local_learning_coefficient,
 )
-from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, json_text, reports_dict, reports_json
-from nncomplexity.measure.verify import Verification, check_claims, read_report
+from nncomplexity.measure.rederived import Typed
+from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, check_left_out, json_text, reports_dict, reports_json
+from nncomplexity.measure.reported import read_report
+from nncomplexity.measure.verify import Verification, check_claims
 
 __all__ = [
     "DEFAULT_EPS",
@@ -46,17 +53,21 @@ __all__ = [
     "SearchOptions",
     "SeveralEps",
     "Subject",
+    "Typed",
     "Verification",
     "best_bound",
+    "certificate",
     "check_claims",
     "check_examples",
     "check_function",
+    "check_left_out",
     "checked_eps",
     "checked_method",
     "checked_seed",
     "checked_seeds",
     "default_eps",
     "estimate",
+    "hashes_of",
     "json_text",
     "langevin_dynamics",
     "local_learning_coefficient",

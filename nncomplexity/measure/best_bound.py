@@ -24,7 +24,7 @@ from nncomplexity.bounds import (
 from nncomplexity.errors import InputError
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method
 from nncomplexity.measure.estimate import estimate
-from nncomplexity.measure.report import Report
+from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
     Base,
     Batch,
@@ -138,6 +138,7 @@ def best_bound(
     relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    left_out_is_architecture: bool = False,
 ) -> BestBound:
     """The smallest bound on the error rate over the files found for all ε; with unlabelled inputs also that on the original network.
 
@@ -166,6 +167,7 @@ def best_bound(
         relative_to: as for `rate_distortion`.
         time_limit: as for `rate_distortion`.
         progress: as for `rate_distortion`.
+        left_out_is_architecture: as for `Report.bound`.
 
     Returns:
         The smallest bound, its file, and with unlabelled inputs or a holdout the bounds on the original network.
@@ -183,6 +185,7 @@ def best_bound(
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
     search = for_many_eps(checked_method(method, budget))
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
+        check_left_out([name for name in distortion.left_out if getattr(name, "numbers", True)], left_out_is_architecture)
         original_risk = _risk(distortion, risk, None)
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
@@ -206,7 +209,14 @@ def best_bound(
         def promise(report: Report, least: bool = False) -> Bound:
             """What a file promises; at least, if it made no error."""
             value = 0.0 if least else _risk(distortion, risk, report.coarse_weights())
-            return report.bound(risk=value, n=n, delta=delta, chance=chance, constant_risk=constant)
+            return report.bound(
+                risk=value,
+                n=n,
+                delta=delta,
+                chance=chance,
+                constant_risk=constant,
+                left_out_is_architecture=left_out_is_architecture,
+            )
 
         measured = _measured(reports, promise, original_risk, m)
         found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))

@@ -13,7 +13,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, python_eps
 from nncomplexity.measure.estimate import estimate
-from nncomplexity.measure.report import Report, json_text, reports_dict
+from nncomplexity.measure.report import Report, check_left_out, json_text, reports_dict
 from nncomplexity.network import (
     Base,
     Distortion,
@@ -25,6 +25,7 @@ from nncomplexity.network import (
     constant_loss,
     constant_risk,
     left_as_it_was,
+    numbers_left_out,
     preserved_random_state,
     risk_of,
     tensors_of,
@@ -147,6 +148,7 @@ def rate_distortion(
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
     seeds: int = 1,
+    left_out_is_architecture: bool = False,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
@@ -174,6 +176,7 @@ def rate_distortion(
         progress: as for `estimate`.
         faithfulness: as for `estimate`.
         seeds: as for `estimate`.
+        left_out_is_architecture: as for `Report.bound`.
 
     Returns:
         A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
@@ -195,6 +198,8 @@ def rate_distortion(
     check_function("risk", risk)
     check_network(model)
     check_loss_unit(loss_unit)
+    if risk is not None:
+        check_left_out(numbers_left_out(model), left_out_is_architecture)
     with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
         if n is not None:
             # It costs nothing and refuses wrong arguments before the search.
@@ -262,7 +267,10 @@ def curve_of(
         with preserved_random_state():
             constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
         bounds = [
-            report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant) for report in reports
+            report.bound(
+                risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant, left_out_is_architecture=True
+            )  # which was asked for before the search
+            for report in reports
         ]
     lengths = [None if n is None else report.description_length(n, loss_unit) for report in reports]
     lossless = reports[0].subject.least_lossless

@@ -9,12 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, check_loss_unit, description_length, is_code_length
+from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, save_bytes
 from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import report_html
-from nncomplexity.words import Relative, duration_in_words
+from nncomplexity.words import Relative, duration_in_words, listed
 
 SCHEMA = 1
 
@@ -50,6 +51,11 @@ class Subject:
     """L(0), the loss of the network with all weights zero; None where it isn't finite."""
     divergence: str | None = None
     """The kind of divergence that the distortion is, where it is one between functions; None for a loss."""
+
+    @property
+    def numbers_left_out(self) -> tuple[str, ...]:
+        """Those of `left_out` in which there are numbers, so that something may have been learned there."""
+        return tuple(name for name in self.left_out if getattr(name, "numbers", True))
 
     @property
     def least_lossless(self) -> int:
@@ -194,6 +200,7 @@ class Report:
         range: tuple[float, float] = (0.0, 1.0),
         chance: float | None = None,
         constant_risk: float | None = None,
+        left_out_is_architecture: bool = False,
     ) -> Bound:
         """The generalization bound that this file's bits give (see `nncomplexity.bounds.bound`).
 
@@ -205,10 +212,15 @@ class Report:
             range: the interval in which an example's risk lies.
             chance: the risk of a guess; a bound that is no better, to a thousandth, is vacuous. None means 1.
             constant_risk: empirical risk of a constant answer, as of the network with all weights zero, whose bound stands beside.
+            left_out_is_architecture: a yes to the question whether the numbers that the network holds and the file doesn't
+                (`subject.numbers_left_out`) were fixed before the n examples were seen, as masks are. Without it there is no bound then.
+
+        Raises InputError where an argument is out of its range, or that yes is missing.
 
         A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code. Relative to a base the bound
         holds only where that was made without these n examples.
         """
+        check_left_out(self.subject.numbers_left_out, left_out_is_architecture)
         return bound(
             self.bits,
             risk=risk,
@@ -274,6 +286,16 @@ class Report:
     def _repr_html_(self) -> str:
         """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""
         return report_html(self.to_dict(), asdict(self.subject), self.outcome)
+
+
+def check_left_out(names: Sequence[str], is_architecture: bool) -> None:
+    """Raises InputError where a network holds numbers that its file doesn't, and nobody says that they were not learned."""
+    if names and not is_architecture:
+        raise InputError(
+            f"left_out: a bound needs all that was learned in the file, and the network holds numbers besides: {listed(names)}; where they "
+            "were fixed before the examples were seen, as masks are, say so by left_out_is_architecture=True, on the command line by "
+            "--left-out-is-architecture; else make them parameters or buffers of its state dict"
+        )
 
 
 def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:

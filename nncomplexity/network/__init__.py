@@ -36,7 +36,7 @@ from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
 from nncomplexity.network.divergence.inputs import Batch, most_frequent_error, read
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
-from nncomplexity.network.modulestate import left_as_it_was, tensors_of
+from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of
 from nncomplexity.network.namedoutputs import NamedDivergence, data_named, takes_arguments
 from nncomplexity.network.naming import namings, unchanged
 from nncomplexity.network.probes import Probe, random
@@ -91,6 +91,7 @@ __all__ = [
     "Folding",
     "Function",
     "Layout",
+    "LeftOut",
     "LossFn",
     "MappingTarget",
     "MeanLoss",
@@ -125,10 +126,12 @@ __all__ = [
     "is_finite",
     "kept_exactly",
     "left_as_it_was",
+    "left_out",
     "loss_from",
     "most_frequent_error",
     "namings",
     "number_of",
+    "numbers_left_out",
     "of_bytes",
     "patterns_of",
     "pieces_of",

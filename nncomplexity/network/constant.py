@@ -43,7 +43,9 @@ def constant_risk(risk: Callable[[dict[str, Tensor]], float], weights: Mapping[s
     """The risk of that network, None where there is none in [0, 1]."""
     try:
         found = float(risk(constant(weights)))
-    except Exception:  # as above; the user's code raises whatever it does
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # as above; the user's code raises whatever it does
         return None
     return found if 0 <= found <= 1 else None
 

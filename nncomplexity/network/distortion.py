@@ -166,6 +166,7 @@ class Distortion:
 
         Raises:
             InputError: the closure says what is wrong with its argument.
+            KeyboardInterrupt: Ctrl-C came.
         """
         if not self._target.differentiable:
             self._warn_of_gradient(
@@ -182,14 +183,13 @@ class Distortion:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
-            except InputError:
+            except (InputError, KeyboardInterrupt):
                 raise
             except _NoGradientError as error:
                 self._warn_of_gradient(str(error))
                 return None
-            except (
-                Exception
-            ) as error:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
+            # Autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them.
+            except BaseException as error:
                 # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
                 if not self._target.spare_buffers():
                     self._warn_of_gradient(f"taking it raised {raised(error)}")

@@ -37,13 +37,50 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
     return state
 
 
-def left_out(module: nn.Module) -> tuple[str, ...]:
+class LeftOut(str):
+    """The name of something that a network holds and a file of it doesn't.
+
+    Attributes:
+        numbers: whether there are any in it, so that something may have been learned there.
+    """
+
+    numbers: bool
+
+    def __new__(cls, name: str, numbers: bool = True) -> "LeftOut":
+        """The text, with whether there are numbers in what it names."""
+        made = super().__new__(cls, name)
+        made.numbers = numbers
+        return made
+
+    def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]
+        """What copies and pickles are made from."""
+        return str(self), self.numbers
+
+
+def left_out(module: nn.Module) -> tuple[LeftOut, ...]:
     """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers and parameters outside it."""
     state = _state_of(module)
-    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    others = [LeftOut(name, _has_numbers(value)) for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
     own = [*module.named_buffers(), *module.named_parameters()]
-    return (*others, *(name for name, tensor in own if name not in state and id(tensor) not in held))
+    apart = [(name, tensor) for name, tensor in own if name not in state and id(tensor) not in held]
+    return (*others, *(LeftOut(name, _has_numbers(tensor)) for name, tensor in apart))
+
+
+def numbers_left_out(network: object) -> tuple[str, ...]:
+    """The names of what a network holds besides in which there are numbers; none for a mapping of tensors."""
+    return tuple(name for name in left_out(network) if name.numbers) if isinstance(network, nn.Module) else ()
+
+
+def _has_numbers(value: object) -> bool:
+    """Whether something holds numbers, or can't be looked into, as packed weights can't."""
+    if value is None or isinstance(value, bool | str | torch.dtype | torch.device):
+        return False
+    if isinstance(value, Tensor):
+        return value.numel() > 0
+    if isinstance(value, Mapping):
+        return any(map(_has_numbers, value.values()))
+    return any(map(_has_numbers, value)) if isinstance(value, list | tuple | set) else True
 
 
 def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: LoadMethod | None = None) -> None:

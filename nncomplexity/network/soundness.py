@@ -65,6 +65,7 @@ class Soundness:
         scatter: how far apart the losses of the same weights were.
         warnings: a sentence on each thing that may not be meant, by what it is about.
         refusal: why the last loss that nobody asked for couldn't be taken.
+        probed: the loss of changed weights before the search, to be taken again after it; None where it wasn't or couldn't be.
     """
 
     measured: MeasuredLoss
@@ -74,6 +75,7 @@ class Soundness:
     scatter: float = 0.0
     warnings: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
+    probed: float | None = None
 
     def begin(self, drawn: bool) -> None:
         """Look at the loss once that of the original has been measured; `drawn` says whether random numbers were.
@@ -97,12 +99,17 @@ class Soundness:
                     seen = again
             if seen == self.measured.original:
                 self._check_depends_on_weights()
+            self.probed = seen
         if drawn:
             self._warn_of_random_numbers()
         self._warn_of_training_mode()
 
     def set_smallest_eps(self, eps: float | None) -> None:
         """Take this for the smallest ε, once it is known; raises InputError where the losses measured so far are too far apart for it."""
+        if eps and self.eps is None and self.probed is None:
+            self.probed = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
+            if self.probed == self.measured.original:
+                self._check_depends_on_weights()
         self.eps = eps
         self.check(self.measured.original, self.measured.original + self.scatter)
 
@@ -122,7 +129,28 @@ class Soundness:
                     self._reconcile(weights, loss, found[index])
                 self.check(loss, found[index])
         self._repeat(1)
+        self._probe_again()
         return found
+
+    def _probe_again(self) -> None:
+        """Take the loss of changed weights once more.
+
+        That of the original may be as ever, and that of the answers too: a loss that goes on with one number once it was called a few times
+        says of every file that nothing was lost.
+
+        Raises:
+            InputError: it isn't what it was before the search.
+        """
+        if self.probed is None:
+            return
+        again = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
+        largest = max(abs(self.probed), abs(self.measured.original))
+        if not near(again, self.probed, max(_SCATTER * largest + _SCATTER_OF_ZERO, _NOISE * self.scatter)):
+            told = f"none ({self.refusal})" if again is None else f"{again:.9g}"
+            raise InputError(
+                f"loss_fn: expected the same loss of the same weights each time, got {self.probed:.9g} of slightly changed ones before the "
+                f"search and {told} after it; let it hang on nothing but the weights that it is given"
+            )
 
     def check(self, one: float, other: float) -> None:
         """Raises InputError where two losses of the same weights are further apart than sums in another order, or than ε lets pass."""

@@ -27,7 +27,7 @@ from nncomplexity.network.modulestate import copied, load_into, settle, show_onl
 from nncomplexity.network.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
 from nncomplexity.network.usercode import called, hint, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Private, Skeleton, skeleton_of
-from nncomplexity.words import listed
+from nncomplexity.words import is_file, listed
 
 Function = Callable[..., Any]
 
@@ -236,7 +236,7 @@ def architecture_of(network: ModuleOrTensors) -> Skeleton:
 
 
 def _import_file(file: Path, option: str) -> ModuleType:
-    if not file.is_file():
+    if not is_file(file):
         raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
     name, folder = _named_by_file(file)
     module = _import(name, option, folder)
@@ -288,7 +288,9 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
             f"{option}: {_raised(error, f'import {name}')}; it ends the program when it is imported: put what it does as a script, such "
             'as parse_args(), below if __name__ == "__main__":'
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InputError(f"{option}: {_raised(error, f'import {name}')}{hint(error, None)}") from error
     finally:
         if (now := os.getcwd()) != called_from:  # noqa: PTH109

@@ -43,7 +43,9 @@ def called(argument: str, function: Callable[..., Any], *given: Any, name: str =
         What it returns.
 
     Raises:
-        InputError: the function raises anything. An InputError of its own passes as it is; else the exception is its cause.
+        InputError: the function raises anything else than Ctrl-C does. An InputError of its own passes as it is; else the exception is
+            its cause.
+        KeyboardInterrupt: Ctrl-C came.
 
     >>> called("loss_fn", len, 3)
     Traceback (most recent call last):
@@ -52,9 +54,9 @@ def called(argument: str, function: Callable[..., Any], *given: Any, name: str =
     """
     try:
         return function(*given)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # whatever the user's code raises, and code that ends a script
+    except BaseException as error:  # sys.exit() of the user's is no end of ours, and neither is a GeneratorExit
         raise InputError(f"{argument}: {name} raised {raised(error)}{hint(error, given[0] if given else None)}") from error
 
 

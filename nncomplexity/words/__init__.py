@@ -32,7 +32,7 @@ from nncomplexity.words.numbers import (
     python_numbers,
     shown,
 )
-from nncomplexity.words.paths import path_of
+from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
 from nncomplexity.words.text import form_in_words, listed, printable
 from nncomplexity.words.units import UNITS, number_in, unit_for
@@ -50,6 +50,7 @@ __all__ = [
     "duration_in_words",
     "eps_named",
     "form_in_words",
+    "is_file",
     "is_number",
     "listed",
     "name_of",

@@ -22,6 +22,7 @@ from nncomplexity.network import Distortion, MeanLoss, Probe
 from nncomplexity.network import random as random_weights
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.probes import changed
+from nncomplexity.words import Relative
 from tests.cases import cross_entropy_of
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
@@ -97,6 +98,27 @@ def test_a_loss_that_drifts_while_it_is_searched_is_refused_in_the_end() -> None
 
     with pytest.raises(InputError, match="expected the same loss of the same weights each time"):
         estimate({"w": torch.linspace(-1, 1, 30)}, drifting, 0.05, method="quantize", budget=12)
+
+
+@pytest.mark.parametrize("as_mapping", [True, False])
+@pytest.mark.parametrize(("eps", "calls"), [(0.05, 3), (0.05, 4), (0.05, 8), (0.05, 15), (Relative(0.2), 8), (Relative(0.2), 15)])
+def test_a_loss_that_is_one_number_once_it_was_called_a_few_times(eps: float | Relative, calls: int, as_mapping: bool) -> None:
+    weights = {"w": torch.linspace(-1, 1, 40)}
+    module = nn.Module()
+    module.w = nn.Parameter(weights["w"].clone())
+    called = 0
+
+    def loss(network: Any) -> Any:
+        nonlocal called
+        called += 1
+        tensor = network["w"] if as_mapping else network.w
+        return (tensor.double() ** 2).mean() if called <= calls else (weights["w"].double() ** 2).mean()
+
+    words = (
+        "expected the same loss of the same weights each time, got .* of slightly changed ones before the search and .* after it"
+    )
+    with pytest.raises(InputError, match=words):
+        estimate(weights if as_mapping else module, loss, eps, budget=20)
 
 
 def test_batches_by_a_generator_of_the_users_own_are_refused() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from nncomplexity.show.html.controls import inert
 from nncomplexity.words import Relative, form_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
@@ -33,7 +34,7 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
     said += [f"Warning: {text}" for text in result["warnings"]]
     head += "".join(f"<p style='margin:4px 0'>{escape(text)}</p>" for text in _faithful(result))
     warning = "".join(f"<p style='margin:4px 0'><b>{escape(text)}</b></p>" for text in said)
-    return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
+    return inert(f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>")
 
 
 def _faithful(result: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nncomplexity.bounds import rounded_up
 from nncomplexity.linalg import along_hull
+from nncomplexity.show.html.controls import inert
 from nncomplexity.words import Relative, number_in, unit_for
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14
@@ -56,7 +57,7 @@ def curve_html(
     foot = f"<p style='margin:4px 0'>{' and '.join(best).capitalize()}.</p>" if best else ""
     foot += f"<p style='margin:4px 0'>{escape(promise)}</p>" if promise else ""
     foot += "".join(f"<p style='margin:4px 0'><b>Warning:</b> {escape(text)}</p>" for one in results for text in one["warnings"])
-    return f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>"
+    return inert(f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>")
 
 
 def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ from html import escape
 from importlib.resources import files
 
 from nncomplexity.errors import InputError
+from nncomplexity.show.html.controls import inert
 from nncomplexity.show.html.data import embedded, page_data
 from nncomplexity.show.html.sections import (
     bound_section,
@@ -48,7 +49,7 @@ def page(results: Results, *, title: str | None = None) -> str:
     body = "".join(_sections(results, eps, charts))
     heading = title or page_title(results)
     data = embedded(page_data(results, charts, eps=eps, network=number))
-    return (
+    return inert(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'

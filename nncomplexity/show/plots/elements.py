@@ -183,7 +183,7 @@ def place(axis: Axis, value: float) -> float:
     low, high = axis.limits or (0.0, 1.0)
     if not axis.log:
         return (value - low) / (high - low)
-    at = axis.zero_at if value <= 0 and axis.zero_at else max(value, low * 1e-3)
+    at = axis.zero_at if value <= 0 and axis.zero_at else max(value, low * 1e-3) or low  # of the least floats that share is 0
     return (math.log(at) - math.log(low)) / (math.log(high) - math.log(low))
 
 

@@ -35,6 +35,8 @@ _SETTINGS = (
     "version",
     "torch",
 )
+_NUMBERS = ("budget", "seed", "n", "delta", "chance")
+"""Those of them that are numbers."""
 
 
 def network_of_row(name: str, row: JsonObject) -> Network | Failure:
@@ -182,7 +184,7 @@ def _layers(layers: Sequence[JsonObject] | None) -> tuple[LayerBits, ...]:
     return tuple(
         LayerBits(
             name=" = ".join(layer.get("names") or [str(layer["name"])]),
-            shape=tuple(int(extent) for extent in layer.get("shape") or ()),
+            shape=tuple(extent for extent in layer.get("shape") or () if isinstance(extent, int)),
             form=str(layer.get("form", "")),
             rank=_whole(layer.get("rank")),
             step=_number(layer.get("step")),
@@ -205,11 +207,19 @@ def _about(entry: JsonObject) -> dict[str, Any]:
 
 
 def _settings(settings: JsonObject) -> dict[str, Any]:
-    known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+    known = {key: _plain(key, settings[key]) for key in _SETTINGS if settings.get(key) is not None}
     base = settings.get("relative_to")
     if isinstance(base, dict):
         known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
     return known
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A setting as it is used: the names of metrics, a number, or a text."""
+    if key == "metrics":
+        names = [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
+        return {name: str(value[name]) for name in names} if isinstance(value, dict) else names
+    return value if isinstance(value, str) or (key in _NUMBERS and isinstance(value, int | float)) else str(value)
 
 
 def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:

@@ -38,12 +38,13 @@ def wrapped(text: str, width: float) -> list[str]:
             line = joined
             continue
         lines += [line] if line else []
-        line = ""
+        line, room = "", 0.0
         for character in word:
-            if breadth(line + character) > width:
+            size = breadth(character)
+            if room + size > width:
                 lines.append(line)
-                line = ""
-            line += character
+                line, room = "", 0.0
+            line, room = line + character, room + size
     return [*lines, line] if line else lines
 
 
@@ -55,9 +56,10 @@ def shortened(text: str, width: float) -> str:
     """
     if breadth(text) <= width:
         return text
-    while text and breadth(text) > width - 1:
-        text = text[1:]
-    return f"…{text}"
+    room, start = 0.0, len(text)
+    while start and room + (size := breadth(text[start - 1])) <= width - 1:
+        room, start = room + size, start - 1
+    return f"…{text[start:]}"
 
 
 def one_line(text: str) -> str:
