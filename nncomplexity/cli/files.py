@@ -139,7 +139,8 @@ def verify(
             data=None if data is None else hashes_of(data),
         )
         found = check_claims(
-            *(coarse, task),
+            coarse,
+            task,
             against=original,
             eps=value,
             reported=reported,
