@@ -33,7 +33,9 @@ from nncomplexity.codecs import (
     Signed,
     Single,
     Tally,
+    codec_numbered,
     length_tally,
+    number_of,
     single,
     weigh_together,
     within,
@@ -207,7 +209,7 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
         _walk(writer, skeleton, tensors, _weighed(skeleton, tensors).kinds)
         return writer.finish()
     _walk(writer, skeleton, tensors)
-    return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
+    return bytes([ESCAPE, number_of(codec)]) + writer.finish()
 
 
 def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor]]:
@@ -215,9 +217,7 @@ def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor
     codec = CODECS[0]
     if payload[:1] == bytes([ESCAPE]):
         number = payload[1] if len(payload) > 1 else 0
-        if not 0 < number < len(CODECS):
-            raise FormatError(f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}")
-        codec, payload = CODECS[number], payload[2:]
+        codec, payload = codec_numbered(number), payload[2:]
     reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
     if isinstance(codec, Entropy):
         within(int(reader.record(None, _Escape())[0]), 0, 0, "the first decision")
