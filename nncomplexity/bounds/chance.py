@@ -1,4 +1,4 @@
-"""What needs no learning, and from which value on a bound promises no more than that."""
+"""Chance, the risk of a guess, and the value from which on a bound is no better than chance."""
 
 from typing import SupportsFloat, SupportsIndex
 
@@ -6,9 +6,9 @@ from nncomplexity.bounds import arguments
 from nncomplexity.errors import InputError
 
 MARGIN = 1e-3
-"""A bound that is better than chance by no more than this share of the risk's range says nothing that anybody could use."""
+"""A bound that is better than chance by at most this share of the risk's range counts as vacuous."""
 _LARGEST_SHARE = 0.1
-"""The same as a share of chance, which holds for a rare error: one in a thousand is not within a thousandth of nothing."""
+"""The same as a share of chance. It applies if chance is below 0.01, where a thousandth of the range would be too much."""
 
 
 def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
@@ -21,9 +21,9 @@ def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
 
 
 def chance_from(chance: SupportsFloat | None, classes: SupportsIndex | None, names: tuple[str, str]) -> float | None:
-    """The risk of a guess, given itself or as a number of equally frequent classes K, of which it is 1 − 1/K; None without either.
+    """The risk of a guess: `chance` itself, or 1 − 1/K for K equally frequent classes; None if neither is given.
 
-    Raises InputError, with the two arguments' names, where both are given or one isn't usable.
+    Raises InputError, with the names of the two arguments, if both are given or if one is not usable.
 
     >>> chance_from(None, 10, ("chance", "classes"))
     0.9
@@ -31,5 +31,5 @@ def chance_from(chance: SupportsFloat | None, classes: SupportsIndex | None, nam
     if classes is None:
         return None if chance is None else arguments.number(names[0], chance, "the risk of a guess, such as 0.9")
     if chance is not None:
-        raise InputError(f"{names[1]}: expected it in place of {names[0]}, got both; leave one out")
+        raise InputError(f"{names[1]}: expected only this or {names[0]}, got both; leave one out")
     return 1 - 1 / arguments.count(names[1], classes, 2, "a whole number of classes from 2 to 2**53")

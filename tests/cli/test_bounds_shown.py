@@ -223,7 +223,7 @@ def test_classes_are_chance(call: Callable[..., Any]) -> None:
     assert (found["chance"], found["constant_risk"]) == (0.75, CONSTANT)
     assert found["vacuous"] == (found["value"] >= vacuous_from(0.75))
     assert "chance (0.75)" in out
-    assert f"A constant answer takes 0 bits: risk {CONSTANT:.6g} on these" in " ".join(out.split())
+    assert f"A constant answer takes 0 bits: risk {CONSTANT:.6g} on the examples" in " ".join(out.split())
     assert (
         call(*MEASURE, *RISK, "--chance", "0.75", "--json", "s.json")[1].split("Written")[0].split("seconds")[1:]
         == (out.split("Written")[0].split("seconds")[1:])
@@ -245,7 +245,7 @@ def test_a_risk_that_no_constant_answer_has_is_taken_to_be_at_chance(call: Calla
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--chance", "0.9", "--classes", "10"), "--classes: expected it in place of --chance, got both; leave one out"),
+        (("--chance", "0.9", "--classes", "10"), "--classes: expected only this or --chance, got both; leave one out"),
         (("--chance", "1.5"), "chance must be a risk above 0 and at most 1"),
         (("--chance", "0"), "chance must be a risk above 0 and at most 1"),
         (("--classes", "1"), "--classes must be a whole number of classes from 2"),

@@ -116,7 +116,7 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
         f"{bound.kind} bound" if bound.kind else "",
         f"{point.bits:,.0f} bits",
         f"n = {bound.n:,}" if bound.n is not None else "",
-        f"error {bound.risk:.4g} on these" if bound.risk is not None else "",
+        f"error {bound.risk:.4g} on the examples" if bound.risk is not None else "",
         f"δ = {bound.delta:g}" if bound.delta is not None else "",
         f"not vacuous up to {bound.bits_needed:,.0f} bits" if bound.bits_needed is not None else "",
     ]
