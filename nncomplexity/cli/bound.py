@@ -109,7 +109,7 @@ def bound(
     values = [eps_value(text) for text in eps] if eps else None
     promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     if loss_fn is None and inputs is None:
-        raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs in its place, got neither")
+        raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
     named = None if loss_fn is not None or inputs is None else NamedDivergence.of(outputs, inputs, None, "0")
     for option, value in (("--unlabelled", unlabelled), ("--inputs", inputs)):
         if value is not None and outputs is None:

@@ -1,4 +1,4 @@
-"""What a command line names to be measured: the network, the functions to measure it by, and its base; found, loaded and checked."""
+"""The network, the functions and the base that a command line names: found, loaded and checked."""
 
 import sys
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from nncomplexity.version import __version__
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, as typed and as loaded."""
+    """The network to measure, as typed and as loaded."""
 
     checkpoint: str
     functions: dict[str, str | None]
@@ -37,13 +37,13 @@ class Subject:
     original: Checkpoint
     task: Task
     network: nn.Module | dict[str, Tensor]
-    """What the functions are called on."""
+    """The object that the functions are called with."""
     base: Base | None
     faithfulness: Divergence | None = None
-    """By which to say how faithful a file is that is searched under a loss."""
+    """Measures how faithful a file is, if the search uses a loss."""
 
     def about(self, **options: Any) -> dict[str, Any]:
-        """What a report says of a command besides its results (docs/results.md); `options` are those of the search."""
+        """The entries of a report besides its results (docs/cli.md); `options` are those of the search."""
         original = self.original
         return {
             "checkpoint": self.checkpoint,
@@ -73,11 +73,11 @@ def load_subject(
     steps: StepRule = USUAL,
     divergence: NamedDivergence | None = None,
 ) -> Subject:
-    """What is to be measured; what was guessed of it is said on standard error.
+    """The network to measure. Standard error says what was guessed.
 
-    The risk is measured once: what is wrong with it should show before the search, not after.
+    The risk is measured once here, so that an error in it appears before the search and not after it.
 
-    Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
+    Raises InputError if something isn't found, can't be used, or would be overwritten by an output.
     """
     task = task_of(loss_fn, model, risk_fn, device, outputs, divergence)
     original = load_network(checkpoint, key, task, outputs, steps)
@@ -100,9 +100,9 @@ def task_of(
     outputs: Sequence[str | None],
     divergence: NamedDivergence | None = None,
 ) -> Task:
-    """The user's functions; a divergence stands in the place of a loss that isn't named.
+    """The user's functions. A divergence is used if no loss is named.
 
-    Raises InputError where one of them can't be found, or an output would overwrite its source.
+    Raises InputError if a function can't be found, or if an output would overwrite its source.
     """
     if loss_fn is None and divergence is None:
         raise InputError("--loss-fn: expected MODULE:FUNCTION, got none; add it")
@@ -118,9 +118,9 @@ def task_of(
 
 
 def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule = USUAL) -> Checkpoint:
-    """The network; what was guessed of it is said on standard error."""
+    """The network. Standard error says what was guessed."""
     checkpoint = load_checkpoint(path, key, steps=steps)
-    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
+    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # the files of a folder are not known earlier
     notes = list(checkpoint.notes)
     if note := task.naming(checkpoint.tensors).note("the module of --model"):
         notes.append(note)

@@ -1,4 +1,4 @@
-"""Names of files, as they are handed to a function."""
+"""Names of files as arguments."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from nncomplexity.errors import InputError
 
 
 def path_of(given: object, argument: str = "path") -> Path:
-    """The path that was given; raises InputError, which names the argument, for what can't be a file's name.
+    """The given path. Raises InputError, which names the argument, if it can't be the name of a file.
 
     >>> path_of("net.coarse").suffix
     '.coarse'

@@ -72,7 +72,7 @@ def test_report_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
             "mean: rate-distortion shows the curve of each network",
         ),
         (["plot", "page.svg", "--out", "page.svg"], "page.svg: it would overwrite another file of this call"),
-        (["report", "results.jsonl", "--out", "page.txt"], "page.txt: expected a name that ends in .html; rename the page"),
+        (["report", "results.jsonl", "--out", "page.txt"], "page.txt: expected a name that ends in .html; choose such a name"),
         (["report", "results.jsonl", "--out", "results.jsonl"], "results.jsonl: expected a name that ends in .html"),
     ],
 )
