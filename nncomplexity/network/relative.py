@@ -1,7 +1,7 @@
-"""Weights relative to a base that the decoder has: which tensors have one, what is coded of them, and how they come back.
+"""Weights relative to a base that the decoder has.
 
-What is coded is the difference θ − θ₀; the decoder computes θ₀ + difference, in float64, and rounds once. One function does that for the
-search and for the decoder. docs/format.md is the specification.
+The difference θ − θ₀ is coded. The decoder computes θ₀ + difference in float64, and rounds once. The search and the decoder use the
+same function for this. docs/format.md is the specification.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ from nncomplexity.network.weights import (
 
 @dataclass(frozen=True)
 class Base:
-    """Tensors by name, on the CPU, relative to which others are measured; `base_of` makes one."""
+    """Tensors by name, on the CPU, to which other weights are relative. `base_of` makes a base."""
 
     tensors: Mapping[str, Tensor] = field(repr=False)
     sha256: str
-    """Of names, dtypes, shapes and bytes in the order of the names: one and the same for the tensors in any container."""
+    """The digest of names, dtypes, shapes and bytes, in the order of the names. It does not depend on the type of the file."""
     path: str | None = None
-    """Where they came from, as typed."""
+    """Where the tensors came from, as typed."""
 
     def under(self, skeleton: Skeleton) -> Skeleton:
-        """The skeleton whose tensors have their bases with them, as far as this one has tensors that fit."""
+        """The skeleton with the base's tensor for each tensor, if the base has one that fits."""
         return Skeleton(tuple(replace(spec, base=self._fitting(spec)) for spec in skeleton.tensors))
 
     def unused(self, skeleton: Skeleton) -> tuple[str, ...]:
-        """The names of tensors here that no name of the skeleton asks for."""
+        """The names of the base's tensors that are not in the skeleton."""
         wanted = {name for spec in skeleton.tensors for name in spec.names}
         return tuple(name for name in self.tensors if name not in wanted)
 
@@ -54,7 +54,7 @@ class Base:
 def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", path: str | None = None) -> Base:
     """A module's state, or a mapping of tensors, as a base.
 
-    Raises InputError, which names the argument, where it holds no tensors, a NaN, or what has no form in a file.
+    Raises InputError, which names the argument, if it has no tensors, a NaN, or a tensor that a file can't hold.
 
     >>> base_of({"w": torch.zeros(2)}).sha256 == base_of({"w": torch.zeros(2, 1)[:, 0]}).sha256
     True
@@ -70,13 +70,13 @@ def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", pat
 
 
 def difference(tensor: Tensor, base: Tensor | None) -> Tensor:
-    """θ − θ₀ in float64, which is what a search coarse-grains; a tensor without a base, or of integers, as it is."""
+    """θ − θ₀ in float64, which a search coarse-grains. A tensor without a base, or of integers, does not change."""
     return tensor if base is None or not tensor.is_floating_point() else tensor.double() - base.double()
 
 
 def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float64 `change` added to a base in float64, rounded once to `dtype`. Where it is 0 the base stays, a −0 too, and so does an
-    infinity.
+    """The base plus the float64 `change`, computed in float64 and rounded once to `dtype`. Where the change is 0, the element of
+    the base does not change, even a −0. An infinity does not change either.
 
     >>> added(torch.tensor([1.0, -0.0]), torch.tensor([2.0**-12, 0.0], dtype=torch.float64), torch.float16).tolist()
     [1.0, -0.0]
@@ -86,7 +86,7 @@ def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def in_dtype(base: Tensor, dtype: torch.dtype) -> Tensor:
-    """The base in a tensor's own dtype, each element rounded once; itself where that is its own."""
+    """The base in the tensor's dtype, with each element rounded once. The base itself if it has this dtype."""
     return base if base.dtype == dtype else round_once(base.double(), dtype)
 
 
@@ -105,6 +105,8 @@ def _digest(tensors: Mapping[str, Tensor], argument: str) -> str:
         try:
             digest.update(json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
         except UnicodeEncodeError as error:
-            raise InputError(f"{argument}: the name of a tensor is no Unicode text ({error.reason}); rename it") from error
+            raise InputError(
+                f"{argument}: the name of a tensor is not valid Unicode ({error.reason}); rename the tensor"
+            ) from error
         digest.update(stored_bytes(tensors[name]).data)
     return digest.hexdigest()

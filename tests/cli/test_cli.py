@@ -517,7 +517,7 @@ def test_the_prefix_of_a_wrapper_is_taken_off_for_a_module_and_said(run, prefix,
     argv = ["measure", "wrapped.pt", *MEASURE[2:], "--eps", "0.1", "--json", "-"]
     code, out, err = run(*argv, "--model", "mytask:build")
     assert (code, [layer["name"] for layer in json.loads(out)["results"][0]["layers"]]) == (0, ["weight", "bias"])
-    assert f"nncomplexity: wrapped.pt: took {said} off the names, which fit the module of --model only so\n" in err
+    assert f"nncomplexity: wrapped.pt: removed {said} from the names, so that they fit the module of --model\n" in err
     code, _, err = run(*argv)
     assert (code, "KeyError: 'weight'" in err) == (2, True), "a dict of tensors keeps its names"
 
@@ -593,7 +593,7 @@ WRONG = [
     (measuring(budget="0"), "'--budget'"),
     (measuring(seed="-1"), "'--seed'"),
     (measuring(exclude="wieght"), "exclude: no tensor's name matches 'wieght'; names near it: weight"),
-    (measuring(device="abacus"), "--device: expected one that this machine has"),
+    (measuring(device="abacus"), "--device: expected a device of this machine"),
     (measuring(**{"risk-fn": "mytask:error"}), "--n: expected the number of training examples"),
     (measuring(**{"risk-fn": "mytask:risky", "n": "64"}), "--risk-fn: expected the share of wrong answers, in [0, 1], got 1.5"),
     (measuring(**{"risk-fn": "mytask:vector", "n": "64"}), "--risk-fn: expected a float or a 0-d tensor"),

@@ -138,7 +138,7 @@ def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> 
     [
         *(*EVERYWHERE, PROGRESS, *BOUNDS),
         ({"metrics": ["mytask:error"]}, "metrics: expected functions by name, such as {'test_error': test_error}, got"),
-        ({"device": None}, "--device: expected one that this machine has"),
+        ({"device": None}, "--device: expected a device of this machine"),
         ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
         ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
         ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),

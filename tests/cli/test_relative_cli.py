@@ -87,7 +87,7 @@ def test_one_digest_for_all_containers(run, base):
     assert json.loads(Path("report.json").read_text())["relative_to"]["sha256"] == base_of(BASE).sha256
     notes = {
         "base.pt": "base.pt: took the state dict under 'model', not the one under ema; --relative-to-key names another",
-        "wrapped.pt": "wrapped.pt: took 'module.' off the names, which fit the network's only so",
+        "wrapped.pt": "wrapped.pt: removed 'module.' from the names, so that they fit the network's",
     }
     assert notes.get(base, "") in err
     for other in ("base.safetensors", "base.pt", "folder", "wrapped.pt"):

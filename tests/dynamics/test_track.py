@@ -282,7 +282,7 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"checkpoints": ["run/*", 5]}, "checkpoints: expected the name of a file, a text or a Path, got 5"),
         ({"method": Quantize(budget=3)}, "budget: a method object carries its own; set it there"),
         ({"out": "run/step_1.safetensors"}, "it would be written into a checkpoint; choose another --out"),
-        ({"device": "none"}, "--device: expected one that this machine has"),
+        ({"device": "none"}, "--device: expected a device of this machine"),
     ],
 )
 def test_a_wrong_call_says_what_to_do(change: dict[str, Any], words: str) -> None:
