@@ -1,4 +1,4 @@
-"""What the arguments of a bound may be: each check returns the plain number that the arithmetic works with, or raises.
+"""Checks of the arguments of bounds. Each check returns a plain number for the arithmetic, or raises.
 
 A number may come as an ``int``, a ``float``, a NumPy scalar or a 0-d tensor. A ``bool`` or a string is a mistake.
 """

@@ -201,7 +201,7 @@ def test_steps_and_runs_that_no_row_can_hold() -> None:
     for step, came in ((10**400, "inf"), (10**5000, "inf"), ("1", "'1'"), (None, "None"), (np.float32("nan"), "nan"), (-1, "-1")):
         with pytest.raises(InputError, match=f"step: expected a finite number of at least 0, got {came}; give the training step"):
             Tracker(loss, 0.1)(step, {"w": torch.ones(3)})
-    with pytest.raises(InputError, match="key: expected no such argument, since a Tracker is called with the network itself"):
+    with pytest.raises(InputError, match="key: expected no such argument, because a Tracker is called with the network itself"):
         Tracker(loss, 0.1, key="model")
     with pytest.raises(InputError, match="run: expected the name of the run, a text, or None, got <object object"):
         Tracker(loss, 0.1, run=object())

@@ -113,7 +113,7 @@ def test_the_same_call_with_another_rule_mends_the_steps_and_measures_nothing() 
         on_row=lambda row, there: known.append(there),
     )
     assert ([row["step"] for row in rows], known) == ([1, 2], [True, True])
-    assert told == ["the training step of 2 rows is another one by now; they were not measured again"]
+    assert told == ["the training step of 2 rows was found in another way now; they were not measured again"]
     assert [row["step"] for row in rows_of()] == [None, None, 1, 2]
     assert {row["seconds"] for row in rows_of()} == {row["seconds"] for row in rows}
     (line,) = chart(read_results("results.jsonl"), "dynamics").panels[0].lines
@@ -130,7 +130,7 @@ def test_networks_their_averages_and_optimizers_of_one_folder(capsys: pytest.Cap
         write_optimizer(f"run/adam{step:06d}.pt")  # whose name doesn't say it
     assert main(["track", "run", *CALL]) == 0
     printed = capsys.readouterr()
-    assert "left out what trainers write beside a network: opt000100.pt, opt000200.pt" in printed.err
+    assert "left out files that trainers write beside a network: opt000100.pt, opt000200.pt" in printed.err
     assert "left out the states of optimizers: adam000100.pt, adam000200.pt" in printed.err
     assert [line for line in printed.out.splitlines() if line.endswith(":")] == ["run/ema_0.9999:", "run:"]
     assert [(row["run"], row["step"]) for row in rows_of()] == [

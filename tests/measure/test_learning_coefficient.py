@@ -178,7 +178,7 @@ def test_a_live_network_has_it_too() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--llc", "draws=20"], "n: expected the number of examples that loss_fn looks at"),
+        (["--llc", "draws=20"], "n: expected the number of examples of loss_fn"),
         (["--n", "64", "--llc", "gamma=3"], "--llc: expected NAME=VALUE with one of chains, draws, burn_in, localization, step"),
         (["--n", "64", "--llc", "draws=2", "--llc", "draws=3"], "--llc: 'draws' is given twice; leave one out"),
         (["--n", "64", "--llc", "draws=2.5"], "draws: expected a whole number of at least 1, got 2.5"),
