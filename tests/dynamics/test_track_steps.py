@@ -66,7 +66,7 @@ def test_every_row_says_what_told_its_step() -> None:
     ]
     lines = tracked(rows, width=120).splitlines()
     assert "Steps are from metadata iter_num; their names, as checkpoint-500." in lines
-    assert "No step is known of best_acc_0.93.pt; --step-pattern or --step-key says where it stands." in lines
+    assert "No step was found for best_acc_0.93.pt; --step-pattern or --step-key can name it." in lines
     assert "a.pt: took the state dict under 'model'; --key names another." in lines
 
 

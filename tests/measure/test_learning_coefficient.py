@@ -134,7 +134,7 @@ def test_what_cannot_be_sampled_is_refused() -> None:
         local_learning_coefficient(weights, squares, 2)
     with pytest.raises(InputError, match="llc: expected a loss with a gradient"):
         local_learning_coefficient(weights, lambda network: float(squares(network).detach()), N)
-    with pytest.raises(InputError, match="llc: expected a loss that depends on weights"):
+    with pytest.raises(InputError, match="llc: expected a loss that depends on the weights"):
         local_learning_coefficient(weights, lambda network: torch.ones(1, requires_grad=True).sum(), N)
     with pytest.raises(InputError, match="one that diverged; give the sampler a smaller step"):
         local_learning_coefficient(weights, lambda network: (network["w"] ** 4).sum(), N, sampler=Langevin(step=1.0))
