@@ -103,6 +103,6 @@ def why_no_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float |
         return "the loss unit says that the loss is not a cross-entropy in nats per example"
     found = "not finite" if zero_loss is None else f"{zero_loss:.6g}, not the logarithm of a number of classes"
     return (
-        f"it is not known whether the loss is a cross-entropy in nats per example: the loss of all weights zero is {found}; "
+        f"the loss is not known to be a cross-entropy in nats per example: the loss of all weights zero is {found}; "
         "if it is one, use --loss-unit nats"
     )
