@@ -49,12 +49,12 @@ from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (
-    "nncomplexity: chance: taken for 1, as neither --chance nor --classes nor labels of a holdout tell the error of a guess"
+    "nncomplexity: chance: taken as 1, the worst possible error rate, so 'not vacuous' says little; give --chance or --classes"
 )
 
 
 def bound(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network: the same kinds of file as for measure.")],
     risk_fn: Annotated[str, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1].")],
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Training examples.")],
     loss_fn: LossFnOrOutputs = None,
@@ -63,14 +63,18 @@ def bound(
     ] = None,
     inputs: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="In place of --loss-fn: search under the divergence of --outputs on these."),
+        typer.Option(metavar=_FUNCTION, help="Instead of --loss-fn: the search uses the divergence of --outputs on these inputs."),
     ] = None,
     unlabelled: Annotated[
-        str | None, typer.Option(metavar=_FUNCTION, help="Gives fresh inputs: the bound is then on the network itself.")
+        str | None,
+        typer.Option(metavar=_FUNCTION, help="A function that returns new unlabelled inputs, for a bound on the original network."),
     ] = None,
     holdout: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="Gives labelled inputs kept out of training, or holdout(network) which are wrong."),
+        typer.Option(
+            metavar=_FUNCTION,
+            help="A function that returns labelled inputs kept out of training, or holdout(network), which returns the errors.",
+        ),
     ] = None,
     chance: Chance = None,
     classes: Classes = None,
@@ -78,11 +82,12 @@ def bound(
     model: Model = None,
     key: Key = None,
     eps: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε of the files, as for measure; repeat it; else twelve.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER|SHARE%", help="ε of the files, as for measure. Can be repeated. Default: twelve values."),
     ] = None,
     method: Method = "tight",
     codec: Codec = None,
-    budget: Annotated[int | None, typer.Option(metavar="N", min=1, help="As for curve; else the method's own.")] = None,
+    budget: Annotated[int | None, typer.Option(metavar="N", min=1, help="As for curve. The default depends on the method.")] = None,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
     seeds: Seeds = 1,
@@ -91,14 +96,14 @@ def bound(
     relative_to: RelativeTo = None,
     relative_to_key: RelativeToKey = None,
     device: Device = "cpu",
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file of the bound.")] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file with the smallest bound.")] = None,
     json_file: Json = None,
 ) -> int:
-    """Search for the smallest bound on the error rate on unseen data, and say it in a sentence that can be quoted.
+    """Search for the smallest bound on the error rate on unseen data, and print it in a sentence that you can quote.
 
-    A prefix code's bound holds for all its files at once, so ε is chosen by the search. With --unlabelled, fresh inputs without
-    labels, the bound is on the network itself: that of a file plus an upper limit on how often the two disagree. With --holdout
-    the test-set bound stands beside it.
+    A prefix code's bound holds for all its files at once, so the search may choose ε. With --unlabelled, there is also a bound on the
+    original network: the bound of a file plus an upper limit on how often the two networks disagree. With --holdout, there is also
+    the test-set bound.
 
     \b
       nncomplexity bound model.safetensors --loss-fn mytask:loss --risk-fn mytask:error --n 2553 --classes 113
@@ -113,7 +118,7 @@ def bound(
     named = None if loss_fn is not None or inputs is None else NamedDivergence.of(outputs, inputs, None, "0")
     for option, value in (("--unlabelled", unlabelled), ("--inputs", inputs)):
         if value is not None and outputs is None:
-            raise InputError(f"--outputs: expected MODULE:FUNCTION, which gives a network's outputs on {option}, got none; add it")
+            raise InputError(f"--outputs: expected MODULE:FUNCTION, for the network's outputs on {option}, got none; add it")
     json_path = None if json_file == STDOUT else json_file
     written_to = [save, json_path]
     base = base_file(relative_to, relative_to_key, "--relative-to")
@@ -183,10 +188,10 @@ def bound(
 
 
 def told(checkpoint: str, found: BestBound, width: int) -> str:
-    """The bounds for people: each with what it is of, then the sentence to quote."""
+    """The bounds as text, each with its network, then the sentence to quote."""
     report, bound_ = found.report, found.bound
     lines = [
-        f"{checkpoint}: the least of {found.tried} files' bounds is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
+        f"{checkpoint}: the smallest bound of {found.tried} files is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
         "",
         bound_.sentence(),
     ]
@@ -194,11 +199,11 @@ def told(checkpoint: str, found: BestBound, width: int) -> str:
         one, other = found.original, found.original_report
         lines += [
             "",
-            f"On the network itself, by the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
-            f"+ {one.limit:.4f}, as the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
+            f"On the original, with the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
+            f"+ {one.limit:.4f}: the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
         ]
     if found.holdout is not None:
-        lines += ["", f"By the holdout alone: {found.holdout.sentence()}"]
+        lines += ["", f"From the holdout alone: {found.holdout.sentence()}"]
     lines += [*spreads([report]), *warnings([report]), "", found.sentence()]
     return page_of(lines, width)
 
@@ -206,7 +211,7 @@ def told(checkpoint: str, found: BestBound, width: int) -> str:
 def _data(name: str, option: str) -> Any:
     data = data_named(name, option)
     if callable(data) and not hasattr(data, "__iter__"):
-        raise InputError(f"{option}: expected a function without arguments that gives inputs, got {name}, which takes some")
+        raise InputError(f"{option}: expected a function without arguments that returns inputs, got {name}, which has arguments")
     return data
 
 
@@ -215,5 +220,5 @@ def _holdout(name: str | None, outputs: str | None) -> Any:
     if name is None or takes_arguments(function := find_function(name, "--holdout")):
         return None if name is None else function
     if outputs is None:
-        raise InputError("--outputs: expected MODULE:FUNCTION, which gives a network's answers on --holdout, got none; add it")
+        raise InputError("--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout, got none; add it")
     return _data(name, "--holdout")

@@ -1,4 +1,4 @@
-"""The command `curve`: many ε of one network, and what they make together."""
+"""The command `curve`: one network at many ε, and the rate–distortion curve."""
 
 import json
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ _NO_BEST = "--save-best: {why}, or leave --save-best out"
 
 
 def curve(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network: the same kinds of file as for measure.")],
     loss_fn: LossFnOrOutputs = None,
     outputs: Outputs = None,
     inputs: Inputs = None,
@@ -79,17 +79,18 @@ def curve(
     step_pattern: StepPattern = None,
     step_key: StepKey = None,
     eps: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure; repeat it for several; else twelve.")
+        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure. Can be repeated. Default: twelve values.")
     ] = None,
     grid: Annotated[
         str | None,
-        typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, as 0.001:1:12 or 0.1%:50%:9, in place of --eps."),
+        typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, as 0.001:1:12 or 0.1%:50%:9, instead of --eps."),
     ] = None,
     model: Model = None,
     method: Method = "tight",
     codec: Codec = None,
     budget: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations of a single measurement; else the method's own.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Loss evaluations of a single measurement. The default depends on the method."),
     ] = None,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same files.")] = 0,
@@ -106,30 +107,30 @@ def curve(
     classes: Classes = None,
     loss_unit: LossIn = None,
     save: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the .coarse files; {eps} in it stands for each ε.")
+        str | None, typer.Option(metavar="FILE", help="Write the .coarse files. {eps} in the name stands for each ε.")
     ] = None,
     save_best: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the file of the least description length, at ε*; needs --n.")
+        str | None, typer.Option(metavar="FILE", help="Write the file with the least description length, at ε*. Needs --n.")
     ] = None,
     json_file: Json = None,
 ) -> int:
-    """Measure a network at many ε in one run: the rate-distortion curve, and what follows from it.
+    """Measure a network at many ε in one run, and fit the rate-distortion curve.
 
     With tight, all ε together cost less than three measurements of one ε. The table has the lower convex hull, the paper's fit
     bits = a·ln(distortion) + b and a power law, with --n the ε of the least description length (MDL), and with --risk-fn the bound
     at each ε.
 
     \b
-    Twelve ε from 2 to 0.0005 (of a loss on another scale than a cross-entropy's, shares of it), and a picture:
+    Twelve ε from 2 to 0.0005 (or shares, if the loss does not have the scale of a cross-entropy), and a picture:
       nncomplexity curve model.safetensors --loss-fn mytask:loss --json curve.json
       nncomplexity plot curve.json --out curve.svg
     \b
-    Where the description length is least, and its file:
+    The least description length, and its file:
       nncomplexity curve model.safetensors --loss-fn mytask:loss --grid 0.001:1:12 \\
           --n 2553 --save-best model.coarse
     """
     if eps and grid is not None:
-        raise InputError("--grid: expected it in place of --eps, got both; leave one out")
+        raise InputError("--grid: expected only this or --eps, got both; leave one out")
     typed = eps or (_grid(grid) if grid is not None else None)
     named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
     steps = StepRule(step_pattern, step_key)
@@ -138,10 +139,10 @@ def curve(
     search, codec_name = method_named(method, budget), codec and codec_named(codec).name
     promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     if save_best is not None and n is None:
-        raise InputError("--save-best: it needs --n, the number of examples of the description length; add --n N")
+        raise InputError("--save-best: it needs --n, the number of examples for the description length; add --n N")
     files = names_by_eps(save, typed or [name_of(value) for value in DEFAULT_EPS])
     json_path = None if json_file == STDOUT else json_file
-    written_to = [*dict.fromkeys(files), save_best, json_path]  # an ε that is typed twice has one file
+    written_to = [*dict.fromkeys(files), save_best, json_path]  # if an ε is typed twice, there is one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
     check_writable(written_to, inputs=[checkpoint, relative_to])
     with stdout_for_results():
@@ -195,7 +196,7 @@ def curve(
         try:
             written = _save(found, files, save_best)
             write_json(json_path, document)
-        finally:  # what took long to find is shown even where it can't be written
+        finally:  # the result of a long search is shown even if it can't be written
             if json_file != STDOUT:
                 why = no_length(found.reports, found.lengths, n, unit)
                 print(curve_table(checkpoint, found, no_length=why, width=page_width()), flush=True)
@@ -215,13 +216,13 @@ def _check_code_length(subject: Subject, unit: LossUnit | None) -> None:
     """Raises InputError where the network's loss is no code length: the search would only end without a file to save."""
     weights = subject.original.tensors
     zero_loss = constant_loss_of(subject.task.loss, weights)
-    loss = subject.task.loss(weights)  # the last, as a module goes on holding what it was given last
+    loss = subject.task.loss(weights)  # this call comes last, because a module keeps the weights of the last call
     if not is_code_length(unit, loss=loss, zero_loss=zero_loss):
         raise InputError(_NO_BEST.format(why=why_no_code_length(unit, loss=loss, zero_loss=zero_loss)))
 
 
 def _grid(text: str) -> list[str]:
-    """ε as a person would type them, from large to small; shares where both ends are."""
+    """ε in a short decimal form, from large to small. They are shares if both ends are."""
     percent = "%" if text.count("%") == 2 else ""
     try:
         low, high, points = text.split(":")
@@ -236,7 +237,7 @@ def _grid(text: str) -> list[str]:
 
 
 def _save(found: Curve, files: list[str | None], best: str | None) -> list[str]:
-    """Write the files that were asked for; their names."""
+    """Write the files that were asked for, and return their names."""
     written = []
     for report, file in zip(found.reports, files, strict=True):
         if file is not None:

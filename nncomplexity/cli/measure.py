@@ -65,14 +65,15 @@ def measure(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="The network: .safetensors, .pt, .pth, .bin, .ckpt, an index of shards, a folder."
+            metavar="CHECKPOINT",
+            help="The network: a .safetensors, .pt, .pth, .bin, .ckpt or .npz file, an index of shards, or a folder.",
         ),
     ],
     eps: Annotated[
         list[str],
         typer.Option(
             metavar="NUMBER|SHARE%",
-            help="ε, in the loss's own unit, or as 1% of its distance to that of all weights zero; repeat it for several; 0 is lossless.",
+            help="ε, in the loss's own unit, or a share such as 1% of the distance to all weights zero. Can be repeated. 0 is lossless.",
         ),
     ],
     loss_fn: LossFnOrOutputs = None,
@@ -87,7 +88,7 @@ def measure(
     method: Method = "tight",
     codec: Codec = None,
     budget: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε; else the method's own.")
+        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each ε. The default depends on the method.")
     ] = None,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
@@ -103,36 +104,38 @@ def measure(
     chance: Chance = None,
     classes: Classes = None,
     loss_unit: LossIn = None,
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file; {eps} in it stands for each ε.")] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the .coarse file. {eps} in the name stands for each ε.")
+    ] = None,
     json_file: Json = None,
 ) -> int:
     """Measure a network: the bits of the smallest file found within each ε.
 
     The loss function gets the weights θ as a dict of tensors (with --model, a module that holds them) and returns the mean loss
-    on the training data, in nats per example for cross-entropy. It must be deterministic. A file is within ε when the weights θ'
-    that it decodes to have |loss(θ) − loss(θ')| ≤ ε: 0.01 nats keeps almost all that was learned, 1 its outline.
+    on the training data, in nats per example for cross-entropy. It must be deterministic. A file is within ε if its decoded
+    weights θ' have |loss(θ) − loss(θ')| ≤ ε. At 0.01 nats, almost all that was learned is kept; at 1 nat, only what most examples need.
 
     \b
-    Two levels of detail, and the files:
+    Two ε, and their files:
       nncomplexity measure model.safetensors --loss-fn mytask:loss \\
           --eps 0.1 --eps 0.01 --save model_{eps}.coarse
     \b
-    What the bits promise about unseen data, given the error rate on 2553 training examples:
+    A bound on the error on unseen data, from the error rate on 2553 training examples:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.1 \\
           --risk-fn mytask:error --n 2553 --classes 10
     \b
-    A checkpoint of a training loop, of which the averaged weights are meant:
+    A checkpoint of a training loop, with the averaged weights:
       nncomplexity measure last.pt --key ema --loss-fn mytask:loss --eps 0.1
     \b
     What fine-tuning added to a base:
       nncomplexity measure tuned.safetensors --relative-to base.safetensors \\
           --loss-fn mytask:loss --eps 0.1
     \b
-    How complex this network is, by its outputs on inputs without labels, and how sure that is:
+    The complexity of this network, from its outputs on inputs without labels, with the spread of five searches:
       nncomplexity measure model.safetensors --outputs mytask:logits --inputs mytask:inputs \\
           --eps 0.1 --seeds 5
     \b
-    A loss that takes a module, such as mytask.build() makes:
+    A loss that takes a module, which mytask.build() makes:
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """
@@ -144,7 +147,7 @@ def measure(
     promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
     files = names_by_eps(save, eps)
     json_path = None if json_file == STDOUT else json_file
-    written_to = [*dict.fromkeys(files), json_path]  # an ε that is typed twice has one file
+    written_to = [*dict.fromkeys(files), json_path]  # if an ε is typed twice, there is one file
     base = base_file(relative_to, relative_to_key, "--relative-to")
     check_writable(written_to, inputs=[checkpoint, relative_to])
     with stdout_for_results():
@@ -191,7 +194,7 @@ def measure(
                 bounds = [promise.of(report.bits, risk, constant) for report, risk in zip(reports, risks, strict=True)]
             document = report_document(reports, files, bounds, lengths, about)
             write_json(json_path, document)
-        finally:  # what took long to find is shown even where it can't be written
+        finally:  # the result of a long search is shown even if it can't be written
             if json_file != STDOUT:
                 why = no_length(reports, lengths, n, unit)
                 print(table.measured(checkpoint, reports, bounds, lengths, no_length=why, width=page_width()), flush=True)

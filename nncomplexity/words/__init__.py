@@ -1,4 +1,4 @@
-"""How the package speaks to people: lists, spans of time, paths, numbers and progress, as text.
+"""Lists, durations, paths, numbers and progress, as text.
 
 - `listing`: lists of names in messages, and forms of tensors as text
 - `durations`: durations, as they are typed and shown

@@ -295,8 +295,8 @@ def test_options_that_make_no_distortion_end_with_one_line(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--unlabelled", "T:unlabelled"], "--outputs: expected MODULE:FUNCTION, which gives a network's outputs on --unlabelled"),
-        (["--holdout", "T:inputs"], "--outputs: expected MODULE:FUNCTION, which gives a network's answers on --holdout"),
+        (["--unlabelled", "T:unlabelled"], "--outputs: expected MODULE:FUNCTION, for the network's outputs on --unlabelled"),
+        (["--holdout", "T:inputs"], "--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout"),
         (
             ["--unlabelled", "T:draw", "--outputs", "T:logits"],
             "--unlabelled: expected a function without arguments that gives inputs",
