@@ -48,7 +48,7 @@ class Bound:
     _quantity: ClassVar[str] = "risk"
 
     def __repr__(self) -> str:
-        """One line: what it is, and of what; `sentence` says it in words."""
+        """The bound and its terms in one line; `sentence` gives it in words."""
         about = f"bits={self.bits:.12g}, n={self.n}, risk={self.risk:.6g}, delta={self.delta:g}"
         return f"{type(self).__name__}(value={self.value:.6g}, kind={self.kind!r}, vacuous={self.vacuous}, {about})"
 

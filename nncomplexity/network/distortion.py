@@ -221,8 +221,8 @@ class Distortion:
             self.warn(
                 "some",
                 f"No gradient reaches {len(missed)} of the {len(reached)} tensors that may have one ({listed(missed)}): the loss doesn't "
-                "use them, or uses them under no_grad(), detached or copied. They are left out where that doesn't change the loss, else "
-                "only quantized.",
+                "use them, or uses them under no_grad(), detached or copied. They are left out if that doesn't change the loss, "
+                "and otherwise only quantized.",
             )
             self.sound.look_at_missed(set(missed), reached.keys())
 

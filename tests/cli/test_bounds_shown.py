@@ -182,6 +182,15 @@ def test_a_bound_on_a_page_is_rounded_up(tmp_path: Path) -> None:
     assert "its error on unseen data is then at most 0.701 with" in text
 
 
+@pytest.mark.parametrize(("chance", "said"), [(None, True), (0.9, False)])
+def test_a_page_says_that_a_bound_without_chance_says_little(chance: float | None, said: bool) -> None:
+    document = report_file(eps=[0.1])
+    document["results"][0]["bound"] |= {"value": 0.7, "chance": chance}
+    word, rest = promise(read_point(document), 1.0)
+    assert word == "Not vacuous"
+    assert ("this does not say whether the file is better than a guess" in rest) is said
+
+
 # --- a constant answer ---
 
 

@@ -128,6 +128,8 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
         if bound.constant_bound is None
         else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."
     )
+    if chance >= 1:
+        beside += " Chance was not given, so this does not say whether the file is better than a guess."
     if bound.vacuous:
         no_better = f"the bound is {shown}, no better than {chance:.4g}, which needs no learning."
         return "Vacuous", f"at ε = {point.eps:g}: {no_better}{beside} ({details}.)"
