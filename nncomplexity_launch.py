@@ -1,4 +1,4 @@
-"""The start of the console script. It is outside the package, because importing the package loads PyTorch, and Ctrl-C must work during that time."""
+"""The start of the console script, outside the package: importing the package loads PyTorch, and Ctrl-C must work during that time."""
 
 import os
 import signal
