@@ -1,5 +1,6 @@
-"""A bound on cross-entropy. It needs predictions that are mixed with the uniform distribution, because cross-entropy has no upper
-end.
+"""A bound on cross-entropy.
+
+It needs predictions that are mixed with the uniform distribution, because cross-entropy has no upper end.
 
     p_α(y) = (1 − α)·p(y) + α/C,      −ln p_α(y) in [−ln(1 − α + α/C), ln(C/α)],
 

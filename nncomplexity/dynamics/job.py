@@ -230,8 +230,10 @@ def user_values(settings: Settings, network: Callable[[], object]) -> Measured:
 
 
 def zero_risk(settings: Settings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]) -> float | None:
-    """The risk of the network with all weights zero, which `network` makes from weights. None if no risk is asked for, or if it
-    fails."""
+    """The risk of the network with all weights zero, which `network` makes from weights.
+
+    None if no risk is asked for, or if it fails.
+    """
     given = settings.risk_fn
     if given is None:
         return None

@@ -67,8 +67,10 @@ class ResultsFile:
         self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row as one line in one write. It is on the disk before this returns. Raises InputError where it doesn't fit
-        there."""
+        """Add a row as one line in one write.
+
+        It is on the disk before this returns. Raises InputError where it doesn't fit there.
+        """
         line = line_of(row)
         before = self._file.seek(0, os.SEEK_END)
         try:
@@ -82,8 +84,10 @@ class ResultsFile:
         self.rows.append(dict(row))
 
     def repeats(self, row: Mapping[str, Any]) -> bool:
-        """Whether a failed row repeats the last row with its kind, checkpoint and seed. Otherwise each restart of a run would add a
-        line for each damaged checkpoint."""
+        """Whether a failed row repeats the last row with its kind, checkpoint and seed.
+
+        Otherwise each restart of a run would add a line for each damaged checkpoint.
+        """
         if row.get("status") != "failed":
             return False
         last = next((one for one in reversed(self.rows) if all(one.get(key) == row.get(key) for key in _SAME)), None)

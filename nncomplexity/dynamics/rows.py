@@ -93,8 +93,9 @@ def failed_row(start: Row, error: str | BaseException) -> Row:
 
 
 def l2_norm(tensors: Mapping[str, Tensor]) -> float:
-    """√Σθ² over all floating-point and complex tensors. Tied tensors count once. Tensors with infinities, such as masks, are left
-    out.
+    """√Σθ² over all floating-point and complex tensors.
+
+    Tied tensors count once. Tensors with infinities, such as masks, are left out.
 
     >>> l2_norm({"a": torch.tensor([3.0, 4.0]), "count": torch.tensor([9])})
     5.0

@@ -126,8 +126,10 @@ class Tracker:
 
 @contextlib.contextmanager
 def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]:
-    """Returns the network with other weights: a fresh copy, or the network itself if it can't be copied. Its own weights are
-    restored at the end."""
+    """Returns the network with other weights: a fresh copy, or the network itself if it can't be copied.
+
+    Its own weights are restored at the end.
+    """
     target = Borrowed(model) if isinstance(model, nn.Module) else Mapped(model)
 
     def network(weights: Mapping[str, Tensor]) -> Network:

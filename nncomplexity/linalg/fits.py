@@ -58,8 +58,9 @@ class Fit:
 
 @usual_switches()
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
-    """Both formulas for points (distortion, bits). The power law is fitted by least squares of the logarithms. Points with
-    distortion 0 or 0 bits are left out.
+    """Both formulas for points (distortion, bits).
+
+    The power law is fitted by least squares of the logarithms. Points with distortion 0 or 0 bits are left out.
 
     No formula with fewer than three different distortions, or if its numbers are out of the range of floating point.
 

@@ -209,17 +209,17 @@ def rate_distortion(
 
 
 def default_eps(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> Sequence[Eps]:
-    """Twelve ε: 2 to 0.0005, or shares of the distance from the loss to that of all weights zero, 50 % to 0.01 %, where that is less than
-    2 or more than 20, since ε of a cross-entropy say nothing of a loss on another scale.
+    """Twelve ε for a curve, for a loss on any scale.
 
-    It takes a few evaluations. Arguments are those of `estimate`.
+    They are 2 to 0.0005, if the distance to the loss of all weights zero is from 2 to 20. Otherwise they are shares of this distance, from
+    50 % to 0.01 %. This takes a few evaluations. Arguments are those of `estimate`.
     """
     with preserved_random_state(), Distortion(model, loss_fn) as distortion:
         return default_grid(distortion.original, constant_loss(distortion))
 
 
 def _first_risk(risk: Risk, kept: nn.Module | Mapping[str, Tensor]) -> float:
-    """The risk of the original weights, which are where decoded ones are."""
+    """The risk of the original weights, on the same device as decoded weights."""
     given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
     with preserved_random_state(), torch.no_grad():
         set_random_state(fixed_random_state())

@@ -299,8 +299,10 @@ def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
 
 
 def _least(values: Sequence[Eps]) -> float | None:
-    """The smallest ε above 0. It is 0 if there is none, and None if it isn't known yet, because a share has no value before a loss
-    is measured."""
+    """The smallest ε above 0.
+
+    It is 0 if there is none, and None if it isn't known yet, because a share has no value before a loss is measured.
+    """
     numbers = [value for value in values if not isinstance(value, Relative)]
     return min((value for value in numbers if value > 0), default=0.0) if len(numbers) == len(values) else None
 

@@ -1,5 +1,6 @@
-"""The local learning coefficient λ(θ), the measure of complexity from singular learning theory. It measures how degenerate a
-minimum is.
+"""The local learning coefficient λ(θ), the measure of complexity from singular learning theory.
+
+It measures how degenerate a minimum is.
 
     λ̂(θ) = nβ · (E[L(w)] − L(θ)),   w ~ p(w) ∝ exp(−nβ · L(w) − γ/2 · ‖w − θ‖²),   β = 1/ln n
 

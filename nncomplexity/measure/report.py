@@ -148,8 +148,7 @@ class Report:
 
     @property
     def agreement(self) -> Agreement | None:
-        """Shares of inputs on which the decoded network gives the original's answer, `searched` and `held_out`; None without
-        outputs."""
+        """Shares of inputs with the original's answer, `searched` and `held_out`; None without outputs."""
         return None if self.faithfulness is None else self.faithfulness.agreement
 
     @property

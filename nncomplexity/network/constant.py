@@ -12,8 +12,9 @@ from nncomplexity.network.weights import Skeleton, is_finite, skeleton_of
 
 
 def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same architecture with every floating-point and complex number zero. Integers, and tensors with infinities, do not
-    change.
+    """The same architecture with every floating-point and complex number zero.
+
+    Integers, and tensors with infinities, do not change.
 
     >>> constant({"w": torch.ones(2), "calls": torch.tensor(3)})
     {'w': tensor([0., 0.]), 'calls': tensor(3)}

@@ -157,8 +157,9 @@ class Distortion:
         return self._loss_fn.examples if isinstance(self._loss_fn, Divisible) else None
 
     def gradient(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> tuple[float, dict[str, Tensor]] | None:
-        """L and its gradients by first name, on `device`. None if the loss has no gradient. Tensors without a gradient are left
-        out.
+        """L and its gradients by first name, on `device`.
+
+        None if the loss has no gradient. Tensors without a gradient are left out.
 
         Gradients have the shapes of `skeleton`; PyTorch's gradient of a complex number is that of its two parts. A gradient that is
         not finite, such as that of a norm at zero, counts as zero.
@@ -231,8 +232,10 @@ class Distortion:
             self.warn("gradient", f"The loss has no gradient with respect to the weights: {reason}; {_WITHOUT}.")
 
     def tolerance(self, eps: float) -> float:
-        """The largest distortion that is accepted at ε: ε minus a margin for the rounding of a float32 mean, and minus the noise of
-        the loss."""
+        """The largest distortion that is accepted at ε:
+
+        ε minus a margin for the rounding of a float32 mean, and minus the noise of the loss.
+        """
         return self.sound.tolerance(eps)
 
     def against(self, divergence: Divergence) -> DivergenceFrom:

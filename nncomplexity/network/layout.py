@@ -123,8 +123,9 @@ class Folding:
 
 
 def foldings(shape: Sequence[int]) -> int:
-    """The number of foldings of a shape: each axis longer than 1, except the first, is in the rows or in the columns, and at least
-    one is in the columns.
+    """The number of foldings of a shape.
+
+    Each axis longer than 1, except the first, is in the rows or in the columns, and at least one is in the columns.
 
     >>> foldings((8, 4, 3, 3)), foldings((8, 4, 1, 1)), foldings((8,)), foldings(())
     (7, 1, 0, 0)

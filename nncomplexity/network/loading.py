@@ -34,8 +34,10 @@ PLAIN = Way()
 
 
 def ways_of(module: nn.Module) -> tuple[Way, ...]:
-    """The ways to put weights into a module, the most thorough first. The last one only copies values. It is the only one if all
-    parts are PyTorch's own."""
+    """The ways to put weights into a module, the most thorough first.
+
+    The last one only copies values. It is the only one if all parts are PyTorch's own.
+    """
     parts = list(module.modules())
     listening = any(_is_own(part, "_load_from_state_dict") or _is_own(part, "load_state_dict") or _hooked(part) for part in parts)
     in_training = any(_is_own(part, "train") for part in parts)
@@ -69,8 +71,9 @@ def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 class Attributes:
-    """The content of the parts of a module at the moment when this was made. Restoring it removes what a call of the loss left
-    there.
+    """The content of the parts of a module at the moment when this was made.
+
+    Restoring it removes what a call of the loss left there.
 
     Modes aren't restored. Cached properties are computed again. Lists and dictionaries are replaced by copies until `give_back`, so
     additions to them are removed too. The content of other objects isn't known.
@@ -140,8 +143,10 @@ def keepsakes(before: nn.Module, after: nn.Module) -> list[str]:
 
 @dataclass(frozen=True)
 class Cache:
-    """An attribute, of a class of parts, that may hold values computed from weights. Emptied, it is None, an empty container, or
-    deleted."""
+    """An attribute, of a class of parts, that may hold values computed from weights.
+
+    Emptied, it is None, an empty container, or deleted.
+    """
 
     kind: type
     name: str
@@ -149,8 +154,10 @@ class Cache:
 
 
 def caches(module: nn.Module) -> list[Cache]:
-    """Attributes that may be caches: they hold floating-point tensors outside the state dict, in parts with weights that aren't
-    PyTorch's own."""
+    """Attributes that may be caches.
+
+    They hold floating-point tensors outside the state dict, in parts with weights that aren't PyTorch's own.
+    """
     found = [
         Cache(type(part), name)
         for part in module.modules()

@@ -17,8 +17,9 @@ from nncomplexity.errors import InputError
 
 
 def number_of(value: object, argument: str) -> float:
-    """The result of a loss, risk or metric as a float. It may be a number of Python or NumPy, or a tensor or array without
-    dimensions.
+    """The result of a loss, risk or metric as a float.
+
+    It may be a number of Python or NumPy, or a tensor or array without dimensions.
 
     Raises InputError, which names the argument, for anything else.
 
@@ -150,8 +151,10 @@ def loss_from(
 
 
 def _joined(what: str, batches: Sequence[Tensor]) -> Tensor:
-    """The batches as one tensor. Raises InputError if their rows have different shapes, as sequences have that are padded batch by
-    batch."""
+    """The batches as one tensor.
+
+    Raises InputError if their rows have different shapes, as sequences have that are padded batch by batch.
+    """
     first = batches[0]
     for number, other in enumerate(batches):
         if other.shape[1:] != first.shape[1:]:

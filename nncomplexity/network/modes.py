@@ -11,8 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 
 def minds_training(part: nn.Module) -> bool:
-    """Whether a part is in training mode and behaves differently in it: dropout, batch norm, or a user's class that reads
-    `training`."""
+    """Whether a part is in training mode and depends on it: dropout, batch norm, or a user's class that reads `training`."""
     return part.training and _looks_at_it(part)
 
 

@@ -39,8 +39,7 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
 
 
 def left_out(module: nn.Module) -> tuple[str, ...]:
-    """Other content of the module, which does not change: entries of its state dict that are not tensors, and buffers and
-    parameters outside it."""
+    """Other content of the module: entries of its state dict that are not tensors, and buffers and parameters outside it."""
     state = _state_of(module)
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
@@ -125,8 +124,10 @@ def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Non
 
 @contextlib.contextmanager
 def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "weights") -> Iterator[Private]:
-    """Copies of the network's tensors, under all names. At the end of the block, the network's own tensors have their old
-    values."""
+    """Copies of the network's tensors, under all names.
+
+    At the end of the block, the network's own tensors have their old values.
+    """
     live = as_read(tensors_of(network) if isinstance(network, nn.Module) else network)
     skeleton = skeleton_of(live, argument)
     values = {spec.name: live[spec.name].detach().clone() for spec in skeleton.tensors}

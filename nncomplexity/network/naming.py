@@ -97,8 +97,9 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
 
 
 def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Naming | None:
-    """The network's names for the names in an adapter's file, as peft writes them. The network's names contain the adapter's own
-    name.
+    """The network's names for the names in an adapter's file, as peft writes them.
+
+    The network's names contain the adapter's own name.
 
     All tensors of the adapter must be there. None if the names are not those of an adapter, or if several adapters fit.
 

@@ -49,8 +49,10 @@ def changed(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def random(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Random numbers of the tensor's size. They are not negative if the tensor has no negative numbers, because it may hold
-    variances."""
+    """Random numbers of the tensor's size.
+
+    They are not negative if the tensor has no negative numbers, because it may hold variances.
+    """
     scale = float(torch.linalg.vector_norm(tensor)) / math.sqrt(tensor.numel()) or 1.0
     noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu").mul_(scale)
     return noise if bool(tensor.amin() < 0) else noise.abs_()

@@ -75,8 +75,9 @@ def difference(tensor: Tensor, base: Tensor | None) -> Tensor:
 
 
 def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
-    """The base plus the float64 `change`, computed in float64 and rounded once to `dtype`. Where the change is 0, the element of
-    the base does not change, even a −0. An infinity does not change either.
+    """The base plus the float64 `change`, computed in float64 and rounded once to `dtype`.
+
+    Where the change is 0, the element of the base does not change, even a −0. An infinity does not change either.
 
     >>> added(torch.tensor([1.0, -0.0]), torch.tensor([2.0**-12, 0.0], dtype=torch.float64), torch.float16).tolist()
     [1.0, -0.0]

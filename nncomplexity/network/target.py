@@ -1,5 +1,7 @@
-"""The argument of a loss, with candidate weights: a copy of a module (or the module itself, if it can't be copied), or a dictionary
-of tensors."""
+"""The argument of a loss, with candidate weights: a module or a dictionary of tensors.
+
+A module is copied. If it can't be copied, the module itself is used.
+"""
 
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -206,8 +208,10 @@ class Borrowed(Target):
 
 
 class Mapped(Target):
-    """A mapping of tensors as the argument of a loss. The tensors are copied, because the loss may load weights into the caller's
-    own tensors."""
+    """A mapping of tensors as the argument of a loss.
+
+    The tensors are copied, because the loss may load weights into the caller's own tensors.
+    """
 
     differentiable = True
     left_out: tuple[str, ...] = ()

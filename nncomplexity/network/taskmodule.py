@@ -293,8 +293,10 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
 
 @contextlib.contextmanager
 def _command_line(name: str) -> Iterator[None]:
-    """Give code that parses a command line no arguments, as if it were run as a script of that name. This program's arguments are
-    not for it."""
+    """Give code that parses a command line no arguments, as if it were run as a script of that name.
+
+    This program's arguments are not for it.
+    """
     kept = sys.argv
     sys.argv = [f"{name.rpartition('.')[2]}.py"]
     try:

@@ -80,8 +80,10 @@ class TensorSpec:
 
     @property
     def real(self) -> "TensorSpec":
-        """The spec of the real and imaginary parts, (..., 2), of a complex tensor, as `real_view` gives them. Others do not
-        change."""
+        """The spec of the real and imaginary parts, (..., 2), of a complex tensor, as `real_view` gives them.
+
+        Others do not change.
+        """
         if self.dtype not in PARTS:
             return self
         base = None if self.base is None else real_view(self.base)
@@ -143,8 +145,10 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
 
 
 def check_dense(name: str, tensor: Tensor, argument: str) -> None:
-    """Raises InputError, which names the argument, if a tensor can't be measured: it must be dense, in memory, and of a stored
-    dtype."""
+    """Check that a tensor can be measured: it must be dense, in memory, and of a stored dtype.
+
+    Raises InputError, which names the argument, if it is not.
+    """
     check_whole(name, tensor, argument)
     if is_lazy(tensor):
         raise InputError(f"{argument}: {name!r} has no shape yet, because its module is lazy; call the model with a batch first")
@@ -201,8 +205,9 @@ def _address(tensor: Tensor) -> int:
 
 
 def as_read(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The mapping, in which tensors without memory are replaced by their values, if `detach()` gives them, as for some quantized
-    tensors.
+    """The mapping, in which tensors without memory are replaced by their values.
+
+    `detach()` gives the values, for example for some quantized tensors.
 
     Two names of one object get one tensor. `check_dense` deals with other tensors.
     """
@@ -294,8 +299,9 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
-    """Raises InputError, with the name of the first tensor that has a NaN or can't be read. Infinities are allowed: masks and fresh
-    observers have them.
+    """Raises InputError, with the name of the first tensor that has a NaN or can't be read.
+
+    Infinities are allowed: masks and fresh observers have them.
     """
     for name, tensor in weights.items():
         check_dense(name, tensor, argument)

@@ -59,8 +59,9 @@ def spectral_entropy_penalty(
 
 @contextmanager
 def weight_noise(module: nn.Module, std: float, generator: torch.Generator | None = None) -> Iterator[None]:
-    """Inside the block, every floating-point parameter is θ̃ = θ + δ·N(0, 1), with new noise at each entry (Eq. 10). After the
-    block it is exactly θ.
+    """Inside the block, every floating-point parameter is θ̃ = θ + δ·N(0, 1), with new noise at each entry (Eq. 10).
+
+    After the block it is exactly θ.
 
     A gradient inside the block is the gradient at θ̃. It is stored in the parameters, and applied to θ after the block:
 

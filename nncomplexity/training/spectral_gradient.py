@@ -1,5 +1,6 @@
-"""The spectral entropy of matrices and its gradient, cheap enough for every step of a training loop (DeMoss et al. 2025, Eqs. 12,
-15).
+"""The spectral entropy of matrices and its gradient (DeMoss et al. 2025, Eqs. 12, 15).
+
+They are cheap enough for every step of a training loop.
 
 With σ_i the singular values of W (m, n), m ≥ n, and S = Σ σ_i, the entropy H = −Σ σ̄_i ln σ̄_i has
 
@@ -120,8 +121,10 @@ def _solve(x: Tensor, want_gradient: bool) -> Solved:
 
 
 def _is_narrow(dtype: torch.dtype) -> bool:
-    """Whether gradients of small matrices can be out of range: the range of float16 ends at 65504; bfloat16 has the range of
-    float32."""
+    """Whether gradients of small matrices can be out of range.
+
+    The range of float16 ends at 65504. bfloat16 has the range of float32.
+    """
     return torch.finfo(dtype).max < 1e30
 
 
@@ -134,15 +137,19 @@ def _within_range(gradient: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _smallest_scale(dtype: torch.dtype) -> float:
-    """A matrix with a smaller largest entry counts as zero, because its gradient, up to 40 divided by the entry, would be out of
-    range."""
+    """The smallest largest entry of a matrix that does not count as zero.
+
+    The gradient of a smaller matrix, up to 40 divided by the entry, would be out of range.
+    """
     return 64 * torch.finfo(torch.promote_types(dtype, torch.float32)).tiny
 
 
 @functools.cache
 def _workers(threads: int) -> ThreadPoolExecutor:
-    """A pool whose threads compute with one thread each. By default, PyTorch would give each of them as many threads as there are
-    cores."""
+    """A pool whose threads compute with one thread each.
+
+    By default, PyTorch would give each of them as many threads as there are cores.
+    """
     started = threading.Barrier(threads + 1)
 
     def start() -> None:

@@ -95,8 +95,9 @@ def digest(batches: Sequence[Batch]) -> str:
 
 
 def most_frequent_error(labels: Tensor) -> float | None:
-    """The error of always saying the most frequent of labels (n,) or (n, k). None if there is only one label, because then no
-    answer is wrong.
+    """The error of always saying the most frequent of labels (n,) or (n, k).
+
+    None if there is only one label, because then no answer is wrong.
 
     >>> most_frequent_error(torch.tensor([0, 1, 1, 2]))
     0.5

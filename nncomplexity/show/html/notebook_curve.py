@@ -56,8 +56,10 @@ def curve_html(
 
 
 def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str:
-    """A mark for each file. Marks on the lower convex hull are filled and joined by a line. Lossless files can't be on a
-    logarithmic axis."""
+    """A mark for each file.
+
+    Marks on the lower convex hull are filled and joined by a line. Lossless files can't be on a logarithmic axis.
+    """
     points = [
         _Point(one["eps"], one["distortion"], one["bits"] / 8, one["eps"] in hull) for one in results if one["distortion"] > 0
     ]

@@ -78,8 +78,10 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
 
 
 def least_of_each(results: Results, value: Callable[[Measurement], float | None], said: Callable[[float], str]) -> str:
-    """The ε with the smallest value of a quantity, for the last network of each run and for networks without a step. Of several
-    seeds, the smallest value."""
+    """The ε with the smallest value of a quantity, for the last network of each run and for networks without a step.
+
+    Of several seeds, the smallest value.
+    """
     rows = []
     for _, seeds in networks_at(results):
         every = [(network, point) for network in seeds for point in network.points]

@@ -1,5 +1,7 @@
-"""Charts as SVG, without matplotlib. Colours are CSS classes, and the style sheet of the page defines them for light and dark
-mode."""
+"""Charts as SVG, without matplotlib.
+
+Colours are CSS classes, and the style sheet of the page defines them for light and dark mode.
+"""
 
 import json
 from collections.abc import Sequence

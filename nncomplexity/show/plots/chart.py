@@ -255,8 +255,9 @@ def exact(value: float) -> str:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions for labels, as near as possible to the wanted ones, at least `gap` apart, and between low and high if there is
-    space.
+    """Positions for labels, as near as possible to the wanted ones, and at least `gap` apart.
+
+    They are between low and high, if there is space.
 
     >>> spread([0.5, 0.5, 0.1], 0.1, 0.0, 1.0)
     [0.45, 0.55, 0.1]

@@ -38,8 +38,10 @@ _SETTINGS = (
 
 
 def network_of_row(name: str, row: Json) -> Network | Failure:
-    """The content of a line of the results.jsonl with this name. Raises KeyError, TypeError, ValueError or AttributeError if it is
-    not a row."""
+    """The content of a line of the results.jsonl with this name.
+
+    Raises KeyError, TypeError, ValueError or AttributeError if it is not a row.
+    """
     _check_schema(row)
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
     step, seed = _at_least_0(row, "step"), _whole(row.get("seed"))

@@ -125,8 +125,10 @@ def _weight(entry: Any) -> int:
 
 
 def _draws(path: str, characters: set[int]) -> bool:
-    """Whether the font has an outline for the first of the characters. Fonts that contain only pictures, such as coloured emoji,
-    have none."""
+    """Whether the font has an outline for the first of the characters.
+
+    Fonts that contain only pictures, such as coloured emoji, have none.
+    """
     from matplotlib import font_manager
 
     try:

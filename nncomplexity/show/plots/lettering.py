@@ -25,8 +25,9 @@ def weightless(character: str) -> bool:
 
 
 def wrapped(text: str, width: float) -> list[str]:
-    """The text in lines of at most this many letters. Lines are broken at blanks, and within a word only if the word is longer than
-    a line.
+    """The text in lines of at most this many letters.
+
+    Lines are broken at blanks, and within a word only if the word is longer than a line.
 
     >>> wrapped("Several seeds of one checkpoint", 16)
     ['Several seeds of', 'one checkpoint']

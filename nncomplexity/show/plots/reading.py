@@ -87,8 +87,10 @@ def _with_others(network: Network, before: Network | Failure | None) -> Network:
 
 
 def _one_for_each(networks: list[Network]) -> list[Network]:
-    """The networks of all files, each once. If files have other weights or losses with one name, runs are also named after the
-    files."""
+    """The networks of all files, each once.
+
+    If files have other weights or losses with one name, runs are also named after the files.
+    """
     measured: dict[tuple[object, ...], set[object]] = {}
     for one in networks:
         if one.kind == "checkpoint":

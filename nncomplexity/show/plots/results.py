@@ -43,8 +43,10 @@ class BoundValue:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The result of one network at one ε, which is a `Share` if it was given as a share. Losses are in the loss's own unit, sizes
-    in bits."""
+    """The result of one network at one ε, which is a `Share` if it was given as a share.
+
+    Losses are in the loss's own unit, sizes in bits.
+    """
 
     eps: float
     bits: float
@@ -180,8 +182,10 @@ class Results:
 
     @property
     def eps_over_training(self) -> tuple[float, ...]:
-        """The ε that were measured for at least half as many networks as the most frequent ε. The others give no curve over
-        training."""
+        """The ε that were measured for at least half as many networks as the most frequent ε.
+
+        The others give no curve over training.
+        """
         stepped = [network for network in self.networks if network.step is not None] or self.networks
         counts = {eps: sum(network.at(eps) is not None for network in stepped) for eps in self.eps}
         return tuple(eps for eps in self.eps if 2 * counts[eps] >= max(counts.values()))

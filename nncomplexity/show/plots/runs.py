@@ -54,8 +54,10 @@ def runs_of(results: Results) -> list[Run]:
 
 
 def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
-    """The runs of networks that have the same folder and step as others, by folder and checkpoint. A copy belongs to the run of the
-    first one."""
+    """The runs of networks that have the same folder and step as others, by folder and checkpoint.
+
+    A copy belongs to the run of the first one.
+    """
     folders: dict[str, dict[tuple[float, str], list[str]]] = {}
     for network in networks:
         if network.checkpoint and network.step is not None:
@@ -165,8 +167,10 @@ def by_eps(
 
 
 def over_eps(results: Results, value: Callable[[Measurement], float | None], *, eps: Sequence[float], mean: bool) -> list[Line]:
-    """A quantity against ε, for networks without several steps: one line for each, or their mean. Calibrations are dashed and
-    grey."""
+    """A quantity against ε, for networks without several steps: one line for each, or their mean.
+
+    Calibrations are dashed and grey.
+    """
 
     def line(label: str, networks: Sequence[Network]) -> Line:
         found: dict[float, list[float]] = {}
@@ -191,8 +195,9 @@ def over_eps(results: Results, value: Callable[[Measurement], float | None], *, 
 
 
 def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str, tuple[Network, ...]]]:
-    """Each run's networks at these steps, with different names. By default, the last network of each run, or all networks without a
-    step.
+    """Each run's networks at these steps, with different names.
+
+    By default, the last network of each run, or all networks without a step.
 
     Each network has all its seeds.
     """

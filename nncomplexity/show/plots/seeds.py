@@ -22,8 +22,10 @@ def by_checkpoint(networks: Iterable[Network]) -> list[tuple[Network, ...]]:
 
 
 def mean_over(seeds: Sequence[Network]) -> Network:
-    """The seeds of one checkpoint as one network. Its points are means over the seeds that have them. A single seed does not
-    change."""
+    """The seeds of one checkpoint as one network.
+
+    Its points are means over the seeds that have them. A single seed does not change.
+    """
     if len(seeds) == 1:
         return seeds[0]
     eps = sorted({point.eps for network in seeds for point in network.points}, reverse=True)
