@@ -101,7 +101,7 @@ def test_relative_to_itself_it_costs_nothing(run):
         ),
         (["--grid", "0.1:1"], "--grid: expected LOW:HIGH:POINTS"),
         (["--grid", "0.1:1:1"], "--grid: expected LOW:HIGH:POINTS"),
-        (["--save-best", "best.coarse"], "--save-best: it needs --n, the number of examples of the description length; add --n N"),
+        (["--save-best", "best.coarse"], "--save-best: it needs --n, the number of examples for the description length; add --n N"),
         (["--risk-fn", "curvetask:error"], "--n: expected the number of training examples"),
         (["--save", "one.coarse"], "--save: with several --eps, expected {eps} in the name"),
         (["--eps", "-1"], "--eps: expected a finite number of at least 0"),

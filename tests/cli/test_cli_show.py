@@ -65,7 +65,7 @@ def test_report_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "empty.json", "--out", "page.html"], "empty.json: expected a results.jsonl, report.json or curve.json"),
         (
             ["plot", "results.jsonl", "--out", "figure.svg", "--step", "10"],
-            "step: only rate-distortion shows chosen steps, dynamics",
+            "step: only rate-distortion can show chosen steps, and dynamics",
         ),
         (
             ["plot", "results.jsonl", "--out", "figure.svg", "--kind", "rate-distortion", "--mean"],

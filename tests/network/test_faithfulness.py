@@ -299,7 +299,7 @@ def test_options_that_make_no_distortion_end_with_one_line(
         (["--holdout", "T:inputs"], "--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout"),
         (
             ["--unlabelled", "T:draw", "--outputs", "T:logits"],
-            "--unlabelled: expected a function without arguments that gives inputs",
+            "--unlabelled: expected a function without arguments that returns inputs",
         ),
     ],
 )
