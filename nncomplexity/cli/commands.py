@@ -90,7 +90,7 @@ def _root(
     upper bound on the Kolmogorov complexity of what the network learned. They also give a bound on the error on unseen data.
 
     \b
-    An example, with model.safetensors in this folder and mytask.py, whose loss(weights) returns the training loss:
+    An example. mytask.py has loss(weights), which returns the training loss:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.01
     """
 

@@ -121,7 +121,7 @@ def curve(
     at each ε.
 
     \b
-    Twelve ε from 2 to 0.0005 (or shares, if the loss does not have the scale of a cross-entropy), and a picture:
+    Twelve ε from 2 to 0.0005 (or shares, for a loss on another scale), and a picture:
       nncomplexity curve model.safetensors --loss-fn mytask:loss --json curve.json
       nncomplexity plot curve.json --out curve.svg
     \b

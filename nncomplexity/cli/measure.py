@@ -120,7 +120,7 @@ def measure(
       nncomplexity measure model.safetensors --loss-fn mytask:loss \\
           --eps 0.1 --eps 0.01 --save model_{eps}.coarse
     \b
-    A bound on the error on unseen data, from the error rate on 2553 training examples:
+    A bound on the error on unseen data, with 2553 training examples:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.1 \\
           --risk-fn mytask:error --n 2553 --classes 10
     \b
@@ -131,7 +131,7 @@ def measure(
       nncomplexity measure tuned.safetensors --relative-to base.safetensors \\
           --loss-fn mytask:loss --eps 0.1
     \b
-    The complexity of this network, from its outputs on inputs without labels, with the spread of five searches:
+    The complexity of this network by its outputs, with five searches:
       nncomplexity measure model.safetensors --outputs mytask:logits --inputs mytask:inputs \\
           --eps 0.1 --seeds 5
     \b
