@@ -1,4 +1,4 @@
-"""The kinds of bound on the true risk. For losses in [0, 1]:
+"""The kinds of bound on the true risk, for losses in [0, 1].
 
 ==============  ========================================================  ===========================================
 kind            true risk at most                                         for

@@ -73,7 +73,7 @@ def bound(
         str | None,
         typer.Option(
             metavar=_FUNCTION,
-            help="A function that returns labelled inputs kept out of training, or holdout(network), which returns the errors.",
+            help="Returns labelled inputs kept out of training; or holdout(network), which returns the errors.",
         ),
     ] = None,
     chance: Chance = None,

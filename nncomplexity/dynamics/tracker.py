@@ -126,7 +126,7 @@ class Tracker:
 
 @contextlib.contextmanager
 def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]:
-    """Returns the network with other weights: a fresh copy, or the network itself if it can't be copied.
+    """Lend the network with other weights: a fresh copy, or the network itself if it can't be copied.
 
     Its own weights are restored at the end.
     """

@@ -232,9 +232,9 @@ class Distortion:
             self.warn("gradient", f"The loss has no gradient with respect to the weights: {reason}; {_WITHOUT}.")
 
     def tolerance(self, eps: float) -> float:
-        """The largest distortion that is accepted at ε:
+        """The largest distortion that is accepted at ε.
 
-        ε minus a margin for the rounding of a float32 mean, and minus the noise of the loss.
+        It is ε minus a margin for the rounding of a float32 mean, and minus the noise of the loss.
         """
         return self.sound.tolerance(eps)
 

@@ -561,7 +561,10 @@ WRONG = [
     (measuring(checkpoint="folder", save="folder/model.safetensors"), "it would overwrite another file of this call"),
     (measuring(checkpoint="cut.safetensors"), "cut or damaged"),
     (measuring(checkpoint="four.safetensors"), "expected tensors of dtypes that can be read, got F4 in w; convert"),
-    (measuring(checkpoint="expanded.pt"), "expected 'w' to have memory for all its elements, got 1000000000000 elements expanded from 4 bytes"),
+    (
+        measuring(checkpoint="expanded.pt"),
+        "expected 'w' to have memory for all its elements, got 1000000000000 elements expanded from 4 bytes",
+    ),
     (measuring(checkpoint="nan.safetensors"), "'bias' holds 1 values that are NaN"),
     (
         measuring(checkpoint="other.safetensors", model="mytask:build"),
