@@ -14,8 +14,8 @@ _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Load the command line and run it. Ctrl-C while it loads is one line and the exit code that it has later."""
-    # It isn't Python's own where a shell has us in the background, and Ctrl-C ignored.
+    """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later."""
+    # A shell may run this program in the background with Ctrl-C ignored; the handler is then not Python's own.
     minded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if minded:
         signal.signal(signal.SIGINT, _end)
@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    # An exception could be swallowed, or become another one, in the packages that are being imported.
+    # The packages that are being imported could swallow an exception, or turn it into another one.
     os.write(2, b"nncomplexity: interrupted\n")
     os._exit(_INTERRUPTED)
 

@@ -1,4 +1,4 @@
-"""What a count on fresh examples promises: the upper confidence limit of a probability, by inverting the binomial tail.
+"""The upper confidence limit of a probability from a count, by inversion of the binomial tail, and the test-set bound.
 
 The limit is Clopper and Pearson's: the largest p at which k or fewer of n events still happen with probability δ,
 
@@ -20,11 +20,11 @@ from nncomplexity.bounds.rounding import rounded_up
 from nncomplexity.words import checked_count
 
 _SURE = 1 - 1e-12
-"""How much lower than δ the tail must be seen to be: more than its own rounding."""
+"""The computed tail must be lower than δ by this share, which is more than its rounding error."""
 
 
 def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: SupportsFloat = 0.05) -> float:
-    """The upper confidence limit of a probability of which `events` of n independent trials were seen, rounded upwards.
+    """The upper confidence limit of a probability, after `events` events in n independent trials, rounded up.
 
     Args:
         events: k, from 0 to n.
@@ -63,7 +63,7 @@ class HoldoutBound:
 
     Attributes:
         value: the bound on the error rate, p̄ of the errors seen.
-        errors: how many of the n test examples the predictor gets wrong.
+        errors: the number of the n test examples on which the predictor is wrong.
         n: number of test examples.
         delta: failure probability δ.
     """
@@ -79,7 +79,7 @@ class HoldoutBound:
         return self.errors / self.n
 
     def sentence(self) -> str:
-        """What it says, in plain English.
+        """The bound in words.
 
         >>> print(holdout_bound(9, 360).sentence())
         With probability 0.95 the risk on unseen data is at most 0.0433, by 9 errors on 360 test examples that took no part in training.

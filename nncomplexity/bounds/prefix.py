@@ -1,8 +1,8 @@
-"""What it costs to say where a payload ends.
+"""The cost of the end of a payload: prefix codes and the Elias delta code.
 
 A bound that holds for all files at once gives the file of K bits the weight 2^(−K). The weights add up to at most 1
-(Kraft's inequality) when no file is the beginning of another, that is, when the decoder itself knows where the payload
-ends. A payload whose length must come from outside pays for that length, in a code that itself ends.
+(Kraft's inequality) if no file is the beginning of another one, that is, if the decoder itself finds the end of the
+payload. Otherwise the payload must pay for its length, in a code that tells its own end.
 """
 
 import math
@@ -29,7 +29,7 @@ def elias_delta_bits(k: SupportsIndex) -> int:
 
 
 def prefix_free_bits(bits: float, *, self_delimiting: bool) -> float:
-    """Bits of a payload and of what tells its end: K, or K + elias_delta_bits(⌈K/8⌉ + 1) where it doesn't tell itself.
+    """Bits of a payload and of its end: K if it tells its own end, otherwise K + elias_delta_bits(⌈K/8⌉ + 1).
 
     The length is counted in bytes. One is added because a payload may be empty and Elias delta begins at 1.
 

@@ -29,7 +29,7 @@ from nncomplexity.search import FROM_OUTSIDE, Interrupt
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (
-    "nncomplexity: chance: taken for 1, as neither --chance nor --classes nor labels of a holdout tell the error of a guess"
+    "nncomplexity: chance: taken as 1, the worst possible error rate, so 'not vacuous' says little; give --chance or --classes"
 )
 
 
@@ -59,47 +59,49 @@ class AnswersGroup:
     ] = None
     inputs: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="In place of --loss-fn: search under the divergence of --outputs on these."),
+        typer.Option(metavar=_FUNCTION, help="Instead of --loss-fn: the search uses the divergence of --outputs on these inputs."),
     ] = None
     unlabelled: Annotated[
-        str | None, typer.Option(metavar=_FUNCTION, help="Gives fresh inputs: the bound is then on the network itself.")
+        str | None,
+        typer.Option(metavar=_FUNCTION, help="A function that returns new unlabelled inputs, for a bound on the original network."),
     ] = None
     holdout: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="Gives labelled inputs kept out of training, or holdout(network) which are wrong."),
+        typer.Option(
+            metavar=_FUNCTION, help="Returns labelled inputs kept out of training; or holdout(network), which returns the errors."
+        ),
     ] = None
 
     def named(self) -> NamedDivergence | None:
         """The divergence that is searched under. Raises InputError where there is neither a loss nor one, or outputs are missing."""
         if self.loss_fn is None and self.inputs is None:
-            raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs in its place, got neither")
+            raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
         by_outputs = self.loss_fn is None and self.inputs is not None
         named = NamedDivergence.of(self.outputs, self.inputs, None, "0") if by_outputs else None
         for option, value in (("--unlabelled", self.unlabelled), ("--inputs", self.inputs)):
             if value is not None and self.outputs is None:
-                raise InputError(
-                    f"--outputs: expected MODULE:FUNCTION, which gives a network's outputs on {option}, got none; add it"
-                )
+                raise InputError(f"--outputs: expected MODULE:FUNCTION, for the network's outputs on {option}, got none; add it")
         return named
 
 
 def bound(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network: the same kinds of file as for measure.")],
     error: ErrorGroup,
     answers: AnswersGroup,
     network: NetworkGroup,
     searched: SearchGroup,
     eps: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε of the files, as for measure; repeat it; else twelve.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER|SHARE%", help="ε of the files, as for measure. Can be repeated. Default: twelve values."),
     ] = None,
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file of the bound.")] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file with the smallest bound.")] = None,
     json_file: Json = None,
 ) -> int:
-    """Search for the smallest bound on the error rate on unseen data, and say it in a sentence that can be quoted.
+    """Search for the smallest bound on the error rate on unseen data, and print it in a sentence that you can quote.
 
-    A prefix code's bound holds for all its files at once, so ε is chosen by the search. With --unlabelled, fresh inputs without
-    labels, the bound is on the network itself: that of a file plus an upper limit on how often the two disagree. With --holdout
-    the test-set bound stands beside it.
+    A prefix code's bound holds for all its files at once, so the search may choose ε. With --unlabelled, there is also a bound on the
+    original network: the bound of a file plus an upper limit on how often the two networks disagree. With --holdout, there is also
+    the test-set bound.
 
     \b
       nncomplexity bound model.safetensors --loss-fn mytask:loss --risk-fn mytask:error --n 2553 --classes 113
@@ -151,10 +153,10 @@ def bound(
 
 
 def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
-    """The bounds for people: each with what it is of, then the sentence to quote."""
+    """The bounds as text, each with its network, then the sentence to quote."""
     report, bound_ = found.report, found.bound
     lines = [
-        f"{checkpoint}: the least of {found.tried} files' bounds is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
+        f"{checkpoint}: the smallest bound of {found.tried} files is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
         "",
         bound_.sentence(),
     ]
@@ -162,11 +164,11 @@ def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
         one, other = found.original, found.original_report
         lines += [
             "",
-            f"On the network itself, by the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
-            f"+ {one.limit:.4f}, as the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
+            f"On the original, with the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
+            f"+ {one.limit:.4f}: the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
         ]
     if found.holdout is not None:
-        lines += ["", f"By the holdout alone: {found.holdout.sentence()}"]
+        lines += ["", f"From the holdout alone: {found.holdout.sentence()}"]
     lines += [*spreads([report]), *warnings([report]), "", found.sentence()]
     return page_of(lines, width)
 
@@ -174,7 +176,7 @@ def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
 def _data(name: str, option: str) -> Any:
     data = data_named(name, option)
     if callable(data) and not hasattr(data, "__iter__"):
-        raise InputError(f"{option}: expected a function without arguments that gives inputs, got {name}, which takes some")
+        raise InputError(f"{option}: expected a function without arguments that returns inputs, got {name}, which has arguments")
     return data
 
 
@@ -183,5 +185,5 @@ def _holdout(name: str | None, outputs: str | None) -> Any:
     if name is None or takes_arguments(function := find_function(name, "--holdout")):
         return None if name is None else function
     if outputs is None:
-        raise InputError("--outputs: expected MODULE:FUNCTION, which gives a network's answers on --holdout, got none; add it")
+        raise InputError("--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout, got none; add it")
     return _data(name, "--holdout")

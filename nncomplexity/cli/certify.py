@@ -48,7 +48,9 @@ Data = Annotated[
 
 def certify(
     file: CoarseFile,
-    against: Annotated[str, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")],
+    against: Annotated[
+        str, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
+    ],
     eps: Annotated[str, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file keeps.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="The certificate, a JSON.")],
     loss_fn: LossFnOrOutputs = None,

@@ -1,4 +1,4 @@
-"""The command line: its commands, and what becomes of an error. docs/cli.md is its reference."""
+"""The command line: its commands, and how an error ends it. docs/cli.md is its reference."""
 
 import io
 import os
@@ -30,8 +30,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 verify found a claim that fails, or track a checkpoint; 2 the call or an input is wrong; "
-    "3 nothing within ε was found smaller than the lossless file; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 verify found a false claim, or track could not measure a checkpoint; 2 the call or an input is wrong; "
+    "3 nothing smaller than the lossless file was found within ε; 130 interrupted.",
 )
 
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ε must not end a measurement on a terminal that has none
+            stream.reconfigure(errors="replace")  # a terminal without the letter ε must not end a measurement
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with get_command(app).make_context("nncomplexity", list(arguments)) as context:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Python flushes standard output once more when it ends, and would complain then.
+        # Python flushes standard output again when it ends, and would then print an error.
         _discard_output()
         return PIPE_CLOSED
     except OSError as error:
@@ -105,22 +105,22 @@ def _root(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """How many bits does what a neural network has learned take, and what does that promise about unseen data?
+    """Measure how complex a trained neural network is, and bound its error on unseen data.
 
-    'measure' looks for the smallest file that decodes to weights whose loss is within ε of the original's. The bits of that
-    file bound the Kolmogorov complexity of what was learned, and with it the error on unseen data.
+    'measure' looks for the smallest file whose decoded weights have a loss within ε of the original's. The bits of this file are an
+    upper bound on the Kolmogorov complexity of what the network learned. They also give a bound on the error on unseen data.
 
     \b
-    With a model.safetensors here, and a mytask.py whose loss(weights) returns the training loss:
+    An example. mytask.py has loss(weights), which returns the training loss:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.01
     """
 
 
 app.command(short_help="Bits of the smallest file found within each ε.")(grouped(measure))
-app.command(short_help="Bits against ε, and what follows from it.")(grouped(curve))
+app.command(short_help="Bits at many ε: the rate-distortion curve.")(grouped(curve))
 app.command(short_help="The smallest bound on the error rate on unseen data.")(grouped(bound))
 app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
-app.command(short_help="Check what is claimed of a .coarse file.")(verify)
+app.command(short_help="Check claims about a .coarse file.")(verify)
 app.command(short_help="Write what was found of a .coarse file, for others to check.")(certify)
 add_track(app)
 add_commands(app)

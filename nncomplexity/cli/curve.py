@@ -1,4 +1,4 @@
-"""The command `curve`: many ε of one network, and what they make together."""
+"""The command `curve`: one network at many ε, and the rate–distortion curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,17 +35,17 @@ class EpsGroup:
     """Which ε the curve is measured at."""
 
     eps: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure; repeat it for several; else twelve.")
+        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure. Can be repeated. Default: twelve values.")
     ] = None
     grid: Annotated[
         str | None,
-        typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, as 0.001:1:12 or 0.1%:50%:9, in place of --eps."),
+        typer.Option(metavar="LOW:HIGH:POINTS", help="ε on a logarithmic grid, as 0.001:1:12 or 0.1%:50%:9, instead of --eps."),
     ] = None
 
     def typed(self) -> list[str] | None:
         """Each ε as a person types it; None where the network is to tell them. Raises InputError where both options are given."""
         if self.eps and self.grid is not None:
-            raise InputError("--grid: expected it in place of --eps, got both; leave one out")
+            raise InputError("--grid: expected only this or --eps, got both; leave one out")
         return self.eps or (_grid(self.grid) if self.grid is not None else None)
 
 
@@ -53,9 +53,11 @@ class EpsGroup:
 class FilesGroup:
     """The files that the curve is written to."""
 
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse files; {eps} in it stands for each ε.")] = None
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the .coarse files. {eps} in the name stands for each ε.")
+    ] = None
     save_best: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the file of the least description length, at ε*; needs --n.")
+        str | None, typer.Option(metavar="FILE", help="Write the file with the least description length, at ε*. Needs --n.")
     ] = None
     json_file: Json = None
 
@@ -65,7 +67,7 @@ class FilesGroup:
 
 
 def curve(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network: the same kinds of file as for measure.")],
     distortion: DistortionGroup,
     wanted: EpsGroup,
     network: NetworkGroup,
@@ -73,18 +75,18 @@ def curve(
     risk: RiskGroup,
     files: FilesGroup,
 ) -> int:
-    """Measure a network at many ε in one run: the rate-distortion curve, and what follows from it.
+    """Measure a network at many ε in one run, and fit the rate-distortion curve.
 
     With tight, all ε together cost less than three measurements of one ε. The table has the lower convex hull, the paper's fit
     bits = a·ln(distortion) + b and a power law, with --n the ε of the least description length (MDL), and with --risk-fn the bound
     at each ε.
 
     \b
-    Twelve ε from 2 to 0.0005 (of a loss on another scale than a cross-entropy's, shares of it), and a picture:
+    Twelve ε from 2 to 0.0005 (or shares, for a loss on another scale), and a picture:
       nncomplexity curve model.safetensors --loss-fn mytask:loss --json curve.json
       nncomplexity plot curve.json --out curve.svg
     \b
-    Where the description length is least, and its file:
+    The least description length, and its file:
       nncomplexity curve model.safetensors --loss-fn mytask:loss --grid 0.001:1:12 \\
           --n 2553 --save-best model.coarse
     """
@@ -93,7 +95,7 @@ def curve(
     network.steps()
     search, promise = searched.checked(), risk.bound_options()
     if files.save_best is not None and risk.n is None:
-        raise InputError("--save-best: it needs --n, the number of examples of the description length; add --n N")
+        raise InputError("--save-best: it needs --n, the number of examples for the description length; add --n N")
     written = files.written(typed or [name_of(value) for value in DEFAULT_EPS])
     network.base()
     check_writable(written.names, inputs=[checkpoint, network.relative_to])
@@ -152,13 +154,13 @@ def _check_code_length(subject: CommandInputs, unit: LossUnit | None) -> None:
     """Raises InputError where the network's loss is no code length: the search would only end without a file to save."""
     weights = subject.original.tensors
     zero_loss = constant_loss_of(subject.task.loss, weights)
-    loss = subject.task.loss(weights)  # the last, as a module goes on holding what it was given last
+    loss = subject.task.loss(weights)  # this call comes last, because a module keeps the weights of the last call
     if not is_code_length(unit, loss=loss, zero_loss=zero_loss):
         raise InputError(_NO_BEST.format(why=why_no_code_length(unit, loss=loss, zero_loss=zero_loss)))
 
 
 def _grid(text: str) -> list[str]:
-    """ε as a person would type them, from large to small; shares where both ends are."""
+    """ε in a short decimal form, from large to small. They are shares if both ends are."""
     percent = "%" if text.count("%") == 2 else ""
     try:
         low, high, points = text.split(":")

@@ -57,7 +57,7 @@ def decompress(
       nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
     """
     if out.endswith(SUFFIXES) and not out.endswith(".safetensors"):
-        raise InputError(f"--out: expected a .safetensors file, which is what is written, got {out}; name it so")
+        raise InputError(f"--out: expected a name that ends in .safetensors, got {out}; choose such a name")
     check_writable([out], inputs=[file, base])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
     save_safetensors(out, coarse.weights())
@@ -78,9 +78,13 @@ def verify(
     model: Model = None,
     base: BasePath = None,
     base_key: BaseKey = None,
-    against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
+    ] = None,
     key: Key = None,
-    eps: Annotated[str | None, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file is claimed to keep.")] = None,
+    eps: Annotated[
+        str | None, typer.Option(metavar="NUMBER|SHARE%", help="The ε of the claim: the distortion is at most ε.")
+    ] = None,
     claims: Annotated[
         str | None,
         typer.Option(metavar="REPORT", help="A report.json, curve.json or certificate whose figures for this file to check."),
@@ -96,7 +100,7 @@ def verify(
     limit: Limit = DEFAULT_LIMIT,
     json_file: Json = None,
 ) -> int:
-    """Check a .coarse file: decode it, measure bits and loss anew, and say which claims hold.
+    """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
 
     With --against the original: the architecture is the same and, with --eps, the distortion is at most ε. With --claims a
     report or a certificate: its figures for the file are true, and what nothing here tells is named as taken on trust. Ends with exit
@@ -107,18 +111,18 @@ def verify(
           --against model.safetensors --eps 0.01
       nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
     \b
-    A file that was searched under a divergence from the original's outputs:
+    A file of a search with --outputs:
       nncomplexity verify model.coarse --outputs mytask:logits --inputs mytask:inputs \\
           --against model.safetensors --eps 0.1
     """
     value = None if eps is None else eps_named(eps, "--eps")
     if value is not None and against is None and claims is None:
-        raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
+        raise InputError("--eps: it needs --against CHECKPOINT, to measure the original's loss; add it")
     named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
     if named is not None and against is None:
-        raise InputError("--outputs: it needs --against CHECKPOINT, from whose outputs the divergence is")
+        raise InputError("--outputs: it needs --against CHECKPOINT, to compare with the original's outputs; add it")
     if key is not None and against is None:
-        raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
+        raise InputError("--key: it needs --against CHECKPOINT, because it names the state dict in that file; add it")
     if data and claims is None:
         raise InputError("--data: it needs --claims CERTIFICATE, which has the hashes to compare with")
     promised = BoundOptions.checked(risk_fn, n, 0.05 if delta is None else delta, chance, classes)

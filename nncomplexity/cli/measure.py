@@ -28,50 +28,53 @@ def measure(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            metavar="CHECKPOINT", help="The network: .safetensors, .pt, .pth, .bin, .ckpt, an index of shards, a folder."
+            metavar="CHECKPOINT",
+            help="The network: a .safetensors, .pt, .pth, .bin, .ckpt or .npz file, an index of shards, or a folder.",
         ),
     ],
     eps: Annotated[
         list[str],
         typer.Option(
             metavar="NUMBER|SHARE%",
-            help="ε, in the loss's own unit, or as 1% of its distance to that of all weights zero; repeat it for several; 0 is lossless.",
+            help="ε, in the loss's own unit, or a share such as 1% of the distance to all weights zero. Can be repeated. 0 is lossless.",
         ),
     ],
     distortion: DistortionGroup,
     network: NetworkGroup,
     searched: SearchGroup,
     risk: RiskGroup,
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file; {eps} in it stands for each ε.")] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the .coarse file. {eps} in the name stands for each ε.")
+    ] = None,
     json_file: Json = None,
 ) -> int:
     """Measure a network: the bits of the smallest file found within each ε.
 
     The loss function gets the weights θ as a dict of tensors (with --model, a module that holds them) and returns the mean loss
-    on the training data, in nats per example for cross-entropy. It must be deterministic. A file is within ε when the weights θ'
-    that it decodes to have |loss(θ) − loss(θ')| ≤ ε: 0.01 nats keeps almost all that was learned, 1 its outline.
+    on the training data, in nats per example for cross-entropy. It must be deterministic. A file is within ε if its decoded
+    weights θ' have |loss(θ) − loss(θ')| ≤ ε. At 0.01 nats, almost all that was learned is kept; at 1 nat, only what most examples need.
 
     \b
-    Two levels of detail, and the files:
+    Two ε, and their files:
       nncomplexity measure model.safetensors --loss-fn mytask:loss \\
           --eps 0.1 --eps 0.01 --save model_{eps}.coarse
     \b
-    What the bits promise about unseen data, given the error rate on 2553 training examples:
+    A bound on the error on unseen data, with 2553 training examples:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.1 \\
           --risk-fn mytask:error --n 2553 --classes 10
     \b
-    A checkpoint of a training loop, of which the averaged weights are meant:
+    A checkpoint of a training loop, with the averaged weights:
       nncomplexity measure last.pt --key ema --loss-fn mytask:loss --eps 0.1
     \b
     What fine-tuning added to a base:
       nncomplexity measure tuned.safetensors --relative-to base.safetensors \\
           --loss-fn mytask:loss --eps 0.1
     \b
-    How complex this network is, by its outputs on inputs without labels, and how sure that is:
+    The complexity of this network by its outputs, with five searches:
       nncomplexity measure model.safetensors --outputs mytask:logits --inputs mytask:inputs \\
           --eps 0.1 --seeds 5
     \b
-    A loss that takes a module, such as mytask.build() makes:
+    A loss that takes a module, which mytask.build() makes:
       nncomplexity measure model.safetensors --model mytask:build \\
           --loss-fn mytask:loss --eps 0.1
     """

@@ -1,4 +1,4 @@
-"""Where the command line's results go: settled before anything costs time, and kept apart from what users' code prints."""
+"""The files and streams for results. They are checked before the search begins, and the output of users' code goes elsewhere."""
 
 import contextlib
 import os
@@ -42,12 +42,14 @@ def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
 def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
     """See to it that each output can be written, and that none overwrites an input or another output; None is no file.
 
-    What one option writes to the same file several times is to be given once.
+    Raises InputError if an output can't be written, or would overwrite an input or another output.
 
     Raises:
         InputError: one can't be written, or would overwrite another.
     """
-    taken = {os.path.realpath(name) for name in inputs if name is not None}  # unlike Path.resolve, it takes links in a circle
+    taken = {
+        os.path.realpath(name) for name in inputs if name is not None
+    }  # unlike Path.resolve, it accepts links that form a circle
     for name in outputs:
         if name is None:
             continue
@@ -58,11 +60,15 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
             if target.is_dir():
                 raise InputError(f"{name}: it is a folder; name a file in it")
             if target.exists() and not target.is_file():
-                raise InputError(f"{name}: it is no regular file, which a finished file could replace; choose another name")
+                raise InputError(
+                    f"{name}: it is not a regular file, so it can't be replaced by a finished file; choose another name"
+                )
             if os.path.realpath(name) in taken:
                 raise InputError(f"{name}: it would overwrite another file of this call; choose another name")
             taken.add(os.path.realpath(name))
-            tempfile.TemporaryFile(dir=target.parent).close()  # the one test that permissions and file systems agree with
+            tempfile.TemporaryFile(
+                dir=target.parent
+            ).close()  # the only reliable test: permissions alone don't say whether a file can be written
         except OSError as error:
             raise InputError(f"{name}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
 
@@ -109,23 +115,23 @@ class Written:
 
 
 def write_json(path: str | None, document: str) -> None:
-    """Write the document, whole or not at all; None is nowhere."""
+    """Write the document, completely or not at all. For None, nothing is written."""
     if path is not None:
-        # A path typed in bytes that are no Unicode text stands in the document as typed; backslashes make it JSON.
+        # A typed path may have bytes that are not Unicode. Backslash escapes make it valid JSON.
         save_bytes(path, f"{document}\n".encode(errors="backslashreplace"))
 
 
 def page_width() -> int:
-    """The terminal's width, and what the tables need at least."""
+    """The terminal's width, but not less than the tables need."""
     return max(WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
 
 
 @contextlib.contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """What the user's code prints inside goes to standard error: standard output is for the table or the JSON.
+    """Send the output of the user's code to standard error, because standard output is for the table or the JSON.
 
-    So does what the programs that it starts print, where both are the process's own streams and not those of a notebook or a test.
-    Nor does a folder that it changes to stay the current one, from which the names of outputs are understood.
+    The output of programs that the code starts goes there too, unless the streams belong to a notebook or a test. The current folder is
+    restored at the end, because the names of outputs refer to it.
     """
     descriptor = _descriptor_redirected() if _has_descriptors() else contextlib.nullcontext()
     with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr), descriptor:
@@ -148,14 +154,14 @@ def _descriptor_redirected() -> Iterator[None]:
     try:
         yield
     finally:
-        stdout.flush()  # what was printed to sys.__stdout__
+        stdout.flush()  # text that was printed to sys.__stdout__
         os.dup2(kept, 1)
         os.close(kept)
 
 
 @contextlib.contextmanager
 def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | None]:
-    """A bar on standard error while the search runs, where that is a terminal, with an estimate of the time left."""
+    """A progress bar with an estimate of the time left, on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -177,12 +183,12 @@ def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | N
 def no_length(
     reports: Sequence[Report], lengths: Sequence[DescriptionLength | None], n: int | None, unit: LossUnit | None
 ) -> str | None:
-    """Why there is no description length though `n` was given; None where there is one, or it wasn't."""
+    """Why there is no description length although `n` was given. None if there is one, or if `n` was not given."""
     if n is None or any(lengths):
         return None
     subject = reports[0].subject
     if subject.divergence is not None:
-        return "the distortion is a divergence between outputs, which codes no labels"
+        return "the distortion is a divergence between outputs, so it is not a code length of labels"
     return why_no_code_length(unit, loss=subject.loss, zero_loss=subject.zero_loss)
 
 
@@ -197,10 +203,10 @@ def report_document(
 
     Args:
         reports: one for each ε.
-        files: the name that each report's file was saved under, None where it wasn't.
-        bounds: None where no risk was measured.
-        lengths: None where the number of examples wasn't given.
-        about: what goes to the top level.
+        files: the name of each report's file; None if it was not saved.
+        bounds: None if no risk was measured.
+        lengths: None if the number of examples was not given.
+        about: entries for the top level of the document.
     """
     document = reports_dict(reports, **about)
     for entry, report, file, promise, length in zip(document["results"], reports, files, bounds, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""What a command line names to be measured: the network, the functions to measure it by, and its base; found, loaded and checked."""
+"""The network, the functions and the base that a command line names: found, loaded and checked."""
 
 import sys
 from collections.abc import Sequence
@@ -38,13 +38,13 @@ class CommandInputs:
     original: Checkpoint
     task: Task
     network: nn.Module | dict[str, Tensor]
-    """What the functions are called on."""
+    """The object that the functions are called with."""
     base: Base | None
     faithfulness: Divergence | None = None
-    """By which to say how faithful a file is that is searched under a loss."""
+    """Measures how faithful a file is, if the search uses a loss."""
 
     def about(self, **options: Any) -> dict[str, Any]:
-        """What a report says of a command besides its results (docs/results.md); `options` are those of the search."""
+        """The entries of a report besides its results (docs/cli.md); `options` are those of the search."""
         original = self.original
         return {
             "checkpoint": self.checkpoint,
@@ -69,9 +69,9 @@ def load_inputs(
     risk_fn: str | None,
     outputs: Sequence[str | None],
 ) -> CommandInputs:
-    """What is to be measured; what was guessed of it is said on standard error.
+    """The network to measure. Standard error says what was guessed.
 
-    The risk is measured once: what is wrong with it should show before the search, not after.
+    The risk is measured once here, so that an error in it appears before the search and not after it.
 
     Args:
         checkpoint: the network, as typed.
@@ -119,7 +119,7 @@ def task_of(
     outputs: Sequence[str | None],
     divergence: NamedDivergence | None = None,
 ) -> Task:
-    """The user's functions; a divergence stands in the place of a loss that isn't named.
+    """The user's functions. A divergence is used if no loss is named.
 
     Raises:
         InputError: one of them can't be found, or an output would overwrite its source.
@@ -138,9 +138,9 @@ def task_of(
 
 
 def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule = USUAL) -> Checkpoint:
-    """The network; what was guessed of it is said on standard error."""
+    """The network. Standard error says what was guessed."""
     checkpoint = load_checkpoint(path, key, steps=steps)
-    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
+    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # the files of a folder are not known earlier
     notes = list(checkpoint.notes)
     if note := task.naming(checkpoint.tensors).note("the module of --model"):
         notes.append(note)

@@ -1,4 +1,4 @@
-"""The command `track`: complexity over training, a row for each checkpoint."""
+"""The command `track`: complexity over training, with a row for each checkpoint."""
 
 import contextlib
 import sys
@@ -26,7 +26,7 @@ _FUNCTION = "MODULE:FUNCTION"
 
 
 def add_command(app: typer.Typer) -> None:
-    """Give the command line `track`."""
+    """Add `track` to the command line."""
     app.command(short_help="Complexity over training: a row for each checkpoint.")(grouped(track))
 
 
@@ -35,12 +35,12 @@ class RowsGroup:
     """Which rows there are, and who measures them."""
 
     eps: Annotated[
-        list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share; repeat it for several.")
+        list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share. Can be repeated.")
     ]
-    out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")]
+    out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl. Rows that are already in it are kept.")]
     seed: Seed = 0
-    seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1
+    seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Number of seeds, with a row for each.")] = 1
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")] = 1
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,20 @@ class NumbersGroup:
     """Further numbers of each row, and further networks to compare with."""
 
     metric: Annotated[
-        list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="A further number, such as test_error; repeat it.")
+        list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="One more number, such as test_error. Can be repeated.")
     ] = None
     llc: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Also the local learning coefficient, for so many --n; NAME is localization, draws, burn_in, chains or step; repeat it.",
+            help="Also the local learning coefficient, for --n examples. NAME: localization, draws, burn_in, chains or step. Can be repeated.",
         ),
     ] = None
-    untrained: Annotated[bool, typer.Option("--untrained", help="Also the network as --model initialises it.")] = False
-    constant: Annotated[bool, typer.Option("--constant", help="Also the network with all weights zero.")] = False
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also measure the network as --model initialises it.")] = False
+    constant: Annotated[bool, typer.Option("--constant", help="Also measure the network with all weights zero.")] = False
     shuffled: Annotated[
-        str | None, typer.Option(metavar=_FUNCTION, help="Also what trainer(seed) returns, trained on shuffled labels.")
+        str | None,
+        typer.Option(metavar=_FUNCTION, help="Also measure what trainer(seed) returns: a network trained on shuffled labels."),
     ] = None
 
 
@@ -68,12 +69,14 @@ class NumbersGroup:
 class FollowGroup:
     """Whether to wait for further checkpoints, and how."""
 
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for further checkpoints, until interrupted.")] = False
-    poll: Annotated[str | None, typer.Option(metavar="SECONDS", help="With --follow, between two looks; else 10.")] = None
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for new checkpoints, until interrupted.")] = False
+    poll: Annotated[str | None, typer.Option(metavar="SECONDS", help="With --follow: seconds between two checks. Default: 10.")] = (
+        None
+    )
     idle_timeout: Annotated[
-        str | None, typer.Option(metavar="SECONDS", help="With --follow, end after so long without a new one.")
+        str | None, typer.Option(metavar="SECONDS", help="With --follow: end after this many seconds without a new checkpoint.")
     ] = None
-    until: Annotated[str | None, typer.Option(metavar="STEP", help="With --follow, end after the checkpoint of that step.")] = None
+    until: Annotated[str | None, typer.Option(metavar="STEP", help="With --follow: end after the checkpoint of this step.")] = None
 
     def checked(self) -> Follow | None:
         """How to wait; None where that isn't asked for. Raises InputError for an option that isn't usable."""
@@ -81,7 +84,7 @@ class FollowGroup:
         options = {name: f"--{name.replace('_', '-')}" for name in given}
         values = {name: number_value(text, options[name]) for name, text in given.items() if text is not None}
         if values and not self.follow:
-            raise InputError(f"{options[next(iter(values))]}: it says how to wait for checkpoints; add --follow")
+            raise InputError(f"{options[next(iter(values))]}: this option needs --follow; add it")
         return Follow(**values) if self.follow else None
 
 
@@ -97,10 +100,10 @@ def track(
     numbers: NumbersGroup,
     waiting: FollowGroup,
 ) -> int:
-    """Measure every checkpoint of a training, and write a row for each to a results.jsonl.
+    """Measure every checkpoint of a training run, and write a row for each to a results.jsonl.
 
-    A row is written as soon as it is there. The same call goes on where a stopped one was; checkpoints that failed are tried
-    again. Each row is what 'measure' gives for its checkpoint at that budget, whatever the number of processes.
+    Each row is written as soon as it is measured. If a call was stopped, the same call continues it. Checkpoints that failed are
+    tried again. Each row is what 'measure' gives for its checkpoint with this budget, for any number of processes.
 
     \b
     Complexity and test error over training, and a picture of them:
@@ -108,11 +111,11 @@ def track(
           --eps 1 --eps 0.1 --metric test_error=mytask:test_error --out results.jsonl
       nncomplexity plot results.jsonl --out dynamics.svg
     \b
-    Where neither the files' names nor what they hold tells the training step:
+    If the training step is in an unusual place:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --step-pattern 'net_at_([0-9]+)' --out results.jsonl
     \b
-    While the training goes on, by two processes:
+    While the training runs, with two processes:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
@@ -233,23 +236,23 @@ def _sampler(texts: list[str] | None) -> Langevin | None:
 
 
 def _named(option: str, texts: list[str], expected: str, twice: str) -> dict[str, str]:
-    """What an option that is repeated as NAME=VALUE was given."""
+    """The values of an option that is repeated as NAME=VALUE."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option}: expected {expected}, got {text!r}")
         if name in found:
-            raise InputError(f"{option}: {name!r} is there twice; {twice}")
+            raise InputError(f"{option}: {name!r} is given twice; {twice}")
         found[name] = value
     return found
 
 
 @contextlib.contextmanager
 def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[RowProgress | None, Callable[[str], None]]]:
-    """A bar on standard error, where that is a terminal, and a way to say something beside it.
+    """A progress bar on standard error, if that is a terminal, and a function that prints lines above it.
 
-    Elsewhere, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+    Otherwise, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
 
     Yields:
         A progress callback, None where nothing is to be called, and a function of the text to say.

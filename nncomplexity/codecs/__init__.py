@@ -1,7 +1,8 @@
 """Codecs: records of (symbols, model) to bytes and back, under one contract.
 
 Which one? `entropy` is the smallest by far and the default. `bzip2` is the paper's. The others are there to compare with.
-A codec's index in `CODECS` is its number in a file. Nothing here knows a tensor of PyTorch.
+A codec's index in `CODECS` is its number in a file; `register_codec` adds a codec of your own. This wing works on arrays of integers only, and
+never on tensors of PyTorch.
 
 - `contract`: what a model, a coder and a codec owe each other
 - `coder`: the range coder: encoder, decoder, meter
@@ -13,7 +14,7 @@ A codec's index in `CODECS` is its number in a file. Nothing here knows a tensor
 - `entropy`: the project's codec: every record in one stream
 - `general`: what the byte compressors share
 - `bzip2`, `xz`, `gzip`, `zstd`: the paper's compressor, LZMA, DEFLATE, zstandard
-- `registry`: the codecs by name and number
+- `registry`: the codecs by name and number, and codecs of users
 - `together`: weighing many small matrices at once
 """
 
@@ -23,7 +24,7 @@ from nncomplexity.codecs.entropy import Entropy, EntropyReader
 from nncomplexity.codecs.general import General
 from nncomplexity.codecs.matrix import VERSION, KnownKind, Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
-from nncomplexity.codecs.registry import CODECS, codec_named
+from nncomplexity.codecs.registry import CODECS, codec_named, codec_numbered, number_of, register_codec
 from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_together
 
 __all__ = [
@@ -55,7 +56,10 @@ __all__ = [
     "Single",
     "Tally",
     "codec_named",
+    "codec_numbered",
     "length_tally",
+    "number_of",
+    "register_codec",
     "single",
     "weigh_together",
     "within",

@@ -1,4 +1,4 @@
-"""Checkpoints that come while training goes on: each given once it is whole."""
+"""New checkpoints of a running training. Each is returned when it is complete."""
 
 import math
 import time
@@ -12,10 +12,10 @@ from nncomplexity.dynamics.sources import Source, find_sources
 from nncomplexity.words import checked_number, python_number
 
 _PATIENCE = 5
-"""Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""
+"""An unreadable file that doesn't change counts as damaged after this many tries."""
 
 Signature = tuple[tuple[str, int, int], ...]
-"""Name, size and time of every file of a checkpoint."""
+"""Name, size and time of each file of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Follow:
     """How to wait for checkpoints.
 
     Attributes:
-        poll: seconds between two looks.
-        idle_timeout: seconds without a new checkpoint, and with nothing left to measure, after which to end; None never ends.
-        until: training step after whose checkpoint to end; None never ends.
+        poll: seconds between two checks for new files.
+        idle_timeout: ends after this many seconds without a new checkpoint and without work; None never ends.
+        until: ends after the checkpoint of this training step; None never ends.
 
     >>> Follow(poll=0)
     Traceback (most recent call last):
@@ -53,10 +53,10 @@ class _Seen:
 
 
 class Arrivals:
-    """The checkpoints that patterns match, as they become whole.
+    """The checkpoints that match patterns, as soon as they are complete.
 
-    A checkpoint is whole when its files have not changed between two looks, or for as long, and it can be read. One that doesn't change and
-    can't be read is given all the same after a while, since it is damaged. One that is written anew is given anew.
+    A checkpoint is complete if its files did not change between two checks and it can be read. A checkpoint that doesn't change and
+    can't be read counts as damaged after a while, and is returned too. A checkpoint that is overwritten is returned again.
     """
 
     def __init__(self, patterns: Sequence[str], poll: float, key: str | None = None, steps: StepRule = USUAL) -> None:
@@ -64,7 +64,7 @@ class Arrivals:
         self._seen: dict[str, _Seen] = {}
 
     def arrived(self) -> list[tuple[Source, Known | None]]:
-        """Those that have become whole since the last look, and what was read of them; None for a damaged one."""
+        """The checkpoints that became complete since the last check, with their content; None for a damaged one."""
         whole: list[tuple[Source, Known | None]] = []
         for source in find_sources(self._patterns, least=0, steps=self._steps):
             signature = _signature(Path(source.path))
@@ -87,7 +87,7 @@ class Arrivals:
         return whole
 
     def rest(self) -> list[tuple[Source, Known | None]]:
-        """At the end, those that are there and were never given, whole or not: a half-written one must not be missing without a word."""
+        """At the end, the checkpoints that were never returned, complete or not, so that an incomplete one is reported."""
         given = {path for path, seen in self._seen.items() if seen.given and seen.signature == _signature(Path(path))}
         return [
             (source, known_of(source, self._key, self._steps))
@@ -97,7 +97,7 @@ class Arrivals:
 
 
 def _signature(path: Path) -> Signature:
-    """Empty where the files have just gone."""
+    """Empty if the files have just disappeared."""
     folder = path if path.is_dir() else path.parent
     try:
         files = [path] if path.is_file() and not path.name.endswith(".index.json") else sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""A results.jsonl that grows by whole lines, is written by one process at a time, and mends itself after a kill."""
+"""A results.jsonl. It grows by whole lines, one process at a time writes it, and it is repaired after a kill."""
 
 import contextlib
 import json
@@ -19,27 +19,27 @@ from nncomplexity.words import path_of
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # Windows has none: there nothing keeps two processes apart
+except ImportError:  # Windows has no fcntl, so nothing stops two processes from writing at the same time
     _fcntl = None
 
 PATIENCE = 5.0
-"""Seconds to wait for a process that is writing: a `Tracker` takes the file for a line at a time."""
+"""Seconds to wait for another process: a `Tracker` keeps the file only for one line."""
 _LOOKS_AGAIN = 0.02
 _BEGINNING = b'{"schema": 1, '
-"""How every line that we write begins, so that a cut one is known from text of the user's."""
+"""The start of every line, which distinguishes a cut line from other text."""
 _SAME = ("kind", "checkpoint", "seed", "trainer")
 _EXPECTED = "expected a results.jsonl that track wrote, or no file yet"
 
 
 class ResultsFile:
-    """The file at `path`, made where there is none, locked and mended. Use it as a context manager.
+    """The file at `path`: created if necessary, locked and repaired. Use it as a context manager.
 
-    A cut last line, as a kill or a full disk leaves it, is dropped when the file is opened; one that lacks nothing but its end gets it.
-    So a line never begins within another.
+    When the file is opened, a cut last line is dropped, which a kill or a full disk may leave. If only the end of the line is
+    missing, it is added. So a line never begins within another one.
 
     Attributes:
         rows: the whole lines, oldest first.
-        mended: what became of a cut last line, a sentence; None where there was none.
+        mended: a sentence on what was done to a cut last line; None if there was none.
         restored: what was done where the file was removed meanwhile, a sentence; None where it wasn't.
 
     Raises:
@@ -66,15 +66,15 @@ class ResultsFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):  # Windows removes no file that is open
+        with contextlib.suppress(OSError):  # Windows can't remove an open file
             state = os.fstat(self._file.fileno())
-            if state.st_size == 0 and state.st_nlink:  # nothing came to be written
+            if state.st_size == 0 and state.st_nlink:  # nothing was written
                 os.unlink(self.path)  # noqa: PTH108
         _unlock(self._file)
         self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row: one line in one write, on the disk before this returns. Raises InputError where it doesn't fit there."""
+        """Add a row as one line in one write, on the disk before this returns. Raises InputError if it does not fit there."""
         line = line_of(row)
         self.check_there()
         before = self._file.seek(0, os.SEEK_END)
@@ -83,7 +83,7 @@ class ResultsFile:
                 raise OSError(0, "the disk is full")
             os.fsync(self._file.fileno())
         except OSError as error:
-            with contextlib.suppress(OSError):  # then the next one to open the file drops the part of a line
+            with contextlib.suppress(OSError):  # then the next process that opens the file drops the incomplete line
                 self._file.truncate(before)
             raise InputError(f"{self.path}: cannot write the next row ({error.strerror}); make room and start again") from error
         self.rows.append(dict(row))
@@ -133,17 +133,17 @@ class ResultsFile:
             return rows
         if (row := _row(tail, self.path, content.count(b"\n") + 1)) is None:
             self._file.truncate(len(content) - len(tail))
-            self.mended = "dropped the last line, which was cut"
+            self.mended = "dropped the last line, because it was cut"
         else:
             rows.append(row)
             self._file.write(b"\n")
-            self.mended = "ended the last line, which lacked its end"
+            self.mended = "added the missing end of the last line"
         os.fsync(self._file.fileno())
         return rows
 
 
 def rows_of(path: str) -> list[Row]:
-    """The whole lines of the file, without a lock: another process may be writing it. None where there is no file.
+    """The whole lines of the file, without a lock: another process may be writing it. None if there is no file.
 
     Raises:
         InputError: it can't be read, or is something else.
@@ -178,14 +178,14 @@ def check_settings(path: str, rows: Sequence[Row], settings: TrackSettings) -> l
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:
-    """The row as a line of the file; raises ValueError where it holds a number that JSON has no word for."""
-    # A path typed in bytes that are no Unicode text gets backslashes, which make it JSON.
+    """The row as a line of the file. Raises ValueError if it has a number that JSON can't express."""
+    # A typed path may have bytes that are not Unicode. Backslash escapes make it valid JSON.
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode(errors="backslashreplace")
 
 
 def _opened(path: str, until: float) -> FileIO:
-    """The file, open and locked; another process may have it for as long as `until` isn't past."""
+    """The file, open and locked. It waits until the time `until` for another process."""
     while True:
         try:
             file = FileIO(path, "a+")
@@ -202,7 +202,7 @@ def _opened(path: str, until: float) -> FileIO:
             file.close()
             raise
         file.close()
-        if not locked:  # else whoever had it has removed it, empty as it was
+        if not locked:  # otherwise the other process has removed the empty file
             time.sleep(_LOOKS_AGAIN)
 
 
@@ -214,7 +214,7 @@ def _check_regular(path: str) -> None:
 
 
 def _lock(file: FileIO) -> bool:
-    """Whether the file is ours alone, until it is closed."""
+    """Lock the file until it is closed; False if another process has it."""
     if _fcntl is None:
         return True
     try:
@@ -222,19 +222,19 @@ def _lock(file: FileIO) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        pass  # a file system without locks
+        pass  # the file system has no locks
     return True
 
 
 def _unlock(file: FileIO) -> None:
-    """Closing the file would leave it locked for as long as a fork, such as a DataLoader's worker, has it open, too."""
+    """Unlock the file. Closing it is not enough: a fork, such as a DataLoader's worker, may have it open too."""
     if _fcntl is not None:
         with contextlib.suppress(OSError):
             _fcntl.flock(file.fileno(), _fcntl.LOCK_UN)
 
 
 def _parsed(content: bytes, path: str) -> tuple[list[Row], bytes]:
-    """The rows in whole lines, and the rest after the last of them."""
+    """The rows in whole lines, and the rest after the last whole line."""
     *whole, tail = content.split(b"\n")
     return [row for number, line in enumerate(whole, start=1) if (row := _row(line, path, number)) is not None], tail
 

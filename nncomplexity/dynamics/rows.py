@@ -1,4 +1,4 @@
-"""Rows of a results.jsonl: what a measurement comes to, key by key, as docs/results.md has them."""
+"""Rows of a results.jsonl. docs/results.md describes the keys."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ ROW_SCHEMA = 1
 
 @dataclass(frozen=True)
 class UserValues:
-    """What the user's functions say of one set of weights."""
+    """The results of the user's functions for one set of weights."""
 
     risk: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def head(settings: TrackSettings, **about: Any) -> Row:
-    """The keys that every row begins with: `kind`, `status`, and which network it is. Shares have no value in the loss's unit yet."""
+    """The first keys of every row: `kind`, `status`, and the network. Shares have no value in the loss's unit yet."""
     shares = [eps.share if isinstance(eps, Relative) else None for eps in settings.eps]
     eps = {"eps": [None if isinstance(eps, Relative) else eps for eps in settings.eps]}
     relative = {} if all(share is None for share in shares) else {"eps_relative": shares}
@@ -45,17 +45,17 @@ def measured_row(
     llc: LearningCoefficient | None = None,
     constant_risk: float | None = None,
 ) -> Row:
-    """The row of a network that was measured.
+    """The row of a measured network.
 
     Args:
         start: its `head`.
-        settings: how it was measured.
+        settings: the settings of the measurement.
         norm: `l2_norm` of the original weights.
         reports: one for each ε, in the order of `settings.eps`.
-        original: the user's functions on the original weights.
-        coarse: the same on the decoded weights of each report.
-        llc: the local learning coefficient at the original weights, where that was asked for.
-        constant_risk: the risk of the network with all weights zero, where it is known.
+        original: the results of the user's functions on the original weights.
+        coarse: their results on the decoded weights of each report.
+        llc: the local learning coefficient at the original weights, if it was asked for.
+        constant_risk: the risk of the network with all weights zero, if it is known.
     """
     subject = reports[0].subject
     ranks = [layer.effective_rank for layer in reports[0].layers if layer.effective_rank is not None]
@@ -94,7 +94,9 @@ def failed_row(start: Row, error: str | BaseException) -> Row:
 
 
 def l2_norm(tensors: Mapping[str, Tensor]) -> float:
-    """√Σθ² over all floating-point and complex tensors, tied ones counted once; those that hold infinities, as masks do, are left out.
+    """√Σθ² over all floating-point and complex tensors.
+
+    Tied tensors count once. Tensors with infinities, such as masks, are left out.
 
     >>> l2_norm({"a": torch.tensor([3.0, 4.0]), "count": torch.tensor([9])})
     5.0
@@ -108,7 +110,7 @@ def l2_norm(tensors: Mapping[str, Tensor]) -> float:
 
 
 def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
-    """The keys of one ε, without it."""
+    """The keys of one ε, without the ε."""
     row: Row = {
         "bits": report.bits,
         "coarse_loss": report.coarse_loss,
@@ -147,7 +149,7 @@ def _reason(error: str | BaseException) -> str:
         return str(error)
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # an exception of the user's whose own text can't be made
+    except Exception:  # the text of the user's exception can't be made
         return type(error).__name__
 
 

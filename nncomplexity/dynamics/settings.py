@@ -1,4 +1,4 @@
-"""How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
+"""How checkpoints are measured. Every row of a results file has these `settings`, and they must be the same in all rows."""
 
 import json
 import re
@@ -19,9 +19,9 @@ from nncomplexity.version import __version__
 from nncomplexity.words import Eps, Relative, name_of, names_in
 
 Row = dict[str, Any]
-"""A line of a results.jsonl: docs/results.md has its keys."""
+"""A line of a results.jsonl. docs/results.md describes its keys."""
 Given = str | Callable[..., Any] | NamedDivergence | UserFunction
-"""A function, its name as MODULE:FUNCTION, or a divergence in the place of a loss."""
+"""A function, its name as MODULE:FUNCTION, or a divergence instead of a loss."""
 
 _WHOLE = (
     *("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "step_from", "notes"),
@@ -49,24 +49,24 @@ _NETWORK = (
     "warnings",
 )
 FAITHFUL = ("agreement", "divergence", "right_to_wrong", "wrong_to_right")
-"""What a row says of a file's faithfulness, on the searched inputs and, as `held_out_…`, on those held out."""
+"""The keys of a file's faithfulness, on the inputs of the search and, with `held_out_…`, on held-out inputs."""
 _AT_EPS = (
     *("bits", "coarse_loss", "distortion", "within", "origin", "warnings", "paper_bytes", "bound", "vacuous", "mdl_bits"),
     *("layers", "shared_bits", *(f"{part}{key}" for part in ("", "held_out_") for key in FAITHFUL)),
 )
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
-"""Keys of rows, which no metric may have for a name."""
+"""Keys of rows, which can't be names of metrics."""
 BUDGET = 62
-"""Loss evaluations for each checkpoint and ε unless told otherwise, as many as Algorithm 1 takes: checkpoints are many, and a long search
-trains on what it began with, until networks that memorised look like those that didn't have to."""
+"""The default number of loss evaluations for each checkpoint and ε, which is that of Algorithm 1. There are many checkpoints, and a
+long search trains the network further, until networks that memorised look like those that generalised."""
 _METRIC = re.compile(r"[A-Za-z_][\w.-]*")
 _MAY_DIFFER = ("version", "torch")
-"""What rows of one file need not have in common."""
+"""Settings that may differ between the rows of a file."""
 
 
 @dataclass(frozen=True)
 class TrackSettings:
-    """All that a row depends on besides its checkpoint and its seed. `settings_of` makes and checks them."""
+    """Everything that a row depends on, besides its checkpoint and its seed. `settings_of` makes and checks the settings."""
 
     eps: tuple[Eps, ...]
     loss_fn: UserFunction
@@ -88,17 +88,17 @@ class TrackSettings:
 
     @property
     def functions(self) -> list[UserFunction]:
-        """Every function of the user's."""
+        """All functions of the user."""
         given = (self.loss_fn, self.model, self.risk_fn, self.faithfulness, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
 
     @property
     def folder(self) -> str | None:
-        """Where they are called; None is the current folder. Known once their modules are imported."""
+        """The folder in which they are called; None is the current folder. It is known when their modules are imported."""
         return folder_of(*(one.name for one in self.functions if one.function is None))
 
     def options(self, seed: int, progress: Progress | None = None) -> Options:
-        """What `estimate` is given for each row."""
+        """The arguments of `estimate` for each row."""
         return {
             "method": self.method,
             "codec": self.codec,
@@ -110,7 +110,7 @@ class TrackSettings:
         }
 
     def described(self) -> dict[str, Any]:
-        """The object under `settings` in a row. A method object that isn't the one of its name and budget is described in full."""
+        """The object `settings` in a row. A method object with other settings than the defaults is described in full."""
         # A method of the user's may have any name: its settings tell it from ours.
         usual = type(self.method).__module__.startswith("nncomplexity.") and self.method == method_named(
             self.method.name, self.method.budget
@@ -140,7 +140,7 @@ class TrackSettings:
         }
 
     def difference(self, row: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-        """The first setting in which a row of a file differs from these, its value there and here; None where it doesn't."""
+        """The first setting in which a row of a file differs from these, with both values; None if there is none."""
         there = {**(row.get("settings") or {})}
         here = json.loads(json.dumps(self.described()))  # as a row has them: tuples are lists there, and keys are text
         names = [name_of(eps) for eps in self.eps]
@@ -153,7 +153,7 @@ class TrackSettings:
         return None
 
     def other_versions(self, row: Mapping[str, Any]) -> str | None:
-        """Versions of a row's programs where they differ from these, as text."""
+        """The versions of a row's programs, as text, if they differ from these."""
         there, here = row.get("settings") or {}, self.described()
         different = [f"{name} {there.get(name)}" for name in _MAY_DIFFER if there.get(name) != here[name]]
         return ", ".join(different) or None
@@ -240,7 +240,7 @@ def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOpti
 
 def _check_sampler(llc: object, n: int | None) -> None:
     if not isinstance(llc, Langevin):
-        raise InputError(f"llc: expected nncomplexity.Langevin, which says how weights are sampled, got {llc!r}")
+        raise InputError(f"llc: expected an nncomplexity.Langevin, got {llc!r}")
     check_examples(n)
     langevin_dynamics()
 

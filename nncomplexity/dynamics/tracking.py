@@ -24,11 +24,11 @@ from nncomplexity.measure import SeveralEps, check_function, checked_seeds
 from nncomplexity.words import Eps, checked_count, listed, path_of
 
 RowProgress = Callable[[float, int, str], None]
-"""progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
+"""progress(rows done, rows in all, what is going on). A running search counts as a fraction of a row."""
 WAITING = "waiting for checkpoints"
-"""What is going on where there is nothing to measure."""
+"""The text for progress when there is nothing to measure."""
 OnRow = Callable[[Row, bool], None]
-"""on_row(row, whether it was in the file already)."""
+"""on_row(row, whether the row was already in the file)."""
 
 
 def track(
@@ -52,31 +52,31 @@ def track(
     on_note: Callable[[str], None] | None = None,
     **options: Unpack[RowOptions],
 ) -> list[Row]:
-    """The complexity of every checkpoint of a training: a row for each and each seed, as docs/results.md has them.
+    """The complexity of every checkpoint of a training: one row for each checkpoint and seed, as described in docs/results.md.
 
-    A row depends on its checkpoint, its seed and the settings alone: it is what `estimate` gives for them, whatever else is measured, in
-    whatever order and by how many processes. What can't be measured is a row, too, with `status` "failed" and `error`.
+    A row depends only on its checkpoint, its seed and the settings. It is what `estimate` gives for them. The order and the number
+    of processes make no difference. A checkpoint that can't be measured has a row too, with `status` "failed" and `error`.
 
     Args:
         checkpoints: files, folders or patterns such as "run/*.safetensors".
-        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics. Or a
-            `Divergence`: each row is then measured by its own checkpoint's outputs.
+        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; the same holds for `model`, `risk_fn`, `shuffled` and
+            the metrics. Or a `Divergence`: each row then uses the outputs of its own checkpoint.
         eps: the distortion bound, or several.
-        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again; what failed
-            is tried again, and has another row where it fails otherwise.
+        out: a results.jsonl to which each row is added as soon as it is measured. Rows that it already has are not measured again.
+            Failed checkpoints are tried again, and get another row only if they fail in another way.
         seed: the first seed.
         seeds: how many seeds; each gives a row.
-        step_pattern: where a path tells the training step: a regular expression whose first group is the number. Unless given, docs/results.md
-            has the rule.
-        step_key: where a checkpoint tells it: the dotted path of a number in its dictionary or metadata.
+        step_pattern: a regular expression that finds the training step in a path; its first group is the number. The default rule
+            is in docs/results.md.
+        step_key: finds the training step in a checkpoint: the dotted path of a number in its dictionary or metadata.
         untrained: also measure the network as `model` initialises it.
         constant: also measure the network with all weights zero.
-        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it, too.
-        jobs: processes; 1 measures in this one.
-        executor: measures in place of processes of our own. What it runs in threads takes turns.
-        follow: wait for further checkpoints.
+        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it too.
+        jobs: number of processes; 1 measures in this process.
+        executor: an executor to use instead of own processes. Threads run one after the other.
+        follow: wait for new checkpoints.
         progress: called as `progress(done, total, what)`.
-        on_row: called as `on_row(row, known)` for each row, also for those that `out` has already.
+        on_row: called as `on_row(row, known)` for each row, also for those that `out` already has.
         on_note: called with a sentence on what was mended or differs in `out`.
         **options: how each is measured: `method`, `codec`, `budget` (62 unless given), `include`, `exclude`, `model`, `key`, `device`,
             `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, as `RowOptions` explains them.
@@ -141,7 +141,7 @@ def track(
 
 
 class Tracking:
-    """The jobs of one call, and what has become of them."""
+    """The jobs of one call, and their rows."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class Tracking:
         self._rows: dict[tuple[str, str | None, int], Row | None] = {}
 
     def add(self, found: Iterable[tuple[Source, Known | None]]) -> None:
-        """Jobs for checkpoints, and what is known of them as far as there are rows that could be theirs."""
+        """Jobs for checkpoints, and what is known of them if the file may already have their rows."""
         given = list(found)
         self._sources |= {source.identity: source for source, _ in given}
         for source, known in given:
@@ -172,12 +172,12 @@ class Tracking:
                 self._add(Job(source.path, seed, run=source.run, steps=source.rule(self._steps)), known)
 
     def add_calibration(self, kind: str, *, path: str | None = None, trainer: UserFunction | None = None) -> None:
-        """Jobs for a calibration, one for each seed where it depends on it."""
+        """Jobs for a calibration: one for each seed, if it depends on the seed."""
         for seed in self._seeds if kind != "constant" else [0]:
             self._add(Job(path, seed, kind, trainer=trainer, steps=self._steps), None)
 
     def run(self, workers: Workers, arrivals: Arrivals | None, follow: Follow, *, constant: bool) -> None:
-        """Measure, until there is nothing left to measure and, where arrivals are looked for, nothing to wait for."""
+        """Measure until there is nothing left to measure or, with `follow`, to wait for."""
         polled, active = -float("inf"), time.monotonic()
         while True:
             if arrivals and time.monotonic() - polled >= follow.poll:
@@ -199,7 +199,7 @@ class Tracking:
             elif self._ends(follow, time.monotonic() - active):
                 self.add(arrivals.rest())
                 arrivals = None
-                if constant and self._sources:  # its row says why there is none
+                if constant and self._sources:  # the row says why there is no checkpoint
                     self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
@@ -207,7 +207,7 @@ class Tracking:
                 time.sleep(max(0.0, min(follow.poll, polled + follow.poll - time.monotonic())))
 
     def search(self, job: Job, done: float, total: float, what: str) -> None:
-        """Hear of the search of a job that runs in this process."""
+        """Take the progress of a job that runs in this process."""
         if self._progress:
             part = min(done / total, 1.0) if total else 0.0
             self._progress(self._finished() + part, len(self._rows), f"{job.label}: {what}")
@@ -223,7 +223,7 @@ class Tracking:
             if self._file.restored and self._on_note:
                 self._on_note(f"{self._file.path}: {self._file.restored}")
         if self._mended and self._on_note:
-            self._on_note(f"the training step of {self._mended} rows is another one by now; they were not measured again")
+            self._on_note(f"the training step of {self._mended} rows was found in another way now; they were not measured again")
         if not self._left_out:
             return
         if not any(row is not None for row in self._rows.values()):
@@ -232,7 +232,7 @@ class Tracking:
             self._on_note(f"left out the states of optimizers: {listed(PurePath(path).name for path in self._left_out)}")
 
     def results(self) -> list[Row]:
-        """The rows, those of checkpoints first."""
+        """All rows, first those of checkpoints."""
         rows = [row for row in self._rows.values() if row is not None]
         return sorted(rows, key=lambda row: row["kind"] != "checkpoint")
 
@@ -245,7 +245,7 @@ class Tracking:
         self._record(job, self._with_step(job, row, known), known=True)
 
     def _with_step(self, job: Job, row: Row, known: Known | None) -> Row:
-        """A row that was there, with the step that is found by now, which also goes to the file."""
+        """An existing row with the step that is found now. The row is also written to the file."""
         if job.kind != "checkpoint" or known is None:
             return row
         value, said_by = (known.step.value, known.step.said_by) if known.step else (None, None)
@@ -279,7 +279,7 @@ class Tracking:
 
     def _tell(self, running: int) -> None:
         if self._progress:
-            self._progress(self._finished(), len(self._rows), f"{running} under way" if running else "starting")
+            self._progress(self._finished(), len(self._rows), f"{running} running" if running else "starting")
 
     def _ends(self, follow: Follow, idle: float) -> bool:
         steps = [row["step"] for row in self._rows.values() if row and row.get("step") is not None]

@@ -1,7 +1,7 @@
-"""Who measures: this process, processes of our own, or an executor of the caller's.
+"""The processes that measure: this process, new processes, or an executor of the caller.
 
-All give the same rows. A process that dies takes no other row with it: those that were under way beside it are measured again, one at a
-time, and only one that dies alone has failed.
+All give the same rows. If a process dies, no other row is lost: the rows that were being measured are measured again, one at a
+time. Only a row whose process dies alone has failed.
 """
 
 import multiprocessing
@@ -22,13 +22,13 @@ from nncomplexity.dynamics.rows import failed_row
 from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity_launch import begin_worker
 
-_DIED = "the process that measured it died, as one does that runs out of memory; use fewer --jobs, or a smaller loss"
+_DIED = "the process that measured it died, perhaps because memory ran out; use fewer --jobs, or a smaller loss"
 
 FinishedJobs = list[tuple[Job, Row]]
 
 
 class Workers(Protocol):
-    """Measure jobs, several at a time or one."""
+    """Measures jobs, one or several at a time."""
 
     @property
     def free(self) -> bool:
@@ -37,7 +37,7 @@ class Workers(Protocol):
 
     @property
     def running(self) -> int:
-        """Jobs submitted and not yet given back."""
+        """Jobs that were submitted and are not finished."""
         ...
 
     def submit(self, job: Job) -> None:
@@ -45,16 +45,16 @@ class Workers(Protocol):
         ...
 
     def finished(self, timeout: float | None) -> FinishedJobs:
-        """Jobs with their rows: waits for the first at most `timeout` seconds."""
+        """Finished jobs with their rows. Waits at most `timeout` seconds for the first."""
         ...
 
     def close(self) -> None:
-        """End; what is under way is lost."""
+        """End. Running jobs are lost."""
         ...
 
 
 class InProcess:
-    """This process. `search(job, done, total, what)` hears of the search under way."""
+    """This process. `search(job, done, total, what)` is called with the progress of the running search."""
 
     def __init__(
         self, settings: TrackSettings, surroundings: Surroundings, search: Callable[[Job, float, float, str], None]
@@ -85,12 +85,12 @@ class InProcess:
         return [(job, measure(job, self._settings, self._surroundings, told))]
 
     def close(self) -> None:
-        """End; what is under way is lost."""
+        """End. Running jobs are lost."""
         self._next = None
 
 
 class Executed:
-    """Any executor of `concurrent.futures`; it stays the caller's to shut down."""
+    """Any executor of `concurrent.futures`. The caller shuts it down."""
 
     def __init__(self, executor: Executor, settings: TrackSettings, surroundings: Surroundings) -> None:
         self._executor, self._settings, self._surroundings = executor, settings, surroundings
@@ -114,7 +114,7 @@ class Executed:
                 future = self._executor.submit(measure, job, self._settings, self._surroundings)
             else:
                 future = self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))
-        except (BrokenExecutor, RuntimeError) as error:  # one that has died or was shut down takes no more
+        except (BrokenExecutor, RuntimeError) as error:  # a dead executor, or one that was shut down, accepts no more jobs
             self._lost.append((job, self._failed(job, error)))
         else:
             self._jobs[future] = job
@@ -126,7 +126,7 @@ class Executed:
         return [*lost, *((job, self._row(job, future)) for future in done for job in [self._jobs.pop(future)])]
 
     def close(self) -> None:
-        """End; what is under way is lost."""
+        """End. Running jobs are lost."""
         for future in self._jobs:
             future.cancel()
 
@@ -141,9 +141,9 @@ class Executed:
 
 
 class Pool:
-    """Processes of our own, so many at a time, each with its share of the threads.
+    """New processes, a fixed number at a time, each with its share of the threads.
 
-    They end with this process, however it ends: each waits for the end of a pipe that only this process holds open.
+    They end when this process ends, in any way: each of them waits for the end of a pipe that only this process has open.
     """
 
     def __init__(self, jobs: int, settings: TrackSettings, surroundings: Surroundings) -> None:
@@ -168,7 +168,7 @@ class Pool:
         try:
             with _start_method_kept():
                 self._jobs[self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))] = job
-        except BrokenExecutor:  # a process died while no result was waited for
+        except BrokenExecutor:  # a process died while nothing waited for a result
             self._suspects.append(job)
 
     def finished(self, timeout: float | None) -> FinishedJobs:
@@ -180,7 +180,7 @@ class Pool:
             self.submit(self._suspects.popleft())
         done = wait(self._jobs, timeout, FIRST_COMPLETED).done
         if any(isinstance(future.exception(), BrokenExecutor) for future in done):
-            done = wait(self._jobs).done  # all of them are lost, or have just been measured
+            done = wait(self._jobs).done  # all of them are lost, or are just finished
         rows: FinishedJobs = []
         for future in done:
             job, error = self._jobs.pop(future), future.exception()
@@ -195,8 +195,8 @@ class Pool:
         return rows
 
     def close(self) -> None:
-        """End; what is under way is lost."""
-        if self._jobs:  # they are under way, and would be waited for
+        """End. Running jobs are lost."""
+        if self._jobs:  # they are running, and shutdown would wait for them
             self._leash.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._leash.close()
@@ -207,7 +207,7 @@ class Pool:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and CUDA can't be forked
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads, and CUDA can't be forked
         self._end, self._leash = context.Pipe(duplex=False)
         # Processes that each used all cores would wait for one another.
         threads = max(1, torch.get_num_threads() // self._count)
@@ -216,7 +216,7 @@ class Pool:
 
 @contextmanager
 def _start_method_kept() -> Iterator[None]:
-    """To start a process in one way would settle that all others are started in the system's, which the program may yet want to choose."""
+    """Restore the start method afterwards. Otherwise the program could no longer choose its own."""
     before = multiprocessing.get_start_method(allow_none=True)
     try:
         yield
@@ -228,11 +228,11 @@ Filter = tuple[Any, str, type[Warning], str, int]
 
 
 def _filters() -> list[Filter]:
-    """The filters of warnings, as far as they can be sent to another process, the first one last."""
+    """The filters of warnings that can be sent to another process, in reverse order."""
     found = []
     for action, message, category, module, line in reversed(warnings.filters):
         one = (action, _pattern(message), category, _pattern(module), line)
-        with suppress(Exception):  # a category that was defined within a function
+        with suppress(Exception):  # the category was defined within a function
             found.append(pickle.loads(pickle.dumps(one)))
     return found
 
@@ -246,7 +246,7 @@ def begin(threads: int, filters: bytes) -> None:
 
     The filters come pickled, as their categories are of packages that would be imported before that.
     """
-    # It was set to "spawn", as we were started. A loss that starts processes, as a DataLoader does, would start an interpreter for each.
+    # The start method is "spawn" here. With it, a loss that starts processes, as a DataLoader does, would start an interpreter for
     multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(threads)
     warnings.resetwarnings()
@@ -261,7 +261,7 @@ def workers_for(
     surroundings: Surroundings,
     search: Callable[[Job, float, float, str], None],
 ) -> Workers:
-    """This process where one job at a time is asked for. Raises InputError where a function can't be sent to others."""
+    """This process if one job at a time is asked for. Raises InputError if a function can't be sent to other processes."""
     if executor is None and jobs == 1:
         return InProcess(settings, surroundings, search)
     if not isinstance(executor, ThreadPoolExecutor):

@@ -202,7 +202,7 @@ def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:
         head = [] if base_sha256 is None else [{"base": base_sha256}]
         return json.dumps([*head, *entries], separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"weights: the name of a tensor is no Unicode text ({error.reason}); rename it") from error
+        raise InputError(f"weights: the name of a tensor is not valid Unicode ({error.reason}); rename the tensor") from error
 
 
 def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:

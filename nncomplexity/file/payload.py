@@ -37,7 +37,9 @@ from nncomplexity.codecs import (
     Signed,
     Single,
     Tally,
+    codec_numbered,
     length_tally,
+    number_of,
     single,
     weigh_together,
     within,
@@ -245,7 +247,7 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
         _walk(_Walk(writer, known=iter(_weighed(skeleton, tensors, keep=True).known)), skeleton, tensors)
         return writer.finish()
     _walk(_Walk(writer), skeleton, tensors)
-    return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
+    return bytes([ESCAPE, number_of(codec)]) + writer.finish()
 
 
 def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True) -> tuple[Codec, list[CoarseTensor]]:
@@ -263,9 +265,7 @@ def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checke
     codec, length = CODECS[0], len(payload)
     if payload[:1] == bytes([ESCAPE]):
         number = payload[1] if len(payload) > 1 else 0
-        if not 0 < number < len(CODECS):
-            raise FormatError(f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}")
-        codec, payload = CODECS[number], payload[2:]
+        codec, payload = codec_numbered(number), payload[2:]
     reader: Reader
     if isinstance(codec, Entropy):
         reader = EntropyReader(payload, checked=checked and version > 1)

@@ -63,7 +63,7 @@ def _temporary_file(folder: Path) -> tuple[int, str]:
         handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
         if _fcntl is None:
             return handle, name
-        with contextlib.suppress(OSError):  # a file system without locks
+        with contextlib.suppress(OSError):  # the file system has no locks
             _fcntl.flock(handle, _fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, name

@@ -1,7 +1,7 @@
 """Uniform quantization: real numbers as integer multiples of one bin size (DeMoss et al. 2025, Eqs. 9 and 11).
 
-An encoder needs the integers, so quantization comes in two halves: `symbols` finds the nearest bins and `dequantize` gives the
-reals back. Both work in float64 whatever the tensor's dtype and round to that dtype once, so that every machine gets the same bits.
+An encoder needs the integers, so quantization has two parts: `symbols` finds the nearest bins, and `dequantize` gives the real
+numbers. Both compute in float64 for every dtype and round once to that dtype, so every machine gets the same bits.
 """
 
 import math
@@ -88,9 +88,9 @@ def quantize(x: Tensor, step: float) -> Tensor:
 def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Float64 `values` in `dtype`, each the nearest number there is, a tie going to the even one.
 
-    Beyond the dtype's range is an infinity or, in float8_e4m3fn, which has none, the largest number.
+    A value beyond the dtype's range becomes an infinity; in float8_e4m3fn, which has no infinity, the largest number.
 
-    PyTorch goes from float64 to the 8- and 16-bit types by way of float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
+    PyTorch converts float64 to 8- and 16-bit types through float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
     float16, though the next number up is nearer. Rounding the middle step to odd (Boldo and Melquiond 2008) leaves one rounding.
 
     Raises:
@@ -104,14 +104,14 @@ def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     if torch.finfo(dtype).bits >= 32:
         return values.to(dtype)
     rounded = torch.empty(values.shape, dtype=dtype, device=values.device)
-    # In parts, as each takes six times the room of its values for a while.
+    # In parts, because each needs six times the memory of its values for a while.
     for part, into in zip(torch.split(values.reshape(-1), _PART), torch.split(rounded.view(-1), _PART), strict=True):
         into.copy_(_rounded_to_odd(part, dtype))
     return rounded
 
 
 def _rounded_to_odd(values: Tensor, dtype: torch.dtype) -> Tensor:
-    if dtype == torch.float8_e4m3fn:  # it has no infinity, and what PyTorch makes of large values depends on its version
+    if dtype == torch.float8_e4m3fn:  # this dtype has no infinity, and PyTorch's result for large values depends on its version
         values = values.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
     nearest = values.float()
     back = nearest.double()
@@ -122,7 +122,7 @@ def _rounded_to_odd(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def capacity(scale: float, step: float) -> float:
-    """Bits in one positive parameter of size up to λ, known to a precision δ: I = log₂(λ/δ) (Eq. 9), and 0 where δ exceeds λ.
+    """Bits in one positive parameter of size up to λ, known with precision δ: I = log₂(λ/δ) (Eq. 9), and 0 if δ exceeds λ.
 
     Args:
         scale: the largest size λ > 0.

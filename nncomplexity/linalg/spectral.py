@@ -1,6 +1,6 @@
 """Spectral entropy and effective rank: in how many directions a matrix acts (DeMoss et al. 2025, Eqs. 12 and 15).
 
-These measure; for a term that a loss can be trained on, see `nncomplexity.training.regularizers`.
+These functions only measure. For a differentiable penalty, see `nncomplexity.training.regularizers`.
 """
 
 import math
@@ -12,7 +12,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.words import python_numbers
 
 _EXTREME = 500
-"""Exponents of numbers whose squares are near the ends of float64."""
+"""Exponents of numbers whose squares are near the limits of float64."""
 
 
 def spectral_entropy(x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def spectral_entropy(x: Tensor) -> Tensor:
 def effective_rank(x: Tensor) -> float:
     """exp(H_svd): the number of equal singular values that would have the same entropy (Roy and Vetterli 2007).
 
-    A zero matrix has H_svd = 0 but no direction to act in: its effective rank is 0, as its rank.
+    A zero matrix has H_svd = 0, but its effective rank is 0, like its rank.
 
     Args:
         x: a matrix (m, n) of any floating-point dtype.
@@ -65,7 +65,7 @@ def effective_ranks(matrices: Tensor) -> list[float]:
 
 
 def effective_rank_of(S: Tensor) -> float:
-    """exp(H_svd) of a matrix whose singular values are known, and 0 where all of them are zero.
+    """exp(H_svd) from the singular values of a matrix; 0 if all of them are zero.
 
     Args:
         S: singular values, (r,), in any order.
@@ -109,7 +109,7 @@ def _singular_values(x: Tensor) -> Tensor:
 
 
 def _moderate(matrices: Tensor) -> Tensor:
-    """Matrices (T, m, n), those with very large or small numbers as a multiple: their sums may be beyond float64."""
+    """Matrices (T, m, n), in which those with very large or small numbers are rescaled, because their sums may be out of range."""
     largest = python_numbers(matrices.abs().amax((1, 2)))
     exponents = [math.frexp(size)[1] for size in largest]
     if all(abs(exponent) <= _EXTREME for exponent in exponents):

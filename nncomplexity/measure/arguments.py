@@ -1,4 +1,4 @@
-"""What the arguments of the front doors may be: each check returns what the rest works with, or raises."""
+"""Checks of the arguments of `estimate` and similar functions. Each check returns the value in a standard form, or raises."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from nncomplexity.search import Method, method_named
 from nncomplexity.words import Eps, Relative, checked_count, is_number, python_number
 
 LARGEST_SEED = 2**32 - 1
-"""NumPy's generators take no larger one."""
+"""The largest seed of NumPy's generators."""
 SeveralEps = Sequence[float | Relative] | NDArray[Any] | Tensor
 _METHOD_PARTS = ("name", "codec", "budget", "search")
 
 
 def python_eps(eps: object) -> object:
-    """ε as Python's numbers where it is an array of NumPy's or a tensor."""
+    """ε as Python numbers, if it is a NumPy array or a tensor."""
     return eps.tolist() if isinstance(eps, np.ndarray | Tensor) else eps
 
 

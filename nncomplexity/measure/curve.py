@@ -1,4 +1,4 @@
-"""The rate-distortion curve of a network: bits against ε, and what follows from it (Eqs. 5, 8 of DeMoss et al. 2025)."""
+"""The rate–distortion curve of a network: bits at many ε, with hull, fits and ε* (Eqs. 5 and 8 of DeMoss et al. 2025)."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -35,20 +35,20 @@ from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid
 
 DEFAULT_EPS = GRID
-"""The ε unless others are given, but for a loss on another scale than a cross-entropy's (`default_eps`)."""
+"""The default ε, if the loss has the scale of a cross-entropy (`default_eps`)."""
 
 Risk = Callable[[dict[str, Tensor]], float]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A report for each ε, in the order in which they were asked for, and what they make together.
+    """A report for each ε, in the given order, with bounds, description lengths, hull and fits.
 
     Attributes:
-        reports: what was found for each ε. A larger ε never has the larger file.
-        bounds: what each one's bits promise; None where no risk was measured. A prefix code's bound holds for all files at once, so the
-            best of them costs nothing more.
-        lengths: the description length of the data with each one's network; None without n, and for a loss that is no code length.
+        reports: one for each ε. A larger ε never has a larger file.
+        bounds: the bound of each report; None if no risk was measured. A prefix code's bound holds for all its files at once, so
+            choosing the best one is free.
+        lengths: the description length with each report's network; None without n, and for a loss that is not a code length.
         hull: the ε whose points (distortion, bits) are on the lower convex hull, 0 for the lossless file, from small to large.
         fits: bits = a·ln(distortion) + b, the paper's formula, and bits = b·distortion^a; empty with fewer than three points.
     """
@@ -60,24 +60,24 @@ class Curve:
     fits: tuple[Fit, ...]
 
     def __repr__(self) -> str:
-        """One line: its ends; the reports are attributes, and `_repr_html_` shows them."""
+        """The ends of the curve in one line. The reports are attributes, and `_repr_html_` shows them."""
         eps, bits = [report.eps for report in self.reports], [report.bits for report in self.reports]
         return f"Curve({len(eps)} ε from {max(eps):g} to {min(eps):g}, {min(bits):,} to {max(bits):,} bits, {len(self.hull)} on the hull)"
 
     @property
     def best_fit(self) -> Fit | None:
-        """The formula that explains more of the bits; None where neither explains anything (R² < 0)."""
+        """The fit with the larger R²; None if both have R² < 0."""
         return best_of(self.fits)
 
     @property
     def mdl(self) -> tuple[Report, DescriptionLength] | None:
-        """ε*: the report of the least description length, model bits + n·loss/ln 2 (Eq. 8); None without any."""
+        """The report at ε*, with the least description length, model bits + n·loss/ln 2 (Eq. 8); None without lengths."""
         known = [(report, length) for report, length in zip(self.reports, self.lengths, strict=True) if length]
         return min(known, key=lambda one: one[1].total_bits, default=None)
 
     @property
     def best_bound(self) -> tuple[Report, Bound] | None:
-        """The report whose bits promise most; None without any."""
+        """The report with the smallest bound; None without bounds."""
         known = [(report, promise) for report, promise in zip(self.reports, self.bounds, strict=True) if promise]
         return min(known, key=lambda one: (one[1].value, one[0].bits), default=None)
 
@@ -116,7 +116,7 @@ class Curve:
         return json_text({**reports_dict(self.reports), "curve": self.to_dict()})
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a picture of bytes against distortion, and a table of the points."""
+        """HTML for a notebook: a picture of bytes against distortion, and a table of the points."""
         return curve_html(
             [report.to_dict() for report in self.reports],
             asdict(self.reports[0].subject),
@@ -152,19 +152,20 @@ def rate_distortion(
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
-    With `tight`, three or more ε are answered by one chain of descents (`nncomplexity.search.sweep`), which costs less than three
-    measurements of one ε, however many ε there are. `quantize` measures its grid once for all.
+    With `tight`, one chain of descents serves three or more ε (`nncomplexity.search.sweep`). It costs less than three measurements
+    of one ε, for any number of ε. `quantize` measures its grid once for all ε.
 
     Args:
         model: a module, or a mapping of names to tensors; as for `estimate`.
         loss_fn: the loss of the module or mapping.
         eps: the ε, in the loss's unit or as shares; by default those of `default_eps`.
-        risk: gives the risk in [0, 1] on the n training examples of decoded weights by name, for the bounds.
+        risk: a function of decoded weights by name that returns their risk in [0, 1] on the n training examples, for the bounds.
         n: number of training examples, for the bounds and the description lengths.
         delta: failure probability of the bounds.
-        chance: the risk of a guess, at which a bound is vacuous; None is 1.
-        loss_unit: "nats" where the loss is a cross-entropy in nats per example, which gives description lengths, "other" where it isn't;
-            None tells it from the loss (`nncomplexity.bounds.is_code_length`).
+        chance: the risk of a guess, at which a bound is vacuous. None is 1; a bound that is not vacuous may then still be worse
+            than a guess.
+        loss_unit: "nats" if the loss is a cross-entropy in nats per example, which gives description lengths; "other" if it isn't.
+            None finds out from the loss (`nncomplexity.bounds.is_code_length`).
         method: "tight", "allocate", "bayes", "quantize", or a method object.
         codec: as for `estimate`.
         budget: as for `estimate`, that of a single measurement.
@@ -181,7 +182,7 @@ def rate_distortion(
     Returns:
         A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
 
-    `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
+    `risk` is also measured once on the original weights, so that an error in it appears before the search.
 
     Raises:
         InputError: an argument isn't usable, or `risk` comes without n.
@@ -234,14 +235,15 @@ def default_eps(model: ModuleOrTensors, loss_fn: LossFn) -> Sequence[Eps]:
     They are shares where the distance from the loss to that of all weights zero is less than 2 or more than 20: ε of a cross-entropy say
     nothing of a loss on another scale.
 
-    It takes a few evaluations. Arguments are those of `estimate`.
+    They are 2 to 0.0005, if the distance to the loss of all weights zero is from 2 to 20. Otherwise they are shares of this distance, from
+    50 % to 0.01 %. This takes a few evaluations. Arguments are those of `estimate`.
     """
     with preserved_random_state(), Distortion(model, loss_fn) as distortion:
         return default_grid(distortion.original, constant_loss(distortion))
 
 
 def _first_risk(risk: Risk, kept: ModuleOrTensors) -> float:
-    """The risk of the original weights, which are where decoded ones are."""
+    """The risk of the original weights, on the same device as decoded weights."""
     given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
     return risk_of("risk", risk, lambda: {name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
 

@@ -1,4 +1,4 @@
-"""The front door: from a network, its loss and ε to reports."""
+"""`estimate`: from a network, its loss and ε to reports."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,26 +95,26 @@ def estimate(
     """Bits of the smallest file whose decoded weights have a loss within ε of the model's (Eqs. 5-7 of DeMoss et al. 2025).
 
     Args:
-        model: a module, or a mapping of names to tensors. It is left as it is: weights, mode, gradients, device.
-        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. What may not be meant, such as
-            dropout that is left on, is said in the report's `warnings`. Or a `Divergence` from the model's own outputs: the loss of the
-            model is then 0, and that of a file its distortion.
+        model: a module, or a mapping of names to tensors. Its weights, mode, gradients and device do not change.
+        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. The report's `warnings`
+            have possible mistakes, such as dropout that is on. Or a `Divergence` from the model's own outputs: the loss of the
+            model is then 0, and the loss of a file is its distortion.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
             1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
         method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
         codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
         budget: loss evaluations for each ε; None takes the method's default.
-        seed: makes the search's choices; the same seed gives the same file.
+        seed: fixes the random choices of the search; the same seed gives the same file.
         include: glob patterns on tensor names: only tensors that match one are coarse-grained. None includes all.
-        exclude: glob patterns of tensors to keep exactly as they are; they are paid for without loss.
-        relative_to: a base, whose bits are free: a module or tensors by name. What is measured is then what the model has beyond it,
-            K(θ | θ₀): the differences of the tensors that the base has in the same shape, and whole tensors where it has none.
-        time_limit: seconds after which a search ends with the best file so far, at its next evaluation; several ε share them evenly. What
-            is found within a time isn't the same twice.
+        exclude: glob patterns of tensors to keep exactly; their bits are counted.
+        relative_to: a base, whose bits are free: a module or tensors by name. The bits are then those of what the model has beyond
+            the base, K(θ | θ₀): differences of tensors that the base has in the same shape, and all other tensors whole.
+        time_limit: seconds after which a search ends with the best file so far, at its next evaluation; several ε share them
+            evenly. The result is not the same twice.
         progress: called as `progress(evaluations done, evaluations in all, what)`.
-        faithfulness: a `Divergence` by which to say how faithful a file is that is searched under a loss. It takes no part in the search.
-        seeds: searches, with the seeds from `seed` on. Each ε has the smallest file of all, and `spread` says how far apart they ended;
-            effort is that of all, and a time limit is shared evenly.
+        faithfulness: a `Divergence` that measures how faithful the file is, if the search uses a loss. The search does not use it.
+        seeds: number of searches, with the seeds from `seed` on. Each ε gets the smallest file of all, and `spread` has the
+            variation of the sizes. The effort is that of all searches, and they share a time limit evenly.
 
     Returns:
         One report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
@@ -178,7 +178,7 @@ def _best_of_searches(
 
 
 def _told(progress: Progress | None, done: int, count: int) -> Progress | None:
-    """The progress of one of several searches as that of all."""
+    """The progress of one of several searches, as a part of the progress of all."""
     if progress is None or count == 1:
         return progress
     return lambda spent, total, what: progress(spent + done * total, count * total, f"search {done + 1} of {count}, {what}")
@@ -343,7 +343,7 @@ def _report(
 
 
 class _Watched:
-    """A progress callback, and whether it has ended a search."""
+    """A progress callback that remembers whether it has ended a search."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self.stopped = progress, False
@@ -362,13 +362,16 @@ def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
 
 
 def _least(values: Sequence[Eps]) -> float | None:
-    """The smallest ε above 0; 0 where there is none, None where it isn't known yet, as a share has no value before a loss is measured."""
+    """The smallest ε above 0.
+
+    It is 0 if there is none, and None if it isn't known yet, because a share has no value before a loss is measured.
+    """
     numbers = [value for value in values if not isinstance(value, Relative)]
     return min((value for value in numbers if value > 0), default=0.0) if len(numbers) == len(values) else None
 
 
 def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
-    """What is to be said of an answer that no descent has found though there were some."""
+    """A warning if there were descents but the answer is not from a descent."""
     if not effort.descent_lost or answer.origin == DESCENT:
         return ()
     source = "is the lossless file" if answer.origin == LOSSLESS else f"comes from {answer.origin}"
@@ -380,7 +383,7 @@ def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
 
 @contextmanager
 def _kept(given: ModuleOrTensors | Base | None) -> Iterator[Base | None]:
-    """The base: of the caller's own tensors a copy, and where a loss changes these they have their values again in the end."""
+    """The base, as a copy of the caller's tensors. If a loss changes these tensors, they have their own values again at the end."""
     if given is None or isinstance(given, Base):
         yield given
         return
@@ -390,7 +393,7 @@ def _kept(given: ModuleOrTensors | Base | None) -> Iterator[Base | None]:
 
 
 class _Clock:
-    """Wall and processor time of a run; what no single ε spent is split evenly among them."""
+    """Wall and processor time of a run. Time that belongs to no single ε is divided evenly among them."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -418,7 +421,7 @@ def _relative_to(distortion: Distortion) -> RelativeTo | None:
 
 
 def _unchanged(distortion: Distortion) -> frozenset[str]:
-    """First names of the tensors that are the base's: they stay, since nothing costs less."""
+    """First names of the tensors that are equal to the base's. They do not change, because no other file is smaller."""
 
     def unchanged(spec: TensorSpec) -> bool:
         return not distortion.coded[spec.name].any() or exact(distortion.weights[spec.name], spec.base) == Constant(0)

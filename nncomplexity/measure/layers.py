@@ -25,7 +25,7 @@ from nncomplexity.words import python_numbers
 
 
 def ranks_by_name(problem: Problem) -> dict[str, float | None]:
-    """Of each tensor by first name; None where there is none. Small matrices of one shape are decomposed together."""
+    """The effective rank of each tensor by first name; None if it has none. Small matrices of one shape are decomposed together."""
     found: dict[str, float | None] = {spec.name: None for spec in problem.skeleton.tensors}
     shapes: dict[tuple[int, int], list[str]] = {}
     for spec in problem.skeleton.tensors:
@@ -54,9 +54,9 @@ def _effective_rank(matrix: Tensor) -> float | None:
 
 
 def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tuple[Layer, ...], float]:
-    """The layers of a file and the bits that belong to none.
+    """The layers of a file, and the bits that belong to no single layer.
 
-    A byte codec codes all tensors as one string, so its bits are shared out in proportion to what each tensor weighs under the entropy
+    A byte codec codes all tensors as one string. Its bits are divided in proportion to the bits of each tensor with the entropy
     codec's models.
     """
     weights = weigh(file.skeleton, file.tensors, file.version)
@@ -70,7 +70,7 @@ def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tupl
         one = coarse.pieces[0] if isinstance(coarse, Pieces) and len(coarse.pieces) == 1 else coarse
         step = math.sqrt(one.step_a * one.step_b) if isinstance(one, LowRank) else getattr(one, "step", None)
         rank = one.rank if isinstance(one, LowRank) else None
-        if not spec.quantizable and form == "dense":  # integers, which are their own symbols
+        if not spec.quantizable and form == "dense":  # integers are their own symbols
             form, step = "lossless", None
         if spec.base is not None and form == "zero":
             form = "unchanged"

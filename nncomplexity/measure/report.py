@@ -1,4 +1,4 @@
-"""The result of a measurement: one report for each ε, and what several share about their network."""
+"""The result of a measurement: one report for each ε, and the facts about the network that they share."""
 
 import json
 import os
@@ -22,35 +22,37 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class RelativeTo:
-    """The base that a network was measured relative to, whose bits are free."""
+    """The base of a relative measurement. Its bits are free."""
 
     path: str | None
-    """Where it came from, as typed; None for tensors."""
+    """Its origin as typed; None for tensors."""
     sha256: str
-    """Of the base's tensors (docs/format.md)."""
+    """The digest of the base's tensors (docs/format.md)."""
     without_base: tuple[str, ...]
-    """First names of the tensors that the base doesn't have in this shape, coded as they are."""
+    """First names of the tensors that the base doesn't have in this shape. They are coded whole."""
     unused: tuple[str, ...]
     """Names of the base's tensors that the network doesn't have."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The original network, as every report on it says it."""
+    """Facts about the original network, for all of its reports."""
 
     parameters: int
     raw_bits: int
     lossless_bits: dict[str, int | None]
-    """Bits of the lossless files, by codec; of a large network weighed under the entropy codec, and None for the others."""
+    """Bits of the lossless files, by codec. For a large network, only the bits of the entropy codec are computed, and the others
+    are None."""
     loss: float
     left_out: tuple[str, ...] = ()
-    """What the network holds besides, taken for architecture: state that is no tensor, and buffers that its state dict leaves out."""
+    """Other content of the network, which belongs to the architecture: state that is not a tensor, and buffers outside its state
+    dict."""
     relative_to: RelativeTo | None = None
-    """The base, where there is one: bits, the lossless ones too, are then of what is needed beside it."""
+    """The base, or None. With a base, all bits are those needed in addition to it."""
     zero_loss: float | None = None
-    """L(0), the loss of the network with all weights zero; None where it isn't finite."""
+    """L(0), the loss of the network with all weights zero; None if it isn't finite."""
     divergence: str | None = None
-    """The kind of divergence that the distortion is, where it is one between functions; None for a loss."""
+    """The kind of divergence, if the distortion is between functions; None for a loss."""
 
     @property
     def numbers_left_out(self) -> tuple[str, ...]:
@@ -59,12 +61,12 @@ class Subject:
 
     @property
     def least_lossless(self) -> int:
-        """Bits of the smallest lossless file that is known."""
+        """Bits of the smallest known lossless file."""
         return min(bits for bits in self.lossless_bits.values() if bits is not None)
 
     @property
     def compared(self) -> tuple[str, int]:
-        """The codec that tables compare with, and its lossless bits: bzip2, the paper's, where it wasn't left out."""
+        """The codec to compare with in tables, and its lossless bits. It is bzip2, as in the paper, if its bits are known."""
         bits = self.lossless_bits.get("bzip2")
         return ("entropy coding", self.least_lossless) if bits is None else ("bzip2", bits)
 
@@ -75,7 +77,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one tensor. `bits` are −log₂ of the probabilities under which it was coded."""
+    """How one tensor was coded. `bits` are −log₂ of the probabilities under which it was coded."""
 
     name: str
     shape: tuple[int, ...]
@@ -85,19 +87,20 @@ class Layer:
     """The step of a dense tensor, or the geometric mean of its two factors' steps."""
     bits: float
     effective_rank: float | None
-    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex; on a base of the difference.
+    """exp(H_svd) of the original tensor as a matrix (Eq. 15); for complex tensors, of the real view; with a base, of the
+    difference.
 
-    None where there is no matrix, and for one whose short side is too long (`nncomplexity.linalg.sizes.RANKED`)."""
+    None if it is not a matrix, or if its short side is too long (`nncomplexity.linalg.sizes.RANKED`)."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
     dtype: str = "float32"
     relative: bool = False
-    """Whether form, rank, step and bits are of the difference from a base."""
+    """Whether form, rank, step and bits describe the difference from a base."""
     layout: str | None = None
-    """How the tensor is laid out where its matrix isn't its first axis against all others, and what became of each of several blocks."""
+    """The layout of the tensor, if it is not the usual matrix, with the form of each block; otherwise None."""
 
     def __repr__(self) -> str:
-        """What became of the tensor, in short; the rest are attributes."""
+        """The name, form and bits in one line; the rest are attributes."""
         shape = "×".join(map(str, self.shape)) or "scalar"
         rank = "" if self.rank is None else f", rank {self.rank}"
         step = "" if self.step is None else f", step {self.step:.3g}"
@@ -108,8 +111,8 @@ class Layer:
 class Report:
     """The smallest file found whose decoded weights have a loss within ε of the original's.
 
-    `bits` counts the payload; `coarse_loss` and `distortion` were measured on weights that the file's bytes decode to. `evaluations` may be a
-    fraction, since a loss on part of the examples counts as that part. Losses are in the closure's unit, nats per example for
+    `bits` counts the payload. `coarse_loss` and `distortion` were measured on the decoded weights. `evaluations` may be a fraction,
+    because a loss on a part of the examples counts as that part. Losses are in the loss's own unit, nats per example for
     cross-entropy.
     """
 
@@ -128,29 +131,30 @@ class Report:
     subject: Subject
     file: CoarseFile = field(repr=False)
     warnings: tuple[str, ...] = ()
-    """Sentences on what may not be meant, such as random numbers in the loss or training mode, and on a search whose descents were lost."""
+    """Sentences on possible mistakes, such as random numbers in the loss or training mode, and on a search whose descents were
+    lost."""
     within: bool = True
-    """False where all that was within ε was larger than the lossless file, which is then the answer."""
+    """False if nothing within ε was smaller than the lossless file, which is then the answer."""
     time_limit: float | None = None
-    """Seconds that the run was given; None where it was given all it needs."""
+    """The time limit of the run in seconds; None without a limit."""
     time_is_up: bool = False
-    """Whether they ended a search of the run, so that another run may find another file."""
+    """Whether the time limit ended a search of the run, so that another run may find another file."""
     eps_relative: float | None = None
-    """ε as the share of |L(0) − L(θ)| that was asked for; None where it was given as a number."""
+    """ε as a share of |L(0) − L(θ)|, if it was given as a share; otherwise None."""
     origin: str = ""
-    """What the file comes from, such as "descent" or "uniform quantization"; "lossless" for the network as it is."""
+    """The origin of the file, such as "descent" or "uniform quantization"; "lossless" for the unchanged network."""
     interrupted: bool = False
-    """Whether the search was ended from outside before it was done, as by Ctrl-C."""
+    """Whether the search was ended early from outside, for example by Ctrl-C."""
     begun: bool = True
-    """False where it was ended before it began."""
+    """False if it was ended before it began."""
     faithfulness: Faithfulness | None = None
-    """How faithful the decoded weights are to the original, where its outputs are known."""
+    """How faithful the decoded weights are to the original, if its outputs are known."""
     spread: Spread | None = None
-    """How far apart several searches ended, of which this is the best; None for one."""
+    """The spread of several searches, of which this report has the best file; None for one search."""
 
     @property
     def agreement(self) -> Agreement | None:
-        """Shares of inputs on which the decoded network's answer is the original's, `searched` and `held_out`; None without outputs."""
+        """Shares of inputs with the original's answer, `searched` and `held_out`; None without outputs."""
         return None if self.faithfulness is None else self.faithfulness.agreement
 
     @property
@@ -160,7 +164,7 @@ class Report:
 
     @property
     def eps_told(self) -> str:
-        """ε for people: its value in the loss's unit, and the share where it was asked for as one."""
+        """ε as text: its value in the loss's unit, and the share if it was given as a share."""
         return f"{self.eps:g}" if self.eps_relative is None else f"{self.eps:.4g} ({Relative(self.eps_relative)})"
 
     @property
@@ -174,7 +178,7 @@ class Report:
         if not self.begun:
             answer = "lossless file" if self.origin == LOSSLESS else "smallest file of another ε"
             return (
-                f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
+                f"interrupted before the search for ε = {self.eps_told} began: the {answer}, with {self.bits} bits, is the answer"
             )
         ended = (
             ""
@@ -202,7 +206,7 @@ class Report:
         constant_risk: float | None = None,
         left_out_is_architecture: bool = False,
     ) -> Bound:
-        """The generalization bound that this file's bits give (see `nncomplexity.bounds.bound`).
+        """The generalization bound from this file's bits (see `nncomplexity.bounds.bound`).
 
         Args:
             risk: empirical risk of the *decoded* weights, measured on the n training examples.
@@ -210,15 +214,16 @@ class Report:
             delta: failure probability.
             kind: "kl" (the default), "hoeffding", "paper" (Eq. 4 as printed) or "best".
             range: the interval in which an example's risk lies.
-            chance: the risk of a guess; a bound that is no better, to a thousandth, is vacuous. None means 1.
-            constant_risk: empirical risk of a constant answer, as of the network with all weights zero, whose bound stands beside.
+            chance: the risk of a guess. A bound that is not better by a thousandth is vacuous. None means 1; a bound that is not
+                vacuous may then still be worse than a guess.
+            constant_risk: empirical risk of a constant answer, such as the network with all weights zero, for its bound.
             left_out_is_architecture: a yes to the question whether the numbers that the network holds and the file doesn't
                 (`subject.numbers_left_out`) were fixed before the n examples were seen, as masks are. Without it there is no bound then.
 
         Raises InputError where an argument is out of its range, or that yes is missing.
 
-        A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code. Relative to a base the bound
-        holds only where that was made without these n examples.
+        A payload doesn't tell where it ends, so its length in bytes is paid for with an Elias delta code. Relative to a base, the
+        bound holds only if the base was made without these n examples.
         """
         check_left_out(self.subject.numbers_left_out, left_out_is_architecture)
         return bound(
@@ -234,12 +239,13 @@ class Report:
         )
 
     def description_length(self, n: int, loss_unit: LossUnit | None = None) -> DescriptionLength | None:
-        """Bits to describe the labels of n examples with this file's help; None for a loss that is no code length.
+        """Bits of the model, and of the labels of n examples given the model. None for a loss that is not a code length.
 
         Args:
             n: number of examples.
-            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is none. None tells it from the
-                loss of all weights zero, which is ln C for one of C classes (`nncomplexity.bounds.is_code_length`).
+            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is not. None finds out from
+                the loss of all weights zero, which is ln C for a cross-entropy with C classes
+                (`nncomplexity.bounds.is_code_length`).
         """
         known = self.coarse_loss >= 0 and self.subject.code_length(check_loss_unit(loss_unit))
         return description_length(self.bits, loss=self.coarse_loss, n=n) if known else None
@@ -249,7 +255,7 @@ class Report:
         return self.file.weights()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the `.coarse` file, whole or not at all."""
+        """Write the `.coarse` file, completely or not at all."""
         save_bytes(path, self.file.content)
 
     def to_dict(self) -> dict[str, Any]:
@@ -277,14 +283,14 @@ class Report:
         return reports_json([self])
 
     def __repr__(self) -> str:
-        """One line: what was found; the rest are attributes, and a notebook shows them."""
+        """The result in one line; the rest are attributes, and a notebook shows them."""
         return (
             f"Report(eps={self.eps:g}, bits={self.bits}, distortion={self.distortion:.4g}, loss={self.loss:.4g}, "
             f"coarse_loss={self.coarse_loss:.4g}, method={self.method!r}, within={self.within}, {len(self.layers)} layers)"
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""
+        """HTML for a notebook: the figures, a picture of bits by layer, and the table of layers."""
         return report_html(self.to_dict(), asdict(self.subject), self.outcome)
 
 
@@ -299,9 +305,9 @@ def check_left_out(names: Sequence[str], is_architecture: bool) -> None:
 
 
 def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
-    """The smallest file for each ε of several searches, with what all of them took and how far apart they ended.
+    """The smallest file for each ε from several searches, with the effort of all of them and their spread.
 
-    A search that was cut short counts for its files, but not for the spread unless there is no other.
+    A search that was ended early counts for its files. It counts for the spread only if there is no other.
     """
     found = []
     for several in zip(*runs, strict=True):

@@ -1,8 +1,9 @@
-"""A module as named tensors that can be exchanged: what its state dict says, and where its values really live.
+"""A module as named tensors whose values can be replaced.
 
-A state dict's tensors are most often the module's own parameters and buffers, into which values are copied. Hooks may put others there,
-copies in another dtype for instance; values then go back by `load_state_dict`, whose hooks know the way. So they do where a part does
-something of its own when it is loaded, such as forgetting what it computed from other weights (`nncomplexity.network.loading`).
+The tensors of a state dict are usually the module's own parameters and buffers, and values are copied into them. Hooks may put
+other tensors there, for instance copies in another dtype. Values then go back by `load_state_dict` and its hooks. `load_state_dict`
+is also used if a part has its own code for loading, for example to clear what it computed from other weights
+(`nncomplexity.network.loading`).
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from nncomplexity.words import listed
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the module's state dict, live; entries which are no tensors (extra state) stay the architecture's."""
+    """The tensors of the module's state dict, not copied. Entries that are not tensors (extra state) belong to the architecture."""
     return {name: value for name, value in _state_of(module).items() if isinstance(value, Tensor)}
 
 
@@ -58,7 +59,7 @@ class LeftOut(str):
 
 
 def left_out(module: nn.Module) -> tuple[LeftOut, ...]:
-    """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers and parameters outside it."""
+    """Other content of the module: entries of its state dict that are not tensors, and buffers and parameters outside it."""
     state = _state_of(module)
     others = [LeftOut(name, _has_numbers(value)) for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
@@ -84,9 +85,10 @@ def _has_numbers(value: object) -> bool:
 
 
 def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: LoadMethod | None = None) -> None:
-    """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` where its state dict holds copies.
+    """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` if its state dict holds copies.
 
-    Without a way also by `load_state_dict` where parts of it do something of their own then, as long as it loads what it gave.
+    If no way is given, `load_state_dict` is also used for parts with their own code for loading, if the module can load its own
+    state dict.
 
     Raises:
         InputError: it no longer has the tensors, or its state dict holds copies and doesn't load back.
@@ -108,7 +110,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
             for spec in skeleton.tensors:
                 state[spec.name].copy_(weights[spec.name])
             return
-        whole = module.state_dict()  # with the versions in its metadata, by which modules read it
+        whole = module.state_dict()  # with the versions in its metadata, which modules read
         whole.update(skeleton.expand(weights))
         try:
             module.load_state_dict(whole)
@@ -119,7 +121,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
 
 @dataclass(frozen=True)
 class _Shown:
-    """A hook for a module's state dict: it shows these of its tensors alone, under other names."""
+    """A hook for a module's state dict. It keeps only some of the tensors, with other names."""
 
     names: Mapping[str, str]
 
@@ -128,15 +130,15 @@ class _Shown:
 
 
 def show_only(module: nn.Module, names: Mapping[str, str]) -> None:
-    """From now on the module's state dict has the tensors of these names alone, each under the name that is given for it.
+    """Make the module's state dict show only the tensors with these names, each with its new name.
 
-    All others are then part of the architecture, as the network that an adapter was trained for.
+    All other tensors then belong to the architecture, such as the network of an adapter.
     """
     module._register_state_dict_hook(_Shown(names))  # type: ignore[no-untyped-call]
 
 
 def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.Parameter]]:
-    """The module's parameters that want a gradient, each under the first name of the tensor of the skeleton that it holds."""
+    """The module's parameters that require a gradient, by the first name of their tensor in the skeleton."""
     parameters: dict[object, dict[int, nn.Parameter]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         if parameter.requires_grad:
@@ -150,7 +152,7 @@ def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.P
 
 
 def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    """Give those of the tensors that have changed their values again, by name."""
+    """Restore the values of the tensors that have changed, by name."""
     for name, value in values.items():
         tensor = tensors[name].detach()
         if not torch.equal(tensor, value.to(tensor.device)):
@@ -160,7 +162,13 @@ def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Non
 
 @contextlib.contextmanager
 def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "weights") -> Iterator[Private]:
-    """Copies of the network's tensors, under all names; at the end of the block its own have the values again that they had before."""
+    """Copies of the network's tensors, under all names.
+
+    At the end of the block, the network's own tensors have their old values.
+
+    Yields:
+        The copies.
+    """
     live = as_read(tensors_of(network) if isinstance(network, nn.Module) else network)
     skeleton = skeleton_of(live, argument)
     values = {spec.name: live[spec.name].detach().clone() for spec in skeleton.tensors}
@@ -171,13 +179,13 @@ def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "w
 
 
 class Backup:
-    """What a module holds: its tensors with their values, dtypes and gradients, and the mode of each of its parts."""
+    """The content of a module: its tensors with values, dtypes and gradients, and the mode of each part."""
 
     def __init__(self, module: nn.Module) -> None:
         self._modes = [(part, part.training) for part in module.modules()]
         places: list[dict[str, Any]] = [held for part in module.modules() for held in (part._parameters, part._buffers)]
         self._places = [(held, dict(held)) for held in places]
-        # State dicts may show tensors besides those that are registered, where the values of such a module are.
+        # A state dict may have tensors that are not registered, and the values may be there.
         tensors = {id(tensor): tensor for tensor in [*own_tensors(module), *tensors_of(module).values()]}.values()
         self._tensors = [_Tensor(tensor) for tensor in tensors if storage_place(tensor)]
 
@@ -195,7 +203,7 @@ class Backup:
 
 
 class _Tensor:
-    """A tensor of a module, the memory that it is in, and what it held there; so of its gradient."""
+    """A tensor of a module, with its memory and its values, and the same for its gradient."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor, self._data, self._value = tensor, tensor.data, tensor.detach().clone()
@@ -205,7 +213,7 @@ class _Tensor:
     def restore(self) -> Tensor:
         self._data.copy_(self._value)
         if self._leaf:
-            self._tensor.grad = None  # it can't have another dtype than the values
+            self._tensor.grad = None  # a gradient must have the dtype of the values
         if storage_key("", self._tensor) != storage_key("", self._data):
             self._tensor.data = self._data
         if self._leaf:
@@ -215,7 +223,7 @@ class _Tensor:
 
 
 def has_gradient(tensor: Tensor) -> bool:
-    """Whether autograd takes the dtype."""
+    """Whether autograd supports the dtype."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
@@ -225,12 +233,12 @@ def own_tensors(module: nn.Module) -> Sequence[Tensor]:
 
 
 def copied(module: nn.Module) -> nn.Module | None:
-    """A copy that shares nothing with the module; None where it can't be made, or where a `__deepcopy__` gives back what it was given."""
+    """A copy that shares nothing with the module. None if it can't be made, or if a `__deepcopy__` returns the same object."""
     try:
         other = copy.deepcopy(module, _results(module))
     except Exception:
         return None
-    mine, others = ([*one.modules()] for one in (module, other))  # held, so that no two of them have one id
+    mine, others = ([*one.modules()] for one in (module, other))  # kept alive, so that no two of them have the same id
     shared = {id(part) for part in mine} & {id(part) for part in others}
     tensors, copies = ([*own_tensors(one), *tensors_of(one).values()] for one in (module, other))
     return None if shared or _storages(tensors) & _storages(copies) else other
@@ -241,12 +249,12 @@ def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
 
 
 def copy_without_tensors(module: nn.Module) -> nn.Module:
-    """A copy of all but the tensors of the state dict, which are the module's own: to be copied for a module as it was handed over."""
+    """A copy of everything except the tensors of the state dict, which stay the module's own. Copies of it are fresh modules."""
     return copy.deepcopy(module, _results(module) | {id(tensor): tensor for tensor in tensors_of(module).values()})
 
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
-    """What `deepcopy` is to take for tensors that were computed, which it refuses: the old weight_norm keeps its weight so."""
+    """Replacements for computed tensors, which `deepcopy` refuses. The old weight_norm has such a weight."""
     held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor | list | tuple | dict)]
     values = [one for value in held for one in inside(value) if isinstance(one, Tensor)]
     return {id(value): value.detach().clone() for value in values if not value.is_leaf}
@@ -255,8 +263,8 @@ def _results(module: nn.Module) -> dict[int, Tensor]:
 def settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
     """Make a copy's tensors ready to be written to.
 
-    Elements that share memory, as in an expanded buffer, get memory of their own. Two parameters of one storage, which `deepcopy` takes
-    apart, get one again.
+    Elements that share memory, as in an expanded buffer, get their own memory. Two parameters with one storage, which `deepcopy`
+    separates, get one storage again.
     """
     for spec in skeleton.tensors:
         first = state[spec.name]

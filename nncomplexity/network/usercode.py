@@ -1,4 +1,4 @@
-"""Exceptions out of the user's functions in one line: what was raised, in which of the user's files and line, and what may help."""
+"""Exceptions of the user's functions in one line: what was raised, in which file and line, and what may help."""
 
 import contextlib
 import sys
@@ -18,7 +18,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def raised(error: BaseException) -> str:
-    """The exception's type, the first line of what it says, and the innermost place in the user's files.
+    """The type of the exception, the first line of its message, and the innermost place in the user's files.
 
     >>> try:
     ...     {}["absent"]
@@ -64,19 +64,19 @@ def _place(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_PACKAGE, "<frozen"))]
     installed = [frame for frame in frames if not _INSTALLED.isdisjoint(Path(frame.filename).parts)]
     theirs = [frame for frame in frames if frame not in installed and not frame.filename.startswith(_STANDARD)]
-    frames = theirs or installed[:1]  # a function may be that of an installed package
+    frames = theirs or installed[:1]  # the function may belong to an installed package
     if not frames:
         return ""
     file = Path(frames[-1].filename)
-    folders = [folder for folder in map(Path, sys.path[:1]) if folder.is_absolute()]  # from where we were called
-    with contextlib.suppress(OSError):  # it may be gone
+    folders = [folder for folder in map(Path, sys.path[:1]) if folder.is_absolute()]  # the folder of the call
+    with contextlib.suppress(OSError):  # the folder may be deleted
         folders.append(Path.cwd())
     here = next((folder for folder in folders if file.is_relative_to(folder)), None)
     return f" ({file.relative_to(here) if here else file}, line {frames[-1].lineno})"
 
 
 def hint(error: BaseException, given: object) -> str:
-    """What to do about an exception of a function that was called with `given`, after a semicolon; empty where nothing is known."""
+    """What to do about an exception of a function that was called with `given`, after a semicolon. Empty if nothing is known."""
     text = str(error)
     if isinstance(given, Mapping) and isinstance(error, TypeError | AttributeError) and "'dict' object" in text:
         return (
@@ -86,13 +86,13 @@ def hint(error: BaseException, given: object) -> str:
     if isinstance(given, nn.Module) and isinstance(error, TypeError | KeyError) and "not subscriptable" in text:
         return "; it got a module: if it takes a dict of tensors, leave --model out, or pass the module's state dict"
     if needs_derivatives(error):
-        return "; it is called under torch.no_grad(): wrap its body in torch.enable_grad() where it takes derivatives"
+        return "; it is called under torch.no_grad(): if it computes derivatives, wrap its body in torch.enable_grad()"
     if isinstance(error, ImportError) and "relative import" in text:
         return "; name it as part of its package, such as package.module:function, from the folder that holds the package"
     return ""
 
 
 def needs_derivatives(error: BaseException | None) -> bool:
-    """Whether it is what autograd says of a derivative that is taken where gradients are off."""
+    """Whether it is autograd's error for a derivative while gradients are off."""
     text = str(error)
     return isinstance(error, RuntimeError) and ("require grad" in text or "grad_fn" in text or "nference tensor" in text)

@@ -20,7 +20,7 @@ def spectral_entropy_penalty(
     reduction: Literal["mean", "sum"] = "mean",
     select: Callable[[str], bool] | None = None,
 ) -> Tensor:
-    """L_reg = β·H_svd (Eq. 16), to be added to a loss: H_svd in nats (Eqs. 12 and 15), the mean over the matrices.
+    """L_reg = β·H_svd (Eq. 16), a term to add to a loss: H_svd in nats (Eqs. 12 and 15), the mean over the matrices.
 
     A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0
     (`nncomplexity.training.spectral_gradient`). In float16 a gradient that would leave the range is scaled down into it. A NaN or an
@@ -29,11 +29,11 @@ def spectral_entropy_penalty(
 
     Args:
         matrices: tensors of two dimensions or more, each seen as a matrix by `lowrank.matrix_view`; or a module's parameters or a
-            mapping's tensors, of which those are taken whose matrix has both sides above 1, as a vector or a single row has no
-            entropy to lower. A module's tied parameter counts once.
+            mapping's tensors, of which those with a matrix with both sides above 1 are used, because a vector or a single row has
+            no entropy. A module's tied parameter counts once.
         beta: the weight β in the loss.
-        reduction: "mean", as the paper's authors do, so that β means the same for any depth; or "sum".
-        select: which of a module's parameters or a mapping's tensors to take, by name; all of them unless given.
+        reduction: "mean", as in the paper's code, so that β has the same meaning for every depth; or "sum".
+        select: a function of a name that says which parameters or tensors to use; the default is all.
 
     Returns:
         A 0-d tensor of the first matrix's dtype (float32 for 16-bit ones), on its device.
@@ -59,22 +59,24 @@ def spectral_entropy_penalty(
 
 @contextmanager
 def weight_noise(module: nn.Module, std: float, generator: torch.Generator | None = None) -> Iterator[None]:
-    """Inside the block every floating-point parameter is θ̃ = θ + δ·N(0, 1), drawn afresh on entry (Eq. 10); after it, θ to the bit.
+    """Inside the block, every floating-point parameter is θ̃ = θ + δ·N(0, 1), with new noise at each entry (Eq. 10).
 
-    A gradient computed inside is that at θ̃, and lands on the parameters, to be applied to θ after the block:
+    After the block it is exactly θ.
+
+    A gradient inside the block is the gradient at θ̃. It is stored in the parameters, and applied to θ after the block:
 
         with weight_noise(model, std=1e-2):
             loss_fn(model(x), y).backward()
         optimizer.step()
 
-    Both the forward and the backward pass belong inside: autograd refuses a backward pass after it, since the weights it saved are
-    gone. θ comes back also when the block raises. Names that share one storage get one and the same noise; frozen parameters get
-    noise too; buffers don't.
+    Both the forward and the backward pass must be inside. Autograd refuses a backward pass after the block, because its saved
+    weights are gone. θ is restored also if the block raises. Names with one storage get the same noise. Frozen parameters get noise
+    too; buffers don't.
 
     Args:
         module: the network, changed in place inside the block.
         std: the standard deviation δ ≥ 0.
-        generator: where the noise comes from, on the parameters' device; PyTorch's own by default.
+        generator: the generator of the noise, on the parameters' device; PyTorch's own by default.
 
     Raises:
         InputError: `module` is none, or has a parameter without memory of its own, as quantized ones are; `std` isn't a finite number

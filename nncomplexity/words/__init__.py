@@ -1,8 +1,8 @@
-"""How the package speaks to people: lists, spans of time, paths, numbers and progress, as text.
+"""Lists, durations, paths, numbers and progress, as text.
 
 - `text`: lists of names in messages, and forms in words
-- `durations`: spans of time as people type and read them
-- `paths`: names of files, as they are handed to a function
+- `durations`: durations, as they are typed and shown
+- `paths`: names of files as arguments
 - `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
 - `progress`: progress as one line of text, in terminals and notebooks
 - `epsilon`: ε as people give it: a number in the loss's unit, or a share

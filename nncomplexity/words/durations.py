@@ -1,4 +1,4 @@
-"""Spans of time as people type them."""
+"""Durations, as they are typed and shown."""
 
 import itertools
 import re
@@ -30,7 +30,7 @@ def seconds_of(text: str, argument: str) -> float:
 
 
 def duration_in_words(seconds: float) -> str:
-    """A duration for people, in its two largest units.
+    """A duration as text, in its two largest units.
 
     >>> duration_in_words(42.4), duration_in_words(600), duration_in_words(5400), duration_in_words(90061)
     ('42 s', '10 min', '1 h 30 min', '1 d 1 h')

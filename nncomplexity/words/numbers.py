@@ -25,7 +25,7 @@ def python_number(value: Any) -> Any:
     (0.5, -inf, '8')
     """
     if isinstance(value, np.integer | np.floating):
-        value = int(value) if isinstance(value, np.integer) else float(value)  # item() leaves long doubles as they are
+        value = int(value) if isinstance(value, np.integer) else float(value)  # item() does not convert long doubles
     if isinstance(value, int):
         try:
             float(value)
@@ -52,7 +52,7 @@ def is_number(value: object) -> TypeGuard[float]:
     >>> [is_number(value) for value in (3, math.inf, True, math.nan, "3")]
     [True, True, False, False, False]
     """
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # NaN alone differs from itself
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # only NaN differs from itself
 
 
 def number_of_text(text: str) -> float:

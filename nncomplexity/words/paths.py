@@ -1,4 +1,4 @@
-"""Names of files, as they are handed to a function."""
+"""Names of files as arguments."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Progress as one line of text, which terminals and notebooks show alike."""
+"""Progress as one line of text, for terminals and notebooks."""
 
 import sys
 import time
@@ -12,10 +12,10 @@ EACH_SECONDS = 0.2
 
 
 class TimeLeft:
-    """An estimate of the time that a search still takes, from the evaluations that it has made so far.
+    """An estimate of the remaining time of a search, from its evaluations so far.
 
     Args:
-        time_limit: seconds after which it ends in any case, from now on; None where it may take all it needs.
+        time_limit: seconds from now after which it ends in any case; None if there is no limit.
         clock: gives the time in seconds.
     """
 
@@ -26,9 +26,9 @@ class TimeLeft:
         self._done = 0.0
 
     def in_words(self, done: float, total: float) -> str:
-        """Such as "3 min left"; nothing where nothing can be said yet."""
+        """A text such as "3 min left". It is empty if there is no estimate yet."""
         now = self._clock()
-        if done < self._done:  # the next ε
+        if done < self._done:  # the next ε begins
             self._first = now
         self._done = done
         times = [(now - self._first) * (total - done) / done] if done > 0 and now > self._first else []
@@ -37,11 +37,11 @@ class TimeLeft:
 
 
 def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str], None]:
-    """A callback for `estimate(…, progress=show_progress())`: a line that is written anew as the search goes on.
+    """A callback for `estimate(…, progress=show_progress())`: one line that is updated during the search.
 
     Args:
-        stream: where to write; None is standard error, or in a notebook the cell's output: what comes by standard error stands there
-            on red, as errors do.
+        stream: where to write. None is standard error, or in a notebook the output of the cell, because a notebook shows standard error
+            like an error.
 
     Returns:
         The callback.
@@ -71,5 +71,5 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
 
 
 def _stream() -> TextIO:
-    """Where lines for people go: a notebook's kernel has put streams of its own in place of both."""
+    """The stream for progress. The kernel of a notebook replaces the standard streams."""
     return sys.stdout if type(sys.stderr).__module__.startswith("ipykernel") else sys.stderr

@@ -1,10 +1,10 @@
-"""Names and forms in words: lists that are short however many there are, and what becomes of a tensor."""
+"""Lists of names, which stay short, and forms of tensors as text."""
 
 from collections.abc import Iterable
 
 
 def listed(names: Iterable[str], *, most: int = 3, separator: str = ", ") -> str:
-    """The first names, and how many more there are.
+    """The first names, and the number of the others.
 
     >>> listed("abcde"), listed("ab")
     ('a, b, c, and 2 more', 'a, b')
@@ -15,7 +15,7 @@ def listed(names: Iterable[str], *, most: int = 3, separator: str = ", ") -> str
 
 
 def form_in_words(form: str, layout: str | None) -> str:
-    """What became of a tensor, as tables say it: its form, and its layout where it has one of its own.
+    """The form of a tensor as text for tables, with its layout if it has an unusual one.
 
     >>> form_in_words("low_rank", None), form_in_words("low_rank", "axes 0, 2 × 1, 3")
     ('low rank', 'low rank, axes 0, 2 × 1, 3')
@@ -27,7 +27,7 @@ def form_in_words(form: str, layout: str | None) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with escapes in place of what a terminal would act on: names come from files of anyone's.
+    """The text with escapes instead of control characters. Names come from files that anyone may have written.
 
     >>> print(printable("layer\\x1b[2J.ε"))
     layer\\x1b[2J.ε

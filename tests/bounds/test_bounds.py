@@ -240,7 +240,7 @@ def test_a_vacuous_bound_says_so_and_how_many_bits_it_takes() -> None:
     text = bound(24_000, risk=0.0, n=2553, chance=112 / 113, self_delimiting=True).sentence()
     assert text.startswith("Vacuous: ")
     assert "no better than chance (0.99115)" in text
-    assert "It takes 17,013 bits or fewer not to be vacuous." in text
+    assert "With 17,013 bits or fewer it would not be vacuous." in text
 
 
 def test_a_bound_that_no_bits_can_help_says_so() -> None:
@@ -313,7 +313,7 @@ def test_what_has_few_digits_stays_as_it_is() -> None:
 def test_a_constant_answer_stands_beside_the_bound() -> None:
     result = bound(800, risk=0.05, n=2553, chance=0.9, constant_risk=0.88, self_delimiting=False)
     assert result.constant_bound == bound(0, risk=0.88, n=2553, self_delimiting=False).value
-    assert "A constant answer takes 0 bits: risk 0.88 on these, at most 0.896733 on unseen data." in result.sentence()
+    assert "A constant answer takes 0 bits: risk 0.88 on the examples, at most 0.896733 on unseen data." in result.sentence()
     assert "no better than." not in result.sentence()
 
 
@@ -322,20 +322,23 @@ def test_a_file_that_a_constant_answer_beats_says_so() -> None:
     result = bound(2_000, risk=0.02, n=2553, chance=0.9, constant_risk=0.1)
     assert not result.vacuous
     assert result.constant_bound < result.value
-    assert f"at most {rounded_up(result.constant_bound)} on unseen data, which this file is no better than." in result.sentence()
+    assert f"at most {rounded_up(result.constant_bound)} on unseen data; this file is no better." in result.sentence()
 
 
 def test_a_constant_answer_is_at_chance_where_nothing_else_is_known() -> None:
     assert bound(100, risk=0.1, n=500, chance=0.9).constant_bound == 0.9
     assert "A constant answer takes 0 bits, and is at chance." in bound(100, risk=0.1, n=500, chance=0.9).sentence()
-    assert "give the risk of a guess as chance" in bound(100, risk=0.1, n=500).sentence()
+    assert (
+        "This does not say whether the file is better than a guess; give the risk of a guess as chance."
+        in bound(100, risk=0.1, n=500).sentence()
+    )
 
 
 def test_chance_is_told_by_classes() -> None:
     names = ("--chance", "--classes")
     assert [chance_from(*given, names) for given in ((None, None), (0.25, None), (None, 113))] == [None, 0.25, 112 / 113]
     for wrong, words in (
-        ((0.5, 2), "--classes: expected it in place of --chance, got both; leave one out"),
+        ((0.5, 2), "--classes: expected only this or --chance, got both; leave one out"),
         ((None, 1), "--classes: expected a whole number of classes from 2"),
         ((math.nan, None), "--chance: expected the risk of a guess, such as 0.9"),
     ):

@@ -65,14 +65,14 @@ def test_report_writes_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "empty.json", "--out", "page.html"], "empty.json: expected a results.jsonl, report.json or curve.json"),
         (
             ["plot", "results.jsonl", "--out", "figure.svg", "--step", "10"],
-            "--step: only rate-distortion shows chosen steps, dynamics",
+            "--step: only rate-distortion can show chosen steps, and dynamics",
         ),
         (
             ["plot", "results.jsonl", "--out", "figure.svg", "--kind", "rate-distortion", "--mean"],
             "--mean: rate-distortion shows the curve of each network",
         ),
         (["plot", "page.svg", "--out", "page.svg"], "page.svg: it would overwrite another file of this call"),
-        (["report", "results.jsonl", "--out", "page.txt"], "page.txt: expected a name that ends in .html; rename the page"),
+        (["report", "results.jsonl", "--out", "page.txt"], "page.txt: expected a name that ends in .html; choose such a name"),
         (["report", "results.jsonl", "--out", "results.jsonl"], "results.jsonl: expected a name that ends in .html"),
     ],
 )

@@ -86,8 +86,8 @@ EVERYWHERE = [
     ({"method": 3, "budget": 9}, r"method: expected 'tight', .* got 3"),
     ({"method": Tight}, r"method: expected 'tight', .* got the class Tight; call it"),
     ({"method": ["tight"]}, r"method: expected 'tight', .* got \['tight'\]"),
-    ({"include": 3}, "include: expected glob patterns of tensor names, got 3; use such as 'encoder.*'"),
-    ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, got 3"),
+    ({"include": 3}, "include: expected glob patterns of tensor names, such as 'encoder.*', got 3"),
+    ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, such as 'encoder.*', got 3"),
     ({"codec": 3}, "codec: expected one of entropy, .* got 3"),
     ({"codec": ""}, "codec: expected one of entropy, .* got ''"),
     ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
@@ -135,7 +135,7 @@ def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> 
     [
         *(*EVERYWHERE, PROGRESS, *BOUNDS),
         ({"metrics": ["mytask:error"]}, "metrics: expected functions by name, such as {'test_error': test_error}, got"),
-        ({"device": None}, "device: expected one that this machine has"),
+        ({"device": None}, "device: expected a device of this machine"),
         ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
         ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
         ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),
@@ -205,7 +205,7 @@ def test_steps_and_runs_that_no_row_can_hold() -> None:
     ):
         with pytest.raises(InputError, match=f"step: expected the training step, a finite number of at least 0, got {came}"):
             Tracker(loss, 0.1)(step, {"w": torch.ones(3)})
-    with pytest.raises(InputError, match="key: expected no such argument, since a Tracker is called with the network itself"):
+    with pytest.raises(InputError, match="key: expected no such argument, because a Tracker is called with the network itself"):
         Tracker(loss, 0.1, key="model")
     with pytest.raises(InputError, match="run: expected the name of the run, a text, or None, got <object object"):
         Tracker(loss, 0.1, run=object())

@@ -160,7 +160,9 @@ def test_the_table_and_the_json_say_that_the_time_ran_out(workplace: Path, capsy
     Path("slowtask.py").write_text("def loss(weights):\n    return weights['w'].square().mean()\n")
     options = ["--loss-fn", "slowtask:loss", "--eps", "0.1", "--time-limit", "0.001s", "--json", "report.json"]
     assert main(["measure", "model.safetensors", *options]) == 0
-    assert "Shortened by the time limit of 0.001 s; another run may find another file." in capsys.readouterr().out
+    assert "The time limit of 0.001 s ended the search early; another run may find another file." in " ".join(
+        capsys.readouterr().out.split()
+    )
     content = json.loads(Path("report.json").read_text(encoding="utf-8"))
     assert content["time_limit"] == 0.001
     assert content["results"][0]["time_is_up"]

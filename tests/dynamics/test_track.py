@@ -267,7 +267,7 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"jobs": 0}, "jobs: expected a whole number of at least 1, got 0"),
         (
             {"loss_fn": lambda network: 0.0, "jobs": 2},
-            "loss_fn: expected a function that can be pickled, since other processes call it",
+            "loss_fn: expected a function that can be pickled, because other processes call it",
         ),
         ({"jobs": 2, "shuffled": lambda seed: {}}, "shuffled: expected a function that can be pickled"),
         ({"seed": "x"}, "seed: expected a whole number from 0 to 4294967295, got 'x'"),
@@ -279,7 +279,7 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"checkpoints": ["run/*", 5]}, "checkpoints: expected the name of a file, a text or a Path, got 5"),
         ({"method": Quantize(budget=3)}, "budget: a method object carries its own; set it there"),
         ({"out": "run/step_1.safetensors"}, "it would be written into a checkpoint; choose another file for `out`"),
-        ({"device": "none"}, "device: expected one that this machine has"),
+        ({"device": "none"}, "device: expected a device of this machine"),
     ],
 )
 def test_a_wrong_call_says_what_to_do(change: dict[str, Any], words: str) -> None:

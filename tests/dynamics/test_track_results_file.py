@@ -31,7 +31,7 @@ def test_a_cut_last_line_is_dropped_and_no_line_is_ever_cut_in_the_middle(file: 
     write_rows(file, [row(1), row(2)], end=end)
     with ResultsFile(file) as opened:
         assert [one["step"] for one in opened.rows] == [1, 2]
-        assert opened.mended == "dropped the last line, which was cut"
+        assert opened.mended == "dropped the last line, because it was cut"
         opened.append(row(3))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
 
@@ -39,7 +39,7 @@ def test_a_cut_last_line_is_dropped_and_no_line_is_ever_cut_in_the_middle(file: 
 def test_a_last_line_that_lacks_its_end_alone_is_kept(file: Path) -> None:
     write_rows(file, [row(1)], end=json.dumps(row(2)))
     with ResultsFile(file) as opened:
-        assert opened.mended == "ended the last line, which lacked its end"
+        assert opened.mended == "added the missing end of the last line"
         opened.append(row(3))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
 
@@ -192,7 +192,7 @@ def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: p
     monkeypatch.delattr(os, "pread", raising=False)
     write_rows(file, [row(1)], end="{")
     with ResultsFile(file) as opened:
-        assert opened.mended == "dropped the last line, which was cut"
+        assert opened.mended == "dropped the last line, because it was cut"
         opened.append(row(2))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2]
 

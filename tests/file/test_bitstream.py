@@ -353,7 +353,7 @@ def test_a_float_dtype_that_has_no_form_in_a_file_is_named() -> None:
 
 def test_a_name_that_is_no_text_is_refused() -> None:
     skeleton = Skeleton((TensorSpec(("\ud800",), (2,), torch.float32),))
-    with pytest.raises(InputError, match="weights: the name of a tensor is no Unicode text"):
+    with pytest.raises(InputError, match="weights: the name of a tensor is not valid Unicode"):
         write(skeleton, [Constant(0)], codec_named("entropy"))
 
 

@@ -212,7 +212,7 @@ def test_a_module_is_a_base_as_its_state_is() -> None:
         ({}, "relative_to: expected at least one tensor, got an empty mapping"),
         ({"w": 3}, "relative_to: expected a tensor under 'w', got int"),
         ({"w": torch.tensor([1.0, float("nan")])}, "relative_to: 'w' holds 1 values that are NaN; use an earlier checkpoint"),
-        ({"\ud800": torch.ones(1)}, "relative_to: the name of a tensor is no Unicode text"),
+        ({"\ud800": torch.ones(1)}, "relative_to: the name of a tensor is not valid Unicode"),
     ],
 )
 def test_what_is_no_base(given_base, words) -> None:

@@ -77,10 +77,10 @@ def test_a_link_to_a_file_is_that_file(workplace):
 
 
 def test_a_file_that_is_not_there_or_not_what_its_name_leads_to_is_refused(workplace):
-    with pytest.raises(InputError, match=r"--loss-fn: no file deep/none.py; name one from the current folder on"):
+    with pytest.raises(InputError, match=r"--loss-fn: no file deep/none.py; give a path from the current folder"):
         find_function("deep/none.py:loss", "--loss-fn")
     (workplace / "math.py").write_text("def loss(w): return 4.0")
-    with pytest.raises(InputError, match=r"--loss-fn: module math is another one here .*; give math.py another name"):
+    with pytest.raises(InputError, match=r"--loss-fn: another module is already called math .*; rename math.py"):
         find_function("math.py:loss", "--loss-fn")
 
 
@@ -137,7 +137,7 @@ def test_a_device_that_is_there():
 
 @pytest.mark.parametrize("name", ["", "abacus", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(name):
-    with pytest.raises(InputError, match="device: expected one that this machine has"):
+    with pytest.raises(InputError, match="device: expected a device of this machine"):
         find_device(name)
 
 
@@ -268,7 +268,7 @@ def test_a_risk_outside_its_range(risk):
 
 
 def test_a_risk_that_was_not_given():
-    with pytest.raises(InputError, match="risk_fn: expected a function that gives the error rate, got none"):
+    with pytest.raises(InputError, match="risk_fn: expected a function that returns the error rate, got none"):
         Task(total).risk(WEIGHTS)
 
 
@@ -312,19 +312,19 @@ def test_of_tied_names_one_is_enough_behind_a_prefix():
     [
         (
             torch.optim.swa_utils.AveragedModel(Net()).state_dict(),
-            "took 'module.' off the names, which fit it only so, and left out what is not behind it: n_averaged",
+            "removed 'module.' from the names, so that they fit it, and left out names without it: n_averaged",
         ),
         (
             {"criterion.weight": torch.ones(2), **prefixed("model.")},
-            "took 'model.' off the names, which fit it only so, and left out what is not behind it: criterion.weight",
+            "removed 'model.' from the names, so that they fit it, and left out names without it: criterion.weight",
         ),
         (
             {"first._orig_mod.weight": torch.eye(3), "count": torch.tensor(5)},
-            "took '_orig_mod.' off the names, which fit it only so",
+            "removed '_orig_mod.' from the names, so that they fit it",
         ),
         (
             {"module.net.first._orig_mod.weight": torch.eye(3), "module.net.count": torch.tensor(5)},
-            "took 'module.net.' and '_orig_mod.' off the names, which fit it only so",
+            "removed 'module.net.' and '_orig_mod.' from the names, so that they fit it",
         ),
         (WEIGHTS, None),
     ],
@@ -350,7 +350,7 @@ def test_a_module_that_is_compiled_itself():
     [
         (
             {**prefixed("model."), **prefixed("ema.")},
-            "its names fit behind each of 'model.', 'ema.'; save the network that is meant by",
+            "its names fit with each of the prefixes 'model.', 'ema.'; save the right network alone",
         ),
         (
             {**prefixed("model."), "model.extra": torch.ones(1), "other": torch.ones(1)},
@@ -572,7 +572,7 @@ def test_an_adapter_is_loaded_by_the_names_of_its_file_and_measured_alone():
     network = task.network(ADAPTER)
     assert {name for spec in architecture_of(network).tensors for name in spec.names} == set(ADAPTER)
     assert task.naming(ADAPTER).note("it") == (
-        "took the names for those of the adapter 'default' of it, whose other tensors are part of the architecture"
+        "used the names as those of the adapter 'default' of it; all other tensors are part of the architecture"
     )
     A, B = ADAPTER.values()
     assert task.loss(ADAPTER) == pytest.approx(float((x @ (base + B @ A).T).square().mean()), rel=1e-6)

@@ -15,7 +15,7 @@ from nncomplexity import InputError, estimate
 from nncomplexity.network import Distortion, ModuleTarget, base_of, skeleton_of
 from nncomplexity.training import weight_noise
 
-NO_MEMORY = "which has no memory of its own, as quantized and masked tensors have none; dequantize it first, or pass its parts"
+NO_MEMORY = "which has no memory of its own, like quantized and masked tensors; dequantize it first, or pass its parts"
 
 
 class Scaled(Tensor):
@@ -184,15 +184,15 @@ def masked() -> Tensor:
     ("make", "words"),
     [
         (fake, "got FakeTensor, which has no values; make it outside of FakeTensorMode"),
-        (within_vmap, "got Tensor, which has no memory of its own, as within vmap, grad or functionalize; call it outside of them"),
-        (lambda: torch._to_functional_tensor(torch.ones(2)), "got Tensor, which has no memory of its own, as within vmap, grad or"),
+        (within_vmap, "got Tensor, which has no memory of its own within vmap, grad or functionalize; call it outside of them"),
+        (lambda: torch._to_functional_tensor(torch.ones(2)), "got Tensor, which has no memory of its own within vmap, grad or"),
         (
             masked,
-            "got MaskedTensor, which has no memory of its own, as quantized and masked tensors have none; dequantize it first",
+            "got MaskedTensor, which has no memory of its own, like quantized and masked tensors; dequantize it first",
         ),
         (
             lambda: Logged(torch.ones(2)),
-            "got Logged, whose class answers every operation itself; pass a plain tensor of its values",
+            "got Logged, whose class defines all operations itself; pass a plain tensor with its values",
         ),
     ],
 )

@@ -153,7 +153,7 @@ def test_other_measures_stand_below_complexity(tmp_path: Path) -> None:
         "learning coefficient": (9, 90, 900),
     }
     assert found.panels[-1].lines[0].error == (0.1, 1, 10)
-    assert found.panels[-1].title == "± standard error of its chains"
+    assert found.panels[-1].title == "± standard error over chains"
     draw(found)
 
 
@@ -256,7 +256,7 @@ def test_wrong_wishes_are_refused(one_run: Results, tmp_path: Path) -> None:
         ("measures", "no network has a training step"),
         ("bounds", "measure with risk_fn and n"),
         ("description-length", "measure with n"),
-        ("layers", "nothing is said of layers"),
+        ("layers", "the files have no layers"),
         ("rate-distortion", "no chosen network has a file with a distortion above 0"),
     ):
         with pytest.raises(InputError, match=words):

@@ -1,4 +1,4 @@
-"""A report as a notebook shows it: the figures, a picture of bits by layer, and the layers in a table."""
+"""A report in a notebook: the figures, a picture of bits by layer, and a table of the layers."""
 
 import math
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from nncomplexity.show.html.controls import inert
 from nncomplexity.words import Relative, form_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
-"""Pixels: the height of a row of the picture, its width, and what its names take of it."""
+"""In pixels: the height of a row of the picture, the width of the picture, and the width of its names."""
 MOST_BARS = 12
 _CELL = ' style="text-align:right;padding:2px 10px"'
 _WORD = ' style="text-align:left;padding:2px 10px"'
 
 
 def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: str) -> str:
-    """The plain values of one report (an entry of report.json's `results`) and of its network, as HTML with an SVG picture inside.
+    """One report (an entry of report.json's `results`) and its network, as HTML with an SVG picture.
 
-    Colours follow the notebook's, light or dark. Every name is escaped.
+    Colours are those of the notebook, light or dark. Every name is escaped.
     """
     raw, bzip2 = subject["raw_bits"], subject["lossless_bits"].get("bzip2")
     shares = f"{_percent(result['bits'], raw)} of raw" + (f", {_percent(result['bits'], bzip2)} of bzip2" if bzip2 else "")
@@ -38,7 +38,7 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
 
 
 def _faithful(result: Mapping[str, Any]) -> list[str]:
-    """How faithful the file is, and how far apart several searches ended."""
+    """How faithful the file is, and the spread of several searches."""
     found, spread = result.get("faithfulness") or {}, result.get("spread")
     parts = {"the searched inputs": found.get("searched"), "held-out inputs": found.get("held_out")}
     agreed = [f"{part['agreement']:.4g} on {name}" for name, part in parts.items() if part and part["agreement"] is not None]

@@ -1,4 +1,7 @@
-"""Charts as SVG, drawn without matplotlib: colours are classes, which the page's style sheet fills in for light and dark."""
+"""Charts as SVG, without matplotlib.
+
+Colours are CSS classes, and the style sheet of the page defines them for light and dark mode.
+"""
 
 import json
 from collections.abc import Sequence
@@ -12,15 +15,16 @@ PANEL = 210
 """Height of a panel's axes in pixels."""
 LEFT, TOP, BETWEEN, BOTTOM = 50, 26, 42, 40
 ROOM_PER_LETTER = 7.6
-"""In the widest of usual fonts."""
+"""In the widest common font."""
 LONGEST_LABEL = 17
 LINE_HEIGHT = 15
 
 
 def svg(chart: Chart, width: int, *, name: str = "") -> str:
-    """One picture of that width in pixels, with a legend inside; `name` is put on it as data-chart.
+    """A picture of this width in pixels, with a legend inside. `name` becomes its data-chart.
 
-    Every text from the data is escaped. The places of the axes stand in data-axes, from which a script finds the data under a pointer.
+    Every text from the data is escaped. data-axes has the positions of the axes, from which a script finds the data under the
+    pointer.
     """
     labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
     labelled_ends = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
@@ -90,7 +94,7 @@ def _x_axis(x: Axis, left: float, right: float, bottom: float, width: float) -> 
     for tick in ticks(x, 6):
         at = _x(x, tick.value, (left, right))
         half = ROOM_PER_LETTER * breadth(tick.label) / 2
-        middle = min(at, width - half)  # a label at the end, where nothing stands beside the axes, stays within the picture
+        middle = min(at, width - half)  # a label at the end of the axis must stay within the picture
         if left - 1 <= at <= right + 1 and middle - half > last + 4:
             last = middle + half
             parts.append(f'<path class="axis" d="M{at:.1f} {bottom:.1f}v4"/>')
@@ -135,13 +139,13 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
 
 
 def _band(ends: Sequence[tuple[float, float, float]], shade: str) -> str:
-    """The area between the lower and the upper ends; nothing without any."""
+    """The area between the lower and the upper ends. Empty if there are none."""
     outline = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
     return f'<path class="band {shade}" d="{_path(outline)}Z"/>' if outline else ""
 
 
 def _entries(chart: Chart) -> list[tuple[str, str]]:
-    """Each label with its sign, which stands 20 pixels wide on a baseline at 0, 0."""
+    """Each label with its sign, which is 20 pixels wide and has its baseline at 0, 0."""
     found: dict[str, str] = {}
     for line in (line for panel in chart.panels for line in panel.lines if line.label):
         shade = _colour(line.colour)
@@ -161,7 +165,7 @@ def _sign(key: Key) -> str:
 
 
 def _legend(entries: Sequence[tuple[str, str]], width: int, top: float) -> tuple[str, float]:
-    """Labels with their signs below the axes, from left to right; returns the height that they end at too."""
+    """Labels with their signs below the axes, from left to right, and the height at which they end."""
     if not entries:
         return "", top
     parts, x, y = [], 6.0, top + 14

@@ -1,4 +1,4 @@
-"""Figures of results files: plain values first, then a chart in plain data, then the picture.
+"""Figures of results files, in three steps: plain values, a chart of plain data, and the picture.
 
 >>> KINDS
 ('dynamics', 'measures', 'rate-distortion', 'layers', 'bounds', 'description-length')
@@ -24,7 +24,7 @@ KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "descrip
 
 
 def default_kind(results: Results) -> str:
-    """dynamics where a run has several steps; else rate-distortion where a network has several ε; else layers."""
+    """dynamics if a run has several steps; otherwise rate-distortion if a network has several ε; otherwise layers."""
     if trained(results):
         return "dynamics"
     return "rate-distortion" if any(len(network.points) > 1 for network in results.networks) else "layers"
@@ -39,14 +39,14 @@ def chart(
     mean: bool = False,
     unit: str = "bytes",
 ) -> Chart:
-    """The chart of that kind, by default of the kind that the data have.
+    """The chart of this kind. The default kind depends on the data.
 
     Args:
-        results: what `read_results` gave.
+        results: the result of `read_results`.
         kind: one of `KINDS`.
-        eps: which ε; all of them unless given.
-        steps: for rate-distortion, the steps whose networks are drawn; the last ones unless given.
-        mean: the mean over runs and its standard error in place of a line for each.
+        eps: which ε; the default is all of them.
+        steps: for rate-distortion, the steps of the networks to draw; the default is the last ones.
+        mean: the mean over runs and its standard error, instead of one line for each run.
         unit: "bytes" or "bits".
 
     Returns:

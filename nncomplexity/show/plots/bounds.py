@@ -12,7 +12,7 @@ TITLE = "Bound on the error on unseen data"
 
 
 def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -> Chart:
-    """The bound that the bits give at each ε, with the line above which it promises nothing, and the test error where it is known.
+    """The bound from the bits at each ε, with the value from which it is vacuous, and the test error if it is known.
 
     With several runs, the least bound over the ε, a choice that costs nothing: a prefix code's bound holds for all its files at once.
     Where no run has several steps, bounds stand against ε.
@@ -37,7 +37,7 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
     panel = _panel(results, [*lines, *errors])
     notes = _held(results)
     if several and len(chosen) > 1:
-        notes.append("The least bound over the ε.")
+        notes.append("The smallest bound over the ε.")
     if several and errors:
         notes.append("Dashed: test error.")
     notes += runs_note(results, mean=mean)
@@ -80,7 +80,7 @@ def least_bound(network: Network, eps: Sequence[float]) -> float | None:
 
 
 def test_errors(results: Results, *, mean: bool) -> list[Line]:
-    """The error of the original weights on test examples, by the first metric that has test in its name."""
+    """The error of the original weights on test examples, from the first metric with "test" in its name."""
     names = sorted({name for network in results.networks for name in network.metrics if "test" in name})
     if not names:
         return []
@@ -94,12 +94,12 @@ def test_errors(results: Results, *, mean: bool) -> list[Line]:
 
 
 def chance_of(results: Results) -> float:
-    """Where a bound becomes vacuous: the chance that the files tell, else 1."""
+    """The value from which a bound is vacuous: chance from the files, or else 1."""
     points = [point for network in results.networks for point in network.points]
     return min((point.bound.chance for point in points if point.bound and point.bound.chance is not None), default=1.0)
 
 
 def delta_of(results: Results) -> float | None:
-    """The bounds' failure probability, None where the files don't tell or differ."""
+    """The failure probability of the bounds; None if the files don't have it, or differ."""
     found = {point.bound.delta for network in results.networks for point in network.points if point.bound}
     return found.pop() if len(found) == 1 else None

@@ -10,7 +10,7 @@ from nncomplexity.words import UNITS
 
 
 def description_length(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
-    """bits + n·loss/ln 2 of the decoded weights at each ε against training steps, or against ε where no run has several (Eq. 8).
+    """bits + n·loss/ln 2 of the decoded weights at each ε against training steps, or against ε if no run has several (Eq. 8).
 
     Raises:
         InputError: none was measured.

@@ -11,7 +11,7 @@ from nncomplexity.words import UNITS
 
 
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
-    """Bits of the smallest file found at each ε against training steps, and below them the accuracies of the original weights.
+    """Bits of the smallest file at each ε against training steps, and below them the accuracies of the original weights.
 
     Step 0 stands left of the first other step.
 
@@ -46,7 +46,7 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
 
 
 def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
-    """The metrics whose names end in error (as 1 − error) or accuracy; None without any."""
+    """The metrics whose names end in "accuracy", or in "error" (as 1 − error). None if there are none."""
     names = sorted({name for network in results.networks for name in network.metrics}, key=_order)
     found = [(name, lines_of(results, lambda network, name=name: accuracy_of(network, name), mean=mean)) for name in names]  # type: ignore[misc]
     found = [(name, lines) for name, lines in found if lines]
@@ -75,7 +75,7 @@ def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
 
 
 def accuracy_of(network: Network, name: str) -> float | None:
-    """A metric of the original weights as an accuracy, None where the network has none of that name."""
+    """A metric of the original weights as an accuracy; None if the network doesn't have it."""
     value = network.metrics.get(name)
     if value is None:
         return None
@@ -87,5 +87,5 @@ def _said(name: str) -> str:
 
 
 def _order(name: str) -> tuple[bool, str]:
-    """Test metrics come first and get the solid line."""
+    """A sorting key: test metrics come first, and get the solid line."""
     return ("test" not in name, name)

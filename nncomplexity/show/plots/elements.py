@@ -1,4 +1,4 @@
-"""A picture as plain data: panels one below the other over one horizontal axis, in them lines, areas and levels."""
+"""A picture as plain data: panels with lines, areas and levels, one below the other, with the same horizontal axis."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from nncomplexity.words import number_in, unit_for
 
 NEUTRAL = -1
-"""The colour of what is no run and no ε: greys."""
+"""The colour of elements that are neither a run nor an ε: grey."""
 DASHES = ("solid", "dashed", "dotted")
 LOW = 0.62
-"""The height of a panel that stands below the first, beside that one's."""
+"""The height of a lower panel, relative to the first."""
 MOST_TICKS_AT_VALUES = 7
-"""Steps or ε that each get a tick of their own; more of them stand beside round values."""
+"""Up to this number, each step or ε gets its own tick. With more, ticks are at round values."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """y over x. `error` is a standard error, drawn as a band; `base` makes an area between it and y. Colours are counted from 0.
+    """y over x. `error` is a standard error, drawn as a band. `base` makes an area between it and y. Colours are counted from 0.
 
-    An area's `error` is that of its upper edge, as of a whole stack.
+    The `error` of an area belongs to its upper edge, for example that of a whole stack.
     """
 
     label: str
@@ -31,15 +31,15 @@ class Line:
     dash: str = "solid"
     marks: bool = False
     hollow: tuple[bool, ...] = ()
-    """Which marks are drawn hollow; none unless given. Those are drawn on a line without other marks, too."""
+    """The hollow marks; none by default. They are drawn also on a line without other marks."""
     drawn: bool = True
     """False for marks without a line."""
     faint: bool = False
-    """True for what only gives the other lines a place."""
+    """True for a line that only gives context to the others."""
 
     @property
     def marked(self) -> tuple[tuple[float, float, bool], ...]:
-        """x, y and whether it is hollow, of each point that has a mark."""
+        """x, y and whether it is hollow, for each point with a mark."""
         hollow = self.hollow or (False,) * len(self.x)
         return tuple(one for one in zip(self.x, self.y, hollow, strict=True) if self.marks or one[2])
 
@@ -55,9 +55,9 @@ class Level:
 
 @dataclass(frozen=True)
 class Axis:
-    """`zero_at` is where x = 0 stands on a logarithmic axis; `names` are ticks of a kind of their own.
+    """`zero_at` is the position of x = 0 on a logarithmic axis. `names` are ticks with names instead of numbers.
 
-    Values of an axis whose `unit` is "bytes" or "bits" are in it; `heading` and `ticks` say them in one of its multiples.
+    If `unit` is "bytes" or "bits", values are in this unit, and `heading` and `ticks` use a multiple of it.
     """
 
     label: str
@@ -67,13 +67,13 @@ class Axis:
     names: tuple[str, ...] = ()
     unit: str = ""
     marks: tuple[float, ...] = ()
-    """Where the ticks stand; at round values unless given."""
+    """The positions of the ticks; round values by default."""
     largest: float = 0.0
-    """The largest value of the axes that share its unit, where that is beyond its own."""
+    """The largest value of the axes with the same unit, if it is larger than that of this axis."""
 
     @property
     def scale(self) -> tuple[str, float]:
-        """The name of the one unit that the axis is labelled in, and how many of `unit` it is; ("", 1) for an axis without."""
+        """The unit in the axis's label, and its size in `unit`; ("", 1) for an axis without a unit."""
         return unit_for(self.unit, max((self.limits or (0.0, 1.0))[1], self.largest)) if self.unit else ("", 1.0)
 
     @property
@@ -95,13 +95,13 @@ class Panel:
     levels: tuple[Level, ...] = ()
     title: str = ""
     share: float = 1.0
-    """Its height beside the other panels'."""
+    """Its height relative to the other panels."""
     bars: bool = False
 
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of the legend on a kind of mark or line, whatever its colour."""
+    """An entry of the legend for a kind of mark or line, for all colours."""
 
     label: str
     look: str
@@ -110,7 +110,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure; `keys` and `notes` say what a reader has to know, as signs and in words."""
+    """A figure. `keys` and `notes` explain it to the reader, by signs and in words."""
 
     kind: str
     title: str
@@ -131,7 +131,7 @@ class Tick:
 
 
 def steps_axis(lines: Iterable[Line], label: str = "training step") -> Axis:
-    """A logarithmic axis on which step 0 stands a little left of the first other step, where its tick says 0."""
+    """A logarithmic axis. Step 0 is a little left of the first other step, with a tick that says 0."""
     steps = sorted({x for line in lines for x in line.x})
     # 0 has no logarithm: it gets a place of its own.
     positive = [x for x in steps if x > 0]
@@ -146,7 +146,7 @@ def steps_axis(lines: Iterable[Line], label: str = "training step") -> Axis:
 
 
 def heights(lines: Iterable[Line], levels: Iterable[Level] = ()) -> Iterator[float]:
-    """All that a vertical axis has to hold: the lines with their bands, and the levels."""
+    """The values of a vertical axis: the lines with their bands, and the levels."""
     for line in lines:
         error = line.error or (0.0,) * len(line.y)
         for value, half in zip(line.y, error, strict=True):
@@ -157,7 +157,7 @@ def heights(lines: Iterable[Line], levels: Iterable[Level] = ()) -> Iterator[flo
 
 
 def values_axis(label: str, values: Iterable[float], *, log: bool | None = None, unit: str = "") -> Axis:
-    """From 0 to a little above the largest; logarithmic where `log` says so, or where positive values span a factor of 30."""
+    """From 0 to a little above the largest value. Logarithmic if `log` says so, or if the positive values span a factor of 30."""
     every = [value for value in values if math.isfinite(value)]
     low, high = min(every, default=0.0), max(every, default=1.0)
     if log is None:
@@ -168,7 +168,7 @@ def values_axis(label: str, values: Iterable[float], *, log: bool | None = None,
 
 
 def in_one_unit(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels with sizes, of which a figure may have several, in the unit that fits the largest."""
+    """The panels with sizes in one unit, which fits the largest of them."""
     largest = max((panel.y.limits[1] for panel in panels if panel.y.unit and panel.y.limits), default=0.0)
     return [replace(panel, y=replace(panel.y, largest=largest)) if panel.y.unit else panel for panel in panels]
 
@@ -179,7 +179,7 @@ def with_limits(axis: Axis, low: float, high: float) -> Axis:
 
 
 def place(axis: Axis, value: float) -> float:
-    """Where a value stands on the axis, from 0 to 1 between its limits."""
+    """The position of a value on the axis, from 0 to 1 between its limits."""
     low, high = axis.limits or (0.0, 1.0)
     if not axis.log:
         return (value - low) / (high - low)
@@ -188,7 +188,7 @@ def place(axis: Axis, value: float) -> float:
 
 
 def drawn_at(axis: Axis, values: Sequence[float]) -> list[float]:
-    """The values, 0 moved to where it stands on a logarithmic axis."""
+    """The values, with 0 at its position on a logarithmic axis."""
     return [axis.zero_at if axis.zero_at and value <= 0 else value for value in values]
 
 
@@ -223,7 +223,7 @@ def ticks(axis: Axis, most: int = 6) -> list[Tick]:
 
 
 def _linear(low: float, high: float, most: int, size: float) -> list[float]:
-    """Round multiples of `size` between `low` and `high`, which count it."""
+    """Round multiples of `size` between `low` and `high`."""
     rough = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(digit * power for digit in (1, 2, 2.5, 5, 10) if digit * power >= rough * 0.999)
@@ -236,7 +236,7 @@ def _said(value: float, axis: Axis) -> str:
 
 
 def short(value: float) -> str:
-    """A number as a tick shows it: 2500 as 2.5k, 0.00001 as 10⁻⁵.
+    """A number as the text of a tick: 2500 as 2.5k, 0.00001 as 10⁻⁵.
 
     >>> [short(value) for value in (0, 0.25, 1500, 20_000, 3e6, 1e-5, 2e-5)]
     ['0', '0.25', '1.5k', '20k', '3M', '10⁻⁵', '2e-05']
@@ -250,7 +250,7 @@ def short(value: float) -> str:
 
 
 def exact(value: float) -> str:
-    """A number that was given, as a tick shows it: whole ones with all their digits.
+    """A given number as the text of a tick. Whole numbers keep all their digits.
 
     >>> [exact(value) for value in (0, 0.003, 300, 12_345)]
     ['0', '0.003', '300', '12,345']
@@ -259,7 +259,9 @@ def exact(value: float) -> str:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels as near as may be to the wanted ones, at least `gap` apart and between low and high where there is room.
+    """Positions for labels, as near as possible to the wanted ones, and at least `gap` apart.
+
+    They are between low and high, if there is space.
 
     >>> spread([0.5, 0.5, 0.1], 0.1, 0.0, 1.0)
     [0.45, 0.55, 0.1]

@@ -1,4 +1,4 @@
-"""One entry of a results file, a line or a whole document, to plain values. docs/results.md says what stands in them."""
+"""Plain values from one entry of a results file, a line or a whole document. docs/results.md describes the entries."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +15,9 @@ KNOWN_SCHEMA = 1
 CALIBRATIONS = ("untrained", "constant", "shuffled")
 METRIC_ENDINGS = ("error", "accuracy")
 NO_METRICS = ("error", "llc_error")
-"""Keys of rows that end so and are none: why a measurement failed, and a standard error."""
+"""Keys of rows that end in "error" and are not metrics: the reason of a failure, and a standard error."""
 _LARGEST = 1e200
-"""Beyond it the ends of an axis would be infinite."""
+"""With larger numbers, the ends of an axis would be infinite."""
 _SETTINGS = (
     "method",
     "codec",
@@ -40,14 +40,21 @@ _NUMBERS = ("budget", "seed", "n", "delta", "chance")
 
 
 def network_of_row(name: str, row: JsonObject) -> Network | Failure:
-    """What a line of the results.jsonl of that name says; any of KeyError, TypeError, ValueError, AttributeError where it is no row."""
+    """The content of a line of the results.jsonl with this name.
+
+    Raises:
+        KeyError: it is not a row, as for the other three.
+        TypeError: it is not a row.
+        ValueError: it is not a row, or one of a kind that this version does not know.
+        AttributeError: it is not a row.
+    """
     _check_schema(row)
     # A Tracker's rows have no file and perhaps no run: the results file stands for it.
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
     step, seed = _at_least_0(row, "step"), _whole(row.get("seed"))
     kind = str(row.get("kind", "checkpoint"))
     if row["status"] != "measured":
-        return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "it doesn't say why"), kind)
+        return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "no reason is given"), kind)
     # Rows of a later version may have kinds that figures of this one would draw wrongly.
     if kind != "checkpoint" and kind not in CALIBRATIONS:
         raise ValueError(f"kind {kind!r}")
@@ -105,7 +112,7 @@ def _point(row: JsonObject, eps: float, at: str, settings: JsonObject) -> Measur
 
 
 def network_of_report(name: str, report: JsonObject) -> Network:
-    """What a report.json or curve.json of that name says; the same errors where it is none."""
+    """The content of a report.json or curve.json with this name. Raises the same errors if it is something else."""
     _check_schema(report)
     checkpoint = str(report.get("checkpoint") or Path(name).name)
     step = _at_least_0(report, "step")
@@ -164,7 +171,7 @@ def _bound(bound: JsonObject) -> BoundValue:
 
 
 def _vacuous(value: float, chance: float | None, said: object) -> bool:
-    """Whether a bound is, by today's rule too: files of older versions call some not vacuous that promise next to nothing."""
+    """Whether a bound is vacuous by the present rule. Files of older versions use a weaker rule."""
     return bool(said) or value >= vacuous_from(1.0 if chance is None else chance)
 
 
@@ -232,7 +239,7 @@ def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:
 
 
 def _others(row: JsonObject, settings: JsonObject) -> Iterator[tuple[str, float]]:
-    """The metrics that were asked for whose names don't say that they are errors or accuracies."""
+    """The other metrics: their names end neither in "error" nor in "accuracy"."""
     for name in settings.get("metrics") or ():
         value = _number(row.get(name))
         if not name.endswith(METRIC_ENDINGS) and value is not None:
@@ -240,7 +247,7 @@ def _others(row: JsonObject, settings: JsonObject) -> Iterator[tuple[str, float]
 
 
 def _step_name(entry: JsonObject, checkpoint: str, step: float | None) -> str | None:
-    """What a step is: as the entry says, or "epoch" where the checkpoint's name has its number beside that word."""
+    """What a step is: the entry's own word, or "epoch" if the checkpoint's name has the number next to that word."""
     told = entry.get("step_name")
     if isinstance(told, str) and told.strip():
         return told.strip()
@@ -271,7 +278,7 @@ def _all_eps(row: JsonObject) -> list[float]:
 
 
 def _eps(value: object, share: object = None) -> float:
-    """An ε, as a share where it was asked for as one."""
+    """An ε, as a share if it was given as a share."""
     eps = _number(value if share is None else share)
     if eps is None or eps < 0:
         raise ValueError(f"eps = {value!r}" if share is None else f"eps_relative = {share!r}")
@@ -283,7 +290,7 @@ def _words(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number that can be drawn, None for all else."""
+    """A finite number that can be drawn; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         return None
     # A larger whole number isn't exact as a float, which drawing would make of it only later.

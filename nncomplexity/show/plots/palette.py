@@ -1,4 +1,4 @@
-"""Colours that stay apart for colour-blind readers (Okabe and Ito's, and greys), on light paper and on dark."""
+"""Colours that colour-blind readers can distinguish (those of Okabe and Ito, and greys), on light and dark backgrounds."""
 
 from nncomplexity.show.plots.elements import NEUTRAL
 
@@ -9,5 +9,5 @@ GREY, DARK_GREY = "#6B7280", "#A3ACBA"
 
 
 def colour(index: int) -> str:
-    """The colour of a line on light paper."""
+    """The colour of a line on a light background."""
     return GREY if index == NEUTRAL else LIGHT[index % len(LIGHT)]

@@ -109,7 +109,7 @@ def _draw_band(axes: "Axes", at: Sequence[float], line: Line, shade: str) -> Non
 
 
 def sign(key: Key) -> Any:
-    """The sign of an entry of the legend that holds for all colours."""
+    """The sign of an entry of the legend that applies to all colours."""
     from matplotlib.lines import Line2D
 
     grey = colour(NEUTRAL)
