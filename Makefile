@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint types unit shuffled clean
+.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz clean
 
 setup: $(STAMP)
 
@@ -24,7 +24,7 @@ demo: setup
 	        --eps 1 --risk-fn examples.grokking.task:error --n 2553 --classes 113 || exit; \
 	done
 
-test: lint types unit
+test: lint types unit doctests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -36,8 +36,24 @@ types: setup
 unit: setup
 	$(BIN)/pytest -n 2
 
+# In a run of their own: a module collected for its examples is imported once more, beside the one that tests import.
+doctests: setup
+	$(BIN)/pytest -n 2 --doctest-modules nncomplexity
+
 shuffled: setup
 	$(BIN)/pytest -n 2 --random-order-bucket=global
+
+# Not part of `test`: some hours of one core. docs/testing.md says what was found.
+mutants: setup
+	$(BIN)/python tests/mutation.py --count 200
+
+# Damaged files for every reader, as long as FUZZ_SECONDS, and KILLS kills at random moments (docs/reliability.md).
+FUZZ_SECONDS ?= 600
+KILLS ?= 200
+
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.kills --kills $(KILLS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,15 +1,21 @@
-"""Where the console script begins: outside the package, whose import brings PyTorch's, so that Ctrl-C is minded from the start."""
+"""Where the console script and the processes of `track` begin.
+
+It is outside the package, whose import brings PyTorch's and takes seconds. So Ctrl-C is minded from the start, and no process outlives the
+one that started it.
+"""
 
 import os
 import signal
+import threading
+from multiprocessing.connection import Connection
 from types import FrameType
 
 _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Load the command line and run it. Ctrl-C while it loads is one line and the exit code that it has later."""
-    # It isn't Python's own where a shell has us in the background, and Ctrl-C ignored.
+    """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later."""
+    # A shell may run this program in the background with Ctrl-C ignored; the handler is then not Python's own.
     minded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if minded:
         signal.signal(signal.SIGINT, _end)
@@ -21,6 +27,22 @@ def main() -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    # An exception could be swallowed, or become another one, in the packages that are being imported.
+    # The packages that are being imported could swallow an exception, or turn it into another one.
     os.write(2, b"nncomplexity: interrupted\n")
     os._exit(_INTERRUPTED)
+
+
+def begin_worker(end: Connection, *given: object) -> None:
+    """What a process of `track` does first. It ends as soon as nobody holds the other `end` of a pipe open any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
+    threading.Thread(target=_end_with, args=(end,), daemon=True).start()
+    from nncomplexity.dynamics.workers import begin
+
+    begin(*given)  # type: ignore[arg-type]
+
+
+def _end_with(end: Connection) -> None:
+    try:
+        end.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)

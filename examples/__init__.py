@@ -1,1 +1,1 @@
-"""Complete tasks on real data, each with its own README."""
+"""Complete tasks on real data, each with its own README, and extensions of the package."""

@@ -2,8 +2,8 @@
 
 
 class InputError(ValueError):
-    """An argument, a checkpoint or a loss is not usable: the message names it, what was expected and what came."""
+    """An argument, a checkpoint or a loss is not usable. The message names it, what was expected and what came."""
 
 
 class FormatError(InputError):
-    """A file is not what it claims to be: damaged, cut, or written by a newer version."""
+    """A file is damaged, cut, or written by a newer version."""

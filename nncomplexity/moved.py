@@ -1,4 +1,4 @@
-"""Names of modules as they were before the package had wings: they still import, with a DeprecationWarning, until version 1.0."""
+"""Names of modules as they were before: they still import, with a DeprecationWarning, until version 1.0."""
 
 import importlib
 import sys
@@ -17,15 +17,25 @@ _WINGS = {
     "network": (*("distortion", "layout", "losses", "modulestate", "naming", "relative", "selection", "taskmodule", "weights"),),
     "show": ("html", "plots"),
     "training": ("regularizers", "spectral_gradient"),
-    "words": ("durations", "listing", "paths", "plain", "progress"),
+    "words": ("durations", "paths", "progress"),
+}
+_RENAMED = {
+    "checkpoint.beside": "checkpoint.training_state",
+    "checkpoint.inert": "checkpoint.placeholders",
+    "listing": "words.text",
+    "plain": "words.numbers",
+    "plots.chart": "show.plots.elements",
+    "words.listing": "words.text",
+    "words.plain": "words.numbers",
 }
 _PACKAGE = __name__.rpartition(".")[0]
 MOVED = {f"{_PACKAGE}.{name}": f"{_PACKAGE}.{wing}.{name}" for wing, names in _WINGS.items() for name in names}
-"""Old names of modules, and the names that they have now."""
+MOVED |= {f"{_PACKAGE}.{old}": f"{_PACKAGE}.{new}" for old, new in _RENAMED.items()}
+"""Old names of modules, and their present names."""
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds a module by its old name, as a module that looks every name up in the one that took its place."""
+    """Finds a module by its old name. The result looks up every name in the present module."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
         now = _now(fullname)
@@ -42,14 +52,14 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def _now(name: str) -> str | None:
-    """The present name of a module that moved, or of one inside a folder that moved."""
-    for old, new in MOVED.items():
+    """The present name of a module that was moved, alone or with its folder."""
+    for old, new in sorted(MOVED.items(), reverse=True):  # a module inside a folder before the folder
         if name == old or name.startswith(f"{old}."):
             return new + name.removeprefix(old)
     return None
 
 
 def serve_old_names() -> None:
-    """Let modules be imported by their old names. A second call changes nothing."""
+    """Make the old names of modules importable. A second call changes nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -177,9 +177,123 @@ def _imported(path: Path, found: Import) -> set[str]:
     }
 
 
+ROOMS = ["measuring", "reporting", "peers", "cases"]
+"""Of the benchmarks, from the top to the bottom."""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_benchmarks_imports_only_from_those_below_it(room: str) -> None:
+    allowed = set(ROOMS[ROOMS.index(room) :])
+    upward = [
+        f"{path.name}:{found.line}: {found.name}"
+        for path in sorted((ROOT / "benchmarks" / room).glob("*.py"))
+        for found in imports_of(path.read_text(encoding="utf-8"))
+        if found.name.startswith("benchmarks.") and found.name.split(".")[1] not in allowed
+    ]
+    assert not upward
+    assert [path.name for path in (ROOT / "benchmarks").glob("*.py")] == []
+
+
 def test_tests_mirror_the_wings() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders & set(WINGS) == {wing for wing in WINGS if wing != "integrations"}
+
+
+def definitions(name: str) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    """Every function, method and class of a module, those inside functions too."""
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node
+
+
+def is_overload(function: ast.FunctionDef) -> bool:
+    return any(isinstance(one, ast.Name) and one.id == "overload" for one in function.decorator_list)
+
+
+SEARCH = f"{PACKAGE}.search"
+"""It is being made again; until then what holds for sizes and names doesn't hold there."""
+HELD = [name for name in FILES if name != SEARCH and not name.startswith(f"{SEARCH}.")]
+FRONT_DOORS = exported(PACKAGE).union(*(exported(f"{PACKAGE}.{wing}") for wing in WINGS))
+"""What the package and its wings export: only these may take more arguments."""
+COMMANDS = {(f"{PACKAGE}.cli.{file}", name) for file, name in [("certify", "certify"), ("files", "verify"), ("show", "plot")]}
+"""Commands whose parameters are options of the command line one by one."""
+MOST_PARAMETERS = 8
+MOST_LINES = 80
+
+
+def test_few_functions_take_many_arguments() -> None:
+    found = []
+    for module in HELD:
+        for node in definitions(module):
+            if isinstance(node, ast.FunctionDef) and node.name not in FRONT_DOORS and (module, node.name) not in COMMANDS:
+                given = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                if len([one for one in given if one not in ("self", "cls")]) > MOST_PARAMETERS:
+                    found.append(f"{module}.{node.name}")
+    assert not found, f"these take more than {MOST_PARAMETERS} arguments; make a settings object of them, or two functions: {found}"
+
+
+def test_no_function_is_long() -> None:
+    found = []
+    for module in HELD:
+        for node in definitions(module):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                if body and (body[-1].end_lineno or 0) - body[0].lineno >= MOST_LINES:
+                    found.append(f"{module}.{node.name}")
+    assert not found, f"these have more than {MOST_LINES} lines without signature and docstring: {found}"
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = {}
+    for module in HELD:
+        for node in definitions(module):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_no_call_hides_its_arguments_in_a_tuple() -> None:
+    """As in `f(*(a, b), c=c)`: what is given for what is then to be counted."""
+    found = []
+    for module in HELD:
+        for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                hidden = [one for one in node.args if isinstance(one, ast.Starred) and isinstance(one.value, ast.Tuple | ast.List)]
+                found += [f"{module}:{node.lineno}" for _ in hidden]
+    assert not found
+
+
+def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The functions that a wing exports, where they are defined."""
+    for module in HELD:
+        names = exported(f"{PACKAGE}.{wing_of(module)}")
+        for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name in names and not is_overload(node):
+                yield module, node
+
+
+def test_a_public_function_that_explains_its_arguments_says_what_it_returns() -> None:
+    """Short docstrings say it in their first line. ruff holds all to the sections `Args`, where there is one, and `Raises`."""
+    found = [
+        f"{module}.{node.name}"
+        for module, node in public_functions()
+        if "Args:" in (text := ast.get_docstring(node) or "")
+        and not re.search("^(Returns|Yields):$", text, flags=re.MULTILINE)
+        and not (isinstance(node.returns, ast.Constant) and node.returns.value is None)
+        and not any(isinstance(one, ast.Name) and one.id == "contextmanager" for one in node.decorator_list)
+    ]
+    assert not found, f"add a section `Returns` to the docstrings of {found}"
+
+
+def test_functions_of_the_package_explain_arguments_result_and_errors() -> None:
+    names = exported(PACKAGE)
+    lacking = {
+        node.name: missing
+        for _, node in public_functions()
+        if node.name in names
+        and (missing := [part for part in ("Args:", "Returns:", "Raises:") if part not in (ast.get_docstring(node) or "")])
+    }
+    assert not lacking
 
 
 def test_importing_the_package_loads_nothing_optional() -> None:

@@ -10,27 +10,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import (
-    ablation,
-    curve,
-    families,
-    foldings,
-    report,
-    report_curve,
-    report_families,
-    report_foldings,
-    report_scale,
-    scale,
-    tight_vs_peers,
-)
-from benchmarks.cases import SHIPPED, Case, case_name, checkpoints_in, find_cases
-from benchmarks.folding_networks import RECIPES, Adapter, multiplied_out, separable
+from benchmarks.cases.folding_networks import RECIPES, Adapter, multiplied_out, separable
+from benchmarks.cases.networks import SHIPPED, Case, case_name, checkpoints_in, find_cases
+from benchmarks.cases.record import Record, machine
+from benchmarks.measuring import ablation, curve, families, foldings, scale, tight_vs_peers
+from benchmarks.measuring.warm_starts import FromTheLast
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
-from benchmarks.picture import draw
-from benchmarks.record import Record, machine
-from benchmarks.warm_starts import FromTheLast
+from benchmarks.reporting import comparison, docs
+from benchmarks.reporting import curve as report_curve
+from benchmarks.reporting import families as report_families
+from benchmarks.reporting import foldings as report_foldings
+from benchmarks.reporting import scale as report_scale
+from benchmarks.reporting.picture import draw
 from nncomplexity import estimate
 from nncomplexity.file import Constant
 from nncomplexity.measure import DEFAULT_EPS
@@ -182,7 +175,7 @@ def test_a_run_writes_every_row_and_a_second_run_measures_nothing(
     output = tmp_path / "out.json"
     plan = tight_vs_peers.Plan(eps=(4.0,), methods=("tight", "int8_zstd"), budgets=(5,))
     tight_vs_peers.run([case], plan, output)
-    content = report.read(output)
+    content = comparison.read(output)
     assert [(row["method"], row.get("budget")) for row in content["rows"]] == [("tight", None), ("tight", 5), ("int8_zstd", None)]
     assert all(row["distortion"] <= 4.0 and row["bytes"] > 0 and row["cost"] > 0 for row in content["rows"])
     assert content["machine"] == machine()
@@ -191,7 +184,7 @@ def test_a_run_writes_every_row_and_a_second_run_measures_nothing(
     monkeypatch.setattr(tight_vs_peers, "estimate", None)
     monkeypatch.setattr(int8_zstd, "search", None)
     tight_vs_peers.run([case], plan, output)
-    assert report.read(output)["rows"] == content["rows"]
+    assert comparison.read(output)["rows"] == content["rows"]
 
 
 def test_again_forgets_a_methods_rows_on_the_cases_named(tmp_path: Path) -> None:
@@ -216,15 +209,15 @@ def test_tables_take_the_median_over_seeds_and_leave_out_what_is_missing() -> No
         {**row, "method": "int8_zstd", "bytes": None, "cost": 5.0},
     ]
     content = {"rows": rows, "cases": {"a/b": {"parameters": 12345}}}
-    assert report.sizes([content]).splitlines()[-1] == "| a/b | 12,345 | 0.1 | 1,000 | 4,000 | – | – | – | – | 0.25 | – |"
-    assert report.ratios([content]).splitlines()[2:] == ["| `bayes` | 1 | 0.250 | 0.250 |"]
-    assert report.budgets([content]).splitlines()[-1] == "| a/b | 0.1 | 3,000 (20) | 1,000 (20) |"
+    assert comparison.sizes([content]).splitlines()[-1] == "| a/b | 12,345 | 0.1 | 1,000 | 4,000 | – | – | – | – | 0.25 | – |"
+    assert comparison.ratios([content]).splitlines()[2:] == ["| `bayes` | 1 | 0.250 | 0.250 |"]
+    assert comparison.budgets([content]).splitlines()[-1] == "| a/b | 0.1 | 3,000 (20) | 1,000 (20) |"
 
 
 def test_a_payload_of_no_bytes_counts_as_one_in_a_mean_of_ratios() -> None:
     row = {"case": "a/b", "eps": 1.0, "seed": 0}
     rows = [{**row, "method": "tight", "budget": None, "bytes": 0}, {**row, "method": "bayes", "bytes": 500}]
-    assert report.ratios([{"rows": rows}]).splitlines()[2:] == ["| `bayes` | 1 | 0.002 | 0.002 |"]
+    assert comparison.ratios([{"rows": rows}]).splitlines()[2:] == ["| `bayes` | 1 | 0.002 | 0.002 |"]
 
 
 def test_picture_is_the_same_each_time_and_names_networks_and_methods(tmp_path: Path) -> None:
@@ -238,21 +231,21 @@ def test_picture_is_the_same_each_time_and_names_networks_and_methods(tmp_path: 
 
 
 def test_docs_sections_without_marks_are_refused() -> None:
-    assert report.rewritten("<!-- x -->\nold\n<!-- end x -->", {"x": "new"}) == "<!-- x -->\nnew\n<!-- end x -->"
+    assert docs.rewritten("<!-- x -->\nold\n<!-- end x -->", {"x": "new"}) == "<!-- x -->\nnew\n<!-- end x -->"
     with pytest.raises(ValueError, match="expected one section between <!-- y -->"):
-        report.rewritten("", {"y": "new"})
+        docs.rewritten("", {"y": "new"})
 
 
 def test_docs_say_what_the_records_say() -> None:
-    text = report.DOCS.read_text(encoding="utf-8")
-    assert report.rewritten(text, report.sections()) == text
-    text = report.SCALING.read_text(encoding="utf-8")
-    assert report.rewritten(text, report.scaling()) == text
+    text = docs.DOCS.read_text(encoding="utf-8")
+    assert docs.rewritten(text, docs.sections()) == text
+    text = docs.SCALING.read_text(encoding="utf-8")
+    assert docs.rewritten(text, docs.scaling()) == text
 
 
-@pytest.mark.parametrize("path", sorted(report.RESULTS.glob("tight_vs_peers*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(comparison.RESULTS.glob("tight_vs_peers*.json")), ids=lambda path: path.stem)
 def test_committed_rows_are_within_their_bound_and_name_no_folders(path: Path) -> None:
-    content = report.read(path)
+    content = comparison.read(path)
     for row in content["rows"]:
         assert row["bytes"] is None or row["distortion"] <= row["eps"]
         assert row["case"].count("/") == 1
@@ -270,7 +263,7 @@ def test_a_networks_row_is_measured_and_told() -> None:
 
 
 def test_every_recorded_network_gave_its_loss_again() -> None:
-    rows = report.read(report.RESULTS / "families.json")["rows"]
+    rows = comparison.read(comparison.RESULTS / "families.json")["rows"]
     assert [row["case"] for row in rows] == list(families.FAMILIES)
     assert all(row["exact"] and row["within"] and row["distortion"] <= row["eps"] for row in rows)
 
@@ -394,7 +387,7 @@ def test_foldings_are_told_as_geometric_means_over_networks() -> None:
 
 
 def test_every_recorded_folding_is_within_its_bound() -> None:
-    content = report.read(report.RESULTS / "foldings.json")
+    content = comparison.read(comparison.RESULTS / "foldings.json")
     assert all(row["within"] and row["distortion"] <= row["eps"] for row in content["rows"])
     searches = {(row["case"], row["method"]) for row in content["rows"]}
     methods = {name: kind.methods for name, kind in foldings.SUBJECTS.items()}

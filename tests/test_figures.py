@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks import source, stale
-from benchmarks.source import code_digest, modules_of, source_digest
-from benchmarks.stale import PICTURES, Made, caption, made, records
+from benchmarks.cases import source
+from benchmarks.cases.source import code_digest, modules_of, source_digest
+from benchmarks.reporting import stale
+from benchmarks.reporting.stale import PICTURES, Made, caption, made, records
 from examples.digits import task
 from examples.grokking.config import preset
 from examples.grokking.task import task_for

@@ -53,6 +53,18 @@ def used_up(node: ast.AST, parents: dict[int, ast.AST]) -> bool:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_imports_a_file_of_tests(path: Path) -> None:
+    """What several suites need stands in modules without tests, such as `tests.cases`: importing tests would run them twice."""
+    imported = [
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+    ]
+    assert not [name for name in imported if name.startswith("test_") or ".test_" in name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_file_of_tests_shares_no_generator(path: Path) -> None:
     lines = list(shared_generators(path.read_text(encoding="utf-8")))
     assert not lines, f"{path.name}: lines {lines} make or seed a generator for all tests; each test makes its own"

@@ -22,9 +22,9 @@ def test_an_old_name_gives_the_module_of_today_and_says_so(old: str, new: str) -
 
 def test_a_module_inside_a_folder_that_moved_is_found_too() -> None:
     sys.modules.pop("nncomplexity.plots.chart", None)
-    with pytest.warns(DeprecationWarning, match=r"nncomplexity\.show\.plots\.chart"):
+    with pytest.warns(DeprecationWarning, match=r"nncomplexity\.show\.plots\.elements"):
         found = importlib.import_module("nncomplexity.plots.chart")
-    assert found.Chart is importlib.import_module("nncomplexity.show.plots.chart").Chart
+    assert found.Chart is importlib.import_module("nncomplexity.show.plots.elements").Chart
 
 
 def test_a_name_that_never_was_is_not_found() -> None:

@@ -20,7 +20,12 @@ os.rename
 """
 """The last one is there, and fails where the new name is taken."""
 LACKING = set(re.findall(r"[\w.]+", MISSING))
-GUARDED = {("dynamics/results_file.py", "fcntl"), ("training/spectral_gradient.py", "os.register_at_fork")}
+GUARDED = {
+    ("dynamics/results_file.py", "fcntl"),
+    ("file/saving.py", "fcntl"),
+    ("file/reading.py", "os.O_NONBLOCK"),  # of pipes with a name, which it hasn't either
+    ("training/spectral_gradient.py", "os.register_at_fork"),
+}
 """They are used only where they are there."""
 
 

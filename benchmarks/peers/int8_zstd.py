@@ -12,7 +12,7 @@ import torch
 import zstandard
 from torch import Tensor
 
-from benchmarks.cases import Case
+from benchmarks.cases.networks import Case
 from nncomplexity.network import Skeleton
 
 LEVEL = 19

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cases import ROOT, Case
+from benchmarks.cases.networks import ROOT, Case
 
 WORKER = Path(__file__).with_name("nncodec_worker.py")
 PYTHON = ROOT / ".venv-nncodec" / "bin" / "python"

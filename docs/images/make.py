@@ -5,7 +5,8 @@
     python docs/images/make.py dynamics       the grokking example's quick run, trained anew and tracked: dynamics.json, .jsonl, .svg
     python docs/images/make.py --draw         draw what was measured, without measuring
 
-The machine's floating point can move a size by a few per cent. `python -m benchmarks.stale` says whether the source has changed since.
+The machine's floating point can move a size by a few per cent. `python -m benchmarks.reporting.stale` says whether the source
+has changed since.
 """
 
 import argparse
@@ -25,9 +26,9 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.cases import ROOT
-from benchmarks.source import made_by
-from benchmarks.stale import made
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.source import made_by
+from benchmarks.reporting.stale import made
 from examples.digits import task
 from examples.grokking.complexity import Settings
 from examples.grokking.config import preset

@@ -6,8 +6,8 @@ from pathlib import Path
 from examples.grokking.curves import Curve
 from examples.grokking.panels import Panel
 from nncomplexity.show import save
-from nncomplexity.show.plots.chart import LOW, Axis, Chart, Level, Line, heights, steps_axis, values_axis
-from nncomplexity.show.plots.chart import Panel as ChartPanel
+from nncomplexity.show.plots.elements import LOW, Axis, Chart, Level, Line, heights, steps_axis, values_axis
+from nncomplexity.show.plots.elements import Panel as ChartPanel
 
 LEAST_LOGARITHMIC = 0.005
 

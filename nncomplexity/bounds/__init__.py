@@ -1,19 +1,19 @@
-"""Generalization bounds from the length of a file: what a predictor of K bits, tried on n examples, promises on others.
+"""Generalization bounds from the length of a file: limits on the risk on unseen data of a predictor with K bits and n examples.
 
-Functions of bits, risk, n and δ; nothing here knows a network. docs/bounds.md explains them.
+All are functions of bits, risk, n and δ, without a network. docs/bounds.md explains them.
 
 - `arguments`: checks that the bounds share
 - `prefix`: the price of a length: Elias delta code
 - `hoeffding`: the square-root bound, and Eq. 4 as printed
 - `kl`: binary divergence, and the inverse that gives the kl bound
 - `kinds`: the kinds by name
-- `occam`: `bound`: value, vacuous or not, and how many bits it would take
-- `smoothed`: cross-entropy, predictions mixed with the uniform one
+- `occam`: `bound`: its value, whether it is vacuous, and the bits at which that changes
+- `smoothed`: a bound on cross-entropy, with predictions mixed with the uniform distribution
 - `mdl`: description length (Eqs. 1, 8)
-- `chance`: the risk of a guess, and from which value on a bound is vacuous
-- `rounding`: bounds in print, rounded upwards
+- `chance`: the risk of a guess, and the value from which on a bound is vacuous
+- `rounding`: bounds as text, rounded up
 - `binomial`: the upper confidence limit of a probability, and the test-set bound
-- `disagreement`: from the decoded network to the original: the bound to disagree
+- `disagreement`: a bound on the original network, from its disagreement with the decoded one
 """
 
 from nncomplexity.bounds.binomial import HoldoutBound, binomial_upper_limit, holdout_bound

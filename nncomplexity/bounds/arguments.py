@@ -1,74 +1,34 @@
-"""What the arguments of a bound may be: each check returns the plain number that the arithmetic works with, or raises.
-
-A number may come as an ``int``, a ``float``, a NumPy scalar or a 0-d tensor. A ``bool`` or a string is a mistake.
-"""
+"""What the arguments of a bound may be: each check returns the Python number that the arithmetic works with, or raises."""
 
 import math
-import operator
 from typing import Any, SupportsFloat, SupportsIndex
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_count, checked_number, shown
 
 # Above 2^53 a float no longer counts one by one.
 LARGEST_COUNT = 2**53
 
 
-def number(name: str, value: SupportsFloat, expected: str) -> float:
-    """``value`` as a finite float; ``expected`` is the rest of the sentence "``name`` must be …"."""
-    try:
-        if isinstance(value, (bool, str, bytes)):
-            raise TypeError
-        result = float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise InputError(f"{name} must be {expected}; got {shown(value)}") from None
-    if not math.isfinite(result):
-        raise InputError(f"{name} must be {expected}; got {result}")
-    return result
-
-
-def count(name: str, value: SupportsIndex, least: int, expected: str) -> int:
-    """``value`` as an int from ``least`` to 2^53."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        result = operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} must be {expected}; got {shown(value)}") from None
-    if not least <= result <= LARGEST_COUNT:
-        raise InputError(f"{name} must be {expected}; got {shown(result)}")
-    return result
-
-
-def shown(value: object) -> str:
-    """``repr`` on one line, short enough to stand in a message."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python refuses to print an integer of many thousand digits
-        text = f"{type(value).__name__} too long to print"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def check_bits(value: SupportsFloat, name: str = "bits") -> float:
     """A length in bits: finite and not negative."""
-    expected = "a finite number of bits >= 0, such as report.bits"
-    bits = number(name, value, expected)
-    if bits < 0:
-        raise InputError(f"{name} must be {expected}; got {bits}")
-    return bits
+    return checked_number(name, value, "a finite number of bits >= 0, such as report.bits", lambda bits: bits >= 0)
+
+
+def check_count(name: str, value: SupportsIndex, least: int, what: str) -> int:
+    """A number of examples, classes or the like: a whole number from `least` to 2^53."""
+    return checked_count(name, value, least, LARGEST_COUNT, f"a whole number of {what} from {least} to 2**53")
 
 
 def check_n(value: SupportsIndex) -> int:
     """A number of examples: a whole number from 1 to 2^53."""
-    return count("n", value, 1, "a whole number of examples from 1 to 2**53")
+    return check_count("n", value, 1, "examples")
 
 
 def check_delta(value: SupportsFloat) -> float:
     """A failure probability: strictly between 0 and 1."""
     expected = "a failure probability strictly between 0 and 1, such as 0.05"
-    delta = number("delta", value, expected)
-    if not 0 < delta < 1:
-        raise InputError(f"delta must be {expected}; got {delta}")
-    return delta
+    return checked_number("delta", value, expected, lambda delta: 0 < delta < 1)
 
 
 def check_range(value: Any) -> tuple[float, float]:
@@ -77,20 +37,17 @@ def check_range(value: Any) -> tuple[float, float]:
     try:
         low, high = value
     except (TypeError, ValueError):
-        raise InputError(f"range must be {expected}; got {shown(value)}") from None
-    low, high = number("range[0]", low, "a finite number"), number("range[1]", high, "a finite number")
+        raise InputError(f"range: expected {expected}, got {shown(value)}") from None
+    low, high = (checked_number(f"range[{place}]", end, "a finite number") for place, end in enumerate((low, high)))
     if not (low < high and math.isfinite(high - low)):
-        raise InputError(f"range must be {expected}; got ({low}, {high})")
+        raise InputError(f"range: expected {expected}, got ({low}, {high})")
     return low, high
 
 
 def check_risk(value: SupportsFloat, low: float, high: float, name: str = "risk") -> float:
     """An empirical risk: the mean over the n examples of a loss in [low, high]."""
     expected = f"a mean loss within the range ({low:g}, {high:g}); for a loss on another scale, give its range="
-    risk = number(name, value, expected)
-    if not low <= risk <= high:
-        raise InputError(f"{name} must be {expected}; got {risk}")
-    return risk
+    return checked_number(name, value, expected, lambda risk: low <= risk <= high)
 
 
 def check_chance(value: SupportsFloat | None, low: float, high: float) -> float:
@@ -98,7 +55,4 @@ def check_chance(value: SupportsFloat | None, low: float, high: float) -> float:
     if value is None:
         return 1.0 if low < 1.0 <= high else high
     expected = f"a risk above {low:g} and at most {high:g}, the ends of the range"
-    chance = number("chance", value, expected)
-    if not low < chance <= high:
-        raise InputError(f"chance must be {expected}; got {chance}")
-    return chance
+    return checked_number("chance", value, expected, lambda chance: low < chance <= high)

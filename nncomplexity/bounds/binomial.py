@@ -1,4 +1,4 @@
-"""What a count on fresh examples promises: the upper confidence limit of a probability, by inverting the binomial tail.
+"""The upper confidence limit of a probability from a count, by inversion of the binomial tail, and the test-set bound.
 
 The limit is Clopper and Pearson's: the largest p at which k or fewer of n events still happen with probability δ,
 
@@ -17,21 +17,25 @@ from scipy.special import bdtr, betainccinv
 
 from nncomplexity.bounds import arguments
 from nncomplexity.bounds.rounding import rounded_up
-from nncomplexity.errors import InputError
+from nncomplexity.words import checked_count
 
 _SURE = 1 - 1e-12
-"""How much lower than δ the tail must be seen to be: more than its own rounding."""
+"""The computed tail must be lower than δ by this share, which is more than its rounding error."""
 
 
 def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: SupportsFloat = 0.05) -> float:
-    """The upper confidence limit of a probability of which `events` of n independent trials were seen, rounded upwards.
+    """The upper confidence limit of a probability, after `events` events in n independent trials, rounded up.
 
     Args:
         events: k, from 0 to n.
         n: number of trials, at least 1.
         delta: failure probability δ, strictly between 0 and 1.
 
-    Raises InputError where an argument is out of its range.
+    Returns:
+        The limit, a probability in (0, 1].
+
+    Raises:
+        InputError: an argument is out of its range.
 
     For k = 0 it is 1 − δ^(1/n):
 
@@ -41,9 +45,7 @@ def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: Support
     1.0
     """
     trials, failure = arguments.check_n(n), arguments.check_delta(delta)
-    k = arguments.count("events", events, 0, f"a whole number of events from 0 to n = {trials}")
-    if k > trials:
-        raise InputError(f"events must be a whole number of events from 0 to n = {trials}; got {k}")
+    k = checked_count("events", events, 0, trials, f"a whole number of events from 0 to n = {trials}")
     if k == trials:
         return 1.0
     if k == 0:
@@ -61,7 +63,7 @@ class HoldoutBound:
 
     Attributes:
         value: the bound on the error rate, p̄ of the errors seen.
-        errors: how many of the n test examples the predictor gets wrong.
+        errors: the number of the n test examples on which the predictor is wrong.
         n: number of test examples.
         delta: failure probability δ.
     """
@@ -77,7 +79,7 @@ class HoldoutBound:
         return self.errors / self.n
 
     def sentence(self) -> str:
-        """What it says, in plain English.
+        """The bound in words.
 
         >>> print(holdout_bound(9, 360).sentence())
         With probability 0.95 the risk on unseen data is at most 0.0433, by 9 errors on 360 test examples that took no part in training.
@@ -95,7 +97,8 @@ class HoldoutBound:
 def holdout_bound(errors: SupportsIndex, n: SupportsIndex, delta: SupportsFloat = 0.05) -> HoldoutBound:
     """Bound the risk on unseen data of a predictor by its errors on n test examples, which took no part in choosing it.
 
-    Raises InputError where an argument is out of its range.
+    Raises:
+        InputError: an argument is out of its range.
 
     >>> round(holdout_bound(0, 360).value, 5)
     0.00829

@@ -1,14 +1,15 @@
-"""What needs no learning, and from which value on a bound promises no more than that."""
+"""Chance, the risk of a guess, and the value from which on a bound is no better than chance."""
 
 from typing import SupportsFloat, SupportsIndex
 
-from nncomplexity.bounds import arguments
+from nncomplexity.bounds.arguments import check_count
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number
 
 MARGIN = 1e-3
-"""A bound that is better than chance by no more than this share of the risk's range says nothing that anybody could use."""
+"""A bound that is better than chance by at most this share of the risk's range counts as vacuous."""
 _LARGEST_SHARE = 0.1
-"""The same as a share of chance, which holds for a rare error: one in a thousand is not within a thousandth of nothing."""
+"""The same as a share of chance. It applies if chance is below 0.01, where a thousandth of the range would be too much."""
 
 
 def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
@@ -21,15 +22,16 @@ def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
 
 
 def chance_from(chance: SupportsFloat | None, classes: SupportsIndex | None, names: tuple[str, str]) -> float | None:
-    """The risk of a guess, given itself or as a number of equally frequent classes K, of which it is 1 − 1/K; None without either.
+    """The risk of a guess: `chance` itself, or 1 − 1/K for K equally frequent classes; None if neither is given.
 
-    Raises InputError, with the two arguments' names, where both are given or one isn't usable.
+    Raises:
+        InputError: both are given, or one isn't usable; the message names them.
 
     >>> chance_from(None, 10, ("chance", "classes"))
     0.9
     """
     if classes is None:
-        return None if chance is None else arguments.number(names[0], chance, "the risk of a guess, such as 0.9")
+        return None if chance is None else checked_number(names[0], chance, "the risk of a guess, such as 0.9")
     if chance is not None:
-        raise InputError(f"{names[1]}: expected it in place of {names[0]}, got both; leave one out")
-    return 1 - 1 / arguments.count(names[1], classes, 2, "a whole number of classes from 2 to 2**53")
+        raise InputError(f"{names[1]}: expected only this or {names[0]}, got both; leave one out")
+    return 1 - 1 / check_count(names[1], classes, 2, "classes")

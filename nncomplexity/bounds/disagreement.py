@@ -1,12 +1,12 @@
-"""From the decoded network to the one that the user has: the bound to disagree.
+"""A bound on the original network, from the bound on the decoded one and their disagreement.
 
-Where the original errs, the decoded network errs too or the two disagree, so that for an error rate
+When the original is wrong, the decoded network is wrong too, or the two disagree. So for an error rate
 
     risk(original) ≤ risk(decoded) + P[their answers differ].
 
 The first term is bounded by the file's bits (`nncomplexity.bounds.occam`), the second by how often the two disagree on m fresh unlabelled
-inputs (`nncomplexity.bounds.binomial`). They share δ: a tenth for the first, which pays for it with three bits, and the rest for the
-second, on which it tells.
+inputs (`nncomplexity.bounds.binomial`). They share δ: a tenth for the first term, which costs three bits, and the rest for the
+second term, where it has more effect.
 
 Source: Bazinet, Zantedeschi and Germain, "Bound to disagree" (arXiv 2602.23128, 2026).
 """
@@ -31,11 +31,11 @@ class DisagreementBound:
     Attributes:
         value: the decoded network's bound plus the limit on their disagreement, clipped at 1.
         decoded: the bound on the decoded network, with a tenth of δ.
-        limit: upper confidence limit of how often the two disagree, with the rest.
-        disagreements: on how many of the m inputs their answers differ.
+        limit: upper confidence limit of the rate of disagreement, with the rest of δ.
+        disagreements: the number of the m inputs on which their answers differ.
         m: number of fresh unlabelled inputs.
-        delta: failure probability δ of the whole.
-        chance: the risk of a guess; a bound at or above it is vacuous.
+        delta: failure probability δ of the whole bound.
+        chance: the risk of a guess. A bound that is not clearly below it is vacuous.
     """
 
     value: float
@@ -48,7 +48,7 @@ class DisagreementBound:
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound promises no more than chance does, or next to nothing more."""
+        """Whether the bound is no better than chance, or better by next to nothing."""
         return self.value >= vacuous_from(self.chance)
 
     def to_dict(self) -> dict[str, float | int | bool]:
@@ -75,30 +75,37 @@ def disagreement_bound(
     delta: SupportsFloat = 0.05,
     kind: Kind = "kl",
     chance: SupportsFloat | None = None,
-    self_delimiting: bool = True,
+    self_delimiting: bool = False,
 ) -> DisagreementBound:
-    """Bound the error rate on unseen data of the original network, by a file's bits and by how often the two disagree.
+    """Bound the error rate on unseen data of the original network, from a file's bits and the disagreement of the two networks.
 
-    The m inputs are drawn like the examples, and looked at only once the file is fixed. To choose among several files by them, share δ.
+    The m inputs are drawn like the examples, and used only after the file is fixed. To choose among several files with them, divide
+    δ.
 
     Args:
         bits: length K of the file's payload, ≥ 0.
         risk: error rate of the *decoded* weights on the n training examples.
         n: number of training examples.
-        disagreements: on how many of the m inputs the two answers differ.
+        disagreements: the number of the m inputs on which the two answers differ.
         m: number of fresh unlabelled inputs, at least 1.
         delta: failure probability δ of both parts together.
-        kind, chance, self_delimiting: as in `nncomplexity.bounds.bound`.
+        kind: as in `nncomplexity.bounds.bound`.
+        chance: as in `nncomplexity.bounds.bound`.
+        self_delimiting: as in `nncomplexity.bounds.bound`.
 
-    Raises InputError where an argument is out of its range.
+    Returns:
+        The bound on the original's error rate, and its two parts.
+
+    Raises:
+        InputError: an argument is out of its range.
 
     >>> result = disagreement_bound(880, risk=0.146, n=1437, disagreements=20, m=360)
     >>> round(result.decoded.value, 3), round(result.limit, 3), round(result.value, 3)
-    (0.593, 0.08, 0.673)
+    (0.596, 0.08, 0.676)
     """
     failure = arguments.check_delta(delta)
     decoded = bound(bits, risk=risk, n=n, delta=OCCAM_SHARE * failure, kind=kind, chance=chance, self_delimiting=self_delimiting)
-    inputs = arguments.count("m", m, 1, "a whole number of unlabelled inputs from 1 to 2**53")
+    inputs = arguments.check_count("m", m, 1, "unlabelled inputs")
     limit = binomial_upper_limit(disagreements, inputs, (1 - OCCAM_SHARE) * failure)
     return DisagreementBound(
         value=min(1.0, (decoded.value + limit) * (1 + 2.0**-52)),

@@ -13,6 +13,9 @@ def hoeffding_bound(risk: float, nats: float) -> float:
         risk: empirical risk r̂ in [0, 1].
         nats: c = (K·ln 2 + ln(1/δ)) / n ≥ 0, in nats per example.
 
+    Returns:
+        The bound, in [0, 1].
+
     Source: DeMoss et al. 2025, Eq. 4; W. Hoeffding, "Probability inequalities for sums of bounded random variables",
     Journal of the American Statistical Association 58 (1963), Theorem 1.
 
@@ -24,13 +27,13 @@ def hoeffding_bound(risk: float, nats: float) -> float:
 
 
 def paper_bits(bits: float) -> float:
-    """What the paper pays for K bits: K + 2·log₂ K, of which the second term is for the length.
+    """What the paper pays for K bits: K + 2·log₂ K, of which the second term is for the length; at least 1 bit, which an empty file pays.
 
-    Below one bit the logarithm is taken as 0. For files of whole bytes, not empty, 2^(−K)·K^(−2) adds up to
-    π²/384 < 1 over all files, so this price suffices also where the payload doesn't tell its own end.
+    For files of whole bytes, not empty, 2^(−K)·K^(−2) adds up to π²/384 < ½ over all files. With the empty one that is less than 1, so
+    this price suffices also where the payload doesn't tell its own end.
     Source: DeMoss et al. 2025, Eq. 4, with K in bits.
 
     >>> paper_bits(1024.0)
     1044.0
     """
-    return bits + 2 * math.log2(max(bits, 1.0))
+    return max(bits, 1.0) + 2 * math.log2(max(bits, 1.0))

@@ -1,46 +1,50 @@
-"""The kinds of bound: what each allows the true risk to be. For losses in [0, 1]:
+"""The kinds of bound: what each allows the true risk to be.
+
+For losses in [0, 1]:
 
 ==============  ========================================================  ===========================================
 kind            true risk at most                                         for
 ==============  ========================================================  ===========================================
 ``kl``          sup{ p : kl(r̂‖p) ≤ (K·ln 2 + ln(1/δ)) / n }               the default: the tightest, whatever r̂
 ``hoeffding``   r̂ + √((K·ln 2 + ln(1/δ)) / 2n)                            a formula to be read at a glance
-``paper``       the same with K + 2·log₂ K in place of K                  comparison with published figures (Eq. 4)
+``paper``       the same with K + 2·log₂ K instead of K                   comparison with published figures (Eq. 4)
 ``best``        the lesser of ``kl`` and ``hoeffding``, each with δ/2     a minimum over kinds that is paid for
 ==============  ========================================================  ===========================================
 
-At the same δ ``kl`` is never above ``hoeffding``, so ``best`` is ``kl`` at the price of having looked at both.
+At the same δ, ``kl`` is never above ``hoeffding``. So ``best`` is ``kl`` with half of δ, which is the price of using both.
 """
 
 import math
 from typing import Literal, get_args
 
-from nncomplexity.bounds.arguments import shown
 from nncomplexity.bounds.hoeffding import hoeffding_bound, paper_bits
 from nncomplexity.bounds.kl import kl_inverse
 from nncomplexity.bounds.prefix import prefix_free_bits
 from nncomplexity.errors import InputError
+from nncomplexity.words import shown
 
 Kind = Literal["kl", "hoeffding", "paper", "best"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# The cost per example takes seven roundings; raised by eight it is not below the exact one.
+# The cost per example has seven roundings. Raised by eight of them, it is not below the exact value.
 _ROUND_UP = 1 + 8 * 2.0**-53
 
 
 def check_kind(kind: Kind) -> Kind:
     """``kind`` itself, or an InputError that lists the kinds there are."""
     if kind not in KINDS:
-        raise InputError(f"kind must be one of {', '.join(KINDS)}; got {shown(kind)}")
+        raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {shown(kind)}")
     return kind
 
 
-def paid_bits(kind: Kind, bits: float, *, side_bits: float = 0.0, self_delimiting: bool = True) -> float:
+def paid_bits(kind: Kind, bits: float, *, side_bits: float = 0.0, self_delimiting: bool = False) -> float:
     """The bits that enter the bound: payload, price of its length, and choices made outside the file (``side_bits``).
 
     The paper's kind always pays 2·log₂ K for the length, whether or not the payload needs it.
 
     >>> paid_bits("kl", 1024.0, side_bits=6.0)
+    1044.0
+    >>> paid_bits("kl", 1024.0, side_bits=6.0, self_delimiting=True)
     1030.0
     >>> paid_bits("paper", 1024.0)
     1044.0
@@ -62,7 +66,7 @@ def bound_in_range(kind: Kind, *, risk: float, low: float, high: float, cost: fl
 
 def _unit_bound(kind: Kind, risk: float, cost: float, n: int, delta: float) -> float:
     if kind == "best":
-        # Half of δ costs what one more bit does: ln(2/δ) = ln 2 + ln(1/δ).
+        # Half of δ costs the same as one more bit: ln(2/δ) = ln 2 + ln(1/δ).
         return min(_unit_bound("kl", risk, cost + 1, n, delta), _unit_bound("hoeffding", risk, cost + 1, n, delta))
     nats = (cost * math.log(2) - math.log(delta)) / n * _ROUND_UP
     return kl_inverse(risk, nats) if kind == "kl" else hoeffding_bound(risk, nats)

@@ -11,6 +11,7 @@ import math
 
 from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number
 
 # The inverse grows with the risk, so a smaller risk may be raised to this one, which keeps every ratio finite.
 _LEAST_RISK = 1e-300
@@ -32,8 +33,7 @@ def binary_kl(q: float, p: float) -> float:
     inf
     """
     for name, value in (("q", q), ("p", p)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} must be a probability in [0, 1]; got {value!r}")
+        checked_number(name, value, "a probability in [0, 1]", lambda probability: 0 <= probability <= 1)
     return max(0.0, sum(_terms(float(q), float(p))))
 
 
@@ -48,6 +48,9 @@ def kl_inverse(risk: float, nats: float) -> float:
         risk: empirical risk r̂ in [0, 1].
         nats: c = (K·ln 2 + ln(1/δ)) / n ≥ 0, in nats per example; may be infinite.
 
+    Returns:
+        The largest true risk, in [0, 1].
+
     Raises:
         InputError: ``risk`` is not in [0, 1], or ``nats`` is negative or NaN.
 
@@ -56,10 +59,9 @@ def kl_inverse(risk: float, nats: float) -> float:
     >>> round(kl_inverse(0.1, 0.05), 6)
     0.220079
     """
-    if not 0 <= risk <= 1:
-        raise InputError(f"risk must be in [0, 1], the scale of the divergence; got {risk!r}")
+    checked_number("risk", risk, "a number in [0, 1], the scale of the divergence", lambda share: 0 <= share <= 1)
     if not nats >= 0:
-        raise InputError(f"nats must be a number of nats per example >= 0; got {nats!r}")
+        raise InputError(f"nats: expected a number of nats per example >= 0, got {nats!r}")
     if risk == 0:
         return min(1.0, math.nextafter(-math.expm1(-nats), math.inf))
     if risk == 1:

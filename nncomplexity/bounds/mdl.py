@@ -6,12 +6,14 @@ from typing import Literal, SupportsFloat, SupportsIndex, get_args
 
 from nncomplexity.bounds import arguments
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number, shown
 
 LossUnit = Literal["nats", "other"]
-"""Whether a loss is a code length of the labels, in nats per example, or is none."""
+"""Whether a loss is a code length of the labels, in nats per example, or something else."""
 _LOSS_UNITS: tuple[LossUnit, ...] = get_args(LossUnit)
 _MOST_CLASSES, _ROUNDING = 1024, 1e-6
-"""Logarithms of more classes lie so close together that another loss would often be near one; how far off a mean in float32 may be."""
+"""The largest number of classes: with more, the logarithms are so close together that other losses would often match. And the
+tolerance for a mean in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +35,17 @@ class DescriptionLength:
 
 
 def description_length(bits: SupportsFloat, *, loss: SupportsFloat, n: SupportsIndex) -> DescriptionLength:
-    """Bits to describe the model, and then the n labels with its help: K and n·loss / ln 2.
+    """Bits of the model, and of the n labels given the model: K and n·loss / ln 2.
 
-    Of the files for several ε, the one with the least ``total_bits`` is the MDL choice, and its ε is ε*.
+    Among the files for several ε, MDL chooses the one with the smallest ``total_bits``. Its ε is ε*.
 
     Args:
         bits: length K of the payload, ≥ 0.
         loss: mean cross-entropy of the *decoded* weights, in nats per example, ≥ 0.
         n: number of examples.
+
+    Returns:
+        The bits of both parts, and their sum.
 
     Raises:
         InputError: an argument is out of its range.
@@ -53,30 +58,32 @@ def description_length(bits: SupportsFloat, *, loss: SupportsFloat, n: SupportsI
     """
     model_bits, examples = arguments.check_bits(bits), arguments.check_n(n)
     expected = "a mean cross-entropy in nats per example, finite and >= 0"
-    mean_loss = arguments.number("loss", loss, expected)
-    if mean_loss < 0:
-        raise InputError(f"loss must be {expected}; got {mean_loss}")
+    mean_loss = checked_number("loss", loss, expected, lambda nats: nats >= 0)
     return DescriptionLength(model_bits=model_bits, data_bits=examples * mean_loss / math.log(2))
 
 
 def check_loss_unit(unit: object) -> LossUnit | None:
-    """The unit itself, or None where it is to be told from the loss. Raises InputError for anything else."""
+    """The unit itself, or None to find it from the loss. Raises InputError for anything else."""
     found = next((one for one in _LOSS_UNITS if one == unit), None)
     if found is None and unit is not None:
-        raise InputError(f"loss_unit: expected 'nats', 'other', or None to tell it from the loss, got {arguments.shown(unit)}")
+        raise InputError(f"loss_unit: expected 'nats', 'other', or None to tell it from the loss, got {shown(unit)}")
     return found
 
 
 def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | None) -> bool:
     """Whether n·loss/ln 2 bits describe n labels: the loss is a cross-entropy in nats per example.
 
-    A negative loss never is. Where the unit isn't given, the loss of the network with all weights zero tells: it has no opinion, and a
-    cross-entropy of C classes is then ln C, which another loss is by chance only. It is looked for among 2 to 1,024 classes.
+    A negative loss is not. If the unit isn't given, the loss of the network with all weights zero decides. Its predictions are
+    uniform, so a cross-entropy with C classes is then ln C. Another loss has this value only by chance. C is looked for from 2 to
+    1,024.
 
     Args:
-        unit: "nats", "other", or None where it isn't known.
-        loss: of the original weights.
-        zero_loss: of all weights zero; None where that isn't finite.
+        unit: "nats", "other", or None if it isn't known.
+        loss: the loss of the original weights.
+        zero_loss: the loss of all weights zero; None if it isn't finite.
+
+    Returns:
+        Whether it is one.
 
     >>> is_code_length(None, loss=0.1, zero_loss=math.log(10)), is_code_length(None, loss=0.1, zero_loss=1.0)
     (True, False)
@@ -90,17 +97,17 @@ def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | Non
 
 
 def why_no_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | None) -> str:
-    """Why the loss counts as none, and what to do where it is one.
+    """Why the loss does not count as a code length, and what to do if it is one.
 
     >>> why_no_code_length(None, loss=-1.0, zero_loss=2.0)
-    'the loss is negative, which is no code length; use a cross-entropy'
+    'the loss is negative, so it is not a code length; use a cross-entropy'
     """
     if loss < 0:
-        return "the loss is negative, which is no code length; use a cross-entropy"
+        return "the loss is negative, so it is not a code length; use a cross-entropy"
     if unit == "other":
-        return "the loss is said to be no cross-entropy in nats per example; use one"
-    found = "not finite" if zero_loss is None else f"{zero_loss:.6g}, the logarithm of no number of classes"
+        return "the loss unit says that the loss is not a cross-entropy in nats per example"
+    found = "not finite" if zero_loss is None else f"{zero_loss:.6g}, not the logarithm of a number of classes"
     return (
-        f"the loss isn't known to be a cross-entropy in nats per example, as that of all weights zero is {found}; "
-        "where it is one, say --loss-unit nats"
+        f"the loss is not known to be a cross-entropy in nats per example: the loss of all weights zero is {found}; "
+        "if it is one, use --loss-unit nats"
     )

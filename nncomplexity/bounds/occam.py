@@ -1,4 +1,4 @@
-"""The Occam bound: from bits, risk, n and δ to what is promised on unseen data, in numbers and in words."""
+"""The Occam bound on the risk on unseen data, from bits, risk, n and δ; as a number and in words."""
 
 import math
 from collections.abc import Callable
@@ -23,12 +23,13 @@ class Bound:
         n: number of examples.
         delta: failure probability δ.
         bits: length K of the payload in bits.
-        paid_bits: what entered the bound: K, the price of its length where it has one, and choices outside the file.
+        paid_bits: the bits in the formula: K, the price of its length if there is one, and choices outside the file.
         range: the interval that holds every loss.
         chance: the risk that needs no learning.
-        bits_needed: the largest K at which the bound is not vacuous, all else equal; ``None`` if 0 bits are too many.
-        constant_risk: the empirical risk of a constant answer on the same n examples; ``None`` where it isn't known.
-        constant_bound: the bound on a constant answer, which takes a file of 0 bits; chance where its risk isn't known.
+        bits_needed: the largest K at which the bound is not vacuous, all else equal; ``None`` if 0 bits are too many. It says little
+            if no chance was given.
+        constant_risk: the empirical risk of a constant answer on the same n examples; ``None`` if it is not known.
+        constant_bound: the bound on a constant answer, which takes a file of 0 bits; chance if its risk is not known.
     """
 
     value: float
@@ -47,7 +48,7 @@ class Bound:
     _quantity: ClassVar[str] = "risk"
 
     def __repr__(self) -> str:
-        """One line: what it is, and of what; `sentence` says it in words."""
+        """The bound and its terms in one line; `sentence` gives it in words."""
         about = f"bits={self.bits:.12g}, n={self.n}, risk={self.risk:.6g}, delta={self.delta:g}"
         return f"{type(self).__name__}(value={self.value:.6g}, kind={self.kind!r}, vacuous={self.vacuous}, {about})"
 
@@ -60,16 +61,19 @@ class Bound:
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound promises no more than chance does, to a thousandth of the range (:func:`vacuous_from`)."""
+        """Whether the bound is no better than chance, up to a thousandth of the range (:func:`vacuous_from`).
+
+        If no chance was given, chance is the worst possible risk. The kl bound is then below it for every K, and the answer says little.
+        """
         return self.value >= vacuous_from(self.chance, *self.range)
 
     def sentence(self) -> str:
-        """What the bound says, in plain English: vacuous or not, how many bits it takes not to be, and what a constant answer has.
+        """The bound in words: whether it is vacuous, how many bits would change that, and the bound of a constant answer.
 
         >>> print(bound(16_000, risk=0.0, n=2553, chance=112 / 113, constant_risk=0.99).sentence())
-        Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987032, below chance (0.99115).
-        It stays so up to 17,013 bits. A constant answer takes 0 bits: risk 0.99 on these, at most 0.994084 on unseen data.
-        (kl bound: 16,000 bits, n = 2,553, risk 0 on these.)
+        Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987092, below chance (0.99115).
+        It stays so up to 16,995 bits. A constant answer takes 0 bits: risk 0.99 on these, at most 0.994447 on unseen data.
+        (kl bound: 16,000 bits, n = 2,553, risk 0 on the examples.)
         """
         if self.vacuous:
             verdict, relation, shown = "Vacuous", "no better than", rounded_up(self.value)
@@ -77,35 +81,35 @@ class Bound:
             verdict, relation, shown = "Not vacuous", "below", rounded_up_below(self.value, self.chance)
         reference = "chance" if self.chance < self.range[1] else "the worst possible"
         if self.bits_needed is None:
-            remedy = "No number of bits would change that: it takes more examples or a lower risk."
+            remedy = "No number of bits would change that: more examples or a lower risk are needed."
         elif self.vacuous:
-            remedy = f"It takes {math.floor(self.bits_needed):,} bits or fewer not to be vacuous."
+            remedy = f"With {math.floor(self.bits_needed):,} bits or fewer it would not be vacuous."
         else:
             remedy = f"It stays so up to {math.floor(self.bits_needed):,} bits."
         return (
             f"{verdict}: with probability {1 - self.delta:.6g} the {self._quantity} on unseen data is at most "
             f"{shown}, {relation} {reference} ({self.chance:.6g}). {remedy} {self.baseline()} "
-            f"({self.kind} bound: {math.ceil(self.bits):,} bits, n = {self.n:,}, risk {self.risk:.6g} on these.)"
+            f"({self.kind} bound: {math.ceil(self.bits):,} bits, n = {self.n:,}, risk {self.risk:.6g} on the examples.)"
         )
 
     def baseline(self) -> str:
-        """What a constant answer has, in a sentence: the bound to compare with, since it takes no bits.
+        """A sentence on the bound of a constant answer, which needs no bits. Without a chance, a sentence that asks for it.
 
         >>> bound(16_000, risk=0.0, n=2553, chance=0.9).baseline()
         'A constant answer takes 0 bits, and is at chance.'
         """
         if self.constant_risk is not None:
-            worse = ", which this file is no better than" if self.value >= self.constant_bound else ""
+            worse = "; this file is no better" if self.value >= self.constant_bound else ""
             return (
-                f"A constant answer takes 0 bits: risk {self.constant_risk:.6g} on these, at most "
+                f"A constant answer takes 0 bits: risk {self.constant_risk:.6g} on the examples, at most "
                 f"{rounded_up(self.constant_bound)} on unseen data{worse}."
             )
         if self.chance < self.range[1]:
             return "A constant answer takes 0 bits, and is at chance."
-        return "A constant answer takes 0 bits; give the risk of a guess as chance to compare with it."
+        return "This does not say whether the file is better than a guess; give the risk of a guess as chance."
 
     def to_dict(self) -> dict[str, float | int | str | bool | None]:
-        """The plain values that a report keeps, under the names of the attributes.
+        """The values for a report, under the names of the attributes.
 
         >>> bound(16_000, risk=0.0, n=2553, delta=0.05).to_dict()["vacuous"]
         False
@@ -133,7 +137,7 @@ def bound(
     kind: Kind = "kl",
     range: tuple[SupportsFloat, SupportsFloat] = (0.0, 1.0),
     chance: SupportsFloat | None = None,
-    self_delimiting: bool = True,
+    self_delimiting: bool = False,
     side_bits: SupportsFloat = 0.0,
     constant_risk: SupportsFloat | None = None,
 ) -> Bound:
@@ -147,7 +151,7 @@ def bound(
         best:       the lesser of kl and hoeffding, each with δ/2
 
     This assumes that the examples are drawn independently from one distribution, and that architecture, code and range
-    were fixed before the data were seen. ε, ranks and steps may be chosen afterwards: they stand in the file.
+    were fixed before the data were seen. ε, ranks and steps may be chosen afterwards, because they are in the file.
 
     Args:
         bits: length of the payload, ≥ 0.
@@ -156,12 +160,17 @@ def bound(
         delta: failure probability δ, strictly between 0 and 1.
         kind: one of the above.
         range: (a, b), an interval that holds the loss of every possible example; (0, 1) is that of an error rate.
-        chance: the risk that needs no learning, such as 1 − 1/C for the error over C equally frequent classes. A bound
-            that is no better, to a thousandth of the range, is vacuous. Left out, it is 1 (or b, if 1 is not within the range).
-        self_delimiting: whether the payload itself tells its end. If not, its length is paid for in Elias delta.
+        chance: the risk that needs no learning, such as 1 − 1/C for the error over C equally frequent classes. A bound that is no
+            better, to a thousandth of the range, is vacuous. The default is 1 (or b, if 1 is not within the range). With the
+            default, a bound that is not vacuous may still be worse than a guess.
+        self_delimiting: whether the payload itself tells its end, as a `.coarse` payload doesn't. If not, its length is paid for in
+            Elias delta.
         side_bits: log₂ of the number of choices there were for what was chosen from the data outside the file.
         constant_risk: mean loss over the n examples of a constant answer, such as the most frequent label, or the network with all
-            weights zero: a file of 0 bits, whose bound stands beside. Left out, it is taken to be at chance.
+            weights zero. Such an answer needs 0 bits. Without it, a constant answer is taken to be at chance.
+
+    Returns:
+        The bound with what it was made of, and whether it is vacuous.
 
     Raises:
         InputError: an argument is out of its range.
@@ -171,9 +180,9 @@ def bound(
 
     >>> result = bound(1_000, risk=0.02, n=2553, delta=0.05)
     >>> round(result.value, 4), result.vacuous
-    (0.2978, False)
+    (0.3001, False)
     >>> round(bound(1_000, risk=0.02, n=2553, kind="hoeffding").value, 4)
-    0.3892
+    0.3913
     """
     kind = check_kind(kind)
     payload, side = arguments.check_bits(bits), arguments.check_bits(side_bits, "side_bits")

@@ -1,14 +1,15 @@
-"""What it costs to say where a payload ends.
+"""The cost of the end of a payload: prefix codes and the Elias delta code.
 
 A bound that holds for all files at once gives the file of K bits the weight 2^(−K). The weights add up to at most 1
-(Kraft's inequality) when no file is the beginning of another, that is, when the decoder itself knows where the payload
-ends. A payload whose length must come from outside pays for that length, in a code that itself ends.
+(Kraft's inequality) if no file is the beginning of another one, that is, if the decoder itself finds the end of the
+payload. Otherwise the payload must pay for its length, in a code that tells its own end.
 """
 
 import math
 from typing import SupportsIndex
 
-from nncomplexity.bounds import arguments
+from nncomplexity.bounds.arguments import LARGEST_COUNT
+from nncomplexity.words import checked_count
 
 
 def elias_delta_bits(k: SupportsIndex) -> int:
@@ -24,11 +25,11 @@ def elias_delta_bits(k: SupportsIndex) -> int:
     >>> [elias_delta_bits(k) for k in (1, 2, 3, 4, 8, 16, 1_000_000)]
     [1, 4, 4, 5, 8, 9, 28]
     """
-    return _delta_bits(arguments.count("k", k, 1, "a whole number from 1 to 2**53"))
+    return _delta_bits(checked_count("k", k, 1, LARGEST_COUNT, "a whole number from 1 to 2**53"))
 
 
 def prefix_free_bits(bits: float, *, self_delimiting: bool) -> float:
-    """Bits of a payload and of what tells its end: K, or K + elias_delta_bits(⌈K/8⌉ + 1) where it doesn't tell itself.
+    """Bits of a payload and of its end: K if it tells its own end, otherwise K + elias_delta_bits(⌈K/8⌉ + 1).
 
     The length is counted in bytes. One is added because a payload may be empty and Elias delta begins at 1.
 

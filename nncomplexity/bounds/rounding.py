@@ -1,24 +1,24 @@
-"""Bounds in print: rounded upwards, since a bound that is shown too small is none."""
+"""Bounds as text, rounded up, because a value that is too small is not a bound."""
 
 import math
 from decimal import ROUND_CEILING, Context, Decimal
 
 
 def rounded_up(value: float, digits: int = 6) -> str:
-    """The least number of so many significant digits that is not below the value, at most 15 of them.
+    """The smallest number with this many significant digits (at most 15) that is not below the value.
 
     >>> rounded_up(0.98702001), rounded_up(0.9), rounded_up(0.99951, 3)
     ('0.987021', '0.9', '1')
     """
     if not math.isfinite(value):
         return f"{value}"
-    # The shortest text that means this float: its exact value would make 0.9 a little more than 0.9.
+    # The shortest text for this float. The exact value of the float 0.9 is a little more than 0.9.
     above = Context(prec=digits, rounding=ROUND_CEILING).plus(Decimal(repr(float(value))))
     return f"{float(above):.{digits}g}"
 
 
 def rounded_up_below(value: float, limit: float, digits: int = 6) -> str:
-    """The same in as many digits more as set it off from a limit that the value is below.
+    """The same, with more digits if they are needed to distinguish it from a limit above the value.
 
     >>> rounded_up_below(1000.9982, 1001.0, digits=4)
     '1000.999'

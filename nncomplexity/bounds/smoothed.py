@@ -1,10 +1,12 @@
-"""A bound on cross-entropy, which has no upper end until the predictions are mixed with the uniform one.
+"""A bound on cross-entropy.
+
+It needs predictions that are mixed with the uniform distribution, because cross-entropy has no upper end.
 
     p_α(y) = (1 − α)·p(y) + α/C,      −ln p_α(y) in [−ln(1 − α + α/C), ln(C/α)],
 
-an interval of width ln(1 + (1 − α)·C/α). A small α costs range, a large one costs loss. The α with the least bound
-depends on the data and changes the predictor from outside the file, so its choice is paid for: log₂ G bits for one of
-a declared grid of G values.
+an interval of width ln(1 + (1 − α)·C/α). A small α makes the range larger, and a large α makes the loss larger. The
+best α depends on the data and is not in the file, so its choice is paid for: log₂ G bits for one of G values of a
+fixed grid.
 
 Source: Lotfi, Finzi, Kuang, Rudner, Goldblum, Wilson, "Non-vacuous generalization bounds for large language models"
 (arXiv 2312.17173, 2023; ICML 2024). Theirs is the kind "paper"; the smoothing serves the other kinds as well.
@@ -24,14 +26,15 @@ from nncomplexity.bounds.chance import MARGIN, vacuous_from
 from nncomplexity.bounds.kinds import Kind, bound_in_range, check_kind, paid_bits
 from nncomplexity.bounds.occam import Bound, most_bits_below
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number, shown
 
-# 80 values, even in log-odds: from 2^-24, for millions of examples, to 1 − 2^-16, for models that hardly beat guessing.
+# 80 values, evenly spaced in log-odds: from 2^-24, for millions of examples, to 1 − 2^-16, for models hardly better than a guess.
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(1 / (1 + 2 ** (j / 2)) for j in range(-32, 48))
 
-# Outside these the smoothed probability or the width of the range is lost in rounding.
+# Outside these limits, rounding destroys the smoothed probability or the width of the range.
 _ALPHA_LEAST, _ALPHA_MOST = 1e-300, 1 - 1e-9
 
-# A softmax in float32 may end this far above 1.
+# A softmax in float32 may be above 1 by this much.
 _ABOVE_ONE = 1e-6
 
 
@@ -39,8 +42,8 @@ _ABOVE_ONE = 1e-6
 class SmoothedBound(Bound):
     """A :class:`Bound` on the cross-entropy of the smoothed predictions, in nats per example; chance is ln C.
 
-    It is vacuous where no α of the grid gives one that is better than chance by a thousandth of its range, and of a nat. A constant
-    answer is the uniform distribution: its loss is ln C for every example, whatever the data.
+    It is vacuous if no α of the grid gives a bound that is better than chance by a thousandth of its range and of a nat. A constant
+    answer is the uniform distribution, with the loss ln C for every example.
 
     Attributes:
         alpha: the share α of the uniform distribution in the mixture.
@@ -54,7 +57,7 @@ class SmoothedBound(Bound):
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound promises no more than chance does, whatever α."""
+        """Whether the bound is no better than chance, for every α."""
         return self.bits_needed is None or self.bits > self.bits_needed
 
     @property
@@ -70,6 +73,9 @@ def smoothed_loss(probabilities: Any, *, alpha: SupportsFloat, n_classes: Suppor
         probabilities: (n,), each example's probability of the right class; a tensor, an array or a sequence.
         alpha: α, from 1e-300 to 1 − 1e-9.
         n_classes: C ≥ 2.
+
+    Returns:
+        The mean loss, in nats per example.
 
     Raises:
         InputError: an argument is out of its range.
@@ -89,7 +95,7 @@ def smoothed_bound(
     alpha: SupportsFloat | None = None,
     alphas: Sequence[SupportsFloat] = DEFAULT_ALPHAS,
     kind: Kind = "kl",
-    self_delimiting: bool = True,
+    self_delimiting: bool = False,
 ) -> SmoothedBound:
     """Bound the cross-entropy on unseen data of the smoothed predictions, in nats per example.
 
@@ -107,16 +113,20 @@ def smoothed_bound(
         n_classes: number of classes C ≥ 2.
         delta: failure probability δ, strictly between 0 and 1.
         alpha: α, if it was fixed before the data were seen; it costs nothing then.
-        alphas: the grid, declared beforehand, from which α is chosen if it is not given.
+        alphas: the grid of α, fixed before the data were seen. It is used if `alpha` is not given.
         kind: ``"kl"``, ``"hoeffding"``, ``"paper"`` or ``"best"``.
-        self_delimiting: whether the payload itself tells its end. If not, its length is paid for in Elias delta.
+        self_delimiting: whether the payload itself tells its end, as a `.coarse` payload doesn't. If not, its length is paid for in
+            Elias delta.
+
+    Returns:
+        The bound in nats per example, the α that gives it, and whether it is vacuous.
 
     Raises:
         InputError: an argument is out of its range.
 
     >>> result = smoothed_bound(500, probabilities=[0.9] * 9_000 + [0.1] * 1_000, n_classes=10)
     >>> round(result.value, 4), round(result.alpha, 4), result.vacuous
-    (0.8031, 0.0812, False)
+    (0.8085, 0.0812, False)
     """
     kind = check_kind(kind)
     payload, failure = arguments.check_bits(bits), arguments.check_delta(delta)
@@ -156,7 +166,7 @@ def smoothed_bound(
 
 
 def _most_bits_below(bounds: list[Callable[[float], float]], limits: list[float]) -> float | None:
-    """The largest K at which one of several bounds is below its limit: only those that beat the best so far are searched."""
+    """The largest K at which one of several bounds is below its limit."""
     most: float | None = None
     for value_at, limit in zip(bounds, limits, strict=True):
         if value_at(most or 0.0) < limit:
@@ -175,26 +185,25 @@ def _check_probabilities(probabilities: Any) -> NDArray[np.float64]:
             probabilities = probabilities.detach().to("cpu", torch.float64).numpy()
         right = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"probabilities must be {expected}; got {arguments.shown(probabilities)}") from None
+        raise InputError(f"probabilities: expected {expected}, got {shown(probabilities)}") from None
     if right.ndim != 1 or right.size == 0:
-        raise InputError(f"probabilities must be {expected}; got shape {right.shape}")
+        raise InputError(f"probabilities: expected {expected}, got shape {right.shape}")
     outside = ~((right >= 0) & (right <= 1 + _ABOVE_ONE))
     if outside.any():
         i = int(outside.argmax())
-        raise InputError(f"probabilities must lie in [0, 1], as neither logits nor log-probabilities do; got {right[i]} at {i}")
+        raise InputError(
+            f"probabilities: expected values in [0, 1], as neither logits nor log-probabilities are, got {right[i]} at {i}"
+        )
     return np.minimum(right, 1.0)
 
 
 def _check_classes(n_classes: SupportsIndex) -> int:
-    return arguments.count("n_classes", n_classes, 2, "a whole number of classes from 2 to 2**53")
+    return arguments.check_count("n_classes", n_classes, 2, "classes")
 
 
 def _check_alpha(alpha: SupportsFloat) -> float:
     expected = "the share of the uniform distribution, from 1e-300 to 1 - 1e-9, such as 0.05"
-    share = arguments.number("alpha", alpha, expected)
-    if not _ALPHA_LEAST <= share <= _ALPHA_MOST:
-        raise InputError(f"alpha must be {expected}; got {share}")
-    return share
+    return checked_number("alpha", alpha, expected, lambda share: _ALPHA_LEAST <= share <= _ALPHA_MOST)
 
 
 def _check_grid(alphas: Sequence[SupportsFloat]) -> tuple[float, ...]:
@@ -203,5 +212,5 @@ def _check_grid(alphas: Sequence[SupportsFloat]) -> tuple[float, ...]:
     except TypeError:
         values = ()
     if not values:
-        raise InputError(f"alphas must be a non-empty sequence of values of alpha; got {arguments.shown(alphas)}")
+        raise InputError(f"alphas: expected a non-empty sequence of values of alpha, got {shown(alphas)}")
     return tuple(_check_alpha(alpha) for alpha in values)

@@ -4,9 +4,11 @@ No code of a checkpoint is run to read it.
 
 - `steps`: the training step of a checkpoint, and the order of numbered names
 - `contents`: what the readers give
+- `archive`: zip archives looked through before anything is made of them
+- `ctrl_c`: Ctrl-C while a checkpoint is read
 - `pickled`: files of `torch.save`, without running code from them
 - `selection`: which state dict of a training loop's dictionary is the network
-- `beside`: what training loops keep beside the weights, read without calling its own types
+- `training_state`: what training loops keep beside the weights, read without calling its own types
 - `safetensors`: `.safetensors` files, read and written, ties included
 - `single`: one file, its format told by its first bytes
 - `sharded`: an index and its shards
@@ -17,7 +19,7 @@ No code of a checkpoint is run to read it.
 - `counters`: numbers that a training loop keeps beside the weights
 - `runs`: which checkpoints of a folder belong to one run
 - `kinds`: what a file is that is no checkpoint, by its first bytes
-- `inert`: stand-ins for the classes that a pickle names, which do nothing
+- `placeholders`: stand-ins for the classes that a pickle names, which do nothing
 - `modules`: whole modules, as `torch.save(model, FILE)` writes them
 - `legacy`: files of `torch.save` from before PyTorch 1.6
 - `arrays`: NumPy arrays in the place of tensors

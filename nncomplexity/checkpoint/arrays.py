@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.checkpoint.beside import PLAIN_DTYPE, DtypeName, plain_classes
+from nncomplexity.checkpoint.archive import check_records
 from nncomplexity.checkpoint.contents import Contents
-from nncomplexity.checkpoint.inert import in_python_3
 from nncomplexity.checkpoint.pickled import chosen_of
+from nncomplexity.checkpoint.placeholders import in_python_3
 from nncomplexity.checkpoint.stepkeys import AMONG_WEIGHTS, number_in
+from nncomplexity.checkpoint.training_state import PLAIN_DTYPE, DtypeName, plain_classes
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.words import listed
 
@@ -56,6 +57,7 @@ def read_archive(file: Path, content: bytes) -> Contents:
     tensors: dict[str, Tensor] = {}
     left_out = []
     try:
+        check_records(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             for name in archive.files:
                 try:
@@ -80,8 +82,9 @@ def read_archive(file: Path, content: bytes) -> Contents:
 def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
     """The arrays in a plain pickle as tensors: of its dictionary, or of one in it.
 
-    Raises InputError where it names anything but NumPy's arrays and plain types, or holds no dictionary of arrays; FormatError where it is
-    damaged.
+    Raises:
+        InputError: it names anything but NumPy's arrays and plain types, or holds no dictionary of arrays.
+        FormatError: it is damaged.
     """
     try:
         found = _Unpickler(file, content).load()

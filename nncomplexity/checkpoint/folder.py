@@ -32,7 +32,8 @@ _LISTED = 6
 def model_file(folder: Path) -> Path:
     """The checkpoint in a folder: the first of the standard names that is there, else the only one.
 
-    Raises InputError where there is none, or several and none of a standard name; it lists what is there.
+    Raises:
+        InputError: there is none, or several and none of a standard name; it lists what is there.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:

@@ -8,7 +8,7 @@ import io
 import pickletools
 from typing import Any
 
-from nncomplexity.checkpoint.inert import names_in
+from nncomplexity.checkpoint.placeholders import names_in
 
 _MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle, behind its protocol: one number."""
@@ -20,6 +20,7 @@ class ClassWithSource:
     """Called with what such an id holds, it gives the class."""
 
     def __new__(cls, _: object, named: object, *__: object) -> Any:
+        """The class that the id names."""
         return named
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nncomplexity.checkpoint.contents import Contents
+from nncomplexity.checkpoint.ctrl_c import ctrl_c_as_such
 from nncomplexity.checkpoint.folder import model_file
 from nncomplexity.checkpoint.kinds import EXPECTED
 from nncomplexity.checkpoint.sharded import is_index, read_index, read_shards
@@ -23,7 +24,7 @@ from nncomplexity.checkpoint.steps import (
 )
 from nncomplexity.errors import InputError
 from nncomplexity.file import Reading, read_settled
-from nncomplexity.words import path_of
+from nncomplexity.words import is_file, path_of
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, ste
             own dictionary. None takes the file's own, or guesses, and says so in `notes`.
         steps: where the training step is looked for, in place of the usual rule.
 
-    Raises InputError where there is no such file, where it asks for what can run code, where it isn't clear which tensors are meant, or
-    where it was written each time that it was read; FormatError where it is of another kind, cut or damaged.
+    Returns:
+        The tensors by name, and what is known of where they are from.
+
+    Raises:
+        InputError: there is no such file, it asks for what can run code, it isn't clear which tensors are meant, or
+            it was written each time that it was read.
+        FormatError: it is of another kind, cut or damaged.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors
@@ -81,7 +87,8 @@ def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, ste
     file = path_of(path)
     if key is not None and not isinstance(key, str):
         raise InputError(f"key: expected a dotted path, such as 'model_state_dict', got {key!r}; leave it out to have it guessed")
-    return read_settled(lambda reading: _read(file, key, steps, reading), str(file), EXPECTED)
+    with ctrl_c_as_such():
+        return read_settled(lambda reading: _read(file, key, steps, reading), str(file), EXPECTED)
 
 
 def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Checkpoint:
@@ -134,7 +141,7 @@ def _numbers(contents: Contents, steps: StepRule) -> dict[str, int | float]:
 def _trainer_state(file: Path, reading: Reading) -> dict[str, int | float]:
     """The numbers of the trainer_state.json beside a file of a standard name; none where there is none."""
     beside = file.parent / TRAINER_STATE
-    if not is_standard(file) or not beside.is_file():
+    if not is_standard(file) or not is_file(beside):
         return {}
     try:
         document = json.loads(reading.content(beside))

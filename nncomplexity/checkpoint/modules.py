@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nncomplexity.checkpoint.inert import Inert, name_of, plain_mapping
+from nncomplexity.checkpoint.placeholders import Inert, name_of, plain_mapping
 from nncomplexity.errors import InputError
 
 _PARTS = ("_parameters", "_buffers", "_modules")
@@ -27,7 +27,8 @@ def modules_opened(content: object, where: str) -> tuple[object, dict[str, str]]
         content: what the file holds: a module, or a dictionary that may hold some, on any level.
         where: the file's name, for messages.
 
-    Raises InputError where a module within one keeps its tensors in a way of its own.
+    Raises:
+        InputError: a module within one keeps its tensors in a way of its own.
     """
     if is_module(content):
         return state_dict_of(content, where), {"": name_of(content)}
@@ -40,7 +41,8 @@ def state_dict_of(module: object, where: str) -> dict[str, Tensor]:
 
     What a class does otherwise in a `state_dict()` of its own, or by hooks, isn't known here.
 
-    Raises InputError where a module within keeps its tensors in a way of its own.
+    Raises:
+        InputError: a module within keeps its tensors in a way of its own.
     """
     return dict(_tensors(module, "", where, ()))
 

@@ -1,8 +1,8 @@
 """Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `beside`, of what training
-loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins (`inert`), from
-which whole modules are read (`modules`).
+`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `training_state`, of what
+training loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins
+(`placeholders`), from which whole modules are read (`modules`).
 """
 
 import io
@@ -16,14 +16,15 @@ from typing import Any
 
 import torch
 
-from nncomplexity.checkpoint.beside import stand_ins
+from nncomplexity.checkpoint.archive import check_records
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.counters import counters_of
-from nncomplexity.checkpoint.inert import Inert, InertList, InertMapping, foreign, named, names_in, refused
 from nncomplexity.checkpoint.kinds import what_archive_it_is
 from nncomplexity.checkpoint.legacy import ClassWithSource, is_legacy, legacy_names, without_sources
 from nncomplexity.checkpoint.modules import modules_opened
+from nncomplexity.checkpoint.placeholders import Inert, InertList, InertMapping, foreign, named, names_in, refused
 from nncomplexity.checkpoint.selection import select, tensors_of
+from nncomplexity.checkpoint.training_state import stand_ins
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.network import skeleton_of
 from nncomplexity.words import listed
@@ -44,8 +45,9 @@ def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
         content: its bytes, of a zip archive or of the format before that.
         key: where the state dict is; see `select`.
 
-    Raises FormatError where the file is damaged or none of torch.save's; InputError where it names what acts, such as `eval`, or holds no
-    one state dict.
+    Raises:
+        FormatError: the file is damaged or none of torch.save's.
+        InputError: it names what acts, such as `eval`, or holds no one state dict.
     """
     found, notes = _unpickled(file, content)
     return chosen_of(found, key, str(file), notes)
@@ -54,7 +56,8 @@ def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
 def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> Contents:
     """What of the objects in a file is the network, and what stands beside it; `notes` are those on how it was read.
 
-    Raises InputError where that isn't clear.
+    Raises:
+        InputError: that isn't clear.
     """
     chosen = select(found, key, where)
     tensors, left_out = tensors_of(chosen.state)
@@ -131,9 +134,8 @@ def _loaded(content: bytes, kinds: Mapping[str, type]) -> Any:
 def _check_archive(file: Path, content: bytes) -> None:
     """Raises FormatError where a zip file is damaged, or none of torch.save's."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        names = check_records(content)
+    except zipfile.BadZipFile as error:
         raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
     last = {name.rpartition("/")[2] for name in names}
     if _OBJECT not in last or "constants.pkl" in last:

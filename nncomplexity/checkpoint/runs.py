@@ -67,6 +67,9 @@ def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict
         told: what each path says.
         steps: paths with their steps; one that has no step is told by nothing.
 
+    Returns:
+        What is to come after the name of the folder, for each path.
+
     >>> steps = {"model100.pt": 100, "model200.pt": 200, "ema_100.pt": 100}
     >>> labels({path: told_by(PurePath(path), place_of(PurePath(path))) for path in steps}, steps.items())
     {'model100.pt': '', 'model200.pt': '', 'ema_100.pt': 'ema'}

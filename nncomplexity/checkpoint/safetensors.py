@@ -34,7 +34,9 @@ def is_safetensors(head: bytes) -> bool:
 def read_safetensors(file: Path, content: bytes) -> Contents:
     """All tensors of a file with these bytes, in the order of their names.
 
-    Raises FormatError where it is cut or damaged, InputError where a tensor has a dtype that PyTorch can't compute with.
+    Raises:
+        FormatError: it is cut or damaged.
+        InputError: a tensor has a dtype that PyTorch can't compute with.
     """
     try:
         tensors = safetensors.torch.load(content)
@@ -71,7 +73,8 @@ def _whole_number(tensor: Tensor) -> int | float | None:
 def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
     """Write tensors to a .safetensors file, whole or not at all; each tied tensor once, the other names noted in the metadata.
 
-    Raises InputError where the file can't be written, a tensor has a dtype that the format lacks, or a name that it keeps to itself.
+    Raises:
+        InputError: the file can't be written, a tensor has a dtype that the format lacks, or a name that it keeps to itself.
     """
     if _RESERVED in tensors:
         raise InputError(f"{path}: safetensors has no room for a tensor named {_RESERVED!r}; rename it")

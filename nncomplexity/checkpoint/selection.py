@@ -58,8 +58,9 @@ def select(content: object, key: str | None, where: str) -> Selection:
         key: a dotted path; "." is the dictionary itself.
         where: the file's name, for messages.
 
-    Raises InputError where there is none, where several could be meant, and where `key` names none; OptimizerError, one of them, where there
-    is an optimizer's state and nothing else.
+    Raises:
+        InputError: there is none, several could be meant, or `key` names none.
+        OptimizerError: there is an optimizer's state and nothing else.
 
     >>> import torch
     >>> weights = {"weight": torch.eye(2)}

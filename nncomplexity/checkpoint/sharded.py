@@ -20,7 +20,10 @@ from nncomplexity.checkpoint.single import read_single
 from nncomplexity.checkpoint.stepkeys import number_in
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import Reading
-from nncomplexity.words import listed
+from nncomplexity.words import is_file, listed
+
+_SHOWN = 100
+"""Characters of a name in a message."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ def is_index(file: Path, content: bytes) -> bool:
 def read_index(path: Path, content: bytes) -> Index:
     """The index of shards at `path`, which has these bytes.
 
-    Raises FormatError where it is no index, or names a shard that is not in its folder.
+    Raises:
+        FormatError: it is no index, or names a shard that is not in its folder.
     """
     try:
         document: Any = json.loads(content.decode("utf-8"))
@@ -67,7 +71,7 @@ def read_index(path: Path, content: bytes) -> Index:
     for shard in weight_map.values():
         if not _stays_inside(shard):
             raise FormatError(
-                f"{path}: expected shards beside the index, got {shard!r}, which leads out of its folder; fetch it again"
+                f"{path}: expected shards beside the index, got {shard[:_SHOWN]!r}, which leads out of its folder; fetch it again"
             )
     about = document.get("metadata")
     plain = (
@@ -83,9 +87,11 @@ def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
 
     That is what `sha256sum SHARDS | sha256sum` prints. Names that stand in a shard and not in the index are left out, and listed.
 
-    Raises InputError where a shard is missing; FormatError where one is damaged, or lacks a tensor that should stand in it.
+    Raises:
+        InputError: a shard is missing.
+        FormatError: one is damaged, or lacks a tensor that should stand in it.
     """
-    missing = [file.name for file in index.files if not file.is_file()]
+    missing = [file.name[:_SHOWN] for file in index.files if not is_file(file)]
     if missing:
         raise InputError(
             f"{index.path}: {len(missing)} of its {len(index.shards)} shards are missing: {listed(missing)}; fetch them"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nncomplexity.checkpoint.archive import check_unpacked
 from nncomplexity.checkpoint.arrays import is_arrays, read_archive, read_arrays
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.kinds import EXPECTED, what_it_is
@@ -14,8 +15,10 @@ _HEAD = 64
 
 
 def head_of(file: Path) -> bytes:
-    """The first bytes of a file. Raises InputError where it can't be read."""
+    """The first bytes of a file. Raises InputError where it can't be read, or is no regular file."""
     try:
+        if file.exists() and not file.is_file():  # opening a pipe would wait for who writes it
+            raise InputError(f"{file}: it is no regular file; name {EXPECTED}")
         with file.open("rb") as opened:
             return opened.read(_HEAD)
     except OSError as error:
@@ -30,8 +33,16 @@ def read_single(file: Path, content: bytes, key: str | None = None) -> Contents:
         content: its bytes.
         key: where in a pickled file the state dict is; None guesses.
 
-    Raises InputError where `key` leads nowhere, FormatError where the file is of another kind, cut or damaged.
+    Raises:
+        InputError: `key` leads nowhere.
+        FormatError: the file is of another kind, cut or damaged, or unpacks to far more than its own bytes.
     """
+    contents = _contents(file, content, key)
+    check_unpacked(file, contents.tensors.values(), len(content))
+    return contents
+
+
+def _contents(file: Path, content: bytes, key: str | None) -> Contents:
     if is_safetensors(content):
         contents = read_safetensors(file, content)
     elif content.startswith(ZIP) and is_arrays(content):

@@ -163,7 +163,7 @@ def _worded(name: str, tokens: Sequence[_Token]) -> Iterator[Count]:
         if number is not None:
             taken.add(number.start)
             letters = next((one for one in tokens if one.start == number.end and one.text not in _STEP), number)
-            yield _count(name, number, clear, _UNITS.get(letters.text[0], 1), beside=(token, letters))
+            yield _count(name, number, clear, _UNITS.get(letters.text[0], 1), context=(token, letters))
 
 
 def _clear(word: str) -> Clear | None:
@@ -238,7 +238,7 @@ def _is_free(tokens: Sequence[_Token], index: int) -> bool:
 def _bare(name: str, tokens: Sequence[_Token], index: int) -> Count:
     """A number that counts by its place. A word such as `model` before it belongs to it, one such as `ema` tells networks apart."""
     word = tokens[index - 1] if index and tokens[index - 1].text in _NETWORK else tokens[index]
-    return _count(name, tokens[index], Clear.BARE, beside=(word,))
+    return _count(name, tokens[index], Clear.BARE, context=(word,))
 
 
 def _is_padded(token: _Token) -> bool:
@@ -255,9 +255,9 @@ def _masked(name: str, numbers: Iterable[_Token | Count]) -> str:
     return name
 
 
-def _count(name: str, number: _Token, clear: Clear, unit: int = 1, *, beside: Sequence[_Token] = ()) -> Count:
+def _count(name: str, number: _Token, clear: Clear, unit: int = 1, *, context: Sequence[_Token] = ()) -> Count:
     digits = number.text.replace("_", "")
     value = float(digits) if number.kind == "decimal" else int(digits)
-    ends = (number, *beside)
+    ends = (number, *context)
     said = name[min(one.start for one in ends) : max(one.end for one in ends)]
     return Count(value if unit == 1 else round(value * unit), clear, number.start, number.end, said)

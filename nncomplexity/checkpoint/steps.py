@@ -47,7 +47,8 @@ class StepRule:
         varying: the number in the file's name that is taken where no word says one, since the files beside it differ from it in that
             number alone.
 
-    Raises InputError where one of them isn't usable, or both are given.
+    Raises:
+        InputError: one of them isn't usable, or both are given.
 
     >>> StepRule(pattern="step")
     Traceback (most recent call last):
@@ -108,7 +109,11 @@ def find_step(
         rule: what to follow in place of the usual rule.
         trainer: the numbers of the trainer_state.json beside it.
 
-    Raises InputError where the rule's pattern finds something that is no number.
+    Returns:
+        The step and what says it; None where nothing does.
+
+    Raises:
+        InputError: the rule's pattern finds something that is no number.
 
     >>> from pathlib import Path
     >>> find_step(Path("run/ckpt.pt"), {"iter_num": 5000})
@@ -151,7 +156,8 @@ def step_of(metadata: Mapping[str, str], path: PurePath) -> int | float | None:
 def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
     """Where a path tells the step, None where it doesn't.
 
-    Raises InputError where the rule's pattern finds something that is no number.
+    Raises:
+        InputError: the rule's pattern finds something that is no number.
     """
     if rule.pattern is not None:
         return _matched(path, rule.pattern)

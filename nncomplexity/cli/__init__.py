@@ -2,10 +2,12 @@
 
 - `commands`: the commands together, exit codes, and errors as one line
 - `options`: the options that commands share
-- `subject`: what a command line names to be measured, found and loaded
+- `groups`: these options in groups, of which a command has one parameter each
+- `subject`: the network and the functions that a command line names, found and loaded
 - `basefile`: a base named on the command line
-- `outputs`: where results go, settled before anything costs time
+- `outputs`: the files and streams for results, checked before the search begins
 - `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands; `show` has `plot` and `report`, `files` has `decompress` and `verify`
+- `certify`: the command `certify`
 - `table`, `curve_table`, `track_table`: results as tables for people
 """
 

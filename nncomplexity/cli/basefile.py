@@ -1,4 +1,4 @@
-"""The base that a command line names: a checkpoint, to whose tensors others are relative."""
+"""The base that a command line names: a checkpoint to which other weights are relative."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,19 +14,20 @@ from nncomplexity.words import printable
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A checkpoint as typed, and where in it the state dict is."""
+    """A checkpoint as typed, and the place of the state dict in it."""
 
     path: str
     key: str | None
     option: str
-    """The option that named it, for messages."""
+    """The option that names the base, for messages."""
 
     def load(self, names: Iterable[str], outputs: Sequence[str | None] = ()) -> Base:
-        """The base for tensors of these names; what was guessed is said on standard error.
+        """The base for tensors with these names. Standard error says what was guessed.
 
-        Where it has none of the names, what a wrapper put before its own is taken off.
+        If the base has none of the names, the prefix of a wrapper is removed from its names.
 
-        Raises InputError where it can't be read, or where one of the outputs would overwrite it.
+        Raises:
+            InputError: it can't be read, or one of the outputs would overwrite it.
         """
         checkpoint = load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
@@ -40,14 +41,14 @@ class BaseFile:
 
 
 def base_file(path: str | None, key: str | None, option: str) -> BaseFile | None:
-    """What the options `option` and `option`-key name; raises InputError for a key of nothing."""
+    """The base that the options `option` and `option`-key name. Raises InputError for a key without a base."""
     if path is None and key is not None:
-        raise InputError(f"{option}-key: it needs {option} CHECKPOINT, in which it names the state dict")
+        raise InputError(f"{option}-key: it needs {option} CHECKPOINT, because it names the state dict in that file; add it")
     return None if path is None else BaseFile(path, key, option)
 
 
 def read_on(file: str, base: BaseFile | None, *, limit: int, outputs: Sequence[str | None] = ()) -> CoarseFile:
-    """The `.coarse` file of that name, on its base; raises InputError where that is missing or another one."""
+    """The `.coarse` file with that name, on its base. Raises InputError if the base is missing or a different one."""
     coarse = read_file(file, limit=limit)
     names = [name for spec in coarse.skeleton.tensors for name in spec.names]
     given = base.load(names, outputs) if base else None

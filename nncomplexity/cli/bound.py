@@ -1,192 +1,162 @@
 """The command `bound`: the smallest bound over all files of a search, on the decoded network and on the original."""
 
-import json
 import sys
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from nncomplexity.cli.basefile import base_file
+from nncomplexity.cli.groups import NetworkGroup, SearchGroup
 from nncomplexity.cli.options import (
     DONE,
     INTERRUPTED,
     BoundOptions,
     Chance,
     Classes,
-    Codec,
     Delta,
-    Device,
-    Exclude,
-    Include,
     Json,
-    Key,
+    LeftOutIsArchitecture,
     LossFnOrOutputs,
-    Method,
-    Model,
-    RelativeTo,
-    RelativeToKey,
-    Seeds,
-    TimeLimit,
     eps_value,
-    time_value,
 )
-from nncomplexity.cli.outputs import (
-    STDOUT,
-    check_writable,
-    page_width,
-    progress_bar,
-    report_document,
-    stdout_for_results,
-    write_json,
-)
-from nncomplexity.cli.subject import load_subject
+from nncomplexity.cli.outputs import Written, check_writable, page_width, report_document, stdout_for_results
+from nncomplexity.cli.subject import load_inputs
 from nncomplexity.cli.table import page_of, spreads, warnings
-from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.measure import BestBound, best_bound
 from nncomplexity.network import NamedDivergence, data_named, find_function, takes_arguments
-from nncomplexity.search import FROM_OUTSIDE, Interrupt, method_named
+from nncomplexity.search import FROM_OUTSIDE, Interrupt
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (
-    "nncomplexity: chance: taken for 1, as neither --chance nor --classes nor labels of a holdout tell the error of a guess"
+    "nncomplexity: chance: taken as 1, the worst possible error rate, so 'not vacuous' says little; give --chance or --classes"
 )
 
 
-def bound(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network, as measure takes it.")],
-    risk_fn: Annotated[str, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1].")],
-    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Training examples.")],
-    loss_fn: LossFnOrOutputs = None,
+@dataclass(frozen=True)
+class ErrorGroup:
+    """The error rate that is bounded, and what a guess errs."""
+
+    risk_fn: Annotated[str, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1].")]
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Training examples.")]
+    chance: Chance = None
+    classes: Classes = None
+    left_out_is_architecture: LeftOutIsArchitecture = False
+    delta: Delta = 0.05
+
+    def checked(self) -> BoundOptions:
+        """What bounds are made of. Raises InputError where none can be."""
+        return BoundOptions.checked(self.risk_fn, self.n, self.delta, self.chance, self.classes)
+
+
+@dataclass(frozen=True)
+class AnswersGroup:
+    """The loss that is searched under, and the network's answers on inputs that it wasn't trained on."""
+
+    loss_fn: LossFnOrOutputs = None
     outputs: Annotated[
         str | None, typer.Option(metavar=_FUNCTION, help="outputs(network, inputs), for --unlabelled, --holdout and --inputs.")
-    ] = None,
+    ] = None
     inputs: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="In place of --loss-fn: search under the divergence of --outputs on these."),
-    ] = None,
+        typer.Option(metavar=_FUNCTION, help="Instead of --loss-fn: the search uses the divergence of --outputs on these inputs."),
+    ] = None
     unlabelled: Annotated[
-        str | None, typer.Option(metavar=_FUNCTION, help="Gives fresh inputs: the bound is then on the network itself.")
-    ] = None,
+        str | None,
+        typer.Option(metavar=_FUNCTION, help="A function that returns new unlabelled inputs, for a bound on the original network."),
+    ] = None
     holdout: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="Gives labelled inputs kept out of training, or holdout(network) which are wrong."),
-    ] = None,
-    chance: Chance = None,
-    classes: Classes = None,
-    delta: Delta = 0.05,
-    model: Model = None,
-    key: Key = None,
+        typer.Option(
+            metavar=_FUNCTION, help="Returns labelled inputs kept out of training; or holdout(network), which returns the errors."
+        ),
+    ] = None
+
+    def named(self) -> NamedDivergence | None:
+        """The divergence that is searched under. Raises InputError where there is neither a loss nor one, or outputs are missing."""
+        if self.loss_fn is None and self.inputs is None:
+            raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
+        by_outputs = self.loss_fn is None and self.inputs is not None
+        named = NamedDivergence.of(self.outputs, self.inputs, None, "0") if by_outputs else None
+        for option, value in (("--unlabelled", self.unlabelled), ("--inputs", self.inputs)):
+            if value is not None and self.outputs is None:
+                raise InputError(f"--outputs: expected MODULE:FUNCTION, for the network's outputs on {option}, got none; add it")
+        return named
+
+
+def bound(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="The network: the same kinds of file as for measure.")],
+    error: ErrorGroup,
+    answers: AnswersGroup,
+    network: NetworkGroup,
+    searched: SearchGroup,
     eps: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε of the files, as for measure; repeat it; else twelve.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER|SHARE%", help="ε of the files, as for measure. Can be repeated. Default: twelve values."),
     ] = None,
-    method: Method = "tight",
-    codec: Codec = None,
-    budget: Annotated[int | None, typer.Option(metavar="N", min=1, help="As for curve; else the method's own.")] = None,
-    time_limit: TimeLimit = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")] = 0,
-    seeds: Seeds = 1,
-    include: Include = None,
-    exclude: Exclude = None,
-    relative_to: RelativeTo = None,
-    relative_to_key: RelativeToKey = None,
-    device: Device = "cpu",
-    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file of the bound.")] = None,
+    save: Annotated[str | None, typer.Option(metavar="FILE", help="Write the .coarse file with the smallest bound.")] = None,
     json_file: Json = None,
 ) -> int:
-    """Search for the smallest bound on the error rate on unseen data, and say it in a sentence that can be quoted.
+    """Search for the smallest bound on the error rate on unseen data, and print it in a sentence that you can quote.
 
-    A prefix code's bound holds for all its files at once, so ε is chosen by the search. With --unlabelled, fresh inputs without
-    labels, the bound is on the network itself: that of a file plus an upper limit on how often the two disagree. With --holdout
-    the test-set bound stands beside it.
+    A prefix code's bound holds for all its files at once, so the search may choose ε. With --unlabelled, there is also a bound on the
+    original network: the bound of a file plus an upper limit on how often the two networks disagree. With --holdout, there is also
+    the test-set bound.
 
     \b
       nncomplexity bound model.safetensors --loss-fn mytask:loss --risk-fn mytask:error --n 2553 --classes 113
       nncomplexity bound model.safetensors --loss-fn mytask:loss --risk-fn mytask:error --n 2553 \\
           --outputs mytask:logits --unlabelled mytask:fresh --holdout mytask:test
     """
-    seconds, search, codec_name = time_value(time_limit), method_named(method, budget), codec and codec_named(codec).name
-    values = [eps_value(text) for text in eps] if eps else None
-    promise = BoundOptions.checked(risk_fn, n, delta, chance, classes)
-    if loss_fn is None and inputs is None:
-        raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs in its place, got neither")
-    named = None if loss_fn is not None or inputs is None else NamedDivergence.of(outputs, inputs, None, "0")
-    for option, value in (("--unlabelled", unlabelled), ("--inputs", inputs)):
-        if value is not None and outputs is None:
-            raise InputError(f"--outputs: expected MODULE:FUNCTION, which gives a network's outputs on {option}, got none; add it")
-    json_path = None if json_file == STDOUT else json_file
-    written_to = [save, json_path]
-    base = base_file(relative_to, relative_to_key, "--relative-to")
-    check_writable(written_to, inputs=[checkpoint, relative_to])
+    search, values = searched.checked(), [eps_value(text) for text in eps] if eps else None
+    promise, named = error.checked(), answers.named()
+    network.steps()
+    written = Written((save,), json_file)
+    network.base()
+    check_writable(written.names, inputs=[checkpoint, network.relative_to])
     with stdout_for_results():
-        subject = load_subject(
-            *(checkpoint, key),
-            loss_fn=loss_fn,
-            model=model,
-            risk_fn=risk_fn,
-            device=device,
-            base=base,
-            outputs=written_to,
-            divergence=named,
-        )
+        subject = load_inputs(checkpoint, network, answers.loss_fn, named, error.risk_fn, written.names)
         task = subject.task
-        answers = None if outputs is None else find_function(outputs, "--outputs")
-        fresh = None if unlabelled is None else _data(unlabelled, "--unlabelled")
-        test = _holdout(holdout, outputs)
+        outputs = None if answers.outputs is None else find_function(answers.outputs, "--outputs")
+        fresh = None if answers.unlabelled is None else _data(answers.unlabelled, "--unlabelled")
+        test = _holdout(answers.holdout, answers.outputs)
     with Interrupt(FROM_OUTSIDE) as interrupt:
-        with stdout_for_results(), progress_bar(seconds) as progress, task.place():
+        with search.running(interrupt, task) as options:
             found = best_bound(
-                *(subject.network, task.loss_fn),
+                subject.network,
+                task.loss_fn,
                 risk=task.risk_fn or (lambda _: 1.0),
-                n=n,
+                n=error.n,
                 chance=promise.chance,
-                delta=delta,
-                outputs=answers,
+                delta=error.delta,
+                outputs=outputs,
                 unlabelled=fresh,
                 holdout=test,
                 eps=values,
-                method=search,
-                codec=codec_name,
-                seed=seed,
-                seeds=seeds,
-                include=include or None,
-                exclude=exclude or None,
                 relative_to=subject.base,
-                time_limit=seconds,
-                progress=interrupt.watching(progress),
+                left_out_is_architecture=error.left_out_is_architecture,
+                **options,
             )
         if found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)
-        options = {
-            "budget": search.budget,
-            "time_limit": seconds,
-            "seed": seed,
-            "seeds": seeds,
-            "include": include,
-            "exclude": exclude,
-        }
-        about = subject.about(**options, unlabelled=unlabelled, holdout=holdout)
-        document = json.loads(report_document([found.report], [save], [found.bound], [None], about))
-        text = json.dumps({**document, "best_bound": found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
-        try:
+
+        def save_file() -> None:
             if save is not None:
                 found.report.save(save)
-            write_json(json_path, text)
-        finally:
-            if json_file != STDOUT:
-                print(told(checkpoint, found, page_width()), flush=True)
-        if json_file == STDOUT:
-            print(text, flush=True)
-        elif written := [name for name in written_to if name is not None]:
-            print(f"\nWritten: {', '.join(written)}", flush=True)
+
+        def document() -> dict[str, Any]:
+            about = subject.about(**search.about(), unlabelled=answers.unlabelled, holdout=answers.holdout)
+            return {**report_document([found.report], [save], [found.bound], [None], about), "best_bound": found.to_dict()}
+
+        written.deliver(save_file, document, lambda: bound_in_words(checkpoint, found, page_width()))
     return INTERRUPTED if interrupt.caught else DONE
 
 
-def told(checkpoint: str, found: BestBound, width: int) -> str:
-    """The bounds for people: each with what it is of, then the sentence to quote."""
+def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
+    """The bounds as text, each with its network, then the sentence to quote."""
     report, bound_ = found.report, found.bound
     lines = [
-        f"{checkpoint}: the least of {found.tried} files' bounds is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
+        f"{checkpoint}: the smallest bound of {found.tried} files is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
         "",
         bound_.sentence(),
     ]
@@ -194,11 +164,11 @@ def told(checkpoint: str, found: BestBound, width: int) -> str:
         one, other = found.original, found.original_report
         lines += [
             "",
-            f"On the network itself, by the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
-            f"+ {one.limit:.4f}, as the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
+            f"On the original, with the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
+            f"+ {one.limit:.4f}: the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
         ]
     if found.holdout is not None:
-        lines += ["", f"By the holdout alone: {found.holdout.sentence()}"]
+        lines += ["", f"From the holdout alone: {found.holdout.sentence()}"]
     lines += [*spreads([report]), *warnings([report]), "", found.sentence()]
     return page_of(lines, width)
 
@@ -206,7 +176,7 @@ def told(checkpoint: str, found: BestBound, width: int) -> str:
 def _data(name: str, option: str) -> Any:
     data = data_named(name, option)
     if callable(data) and not hasattr(data, "__iter__"):
-        raise InputError(f"{option}: expected a function without arguments that gives inputs, got {name}, which takes some")
+        raise InputError(f"{option}: expected a function without arguments that returns inputs, got {name}, which has arguments")
     return data
 
 
@@ -215,5 +185,5 @@ def _holdout(name: str | None, outputs: str | None) -> Any:
     if name is None or takes_arguments(function := find_function(name, "--holdout")):
         return None if name is None else function
     if outputs is None:
-        raise InputError("--outputs: expected MODULE:FUNCTION, which gives a network's answers on --holdout, got none; add it")
+        raise InputError("--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout, got none; add it")
     return _data(name, "--holdout")

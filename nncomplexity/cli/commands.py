@@ -1,4 +1,4 @@
-"""The command line: its commands, and what becomes of an error. docs/cli.md is its reference."""
+"""The command line: its commands, and how an error ends it. docs/cli.md is its reference."""
 
 import io
 import os
@@ -11,8 +11,10 @@ import typer
 from typer.main import get_command
 
 from nncomplexity.cli.bound import bound
+from nncomplexity.cli.certify import certify
 from nncomplexity.cli.curve import curve
 from nncomplexity.cli.files import decompress, verify
+from nncomplexity.cli.groups import grouped
 from nncomplexity.cli.measure import measure
 from nncomplexity.cli.options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
 from nncomplexity.cli.show import add_commands
@@ -28,13 +30,22 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 verify found a claim that fails, or track a checkpoint; 2 the call or an input is wrong; "
-    "3 nothing within ε was found smaller than the lossless file; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 verify found a false claim, or track could not measure a checkpoint; 2 the call or an input is wrong; "
+    "3 nothing smaller than the lossless file was found within ε; 130 interrupted.",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. An error is one line on standard error.
+
+    Args:
+        argv: the arguments, without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code, as docs/cli.md has them.
+
+    Raises:
+        OSError: a file of the user's fails in a way that no command foresees, or standard output isn't the process's own.
 
     >>> main(["--version"])
     nncomplexity ...
@@ -44,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ε must not end a measurement on a terminal that has none
+            stream.reconfigure(errors="replace")  # a terminal without the letter ε must not end a measurement
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with get_command(app).make_context("nncomplexity", list(sys.argv[1:] if argv is None else argv)) as context:
+        with get_command(app).make_context("nncomplexity", list(arguments)) as context:
             return int(context.command.invoke(context) or DONE)
     except typer.Exit as leave:
         return leave.exit_code
@@ -54,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.ctx.command_path if error.ctx else "nncomplexity"
         return _fail(f"{error.format_message().rstrip('.')}; see {where} --help", WRONG_CALL)
     except InputError as error:
-        return _fail(str(error), WRONG_CALL)
+        return _fail(_with_option(str(error), arguments), WRONG_CALL)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Python flushes standard output once more when it ends, and would complain then.
+        # Python flushes standard output again when it ends, and would then print an error.
         _discard_output()
         return PIPE_CLOSED
     except OSError as error:
@@ -66,6 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _discard_output()
         return _fail(f"standard output: cannot write there ({error.strerror})", WRONG_CALL)
+
+
+def _with_option(message: str, arguments: Sequence[str]) -> str:
+    """A message of the package's, which names an argument of a Python function first, with the option of that name in its place."""
+    name, colon, rest = message.partition(": ")
+    commands = getattr(get_command(app), "commands", {})
+    command = commands.get(next((one for one in arguments if one in commands), ""))
+    option = next((one.opts[0] for one in getattr(command, "params", ()) if one.name == name), name)
+    return f"{option}{colon}{rest}"
 
 
 def _discard_output() -> None:
@@ -84,22 +105,23 @@ def _root(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """How many bits does what a neural network has learned take, and what does that promise about unseen data?
+    """Measure how complex a trained neural network is, and bound its error on unseen data.
 
-    'measure' looks for the smallest file that decodes to weights whose loss is within ε of the original's. The bits of that
-    file bound the Kolmogorov complexity of what was learned, and with it the error on unseen data.
+    'measure' looks for the smallest file whose decoded weights have a loss within ε of the original's. The bits of this file are an
+    upper bound on the Kolmogorov complexity of what the network learned. They also give a bound on the error on unseen data.
 
     \b
-    With a model.safetensors here, and a mytask.py whose loss(weights) returns the training loss:
+    An example. mytask.py has loss(weights), which returns the training loss:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.01
     """
 
 
-app.command(short_help="Bits of the smallest file found within each ε.")(measure)
-app.command(short_help="Bits against ε, and what follows from it.")(curve)
-app.command(short_help="The smallest bound on the error rate on unseen data.")(bound)
+app.command(short_help="Bits of the smallest file found within each ε.")(grouped(measure))
+app.command(short_help="Bits at many ε: the rate-distortion curve.")(grouped(curve))
+app.command(short_help="The smallest bound on the error rate on unseen data.")(grouped(bound))
 app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
-app.command(short_help="Check what is claimed of a .coarse file.")(verify)
+app.command(short_help="Check claims about a .coarse file.")(verify)
+app.command(short_help="Write what was found of a .coarse file, for others to check.")(certify)
 add_track(app)
 add_commands(app)
 

@@ -1,9 +1,9 @@
-"""A curve for people: a row for each ε, then what they make together."""
+"""A curve as a table: a row for each ε, then the fits, ε* and the best bound."""
 
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, plain_table, shares, spreads, warnings
+from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, shares, spreads, text_table, warnings
 from nncomplexity.measure import Curve
 
 
@@ -12,8 +12,8 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
 
     Args:
         checkpoint: the network's name.
-        curve: what was found.
-        no_length: why there is no description length though it was asked for.
+        curve: the result of the search.
+        no_length: why there is no description length although it was asked for.
         width: columns of the page.
     """
     subject = curve.reports[0].subject
@@ -27,7 +27,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
     names += ["agree", "held out"] if faithful else []
     names += ["bound"] if any(curve.bounds) else []
     names += ["MDL bits"] if any(curve.lengths) else []
-    table = plain_table(*names)
+    table = text_table(*names)
     for report, bound, length in zip(curve.reports, curve.bounds, curve.lengths, strict=True):
         row = [
             f"{report.eps_told}{'' if report.within else ' *'}",
@@ -53,7 +53,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
         *warnings(curve.reports),
     ]
     spent = f"{curve.evaluations:,.0f} evaluations, {curve.seconds:,.1f} seconds"
-    parts += ["", f"All {len(curve.reports)} together: method {curve.reports[0].method}, {spent}."]
+    parts += ["", f"All {len(curve.reports)} ε together: method {curve.reports[0].method}, {spent}."]
     for fit in (fit for fit in curve.fits if fit.explains):
         parts.append(f"{'Best fit' if fit is curve.best_fit else 'Fit'}, D the distortion: {fit.sentence()}.")
     if curve.mdl:
@@ -61,7 +61,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
         parts += [
             "",
             f"Least description length (MDL): ε* = {report.eps_told}, {length.model_bits:,.0f} bits of model + "
-            f"{length.data_bits:,.0f} bits of data given it (n·loss/ln 2) = {length.total_bits:,.0f} bits.",
+            f"{length.data_bits:,.0f} bits of data given the model (n·loss/ln 2) = {length.total_bits:,.0f} bits.",
         ]
     if no_length:
         parts += ["", f"No description length: {no_length}."]
@@ -76,7 +76,7 @@ def _share(value: float | None) -> str:
 
 
 def _origins(curve: Curve) -> list[str]:
-    """What the files come from, ε by ε where they differ."""
+    """The origins of the files, for each ε if they differ."""
     found: dict[str, list[str]] = {}
     for report in curve.reports:
         found.setdefault(report.origin, []).append(report.eps_told)

@@ -8,6 +8,7 @@ import typer
 from nncomplexity.checkpoint import SUFFIXES, save_safetensors
 from nncomplexity.cli import table
 from nncomplexity.cli.basefile import base_file, read_on
+from nncomplexity.cli.certify import Data
 from nncomplexity.cli.options import (
     DONE,
     FAILED,
@@ -17,13 +18,13 @@ from nncomplexity.cli.options import (
     Chance,
     Classes,
     CoarseFile,
-    Delta,
     Device,
     DivergenceKind,
     Examples,
     Inputs,
     Json,
     Key,
+    LeftOutIsArchitecture,
     Limit,
     LossFnOrOutputs,
     Model,
@@ -36,10 +37,10 @@ from nncomplexity.cli.outputs import STDOUT, check_writable, page_width, stdout_
 from nncomplexity.cli.subject import load_network, task_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import DEFAULT_LIMIT
-from nncomplexity.measure import SCHEMA, check_claims, read_report
-from nncomplexity.network import constant_risk
+from nncomplexity.measure import SCHEMA, Typed, check_claims, check_left_out, hashes_of, read_report
+from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.version import __version__
-from nncomplexity.words import eps_named
+from nncomplexity.words import eps_named, printable
 
 
 def decompress(
@@ -56,13 +57,14 @@ def decompress(
       nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
     """
     if out.endswith(SUFFIXES) and not out.endswith(".safetensors"):
-        raise InputError(f"--out: expected a .safetensors file, which is what is written, got {out}; name it so")
+        raise InputError(f"--out: expected a name that ends in .safetensors, got {out}; choose such a name")
     check_writable([out], inputs=[file, base])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
     save_safetensors(out, coarse.weights())
     skeleton = coarse.skeleton
     print(
-        f"wrote {out}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits", flush=True
+        f"wrote {printable(out)}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits",
+        flush=True,
     )
 
 
@@ -76,54 +78,81 @@ def verify(
     model: Model = None,
     base: BasePath = None,
     base_key: BaseKey = None,
-    against: Annotated[str | None, typer.Option(metavar="CHECKPOINT", help="The original network, as measure takes it.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
+    ] = None,
     key: Key = None,
-    eps: Annotated[str | None, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file is claimed to keep.")] = None,
+    eps: Annotated[
+        str | None, typer.Option(metavar="NUMBER|SHARE%", help="The ε of the claim: the distortion is at most ε.")
+    ] = None,
     claims: Annotated[
-        str | None, typer.Option(metavar="REPORT", help="A report.json or curve.json whose figures for this file to check.")
+        str | None,
+        typer.Option(metavar="REPORT", help="A report.json, curve.json or certificate whose figures for this file to check."),
     ] = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,
     n: Examples = None,
-    delta: Delta = 0.05,
+    delta: Annotated[float | None, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound; else 0.05.")] = None,
     chance: Chance = None,
     classes: Classes = None,
+    left_out_is_architecture: LeftOutIsArchitecture = False,
+    data: Data = None,
     limit: Limit = DEFAULT_LIMIT,
     json_file: Json = None,
 ) -> int:
-    """Check a .coarse file: decode it, measure bits and loss anew, and say which claims hold.
+    """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
 
     With --against the original: the architecture is the same and, with --eps, the distortion is at most ε. With --claims a
-    report: its figures for the file are true. Ends with exit code 1 where a claim fails.
+    report or a certificate: its figures for the file are true, and what nothing here tells is named as taken on trust. Ends with exit
+    code 1 where a claim fails; an option that says otherwise than the report is one.
 
     \b
       nncomplexity verify model.coarse --loss-fn mytask:loss \\
           --against model.safetensors --eps 0.01
       nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
     \b
-    A file that was searched under a divergence from the original's outputs:
+    A file of a search with --outputs:
       nncomplexity verify model.coarse --outputs mytask:logits --inputs mytask:inputs \\
           --against model.safetensors --eps 0.1
     """
     value = None if eps is None else eps_named(eps, "--eps")
     if value is not None and against is None and claims is None:
-        raise InputError("--eps: it needs --against CHECKPOINT, which gives the original's loss")
+        raise InputError("--eps: it needs --against CHECKPOINT, to measure the original's loss; add it")
     named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
     if named is not None and against is None:
-        raise InputError("--outputs: it needs --against CHECKPOINT, from whose outputs the divergence is")
+        raise InputError("--outputs: it needs --against CHECKPOINT, to compare with the original's outputs; add it")
     if key is not None and against is None:
-        raise InputError("--key: it needs --against CHECKPOINT, in which it names the state dict")
-    promised = BoundOptions.checked(risk_fn, n, delta, chance, classes)
+        raise InputError("--key: it needs --against CHECKPOINT, because it names the state dict in that file; add it")
+    if data and claims is None:
+        raise InputError("--data: it needs --claims CERTIFICATE, which has the hashes to compare with")
+    promised = BoundOptions.checked(risk_fn, n, 0.05 if delta is None else delta, chance, classes)
     json_path = None if json_file == STDOUT else json_file
-    check_writable([json_path], inputs=[file, base, against, claims])
+    check_writable([json_path], inputs=[file, base, against, claims, *(data or ())])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
     reported = read_report(claims, file) if claims is not None else None
     with stdout_for_results():
         task = task_of(loss_fn, model, risk_fn, device, [json_path], named)
         original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
-        found = check_claims(
-            coarse, task, against=original, eps=value, reported=reported, faithfulness=None if named is None else named.make()
+        functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn, "outputs": outputs, "inputs": inputs}
+        typed = Typed(
+            n=n,
+            delta=delta,
+            chance=promised.chance,
+            functions={**functions, "divergence": divergence, "probe": probe},
+            task=hashes_of(task.files),
+            data=None if data is None else hashes_of(data),
         )
+        found = check_claims(
+            coarse,
+            task,
+            against=original,
+            eps=value,
+            reported=reported,
+            faithfulness=None if named is None else named.make(),
+            typed=typed,
+        )
+        if risk_fn:
+            check_left_out(numbers_left_out(task.network(coarse.weights())), left_out_is_architecture)
         constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
     promise = promised.of(found.bits, found.risk, constant)
     extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}

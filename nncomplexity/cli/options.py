@@ -1,4 +1,4 @@
-"""The options that commands share, and what they stand for."""
+"""The options that several commands have, and the values that they give."""
 
 import math
 import sys
@@ -10,125 +10,172 @@ import typer
 from nncomplexity.bounds import Bound, LossUnit, bound, chance_from, check_loss_unit
 from nncomplexity.errors import InputError
 from nncomplexity.network import Divergence, NamedDivergence
-from nncomplexity.words import Eps, eps_named, seconds_of
+from nncomplexity.words import Eps, eps_named, number_of_text, seconds_of
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
 
 _FUNCTION = "MODULE:FUNCTION"
-LossFn = Annotated[
-    str, typer.Option(metavar=_FUNCTION, help="The loss; mytask:loss is loss() in ./mytask.py, path/mytask.py:loss that of a file.")
-]
 LossFnOrOutputs = Annotated[
     str | None,
     typer.Option(
         "--loss-fn",
         metavar=_FUNCTION,
-        help="The loss; mytask:loss is loss() in ./mytask.py, path/mytask.py:loss that of a file. Or --outputs and --inputs in its place.",
+        help="The loss: mytask:loss is loss() in ./mytask.py, and path/mytask.py:loss names a file. Or give --outputs and --inputs instead.",
     ),
 ]
 Outputs = Annotated[
     str | None,
     typer.Option(
         metavar=_FUNCTION,
-        help="outputs(network, inputs): the distortion is the divergence of these from the original's; no labels.",
+        help="outputs(network, inputs): the distortion is then the divergence from the original's outputs, without labels.",
     ),
 ]
 Inputs = Annotated[
     str | None,
-    typer.Option(metavar=_FUNCTION, help="Gives inputs: a tensor, a dict of tensors, a DataLoader, or a pair with labels."),
+    typer.Option(
+        metavar=_FUNCTION,
+        help="A function that returns inputs: a tensor, a dict of tensors, a DataLoader, or a pair of these and labels.",
+    ),
 ]
 DivergenceKind = Annotated[
     str | None,
-    typer.Option("--divergence", metavar="KIND", help="kl (of logits over classes), bernoulli, mse, or MODULE:FUNCTION."),
+    typer.Option(
+        "--divergence", metavar="KIND", help="kl (for logits over classes; the default), bernoulli, mse, or MODULE:FUNCTION."
+    ),
 ]
 ProbeInputs = Annotated[
     str | None,
-    typer.Option("--probe", metavar="NAME|SHARE", help="Inputs to examine the file on, or the share kept back; else 0.2."),
+    typer.Option(
+        "--probe",
+        metavar="NAME|SHARE",
+        help="Held-out inputs that examine the file, or the share of --inputs to hold out. Default: 0.2.",
+    ),
 ]
-Seeds = Annotated[int, typer.Option(metavar="K", min=1, help="Searches, with seeds from --seed on: the best file, and the spread.")]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        metavar="K", min=1, help="Number of searches, with seeds from --seed on. The best file is kept, and the spread is shown."
+    ),
+]
 Model = Annotated[
     str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
 ]
 RiskFn = Annotated[
-    str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1]: gives the bound.")
+    str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1], for the bound.")
 ]
 Examples = Annotated[
-    int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for the bound and the description length.")
+    int | None,
+    typer.Option("--n", metavar="N", min=1, help="Number of training examples, for the bound and the description length."),
 ]
-Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")]
+Delta = Annotated[float, typer.Option(metavar="PROBABILITY", help="The probability that the bound fails.")]
 Chance = Annotated[
-    float | None, typer.Option(metavar="RISK", help="The error of a guess; a bound that is no better is called vacuous. Else 1.")
+    float | None,
+    typer.Option(
+        metavar="RISK",
+        help="The error of a guess. A bound that is no better is vacuous. Without this, chance is 1, and 'not vacuous' says little.",
+    ),
 ]
 Classes = Annotated[
-    int | None, typer.Option(metavar="K", help="The same as a number of equally frequent classes: --chance is then 1 - 1/K.")
+    int | None,
+    typer.Option(metavar="K", help="The number of equally frequent classes, instead of --chance: chance is then 1 - 1/K."),
+]
+LeftOutIsArchitecture = Annotated[
+    bool,
+    typer.Option(
+        "--left-out-is-architecture", help="What the network holds besides, as masks, was fixed before the data: bounds need a yes."
+    ),
 ]
 LossIn = Annotated[
     str | None,
     typer.Option(
         "--loss-unit",
         metavar="nats|other",
-        help="Whether the loss is a cross-entropy in nats per example, which gives a description length; else told from it.",
+        help="Whether the loss is a cross-entropy in nats per example, which gives a description length. Default: found from the loss.",
     ),
 ]
 Include = Annotated[
-    list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names, as 'encoder.*'; repeat it.")
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Coarse-grain only tensors with such names, as 'encoder.*'. Can be repeated."),
 ]
-Exclude = Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly; repeat it.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="Where the loss gets the weights: cpu, cuda, cuda:1, mps.")]
-Json = Annotated[str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON there; - prints it instead of the table.")]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors with such names exactly. Can be repeated.")
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="The device of the weights that the loss gets: cpu, cuda, cuda:1, mps.")]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE|-", help="Write the results as JSON. - prints them instead of the table.")
+]
 Key = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The state dict in a pickled checkpoint, as a dotted path; else guessed, and said."),
+    typer.Option(
+        metavar="NAME",
+        help="The state dict in a pickled checkpoint, as a dotted path. Without it, the program guesses and says so.",
+    ),
 ]
 StepPattern = Annotated[
-    str | None, typer.Option(metavar="REGEX", help="Where the path tells the training step; the first group is the number.")
+    str | None, typer.Option(metavar="REGEX", help="Finds the training step in the path. The first group is the number.")
 ]
 StepKey = Annotated[
-    str | None, typer.Option(metavar="KEY", help="Where the checkpoint tells it: a dotted path in its dictionary or metadata.")
+    str | None,
+    typer.Option(metavar="KEY", help="Finds the training step in the checkpoint: a dotted path in its dictionary or metadata."),
 ]
 Method = Annotated[
     str,
-    typer.Option(metavar="NAME", help="tight: the smallest files. allocate: faster. bayes, quantize: the paper's Algorithms 1, 2."),
+    typer.Option(metavar="NAME", help="tight: smallest files. allocate: faster. bayes, quantize: Algorithms 1 and 2 of the paper."),
 ]
-Codec = Annotated[str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd; else the method's own.")]
+Codec = Annotated[
+    str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.")
+]
+Codec = Annotated[
+    str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.")
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Loss evaluations for each ε, of curve and bound those of a single measurement; else the method's own, of track 62.",
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")]
 RelativeTo = Annotated[
     str | None,
-    typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this one, whose bits are free."),
+    typer.Option(metavar="CHECKPOINT", help="Measure only what the network has beyond this base. The bits of the base are free."),
 ]
-RelativeToKey = Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in it, as --key is for the network.")]
-BasePath = Annotated[str | None, typer.Option("--base", metavar="CHECKPOINT", help="What the file is relative to, where it is.")]
-BaseKey = Annotated[str | None, typer.Option("--base-key", metavar="NAME", help="The state dict in it, as --key of measure.")]
+RelativeToKey = Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in the base, like --key for the network.")]
+BasePath = Annotated[
+    str | None, typer.Option("--base", metavar="CHECKPOINT", help="The base that the file is relative to, if it has one.")
+]
+BaseKey = Annotated[
+    str | None, typer.Option("--base-key", metavar="NAME", help="The state dict in the base, like --key of measure.")
+]
 TimeLimit = Annotated[
     str | None, typer.Option(metavar="TIME", help="Stop after 90s, 10m, 1h or 1:30:00 with the best file so far.")
 ]
 Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
-CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save wrote.")]
+CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save has written.")]
 
 
 def time_value(text: str | None) -> float | None:
-    """The seconds that --time-limit says. Raises InputError where it is no time above 0."""
+    """The seconds of --time-limit. Raises InputError if it is not a time above 0."""
     return None if text is None else seconds_of(text, "--time-limit")
 
 
 def number_value(text: str, option: str, unit: str = "") -> float:
-    """What an option was given as a number. Raises InputError for one that isn't finite or is below 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    """The number that an option was given. Raises InputError if it is not finite or is below 0."""
+    value = number_of_text(text)
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{option}: expected a finite number of at least 0{unit}, got {text!r}")
     return value
 
 
 def eps_value(text: str) -> Eps:
-    """What --eps says. Raises InputError where it is neither a distortion bound nor a share."""
+    """The ε of --eps. Raises InputError if it is neither a number nor a share."""
     return eps_named(text, "--eps", ", in the loss's own unit")
 
 
 def loss_unit_value(text: str | None) -> LossUnit | None:
-    """What --loss-unit says. Raises InputError where that is none."""
+    """The unit of --loss-unit. Raises InputError for any other word."""
     try:
         return check_loss_unit(text)
     except InputError:
@@ -137,10 +184,10 @@ def loss_unit_value(text: str | None) -> LossUnit | None:
 
 @dataclass(frozen=True)
 class BoundOptions:
-    """What bounds are made of besides bits and risk. `checked` makes and checks it.
+    """The settings of a bound, besides bits and risk. `checked` makes and checks them.
 
     Attributes:
-        n: number of training examples; None where there is no bound.
+        n: number of training examples; None if there is no bound.
         delta: failure probability.
         chance: the risk of a guess; None is 1.
     """
@@ -151,45 +198,51 @@ class BoundOptions:
 
     @classmethod
     def checked(cls, risk_fn: str | None, n: int | None, delta: float, chance: float | None, classes: int | None) -> "BoundOptions":
-        """Raises InputError where a bound can't be made of them."""
+        """The options, checked. Raises InputError if they give no bound."""
         if risk_fn is not None and n is None:
-            raise InputError("--n: expected the number of training examples that --risk-fn looks at, got none; add --n N")
+            raise InputError("--n: expected the number of training examples of --risk-fn, got none; add --n N")
         guess = chance_from(chance, classes, ("--chance", "--classes"))
         bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
         return cls(n, delta, guess)
 
     def with_labels(self, divergence: object) -> "BoundOptions":
-        """The same with the chance that a divergence's labels tell, if none was given; it is said on standard error."""
+        """The same options. If no chance was given, it comes from the labels of the divergence, with a note on standard error."""
         chance = divergence.chance if isinstance(divergence, Divergence) and self.n is not None else None
         if self.chance is not None or chance is None:
             return self
         print(
-            f"nncomplexity: chance: taken for {chance:.4g}, the error of always saying the most frequent label of --inputs; "
-            "--chance or --classes say another",
+            f"nncomplexity: chance: taken as {chance:.4g}, the error of the most frequent label of --inputs; "
+            "--chance or --classes give another value",
             file=sys.stderr,
         )
         return replace(self, chance=chance)
 
     def of(self, bits: int, risk: float | None, constant: float | None) -> Bound | None:
-        """The bound that the bits of a payload give, whose length is paid for, as it doesn't say where it ends.
+        """The bound from the bits of a payload. Its length is paid for, because a payload does not tell where it ends.
 
         Args:
             bits: the payload's length.
-            risk: of the decoded weights; None gives none.
-            constant: the risk of the network with all weights zero, where it is known.
+            risk: of the decoded weights; None gives no bound.
+            constant: the risk of the network with all weights zero, if it is known.
         """
         if risk is None or self.n is None:
             return None
         return bound(
-            *(bits,), risk=risk, n=self.n, delta=self.delta, chance=self.chance, self_delimiting=False, constant_risk=constant
+            bits,
+            risk=risk,
+            n=self.n,
+            delta=self.delta,
+            chance=self.chance,
+            self_delimiting=False,
+            constant_risk=constant,
         )
 
 
 def distortion_of(
     loss_fn: str | None, outputs: str | None, inputs: str | None, kind: str | None, probe: str | None
 ) -> NamedDivergence | None:
-    """The divergence that the options name. Raises InputError where they name neither that nor a loss."""
+    """The divergence that the options name. Raises InputError if they name neither a divergence nor a loss."""
     named = NamedDivergence.of(outputs, inputs, kind, probe)
     if loss_fn is None and named is None:
-        raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs in its place, got neither")
+        raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
     return named

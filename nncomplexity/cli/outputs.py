@@ -1,13 +1,12 @@
-"""Where the command line's results go: settled before anything costs time, and kept apart from what users' code prints."""
+"""The files and streams for results. They are checked before the search begins, and the output of users' code goes elsewhere."""
 
 import contextlib
-import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,19 @@ from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_
 from nncomplexity.cli.table import WIDTH
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.measure import Report, reports_json
-from nncomplexity.search import Progress as Callback
-from nncomplexity.words import TimeLeft
+from nncomplexity.measure import Report, json_text, reports_dict
+from nncomplexity.search import Progress as SearchProgress
+from nncomplexity.words import TimeLeft, printable
 
 STDOUT = "-"
 """The name that stands for standard output."""
 
 
 def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
-    """The file for each ε: `{eps}` in `save` is filled in as typed. Raises InputError where several ε would share one file.
+    """The file for each ε: `{eps}` in `save` is filled in as typed.
+
+    Raises:
+        InputError: several ε would share one file.
 
     >>> names_by_eps("net_{eps}.coarse", ["1e-1", "0.01"])
     ['net_1e-1.coarse', 'net_0.01.coarse']
@@ -38,11 +40,16 @@ def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
 
 
 def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
-    """Raises InputError where an output can't be written, or would overwrite an input or another output; None is no file.
+    """See to it that each output can be written, and that none overwrites an input or another output; None is no file.
 
-    What one option writes to the same file several times is to be given once.
+    Raises InputError if an output can't be written, or would overwrite an input or another output.
+
+    Raises:
+        InputError: one can't be written, or would overwrite another.
     """
-    taken = {os.path.realpath(name) for name in inputs if name is not None}  # unlike Path.resolve, it takes links in a circle
+    taken = {
+        os.path.realpath(name) for name in inputs if name is not None
+    }  # unlike Path.resolve, it accepts links that form a circle
     for name in outputs:
         if name is None:
             continue
@@ -53,33 +60,78 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
             if target.is_dir():
                 raise InputError(f"{name}: it is a folder; name a file in it")
             if target.exists() and not target.is_file():
-                raise InputError(f"{name}: it is no regular file, which a finished file could replace; choose another name")
+                raise InputError(
+                    f"{name}: it is not a regular file, so it can't be replaced by a finished file; choose another name"
+                )
             if os.path.realpath(name) in taken:
                 raise InputError(f"{name}: it would overwrite another file of this call; choose another name")
             taken.add(os.path.realpath(name))
-            tempfile.TemporaryFile(dir=target.parent).close()  # the one test that permissions and file systems agree with
+            tempfile.TemporaryFile(
+                dir=target.parent
+            ).close()  # the only reliable test: permissions alone don't say whether a file can be written
         except OSError as error:
             raise InputError(f"{name}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
 
 
+@dataclass(frozen=True)
+class Written:
+    """Where a command's results go besides its table.
+
+    Attributes:
+        files: the file of each ε, None where none is saved; an ε that is typed twice has one file.
+        json: what `--json` was given: a file, or `STDOUT` in the place of the table.
+        best: one more file, that of the best ε.
+    """
+
+    files: tuple[str | None, ...]
+    json: str | None
+    best: str | None = None
+
+    @property
+    def names(self) -> list[str | None]:
+        """All files that will be written, those of an ε once."""
+        return [*dict.fromkeys(self.files), self.best, self._json_file]
+
+    @property
+    def _json_file(self) -> str | None:
+        return None if self.json == STDOUT else self.json
+
+    def deliver(self, save: Callable[[], None], document: Callable[[], dict[str, Any]], page: Callable[[], str]) -> None:
+        """Save the files, write the JSON, and print the table or the JSON, and what was written.
+
+        What took long to find is shown even where it can't be written.
+        """
+        try:
+            save()
+            text = json_text(document())
+            write_json(self._json_file, text)
+        finally:
+            if self.json != STDOUT:
+                print(page(), flush=True)
+        if self.json == STDOUT:
+            print(text, flush=True)
+        elif written := [name for name in self.names if name is not None]:
+            print(f"\nWritten: {printable(', '.join(dict.fromkeys(written)))}", flush=True)
+
+
 def write_json(path: str | None, document: str) -> None:
-    """Write the document, whole or not at all; None is nowhere."""
+    """Write the document, completely or not at all. For None, nothing is written."""
     if path is not None:
-        # A path typed in bytes that are no Unicode text stands in the document as typed; backslashes make it JSON.
+        # A typed path may have bytes that are not Unicode. Backslash escapes make it valid JSON.
         save_bytes(path, f"{document}\n".encode(errors="backslashreplace"))
 
 
 def page_width() -> int:
-    """The terminal's width, and what the tables need at least."""
+    """The terminal's width, but not less than the tables need."""
     return max(WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
 
 
 @contextlib.contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """What the user's code prints inside goes to standard error: standard output is for the table or the JSON.
+    """Send the output of the user's code to standard error, because standard output is for the table or the JSON.
 
-    So does what the programs that it starts print, where both are the process's own streams and not those of a notebook or a test.
-    Nor does a folder that it changes to stay the current one, from which the names of outputs are understood.
+    The output of programs that the code starts goes there too, unless the streams belong to a notebook or a test. The current folder is
+    restored at the end, because the names of outputs refer to it.
     """
     descriptor = _descriptor_redirected() if _has_descriptors() else contextlib.nullcontext()
     with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr), descriptor:
@@ -102,14 +154,14 @@ def _descriptor_redirected() -> Iterator[None]:
     try:
         yield
     finally:
-        stdout.flush()  # what was printed to sys.__stdout__
+        stdout.flush()  # text that was printed to sys.__stdout__
         os.dup2(kept, 1)
         os.close(kept)
 
 
 @contextlib.contextmanager
-def progress_bar(time_limit: float | None = None) -> Iterator[Callback | None]:
-    """A bar on standard error while the search runs, where that is a terminal, with an estimate of the time left."""
+def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | None]:
+    """A progress bar with an estimate of the time left, on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -123,18 +175,20 @@ def progress_bar(time_limit: float | None = None) -> Iterator[Callback | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=1, left="")
         left = TimeLeft(time_limit)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what, left=left.told(done, total))
+        yield lambda done, total, what: bar.update(
+            task, completed=done, total=total, description=what, left=left.in_words(done, total)
+        )
 
 
 def no_length(
     reports: Sequence[Report], lengths: Sequence[DescriptionLength | None], n: int | None, unit: LossUnit | None
 ) -> str | None:
-    """Why there is no description length though `n` was given; None where there is one, or it wasn't."""
+    """Why there is no description length although `n` was given. None if there is one, or if `n` was not given."""
     if n is None or any(lengths):
         return None
     subject = reports[0].subject
     if subject.divergence is not None:
-        return "the distortion is a divergence between outputs, which codes no labels"
+        return "the distortion is a divergence between outputs, so it is not a code length of labels"
     return why_no_code_length(unit, loss=subject.loss, zero_loss=subject.zero_loss)
 
 
@@ -144,18 +198,18 @@ def report_document(
     bounds: Sequence[Bound | None],
     lengths: Sequence[DescriptionLength | None],
     about: dict[str, Any],
-) -> str:
-    """report.json: the reports, and with each the file it was saved to, the bound and the description length that it gives.
+) -> dict[str, Any]:
+    """What report.json holds: the reports, and with each the file it was saved to, the bound and the description length that it gives.
 
     Args:
         reports: one for each ε.
-        files: the name that each report's file was saved under, None where it wasn't.
-        bounds: None where no risk was measured.
-        lengths: None where the number of examples wasn't given.
-        about: what goes to the top level.
+        files: the name of each report's file; None if it was not saved.
+        bounds: None if no risk was measured.
+        lengths: None if the number of examples was not given.
+        about: entries for the top level of the document.
     """
-    document = json.loads(reports_json(reports, **about))
+    document = reports_dict(reports, **about)
     for entry, report, file, promise, length in zip(document["results"], reports, files, bounds, lengths, strict=True):
         entry |= {"file": file, "codec": report.file.codec.name, "status": report.status, "bound": promise and promise.to_dict()}
         entry["description_length"] = length and {**asdict(length), "total_bits": length.total_bits}
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return document

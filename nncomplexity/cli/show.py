@@ -15,33 +15,36 @@ from nncomplexity.show import KINDS, Results, chart, default_kind, page, picture
 from nncomplexity.words import eps_named, of_results, printable
 
 ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
-Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, in place of its own.")]
+Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, instead of the default one.")]
 StepName = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="What a step is, such as epoch; else what the files or the checkpoints' names say."),
+    typer.Option(metavar="NAME", help="What a step is, such as epoch. Default: what the files or the checkpoints' names say."),
 ]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Give the command line `plot` and `report`."""
+    """Add `plot` and `report` to the command line."""
     app.command(short_help="Draw a figure of results files.")(plot)
-    app.command(short_help="Write a page on results files.")(report)
+    app.command(short_help="Write a web page about results files.")(report)
 
 
 def plot(
     results: ResultsFiles,
-    out: Annotated[str, typer.Option(metavar="FILE", help="The figure; .png, .svg or .pdf says which.")],
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}; else what fits the data.")] = None,
-    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε; repeat it for several; else all.")] = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The figure. The ending .png, .svg or .pdf gives the format.")],
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}. The default depends on the data.")] = None,
+    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε. Can be repeated. Default: all.")] = None,
     step: Annotated[
-        list[str] | None, typer.Option(metavar="NUMBER", help="For rate-distortion: the training step; repeat it; else the last.")
+        list[str] | None,
+        typer.Option(metavar="NUMBER", help="For rate-distortion: the training step. Can be repeated. Default: the last."),
     ] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="The mean over runs with its standard error, not a line for each.")] = False,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="The mean over runs with its standard error, instead of one line for each run.")
+    ] = False,
     unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.")] = "bytes",
     step_name: StepName = None,
     title: Title = None,
 ) -> None:
-    """Draw a figure of what was measured: complexity over training, rate and distortion, bits by layer, bounds.
+    """Draw a figure of results: complexity over training, rate and distortion, bits by layer, bounds.
 
     \b
       nncomplexity plot results.jsonl --out dynamics.svg
@@ -59,38 +62,40 @@ def plot(
     note = save(picture, out, title=title, made_by=found.versions)
     if note:
         print(f"note: {printable(note)}", file=sys.stderr)
-    print(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}", flush=True)
+    print(printable(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}"), flush=True)
 
 
 def report(
     results: ResultsFiles,
-    out: Annotated[str, typer.Option(metavar="FILE", help="The page, an .html file that stands alone.")],
+    out: Annotated[str, typer.Option(metavar="FILE", help="The page: one .html file that needs no other file.")],
     step_name: StepName = None,
     title: Title = None,
 ) -> None:
-    """Write one page on what was measured, with all figures, layers, bounds and where they come from.
+    """Write one web page about results, with all figures, layers and bounds, and where they come from.
 
-    It needs no network and no other file, and can be read without scripts.
+    The page needs no network and no other file. It can be read without scripts.
 
     \b
       nncomplexity report results.jsonl --out report.html
     """
     if PurePath(out).suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{out}: expected a name that ends in .html; rename the page")
+        raise InputError(f"{out}: expected a name that ends in .html; choose such a name")
     check_writable([out], inputs=results)
     found = _read(results, step_name)
     save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))
-    print(f"wrote {out}: {_told(found)}", flush=True)
+    print(printable(f"wrote {out}: {_told(found)}"), flush=True)
 
 
 def _read(names: list[str], step_name: str | None) -> Results:
     if step_name is not None and not step_name.strip():
-        raise InputError(f"--step-name: expected a word such as epoch, got {step_name!r}; leave it out for the files' own")
+        raise InputError(
+            f"--step-name: expected a word such as epoch, got {step_name!r}; leave it out to use the name in the files"
+        )
     return replace(read_results(names), named_step=step_name and step_name.strip())
 
 
 def _told(results: Results) -> str:
-    """How much was read, and what was left out of it."""
+    """How many checkpoints were read, and how many were left out."""
     networks, runs = len(results.networks), len(runs_of(results))
     left = [f"{len(results.failures)} failed"] if results.failures else []
     left += [f"{results.cut_lines} cut"] if results.cut_lines else []

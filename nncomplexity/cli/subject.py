@@ -1,4 +1,4 @@
-"""What a command line names to be measured: the network, the functions to measure it by, and its base; found, loaded and checked."""
+"""The network, the functions and the base that a command line names: found, loaded and checked."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import USUAL, Checkpoint, StepRule, load_checkpoint
-from nncomplexity.cli.basefile import BaseFile
+from nncomplexity.cli.groups import NetworkGroup
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
 from nncomplexity.network import (
@@ -24,11 +24,12 @@ from nncomplexity.network import (
     folder_of,
 )
 from nncomplexity.version import __version__
+from nncomplexity.words import printable
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is measured, as typed and as loaded."""
+class CommandInputs:
+    """What a command measures, as typed and as loaded."""
 
     checkpoint: str
     functions: dict[str, str | None]
@@ -37,13 +38,13 @@ class Subject:
     original: Checkpoint
     task: Task
     network: nn.Module | dict[str, Tensor]
-    """What the functions are called on."""
+    """The object that the functions are called with."""
     base: Base | None
     faithfulness: Divergence | None = None
-    """By which to say how faithful a file is that is searched under a loss."""
+    """Measures how faithful a file is, if the search uses a loss."""
 
     def about(self, **options: Any) -> dict[str, Any]:
-        """What a report says of a command besides its results (docs/results.md); `options` are those of the search."""
+        """The entries of a report besides its results (docs/cli.md); `options` are those of the search."""
         original = self.original
         return {
             "checkpoint": self.checkpoint,
@@ -60,36 +61,54 @@ class Subject:
         }
 
 
-def load_subject(
+def load_inputs(
     checkpoint: str,
-    key: str | None,
-    *,
+    network: NetworkGroup,
     loss_fn: str | None,
-    model: str | None,
+    divergence: NamedDivergence | None,
     risk_fn: str | None,
-    device: str,
-    base: BaseFile | None,
     outputs: Sequence[str | None],
-    steps: StepRule = USUAL,
-    divergence: NamedDivergence | None = None,
-) -> Subject:
-    """What is to be measured; what was guessed of it is said on standard error.
+) -> CommandInputs:
+    """The network to measure. Standard error says what was guessed.
 
-    The risk is measured once: what is wrong with it should show before the search, not after.
+    The risk is measured once here, so that an error in it appears before the search and not after it.
 
-    Raises InputError where something isn't found, can't be used, or would be overwritten by an output.
+    Args:
+        checkpoint: the network, as typed.
+        network: how it is read.
+        loss_fn: the loss, as MODULE:FUNCTION; None where a divergence stands in its place.
+        divergence: the divergence that is searched under or, beside a loss, by which files are examined.
+        risk_fn: the risk, as MODULE:FUNCTION.
+        outputs: the files that the command will write.
+
+    Raises:
+        InputError: something isn't found, can't be used, or would be overwritten by an output.
     """
-    task = task_of(loss_fn, model, risk_fn, device, outputs, divergence)
-    original = load_network(checkpoint, key, task, outputs, steps)
+    task = task_of(loss_fn, network.model, risk_fn, network.device, outputs, divergence)
+    original = load_network(checkpoint, network.key, task, outputs, network.steps())
     check_numbers(original.tensors)
-    network = task.network(original.tensors)
-    names = (name for spec in architecture_of(network).tensors for name in spec.names)
+    called_on = task.network(original.tensors)
+    names = (name for spec in architecture_of(called_on).tensors for name in spec.names)
+    base = network.base()
     relative = base.load(names, outputs) if base else None
+    # Once, for what may be wrong with it alone: the search may take hours.
     if task.risk_fn:
         task.risk(original.tensors)
-    functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn, **(divergence.described() if divergence else {})}
-    examined = divergence.make() if divergence and loss_fn is not None else None
-    return Subject(checkpoint, functions, device, original, task, network, relative, examined)
+    return CommandInputs(
+        checkpoint=checkpoint,
+        functions={
+            "loss_fn": loss_fn,
+            "model": network.model,
+            "risk_fn": risk_fn,
+            **(divergence.described() if divergence else {}),
+        },
+        device=network.device,
+        original=original,
+        task=task,
+        network=called_on,
+        base=relative,
+        faithfulness=divergence.make() if divergence and loss_fn is not None else None,
+    )
 
 
 def task_of(
@@ -100,9 +119,10 @@ def task_of(
     outputs: Sequence[str | None],
     divergence: NamedDivergence | None = None,
 ) -> Task:
-    """The user's functions; a divergence stands in the place of a loss that isn't named.
+    """The user's functions. A divergence is used if no loss is named.
 
-    Raises InputError where one of them can't be found, or an output would overwrite its source.
+    Raises:
+        InputError: one of them can't be found, or an output would overwrite its source.
     """
     if loss_fn is None and divergence is None:
         raise InputError("--loss-fn: expected MODULE:FUNCTION, got none; add it")
@@ -118,12 +138,12 @@ def task_of(
 
 
 def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule = USUAL) -> Checkpoint:
-    """The network; what was guessed of it is said on standard error."""
+    """The network. Standard error says what was guessed."""
     checkpoint = load_checkpoint(path, key, steps=steps)
-    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # a folder's files are known only now
+    check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # the files of a folder are not known earlier
     notes = list(checkpoint.notes)
     if note := task.naming(checkpoint.tensors).note("the module of --model"):
         notes.append(note)
     for note in notes:
-        print(f"nncomplexity: {path}: {note}", file=sys.stderr)
+        print(printable(f"nncomplexity: {path}: {note}"), file=sys.stderr)
     return checkpoint

@@ -1,8 +1,7 @@
-"""Tables for people: what was measured and what was verified, in 80 columns and without colour."""
+"""Tables of measurements and of verified claims, in 80 columns and without colour."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from itertools import chain
 
 from rich import box
 from rich.console import Console
@@ -11,11 +10,11 @@ from rich.table import Table
 from nncomplexity.bounds import Bound, DescriptionLength
 from nncomplexity.measure import Report, Subject, Verification
 from nncomplexity.search import LOSSLESS
-from nncomplexity.words import form_in_words, listed, printable, told
+from nncomplexity.words import duration_in_words, form_in_words, listed, printable
 
 WIDTH = 80
 _LISTED = 6
-BOUND_ON_BASE = "It holds only if the base was made without the examples that the bound is about."
+BOUND_ON_BASE = "The bound holds only if the base was made without the examples of the bound."
 
 
 def measured(
@@ -27,14 +26,14 @@ def measured(
     no_length: str | None = None,
     width: int = WIDTH,
 ) -> str:
-    """The network and a row for each ε; then for each ε the file's layers, and what its bits promise.
+    """The network and a row for each ε. Then, for each ε, the layers of its file, its bound and its description length.
 
     Args:
         checkpoint: the network's name.
         reports: one for each ε, all of one network.
-        bounds: the bound that each report gives, None where none was asked for.
-        lengths: the description length of the data with each report's network, None where none was asked for.
-        no_length: why there is none though it was asked for.
+        bounds: the bound of each report; None if none was asked for.
+        lengths: the description length with each report's network; None if none was asked for.
+        no_length: why there is no description length although it was asked for.
         width: columns of the page.
     """
     subject = reports[0].subject
@@ -43,7 +42,7 @@ def measured(
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
         f"{lossless // 8:,} bytes under {codec}, {distortion_told(subject)}."
     )
-    summary = plain_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
+    summary = text_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
         summary.add_row(
             f"{report.eps_told}{'' if report.within else ' *'}",
@@ -58,7 +57,7 @@ def measured(
     parts += [f"* {report.outcome}" for report in reports if not report.within and not report.interrupted]
     parts += [*shares(reports), *spreads(reports), *cut_short(reports), *warnings(reports)]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
-        parts += ["", _heading(report), *(report.faithfulness.told() if report.faithfulness else []), _layers(report)]
+        parts += ["", _heading(report), *(report.faithfulness.in_words() if report.faithfulness else []), _layers(report)]
         if bound:
             parts += ["", bound.sentence()]
             parts += [BOUND_ON_BASE] if subject.relative_to else []
@@ -67,56 +66,61 @@ def measured(
     if no_length:
         parts += ["", f"No description length: {no_length}."]
     if subject.left_out:
-        parts += ["", f"Not measured, as part of the architecture: {_listed(subject.left_out)}."]
+        parts += ["", f"Not measured, because it is part of the architecture: {_listed(subject.left_out)}."]
+    # One ε alone has no least among several.
     totals = {report.eps_told: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
-        parts += ["", f"Least description length: at ε = {min(totals, key=totals.__getitem__)}."]
+        parts += ["", f"The least description length is at ε = {min(totals, key=totals.__getitem__)}."]
     return page_of(parts, width)
 
 
-def warned(warnings: Iterable[Iterable[str]]) -> list[str]:
-    """Each warning once, as a paragraph."""
-    return [line for one in dict.fromkeys(chain.from_iterable(warnings)) for line in ("", f"Warning: {one}")]
+def warned(warnings: Mapping[str, str]) -> list[str]:
+    """A paragraph of warnings: each with what it is about, which is empty where it is about all."""
+    lines = [f"Warning{f', {about}' if about else ''}: {text}" for text, about in warnings.items()]
+    return ["", *lines] if lines else []
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
     """A line for each claim on the file of that name, then the verdict."""
-    table = plain_table("claim", "", "figures", left=("claim", "", "figures"))
+    table = text_table("claim", "", "figures", left=("claim", "", "figures"))
     for claim in found.claims:
         table.add_row(claim.name, "holds" if claim.holds else "FAILS", printable(claim.figures))
     failing = sum(not claim.holds for claim in found.claims)
     verdict = f"{name}: {f'{failing} of {len(found.claims)} claims fail' if failing else f'all {len(found.claims)} claims hold'}."
-    parts: list[str | Table] = [table, "", *([*found.faithfulness.told(), ""] if found.faithfulness else [])]
+    parts: list[str | Table] = [table, "", *([*found.faithfulness.in_words(), ""] if found.faithfulness else [])]
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
+    if found.on_trust:
+        parts += [f"Taken on trust, as nothing here tells: {', '.join(map(printable, found.on_trust))}.", ""]
     return page_of([*parts, verdict], width)
 
 
 def by(origin: str) -> str:
-    """What a file comes from, as part of a sentence."""
+    """The origin of a file, as a part of a sentence."""
     return "lossless" if origin == LOSSLESS else f"by {origin}"
 
 
 def shares(reports: Sequence[Report]) -> list[str]:
-    """What ε that are shares are shares of."""
+    """The distance that shares refer to, as a sentence."""
     subject = reports[0].subject
     if subject.zero_loss is None or all(report.eps_relative is None for report in reports):
         return []
+    # So that a reader can turn a share into nats, and back.
     away = abs(subject.zero_loss - subject.loss)
-    return ["", f"Shares are of {away:.6g}, the distance from the loss to that of all weights zero, {subject.zero_loss:.6g}."]
+    return ["", f"Shares refer to {away:.6g}, the distance between the loss and that of all weights zero, {subject.zero_loss:.6g}."]
 
 
 def distortion_told(subject: Subject) -> str:
-    """The original's loss, or what the distortion is where it is one between functions."""
+    """The original's loss, or the kind of the distortion if it is between functions."""
     if subject.divergence is None:
         return f"loss {subject.loss:.6g}"
-    return f"distortion: {subject.divergence} of its outputs from the original's"
+    return f"distortion: {subject.divergence} between the outputs and the original's"
 
 
 def spreads(reports: Sequence[Report]) -> list[str]:
-    """How far apart several searches of each ε ended."""
+    """For each ε, how much the sizes of several searches differ."""
     lines = [
-        f"ε = {report.eps_told}: {report.bits // 8:,} bytes (searches: {report.spread.told()})."
+        f"ε = {report.eps_told}: {report.bits // 8:,} bytes (searches: {report.spread.in_words()})."
         for report in reports
         if report.spread
     ]
@@ -124,10 +128,13 @@ def spreads(reports: Sequence[Report]) -> list[str]:
 
 
 def cut_short(reports: Sequence[Report]) -> list[str]:
-    """What ended the searches before they were done, and for which ε."""
+    """Why searches ended early, and for which ε."""
     lines = []
     if reports[0].time_limit is not None and reports[0].time_is_up:
-        lines += ["", f"Shortened by the time limit of {told(reports[0].time_limit)}; another run may find another file."]
+        lines += [
+            "",
+            f"Shortened by the time limit of {duration_in_words(reports[0].time_limit)}; another run may find another file.",
+        ]
     if any(report.interrupted for report in reports):
         lines += ["", "Interrupted: these are the best files so far; another run may find smaller ones."]
         lines += [f"  {report.status}" for report in reports if report.interrupted]
@@ -135,27 +142,24 @@ def cut_short(reports: Sequence[Report]) -> list[str]:
 
 
 def warnings(reports: Sequence[Report]) -> list[str]:
-    """Each warning once, with the ε that it is about where that isn't all of them."""
+    """Each warning once, with its ε if it does not apply to all of them."""
     found: dict[str, list[str]] = {}
     for report in reports:
         for text in report.warnings:
             found.setdefault(text, []).append(report.eps_told)
-    lines = []
-    for text, eps in found.items():
-        lines.append(f"Warning{'' if len(eps) == len(reports) else f', at ε = {listed(eps, most=12)}'}: {text}")
-    return ["", *lines] if lines else []
+    return warned({text: "" if len(eps) == len(reports) else f"at ε = {listed(eps, most=12)}" for text, eps in found.items()})
 
 
 def _relative(subject: Subject) -> list[str]:
-    """What the bits are relative to, and which tensors are not."""
+    """The base, and the tensors that are not relative to it."""
     base = subject.relative_to
     if base is None:
         return []
     lines = [f"Relative to {base.path or 'a base'}, whose bits are free (tensors' sha256 {base.sha256[:12]}…)."]
     if base.without_base:
-        lines.append(f"Not in it in the same shape, and coded whole: {_listed(base.without_base)}.")
+        lines.append(f"Not in the base in the same shape, so coded whole: {_listed(base.without_base)}.")
     if base.unused:
-        lines.append(f"In it alone, and not used: {_listed(base.unused)}.")
+        lines.append(f"Only in the base, and not used: {_listed(base.unused)}.")
     return lines
 
 
@@ -166,13 +170,15 @@ def _heading(report: Report) -> str:
 
 
 def _layers(report: Report) -> Table:
-    table = plain_table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
+    table = text_table("layer", "shape", "form", "rank", "eff.\nrank", "step", "bits", left=("layer", "form"))
     for layer in report.layers:
         table.add_row(
             printable(" = ".join(layer.names or (layer.name,))),
             "×".join(str(extent) for extent in layer.shape) or "scalar",
             form_in_words(layer.form, layer.layout),
-            *(_or_dash(layer.rank, ","), _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g")),
+            _or_dash(layer.rank, ","),
+            _or_dash(layer.effective_rank, ".1f"),
+            _or_dash(layer.step, ".3g"),
             f"{layer.bits:,.0f}",
         )
     table.add_row("(shared by all)", "", "", "", "", "", f"{round(report.shared_bits):,}")
@@ -185,13 +191,13 @@ def _listed(names: Sequence[str]) -> str:
 
 def _description(length: DescriptionLength) -> str:
     return (
-        f"Description length (MDL): {length.model_bits:,.0f} bits of model + {length.data_bits:,.0f} bits of data given it "
+        f"Description length (MDL): {length.model_bits:,.0f} bits of model + {length.data_bits:,.0f} bits of data given the model "
         f"(n·loss/ln 2) = {length.total_bits:,.0f} bits."
     )
 
 
-def plain_table(*columns: str, left: Sequence[str] = ()) -> Table:
-    """An empty table with these columns, numbers to the right; columns named in `left` hold text, which may be folded."""
+def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
+    """An empty table with these columns. Numbers are on the right. Columns named in `left` hold text, which may be folded."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
     for column in columns:
         if column in left:
@@ -202,7 +208,7 @@ def plain_table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 
 def page_of(parts: Sequence[str | Table], width: int) -> str:
-    """The parts one below the other, lines broken at `width`, without a trailing blank."""
+    """The parts, one below the other, with lines broken at `width` and no trailing blank."""
     console = Console(
         file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
     )

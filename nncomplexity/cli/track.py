@@ -1,9 +1,9 @@
-"""The command `track`: complexity over training, a row for each checkpoint."""
+"""The command `track`: complexity over training, with a row for each checkpoint."""
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 import typer
@@ -11,28 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nncomplexity.bounds import chance_from
-from nncomplexity.cli.options import (
-    DONE,
-    FAILED,
-    NOT_WITHIN,
-    Chance,
-    Classes,
-    DivergenceKind,
-    Inputs,
-    LossFnOrOutputs,
-    LossIn,
-    Outputs,
-    ProbeInputs,
-    StepKey,
-    StepPattern,
-    distortion_of,
-    loss_unit_value,
-    number_value,
-)
+from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup, grouped
+from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Seed, number_value
 from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results
-from nncomplexity.cli.track_table import told, tracked
-from nncomplexity.dynamics import WAITING, Follow, Row, UserFunction, user_divergence, user_function
-from nncomplexity.dynamics import Progress as OnProgress
+from nncomplexity.cli.track_table import row_in_words, tracked
+from nncomplexity.dynamics import WAITING, Follow, Row, RowProgress, UserFunction, user_divergence, user_function
 from nncomplexity.dynamics import track as track_all
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Langevin
@@ -43,72 +26,84 @@ _FUNCTION = "MODULE:FUNCTION"
 
 
 def add_command(app: typer.Typer) -> None:
-    """Give the command line `track`."""
-    app.command(short_help="Complexity over training: a row for each checkpoint.")(track)
+    """Add `track` to the command line."""
+    app.command(short_help="Complexity over training: a row for each checkpoint.")(grouped(track))
+
+
+@dataclass(frozen=True)
+class RowsGroup:
+    """Which rows there are, and who measures them."""
+
+    eps: Annotated[
+        list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share. Can be repeated.")
+    ]
+    out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl. Rows that are already in it are kept.")]
+    seed: Seed = 0
+    seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Number of seeds, with a row for each.")] = 1
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")] = 1
+
+
+@dataclass(frozen=True)
+class NumbersGroup:
+    """Further numbers of each row, and further networks to compare with."""
+
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="One more number, such as test_error. Can be repeated.")
+    ] = None
+    llc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Also the local learning coefficient, for --n examples. NAME: localization, draws, burn_in, chains or step. Can be repeated.",
+        ),
+    ] = None
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also measure the network as --model initialises it.")] = False
+    constant: Annotated[bool, typer.Option("--constant", help="Also measure the network with all weights zero.")] = False
+    shuffled: Annotated[
+        str | None,
+        typer.Option(metavar=_FUNCTION, help="Also measure what trainer(seed) returns: a network trained on shuffled labels."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FollowGroup:
+    """Whether to wait for further checkpoints, and how."""
+
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for new checkpoints, until interrupted.")] = False
+    poll: Annotated[str | None, typer.Option(metavar="SECONDS", help="With --follow: seconds between two checks. Default: 10.")] = (
+        None
+    )
+    idle_timeout: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="With --follow: end after this many seconds without a new checkpoint.")
+    ] = None
+    until: Annotated[str | None, typer.Option(metavar="STEP", help="With --follow: end after the checkpoint of this step.")] = None
+
+    def checked(self) -> Follow | None:
+        """How to wait; None where that isn't asked for. Raises InputError for an option that isn't usable."""
+        given = {"poll": self.poll, "idle_timeout": self.idle_timeout, "until": self.until}
+        options = {name: f"--{name.replace('_', '-')}" for name in given}
+        values = {name: number_value(text, options[name]) for name, text in given.items() if text is not None}
+        if values and not self.follow:
+            raise InputError(f"{options[next(iter(values))]}: this option needs --follow; add it")
+        return Follow(**values) if self.follow else None
 
 
 def track(
     checkpoints: Annotated[
         list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
-    eps: Annotated[
-        list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share; repeat it for several.")
-    ],
-    out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl; rows that it has already are kept.")],
-    loss_fn: LossFnOrOutputs = None,
-    outputs: Outputs = None,
-    inputs: Inputs = None,
-    divergence: DivergenceKind = None,
-    probe: ProbeInputs = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The first seed of the searches.")] = 0,
-    seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Seeds, a row for each.")] = 1,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that measure, each with its share of the threads.")] = 1,
-    key: Annotated[str | None, typer.Option(metavar="NAME", help="The state dict in pickled checkpoints, a dotted path.")] = None,
-    step_pattern: StepPattern = None,
-    step_key: StepKey = None,
-    model: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the functions get.")] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="tight, allocate, bayes or quantize, as in measure.")] = "tight",
-    codec: Annotated[str | None, typer.Option(metavar="NAME", help="As in measure; else the method's own.")] = None,
-    budget: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Loss evaluations for each checkpoint and ε; else 62.")
-    ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Coarse-grain only tensors of such names; repeat it.")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors of such names exactly.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="Where the functions get the weights.")] = "cpu",
-    risk_fn: Annotated[str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples.")] = None,
-    n: Annotated[int | None, typer.Option("--n", metavar="N", min=1, help="Training examples, for bound and MDL.")] = None,
-    delta: Annotated[float, typer.Option(metavar="PROBABILITY", help="Failure probability of the bound.")] = 0.05,
-    chance: Chance = None,
-    classes: Classes = None,
-    loss_unit: LossIn = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="A further number, such as test_error; repeat it.")
-    ] = None,
-    llc: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Also the local learning coefficient, for so many --n; NAME is localization, draws, burn_in, chains or step; repeat it.",
-        ),
-    ] = None,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Also the network as --model initialises it.")] = False,
-    constant: Annotated[bool, typer.Option("--constant", help="Also the network with all weights zero.")] = False,
-    shuffled: Annotated[
-        str | None, typer.Option(metavar=_FUNCTION, help="Also what trainer(seed) returns, trained on shuffled labels.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for further checkpoints, until interrupted.")] = False,
-    poll: Annotated[str | None, typer.Option(metavar="SECONDS", help="With --follow, between two looks; else 10.")] = None,
-    idle_timeout: Annotated[
-        str | None, typer.Option(metavar="SECONDS", help="With --follow, end after so long without a new one.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="STEP", help="With --follow, end after the checkpoint of that step.")] = None,
+    rows: RowsGroup,
+    distortion: DistortionGroup,
+    checkpoint: CheckpointGroup,
+    method: MethodGroup,
+    risk: RiskGroup,
+    numbers: NumbersGroup,
+    waiting: FollowGroup,
 ) -> int:
-    """Measure every checkpoint of a training, and write a row for each to a results.jsonl.
+    """Measure every checkpoint of a training run, and write a row for each to a results.jsonl.
 
-    A row is written as soon as it is there. The same call goes on where a stopped one was; checkpoints that failed are tried
-    again. Each row is what 'measure' gives for its checkpoint at that budget, whatever the number of processes.
+    Each row is written as soon as it is measured. If a call was stopped, the same call continues it. Checkpoints that failed are
+    tried again. Each row is what 'measure' gives for its checkpoint with this budget, for any number of processes.
 
     \b
     Complexity and test error over training, and a picture of them:
@@ -116,88 +111,101 @@ def track(
           --eps 1 --eps 0.1 --metric test_error=mytask:test_error --out results.jsonl
       nncomplexity plot results.jsonl --out dynamics.svg
     \b
-    Where neither the files' names nor what they hold tells the training step:
+    If the training step is in an unusual place:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --step-pattern 'net_at_([0-9]+)' --out results.jsonl
     \b
-    While the training goes on, by two processes:
+    While the training runs, with two processes:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
     """
-    values = [eps_named(text, "--eps") for text in eps]
-    named = distortion_of(loss_fn, outputs, inputs, divergence, probe)
-    unit, guess = loss_unit_value(loss_unit), chance_from(chance, classes, ("--chance", "--classes"))
-    watched = _follow(follow, poll, idle_timeout, until)
-    check_writable([out], inputs=checkpoints)
-    sampler = _sampler(llc)
-    rows: dict[tuple[str, str | None, int], Row] = {}
-    known: set[tuple[str, str | None, int]] = set()
-
-    def on_row(row: Row, there: bool) -> None:
-        place = (row["kind"], row["checkpoint"], row["seed"])
-        rows[place] = row
-        (known.add if there else known.discard)(place)
-        if not sys.stderr.isatty() and not there and follow:
-            say(told(row))
-        elif row["status"] != "measured" and sys.stderr.isatty():
-            say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
-
-    def on_waiting() -> None:
-        say(f"{WAITING}: {' '.join(checkpoints)}; rows so far: {len(rows)}")
-
+    values, named, unit = [eps_named(text, "--eps") for text in rows.eps], distortion.named(), risk.unit()
+    guess, follow = chance_from(risk.chance, risk.classes, ("--chance", "--classes")), waiting.checked()
+    check_writable([rows.out], inputs=checkpoints)
+    sampler, heard = _sampler(numbers.llc), _Heard(checkpoints, follow is not None)
     try:
         with stdout_for_results():
-            loss, build = _loss(loss_fn, named), _found("--model", model)
-            risk, trainer = _found("--risk-fn", risk_fn), _found("--shuffled", shuffled)
-            metrics = _metrics(metric or [])
-            with _bar(on_waiting if follow else None) as (progress, say):
+            loss = _loss(distortion.loss_fn, named)
+            functions = {"--model": checkpoint.model, "--risk-fn": risk.risk_fn, "--shuffled": numbers.shuffled}
+            model, error, trainer = (_found(option, name) for option, name in functions.items())
+            metrics = _metrics(numbers.metric or [])
+            with _bar(heard.waiting if follow else None) as (progress, heard.say):
                 found = track_all(
-                    *(checkpoints, loss, values),
-                    model=build,
-                    risk_fn=risk,
+                    checkpoints,
+                    loss,
+                    values,
+                    out=rows.out,
+                    seed=rows.seed,
+                    seeds=rows.seeds,
+                    jobs=rows.jobs,
+                    step_pattern=checkpoint.step_pattern,
+                    step_key=checkpoint.step_key,
+                    untrained=numbers.untrained,
+                    constant=numbers.constant,
                     shuffled=trainer,
-                    out=out,
-                    seed=seed,
-                    seeds=seeds,
-                    jobs=jobs,
-                    key=key,
-                    step_pattern=step_pattern,
-                    step_key=step_key,
-                    method=method,
-                    codec=codec,
-                    budget=budget,
-                    include=include,
-                    exclude=exclude,
-                    device=device,
-                    faithfulness=None if loss_fn is None else named,
-                    n=n,
-                    delta=delta,
+                    follow=follow,
+                    progress=progress,
+                    on_row=heard.row,
+                    on_note=heard.say,
+                    method=method.method,
+                    codec=method.codec,
+                    budget=method.budget,
+                    include=method.include,
+                    exclude=method.exclude,
+                    model=model,
+                    key=checkpoint.key,
+                    device=checkpoint.device,
+                    risk_fn=error,
+                    n=risk.n,
+                    delta=risk.delta,
                     chance=guess,
                     loss_unit=unit,
                     metrics=metrics,
                     llc=sampler,
-                    untrained=untrained,
-                    constant=constant,
-                    follow=watched,
-                    progress=progress,
-                    on_row=on_row,
-                    on_note=say,
+                    faithfulness=None if distortion.loss_fn is None else named,
                 )
     except KeyboardInterrupt:
-        if rows:
-            _print(out, list(rows.values()), len(known))
+        if heard.rows:
+            _print(rows.out, list(heard.rows.values()), len(heard.known))
         raise
-    _print(out, found, len(known))
+    _print(rows.out, found, len(heard.known))
     if any(row["status"] != "measured" for row in found):
         return FAILED
     return DONE if all(row[f"within@{one}"] for row in found for one in names_in(row)) else NOT_WITHIN
+
+
+@dataclass
+class _Heard:
+    """What `track` has told of rows so far, and what of it is said on standard error."""
+
+    checkpoints: Sequence[str]
+    follow: bool
+    rows: dict[tuple[str, str | None, int], Row] = field(default_factory=dict)
+    known: set[tuple[str, str | None, int]] = field(default_factory=set)
+    """The places of rows that were in the file already."""
+    say: Callable[[str], None] = print
+
+    def row(self, row: Row, there: bool) -> None:
+        """Hear of a row. Without a bar it is said where rows are waited for; with one only a failure is."""
+        place = (row["kind"], row["checkpoint"], row["seed"])
+        self.rows[place] = row
+        (self.known.add if there else self.known.discard)(place)
+        if not sys.stderr.isatty() and not there and self.follow:
+            self.say(row_in_words(row))
+        # Where there is no bar, the table at the end tells of failures.
+        elif row["status"] != "measured" and sys.stderr.isatty():
+            self.say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
+
+    def waiting(self) -> None:
+        """Hear that there is nothing left to measure for now."""
+        self.say(f"{WAITING}: {' '.join(self.checkpoints)}; rows so far: {len(self.rows)}")
 
 
 def _print(out: str, rows: list[Row], known: int) -> None:
     if rows:
         print(tracked(rows, width=page_width()))
         print()
-    print(f"Written: {out}, {len(rows) - known} rows" + (f"; {known} were there" if known else ""), flush=True)
+    print(f"Written: {printable(out)}, {len(rows) - known} rows" + (f"; {known} were there" if known else ""), flush=True)
 
 
 def _loss(loss_fn: str | None, named: NamedDivergence | None) -> UserFunction:
@@ -228,32 +236,26 @@ def _sampler(texts: list[str] | None) -> Langevin | None:
 
 
 def _named(option: str, texts: list[str], expected: str, twice: str) -> dict[str, str]:
-    """What an option that is repeated as NAME=VALUE was given."""
+    """The values of an option that is repeated as NAME=VALUE."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option}: expected {expected}, got {text!r}")
         if name in found:
-            raise InputError(f"{option}: {name!r} is there twice; {twice}")
+            raise InputError(f"{option}: {name!r} is given twice; {twice}")
         found[name] = value
     return found
 
 
-def _follow(follow: bool, poll: str | None, idle_timeout: str | None, until: str | None) -> Follow | None:
-    given = {"poll": poll, "idle_timeout": idle_timeout, "until": until}
-    options = {name: f"--{name.replace('_', '-')}" for name in given}
-    values = {name: number_value(text, options[name]) for name, text in given.items() if text is not None}
-    if values and not follow:
-        raise InputError(f"{options[next(iter(values))]}: it says how to wait for checkpoints; add --follow")
-    return Follow(**values) if follow else None
-
-
 @contextlib.contextmanager
-def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[OnProgress | None, Callable[[str], None]]]:
-    """A bar on standard error, where that is a terminal, and a way to say something beside it.
+def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[RowProgress | None, Callable[[str], None]]]:
+    """A progress bar on standard error, if that is a terminal, and a function that prints lines above it.
 
-    Elsewhere, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+    Otherwise, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+
+    Yields:
+        A progress callback, None where nothing is to be called, and a function of the text to say.
     """
     if not sys.stderr.isatty():
         waiting = False

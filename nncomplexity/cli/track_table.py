@@ -1,4 +1,4 @@
-"""Rows as a table for people: a line for each checkpoint, seeds taken together."""
+"""Rows as a table: a line for each checkpoint, with its seeds together."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nncomplexity.bounds import rounded_up
-from nncomplexity.cli.table import WIDTH, page_of, plain_table, warned
+from nncomplexity.cli.table import WIDTH, page_of, text_table, warned
 from nncomplexity.dynamics import Row
 from nncomplexity.words import listed, names_in, printable
 
@@ -19,8 +19,8 @@ _MOST_WARNINGS = 3
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
     """For each run a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
 
-    Where the columns don't fit beside each other, a further table goes on with the same checkpoints. Below stand what told the steps, what
-    was said of how checkpoints were read, and which rows failed, and why.
+    If the columns don't fit on one page, another table with the same checkpoints follows. Below it: where the steps were found, notes on how
+    checkpoints were read, and the rows that failed, with the reasons.
     """
     measured = [row for row in rows if row["status"] == "measured"]
     failed = [row for row in rows if row["status"] != "measured"]
@@ -43,56 +43,56 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
 
 
 def _warnings(measured: Sequence[Row]) -> list[str]:
-    """The first warnings, each once, and how many others the rows hold."""
-    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings", ())))
+    """The first warnings, each only once, and the number of the others."""
+    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings") or ()))
     rest = len(distinct) - _MOST_WARNINGS
-    return [*warned([distinct[:_MOST_WARNINGS]]), *([f"The rows hold {rest} more warnings."] if rest > 0 else [])]
+    return [*warned(dict.fromkeys(distinct[:_MOST_WARNINGS], "")), *([f"The rows have {rest} more warnings."] if rest > 0 else [])]
 
 
 def _constant(measured: Sequence[Row]) -> list[str]:
-    """What a constant answer has beside the bounds."""
+    """The risk of a constant answer, and the bound on it."""
     constants = [row for row in measured if row.get("constant_bound") is not None]
     if not constants:
         return []
-    risks = [row["constant_risk"] for row in constants if row["constant_risk"] is not None]
+    risks = [row["constant_risk"] for row in constants if row.get("constant_risk") is not None]
     known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
     value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
     return [f"A constant answer takes 0 bits{known} a bound of {value}."]
 
 
-def told(row: Row) -> str:
+def row_in_words(row: Row) -> str:
     """A row in one line: the network, its loss and its bytes, or why it failed.
 
-    >>> told({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
+    >>> row_in_words({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
     'step_9.pt, seed 0: failed, it is damaged'
     """
     who = f"{_name(row)}, seed {row['seed']}"
     if row["status"] != "measured":
-        return f"{who}: failed, {row['error']}"
+        return f"{who}: failed, {row.get('error')}"
     sizes = ", ".join(f"{_bytes([row], eps)} bytes at ε = {eps}" for eps in names_in(row))
-    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row['seconds']:.1f} s"
+    return f"{who}: loss {row['loss']:.4g}, {sizes}, {row.get('seconds') or 0:.1f} s"
 
 
 Column = tuple[str, list[str]]
-"""A title, and a cell for each checkpoint."""
+"""A title, and one cell for each checkpoint."""
 
 
 def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
-    """One table, or several with a blank line between where it is wider than the page: a cut number or step says nothing."""
+    """One table. If it is wider than the page, several tables with a blank line between, so that no number is cut."""
     first, *others = _columns(rows)
     tables: list[str | Table] = []
-    beside: list[Column] = []
+    columns_here: list[Column] = []
     for column in others:
-        if beside and Console(width=10_000).measure(_table([first, *beside, column], width)).maximum > width:
-            tables += [_table([first, *beside], width), ""]
-            beside = []
-        beside.append(column)
-    return [*tables, _table([first, *beside], width)]
+        if columns_here and Console(width=10_000).measure(_table([first, *columns_here, column], width)).maximum > width:
+            tables += [_table([first, *columns_here], width), ""]
+            columns_here = []
+        columns_here.append(column)
+    return [*tables, _table([first, *columns_here], width)]
 
 
 def _table(columns: Sequence[Column], width: int) -> Table:
-    table = plain_table(*(title for title, _ in columns), left=(columns[0][0],))
-    # Steps stay on one line; only the names of checkpoints without one can be so long that they must be folded.
+    table = text_table(*(title for title, _ in columns), left=(columns[0][0],))
+    # Steps stay on one line. Names of checkpoints without a step can be long and are folded.
     longest = max(map(len, columns[0][1]))
     table.columns[0].min_width = table.columns[0].max_width = max(len(columns[0][0]), min(longest, width // 2))
     for cells in zip(*(cells for _, cells in columns), strict=True):
@@ -120,13 +120,14 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
             for name in (*llc, *first["settings"]["metrics"])
         ),
     ]
+    # A column of ones says nothing.
     if any(len(group) > 1 for group in groups):
         columns.append(("seeds", [str(len(group)) for group in groups]))
     return columns
 
 
 def _step(row: Row, *, alone: bool) -> str:
-    """The step, with the name where another checkpoint of the run has the same one; the name where there is no step."""
+    """The step, with the name if another checkpoint of the run has the same step. Without a step, the name."""
     if row["kind"] != "checkpoint":
         return str(row["kind"])
     if row["step"] is None:
@@ -137,7 +138,7 @@ def _step(row: Row, *, alone: bool) -> str:
 
 
 def _steps_told(rows: Sequence[Row]) -> list[str]:
-    """Where the steps are from, in one line, and which checkpoints have none; nothing for rows that don't tell."""
+    """Where the steps were found, in one line, and which checkpoints have no step. Nothing if the rows do not say."""
     asked = [row for row in rows if row["kind"] == "checkpoint" and "step_from" in row]
     told: dict[str, str] = {}
     for row in asked:
@@ -147,12 +148,12 @@ def _steps_told(rows: Sequence[Row]) -> list[str]:
     without = list(dict.fromkeys(PurePath(row["checkpoint"]).name for row in asked if row["step"] is None and row["checkpoint"]))
     lines = [f"Steps are from {'; '.join(told.values())}."] if told else []
     if without:
-        lines.append(f"No step is known of {listed(without)}; --step-pattern or --step-key says where it stands.")
+        lines.append(f"No step was found for {listed(without)}; --step-pattern or --step-key can name it.")
     return lines
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """What was said of how checkpoints were read, once for all of which it was said."""
+    """Notes on how checkpoints were read, each only once."""
     names: dict[str, dict[str, None]] = {}
     for row in rows:
         for note in row.get("notes") or ():
@@ -161,10 +162,10 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _failures(failed: Sequence[Row]) -> list[str]:
-    """A line for each error, however many networks have it: a wrong loss function fails all of them in the same words."""
+    """One line for each error, with all checkpoints that have it: a wrong loss function fails all of them in the same way."""
     by_error: dict[str, list[Row]] = {}
     for row in failed:
-        by_error.setdefault(row["error"], []).append(row)
+        by_error.setdefault(str(row.get("error")), []).append(row)
     lines = []
     for error, rows in by_error.items():
         names = list(dict.fromkeys(_name(row) for row in rows))
@@ -185,7 +186,7 @@ def _bytes(group: Sequence[Row], eps: str) -> str:
 
 
 def _bound(group: Sequence[Row], name: str) -> str:
-    """Rounded upwards, as no bound is to be shown smaller than it is."""
+    """Rounded up, so that no bound looks smaller than it is."""
     values = [row[name] for row in group if row.get(name) is not None]
     spread = f" ± {stdev(values):.2g}" if len(values) > 1 and stdev(values) else ""
     return f"{rounded_up(fmean(values), 4)}{spread}" if values else "-"

@@ -28,6 +28,7 @@ class Encoder:
         self._stream = constriction.stream.queue.RangeEncoder()
 
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        """Write symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
         assert values is not None
         if count and frequencies.shape[-1] > 1:  # a certain symbol takes no interval, and constriction refuses its alphabet
             symbols = np.ascontiguousarray(values, dtype=np.int32)
@@ -38,17 +39,20 @@ class Encoder:
         return values
 
     def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        """Write symbols (count,) below `size`, all equally likely."""
         assert values is not None
         if count and size > 1:
             self._stream.encode(np.ascontiguousarray(values, dtype=np.int32), _Uniform(size))
         return values
 
     def equal(self, value: int | None, size: int) -> int:
+        """Write one symbol below `size`, all equally likely."""
         assert value is not None
         self._stream.encode(value, _Uniform(size))
         return value
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Write one symbol, then raise its frequency by `gain`."""
         assert value is not None
         if frequencies.size > 1:
             self._stream.encode(value, _Categorical(frequencies, perfect=False))
@@ -79,6 +83,7 @@ class Decoder:
         self._stream = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        """Read count symbols under frequencies (size,), or one row (count, size) for each of them."""
         assert values is None
         if not count or frequencies.shape[-1] == 1:
             return np.zeros(count, dtype=np.int64)
@@ -87,16 +92,19 @@ class Decoder:
         return self._decode(_FAMILY, frequencies)
 
     def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        """Read count symbols below `size`, all equally likely."""
         assert values is None
         if not count or size == 1:
             return np.zeros(count, dtype=np.int64)
         return self._decode(_Uniform(size), count)
 
     def equal(self, value: int | None, size: int) -> int:
+        """Read one symbol below `size`, all equally likely."""
         assert value is None
         return int(self._decode(_Uniform(size), 1)[0])
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Read one symbol, then raise its frequency by `gain`."""
         assert value is None
         value = int(self.categorical(None, frequencies, 1)[0])
         frequencies[value] += gain
@@ -109,6 +117,34 @@ class Decoder:
             raise FormatError("payload points outside every symbol's interval: it is damaged") from error
 
 
+class Checker:
+    """Decodes and encodes again what it has decoded, to see in the end that the payload is the one that an encoder makes."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload, self._decoder, self._encoder = payload, Decoder(payload), Encoder()
+
+    def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        """Decode symbols, and encode them again."""
+        return self._encoder.categorical(self._decoder.categorical(values, frequencies, count), frequencies, count)
+
+    def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        """Decode symbols that are equally likely, and encode them again."""
+        return self._encoder.uniform(self._decoder.uniform(values, size, count), size, count)
+
+    def equal(self, value: int | None, size: int) -> int:
+        """Decode one of `size` equally likely symbols, and encode it again."""
+        return self._encoder.equal(self._decoder.equal(value, size), size)
+
+    def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Decode a symbol under frequencies that learn, and encode it again; they learn from it once."""
+        return self._encoder.learned(self._decoder.learned(value, frequencies, 0), frequencies, gain)
+
+    def finish(self) -> None:
+        """Raises FormatError where an encoder would have ended the payload otherwise, or earlier."""
+        if self._encoder.finish() != self._payload:
+            raise FormatError("payload goes on or ends otherwise than its decisions do: it is damaged")
+
+
 class Meter:
     """Adds up −log₂ of the coded probabilities, in bits, and writes nothing."""
 
@@ -116,6 +152,7 @@ class Meter:
         self.bits = 0.0
 
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
+        """Weigh symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
         assert values is not None
         if count and frequencies.ndim == 1:
             tally = np.bincount(values, minlength=frequencies.size)
@@ -126,16 +163,19 @@ class Meter:
         return values
 
     def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
+        """Weigh symbols (count,) below `size`, all equally likely."""
         assert values is not None
         self.bits += count * float(np.log2(size))
         return values
 
     def equal(self, value: int | None, size: int) -> int:
+        """Weigh one symbol below `size`, all equally likely."""
         assert value is not None
         self.bits += math.log2(size)
         return value
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Weigh one symbol, then raise its frequency by `gain`."""
         assert value is not None
         self.bits += math.log2(float(frequencies.sum()) / float(frequencies[value]))
         frequencies[value] += gain

@@ -104,7 +104,9 @@ class Codec(Protocol):
         """The codec's name on the command line and in reports."""
         ...
 
-    def writer(self) -> Writer: ...
+    def writer(self) -> Writer:
+        """A writer of a new payload."""
+        ...
 
     def reader(self, payload: bytes, limit: int) -> Reader:
         """A reader that refuses to unpack more than `limit` bytes."""

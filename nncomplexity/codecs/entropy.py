@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from nncomplexity.codecs.coder import Decoder, Encoder
-from nncomplexity.codecs.contract import Integers, Model, Single
+from nncomplexity.codecs.coder import Checker, Decoder, Encoder
+from nncomplexity.codecs.contract import Coder, Integers, Model, Single
 from nncomplexity.errors import FormatError
 
 
@@ -23,9 +23,11 @@ class Entropy:
     name: str = "entropy"
 
     def writer(self) -> "EntropyWriter":
+        """A writer of a new payload."""
         return EntropyWriter()
 
     def reader(self, payload: bytes, limit: int) -> "EntropyReader":  # noqa: ARG002 - what it reads is bounded by its records
+        """A reader of a payload; what it unpacks is bounded by the records that are asked for."""
         return EntropyReader(payload)
 
 
@@ -36,28 +38,42 @@ class EntropyWriter:
         self._coder = Encoder()
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """Write symbols under their model, and give them back."""
         return model.code(self._coder, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
+        """Write one number under its model, and give it back."""
         return model.one(self._coder, value)
 
     def finish(self) -> bytes:
+        """The payload."""
         return self._coder.finish()
 
 
 class EntropyReader:
-    """Runs models against a decoder."""
+    """Runs models against a decoder.
 
-    def __init__(self, payload: bytes) -> None:
-        self._coder = Decoder(payload)
+    Args:
+        payload: what to read.
+        checked: whether to see in the end that it ends where and how an encoder's would. Version 1 of the format asked for no more than
+            that it doesn't end in zero bytes.
+    """
+
+    def __init__(self, payload: bytes, *, checked: bool = True) -> None:
         if payload.endswith(b"\0"):
             raise FormatError("payload ends in zero bytes, which a writer cuts: it is damaged")
+        self._checker = Checker(payload) if checked else None
+        self._coder: Coder = self._checker or Decoder(payload)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """The symbols of the next record, under its model."""
         return model.code(self._coder, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
+        """The number of the next record, under its model."""
         return model.one(self._coder, value)
 
     def finish(self) -> None:
-        """A range-coded stream has no end of its own; the file's checksum stands for it."""
+        """Raises FormatError where the payload isn't used up."""
+        if self._checker is not None:
+            self._checker.finish()

@@ -6,13 +6,16 @@ least of 1, 2 and 4 bytes that holds them. The models' probabilities are not use
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Integers, Model, Single
-from nncomplexity.codecs.models import single
+from nncomplexity.codecs.models import room_for, single
 from nncomplexity.errors import FormatError
 
+AT_ONCE = 1 << 20
+"""Bytes that are unpacked at once."""
 _WIDTHS = (1, 2, 4, 8)
 _SYMBOL_WIDTHS = _WIDTHS[:3]
 
@@ -23,17 +26,51 @@ class General:
 
     name: str
     compress: Callable[[bytes], bytes]
-    decompress: Callable[[bytes, int], bytes]
+    decompress: Callable[[bytes, int], bytes | bytearray]
     """(payload, most bytes to unpack): raises FormatError where the payload is damaged, cut or followed by something else."""
 
     def writer(self) -> "ByteWriter":
+        """A writer of a new payload."""
         return ByteWriter(self.compress)
 
     def reader(self, payload: bytes, limit: int) -> "ByteReader":
-        data = self.decompress(payload, limit + 1)
+        """A reader of a payload. Raises FormatError where it is damaged, or unpacks to more than `limit` bytes."""
+        data = self.decompress(payload, limit + 1)  # read where it lies: it may be most of the memory that there is
         if len(data) > limit:
             raise FormatError(f"{self.name} payload unpacks to more than the {limit} bytes that its tensors can need")
         return ByteReader(data)
+
+
+class Stream(Protocol):
+    """A decompressor of bzip2 or LZMA, as Python has them."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing more comes without more data."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the end of the stream."""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """At most `max_length` bytes of what the data so far unpack to."""
+
+
+def unpacked(stream: Stream, payload: bytes, most: int, name: str) -> bytearray:
+    """What a stream unpacks to, a part at a time, so that it is in memory once. Raises FormatError where it ends early or late."""
+    data = bytearray()
+    while not stream.eof and len(data) < most:
+        data += stream.decompress(payload, min(AT_ONCE, most - len(data)))
+        payload = b""
+        if stream.needs_input:
+            break
+    if len(data) < most and (not stream.eof or stream.unused_data):
+        raise FormatError(f"{name} payload is cut, or followed by something else")
+    return data
 
 
 class ByteWriter:
@@ -44,6 +81,7 @@ class ByteWriter:
         self._compress = compress
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """Write symbols in the fewest bytes that their model's bounds, or their own, allow."""
         assert symbols is not None
         bounds = model.bounds
         if bounds is None:
@@ -57,20 +95,23 @@ class ByteWriter:
         return symbols
 
     def one(self, value: int | None, model: Single) -> int:
+        """Write one number as a record of its own."""
         return int(self.record(single(value), model)[0])
 
     def finish(self) -> bytes:
+        """The payload."""
         return self._compress(b"".join(self._parts))
 
 
 class ByteReader:
     """Reads records from unpacked bytes."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = memoryview(data)
         self._at = 0
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        """The symbols of the next record. Raises FormatError where it is cut, or holds what the model refuses."""
         assert symbols is None
         low, high = model.bounds or (-SYMBOL_LIMIT, SYMBOL_LIMIT)
         if model.bounds is None:
@@ -81,18 +122,21 @@ class ByteReader:
         else:
             dtype = np.dtype(_dtype(low, high))
         decoded = np.frombuffer(self._take(model.count * dtype.itemsize), dtype=dtype)
-        if decoded.size and not low <= int(decoded.min()) <= int(decoded.max()) <= high:
+        least, most = int(decoded.min(initial=0)), int(decoded.max(initial=0))
+        if not low <= least <= most <= high:
             raise FormatError(f"a record holds symbols outside {low} to {high}: the payload is damaged")
-        return decoded if dtype == np.uint8 else decoded.astype(np.int64)
+        return decoded.astype(np.uint8 if dtype == np.uint8 else room_for(max(-least, most)))
 
     def one(self, value: int | None, model: Single) -> int:
+        """The number of the next record."""
         return int(self.record(single(value), model)[0])
 
     def finish(self) -> None:
+        """Raises FormatError where bytes are left over."""
         if self._at != len(self._data):
             raise FormatError(f"{len(self._data) - self._at} bytes are left over after the last tensor")
 
-    def _take(self, count: int) -> bytes:
+    def _take(self, count: int) -> memoryview:
         part = self._data[self._at : self._at + count]
         if len(part) != count:
             raise FormatError("payload ends before its last tensor: it is cut")

@@ -3,16 +3,21 @@
 import gzip
 import zlib
 
-from nncomplexity.codecs.general import General
+from nncomplexity.codecs.general import AT_ONCE, General
 from nncomplexity.errors import FormatError
 
 _GZIP_WINDOW = 31
 
 
-def _decompress(payload: bytes, most: int) -> bytes:
-    stream = zlib.decompressobj(wbits=_GZIP_WINDOW)
+def _decompress(payload: bytes, most: int) -> bytearray:
+    stream, data = zlib.decompressobj(wbits=_GZIP_WINDOW), bytearray()
     try:
-        data = stream.decompress(payload, most)
+        while not stream.eof and len(data) < most:
+            part = stream.decompress(payload, min(AT_ONCE, most - len(data)))
+            if not part and not stream.eof and not stream.unconsumed_tail:
+                break
+            data += part
+            payload = stream.unconsumed_tail
     except zlib.error as error:
         raise FormatError(f"payload is no gzip stream ({error})") from error
     if len(data) < most and (not stream.eof or stream.unused_data):

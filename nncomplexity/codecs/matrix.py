@@ -1,5 +1,8 @@
 """The model of a quantized matrix: of three ways to code its symbols, the lightest.
 
+First, dead rows and columns may be marked (`lines`), which then cost next to nothing: units that a network doesn't use are dead in the
+matrix before them and in the one behind.
+
 Most are magnitudes of the scale model (`scales`) and signs. A tensor which that fits badly (a spike away from zero, few distinct
 values) is coded under one adaptive table of its own instead, of all symbols from the least to the greatest or, where these lie far
 apart, of those that occur; a writer weighs all and takes the lightest.
@@ -13,7 +16,10 @@ import numpy as np
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
+from nncomplexity.codecs.lines import DeadLines, Marks
 from nncomplexity.codecs.models import (
+    FIRST_BLOCK,
+    FIRST_OF_OWN,
     Choice,
     Natural,
     Signed,
@@ -22,32 +28,47 @@ from nncomplexity.codecs.models import (
     flat_tally,
     length_tally,
     naturals,
-    single,
+    room_for,
     within,
 )
 from nncomplexity.codecs.scales import Magnitudes, fresh_levels, fresh_tables
 
+VERSION = 2
+"""The version of the format that is written; version 1 is read, too."""
 TABLE_GAIN = 4
 """What a symbol adds to its entry of a matrix's own table."""
 SIGN_WEIGHT, SIGN_GAIN = 8, 2
 """How many times the file's counts of signs those of a matrix begin with, and what a sign adds."""
 _TABLE_LIMIT = 1 << 16
+_LIST_LIMITS = {1: 1 << 22, 2: 1 << 16}
+"""The most values of a list, by version of the format; the first had no limit, and its writer never came near this one."""
 
 
 @dataclass
 class MatrixState:
-    """What the matrices of one file share: the tables by context, and tallies of their levels, sizes and kinds."""
+    """What the matrices of one file share: the tables by context, tallies of their levels, sizes and kinds, and the lines known dead."""
 
+    version: int = VERSION
+    """Of the format."""
     tables: Frequencies = field(default_factory=fresh_tables)
     kinds: Tally = field(default_factory=lambda: flat_tally(3))
     signs: Tally = field(default_factory=lambda: flat_tally(2))
     levels: Tally = field(default_factory=fresh_levels)
     peaks: Tally = field(default_factory=length_tally)
+    lines: DeadLines = field(default_factory=DeadLines)
 
-    def copy(self) -> "MatrixState":
-        """A state that learns on its own from here on."""
-        tallies = (tally.copy() for tally in (self.kinds, self.signs, self.levels, self.peaks))
-        return MatrixState(self.tables.copy(), *tallies)
+    @property
+    def first(self) -> int:
+        """Symbols in the first block of a matrix's own table."""
+        return FIRST_BLOCK if self.version == 1 else FIRST_OF_OWN
+
+
+@dataclass(frozen=True)
+class KnownKind:
+    """What weighing found of a matrix: which way is the lightest, and the contexts (n,) of its symbols under the scale model."""
+
+    kind: int
+    contexts: Integers | None = None
 
 
 @dataclass(frozen=True)
@@ -61,56 +82,100 @@ class Matrix:
     columns: int
     state: MatrixState
     profile: Frequencies | None = None
-    kind: int | None = None
-    """Which way is the lightest, where a writer knows it already."""
+    known: "KnownKind | None" = None
+    """What a writer knows already of the symbols."""
 
     bounds = None
 
     @property
     def count(self) -> int:
+        """How many symbols there are."""
         return self.rows * self.columns
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """Write, weigh or read the symbols, (count,) in column-major order; None reads them."""
         if not self.count:
             return np.zeros(0, dtype=np.int64)
         peak = None if symbols is None else int(np.abs(symbols).max())
-        peak = int(Natural(self.state.peaks).code(coder, single(peak))[0])
+        peak = Natural(self.state.peaks).one(coder, peak)
         if peak == 0:
-            return np.zeros(self.count, dtype=np.int64)
-        tables = (self._by_span, self.by_list)
+            return np.zeros(self.count, dtype=np.int8)
         if symbols is None:
-            kind = int(Choice(self.state.kinds).code(coder, None)[0])
-            return tables[kind - 1](coder, None) if kind else self._by_scale(coder, None, peak, self.state)
+            return self._read(coder, peak)
+        grid = symbols.reshape(self.columns, self.rows)
+        if self.state.version > 1 and (marks := self.marks(coder, grid)):
+            self.inner(marks).write_cells(coder, marks.part(grid).reshape(-1), peak)
+        else:
+            self.write_cells(coder, symbols, peak)
+        return symbols
+
+    def _read(self, coder: Coder, peak: int) -> Integers:
+        """What follows the peak."""
+        lines = self.state.lines
+        if self.state.version == 1 or not Choice(lines.marked).one(coder, None):
+            return self.read_cells(coder, peak)
+        marks = lines.code(coder, (self.columns, self.rows))
+        return marks.whole(self.inner(marks).read_cells(coder, peak)).reshape(-1)
+
+    def marks(self, coder: Coder, grid: Integers) -> Marks | None:
+        """Whether dead lines of symbols (columns, rows) are marked, and which; None where they aren't."""
+        marks = self.state.lines.worthwhile(grid)
+        Choice(self.state.lines.marked).one(coder, int(marks is not None))
+        return None if marks is None else self.state.lines.code(coder, (self.columns, self.rows), marks)
+
+    def inner(self, marks: Marks) -> "Matrix":
+        """The model of the lines that are alive, along the longer side."""
+        profile = None if marks.turned or self.profile is None else self.profile[marks.columns]
+        return Matrix(max(marks.shape), min(marks.shape), self.state, profile, self.known)
+
+    def read_cells(self, coder: Coder, peak: int) -> Integers:
+        """The symbols behind the peak and the marks."""
+        kind = Choice(self.state.kinds).one(coder, None)
+        return self._by_kind(coder, None, peak, kind)
+
+    def write_cells(self, coder: Coder, symbols: Integers, peak: int) -> None:
+        """The same, written by the lightest of three ways."""
         if isinstance(coder, Meter):
             coder.bits += self._weigh(symbols, peak)[0]
-            return symbols
-        kind = self._lightest(symbols, peak)[1] if self.kind is None else self.kind
-        Choice(self.state.kinds).code(coder, single(kind))
-        return tables[kind - 1](coder, symbols) if kind else self._by_scale(coder, symbols, peak, self.state)
+            return
+        kind = self._lightest(symbols, peak)[1] if self.known is None else self.known.kind
+        Choice(self.state.kinds).one(coder, kind)
+        self._by_kind(coder, symbols, peak, kind)
+
+    def _by_kind(self, coder: Coder, symbols: Integers | None, peak: int, kind: int) -> Integers:
+        if not kind:
+            return self._by_scale(coder, symbols, peak, self.state.tables, self.state.levels)
+        return self._by_span(coder, symbols) if kind == 1 else self.by_list(coder, symbols)
 
     def weigh(self, symbols: Integers) -> tuple[float, int]:
         """Bits of the symbols, and the kind that they are coded as: 0 of zeros, which have none."""
         meter, peak = Meter(), int(np.abs(symbols).max(initial=0))
         Natural(self.state.peaks).one(meter, peak)
-        bits, kind = self._weigh(symbols, peak) if peak else (0.0, 0)
+        if not peak:
+            return meter.bits, 0
+        grid = symbols.reshape(self.columns, self.rows)
+        if marks := self.marks(meter, grid):
+            bits, kind = self.inner(marks)._weigh(marks.part(grid).reshape(-1), peak)
+        else:
+            bits, kind = self._weigh(symbols, peak)
         return meter.bits + bits, kind
 
     def _weigh(self, symbols: Integers, peak: int) -> tuple[float, int]:
-        """Bits of what follows the peak, and the kind; the state learns."""
-        bits, kind, learned = self._lightest(symbols, peak)
+        """Bits of what follows the peak and the marks, and the kind; the state learns."""
+        bits, kind, tables, levels = self._lightest(symbols, peak)
         meter = Meter()
         Choice(self.state.kinds).one(meter, kind)
         if not kind:
-            self.state.tables, self.state.levels = learned.tables, learned.levels
+            self.state.tables, self.state.levels = tables, levels
         return meter.bits + bits, kind
 
-    def _lightest(self, symbols: Integers, peak: int) -> tuple[float, int, MatrixState]:
-        """Bits under the lightest kind, that kind, and what the state would be after the scale model."""
-        scale, learned = Meter(), self.state.copy()
-        self._by_scale(scale, symbols, peak, learned)
+    def _lightest(self, symbols: Integers, peak: int) -> tuple[float, int, Frequencies, Tally]:
+        """Bits under the lightest kind, that kind, and what tables and levels would be after the scale model."""
+        scale, tables, levels = Meter(), self.state.tables.copy(), self.state.levels.copy()
+        self._by_scale(scale, symbols, peak, tables, levels)
         weights = [scale.bits, *self._weigh_tables(symbols)]
         kind = weights.index(min(weights))
-        return weights[kind], kind, learned
+        return weights[kind], kind, tables, levels
 
     def _weigh_tables(self, symbols: Integers) -> tuple[float, float]:
         """Bits of the symbols under a table of all from least to greatest, and under one of those that occur; ∞ where hopeless."""
@@ -122,7 +187,7 @@ class Matrix:
         if span < limit:
             by_span.bits = 0.0
             self._by_span(by_span, symbols)
-        if 2 * distinct <= min(span, self.count) and span <= SYMBOL_LIMIT:
+        if 2 * distinct <= min(span, self.count, 2 * _LIST_LIMITS[self.state.version]) and span <= SYMBOL_LIMIT:
             by_list.bits = 0.0
             self.by_list(by_list, symbols)
         return by_span.bits, by_list.bits
@@ -130,32 +195,36 @@ class Matrix:
     def by_list(self, coder: Coder, symbols: Integers | None) -> Integers:
         """The symbols under a table of those that occur."""
         values, places = (None, None) if symbols is None else np.unique(symbols, return_inverse=True)
-        low = int(Signed(length_tally()).code(coder, single(None if values is None else int(values[0])))[0])
-        more = int(Natural(length_tally()).code(coder, single(None if values is None else values.size - 1))[0])
-        within(more, 0, self.count - 1, "the length of a list of symbols")
-        gaps = naturals(coder, None if values is None else np.diff(values) - 1, more, length_tally()) + 1
-        within(low + int(gaps.sum()), -SYMBOL_LIMIT, SYMBOL_LIMIT, "a list's largest symbol")
+        low = Signed(length_tally()).one(coder, None if values is None else int(values[0]))
+        more = Natural(length_tally()).one(coder, None if values is None else values.size - 1)
+        within(more, 0, min(self.count, _LIST_LIMITS[self.state.version]) - 1, "the length of a list of symbols")
+        gaps = naturals(coder, None if values is None else np.diff(values) - 1, more, length_tally(), self.state.first) + 1
+        high = within(low + int(gaps.sum()), -SYMBOL_LIMIT, SYMBOL_LIMIT, "a list's largest symbol")
         listed = low + np.concatenate([[0], np.cumsum(gaps)])
-        decoded: Integers = listed[adaptive(coder, places, self.count, flat_tally(more + 1, TABLE_GAIN))]
-        return decoded
+        return self._by_table(coder, places, listed.astype(room_for(max(-low, high))))
 
     def _by_span(self, coder: Coder, symbols: Integers | None) -> Integers:
         low, high = (None, None) if symbols is None else (int(symbols.min()), int(symbols.max()))
-        low = int(Signed(length_tally()).code(coder, single(low))[0])
-        span = int(Natural(length_tally()).code(coder, single(None if high is None else high - low))[0])
+        low = Signed(length_tally()).one(coder, low)
+        span = Natural(length_tally()).one(coder, None if high is None else high - low)
         within(span, 0, int(span_limit(self.count)), "a table's span")
-        within(low + span, -SYMBOL_LIMIT, SYMBOL_LIMIT, "a table's largest symbol")
-        decoded = adaptive(coder, None if symbols is None else symbols - low, self.count, flat_tally(span + 1, TABLE_GAIN))
-        decoded += low
-        return decoded
+        high = within(low + span, -SYMBOL_LIMIT, SYMBOL_LIMIT, "a table's largest symbol")
+        places = None if symbols is None else symbols - low
+        return self._by_table(coder, places, np.arange(low, high + 1, dtype=room_for(max(-low, high))))
 
-    def _by_scale(self, coder: Coder, symbols: Integers | None, peak: int, state: MatrixState) -> Integers:
+    def _by_table(self, coder: Coder, places: Integers | None, listed: Integers) -> Integers:
+        """Symbols as their places in an ascending list."""
+        found = adaptive(coder, places, self.count, flat_tally(listed.size, TABLE_GAIN), self.state.first)
+        return listed[found] if places is None else found
+
+    def _by_scale(self, coder: Coder, symbols: Integers | None, peak: int, tables: Frequencies, levels: Tally) -> Integers:
         magnitudes = None if symbols is None else np.abs(symbols)
-        model = Magnitudes(self.rows, self.columns, peak, self.profile)
-        magnitudes = model.code(coder, magnitudes, state.tables, state.levels)
+        contexts = None if self.known is None else self.known.contexts
+        magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile, contexts).code(coder, magnitudes, tables, levels)
         signed = magnitudes > 0
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
-        signs = adaptive(coder, negative, int(signed.sum()), Tally(state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN))
+        tally = Tally(self.state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN)
+        signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally)
         if symbols is not None:
             return symbols
         signed[signed] = signs == 1

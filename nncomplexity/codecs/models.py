@@ -8,6 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from nncomplexity.codecs.learning import weigh_table
 from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
-_FIRST_BLOCK = 32
+FIRST_BLOCK, FIRST_OF_OWN = 32, 4
+"""Symbols that are coded under a prior before a table learns: of bytes and of signs, and of the values of one matrix or list alone."""
+_AT_ONCE = 1 << 16
+"""Symbols that are handed to a coder at once."""
 LENGTHS = SYMBOL_LIMIT.bit_length() + 1
 """Bit lengths that there are, 0 among them."""
 
@@ -64,9 +68,11 @@ class Choice:
 
     @property
     def bounds(self) -> tuple[int, int]:
+        """The least and the largest symbol."""
         return 0, self.tally.frequencies.size - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The symbol as a record (1,); None reads it."""
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -84,6 +90,7 @@ class Natural:
     bounds = (0, SYMBOL_LIMIT)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The number as a record (1,); None reads it."""
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -109,6 +116,7 @@ class Signed:
     bounds = (-SYMBOL_LIMIT, SYMBOL_LIMIT)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The number as a record (1,); None reads it."""
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -129,9 +137,11 @@ class Bits:
 
     @property
     def bounds(self) -> tuple[int, int]:
+        """The least and the largest number."""
         return 0, (1 << self.width) - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The number as a record (1,); None reads it."""
         return wide_uniform(coder, symbols, self.width, 1)
 
     def one(self, coder: Coder, value: int | None) -> int:
@@ -152,6 +162,7 @@ class Planes:
     bounds = (0, 255)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
+        """The bytes (count,), written plane by plane; None reads them."""
         numbers = (
             np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
         )
@@ -166,36 +177,55 @@ def _singly(one: Callable[[Coder, int | None], int], coder: Coder, symbols: Inte
     return np.array([one(coder, None if symbols is None else int(symbols[0]))], dtype=np.int64)
 
 
-def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally) -> Integers:
-    """Code (count,) symbols under a tally that learns after each block; blocks grow by half of what has been seen.
+def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK) -> Integers:
+    """Code (count,) symbols under a tally that learns after each block, of `first` symbols or half of what has been seen.
 
     Whole blocks keep both directions vectorised: the price against learning after every symbol is a fraction of a bit for each
     table entry and doubling of the length.
     """
-    edges = block_edges(count)
+    edges = block_edges(count, first)
     if isinstance(coder, Meter):
         assert symbols is not None
         coder.bits += weigh_table(symbols, edges, tally.frequencies, tally.gain)
         return symbols
-    decoded = np.empty(count, dtype=np.int64)
+    size = tally.frequencies.size
+    decoded = np.empty(count, dtype=room_for(size - 1)) if symbols is None else symbols
     for start, stop in itertools.pairwise(edges):
-        block = None if symbols is None else symbols[start:stop]
-        decoded[start:stop] = coder.categorical(block, tally.frequencies, stop - start)
-        tally.add(decoded[start:stop])
+        seen = np.zeros(size, dtype=np.int64)
+        for part in parts_of(start, stop):
+            given = None if symbols is None else symbols[part]
+            found = coder.categorical(given, tally.frequencies, part.stop - part.start)
+            decoded[part] = found
+            seen += np.bincount(found, minlength=size)
+        tally.frequencies += tally.gain * seen
     return decoded
 
 
-def block_edges(count: int) -> list[int]:
+def parts_of(start: int, stop: int) -> list[slice]:
+    """[start, stop) in parts that are coded at once, so that what a call returns is never large."""
+    if stop - start <= _AT_ONCE:
+        return [slice(start, stop)] if stop > start else []
+    return [slice(first, min(first + _AT_ONCE, stop)) for first in range(start, stop, _AT_ONCE)]
+
+
+def room_for(largest: int) -> type[np.signedinteger[Any]]:
+    """The narrowest integers that hold magnitudes up to this one, and their negatives."""
+    return next((dtype for dtype in (np.int8, np.int16, np.int32) if largest <= np.iinfo(dtype).max), np.int64)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def block_edges(count: int, first: int = FIRST_BLOCK) -> tuple[int, ...]:
     """Where the blocks of `adaptive` begin, and the end of the last."""
     edges = [0]
     while edges[-1] < count:
-        edges.append(min(count, edges[-1] + max(_FIRST_BLOCK, edges[-1] // 2)))
-    return edges
+        edges.append(min(count, edges[-1] + max(first, edges[-1] // 2)))
+    return tuple(edges)
 
 
-def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally) -> Integers:
+def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, first: int = FIRST_OF_OWN) -> Integers:
     """Code (count,) integers in [0, 2^31): all bit lengths, adaptive under the tally, then length by length the bits below them."""
-    lengths = adaptive(coder, None if values is None else np.frexp(values)[1].astype(np.int64), count, tally)
+    given = None if values is None else np.frexp(values)[1].astype(np.int64)
+    lengths = adaptive(coder, given, count, tally, first).astype(np.int64)
     decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
     for length in (np.flatnonzero(np.bincount(lengths, minlength=3)[2:]) + 2).tolist():
         chosen = lengths == length
@@ -206,11 +236,14 @@ def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally) ->
 
 def wide_uniform(coder: Coder, values: Integers | None, width: int, count: int) -> Integers:
     """Code (count,) integers of `width` equally likely bits each, in words of at most 16 bits, highest first."""
-    decoded = np.zeros(count, dtype=np.int64)
+    decoded = np.zeros(count, dtype=room_for((1 << width) - 1)) if values is None else values
     for low in range((width - 1) // _WORD_BITS * _WORD_BITS, -1, -_WORD_BITS) if width > 0 else ():
-        bits = min(_WORD_BITS, width - low)
-        word = None if values is None else values >> low & ((1 << bits) - 1)
-        decoded |= coder.uniform(word, 1 << bits, count) << low
+        size = 1 << min(_WORD_BITS, width - low)
+        for part in parts_of(0, count):
+            word = None if values is None else values[part] >> low & (size - 1)
+            found = coder.uniform(word, size, part.stop - part.start)
+            if values is None:
+                decoded[part] |= (found << low).astype(decoded.dtype)
     return decoded
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
 from nncomplexity.codecs.learning import weigh_contexts
-from nncomplexity.codecs.models import Choice, Tally, flat_tally, single, wide_uniform
+from nncomplexity.codecs.models import Choice, Tally, flat_tally, room_for, single, wide_uniform
 
 _DIRECT = 16
 """Magnitudes below this are tokens themselves; above, a token is an octave and its two leading mantissa bits."""
@@ -30,7 +30,8 @@ _LOWEST = -14
 """The ladder of expected magnitudes runs from 2^(-14/2) in steps of √2."""
 _CONTEXTS = 64
 _FIRST_BLOCK = 32
-_BELIEF = 4.0
+BELIEF = 4.0
+"""Magnitudes as expected that a row begins with; a column begins with twice as many."""
 _PRIOR_TOTAL = 4096
 GAIN = 192
 """What a symbol adds to its entry of a table."""
@@ -64,7 +65,9 @@ LADDER = _ladder()
 """(contexts,) the expected magnitudes that contexts stand for."""
 _RUNGS = LADDER[1:].tolist()
 _FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
-WIDTHS = np.array([max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()])
+WIDTHS = np.array(
+    [max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()], dtype=np.int8
+)
 
 
 def _geometric_tables() -> Integers:
@@ -105,6 +108,8 @@ class Magnitudes:
     columns: int
     peak: int
     profile: Frequencies | None = None
+    known: Integers | None = None
+    """(n,) the contexts of all, where a writer knows them already."""
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, then the magnitudes column by column; tables and levels learn."""
@@ -117,7 +122,10 @@ class Magnitudes:
         group = max(1, _GROUP // self.rows)
         for first in range(0, self.columns, group):
             part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
-            contexts = scales.contexts(part)
+            if self.known is None:
+                contexts = scales.contexts(part)
+            else:
+                contexts = self.known[first * self.rows : (first + group) * self.rows].reshape(part.shape).astype(np.int64)
             if isinstance(coder, Meter):
                 coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
                 continue
@@ -132,14 +140,18 @@ class Magnitudes:
     def _read(self, coder: Coder, scales: "_Scales", alphabet: int, tables: Frequencies) -> Integers:
         if len(scales.blocks) == 1:
             return _read_columns(coder, self, float(scales.expected), alphabet, tables)
-        decoded = np.empty((self.columns, self.rows), dtype=np.int64)
-        for column in decoded:
+        decoded = np.empty((self.columns, self.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
+        for j, column in enumerate(decoded):
             column_sum = 0
             for start, stop in scales.blocks:
-                context = scales.context(start, stop, column_sum)
-                column[start:stop] = _tokens(coder, None, context, alphabet, tables)
-                column_sum += int(column[start:stop].sum())
-            scales.add(column, column_sum)
+                block = column[start:stop]
+                if stop - start <= _GATHER:
+                    block[:] = _tokens(coder, None, scales.context(start, start, stop, column_sum), alphabet, tables)
+                else:
+                    _read_block(coder, scales, start, column_sum, alphabet, tables, block)
+                column_sum += int(block.sum(dtype=np.int64))
+            if j + 1 < self.columns:
+                scales.add(column, column_sum)
         return decoded.reshape(-1)
 
 
@@ -159,12 +171,12 @@ class _Scales:
         self._total += column_sum
         self._columns += 1
 
-    def context(self, start: int, stop: int, column_sum: int) -> Integers:
-        """(stop − start,) contexts of the next column's block, whose column has summed to `column_sum` before it."""
+    def context(self, begin: int, start: int, stop: int, column_sum: int) -> Integers:
+        """(stop − start,) contexts in the next column's block from `begin` on, whose column has summed to `column_sum` before it."""
         j = self._columns
-        overall = _mean(self._total + column_sum, j * self._rows.size + start, 8 * _BELIEF, self.expected)
-        column = _mean(column_sum, start, 2 * _BELIEF, overall * self._profile[j])
-        return context_of(column * ((self._rows[start:stop] + _BELIEF * overall) / (overall * (j + _BELIEF))))
+        overall = _mean(self._total + column_sum, j * self._rows.size + begin, 8 * BELIEF, self.expected)
+        column = _mean(column_sum, begin, 2 * BELIEF, overall * self._profile[j])
+        return context_of(column * ((self._rows[start:stop] + BELIEF * overall) / (overall * (j + BELIEF))))
 
     def contexts(self, part: Integers) -> Integers:
         """(columns, rows) contexts of all blocks of the next columns, which are taken in; equal to `context` block by block."""
@@ -194,11 +206,11 @@ def contexts_of(
     sums = np.add.reduceat(parts, starts, axis=2)
     before = np.cumsum(sums, axis=2) - sums
     totals = total_before + np.cumsum(sums.reshape(count, -1), axis=1).reshape(sums.shape) - sums
-    overall = _mean(totals, j * rows + starts, 8 * _BELIEF, expected[:, None, None])
-    column = _mean(before, starts, 2 * _BELIEF, overall * profiles[:, :, None])
+    overall = _mean(totals, j * rows + starts, 8 * BELIEF, expected[:, None, None])
+    column = _mean(before, starts, 2 * BELIEF, overall * profiles[:, :, None])
     above = rows_before + np.cumsum(parts, axis=1) - parts
     overall = np.repeat(overall, sizes, axis=2)
-    row = (above + _BELIEF * overall) / (overall * (j + _BELIEF))
+    row = (above + BELIEF * overall) / (overall * (j + BELIEF))
     return context_of(np.repeat(column, sizes, axis=2) * row)
 
 
@@ -252,12 +264,33 @@ def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphab
     if alphabet <= _DIRECT:
         return tokens
     decoded: Integers = _FLOORS[tokens]
+    _add_low_bits(coder, magnitudes, tokens, decoded)
+    return decoded
+
+
+def _read_block(
+    coder: Coder, scales: _Scales, begin: int, column_sum: int, alphabet: int, tables: Frequencies, block: Integers
+) -> None:
+    """Read a large block, which begins at a row, as `_tokens` does, but so that little is held besides what it fills."""
+    parts = [slice(first, min(first + _GATHER, block.size)) for first in range(0, block.size, _GATHER)]
+    contexts, tokens = np.empty(block.size, dtype=np.int8), np.empty(block.size, dtype=np.int8)
+    for part in parts:
+        contexts[part] = scales.context(begin, begin + part.start, begin + part.stop, column_sum)
+        rows = tables[:, :alphabet].take(contexts[part], axis=0)
+        tokens[part] = coder.categorical(None, rows, len(rows))
+        block[part] = _FLOORS[tokens[part]]
+    for part in parts:
+        np.add.at(tables.reshape(-1), contexts[part] * np.int64(tables.shape[1]) + tokens[part], float(GAIN))
+    _add_low_bits(coder, None, tokens, block)
+
+
+def _add_low_bits(coder: Coder, magnitudes: Integers | None, tokens: Integers, decoded: Integers) -> None:
+    """Code what magnitudes are above the beginnings of their tokens, which `decoded` holds, and add it there."""
     widths = WIDTHS[tokens]
     for width in (np.flatnonzero(np.bincount(widths)[1:]) + 1).tolist():
         chosen = widths == width
         low = None if magnitudes is None else magnitudes[chosen] - decoded[chosen]
-        decoded[chosen] += wide_uniform(coder, low, width, int(chosen.sum()))
-    return decoded
+        decoded[chosen] += wide_uniform(coder, low, width, int(np.count_nonzero(chosen))).astype(decoded.dtype, copy=False)
 
 
 def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: int, tables: Frequencies) -> None:
@@ -276,16 +309,24 @@ def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: i
 def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: int, tables: Frequencies) -> Integers:
     """Magnitudes of a matrix whose columns are a block each. So few are worked on faster one by one than as arrays."""
     profile = [1.0] * model.columns if model.profile is None else model.profile.tolist()
-    decoded = np.empty((model.columns, model.rows), dtype=np.int64)
+    decoded = np.empty((model.columns, model.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
     sums, total = [0] * model.rows, 0
+    used = np.ascontiguousarray(tables[:, :alphabet])
     for j, column in enumerate(decoded):
-        overall = _mean(total, j * model.rows, 8 * _BELIEF, expected)
-        mean, prior, belief = _mean(0, 0, 2 * _BELIEF, overall * profile[j]), _BELIEF * overall, overall * (j + _BELIEF)
-        context = np.array([bisect_right(_RUNGS, mean * ((seen + prior) / belief)) for seen in sums])
-        column[:] = _tokens(coder, None, context, alphabet, tables)
-        values = column.tolist()
+        overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
+        mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
+        rungs = {seen: bisect_right(_RUNGS, mean * ((seen + prior) / belief)) for seen in set(sums)}
+        context = [rungs[seen] for seen in sums]
+        if alphabet <= _DIRECT:
+            values = coder.categorical(None, used.take(context, axis=0), model.rows).tolist()
+            for row, token in zip(context, values, strict=True):
+                used[row, token] += GAIN
+        else:
+            values = _tokens(coder, None, np.array(context), alphabet, used).tolist()
+        column[:] = values
         sums = [seen + value for seen, value in zip(sums, values, strict=True)]
         total += sum(values)
+    tables[:, :alphabet] = used
     return decoded.reshape(-1)
 
 

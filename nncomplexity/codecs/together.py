@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Frequencies, Integers
-from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, Matrix, MatrixState, span_limit
-from nncomplexity.codecs.models import LENGTHS, Tally, block_edges, length_tally
+from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, KnownKind, Matrix, MatrixState, span_limit
+from nncomplexity.codecs.models import FIRST_OF_OWN, LENGTHS, Tally, block_edges, length_tally
 from nncomplexity.codecs.scales import GAIN, LADDER, LEVELS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
 
 LARGEST = 1 << 12
@@ -26,39 +26,59 @@ MOST = 1 << 17
 """Symbols of all matrices that are weighed at once."""
 _CELLS = 16
 """How many times as many keys as symbols there may be for them to be counted one by one."""
-_EDGES = np.array(block_edges(LARGEST))
+_EDGES, _OWN_EDGES = (
+    np.array(block_edges(LARGEST)),
+    {1: np.array(block_edges(LARGEST)), 2: np.array(block_edges(LARGEST, FIRST_OF_OWN))},
+)
+"""Where the blocks of signs begin, and by version of the format those of a matrix's own table."""
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """Bits of matrices (T,), and the kinds that they are coded as; 0 for those of zeros alone, which have none."""
+    """What matrices weigh: their bits (T,), their kinds and the contexts of their symbols.
+
+    A matrix of zeros alone has no kind, which is written as 0, and no contexts. The contexts are those under the scale model.
+    """
 
     bits: Frequencies
     kinds: Integers
+    contexts: dict[int, Integers]
+
+    def known(self) -> list[KnownKind]:
+        """What their writer is told."""
+        return [KnownKind(kind, self.contexts.get(index)) for index, kind in enumerate(self.kinds.tolist())]
 
 
-def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState) -> Weighed:
+def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState, *, keep: bool = False) -> Weighed:
     """Bits of matrices that are coded one after another under one state, which learns.
 
     Args:
         matrices: their models; all have the state given.
         symbols: their symbols, each (rows, columns), at most `MOST` in all.
+        state: what they share, as it is before the first of them; it learns from all.
+        keep: whether to keep the contexts.
+
+    Returns:
+        The bits of each matrix, the kind that it is coded as and, where they are kept, its contexts.
     """
     bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
-    present = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
-    if not present.size:
-        return Weighed(bits, kinds)
-    shapes: dict[tuple[int, int], list[int]] = {}
-    for index in present.tolist():
-        shapes.setdefault((matrices[index].rows, matrices[index].columns), []).append(index)
-    stacks = [(members, np.array([symbols[index] for index in members], dtype=np.int64)) for members in shapes.values()]
-    peaks = np.zeros(len(matrices), dtype=np.int64)
+    filled = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
+    if not filled.size:
+        return Weighed(bits, kinds, {})
+    stacks = _stacked(matrices, symbols, filled)
+    peaks, whole = np.zeros(len(matrices), dtype=np.int64), np.ones(len(matrices), dtype=np.bool_)
     for members, stack in stacks:
         peaks[members] = np.abs(stack).max(axis=(1, 2))
-    bits[present] += _naturals(peaks[present], state.peaks)
+        present = stack != 0
+        whole[members] = present.any(axis=1).all(axis=1) & present.any(axis=2).all(axis=1)
+    bits[filled] += _naturals(peaks[filled], state.peaks)
     chosen = np.flatnonzero(peaks)
     if not chosen.size:
-        return Weighed(bits, kinds)
+        return Weighed(bits, kinds, {})
+    if state.version > 1:
+        matrices, symbols, marked, marks = _without_dead_lines(matrices, symbols, chosen, ~whole, state)
+        bits[chosen] += _learning(marked, state.lines.marked) + marks
+        stacks = _stacked(matrices, symbols, chosen) if marked.any() else stacks
     batch = _Batch(matrices, stacks, peaks, chosen)
     tables = batch.tables()
     scale = _ByScale(batch, state)
@@ -71,7 +91,42 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     bits[chosen] += weights.min(axis=0) + _learning(found, state.kinds)
     kinds[chosen] = found
     scale.learn(found == 0)
-    return Weighed(bits, kinds)
+    contexts = np.split(batch.contexts.astype(np.int8), batch.starts[1:]) if keep else []
+    return Weighed(bits, kinds, dict(zip(chosen.tolist(), contexts, strict=False)))
+
+
+def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:
+    """Those of the matrices that are chosen, by shape: their indices, and their symbols (matrices, rows, columns)."""
+    shapes: dict[tuple[int, int], list[int]] = {}
+    for index in chosen.tolist():
+        shapes.setdefault((matrices[index].rows, matrices[index].columns), []).append(index)
+    return [(members, np.array([symbols[index] for index in members], dtype=np.int64)) for members in shapes.values()]
+
+
+def _without_dead_lines(
+    matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers, partial: NDArray[np.bool_], state: MatrixState
+) -> tuple[Sequence[Matrix], Sequence[Integers], Integers, Frequencies]:
+    """The matrices and their symbols without dead lines that are marked; whether each `chosen` one is marked; the bits of its marks.
+
+    Whether marks pay hangs on what matrices before have marked, so that those that have dead lines are looked at one by one.
+    """
+    marked, bits = np.zeros(chosen.size, dtype=np.int64), np.zeros(chosen.size)
+    matrices, symbols = list(matrices), list(symbols)
+    tally, seen = state.lines.marked, 0
+    before = tally.copy()
+    for place in np.flatnonzero(partial[chosen]).tolist():
+        index = int(chosen[place])
+        grid = symbols[index].T
+        tally.frequencies[0] += tally.gain * (place - seen)
+        marks, seen = state.lines.worthwhile(grid), place + 1
+        tally.frequencies[int(marks is not None)] += tally.gain
+        if marks is not None:
+            meter = Meter()
+            state.lines.code(meter, grid.shape[:2], marks)
+            matrices[index], symbols[index] = matrices[index].inner(marks), marks.part(grid).T
+            marked[place], bits[place] = 1, meter.bits
+    tally.frequencies[:] = before.frequencies  # the choices themselves are weighed all at once
+    return matrices, symbols, marked, bits
 
 
 class Ledger(Meter):
@@ -79,32 +134,40 @@ class Ledger(Meter):
 
     Attributes:
         parts: bits of each part.
+        part: the part that is metered; -1 where what is metered is no part's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: int) -> None:
         super().__init__()
-        self.parts: list[float] = []
+        self.parts, self.part = [0.0] * parts, -1
         self._noted: dict[int, tuple[Frequencies, int, list[int], list[int]]] = {}
 
-    def begin(self) -> None:
-        """What comes now is the next part's; what came before the first is no part's."""
+    def begin(self, part: int) -> None:
+        """What comes now is this part's."""
         self.close()
-        self.parts.append(0.0)
+        self.part = part
 
     def close(self) -> None:
-        """What was metered so far is the last part's."""
-        if self.parts:
-            self.parts[-1] += self.bits
+        """What was metered so far is the part's."""
+        if self.part >= 0:
+            self.parts[self.part] += self.bits
         self.bits = 0.0
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
+        """Note one symbol; `settle` weighs it."""
         assert value is not None
         noted = self._noted.get(id(frequencies))
         if noted is None:
             noted = self._noted[id(frequencies)] = frequencies, gain, [], []
         noted[2].append(value)
-        noted[3].append(len(self.parts) - 1)
+        noted[3].append(self.part)
         return value
+
+    def note(self, tally: Tally, values: list[int], parts: list[int]) -> None:
+        """Single decisions under a tally, one after another, each of its part."""
+        _, _, noted, of_parts = self._noted.setdefault(id(tally.frequencies), (tally.frequencies, tally.gain, [], []))
+        noted += values
+        of_parts += parts
 
     def settle(self) -> None:
         """Weigh what was noted."""
@@ -166,11 +229,12 @@ class _Batch:
         """(T,) bits under a table of all symbols from least to greatest, and under one of those that occur; ∞ where hopeless."""
         low = np.minimum.reduceat(self.symbols, self.starts)
         spans = np.maximum.reduceat(self.symbols, self.starts) - low
-        blocks = np.searchsorted(_EDGES, self.place, side="right") - 1
+        edges = _OWN_EDGES[self.matrices[0].state.version]
+        blocks = np.searchsorted(edges, self.place, side="right") - 1
         runs = _Runs((self.owner, self.symbols - low[self.owner]), blocks)
         distinct = np.bincount(runs.keys(0)[runs.news], minlength=self.number)
         logs = runs.counts * np.log2(1 + TABLE_GAIN * runs.earlier)
-        total = spans[self.owner] + 1 + TABLE_GAIN * _EDGES[blocks]
+        total = spans[self.owner] + 1 + TABLE_GAIN * edges[blocks]
         by_span = _signed(low) + _lengths(spans) + self.sums(np.log2(total), self.owner) - self.sums(logs, runs.keys(0))
         by_span[spans >= span_limit(self.counts)] = np.inf
         by_list = np.full(self.number, np.inf)

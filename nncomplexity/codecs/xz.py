@@ -2,22 +2,25 @@
 
 import lzma
 
-from nncomplexity.codecs.general import General
+from nncomplexity.codecs.general import General, unpacked
 from nncomplexity.errors import FormatError
 
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
+_LEAST_WINDOW, _MOST_WINDOW = 1 << 12, 1 << 23
+"""Bytes; the most is what preset 6 has. A window longer than the data takes time to make, and saves nothing."""
 _MEMORY_LIMIT = 1 << 27
 
 
-def _decompress(payload: bytes, most: int) -> bytes:
+def _decompress(payload: bytes, most: int) -> bytearray:
     try:
-        stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT)
-        data = stream.decompress(payload, max_length=most)
+        return unpacked(lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT), payload, most, "xz")
     except lzma.LZMAError as error:
         raise FormatError(f"payload is no xz stream ({error})") from error
-    if len(data) < most and (not stream.eof or stream.unused_data):
-        raise FormatError("xz payload is cut, or followed by something else")
-    return data
 
 
-XZ = General("xz", lambda data: lzma.compress(data, lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=_FILTERS), _decompress)
+def _compress(data: bytes) -> bytes:
+    window = min(max(1 << len(data).bit_length(), _LEAST_WINDOW), _MOST_WINDOW)
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": window}]
+    return lzma.compress(data, lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
+
+
+XZ = General("xz", _compress, _decompress)

@@ -15,7 +15,7 @@ def _compress(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
-def _decompress(payload: bytes, most: int) -> bytes:
+def _decompress(payload: bytes, most: int) -> bytearray:
     stream = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT).decompressobj()
     data = bytearray()
     at = 0
@@ -27,7 +27,8 @@ def _decompress(payload: bytes, most: int) -> bytes:
         raise FormatError(f"payload is no zstandard stream ({error})") from error
     if len(data) < most and (not stream.eof or stream.unused_data or at < len(payload)):
         raise FormatError("zstd payload is cut, or followed by something else")
-    return bytes(data[:most])
+    del data[most:]
+    return data
 
 
 ZSTD = General("zstd", _compress, _decompress)

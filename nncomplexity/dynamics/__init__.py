@@ -1,31 +1,32 @@
-"""Complexity over training: many checkpoints, a row each, in a file that survives whatever ends the program.
+"""Complexity over training: one row for each checkpoint, in a file that stays valid however the program ends.
 
-- `functions`: functions of the user's on their way to other processes
-- `settings`: how rows are measured, and what rows of one file have in common
-- `sources`: which checkpoints patterns mean, and which run each belongs to
+- `functions`: the user's functions, as they are sent to other processes
+- `settings`: the settings that all rows of a file share
+- `sources`: the checkpoints that match patterns, and the run of each
 - `rows`: the keys of a row
 - `calibration`: networks to compare with: untrained, constant, shuffled labels
-- `job`: one row's work, in whichever process
-- `results_file`: a results.jsonl that is locked, mended and grows by whole lines: a row is written here
-- `resume`: what a file has already
-- `workers`: who measures: this process, others, or an executor
-- `arrivals`: checkpoints that come while training goes on
+- `job`: the work for one row, in any process
+- `rowcheck`: whether an object in a results.jsonl is a row that can be worked with
+- `results_file`: a results.jsonl that is locked, repaired and extended by whole lines; rows are written here
+- `resume`: rows that a file already has
+- `workers`: the processes that measure: this one, others, or an executor
+- `arrivals`: new checkpoints of a running training
 - `tracking`: `track`: from checkpoints to rows
 - `tracker`: `Tracker`: rows from within a training loop
-- `delivery`: rows of a live network on their way to a results file
+- `delivery`: writes the rows of a `Tracker` to a results file
 """
 
 from nncomplexity.dynamics.arrivals import Follow
 from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
 from nncomplexity.dynamics.settings import Row
 from nncomplexity.dynamics.tracker import Tracker
-from nncomplexity.dynamics.tracking import WAITING, Progress, track
+from nncomplexity.dynamics.tracking import WAITING, RowProgress, track
 
 __all__ = [
     "WAITING",
     "Follow",
-    "Progress",
     "Row",
+    "RowProgress",
     "Tracker",
     "UserFunction",
     "track",

@@ -1,4 +1,4 @@
-"""Checkpoints that come while training goes on: each given once it is whole."""
+"""New checkpoints of a running training. Each is returned when it is complete."""
 
 import math
 import time
@@ -9,14 +9,13 @@ from pathlib import Path
 from nncomplexity.checkpoint import USUAL, StepRule
 from nncomplexity.dynamics.resume import Known, known_of
 from nncomplexity.dynamics.sources import Source, find_sources
-from nncomplexity.errors import InputError
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_number, python_number
 
 _PATIENCE = 5
-"""Looks at an unreadable file that doesn't change any more, after which it counts as damaged."""
+"""An unreadable file that doesn't change counts as damaged after this many tries."""
 
 Signature = tuple[tuple[str, int, int], ...]
-"""Name, size and time of every file of a checkpoint."""
+"""Name, size and time of each file of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,9 @@ class Follow:
     """How to wait for checkpoints.
 
     Attributes:
-        poll: seconds between two looks.
-        idle_timeout: seconds without a new checkpoint, and with nothing left to measure, after which to end; None never ends.
-        until: training step after whose checkpoint to end; None never ends.
+        poll: seconds between two checks for new files.
+        idle_timeout: ends after this many seconds without a new checkpoint and without work; None never ends.
+        until: ends after the checkpoint of this training step; None never ends.
 
     >>> Follow(poll=0)
     Traceback (most recent call last):
@@ -39,36 +38,33 @@ class Follow:
     until: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("poll", "idle_timeout", "until"):
-            object.__setattr__(self, name, plain_number(getattr(self, name)))
-        if not is_number(self.poll) or not 0 < self.poll < math.inf:
-            raise InputError(f"poll: expected a number of seconds above 0, got {self.poll!r}")
+        object.__setattr__(self, "poll", checked_number("poll", self.poll, "a number of seconds above 0", lambda poll: poll > 0))
         for name in ("idle_timeout", "until"):
-            value = getattr(self, name)
-            if value is not None and (not is_number(value) or value < 0):
-                raise InputError(f"{name}: expected a number of at least 0, got {value!r}")
+            if (given := python_number(getattr(self, name))) is not None and given != math.inf:  # infinity never ends, as None
+                given = checked_number(name, given, "a number of at least 0", lambda value: value >= 0)
+            object.__setattr__(self, name, given)
 
 
 @dataclass
 class _Seen:
     signature: Signature
-    looks: int = 0
+    polls: int = 0
     given: bool = False
 
 
 class Arrivals:
-    """The checkpoints that patterns match, as they become whole.
+    """The checkpoints that match patterns, as soon as they are complete.
 
-    A checkpoint is whole when its files have not changed between two looks, or for as long, and it can be read. One that doesn't change and
-    can't be read is given all the same after a while, since it is damaged. One that is written anew is given anew.
+    A checkpoint is complete if its files did not change between two checks and it can be read. A checkpoint that doesn't change and
+    can't be read counts as damaged after a while, and is returned too. A checkpoint that is overwritten is returned again.
     """
 
     def __init__(self, patterns: Sequence[str], poll: float, key: str | None = None, steps: StepRule = USUAL) -> None:
         self._patterns, self._poll, self._key, self._steps = patterns, poll, key, steps
         self._seen: dict[str, _Seen] = {}
 
-    def look(self) -> list[tuple[Source, Known | None]]:
-        """Those that have become whole since the last look, and what was read of them; None for a damaged one."""
+    def arrived(self) -> list[tuple[Source, Known | None]]:
+        """The checkpoints that became complete since the last check, with their content; None for a damaged one."""
         whole: list[tuple[Source, Known | None]] = []
         for source in find_sources(self._patterns, least=0, steps=self._steps):
             signature = _signature(Path(source.path))
@@ -82,8 +78,8 @@ class Arrivals:
                 continue
             known = known_of(source, self._key, self._steps)
             if known is None:
-                seen.looks += 1
-                if seen.looks < _PATIENCE:
+                seen.polls += 1
+                if seen.polls < _PATIENCE:
                     continue
             if _signature(Path(source.path)) == signature:
                 seen.given = True
@@ -91,7 +87,7 @@ class Arrivals:
         return whole
 
     def rest(self) -> list[tuple[Source, Known | None]]:
-        """At the end, those that are there and were never given, whole or not: a half-written one must not be missing without a word."""
+        """At the end, the checkpoints that were never returned, complete or not, so that an incomplete one is reported."""
         given = {path for path, seen in self._seen.items() if seen.given and seen.signature == _signature(Path(path))}
         return [
             (source, known_of(source, self._key, self._steps))
@@ -101,7 +97,7 @@ class Arrivals:
 
 
 def _signature(path: Path) -> Signature:
-    """Empty where the files have just gone."""
+    """Empty if the files have just disappeared."""
     folder = path if path.is_dir() else path.parent
     try:
         files = [path] if path.is_file() and not path.name.endswith(".index.json") else sorted(folder.iterdir())

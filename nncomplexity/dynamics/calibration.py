@@ -1,7 +1,7 @@
 """Networks to compare with: untrained, constant, and trained on shuffled labels.
 
-They say what complexity means at a scale: what a network takes that has learned nothing, that predicts the same for every input, or
-that has learned by heart what has no rule.
+They put complexity on a scale: the size of a network that has learned nothing, that predicts the same for every input, or that has
+memorised labels without a rule.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,11 +13,12 @@ from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.network import Function, check_numbers, command_line_of, skeleton_of, tensors_of
 
-KINDS = ("untrained", "constant", "shuffled")
-
 
 def untrained(build: Function, seed: int) -> dict[str, Tensor]:
     """The weights of a module as `build` initialises it after `torch.manual_seed(seed)`.
+
+    Raises:
+        InputError: `build` returns no module.
 
     >>> untrained(lambda: nn.Linear(2, 1), 0)["weight"].shape
     torch.Size([1, 2])
@@ -31,20 +32,21 @@ def untrained(build: Function, seed: int) -> dict[str, Tensor]:
 
 
 def first_usable(paths: Iterable[str], key: str | None) -> str | None:
-    """The first checkpoint that can be read and holds no NaN, whose architecture the constant network has; None without any."""
+    """The first checkpoint that can be read and has no NaN. The constant network has its architecture. None if there is none."""
     for path in paths:
         try:
             check_numbers(load_checkpoint(path, key).tensors)
-        except Exception:  # its own row will say why
+        except Exception:  # the row of that checkpoint says why
             continue
         return path
     return None
 
 
 def shuffled(trainer: Function, seed: int) -> tuple[dict[str, Tensor], Function | None]:
-    """What `trainer(seed)` returns: weights or a module, alone or as a pair with the loss to measure them with.
+    """The result of `trainer(seed)`: weights or a module, alone or in a pair with its loss.
 
-    Raises InputError where it returns something else.
+    Raises:
+        InputError: it returns something else.
     """
     torch.manual_seed(seed)
     with torch.enable_grad():

@@ -1,14 +1,16 @@
-"""Rows of a live network on their way to a results file: training goes on whatever becomes of the file, and a row isn't lost for it.
+"""Writes the rows of a `Tracker` to a results file. Problems with the file never end the training, and no row is lost.
 
-A row that can't be written, since another process has the file, the disk is full or the folder is gone, is kept and written with the
-next one, at the latest when the program ends.
+A row may fail to be written: another process uses the file, the disk is full, or the folder is gone. The row is then kept and
+written with the next one, or at the latest when the program ends.
 
-Each training is a run of its own. Which one is settled as a row is written, when the file has told what others wrote:
+Each training is a run of its own. The run is chosen when a row is written, from the rows in the file:
 
-- the first row goes on with the last run of the Tracker's name where its step is beyond all steps there: a training that is resumed;
-- else, and where another process writes the same run, there is a further run, `name (2)`: one that began anew, or another rank.
+- If the step of the first row is later than all steps of the last run with the Tracker's name, it continues this run: the training
+  was resumed.
+- Otherwise, or if another process writes the same run, a new run `name (2)` starts: the training started again, or it is another
+  rank.
 
-Rows of other seeds don't count: several searches on one training share its run.
+Rows with other seeds don't count: several searches on one training share its run.
 """
 
 import atexit
@@ -22,28 +24,29 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from nncomplexity.dynamics.results_file import ResultsFile, check_settings, rows_of
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.words import path_of
 
 PATIENCE = 10.0
-"""Seconds for which a training waits for the file, once: while it can't be written no further row waits."""
+"""The seconds that a training waits for the file. While the file can't be written, later rows don't wait."""
 
 
 class Delivery:
-    """Takes rows to the file at `path`, in their order.
+    """Writes rows to the file at `path`, in their order.
 
     Args:
-        path: the results.jsonl, which may be there.
-        settings: what its rows have in common.
-        run: the name of the run, None where it has none.
-        seed: that of the rows.
+        path: the results.jsonl, which may exist.
+        settings: the settings of all its rows.
+        run: the name of the run, or None.
+        seed: the seed of the rows.
 
-    Raises InputError where the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
+    Raises:
+        InputError: the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Settings, run: str | None, seed: int) -> None:
-        # As it is now: a training loop may change the folder.
+    def __init__(self, path: str | os.PathLike[str], settings: TrackSettings, run: str | None, seed: int) -> None:
+        # The absolute path, because a training loop may change the current folder.
         self._path = os.path.abspath(path_of(path, "out"))  # noqa: PTH100 -- links stay
         self._settings, self._name, self._seed = settings, run, seed
         rows = rows_of(self._path)
@@ -55,8 +58,8 @@ class Delivery:
         self._begun, self._failed = False, False
 
     def deliver(self, row: Row) -> None:
-        """Write those before it that couldn't be written, and the row, which gets the name of its run."""
-        mine = {**row, "run": self._run}  # the row is the caller's to change
+        """Write the rows that couldn't be written before, and this row with the name of its run."""
+        mine = {**row, "run": self._run}  # a copy, because the caller may change the row
         self._waiting.append(mine)
         try:
             self._write(0.0 if self._failed else PATIENCE)
@@ -81,7 +84,7 @@ class Delivery:
                 self._begun, self._seen = True, len(file.rows)
 
     def _run_of(self, row: Row, rows: Sequence[Row]) -> str | None:
-        """The run that the next row goes to."""
+        """The run of the next row."""
         alike = self._alike(rows)
         others = any(one["run"] == self._run for one in self._alike(rows[self._seen :]))
         steps = [one["step"] for one in alike if one["run"] == self._run and one.get("step") is not None]
@@ -91,11 +94,13 @@ class Delivery:
         while (name := self._numbered(number)) in taken:
             number += 1
         why = "another process writes" if others else f"there are steps up to {max(steps):g} of"
-        warn(f"{self._path}: {why} {_told(self._run)}; this training's rows go to {name!r}; a run= of its own says which is which")
+        warn(
+            f"{self._path}: {why} {_told(self._run)}; this training's rows go to {name!r}; give it a run= of its own to tell them apart"
+        )
         return name
 
     def _alike(self, rows: Sequence[Row]) -> list[Row]:
-        """Those of checkpoints and this seed."""
+        """The rows of checkpoints with this seed."""
         return [
             row for row in rows if row.get("kind", "checkpoint") == "checkpoint" and row.get("seed") == self._seed and "run" in row
         ]
@@ -104,12 +109,12 @@ class Delivery:
         return f"{self._name or PurePath(self._path).stem} ({number})"
 
     def _is_named(self, run: str | None) -> bool:
-        """Whether the run is that of the name, or one of its further ones."""
+        """Whether the run has the name, or the name with a number."""
         begins = re.escape(self._name or PurePath(self._path).stem)
         return run == self._name or re.fullmatch(rf"{begins} \(\d+\)", run or "") is not None
 
     def _finish(self, process: int) -> None:
-        """Write what is left at the end of the program; a fork of it is another one."""
+        """Write the remaining rows at the end of the program, but not in a fork of it."""
         if not self._waiting or process != os.getpid():
             return
         try:
@@ -119,7 +124,7 @@ class Delivery:
 
 
 def warn(text: str) -> None:
-    """A warning at the caller's line that ends no training, even where the program has made warnings errors."""
+    """A warning at the caller's line. It never ends the training, even if the program turns warnings into errors."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("nncomplexity."):
         frame, level = frame.f_back, level + 1

@@ -1,4 +1,4 @@
-"""Functions of the user's on their way to other processes: by name where the command line got a name, else pickled."""
+"""The user's functions, as they are sent to other processes: by name if the command line got a name, otherwise pickled."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from nncomplexity.network import Divergence, Function, NamedDivergence, find_fun
 
 @dataclass(frozen=True)
 class UserFunction:
-    """A function under the name that rows give it.
+    """A function with its name in rows.
 
     Attributes:
-        option: the option or argument that named it, for messages.
+        option: the option or argument that gave it, for messages.
         name: MODULE:FUNCTION.
-        function: itself; None where it is to be found by its name, in each process anew.
+        function: the function itself; None if each process finds it by its name.
     """
 
     option: str
@@ -30,7 +30,7 @@ class UserFunction:
 
     @contextmanager
     def in_place(self) -> Iterator[Function]:
-        """The function, for a call, with the folder to which importing its module went as the current one."""
+        """The function, to be called with the folder of its module as the current folder, if the module changed it."""
         function = self.get()
         with chdir((None if self.function else folder_of(self.name)) or "."):
             yield function
@@ -38,19 +38,20 @@ class UserFunction:
 
 @dataclass(frozen=True)
 class UserDivergence(UserFunction):
-    """A divergence in the place of a loss: itself, or as a command line named it, made in each process anew.
+    """A divergence instead of a loss: the object itself, or its names on the command line, from which each process makes it.
 
     Attributes:
-        named: what the command line said; None where there is `function`.
+        named: the names on the command line; None if there is `function`.
     """
 
     named: NamedDivergence | None = None
 
     def get(self) -> Function:
+        """The divergence, made from what the command line said where it is named there."""
         return self.named.make() if self.function is None and self.named else super().get()
 
     def described(self) -> dict[str, Any]:
-        """The keys that the settings of a row have of it."""
+        """Its keys in the settings of a row."""
         if self.named is not None:
             return self.named.described()
         return self.function.described() if isinstance(self.function, Divergence) else {}
@@ -69,9 +70,10 @@ def user_divergence(given: "Divergence | NamedDivergence | UserDivergence") -> U
 
 
 def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergence | UserFunction") -> UserFunction:
-    """What was given for an option or argument, found now so that a wrong name shows before anything costs time.
+    """The function of an option or argument. It is looked up now, so that a wrong name is reported before the measurement begins.
 
-    Raises InputError where it is no function, or names none.
+    Raises:
+        InputError: it is no function, or names none.
 
     >>> import math
     >>> user_function("loss_fn", math.sqrt).name, user_function("--loss-fn", "math:sqrt").get() is math.sqrt
@@ -96,8 +98,8 @@ def check_picklable(functions: list[UserFunction]) -> None:
     for one in functions:
         try:
             pickle.dumps(one.function)
-        except Exception as error:  # pickle raises whatever the object's own code does
+        except Exception as error:  # pickle may raise anything, because it runs code of the object
             raise InputError(
-                f"{one.option}: expected a function that can be pickled, since other processes call it, got {one.name} "
+                f"{one.option}: expected a function that can be pickled, because other processes call it, got {one.name} "
                 f"({type(error).__name__}); define it at the top of a module, name it as MODULE:FUNCTION, or use one worker"
             ) from None

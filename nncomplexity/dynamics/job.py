@@ -1,7 +1,7 @@
-"""One row's work: a checkpoint or a calibration, and a seed, measured in whichever process runs it.
+"""The work for one row: a checkpoint or a calibration, and a seed, measured in any process.
 
-A row follows from these, the settings, and the random state in which `track` was called, and from nothing that was measured before. Losses,
-risks and metrics draw their random numbers from one state of their own (`nncomplexity.network.distortion`), whatever that one was.
+A row depends on these, on the settings, and on the random state at the call of `track`. It does not depend on earlier measurements.
+Losses, risks and metrics draw their random numbers from a fixed state of their own (`nncomplexity.network.distortion`).
 """
 
 import contextlib
@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
-from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.dynamics.sources import named_step
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Switches
 from nncomplexity.measure import LearningCoefficient, Report, estimate, local_learning_coefficient
 from nncomplexity.network import (
     LossFn,
+    ModuleOrTensors,
     RandomState,
     Task,
     check_numbers,
@@ -43,20 +44,20 @@ from nncomplexity.search import Progress
 from nncomplexity.words import Eps, Relative
 
 LEFT_OUT = "left_out"
-"""The key of a row that is none: its file holds an optimizer's state."""
+"""The key of a result that is not a row, because its file holds an optimizer's state."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one row is of.
+    """The network of one row.
 
     Attributes:
-        path: the checkpoint as typed; of a constant network the one whose architecture it has; None for other calibrations.
-        seed: of the search; of calibrations also that of the initialisation or the training.
+        path: the checkpoint as typed. For a constant network, the checkpoint with its architecture. None for other calibrations.
+        seed: the seed of the search. For calibrations, also the seed of the initialisation or the training.
         kind: "checkpoint", or a calibration.
-        run: the folder that holds the checkpoint.
-        trainer: of "shuffled".
-        steps: where the checkpoint's step is looked for.
+        run: the folder of the checkpoint.
+        trainer: the trainer of "shuffled".
+        steps: the rule for the checkpoint's step.
     """
 
     path: str | None
@@ -68,19 +69,19 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The job in a message."""
+        """The job as text, for messages."""
         return f"{self.path if self.kind == 'checkpoint' else self.kind}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What there is where `track` was called, for rows that other processes measure to be the same.
+    """The state of the process that called `track`. Other processes use it, so that their rows are the same.
 
     Attributes:
-        folder: the current one, from which paths and modules are found.
+        folder: the current folder, to which paths and modules refer.
         random: the state of the random generators.
-        switches: what the program has set otherwise than usual.
-        start_method: of the processes that a loss starts, as a DataLoader does; None where the program leaves it to the system.
+        switches: the settings of the program that are not the usual ones.
+        start_method: how a loss starts processes, for example for a DataLoader; None is the default of the system.
     """
 
     folder: str
@@ -90,48 +91,49 @@ class Surroundings:
 
     @classmethod
     def here(cls) -> "Surroundings":
-        """Those of this process."""
+        """The state of this process."""
         start_method = multiprocessing.get_start_method(allow_none=True)
         return cls(os.getcwd(), random_state(), Switches.now(), start_method)  # noqa: PTH109
 
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
-        """A context in which they are this process's, too."""
+        """A context manager in which this process has this state."""
         with contextlib.chdir(self.folder), self.switches.on():
             set_random_state(self.random)
             yield
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A network to be measured, and what a row says of where it is from."""
+class JobNetwork:
+    """A network to measure, and its origin for the row."""
 
     tensors: dict[str, Tensor]
     about: Row = field(default_factory=dict)
-    """Keys of the row that the checkpoint tells."""
+    """Keys of the row from the checkpoint."""
     loss_fn: Any = None
 
 
 def run_pickled(content: bytes) -> Row:
-    """`measure` of what `pickled` packed: what other processes run."""
+    """`measure` for a job that `pickled` packed. Other processes run this."""
     job, settings, surroundings = pickle.loads(content)
     return measure(job, settings, surroundings)
 
 
-def pickled(job: Job, settings: Settings, surroundings: Surroundings) -> bytes:
-    """A job as bytes: the queues of processes would pass tensors through shared memory."""
+def pickled(job: Job, settings: TrackSettings, surroundings: Surroundings) -> bytes:
+    """A job as bytes, because the queues of processes would pass tensors through shared memory."""
     return pickle.dumps((job, settings, surroundings))
 
 
-def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
-    """The row of a job; whatever goes wrong is a row, too."""
-    # In this order, as threads take turns at the first.
+def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
+    """The row of a job. A failure gives a row too."""
+    # In this order, because other threads wait at the first one.
     with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), surroundings.around():
         start = start_of(job, settings)
         try:
             for one in (*settings.functions, *([job.trainer] if job.trainer else [])):
-                one.get()  # imported from here, before any of them is called in a folder of its own
-            # A module may set it when it is imported, but not twice.
+                one.get()  # imported in this folder, before one of them is called in another folder
+            # A module may set the start method when it is imported, but only once.
+            # A DataLoader in the loss must find here the start method that it would have found there.
             if surroundings.start_method and not multiprocessing.get_start_method(allow_none=True):
                 multiprocessing.set_start_method(surroundings.start_method)
             subject = _subject(job, settings)
@@ -139,12 +141,14 @@ def measure(job: Job, settings: Settings, surroundings: Surroundings, progress: 
             return _measured(job, settings, surroundings, subject, start, progress)
         except OptimizerError as error:
             return failed_row(start, error) | {LEFT_OUT: True}
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a trainer of the user's may call sys.exit()
             return failed_row(start, error)
 
 
-def start_of(job: Job, settings: Settings) -> Row:
-    """The row's first keys, as far as the job alone tells them."""
+def start_of(job: Job, settings: TrackSettings) -> Row:
+    """The first keys of the row, from the job alone."""
     step = named_step(job.path, job.steps) if job.path is not None and job.kind == "checkpoint" else None
     about: Row = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None}
     about |= {"step": step.value if step else None, "step_from": step.said_by if step else None}
@@ -152,27 +156,27 @@ def start_of(job: Job, settings: Settings) -> Row:
     return head(settings, **about, seed=job.seed, **trainer)
 
 
-def _subject(job: Job, settings: Settings) -> Subject:
+def _subject(job: Job, settings: TrackSettings) -> JobNetwork:
     if job.kind == "untrained" and settings.model is not None:
         with settings.model.in_place() as build:
-            return Subject(calibration.untrained(build, job.seed))
+            return JobNetwork(calibration.untrained(build, job.seed))
     if job.kind == "shuffled" and job.trainer is not None:
         with job.trainer.in_place() as trainer:
             tensors, loss_fn = calibration.shuffled(trainer, job.seed)
-        return Subject(tensors, loss_fn=loss_fn)
+        return JobNetwork(tensors, loss_fn=loss_fn)
     if job.path is None:
         raise InputError(f"{job.kind}: expected a checkpoint, got none; name one")
     checkpoint = load_checkpoint(job.path, settings.key, steps=job.steps)
     if job.kind == "constant":
-        return Subject(constant(checkpoint.tensors))
+        return JobNetwork(constant(checkpoint.tensors))
     about = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
-    return Subject(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
+    return JobNetwork(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
 
 
 def _measured(
-    job: Job, settings: Settings, surroundings: Surroundings, subject: Subject, start: Row, progress: Progress | None
+    job: Job, settings: TrackSettings, surroundings: Surroundings, subject: JobNetwork, start: Row, progress: Progress | None
 ) -> Row:
-    set_random_state(surroundings.random)  # a calibration's making has moved it
+    set_random_state(surroundings.random)  # making a calibration may have changed the random state
     check_numbers(subject.tensors)
     task = Task(
         device=torch.device(settings.device),
@@ -182,7 +186,7 @@ def _measured(
     )
     with task.place():
         network = task.network(subject.tensors)
-        norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before it holds other weights
+        norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before the module gets other weights
         original = user_values(settings, lambda: task.network(subject.tensors))
         llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
         found = _reports(job, settings, task.loss_fn, network, progress)
@@ -192,16 +196,17 @@ def _measured(
 
 
 def _reports(
-    job: Job, settings: Settings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
+    job: Job, settings: TrackSettings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
 ) -> tuple[Report, ...]:
-    """One for each ε. A constant network is its lossless file: nothing in it is worth a search."""
+    """One report for each ε. For a constant network it is the lossless file, without a search."""
+    # All its weights are zero: the lossless file takes next to nothing, and no search could better it.
     eps: list[Eps] = [0.0] if job.kind == "constant" else list(settings.eps)
     reports = estimate(network, loss_fn, eps, **settings.options(job.seed, progress))
     if job.kind != "constant":
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}
     return tuple(
-        replace(reports[0], eps=0.0, eps_relative=eps.share, **shares)  # a share of no distance
+        replace(reports[0], eps=0.0, eps_relative=eps.share, **shares)  # the distance of a share is zero
         if isinstance(eps, Relative)
         else replace(reports[0], eps=eps, **shares)
         for eps in settings.eps
@@ -209,9 +214,9 @@ def _reports(
 
 
 def learning_coefficient(
-    settings: Settings, loss_fn: LossFn, network: nn.Module | Mapping[str, Tensor], seed: int, progress: Progress | None = None
+    settings: TrackSettings, loss_fn: LossFn, network: ModuleOrTensors, seed: int, progress: Progress | None = None
 ) -> LearningCoefficient | None:
-    """The local learning coefficient, where it is asked for. To the row's progress, which is its search's, it says what is going on."""
+    """The local learning coefficient, if it was asked for. It reports its progress as text in the progress of the row."""
     if settings.llc is None or settings.n is None:
         return None
 
@@ -222,21 +227,26 @@ def learning_coefficient(
     return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
 
 
-def user_values(settings: Settings, network: Callable[[], object]) -> Measured:
-    """Risk and metrics of a network, as far as they are asked for; each function gets it anew, whatever another has done to it."""
+def user_values(settings: TrackSettings, network: Callable[[], object]) -> UserValues:
+    """Risk and metrics of a network, if they were asked for. Each function gets a fresh network."""
     given = settings.risk_fn
     risk = None if given is None else risk_of(given.option, given.get(), network)
-    return Measured(risk, {name: value_of(one.option, one.get(), network) for name, one in settings.metrics})
+    return UserValues(risk, {name: value_of(one.option, one.get(), network) for name, one in settings.metrics})
 
 
-def zero_risk(settings: Settings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]) -> float | None:
-    """The risk of the network with all weights zero, made by `network` from weights; None where no risk is asked for, or it has none."""
+def zero_risk(
+    settings: TrackSettings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]
+) -> float | None:
+    """The risk of the network with all weights zero, which `network` makes from weights.
+
+    None if no risk is asked for, or if it fails.
+    """
     given = settings.risk_fn
     if given is None:
         return None
     return constant_risk(lambda zeros: risk_of(given.option, given.get(), lambda: network(zeros)), weights)
 
 
-def _coarse_values(settings: Settings, task: Task, report: Report) -> Measured:
+def _coarse_values(settings: TrackSettings, task: Task, report: Report) -> UserValues:
     weights = report.coarse_weights()
     return user_values(settings, lambda: task.network(weights))

@@ -1,4 +1,4 @@
-"""A results.jsonl that grows by whole lines, is written by one process at a time, and mends itself after a kill."""
+"""A results.jsonl. It grows by whole lines, one process at a time writes it, and it is repaired after a kill."""
 
 import contextlib
 import json
@@ -10,85 +10,118 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from nncomplexity.dynamics.settings import Row, Settings
+from nncomplexity.dynamics.rowcheck import fault_of
+from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
+from nncomplexity.file import sync_folder
 from nncomplexity.words import path_of
 
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # Windows has none: there nothing keeps two processes apart
+except ImportError:  # Windows has no fcntl, so nothing stops two processes from writing at the same time
     _fcntl = None
 
 PATIENCE = 5.0
-"""Seconds to wait for a process that is writing: a `Tracker` takes the file for a line at a time."""
+"""Seconds to wait for another process: a `Tracker` keeps the file only for one line."""
 _LOOKS_AGAIN = 0.02
 _BEGINNING = b'{"schema": 1, '
-"""How every line that we write begins, so that a cut one is known from text of the user's."""
+"""The start of every line, which distinguishes a cut line from other text."""
 _SAME = ("kind", "checkpoint", "seed", "trainer")
 _EXPECTED = "expected a results.jsonl that track wrote, or no file yet"
 
 
 class ResultsFile:
-    """The file at `path`, made where there is none, locked and mended. Use it as a context manager.
+    """The file at `path`: created if necessary, locked and repaired. Use it as a context manager.
 
-    A cut last line, as a kill or a full disk leaves it, is dropped when the file is opened; one that lacks nothing but its end gets it.
-    So a line never begins within another.
+    When the file is opened, a cut last line is dropped, which a kill or a full disk may leave. If only the end of the line is
+    missing, it is added. So a line never begins within another one.
 
     Attributes:
         rows: the whole lines, oldest first.
-        mended: what became of a cut last line, a sentence; None where there was none.
+        mended: a sentence on what was done to a cut last line; None if there was none.
+        restored: what was done where the file was removed meanwhile, a sentence; None where it wasn't.
 
-    Raises InputError where the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
+    Raises:
+        InputError: the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
     """
 
     def __init__(self, path: str | os.PathLike[str], patience: float = PATIENCE) -> None:
         path_of(path, "out")
         self.path = os.fspath(path)
         self.mended: str | None = None
+        self.restored: str | None = None
         self._file = _opened(self.path, time.monotonic() + patience)
         try:
             self.rows = self._read()
         except BaseException as error:
             self._file.close()
             if isinstance(error, OSError):
-                raise InputError(f"{self.path}: cannot read and mend it ({error.strerror}); choose another --out") from error
+                raise InputError(
+                    f"{self.path}: cannot read and mend it ({error.strerror}); choose another file for `out`"
+                ) from error
             raise
 
     def __enter__(self) -> "ResultsFile":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):  # Windows removes no file that is open
+        with contextlib.suppress(OSError):  # Windows can't remove an open file
             state = os.fstat(self._file.fileno())
-            if state.st_size == 0 and state.st_nlink:  # nothing came to be written
+            if state.st_size == 0 and state.st_nlink:  # nothing was written
                 os.unlink(self.path)  # noqa: PTH108
         _unlock(self._file)
         self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row: one line in one write, on the disk before this returns. Raises InputError where it doesn't fit there."""
+        """Add a row as one line in one write, on the disk before this returns. Raises InputError if it does not fit there."""
         line = line_of(row)
+        self.check_there()
         before = self._file.seek(0, os.SEEK_END)
         try:
             if (self._file.write(line) or 0) < len(line):
                 raise OSError(0, "the disk is full")
             os.fsync(self._file.fileno())
         except OSError as error:
-            with contextlib.suppress(OSError):  # then the next one to open the file drops the part of a line
+            with contextlib.suppress(OSError):  # then the next process that opens the file drops the incomplete line
                 self._file.truncate(before)
             raise InputError(f"{self.path}: cannot write the next row ({error.strerror}); make room and start again") from error
         self.rows.append(dict(row))
+        if not before:
+            sync_folder(Path(self.path).parent)
+
+    def check_there(self) -> None:
+        """Write all rows anew where the file was removed, or is another one by now that has none. Raises InputError where that can't be."""
+        if self._is_there():
+            return
+        rows, file = self.rows, _opened(self.path, time.monotonic() + PATIENCE)
+        _unlock(self._file)
+        self._file.close()
+        self._file = file
+        self.rows = self._read()
+        if not self.rows:
+            for row in rows:
+                self.append(row)
+        self.restored = f"it was removed while it was written; it has {len(self.rows)} rows again" if rows else None
+
+    def _is_there(self) -> bool:
+        """Whether the name leads to the file that is open."""
+        try:
+            return os.path.samestat(Path(self.path).stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return False
 
     def repeats(self, row: Mapping[str, Any]) -> bool:
-        """Whether a failed row says what the last one of its kind, checkpoint and seed says: started again and again, a run would else add
-        a line for each damaged checkpoint each time."""
+        """Whether a failed row says what the last one of its kind, checkpoint and seed says.
+
+        Started again and again, a run would else add a line for each damaged checkpoint each time.
+        """
         if row.get("status") != "failed":
             return False
         last = next((one for one in reversed(self.rows) if all(one.get(key) == row.get(key) for key in _SAME)), None)
         return last is not None and json.loads(line_of(last)) == json.loads(line_of(row))
 
-    def check_settings(self, settings: Settings) -> list[str]:
+    def check_settings(self, settings: TrackSettings) -> list[str]:
         """See `check_settings`."""
         return check_settings(self.path, self.rows, settings)
 
@@ -100,19 +133,20 @@ class ResultsFile:
             return rows
         if (row := _row(tail, self.path, content.count(b"\n") + 1)) is None:
             self._file.truncate(len(content) - len(tail))
-            self.mended = "dropped the last line, which was cut"
+            self.mended = "dropped the last line, because it was cut"
         else:
             rows.append(row)
             self._file.write(b"\n")
-            self.mended = "ended the last line, which lacked its end"
+            self.mended = "added the missing end of the last line"
         os.fsync(self._file.fileno())
         return rows
 
 
 def rows_of(path: str) -> list[Row]:
-    """The whole lines of the file, without a lock: another process may be writing it. None where there is no file.
+    """The whole lines of the file, without a lock: another process may be writing it. None if there is no file.
 
-    Raises InputError where it can't be read, or is something else.
+    Raises:
+        InputError: it can't be read, or is something else.
     """
     _check_regular(path)
     try:
@@ -126,7 +160,7 @@ def rows_of(path: str) -> list[Row]:
     return rows if last is None else [*rows, last]
 
 
-def check_settings(path: str, rows: Sequence[Row], settings: Settings) -> list[str]:
+def check_settings(path: str, rows: Sequence[Row], settings: TrackSettings) -> list[str]:
     """Notes on rows that other versions measured. Raises InputError where rows were measured under other settings."""
     notes: dict[str, None] = {}
     for row in rows:
@@ -136,7 +170,7 @@ def check_settings(path: str, rows: Sequence[Row], settings: Settings) -> list[s
             name, there, here = different
             raise InputError(
                 f"{path}: its rows were measured with {name} = {_shown(there)}, this call has {_shown(here)}; "
-                "choose another --out, or the same settings"
+                "choose another file for `out`, or the same settings"
             )
         if versions := settings.other_versions(row):
             notes[f"some rows were measured with {versions}"] = None
@@ -144,14 +178,14 @@ def check_settings(path: str, rows: Sequence[Row], settings: Settings) -> list[s
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:
-    """The row as a line of the file; raises ValueError where it holds a number that JSON has no word for."""
-    # A path typed in bytes that are no Unicode text gets backslashes, which make it JSON.
+    """The row as a line of the file. Raises ValueError if it has a number that JSON can't express."""
+    # A typed path may have bytes that are not Unicode. Backslash escapes make it valid JSON.
     text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode(errors="backslashreplace")
 
 
 def _opened(path: str, until: float) -> FileIO:
-    """The file, open and locked; another process may have it for as long as `until` isn't past."""
+    """The file, open and locked. It waits until the time `until` for another process."""
     while True:
         try:
             file = FileIO(path, "a+")
@@ -163,12 +197,12 @@ def _opened(path: str, until: float) -> FileIO:
             if locked and os.fstat(file.fileno()).st_nlink:
                 return file
             if not locked and time.monotonic() >= until:
-                raise InputError(f"{path}: another process is writing it; wait for its end, or choose another --out")
+                raise InputError(f"{path}: another process is writing it; wait for its end, or choose another file for `out`")
         except BaseException:
             file.close()
             raise
         file.close()
-        if not locked:  # else whoever had it has removed it, empty as it was
+        if not locked:  # otherwise the other process has removed the empty file
             time.sleep(_LOOKS_AGAIN)
 
 
@@ -176,11 +210,11 @@ def _check_regular(path: str) -> None:
     """Raises InputError for a device, which may have no end, a pipe or a socket."""
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
-        raise InputError(f"{path}: it is no regular file; choose another --out")
+        raise InputError(f"{path}: it is no regular file; choose another file for `out`")
 
 
 def _lock(file: FileIO) -> bool:
-    """Whether the file is ours alone, until it is closed."""
+    """Lock the file until it is closed; False if another process has it."""
     if _fcntl is None:
         return True
     try:
@@ -188,19 +222,19 @@ def _lock(file: FileIO) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        pass  # a file system without locks
+        pass  # the file system has no locks
     return True
 
 
 def _unlock(file: FileIO) -> None:
-    """Closing the file would leave it locked for as long as a fork, such as a DataLoader's worker, has it open, too."""
+    """Unlock the file. Closing it is not enough: a fork, such as a DataLoader's worker, may have it open too."""
     if _fcntl is not None:
         with contextlib.suppress(OSError):
             _fcntl.flock(file.fileno(), _fcntl.LOCK_UN)
 
 
 def _parsed(content: bytes, path: str) -> tuple[list[Row], bytes]:
-    """The rows in whole lines, and the rest after the last of them."""
+    """The rows in whole lines, and the rest after the last whole line."""
     *whole, tail = content.split(b"\n")
     return [row for number, line in enumerate(whole, start=1) if (row := _row(line, path, number)) is not None], tail
 
@@ -216,7 +250,9 @@ def _row(line: bytes, path: str, number: int) -> Row | None:
             return None
     if not isinstance(row, dict) or "status" not in row or row.get("schema") != 1:
         shown = text[:40].decode(errors="replace")
-        raise InputError(f"{path}: {_EXPECTED}, got {shown!r} in line {number}; choose another --out")
+        raise InputError(f"{path}: {_EXPECTED}, got {shown!r} in line {number}; choose another file for `out`")
+    if fault := fault_of(row):
+        raise InputError(f"{path}: {fault} in line {number}; mend or remove that line, or choose another file for `out`")
     return row
 
 

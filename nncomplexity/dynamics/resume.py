@@ -1,4 +1,4 @@
-"""What a results file has already, and so need not be measured again."""
+"""Rows that a results file already has, so that they are not measured again."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -12,14 +12,14 @@ from nncomplexity.dynamics.sources import Source, named_step
 
 @dataclass(frozen=True)
 class Known:
-    """What was read of a checkpoint before it is measured: by its digest a row may be its row."""
+    """What was read of a checkpoint before it is measured. Its digest identifies its row."""
 
     sha256: str
     step: Step | None
 
 
 class Done:
-    """The measured rows of a file. Failed ones don't count: what failed is tried again."""
+    """The measured rows of a file. Failed rows don't count, because failed checkpoints are tried again."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows: dict[tuple[object, ...], list[Row]] = {}
@@ -32,13 +32,14 @@ class Done:
         return bool(self._rows)
 
     def row_of(self, job: Job, sha256: str | None, others: Collection[str]) -> Row | None:
-        """The row that a job would give, None where it is to be measured.
+        """The existing row of a job; None if the job must be measured.
 
-        A checkpoint is known by its digest, also where it was moved since it was measured; but each of several copies has a row of its own.
+        The digest identifies a checkpoint, even if the file was moved after the measurement. But each of several copies has its own
+        row.
 
         Args:
-            job: what is to be measured.
-            sha256: its checkpoint's digest, None where it can't be read.
+            job: the job to look for.
+            sha256: its checkpoint's digest; None if it can't be read.
             others: the identities of all checkpoints of this call.
         """
         trainer = job.trainer and job.trainer.name
@@ -52,17 +53,17 @@ class Done:
         for where, row in known.items():
             if where in others or (where, job.seed) in self._moved or os.path.exists(where):  # noqa: PTH110
                 continue
-            if _named(where) == _named(identity):  # else it is another point of the training
+            if _named(where) == _named(identity):  # otherwise it is another point of the training
                 self._moved.add((where, job.seed))
                 return row
         return None
 
 
 def known_of(source: Source, key: str | None, steps: StepRule = USUAL) -> Known | None:
-    """What a row of the checkpoint says of it, None where it can't be read."""
+    """The entries on the checkpoint in its row; None if it can't be read."""
     try:
         checkpoint = load_checkpoint(source.path, key, steps=source.rule(steps))
-    except Exception:  # its row will say why
+    except Exception:  # its row says why
         return None
     return Known(checkpoint.sha256, None if checkpoint.step is None else Step(checkpoint.step, checkpoint.step_from or ""))
 

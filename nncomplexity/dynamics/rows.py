@@ -1,4 +1,4 @@
-"""Rows of a results.jsonl: what a measurement comes to, key by key, as docs/results.md has them."""
+"""Rows of a results.jsonl. docs/results.md describes the keys."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,52 +10,52 @@ import torch
 from torch import Tensor
 
 from nncomplexity.bounds import bound
-from nncomplexity.dynamics.settings import FAITHFUL, Row, Settings
+from nncomplexity.dynamics.settings import FAITHFUL, Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Layer, LearningCoefficient, Report
 from nncomplexity.network import is_finite, real_view, skeleton_of
 from nncomplexity.words import Relative, name_of
 
-SCHEMA = 1
+ROW_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the user's functions say of one set of weights."""
+class UserValues:
+    """The results of the user's functions for one set of weights."""
 
     risk: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def head(settings: Settings, **about: Any) -> Row:
-    """The keys that every row begins with: `kind`, `status`, and which network it is. Shares have no value in the loss's unit yet."""
+def head(settings: TrackSettings, **about: Any) -> Row:
+    """The first keys of every row: `kind`, `status`, and the network. Shares have no value in the loss's unit yet."""
     shares = [eps.share if isinstance(eps, Relative) else None for eps in settings.eps]
     eps = {"eps": [None if isinstance(eps, Relative) else eps for eps in settings.eps]}
     relative = {} if all(share is None for share in shares) else {"eps_relative": shares}
-    return {"schema": SCHEMA, **about, **eps, **relative, "settings": settings.described()}
+    return {"schema": ROW_SCHEMA, **about, **eps, **relative, "settings": settings.described()}
 
 
 def measured_row(
     start: Row,
-    settings: Settings,
+    settings: TrackSettings,
     norm: float,
     reports: Sequence[Report],
-    original: Measured,
-    coarse: Sequence[Measured],
+    original: UserValues,
+    coarse: Sequence[UserValues],
     llc: LearningCoefficient | None = None,
     constant_risk: float | None = None,
 ) -> Row:
-    """The row of a network that was measured.
+    """The row of a measured network.
 
     Args:
         start: its `head`.
-        settings: how it was measured.
+        settings: the settings of the measurement.
         norm: `l2_norm` of the original weights.
         reports: one for each ε, in the order of `settings.eps`.
-        original: the user's functions on the original weights.
-        coarse: the same on the decoded weights of each report.
-        llc: the local learning coefficient at the original weights, where that was asked for.
-        constant_risk: the risk of the network with all weights zero, where it is known.
+        original: the results of the user's functions on the original weights.
+        coarse: their results on the decoded weights of each report.
+        llc: the local learning coefficient at the original weights, if it was asked for.
+        constant_risk: the risk of the network with all weights zero, if it is known.
     """
     subject = reports[0].subject
     ranks = [layer.effective_rank for layer in reports[0].layers if layer.effective_rank is not None]
@@ -79,6 +79,7 @@ def measured_row(
         row |= {name: value if value is None else _finite(value) for name, value in sampled.items()}
     if original.risk is not None and settings.n is not None:
         n, delta, chance = settings.n, settings.delta, settings.chance
+        # Only its constant_bound is of interest; the risk of no bits is not.
         nothing = bound(0.0, risk=1.0, n=n, delta=delta, chance=chance, self_delimiting=False, constant_risk=constant_risk)
         row |= {"risk": original.risk, "constant_risk": constant_risk, "constant_bound": nothing.constant_bound}
     row |= {name: _finite(value) for name, value in original.metrics.items()}
@@ -93,7 +94,9 @@ def failed_row(start: Row, error: str | BaseException) -> Row:
 
 
 def l2_norm(tensors: Mapping[str, Tensor]) -> float:
-    """√Σθ² over all floating-point and complex tensors, tied ones counted once; those that hold infinities, as masks do, are left out.
+    """√Σθ² over all floating-point and complex tensors.
+
+    Tied tensors count once. Tensors with infinities, such as masks, are left out.
 
     >>> l2_norm({"a": torch.tensor([3.0, 4.0]), "count": torch.tensor([9])})
     5.0
@@ -106,8 +109,8 @@ def l2_norm(tensors: Mapping[str, Tensor]) -> float:
     return math.sqrt(total)
 
 
-def _at(report: Report, found: Measured, settings: Settings) -> Row:
-    """The keys of one ε, without it."""
+def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
+    """The keys of one ε, without the ε."""
     row: Row = {
         "bits": report.bits,
         "coarse_loss": report.coarse_loss,
@@ -120,8 +123,12 @@ def _at(report: Report, found: Measured, settings: Settings) -> Row:
     if report.paper_bytes is not None:
         row["paper_bytes"] = report.paper_bytes
     if found.risk is not None and settings.n is not None:
-        promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
-        row |= {"risk": found.risk, "bound": promise.value, "vacuous": promise.vacuous}
+        row["risk"] = found.risk
+        try:
+            promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
+            row |= {"bound": promise.value, "vacuous": promise.vacuous}
+        except InputError as error:  # of numbers outside the file; the row is worth having without a bound
+            row["warnings"].append(f"No bound: {error}")
     if settings.n is not None and (length := report.description_length(settings.n, settings.loss_unit)):
         row["mdl_bits"] = length.total_bits
     if report.faithfulness is not None:
@@ -142,7 +149,7 @@ def _reason(error: str | BaseException) -> str:
         return str(error)
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # an exception of the user's whose own text can't be made
+    except Exception:  # the text of the user's exception can't be made
         return type(error).__name__
 
 

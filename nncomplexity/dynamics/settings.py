@@ -1,10 +1,10 @@
-"""How checkpoints are measured: what every row of a results file says under `settings`, and must have in common with the others."""
+"""How checkpoints are measured. Every row of a results file has these `settings`, and they must be the same in all rows."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 
@@ -19,9 +19,9 @@ from nncomplexity.version import __version__
 from nncomplexity.words import Eps, Relative, name_of, names_in
 
 Row = dict[str, Any]
-"""A line of a results.jsonl: docs/results.md has its keys."""
+"""A line of a results.jsonl. docs/results.md describes its keys."""
 Given = str | Callable[..., Any] | NamedDivergence | UserFunction
-"""A function, its name as MODULE:FUNCTION, or a divergence in the place of a loss."""
+"""A function, its name as MODULE:FUNCTION, or a divergence instead of a loss."""
 
 _WHOLE = (
     *("schema", "kind", "status", "error", "run", "checkpoint", "sha256", "step", "step_from", "notes"),
@@ -49,24 +49,24 @@ _NETWORK = (
     "warnings",
 )
 FAITHFUL = ("agreement", "divergence", "right_to_wrong", "wrong_to_right")
-"""What a row says of a file's faithfulness, on the searched inputs and, as `held_out_…`, on those held out."""
+"""The keys of a file's faithfulness, on the inputs of the search and, with `held_out_…`, on held-out inputs."""
 _AT_EPS = (
     *("bits", "coarse_loss", "distortion", "within", "origin", "warnings", "paper_bytes", "bound", "vacuous", "mdl_bits"),
     *("layers", "shared_bits", *(f"{part}{key}" for part in ("", "held_out_") for key in FAITHFUL)),
 )
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
-"""Keys of rows, which no metric may have for a name."""
+"""Keys of rows, which can't be names of metrics."""
 BUDGET = 62
-"""Loss evaluations for each checkpoint and ε unless told otherwise, as many as Algorithm 1 takes: checkpoints are many, and a long search
-trains on what it began with, until networks that memorised look like those that didn't have to."""
+"""The default number of loss evaluations for each checkpoint and ε, which is that of Algorithm 1. There are many checkpoints, and a
+long search trains the network further, until networks that memorised look like those that generalised."""
 _METRIC = re.compile(r"[A-Za-z_][\w.-]*")
 _MAY_DIFFER = ("version", "torch")
-"""What rows of one file need not have in common."""
+"""Settings that may differ between the rows of a file."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that a row depends on besides its checkpoint and its seed. `settings_of` makes and checks them."""
+class TrackSettings:
+    """Everything that a row depends on, besides its checkpoint and its seed. `settings_of` makes and checks the settings."""
 
     eps: tuple[Eps, ...]
     loss_fn: UserFunction
@@ -88,17 +88,17 @@ class Settings:
 
     @property
     def functions(self) -> list[UserFunction]:
-        """Every function of the user's."""
+        """All functions of the user."""
         given = (self.loss_fn, self.model, self.risk_fn, self.faithfulness, *(function for _, function in self.metrics))
         return [function for function in given if function is not None]
 
     @property
     def folder(self) -> str | None:
-        """Where they are called; None is the current folder. Known once their modules are imported."""
+        """The folder in which they are called; None is the current folder. It is known when their modules are imported."""
         return folder_of(*(one.name for one in self.functions if one.function is None))
 
     def options(self, seed: int, progress: Progress | None = None) -> Options:
-        """What `estimate` is given for each row."""
+        """The arguments of `estimate` for each row."""
         return {
             "method": self.method,
             "codec": self.codec,
@@ -110,7 +110,8 @@ class Settings:
         }
 
     def described(self) -> dict[str, Any]:
-        """The object under `settings` in a row. A method object that isn't the one of its name and budget is described in full."""
+        """The object `settings` in a row. A method object with other settings than the defaults is described in full."""
+        # A method of the user's may have any name: its settings tell it from ours.
         usual = type(self.method).__module__.startswith("nncomplexity.") and self.method == method_named(
             self.method.name, self.method.budget
         )
@@ -139,8 +140,9 @@ class Settings:
         }
 
     def difference(self, row: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-        """The first setting in which a row of a file differs from these, its value there and here; None where it doesn't."""
-        there, here = {**(row.get("settings") or {})}, json.loads(json.dumps(self.described()))
+        """The first setting in which a row of a file differs from these, with both values; None if there is none."""
+        there = {**(row.get("settings") or {})}
+        here = json.loads(json.dumps(self.described()))  # as a row has them: tuples are lists there, and keys are text
         names = [name_of(eps) for eps in self.eps]
         if set(names_in(row)) != set(names):
             absolute = row.get("eps") if row.get("eps_relative") is None else names_in(row)
@@ -151,71 +153,118 @@ class Settings:
         return None
 
     def other_versions(self, row: Mapping[str, Any]) -> str | None:
-        """Versions of a row's programs where they differ from these, as text."""
+        """The versions of a row's programs, as text, if they differ from these."""
         there, here = row.get("settings") or {}, self.described()
         different = [f"{name} {there.get(name)}" for name in _MAY_DIFFER if there.get(name) != here[name]]
         return ", ".join(different) or None
 
 
-def settings_of(
-    loss_fn: Given,
-    eps: Eps | SeveralEps,
-    *,
-    method: str | Method = "tight",
-    codec: str | None = None,
-    budget: float | None = None,
-    model: Given | None = None,
-    risk_fn: Given | None = None,
-    n: int | None = None,
-    delta: float = 0.05,
-    chance: float | None = None,
-    loss_unit: LossUnit | None = None,
-    metrics: Mapping[str, Given] | None = None,
-    llc: Langevin | None = None,
-    include: Patterns = None,
-    exclude: Patterns = None,
-    key: str | None = None,
-    device: str = "cpu",
-    faithfulness: Divergence | NamedDivergence | None = None,
-) -> Settings:
-    """The settings, checked as far as that goes without a checkpoint. `estimate` and `nncomplexity measure` explain each of them.
+class RowOptions(TypedDict, total=False):
+    """How rows are measured, as `track` and `Tracker` take it; what is left out has the value that `TrackSettings` gives it."""
 
-    Raises InputError for the first that isn't usable.
+    method: str | Method
+    """As in `estimate`; "tight" unless given."""
+    codec: str | None
+    """As in `estimate`."""
+    budget: float | None
+    """Loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md)."""
+    model: Given | None
+    """Makes the module that the functions get instead of a dict of tensors."""
+    risk_fn: Given | None
+    """The error rate on the n training examples, in [0, 1]: gives the bound."""
+    n: int | None
+    """Number of training examples, for the bound and for the description length."""
+    delta: float
+    """Failure probability of the bound."""
+    chance: float | None
+    """The risk of a guess: a bound that is no better is vacuous."""
+    loss_unit: LossUnit | None
+    """What the loss is in, where it can't be told from it (`nncomplexity.bounds.is_code_length`)."""
+    metrics: Mapping[str, Given] | None
+    """Further numbers by name, taken of the original and of the decoded weights."""
+    llc: Langevin | None
+    """Also estimate the local learning coefficient of the original weights, sampled so; needs `n`."""
+    include: Patterns
+    """As in `estimate`."""
+    exclude: Patterns
+    """As in `estimate`."""
+    key: str | None
+    """The state dict in a pickled checkpoint, as a dotted path."""
+    device: str
+    """Where the functions get the weights."""
+    faithfulness: Divergence | NamedDivergence | None
+    """A `Divergence` by which rows say how faithful files are that are searched under a loss."""
+
+
+def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOptions]) -> TrackSettings:
+    """The settings, checked as far as that goes without a checkpoint.
+
+    Raises:
+        InputError: an option isn't usable.
+        TypeError: there is no such option.
     """
+    unknown = sorted(set(options) - RowOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
+    codec, n, llc = options.get("codec"), options.get("n"), options.get("llc")
     if codec is not None:
         codec_named(codec)
-    if risk_fn is not None and n is None:
-        raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n, or --n")
+    if options.get("risk_fn") is not None and n is None:
+        raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n")
     if llc is not None:
-        if not isinstance(llc, Langevin):
-            raise InputError(f"llc: expected nncomplexity.Langevin, which says how weights are sampled, got {llc!r}")
-        check_examples(n)
-        langevin_dynamics()
+        _check_sampler(llc, n)
+    delta, chance = options.get("delta", TrackSettings.delta), options.get("chance")
     bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta, chance=chance)
+    device = str(options.get("device", TrackSettings.device))
     find_device(device)
-    if metrics is not None and not isinstance(metrics, Mapping):
-        raise InputError(f"metrics: expected functions by name, such as {{'test_error': test_error}}, got {metrics!r}")
-    for name in metrics or {}:
-        _check_metric(name)
-    return Settings(
+    return TrackSettings(
         eps=_eps_of_rows(eps),
         loss_fn=user_function("loss_fn", loss_fn),
-        method=checked_method(method, BUDGET if budget is None and isinstance(method, str) else budget),
+        method=_method_of_rows(options.get("method", "tight"), options.get("budget")),
         codec=codec,
-        model=None if model is None else user_function("model", model),
-        risk_fn=None if risk_fn is None else user_function("risk_fn", risk_fn),
+        model=_function("model", options.get("model")),
+        risk_fn=_function("risk_fn", options.get("risk_fn")),
         n=n,
         delta=delta,
         chance=None if chance is None else float(chance),
-        loss_unit=check_loss_unit(loss_unit),
+        loss_unit=check_loss_unit(options.get("loss_unit")),
         llc=llc,
-        metrics=tuple((name, user_function(f"metric {name}", function)) for name, function in (metrics or {}).items()),
-        include=tuple(patterns_of("include", include) or ()) or None,
-        exclude=tuple(patterns_of("exclude", exclude) or ()) or None,
-        key=key,
-        device=str(device),
-        faithfulness=None if faithfulness is None else user_divergence(faithfulness),
+        metrics=_metrics(options.get("metrics")),
+        include=_patterns("include", options.get("include")),
+        exclude=_patterns("exclude", options.get("exclude")),
+        key=options.get("key"),
+        device=device,
+        faithfulness=None if (given := options.get("faithfulness")) is None else user_divergence(given),
     )
+
+
+def _check_sampler(llc: object, n: int | None) -> None:
+    if not isinstance(llc, Langevin):
+        raise InputError(f"llc: expected an nncomplexity.Langevin, got {llc!r}")
+    check_examples(n)
+    langevin_dynamics()
+
+
+def _method_of_rows(method: str | Method, budget: float | None) -> Method:
+    return checked_method(method, BUDGET if budget is None and isinstance(method, str) else budget)
+
+
+def _function(name: str, given: Given | None) -> UserFunction | None:
+    return None if given is None else user_function(name, given)
+
+
+def _patterns(name: str, given: Patterns) -> tuple[str, ...] | None:
+    return tuple(patterns_of(name, given) or ()) or None
+
+
+def _metrics(metrics: object) -> tuple[tuple[str, UserFunction], ...]:
+    if metrics is None:
+        return ()
+    if not isinstance(metrics, Mapping):
+        raise InputError(f"metrics: expected functions by name, such as {{'test_error': test_error}}, got {metrics!r}")
+    for name in metrics:
+        _check_metric(name)
+    return tuple((name, user_function(f"metric {name}", function)) for name, function in metrics.items())
 
 
 def _eps_of_rows(eps: Eps | SeveralEps) -> tuple[Eps, ...]:

@@ -1,4 +1,4 @@
-"""Which checkpoints patterns mean, and which run each belongs to."""
+"""The checkpoints that match patterns, and the run of each."""
 
 import glob
 import os
@@ -35,7 +35,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.words import listed, path_of
 
 _DATA = (".npz", ".npy", ".pkl", ".pickle", ".zip")
-"""Endings of files that may be checkpoints, but mostly are data beside them: they are taken where a pattern says so."""
+"""Endings of files that may be checkpoints but usually are other data. They are used only if a pattern has the ending."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class Source:
 
     path: str
     run: str
-    """The folder of its run, as typed: the one above the part of the path that tells the step. Where two networks of one folder are of one
-    step, what their names say besides follows."""
+    """The folder of its run, as typed: the folder above the part of the path with the step. If two networks in a folder have the
+    same step, the rest of their names follows."""
     varying: Count | None = None
-    """The number in the file's name that counts, where no word says so and the files beside it differ in it alone."""
+    """The number in the file's name, if there is no word for steps and the other files differ only in this number."""
 
     @property
     def identity(self) -> str:
-        """One for all ways to type the path."""
+        """A key that is the same for all ways to type the path."""
         return os.path.realpath(self.path)
 
     def rule(self, steps: StepRule) -> StepRule:
-        """How its step is found."""
+        """The rule for its step."""
         return steps if self.varying is None else replace(steps, varying=self.varying)
 
 
@@ -66,19 +66,20 @@ def find_sources(
     steps: StepRule = USUAL,
     on_note: Callable[[str], None] | None = None,
 ) -> list[Source]:
-    """The checkpoints that the patterns match, in the order in which people number them, each once.
+    """The checkpoints that match the patterns, each once, with numbers in names sorted by value.
 
-    A pattern may hold `*`, `?`, `[…]`, and `**` for any number of folders. Of a folder that matches, a checkpoint of a standard name is
-    taken; a folder that is typed out and has none stands for all that is in it. Shards stand for their index. What trainers write
-    beside a network, such as the state of an optimizer, is left out.
+    A pattern may have `*`, `?`, `[…]`, and `**` for any number of folders. For a folder that matches, the checkpoint with a
+    standard name is used. A folder that is typed and has none stands for all files in it. For shards, the index is used. Files that
+    trainers write beside a network, such as the state of an optimizer, are left out.
 
     Args:
         patterns: one or several, as typed.
         least: 0 allows patterns that match nothing yet.
-        steps: how steps are found, by which runs are told apart.
+        steps: the rule for steps, which also separates runs.
         on_note: called with a sentence on what was left out.
 
-    Raises InputError where a pattern matches nothing.
+    Raises:
+        InputError: a pattern matches nothing.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:
@@ -97,7 +98,8 @@ def find_sources(
         for path in here:
             network = _network_of(path)
             if network not in found or (Path(found[network]).is_symlink() and not Path(path).is_symlink()):
-                found[network] = path  # a link such as `latest` doesn't tell the step
+                found[network] = path  # the name of a link such as `latest` has no step
+    # A file that one pattern leaves out and another names is taken.
     for why in dict.fromkeys(left_out.values()):
         names = [PurePath(path).name for path, one in left_out.items() if one == why and os.path.realpath(path) not in found]
         if names and on_note:
@@ -106,7 +108,7 @@ def find_sources(
 
 
 def named_step(path: str, rule: StepRule) -> Step | None:
-    """The step that a checkpoint's path tells, whatever the checkpoint holds."""
+    """The step in a checkpoint's path, without its content."""
     return find_step(_file(path) if rule.pattern else Path(_file(path)).absolute(), {}, rule)
 
 
@@ -130,7 +132,7 @@ def _with_runs(paths: Sequence[str], steps: StepRule) -> list[Source]:
     told = {path: told_by(_file(path), places[path]) for path in sources}
     folders: dict[str, dict[str, Told]] = {}
     for path, one in told.items():
-        whole = places[path] is None and Path(path).is_dir()  # a model's folder is beside others, whatever it is called
+        whole = places[path] is None and Path(path).is_dir()  # model folders belong together, whatever their names are
         folders.setdefault(str(PurePath(path).parent) if whole else one.folder, {})[path] = one
     for folder, inside in folders.items():
         steps_told = [(path, place.count.value) for path in inside if (place := places[path]) is not None]
@@ -140,12 +142,12 @@ def _with_runs(paths: Sequence[str], steps: StepRule) -> list[Source]:
 
 
 def _file(path: str) -> PurePath:
-    """The file, or one as in that folder."""
+    """The file, or the file of that folder."""
     return PurePath(path, STANDARD[0]) if Path(path).is_dir() else PurePath(path)
 
 
 def _varying(paths: Iterable[str]) -> dict[str, Count]:
-    """The numbers that count since they vary, of files whose names have no word for one."""
+    """For files without a word for steps in their names: the numbers in which the names differ."""
     names: dict[PurePath, dict[str, str]] = {}
     for path in paths:
         file, place = PurePath(path), place_of(PurePath(path))
@@ -159,7 +161,7 @@ def _varying(paths: Iterable[str]) -> dict[str, Count]:
 
 
 def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
-    """Paths of checkpoints, without shards, as typed; what a pattern matches besides goes to `left_out`, and why."""
+    """Paths of checkpoints as typed, without shards. Other matches of a pattern go to `left_out`, with the reason."""
     if Path(pattern).is_dir() and not _is_model(pattern):
         pattern = os.path.join(glob.escape(pattern), "*")  # noqa: PTH118 -- keeps what was typed, './' included
     if os.path.lexists(pattern):
@@ -171,14 +173,14 @@ def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
         if Path(path).is_dir():
             found += [path] if _is_model(path) else []
         elif is_of_trainer(PurePath(path).name) and path.endswith((*SUFFIXES, *_DATA)):
-            left_out[path] = "what trainers write beside a network"
+            left_out[path] = "files that trainers write beside a network"
         elif _is_checkpoint(path, pattern):
             found.append(path)
     return _without_shards(found, left_out)
 
 
 def _without_shards(paths: Iterable[str], left_out: dict[str, str]) -> list[str]:
-    """An index in the place of its shards; shards without one are left out."""
+    """The index instead of its shards. Shards without an index are left out."""
     kept: dict[str, None] = {}
     for path in paths:
         shard = SHARD.fullmatch(path)
@@ -197,7 +199,7 @@ def _is_model(path: str) -> bool:
 
 
 def _is_checkpoint(path: str, pattern: str) -> bool:
-    """Whether a file that a pattern matches is meant: by its ending, or by its beginning where the pattern leaves the ending open."""
+    """Whether a matching file is a checkpoint: by its ending, or by its first bytes if the pattern has no ending."""
     ending = PurePath(pattern).suffix
     if path.endswith(SUFFIXES) or (ending and not glob.has_magic(ending)):
         return True
@@ -211,7 +213,7 @@ def _is_checkpoint(path: str, pattern: str) -> bool:
 
 
 def _network_of(path: str) -> str:
-    """The file that would be read, whatever it is called."""
+    """The file that would be read, with links resolved."""
     file = next((Path(path, name) for name in STANDARD if Path(path, name).is_file()), Path(path))
     return os.path.realpath(file)
 
@@ -227,6 +229,6 @@ def _nothing(pattern: str) -> str:
     while glob.has_magic(folder):
         folder = str(PurePath(folder).parent)
     if not Path(folder).is_dir():
-        return f"{pattern!r} matches nothing, since there is no folder {folder!r}; name another"
+        return f"{pattern!r} matches nothing, because there is no folder {folder!r}; give another pattern"
     names = sorted(entry.name for entry in Path(folder).iterdir() if not entry.name.startswith("."))
     return f"{pattern!r} matches no checkpoint; {folder!r} holds {listed(names) or 'nothing'}; change the pattern"

@@ -1,49 +1,55 @@
-"""Rows of a network while it trains, from within the training loop."""
+"""Measures a network while it trains, from within the training loop."""
 
 import contextlib
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor, nn
 
 from nncomplexity.dynamics.delivery import Delivery, warn
 from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
-from nncomplexity.dynamics.rows import Measured, failed_row, head, l2_norm, measured_row
-from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
+from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SeveralEps, checked_seed, estimate
-from nncomplexity.network import Borrowed, Mapped, check_network, left_as_it_was, preserved_random_state, tensors_of
-from nncomplexity.words import Eps, is_number, plain_number
-
-Network = nn.Module | Mapping[str, Tensor]
+from nncomplexity.network import (
+    MappingTarget,
+    ModuleOrTensors,
+    ModuleTarget,
+    check_network,
+    left_as_it_was,
+    preserved_random_state,
+    tensors_of,
+)
+from nncomplexity.words import Eps, checked_number
 
 
 class Tracker:
-    """Measures a live network: `row = tracker(step, model)`, as often as the training loop likes.
+    """Measures the network at a training step: `row = tracker(step, model)`. Call it as often as you like.
 
-    The rows are those of `track`, with null in the place of the file's name and digest. A network that can't be measured gives a row with
-    `status` "failed", and a row that can't be written is kept until it can; either is said once, as a warning, and training goes on. The
-    network is left as it is, and the random state too.
+    The rows are those of `track`, with null instead of the file's name and digest. If a network can't be measured, its row has
+    `status` "failed". A row that can't be written is kept until it can. Each problem gives one warning, and the training goes on.
+    The network and the random state do not change.
 
-    Each training is a run of its own in the file. One whose first step is beyond those of the last run of the name goes on with it; a
-    script that is run again, and a process beside another one, have a run `name (2)`, and so on.
+    Each training is a run of its own in the file. If its first step is later than all steps of the last run with the name, it
+    continues that run. A script that starts again, or a process that runs at the same time, gets a run `name (2)`, and so on.
 
     Args:
-        loss_fn: a function of the network, deterministic: it puts a module in eval mode where that matters. Or a `Divergence`: each row is
-            then measured by the outputs of the network as it is at that step.
+        loss_fn: a deterministic function of the network; put a module in eval mode if that matters. Or a `Divergence`: each row
+            then uses the outputs of the network at that step.
         eps: the distortion bound, or several.
-        out: a results.jsonl to which the rows are added; one that exists must hold rows of the same settings.
+        out: a results.jsonl to which the rows are added. If it exists, its rows must have the same settings.
         run: the name of the run in the rows.
-        seed: of the searches.
+        seed: the seed of the searches.
         settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc` and `faithfulness`, as
             `track` takes them.
 
-    Raises InputError where an argument isn't usable.
+    Raises:
+        InputError: an argument isn't usable.
 
     >>> model = nn.Linear(64, 8)
     >>> tracker = Tracker(lambda network: (network.weight ** 2).mean(), eps=0.1, method="quantize", budget=20)
@@ -60,48 +66,54 @@ class Tracker:
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,
         seed: int = 0,
-        **settings: Any,
+        **settings: Unpack[RowOptions],
     ) -> None:
         for name in ("model", "key"):
             if name in settings:
                 raise InputError(
-                    f"{name}: expected no such argument, since a Tracker is called with the network itself; leave it out"
+                    f"{name}: expected no such argument, because a Tracker is called with the network itself; leave it out"
                 )
-        self._settings: Settings = settings_of(loss_fn, eps, **settings)
+        self._settings: TrackSettings = settings_of(loss_fn, eps, **settings)
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
         self._run, self._seed = run, checked_seed(seed)
         self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
         self._warned = False
 
-    def __call__(self, step: float, model: Network) -> Row:
+    def __call__(self, step: float, model: ModuleOrTensors) -> Row:
         """The network's row at this step, which also goes to `out`.
 
-        Raises InputError where the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
+        Raises:
+            InputError: the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
+            KeyboardInterrupt: Ctrl-C came.
         """
         step = _number(step)
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
         try:
-            # In this order, as threads take turns at the first.
+            # In this order, because other threads wait at the first one.
             with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
                 row = self._measured(start, model)
-            line_of(row)  # what has no form in a file has failed, too
-        except Exception as error:  # training is worth more than one row
+            line_of(row)  # a row that can't be written as JSON counts as failed
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # no error in a row may end the training
             row = failed_row(start, error)
             if not self._warned:
                 self._warned = True
-                warn(f"step {step:g} could not be measured: {row['error']}; training goes on, and of further ones only rows tell")
+                warn(
+                    f"step {step:g} could not be measured: {row['error']}; training goes on, and later failures are only in the rows"
+                )
         if self._delivery is not None:
             self._delivery.deliver(row)
         return row
 
-    def _measured(self, start: Row, model: Network) -> Row:
+    def _measured(self, start: Row, model: ModuleOrTensors) -> Row:
         check_network(model)
         settings, loss_fn = self._settings, self._settings.loss_fn.get()
-        if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search leaves it as it was
+        if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search does not change it
             keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
-        else:  # a function of the user's may load what it is given into the live network
+        else:  # a user's function may load the weights into the network that trains
             keeping = left_as_it_was(model)
         with keeping as tensors:
             network = model if isinstance(model, nn.Module) else tensors
@@ -114,20 +126,26 @@ class Tracker:
                 nothing = zero_risk(settings, lent, tensors)
             return measured_row(start, settings, norm, reports, original, coarse, llc, nothing)
 
-    def _values(self, model: Network, several: Sequence[Mapping[str, Tensor]]) -> list[Measured]:
-        """Risk and metrics of the network under each of these weights."""
+    def _values(self, model: ModuleOrTensors, several: Sequence[Mapping[str, Tensor]]) -> list[UserValues]:
+        """Risk and metrics of the network with each of these weights."""
         if self._settings.risk_fn is None and not self._settings.metrics:
-            return [Measured() for _ in several]
+            return [UserValues() for _ in several]
         with _lent(model) as network:
             return [user_values(self._settings, partial(network, weights)) for weights in several]
 
 
 @contextlib.contextmanager
-def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]:
-    """Gives the network with other weights: a copy that has held none before or, where it can't be copied, itself, in the end as it was."""
-    target = Borrowed(model) if isinstance(model, nn.Module) else Mapped(model)
+def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
+    """Lend the network with other weights: a fresh copy, or the network itself if it can't be copied.
 
-    def network(weights: Mapping[str, Tensor]) -> Network:
+    Its own weights are restored at the end.
+
+    Yields:
+        A function of weights that gives the network with them.
+    """
+    target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
+
+    def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
         target.renew()
         return target.load(weights)
 
@@ -137,13 +155,7 @@ def _lent(model: Network) -> Iterator[Callable[[Mapping[str, Tensor]], Network]]
         target.restore()
 
 
-def _number(step: Any) -> float:
-    """The step as a row can hold it. It is checked before anything is measured: a row that can't be written is time lost."""
-    try:
-        found = plain_number(step.item() if hasattr(step, "item") else step)
-    except (RuntimeError, ValueError):  # a tensor or an array of several
-        found = None
-    if not is_number(found) or math.isinf(found) or found < 0:
-        came = step if found is None else found
-        raise InputError(f"step: expected a finite number of at least 0, got {came!r}; give the training step")
-    return found
+def _number(step: object) -> float:
+    """The step in a form for a row. It is checked before the measurement, because a row that can't be written would waste time."""
+    number = checked_number("step", step, "the training step, a finite number of at least 0", lambda value: value >= 0)
+    return int(number) if number.is_integer() else number

@@ -4,11 +4,11 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import PurePath
+from typing import Unpack
 
-from nncomplexity.bounds import LossUnit
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
@@ -16,28 +16,19 @@ from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_
 from nncomplexity.dynamics.job import LEFT_OUT, Job, Surroundings
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.resume import Done, Known, known_of
-from nncomplexity.dynamics.settings import Given, Row, Settings, settings_of
+from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
 from nncomplexity.dynamics.sources import Source, find_sources, patterns_of
 from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
-from nncomplexity.measure import (
-    LARGEST_SEED,
-    Langevin,
-    SeveralEps,
-    check_function,
-    checked_seed,
-    whole_number,
-)
-from nncomplexity.network import Divergence, NamedDivergence, Patterns
-from nncomplexity.search import Method
-from nncomplexity.words import Eps, listed, path_of, plain_number
+from nncomplexity.measure import SeveralEps, check_function, checked_seeds
+from nncomplexity.words import Eps, checked_count, listed, path_of
 
-Progress = Callable[[float, int, str], None]
-"""progress(rows done, rows in all, what is going on); a search under way counts as the part of it that is done."""
+RowProgress = Callable[[float, int, str], None]
+"""progress(rows done, rows in all, what is going on). A running search counts as a fraction of a row."""
 WAITING = "waiting for checkpoints"
-"""What is going on where there is nothing to measure."""
+"""The text for progress when there is nothing to measure."""
 OnRow = Callable[[Row, bool], None]
-"""on_row(row, whether it was in the file already)."""
+"""on_row(row, whether the row was already in the file)."""
 
 
 def track(
@@ -46,74 +37,55 @@ def track(
     eps: Eps | SeveralEps,
     *,
     out: str | os.PathLike[str] | None = None,
-    method: str | Method = "tight",
-    codec: str | None = None,
-    budget: float | None = None,
     seed: int = 0,
     seeds: int = 1,
-    model: Given | None = None,
-    include: Patterns = None,
-    exclude: Patterns = None,
-    key: str | None = None,
     step_pattern: str | None = None,
     step_key: str | None = None,
-    device: str = "cpu",
-    risk_fn: Given | None = None,
-    n: int | None = None,
-    delta: float = 0.05,
-    chance: float | None = None,
-    loss_unit: LossUnit | None = None,
-    metrics: Mapping[str, Given] | None = None,
-    llc: Langevin | None = None,
     untrained: bool = False,
     constant: bool = False,
     shuffled: Given | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
     follow: Follow | None = None,
-    faithfulness: Divergence | NamedDivergence | None = None,
-    progress: Progress | None = None,
+    progress: RowProgress | None = None,
     on_row: OnRow | None = None,
     on_note: Callable[[str], None] | None = None,
+    **options: Unpack[RowOptions],
 ) -> list[Row]:
-    """The complexity of every checkpoint of a training: a row for each and each seed, as docs/results.md has them.
+    """The complexity of every checkpoint of a training: one row for each checkpoint and seed, as described in docs/results.md.
 
-    A row depends on its checkpoint, its seed and the settings alone: it is what `estimate` gives for them, whatever else is measured, in
-    whatever order and by how many processes. What can't be measured is a row, too, with `status` "failed" and `error`.
+    A row depends only on its checkpoint, its seed and the settings. It is what `estimate` gives for them. The order and the number
+    of processes make no difference. A checkpoint that can't be measured has a row too, with `status` "failed" and `error`.
 
     Args:
         checkpoints: files, folders or patterns such as "run/*.safetensors".
-        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; so are `model`, `risk_fn`, `shuffled` and the metrics. Or a
-            `Divergence`: each row is then measured by its own checkpoint's outputs.
+        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; the same holds for `model`, `risk_fn`, `shuffled` and
+            the metrics. Or a `Divergence`: each row then uses the outputs of its own checkpoint.
         eps: the distortion bound, or several.
-        out: a results.jsonl to which each row is added as soon as it is there. Rows that it has already are not measured again; what failed
-            is tried again, and has another row where it fails otherwise.
-        method, codec, include, exclude: as in `estimate`.
-        budget: loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md).
-        seed, seeds: the first seed, and how many; each gives a row.
-        model: makes the module that the functions get instead of a dict of tensors.
-        key, device: as `nncomplexity measure` has them.
-        step_pattern: where a path tells the training step: a regular expression whose first group is the number. Unless given, docs/results.md
-            has the rule.
-        step_key: where a checkpoint tells it: the dotted path of a number in its dictionary or metadata.
-        risk_fn, n, delta, chance: for the bound, which is vacuous where it is no better than `chance`, the risk of a guess.
-        n, loss_unit: for the description length, where the loss is a code length (`nncomplexity.bounds.is_code_length`).
-        metrics: further numbers by name, taken of the original and of the decoded weights.
-        llc: also estimate the local learning coefficient of the original weights, sampled so; needs `n`.
+        out: a results.jsonl to which each row is added as soon as it is measured. Rows that it already has are not measured again.
+            Failed checkpoints are tried again, and get another row only if they fail in another way.
+        seed: the first seed.
+        seeds: how many seeds; each gives a row.
+        step_pattern: a regular expression that finds the training step in a path; its first group is the number. The default rule
+            is in docs/results.md.
+        step_key: finds the training step in a checkpoint: the dotted path of a number in its dictionary or metadata.
         untrained: also measure the network as `model` initialises it.
         constant: also measure the network with all weights zero.
-        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it, too.
-        jobs: processes; 1 measures in this one.
-        executor: measures in place of processes of our own. What it runs in threads takes turns.
-        follow: wait for further checkpoints.
-        faithfulness: a `Divergence` by which rows say how faithful files are that are searched under a loss.
+        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it too.
+        jobs: number of processes; 1 measures in this process.
+        executor: an executor to use instead of own processes. Threads run one after the other.
+        follow: wait for new checkpoints.
         progress: called as `progress(done, total, what)`.
-        on_row: called as `on_row(row, known)` for each row, also for those that `out` has already.
+        on_row: called as `on_row(row, known)` for each row, also for those that `out` already has.
         on_note: called with a sentence on what was mended or differs in `out`.
+        **options: how each is measured: `method`, `codec`, `budget` (62 unless given), `include`, `exclude`, `model`, `key`, `device`,
+            `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, as `RowOptions` explains them.
 
-    Returns the rows of the checkpoints in their natural order, then those of the calibrations.
+    Returns:
+        The rows of the checkpoints in their natural order, then those of the calibrations.
 
-    Raises InputError where an argument isn't usable, no checkpoint is found, or `out` holds rows of other settings or is in use.
+    Raises:
+        InputError: an argument isn't usable, no checkpoint is found, or `out` holds rows of other settings or is in use.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors
@@ -124,31 +96,8 @@ def track(
     >>> [row["step"] for row in rows], rows[0]["bits@0.1"] <= rows[1]["bits@0.1"]
     ([1, 10], True)
     """
-    settings = settings_of(
-        *(loss_fn, eps),
-        method=method,
-        codec=codec,
-        budget=budget,
-        model=model,
-        risk_fn=risk_fn,
-        n=n,
-        delta=delta,
-        chance=chance,
-        loss_unit=loss_unit,
-        metrics=metrics,
-        llc=llc,
-        include=include,
-        exclude=exclude,
-        key=key,
-        device=device,
-        faithfulness=faithfulness,
-    )
-    seed, seeds, jobs = checked_seed(seed), whole_number("seeds", seeds, 1), whole_number("jobs", jobs, 1)
-    if seed + seeds - 1 > LARGEST_SEED:
-        most = LARGEST_SEED - seed + 1
-        raise InputError(
-            f"seeds: expected at most {most} from seed {seed} on, which ends at {LARGEST_SEED}, got {plain_number(seeds)}"
-        )
+    settings = settings_of(loss_fn, eps, **options)
+    every_seed, jobs = checked_seeds(seed, seeds), checked_count("jobs", jobs, 1)
     for name, function in (("progress", progress), ("on_row", on_row), ("on_note", on_note)):
         check_function(name, function)
     if follow is not None and not isinstance(follow, Follow):
@@ -156,31 +105,32 @@ def track(
     if executor is not None and not hasattr(executor, "submit"):
         raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     trainer = None if shuffled is None else user_function("shuffled", shuffled)
-    if untrained and model is None:
-        raise InputError("untrained: expected a model function, which initialises the network, got none; give model, or --model")
+    if untrained and settings.model is None:
+        raise InputError("untrained: expected a model function, which initialises the network, got none; give model")
     if trainer is not None and (jobs > 1 or executor is not None):
         check_picklable([trainer])
     surroundings = Surroundings.here()
     patterns, steps = patterns_of(checkpoints), StepRule(step_pattern, step_key)
     sources = find_sources(patterns, least=0 if follow else 1, steps=steps, on_note=on_note)
     if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:
-        raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another --out")
+        raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another file for `out`")
     with contextlib.ExitStack() as stack:
         file = None if out is None else stack.enter_context(ResultsFile(out))
         for note in [] if file is None else [file.mended or "", *file.check_settings(settings)]:
             if note and on_note:
                 on_note(f"{os.fspath(out or '')}: {note}")
-        tracking = Tracking(settings, range(seed, seed + seeds), file, progress, on_row, steps, on_note)
+        tracking = Tracking(settings, every_seed, file, progress, on_row, steps, on_note)
         workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
         stack.callback(workers.close)
         if follow is None:
-            tracking.add([(source, known_of(source, key, steps) if tracking.done else None) for source in sources])
+            # Digests are read only where there are rows that could be theirs: a checkpoint may have gigabytes.
+            tracking.add([(source, known_of(source, settings.key, steps) if tracking.done else None) for source in sources])
             if constant:
                 paths = [source.path for source in sources]
-                tracking.add_calibration("constant", path=first_usable(paths, key) or paths[0])
+                tracking.add_calibration("constant", path=first_usable(paths, settings.key) or paths[0])
             arrivals = None
         else:
-            arrivals = Arrivals(patterns, follow.poll, key, steps)
+            arrivals = Arrivals(patterns, follow.poll, settings.key, steps)
         if untrained:
             tracking.add_calibration("untrained")
         if trainer is not None:
@@ -191,14 +141,14 @@ def track(
 
 
 class Tracking:
-    """The jobs of one call, and what has become of them."""
+    """The jobs of one call, and their rows."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: TrackSettings,
         seeds: Sequence[int],
         file: ResultsFile | None,
-        progress: Progress | None,
+        progress: RowProgress | None,
         on_row: OnRow | None,
         steps: StepRule,
         on_note: Callable[[str], None] | None,
@@ -214,7 +164,7 @@ class Tracking:
         self._rows: dict[tuple[str, str | None, int], Row | None] = {}
 
     def add(self, found: Iterable[tuple[Source, Known | None]]) -> None:
-        """Jobs for checkpoints, and what is known of them as far as there are rows that could be theirs."""
+        """Jobs for checkpoints, and what is known of them if the file may already have their rows."""
         given = list(found)
         self._sources |= {source.identity: source for source, _ in given}
         for source, known in given:
@@ -222,17 +172,17 @@ class Tracking:
                 self._add(Job(source.path, seed, run=source.run, steps=source.rule(self._steps)), known)
 
     def add_calibration(self, kind: str, *, path: str | None = None, trainer: UserFunction | None = None) -> None:
-        """Jobs for a calibration, one for each seed where it depends on it."""
+        """Jobs for a calibration: one for each seed, if it depends on the seed."""
         for seed in self._seeds if kind != "constant" else [0]:
             self._add(Job(path, seed, kind, trainer=trainer, steps=self._steps), None)
 
     def run(self, workers: Workers, arrivals: Arrivals | None, follow: Follow, *, constant: bool) -> None:
-        """Measure, until there is nothing left to measure and, where arrivals are looked for, nothing to wait for."""
-        looked, active = -float("inf"), time.monotonic()
+        """Measure until there is nothing left to measure or, with `follow`, to wait for."""
+        polled, active = -float("inf"), time.monotonic()
         while True:
-            if arrivals and time.monotonic() - looked >= follow.poll:
-                looked = time.monotonic()
-                self.add(news := arrivals.look())
+            if arrivals and time.monotonic() - polled >= follow.poll:
+                polled = time.monotonic()
+                self.add(news := arrivals.arrived())
                 if constant and (path := first_usable((source.path for source, _ in news), self._settings.key)):
                     self.add_calibration("constant", path=path)
                     constant = False
@@ -245,26 +195,35 @@ class Tracking:
                     self._record(job, row, known=False)
             elif arrivals is None:
                 return
+            # What arrived unfinished is taken now, as it is: nobody will write on.
             elif self._ends(follow, time.monotonic() - active):
                 self.add(arrivals.rest())
                 arrivals = None
-                if constant and self._sources:  # its row says why there is none
+                if constant and self._sources:  # the row says why there is no checkpoint
                     self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
                     self._progress(len(self._rows), len(self._rows), WAITING)
-                time.sleep(max(0.0, min(follow.poll, looked + follow.poll - time.monotonic())))
+                time.sleep(max(0.0, min(follow.poll, polled + follow.poll - time.monotonic())))
 
     def search(self, job: Job, done: float, total: float, what: str) -> None:
-        """Hear of the search of a job that runs in this process."""
+        """Take the progress of a job that runs in this process."""
         if self._progress:
             part = min(done / total, 1.0) if total else 0.0
             self._progress(self._finished() + part, len(self._rows), f"{job.label}: {what}")
 
     def end(self) -> None:
-        """Say what was done besides measuring. Raises InputError where there was no network among the checkpoints."""
+        """Say what was done besides measuring.
+
+        Raises:
+            InputError: there was no network among the checkpoints, or the rows aren't where they are said to be.
+        """
+        if self._file:
+            self._file.check_there()
+            if self._file.restored and self._on_note:
+                self._on_note(f"{self._file.path}: {self._file.restored}")
         if self._mended and self._on_note:
-            self._on_note(f"the training step of {self._mended} rows is another one by now; they were not measured again")
+            self._on_note(f"the training step of {self._mended} rows was found in another way now; they were not measured again")
         if not self._left_out:
             return
         if not any(row is not None for row in self._rows.values()):
@@ -273,7 +232,7 @@ class Tracking:
             self._on_note(f"left out the states of optimizers: {listed(PurePath(path).name for path in self._left_out)}")
 
     def results(self) -> list[Row]:
-        """The rows, those of checkpoints first."""
+        """All rows, first those of checkpoints."""
         rows = [row for row in self._rows.values() if row is not None]
         return sorted(rows, key=lambda row: row["kind"] != "checkpoint")
 
@@ -286,12 +245,13 @@ class Tracking:
         self._record(job, self._with_step(job, row, known), known=True)
 
     def _with_step(self, job: Job, row: Row, known: Known | None) -> Row:
-        """A row that was there, with the step that is found by now, which also goes to the file."""
+        """An existing row with the step that is found now. The row is also written to the file."""
         if job.kind != "checkpoint" or known is None:
             return row
         value, said_by = (known.step.value, known.step.said_by) if known.step else (None, None)
         if row.get("step") == value:
             return row
+        # The rule that finds steps has changed since; the measurement itself still holds.
         row = row | {"run": job.run, "checkpoint": job.path, "step": value, "step_from": said_by}
         if self._file:
             self._file.append(row)
@@ -299,6 +259,7 @@ class Tracking:
         return row
 
     def _record(self, job: Job, row: Row, *, known: bool) -> None:
+        # Such a file can be told from a network only by reading it, when its job is there already.
         if row.get(LEFT_OUT):
             self._left_out[str(job.path)] = str(row["error"])
             del self._rows[_place(job)]
@@ -318,7 +279,7 @@ class Tracking:
 
     def _tell(self, running: int) -> None:
         if self._progress:
-            self._progress(self._finished(), len(self._rows), f"{running} under way" if running else "starting")
+            self._progress(self._finished(), len(self._rows), f"{running} running" if running else "starting")
 
     def _ends(self, follow: Follow, idle: float) -> bool:
         steps = [row["step"] for row in self._rows.values() if row and row.get("step") is not None]

@@ -5,6 +5,7 @@
 - `bitstream`: the file: skeleton, payload, checksum
 - `paper_bytes`: what the authors' recipe gives for the same tensors
 - `reading`: files read once, whole, as they were at one moment
+- `saving`: files written whole or not at all
 """
 
 from nncomplexity.file.bitstream import (
@@ -14,7 +15,6 @@ from nncomplexity.file.bitstream import (
     load,
     read,
     read_file,
-    save_bytes,
     write,
 )
 from nncomplexity.file.coarse import (
@@ -39,6 +39,7 @@ from nncomplexity.file.coarse import (
 from nncomplexity.file.paper_bytes import paper_bytes
 from nncomplexity.file.payload import encode, weigh
 from nncomplexity.file.reading import Reading, read_settled
+from nncomplexity.file.saving import save_bytes, sync_folder
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -68,6 +69,7 @@ __all__ = [
     "read_file",
     "read_settled",
     "save_bytes",
+    "sync_folder",
     "united",
     "weigh",
     "write",

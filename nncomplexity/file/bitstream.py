@@ -6,25 +6,22 @@ import os
 import re
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
 
 from torch import Tensor, nn
 
-from nncomplexity.codecs import Codec
+from nncomplexity.codecs import VERSION, Codec
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file.coarse import CoarseTensor, decoded_together
 from nncomplexity.file.payload import decode, encode
 from nncomplexity.file.reading import read_settled
 from nncomplexity.linalg import usual_switches
 from nncomplexity.network import DIMENSIONS, STORED, Base, Skeleton, TensorSpec, base_of, complex_view
-from nncomplexity.words import is_number, path_of, plain_number
+from nncomplexity.words import is_number, path_of, python_number
 
 MAGIC = b"\x89COARSE\n"
-VERSION = 1
 _HEAD = struct.Struct("<8sHIQ")
 _DIGEST = hashlib.sha256().digest_size
 _EXTENTS = 1 << 48
@@ -49,6 +46,8 @@ class CoarseFile:
     """The digest of the base that the tensors are differences from; None where they are the weights themselves."""
     base: Base | None = field(default=None, repr=False)
     """That base, where it was given; the skeleton's tensors then hold theirs."""
+    version: int = VERSION
+    """Of the format."""
 
     def __repr__(self) -> str:
         return f"CoarseFile({self.bits} bits, {len(self.tensors)} tensors, codec {self.codec.name!r})"
@@ -67,7 +66,8 @@ class CoarseFile:
     def weights(self) -> dict[str, Tensor]:
         """The decoded tensors under all their names; bit-identical wherever they are decoded.
 
-        Raises InputError where the file is relative to a base and wasn't given it by `on`.
+        Raises:
+            InputError: the file is relative to a base and wasn't given it by `on`.
         """
         if self.base_sha256 is not None and self.base is None:
             self.on(None)
@@ -79,11 +79,12 @@ class CoarseFile:
     def on(self, base: Base | None) -> "CoarseFile":
         """The file with the base that its weights are relative to, or with None where they are relative to none.
 
-        Raises InputError where that isn't the one by whose digest the file knows it.
+        Raises:
+            InputError: that isn't the one by whose digest the file knows it.
         """
         came = None if base is None else base.sha256
         if came == self.base_sha256:
-            return self if base is None else replace(self, skeleton=base.under(self.skeleton), base=base)
+            return self if base is None else replace(self, skeleton=base.under(self.skeleton, self.version), base=base)
         where = "" if base is None or base.path is None else f" ({base.path})"
         if self.base_sha256 is None:
             raise InputError(f"base: expected none, as the file is relative to no base, got one{where}; leave it out")
@@ -107,7 +108,7 @@ def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, bas
     payload = encode(skeleton, tensors, codec)
     names = _skeleton_json(skeleton, None if base is None else base.sha256)
     body = _HEAD.pack(MAGIC, VERSION, len(names), len(payload)) + names + payload
-    return read(body + hashlib.sha256(body).digest(), limit=sys.maxsize).on(base)
+    return _read(body + hashlib.sha256(body).digest(), limit=sys.maxsize, checked=False).on(base)
 
 
 @usual_switches()
@@ -116,19 +117,29 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
 
     One that is relative to a base gets it by `CoarseFile.on`; all but its weights can be read without.
 
-    Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make. Raises FormatError saying what
-    is wrong with the file, InputError where the limit is no number.
+    Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make.
+
+    Raises:
+        FormatError: the file is wrong, and how.
+        InputError: the limit is no number.
     """
-    limit = plain_number(limit)
+    limit = python_number(limit)
     if not is_number(limit) or limit < 0:
         raise InputError(f"limit: expected a number of bytes, at least 0, got {limit!r}")
+    return _read(content, limit=limit, checked=True)
+
+
+def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
+    """What `read` gives; unless it is checked, whether the payload ends as it should is taken on trust."""
     if not content.startswith(MAGIC):
         raise FormatError(f"no .coarse file: expected it to begin with {MAGIC!r}, got {content[:8]!r}")
     if len(content) < _HEAD.size:
         raise FormatError(f".coarse file is cut: its header takes {_HEAD.size} bytes, got {len(content)}")
     _, version, skeleton_length, payload_length = _HEAD.unpack_from(content)
-    if version != VERSION:
-        raise FormatError(f".coarse version {version}: this program reads version {VERSION}; use the one that wrote the file")
+    if not 1 <= version <= VERSION:
+        raise FormatError(
+            f".coarse version {version}: this program reads versions 1 and {VERSION}; use the one that wrote the file"
+        )
     expected = _HEAD.size + skeleton_length + payload_length + _DIGEST
     if len(content) != expected:
         state = "cut" if len(content) < expected else "followed by something else"
@@ -144,8 +155,8 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
             f".coarse file decodes to {size} bytes of weights, above the limit of {limit}; raise it if you trust the file"
         )
     payload = body[_HEAD.size + skeleton_length :]
-    codec, tensors = decode(skeleton, payload)
-    return CoarseFile(skeleton, tuple(tensors), codec, payload, content, base_sha256)
+    codec, tensors = decode(skeleton, payload, version, checked=checked)
+    return CoarseFile(skeleton, tuple(tensors), codec, payload, content, base_sha256, version=version)
 
 
 def load(
@@ -158,7 +169,11 @@ def load(
         base: the module or tensors that the file is relative to; None where it is relative to none.
         limit: the most bytes of weights to make.
 
-    Raises InputError where it isn't such a file, where its base is another one, and where the limit is no number.
+    Returns:
+        The decoded tensors by name; tied names share one tensor.
+
+    Raises:
+        InputError: it isn't such a file, its base is another one, or the limit is no number.
     """
     file = read_file(path, limit=limit)
     given = base if base is None or isinstance(base, Base) else base_of(base)
@@ -178,29 +193,6 @@ def read_file(path: str | os.PathLike[str], *, limit: int = DEFAULT_LIMIT) -> Co
         raise FormatError(f"{path}: {error}") from error
 
 
-def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `path` whole or not at all: a temporary file beside it, then a rename. Raises InputError where it can't be written."""
-    target = path_of(path)
-    if target.is_symlink():
-        target = Path(os.path.realpath(target))  # what a link leads to is written, and the link stays
-    try:
-        handle, name = tempfile.mkstemp(prefix=".nncomplexity.", dir=target.parent)
-    except OSError as error:
-        raise InputError(f"{target}: cannot write there ({error.strerror}); name a folder that exists") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(target)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(f"{target}: cannot write it ({error.strerror})") from error
-        raise
-
-
 def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:
     entries = [[list(spec.names), str(spec.dtype).removeprefix("torch."), list(spec.shape)] for spec in skeleton.tensors]
     for _, dtype, _ in entries:
@@ -210,7 +202,7 @@ def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:
         head = [] if base_sha256 is None else [{"base": base_sha256}]
         return json.dumps([*head, *entries], separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"weights: the name of a tensor is no Unicode text ({error.reason}); rename it") from error
+        raise InputError(f"weights: the name of a tensor is not valid Unicode ({error.reason}); rename the tensor") from error
 
 
 def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
@@ -227,6 +219,8 @@ def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
         )
         if _skeleton_json(skeleton, base) != text:
             raise ValueError("it is spelled otherwise, which could hide something")
+        if any(len(spec.real.shape) > DIMENSIONS for spec in skeleton.tensors):
+            raise ValueError(f"a complex tensor has {DIMENSIONS} dimensions, and its real and imaginary parts one more")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"skeleton is not what a writer makes ({type(error).__name__}: {error!s:.80})") from error
     every = [name for spec in skeleton.tensors for name in spec.names]

@@ -23,6 +23,10 @@ from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, s
 from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is_finite, of_bytes, pieces_of, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+_WAVES = 32
+"""Multiplications that an element of a basis counts for."""
+_AT_ONCE = 1 << 22
+"""Elements of a tensor that are held in float64 at once."""
 _NARROW = (np.int8, np.int16, np.int32)
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
@@ -46,8 +50,9 @@ class Constant:
     value: int
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         if spec.base is not None:
-            return Dense(np.full(spec.shape, self.value)).decode(spec, device)
+            return Dense(np.broadcast_to(np.int8(self.value), spec.shape)).decode(spec, device)
         return torch.full(spec.shape, self.value, dtype=spec.dtype, device=device)
 
 
@@ -59,9 +64,12 @@ class Dense:
     step: float = 1.0
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         if not spec.quantizable:
             return _integers(self.symbols, spec).to(device)
-        return _scaled(_doubles(self.symbols, device), self.step, spec)
+        shape = matrix_shape(spec) or (spec.count, 1)
+        symbols = self.symbols.reshape(shape)
+        return _made(lambda part, across: _doubles(symbols[part, across], device), self.step, spec, shape, device)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class LowRank:
 
     @property
     def rank(self) -> int:
+        """The number k of columns of A."""
         return int(self.A.shape[1])
 
     def step(self, spec: TensorSpec) -> float:
@@ -92,12 +101,25 @@ class LowRank:
         return step
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
-        step = self.step(spec)
-        A, B = self._along(0, self.A, spec, device), self._along(1, self.B.T, spec, device).T
-        _check_exact(float(self.rank) * _largest(A) * _largest(B), spec)
-        product = A @ B
-        product += 0.0  # makes −0 to 0: whether a sum of zero products has a sign is the multiplication routine's affair
-        return _scaled(product, math.ldexp(step, -sum(shift(period) for period in self.periods if period)), spec)
+        """The tensor on a device, in its dtype."""
+        scale = math.ldexp(self.step(spec), -sum(shift(period) for period in self.periods if period))
+        shape = len(self.A), self.B.shape[1]
+        used = _used(self.A, self.B)
+        A = self._along(0, self.A[:, used], spec, device)
+        B = self._along(1, self.B[used].T, spec, device).T.contiguous()
+        _check_exact(float(A.shape[1]) * _largest(A) * _largest(B), spec)
+        rows, columns = A.any(1), B.any(0)
+
+        def product(part: slice, across: slice) -> Tensor:
+            """Zero rows and columns of the factors cost nothing, and no sum of zero products has a sign."""
+            some, others = rows[part], columns[across]
+            if some.all() and others.all():
+                return (A[part] @ B[:, across]).add_(0.0)
+            found = torch.zeros(len(some), len(others), dtype=torch.float64, device=device)
+            found[some[:, None] & others] = (A[part][some] @ B[:, across][:, others]).add_(0.0).reshape(-1)
+            return found
+
+        return _made(product, scale, spec, shape, device)
 
     def _along(self, side: int, symbols: Integers, spec: TensorSpec, device: torch.device) -> Tensor:
         """One factor's symbols, (rows, k), in the basis of its side, as float64."""
@@ -117,6 +139,7 @@ class Lossless:
     data: NDArray[np.uint8]
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         return of_bytes(self.data.copy() if spec.base is None else _toggled(self.data, spec.base, spec.dtype), spec).to(device)
 
 
@@ -131,6 +154,7 @@ class Pieces:
     pieces: tuple[Piece, ...]
 
     def decode(self, spec: TensorSpec, device: torch.device = CPU) -> Tensor:
+        """The tensor on a device, in its dtype."""
         specs = pieces_of(spec, self.layout)
         decoded = [piece.decode(one, device) for one, piece in zip(specs, self.pieces, strict=True)]
         return self.layout.together(decoded, spec.shape)
@@ -194,7 +218,8 @@ def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.devic
     spec = group[0][0]
     A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
     steps = [coarse.step(one) for one, coarse in group]
-    _check_exact(A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()), spec)
+    if A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()) >= EXACT_LIMIT:  # one may be beyond it
+        return {one.name: coarse.decode(one, device) for one, coarse in group}
     products = torch.matmul(A, B).add_(0.0).mul_(torch.tensor(steps, dtype=torch.float64, device="cpu").to(device)[:, None, None])
     values = round_once(products.reshape(-1, *spec.shape), spec.dtype)
     return {one.name: value for (one, _), value in zip(group, values.unbind(), strict=True)}
@@ -206,8 +231,10 @@ def lossless(tensor: Tensor) -> Lossless:
 
 
 def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Lossless:
-    """A tensor of any dtype, bit for bit, in the cheapest form: a constant where all its elements are 0 or all are 1; integers and truth
-    values as symbols where these hold them; else its bytes. On a base that is said of the difference, of bytes that of their bits.
+    """A tensor of any dtype, bit for bit, in the cheapest form.
+
+    It is a constant where all its elements are 0 or all are 1; integers and truth values are symbols where these hold them; else it is
+    its bytes. On a base that is said of the difference, of bytes that of their bits.
     """
     if base is not None:
         return _exact_on(base, tensor)
@@ -267,8 +294,9 @@ def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int])
 
 
 def narrow(symbols: Tensor) -> Integers:
-    """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives: most of a
-    network's are a few units.
+    """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives.
+
+    Most of a network's are a few units.
 
     >>> narrow(torch.tensor([-127.0, 3.0])).dtype, narrow(torch.tensor([128])).dtype
     (dtype('int8'), dtype('int16'))
@@ -371,7 +399,8 @@ def _integers(symbols: Integers, spec: TensorSpec) -> Tensor:
         wrapped = sums & 1 if spec.dtype == torch.bool else sums
         return torch.from_numpy(wrapped.astype(INTEGERS[spec.dtype]).reshape(spec.shape))
     values: NDArray[np.generic] = symbols.astype(INTEGERS[spec.dtype]).reshape(spec.shape)
-    if not np.array_equal(values.astype(np.int64), symbols):
+    negative = spec.dtype == torch.uint64 and bool((symbols < 0).any())  # which would come back from 2^64 less so much
+    if negative or not np.array_equal(values.astype(np.int64), symbols):
         raise FormatError(f"{spec.name}: symbols go beyond what {spec.dtype} holds: the payload is damaged")
     return torch.from_numpy(values)
 
@@ -390,6 +419,52 @@ def _doubles(symbols: Integers, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(symbols)).to(device).double()
 
 
-def _scaled(values: Tensor, step: float, spec: TensorSpec) -> Tensor:
-    scaled = values.reshape(spec.shape).mul_(step)
-    return round_once(scaled, spec.dtype) if spec.base is None else added(spec.base.to(values.device), scaled, spec.dtype)
+def _made(
+    values: Callable[[slice, slice], Tensor], step: float, spec: TensorSpec, shape: tuple[int, int], device: torch.device
+) -> Tensor:
+    """The tensor whose matrix view of this shape is values · step; of a large one a part at a time is held in float64.
+
+    Args:
+        values: float64 of some rows and columns, which are the caller's to change.
+        step: what they are multiplied by.
+        spec: the tensor's shape, dtype and base.
+        shape: (rows, columns) of its matrix view.
+        device: where it is made.
+    """
+    m, n = shape
+    if spec.count <= _AT_ONCE:
+        return _rounded(values(slice(0, m), slice(0, n)), step, spec, spec.base).reshape(spec.shape)
+    whole = torch.empty(shape, dtype=spec.dtype, device=device)
+    base = None if spec.base is None else spec.base.reshape(shape)
+    rows = max(1, min(m, _AT_ONCE // n))
+    columns = min(n, _AT_ONCE)
+    for top in range(0, m, rows):
+        for left in range(0, n, columns):
+            place = slice(top, min(top + rows, m)), slice(left, min(left + columns, n))
+            whole[place] = _rounded(values(*place), step, spec, None if base is None else base[place])
+    return whole.reshape(spec.shape)
+
+
+def _rounded(values: Tensor, step: float, spec: TensorSpec, base: Tensor | None) -> Tensor:
+    scaled = values.mul_(step)
+    return (
+        round_once(scaled, spec.dtype) if base is None else added(base.to(values.device).reshape(scaled.shape), scaled, spec.dtype)
+    )
+
+
+def _used(A: Integers, B: Integers) -> NDArray[np.bool_]:
+    """(k,) which components of two factors aren't zero."""
+    return np.logical_and(A.any(axis=0), B.any(axis=1))
+
+
+def multiplications(A: Integers, B: Integers, periods: tuple[int, int]) -> int:
+    """How many a product of factors (m, k) and (k, n) takes in these bases, zero rows, columns and components left out.
+
+    A basis counts for some multiplications itself: its waves have to be made.
+    """
+    used = _used(A, B)
+    rank = int(np.count_nonzero(used))
+    rows = len(A) if periods[0] else int(np.count_nonzero(A[:, used].any(axis=1)))
+    columns = B.shape[1] if periods[1] else int(np.count_nonzero(B[used].any(axis=0)))
+    squares = sum(side * side for side, period in ((rows, periods[0]), (columns, periods[1])) if period)
+    return rank * rows * columns + (rank + _WAVES) * squares

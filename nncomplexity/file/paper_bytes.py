@@ -33,6 +33,9 @@ def paper_bytes(skeleton: Skeleton, tensors: Sequence[Piece]) -> int:
         skeleton: names, shapes and dtypes.
         tensors: one for each of the skeleton's tensors, in its order.
 
+    Returns:
+        The size in bytes.
+
     >>> import torch
     >>> from nncomplexity.network import skeleton_of
     >>> skeleton = skeleton_of({"w": torch.zeros(64, 64)})
@@ -60,8 +63,9 @@ def _leaf(coarse: Piece, spec: TensorSpec) -> Array | tuple[Array, Array]:
 
 
 def _values(symbols: Integers, step: float) -> NDArray[np.float32]:
-    """Integers have one zero, so their multiples have too; float64's may be beyond float32. C order, as an array that a computation
-    returned has.
+    """The multiples of symbols as float32, in C order, as an array that a computation returned has.
+
+    Integers have one zero, so their multiples have too; float64's may be beyond float32.
     """
     largest = np.finfo(np.float32).max
     return np.clip(symbols.astype(np.float64) * step, -largest, largest).astype(np.float32, order="C")

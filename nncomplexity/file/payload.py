@@ -16,30 +16,47 @@ from nncomplexity.codecs import (
     CODECS,
     LARGEST,
     MOST,
+    VERSION,
     Bits,
     Choice,
     Codec,
     Coder,
     Entropy,
+    EntropyReader,
     Frequencies,
     Integers,
+    KnownKind,
     Ledger,
     Matrix,
     MatrixState,
     Model,
     Natural,
     Planes,
+    Reader,
     Records,
     Signed,
     Single,
     Tally,
+    codec_numbered,
     length_tally,
+    number_of,
     single,
     weigh_together,
     within,
 )
 from nncomplexity.errors import FormatError
-from nncomplexity.file.coarse import CoarseTensor, Constant, Dense, Lossless, LowRank, Piece, Pieces, matrix_shape, narrowed
+from nncomplexity.file.coarse import (
+    CoarseTensor,
+    Constant,
+    Dense,
+    Lossless,
+    LowRank,
+    Piece,
+    Pieces,
+    matrix_shape,
+    multiplications,
+    narrowed,
+)
 from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, pieces_of
 
@@ -54,6 +71,10 @@ _BASIS_PRIOR = np.array([48, 4, 4])
 _ROW_BLOCKS, _COLUMN_BLOCKS, _FOLDING = range(3)
 _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
+_FREE_WORK, _WORK_PER_ELEMENT, _WORK_PER_BYTE = 1 << 32, 1 << 8, 1 << 16
+"""Multiplications for products of factors that any payload may ask for, and those for each element of a tensor and each of its bytes."""
+_FREE_PARTS, _PARTS_PER_BYTE = 1 << 10, 8
+"""Tensors that aren't constant, and pieces, that any payload may have, and those for each of its bytes."""
 _OVERHEAD = 64
 """Bytes that the fields of one tensor can take under a byte codec, generously."""
 
@@ -63,6 +84,10 @@ class _Walk:
     """What the tensors of one payload share while they are coded."""
 
     records: Records
+    work: float = math.inf
+    """Multiplications that products of factors may still take."""
+    parts: float = math.inf
+    """Tensors that aren't constant, and pieces, that may still come."""
     precision: int = 0
     exponent: int = -4
     rank: int = 8
@@ -77,8 +102,8 @@ class _Walk:
     exponents: Signed = field(default_factory=lambda: Signed(length_tally(2)))
     ranks: Signed = field(default_factory=lambda: Signed(length_tally()))
     state: MatrixState = field(default_factory=MatrixState)
-    kinds: Iterator[int] = field(default_factory=lambda: iter(()))
-    """The kinds of the matrices to come, where they are known."""
+    known: Iterator[KnownKind] = field(default_factory=lambda: iter(()))
+    """What is known of the matrices to come."""
 
     def integer(self, value: int | None, model: Single) -> int:
         return self.records.one(value, model)
@@ -95,8 +120,7 @@ class _Walk:
         """Symbols (rows, columns), coded along the longer side."""
         if columns > rows:
             return self.matrix(None if symbols is None else symbols.T, columns, rows, profile).T
-        kind = next(self.kinds, None) if symbols is not None else None
-        model = Matrix(rows, columns, self.state, profile, kind)
+        model = Matrix(rows, columns, self.state, profile, None if symbols is None else next(self.known, None))
         if symbols is not None and isinstance(self.records, _Scale):
             self.records.defer(symbols, model)
             return symbols
@@ -107,10 +131,14 @@ class _Walk:
         form = self.form(coarse, spec)
         if form != _PIECES:
             assert coarse is None or not isinstance(coarse, Pieces)
+            if coarse is None and form not in (_ZERO, _ONE):
+                self.count(1, spec)
             return self.piece(form, coarse, spec)
         assert coarse is None or isinstance(coarse, Pieces)
         layout = self.layout(None if coarse is None else coarse.layout, spec)
         pieces = []
+        if coarse is None:
+            self.count(layout.count, spec)
         for index, one in enumerate(pieces_of(spec, layout)):
             piece = None if coarse is None else coarse.pieces[index]
             form = self.form(piece, one)
@@ -118,6 +146,12 @@ class _Walk:
                 raise FormatError(f"{spec.name}: a piece of it is in pieces: the payload is damaged")
             pieces.append(self.piece(form, piece, one))
         return coarse or Pieces(layout, tuple(pieces))
+
+    def count(self, parts: int, spec: TensorSpec) -> None:
+        """Count what was read. Raises FormatError where a payload of its length may not have so many."""
+        self.parts -= parts
+        if self.parts < 0:
+            raise FormatError(f"{spec.name}: more tensors and pieces than a payload of this length may have; it is damaged")
 
     def form(self, coarse: CoarseTensor | None, spec: TensorSpec) -> int:
         return self.integer(None if coarse is None else _form(coarse), self.forms if spec.quantizable else self.other_forms)
@@ -161,6 +195,12 @@ class _Walk:
             step_b = self.step(None if coarse is None else coarse.step_b)
         A = self.matrix(None if coarse is None else coarse.A, m, rank)
         B = self.matrix(None if coarse is None else coarse.B, rank, n, _profile(A))
+        if coarse is None:
+            self.work -= multiplications(A, B, periods)
+            if self.work < 0:
+                raise FormatError(
+                    f"{spec.name}: factors of rank {rank} take more work than a payload of this length may ask for; it is damaged"
+                )
         return coarse or LowRank(narrowed(A), narrowed(B), step_a, step_b, periods)
 
     def layout(self, layout: Layout | None, spec: TensorSpec) -> Layout:
@@ -204,36 +244,57 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
     writer = codec.writer()
     if isinstance(codec, Entropy):
         writer.record(single(0), _Escape())
-        _walk(writer, skeleton, tensors, _weighed(skeleton, tensors).kinds)
+        _walk(_Walk(writer, known=iter(_weighed(skeleton, tensors, keep=True).known)), skeleton, tensors)
         return writer.finish()
-    _walk(writer, skeleton, tensors)
-    return bytes([ESCAPE, CODECS.index(codec)]) + writer.finish()
+    _walk(_Walk(writer), skeleton, tensors)
+    return bytes([ESCAPE, number_of(codec)]) + writer.finish()
 
 
-def decode(skeleton: Skeleton, payload: bytes) -> tuple[Codec, list[CoarseTensor]]:
-    """The codec that wrote the payload and the coarse tensors in it; raises FormatError where it isn't one."""
-    codec = CODECS[0]
+def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True) -> tuple[Codec, list[CoarseTensor]]:
+    """The codec that wrote the payload and the coarse tensors in it.
+
+    Args:
+        skeleton: what the payload is of.
+        payload: the bytes.
+        version: of the format.
+        checked: whether to see that the payload ends as an encoder would have ended it, which whoever has just encoded it knows.
+
+    Raises:
+        FormatError: it isn't a payload of that version.
+    """
+    codec, length = CODECS[0], len(payload)
     if payload[:1] == bytes([ESCAPE]):
         number = payload[1] if len(payload) > 1 else 0
-        if not 0 < number < len(CODECS):
-            raise FormatError(f"payload names codec {number}, and this version knows 1 to {len(CODECS) - 1}")
-        codec, payload = CODECS[number], payload[2:]
-    reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
+        codec, payload = codec_numbered(number), payload[2:]
+    reader: Reader
     if isinstance(codec, Entropy):
+        reader = EntropyReader(payload, checked=checked and version > 1)
         within(int(reader.record(None, _Escape())[0]), 0, 0, "the first decision")
-    tensors = _walk(reader, skeleton, None)
+    else:
+        reader = codec.reader(payload, sum(_most_bytes(spec) for spec in skeleton.real.tensors) + _OVERHEAD)
+    work, parts = _allowed(skeleton, length)
+    tensors = _walk(_Walk(reader, work, parts, state=MatrixState(version)), skeleton, None)
     reader.finish()
     return codec, tensors
 
 
-def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> list[float]:
-    """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them."""
-    return _weighed(skeleton, tensors).bits
+def _allowed(skeleton: Skeleton, length: int) -> tuple[int, int]:
+    """Multiplications, and parts, that a payload of this length may ask for."""
+    work = _FREE_WORK + _WORK_PER_ELEMENT * skeleton.real.parameters + _WORK_PER_BYTE * length
+    return work, _FREE_PARTS + _PARTS_PER_BYTE * length
 
 
-def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor]) -> "_Scale":
-    scale = _Scale()
-    _walk(scale, skeleton, tensors)
+def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION) -> list[float]:
+    """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them.
+
+    Those of a file's tensors in the version of the file and under that codec add up to its bits, but for these fields and the end.
+    """
+    return _weighed(skeleton, tensors, version).bits
+
+
+def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION, *, keep: bool = False) -> "_Scale":
+    scale = _Scale(len(tensors), keep)
+    _walk(_Walk(scale, state=MatrixState(version)), skeleton, tensors)
     scale.settle()
     return scale
 
@@ -243,12 +304,13 @@ class _Scale:
 
     Attributes:
         bits: of each tensor.
-        kinds: of each matrix.
+        known: what their writer is told, of each matrix, where it is kept.
     """
 
-    def __init__(self) -> None:
-        self.kinds: list[int] = []
-        self._ledger = Ledger()
+    def __init__(self, count: int, keep: bool) -> None:
+        self.known: list[KnownKind] = []
+        self._keep = keep
+        self._ledger = Ledger(count)
         self._waiting: list[tuple[int, Integers, Matrix]] = []
         self._symbols = 0
 
@@ -256,9 +318,9 @@ class _Scale:
     def bits(self) -> list[float]:
         return self._ledger.parts
 
-    def begin(self) -> None:
-        """What comes now is the next tensor's."""
-        self._ledger.begin()
+    def begin(self, index: int) -> None:
+        """What comes now is this tensor's."""
+        self._ledger.begin(index)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
         return model.code(self._ledger, symbols)
@@ -268,10 +330,29 @@ class _Scale:
 
     def defer(self, symbols: Integers, model: Matrix) -> None:
         """A matrix (rows, columns), to be weighed in its turn."""
-        self._waiting.append((len(self.bits) - 1, symbols, model))
+        self._waiting.append((self._ledger.part, symbols, model))
         self._symbols += model.count
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
             self._weigh_deferred()
+
+    def plain(self, walk: "_Walk", tensors: Sequence[tuple[int, TensorSpec, CoarseTensor]]) -> None:
+        """Constants and dense tensors in the order in which they are coded, with their indices: all forms at once, then all steps."""
+        self._ledger.note(walk.forms.tally, [_form(coarse) for *_, coarse in tensors], [index for index, *_ in tensors])
+        dense = [(index, spec, coarse) for index, spec, coarse in tensors if isinstance(coarse, Dense)]
+        if not dense:
+            return
+        indices = [index for index, *_ in dense]
+        exponents = np.array([split_step(coarse.step, walk.precision)[1] for *_, coarse in dense])
+        changes = np.diff(exponents, prepend=walk.exponent)
+        lengths = np.frexp(np.abs(changes))[1]
+        self._ledger.note(walk.exponents.tally, lengths.tolist(), indices)
+        taken = np.maximum(lengths - 1, 0) + (changes != 0) + walk.precision  # bits below the leading one, the sign, the mantissa
+        for (index, spec, coarse), bits in zip(dense, taken.tolist(), strict=True):
+            m, n = matrix_shape(spec) or (spec.count, 1)
+            symbols = coarse.symbols.reshape(m, n)
+            self._ledger.begin(index)
+            self._ledger.bits += bits
+            self.defer(symbols if m >= n else symbols.T, Matrix(max(m, n), min(m, n), walk.state))
 
     def settle(self) -> None:
         """Weigh what waits."""
@@ -284,15 +365,16 @@ class _Scale:
         waiting, self._waiting, self._symbols = self._waiting, [], 0
         last = waiting.pop() if waiting and waiting[-1][2].count > LARGEST else None
         if waiting:
-            weighed = weigh_together([model for *_, model in waiting], [symbols for _, symbols, _ in waiting], waiting[0][2].state)
+            models, symbols = [model for *_, model in waiting], [symbols for _, symbols, _ in waiting]
+            weighed = weigh_together(models, symbols, models[0].state, keep=self._keep)
             for (place, *_), bits in zip(waiting, weighed.bits.tolist(), strict=True):
                 self.bits[place] += bits
-            self.kinds += weighed.kinds.tolist()
+            self.known += weighed.known() if self._keep else []
         if last is not None:
-            place, symbols, model = last
-            bits, kind = model.weigh(np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1))
+            place, large, model = last
+            bits, kind = model.weigh(np.ascontiguousarray(large.T, dtype=np.int64).reshape(-1))
             self.bits[place] += bits
-            self.kinds.append(kind)
+            self.known.append(KnownKind(kind))
 
 
 @dataclass(frozen=True)
@@ -306,20 +388,28 @@ class _Escape:
         return coder.categorical(symbols, np.array([255.0, 1.0]), 1)
 
 
-def _walk(
-    records: Records, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None, kinds: Sequence[int] = ()
-) -> list[CoarseTensor]:
-    walk = _Walk(records, kinds=iter(kinds))
+def _walk(walk: _Walk, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None) -> list[CoarseTensor]:
+    """Code all tensors in the order of their names, or in version 1 in that of the skeleton; what is read is in that of the skeleton."""
     precision = None if tensors is None else _precision(tensors)
     walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
-    coded = []
-    for index, spec in enumerate(skeleton.real.tensors):
-        if isinstance(records, _Scale):
-            records.begin()
-        coarse = walk.tensor(None if tensors is None else tensors[index], spec)
+    specs = skeleton.real.tensors
+    order = range(len(specs)) if walk.state.version == 1 else skeleton.by_name
+    if tensors is not None and isinstance(walk.records, _Scale) and _are_plain(specs, tensors):
+        walk.records.plain(walk, [(index, specs[index], tensors[index]) for index in order])
+        return []
+    coded: dict[int, CoarseTensor] = {}
+    for index in order:
+        if isinstance(walk.records, _Scale):
+            walk.records.begin(index)
+        coarse = walk.tensor(None if tensors is None else tensors[index], specs[index])
         if tensors is None:  # a writer and a meter are asked for none, which would all be held at once
-            coded.append(coarse)
-    return coded
+            coded[index] = coarse
+    return [coded[index] for index in range(len(specs))] if tensors is None else []
+
+
+def _are_plain(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> bool:
+    """Whether all tensors are constants or dense, and of quantizable dtypes: a search weighs many of these, many times."""
+    return all(isinstance(coarse, Constant | Dense) for coarse in tensors) and all(spec.quantizable for spec in specs)
 
 
 def _most_bytes(spec: TensorSpec) -> int:
@@ -337,13 +427,15 @@ def _precision_tally() -> Tally:
 
 def _precision(tensors: Sequence[CoarseTensor]) -> int:
     """The fewest mantissa bits that hold every step exactly."""
-    precision = 0
-    for coarse in (piece for tensor in tensors for piece in (tensor.pieces if isinstance(tensor, Pieces) else [tensor])):
-        steps = (coarse.step,) if isinstance(coarse, Dense) else ()  # 1, that of integers, asks for no bits
-        for step in (coarse.step_a, coarse.step_b) if isinstance(coarse, LowRank) else steps:
-            mantissa, _ = split_step(step)
-            precision = max(precision, _MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) if mantissa else 0)
-    return precision
+    steps = set[float]()
+    for tensor in tensors:
+        for coarse in tensor.pieces if isinstance(tensor, Pieces) else (tensor,):
+            if isinstance(coarse, Dense):  # 1, that of integers, asks for no bits
+                steps.add(coarse.step)
+            elif isinstance(coarse, LowRank):
+                steps |= {coarse.step_a, coarse.step_b}
+    mantissas = {split_step(step)[0] for step in steps} - {0}
+    return max((_MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) for mantissa in mantissas), default=0)
 
 
 def _form(coarse: CoarseTensor) -> int:
@@ -372,6 +464,6 @@ def _layout(layout: Layout | None) -> tuple[int, int] | tuple[None, None]:
 
 def _profile(A: Integers) -> Frequencies:
     """(k,) mean magnitude of each component in the first factor against that of all: the second's are much alike."""
-    sums = np.abs(A).sum(axis=0) + 1  # integers, so that no order of summation shows
+    sums = np.abs(A).sum(axis=0, dtype=np.int64) + 1  # integers, so that no order of summation shows
     profile: Frequencies = sums.astype(np.float64) * (A.shape[1] / float(sums.sum()))
     return profile

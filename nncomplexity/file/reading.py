@@ -6,6 +6,7 @@ bytes, and what changed meanwhile is read again.
 """
 
 import os
+import select
 import stat
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
 _RECENT = 2.0
 """Seconds for which a file's time of change may be that of a later change, too: some file systems count in twos."""
 _PART = 1 << 22
+_PATIENCE, _LOOKS_AGAIN = 2.0, 0.01
+"""Seconds to wait for the first byte of a pipe, and between two looks."""
 Found = TypeVar("Found")
 _State = tuple[int, int, int]
 
@@ -40,13 +43,24 @@ class Reading:
         self._newest = 0.0
 
     def content(self, file: Path) -> bytes:
-        """The file's bytes. Raises InputError where it can't be read, ChangedError where it was written meanwhile."""
+        """The file's bytes.
+
+        A pipe, which has no state and can be read once, is read as long as somebody writes it. What else is no regular file isn't read: a
+        device may have no end.
+
+        Raises:
+            InputError: the file can't be read.
+            ChangedError: it was written meanwhile.
+        """
         try:
+            kind = file.stat().st_mode
+            if stat.S_ISFIFO(kind):
+                return self._piped(file)
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                raise InputError(f"{file}: it is no regular file; name {self._expected}")
             with file.open("rb") as opened:
                 before = os.fstat(opened.fileno())
                 content = opened.read()
-                if not stat.S_ISREG(before.st_mode):  # a pipe has no state, and can be read once
-                    return content
                 written = max(before.st_mtime, before.st_ctime)
                 self._states[file], self._newest = _state(before), max(self._newest, written)
                 settled = _state(os.fstat(opened.fileno())) == _state(before) and len(content) == before.st_size
@@ -62,6 +76,26 @@ class Reading:
         if not settled:
             raise ChangedError(f"{file}: it was written while it was read")
         return content
+
+    def _piped(self, file: Path) -> bytes:
+        """What is written to a pipe. Raises InputError where nobody begins to: to wait for it could take for ever."""
+        content, last = bytearray(), time.monotonic() + _PATIENCE
+        pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while True:
+                try:
+                    part = os.read(pipe, _PART)
+                except BlockingIOError:  # there is a writer, who isn't done
+                    select.select([pipe], [], [])
+                    continue
+                content += part
+                if not part and content:
+                    return bytes(content)
+                if not part and time.monotonic() > last:
+                    raise InputError(f"{file}: it is a pipe to which nobody writes; name {self._expected}")
+                time.sleep(0 if part else _LOOKS_AGAIN)
+        finally:
+            os.close(pipe)
 
     def changed(self) -> bool:
         """Whether one of the files is another one by now, or has other bytes."""
@@ -80,7 +114,13 @@ def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> 
         name: what it reads, for messages.
         expected: as for `Reading`.
 
-    Raises what it raises, and ChangedError where the files changed each time.
+    Returns:
+        The result of `read`.
+
+    Raises:
+        InputError: `read` raises it.
+        FormatError: `read` raises it.
+        ChangedError: the files changed each time.
 
     >>> read_settled(lambda reading: len(reading.content(Path(__file__))) > 0, "this file", "a module")
     True

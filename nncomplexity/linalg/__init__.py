@@ -1,13 +1,13 @@
-"""Arithmetic on matrices and numbers. Nothing here knows a network, a loss or a file.
+"""Arithmetic on matrices and numbers, without networks, losses or files.
 
-- `sizes`: the size from which a network or a matrix is treated as a large one
+- `sizes`: the size from which a network or a matrix counts as large
 - `quantize`: real numbers as multiples of a step (Eqs. 9, 11), rounded once
 - `sketch`: singular values and leading components of a large matrix
 - `lowrank`: SVD, rank by τ, factors (Eqs. 12 to 14), and a bounded cache of decompositions
-- `basis`: waves and unit vectors for the rows of a factor, as exact integers
+- `basis`: Fourier vectors and unit vectors for the rows of a factor, as exact integers
 - `spectral`: spectral entropy and effective rank (Eq. 15)
 - `fits`: the convex hull of a rate-distortion curve, and formulas fitted to it
-- `switches`: global settings of PyTorch and NumPy: the usual ones for the package, the user's for the user's functions
+- `switches`: global settings of PyTorch and NumPy: the usual ones for the package, and the user's own for the user's functions
 """
 
 from nncomplexity.linalg.basis import MOST_ROWS, largest_entry, shift, waves

@@ -1,4 +1,4 @@
-"""What a rate-distortion curve is made of: its lower convex hull, and formulas fitted to it."""
+"""The lower convex hull of a rate–distortion curve, and formulas that are fitted to it."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from nncomplexity.linalg.switches import usual_switches
 
 LEAST_POINTS = 3
-"""Points of different distortion that a fit takes."""
+"""The smallest number of points with different distortions for a fit."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,10 @@ class Fit:
 
     Attributes:
         kind: "log", bits = a·ln D + b (DeMoss et al. 2025, Fig. 4), or "power", bits = b·D^a.
-        a, b: its numbers.
-        r2: the share 1 − Σ(bits − fitted)² / Σ(bits − mean)² of the variance of the *bits* that it explains, for both kinds.
-        points: how many points it was fitted to.
+        a, b: the two numbers of the formula.
+        r2: the share 1 − Σ(bits − fitted)² / Σ(bits − mean)² of the variance of the *bits* that the formula explains, for both
+        kinds.
+        points: the number of points that it was fitted to.
     """
 
     kind: str
@@ -33,7 +34,7 @@ class Fit:
 
     @property
     def explains(self) -> bool:
-        """Whether the formula is closer to the points than their mean is, R² ≥ 0; one that isn't is no use to anyone."""
+        """Whether the formula is closer to the points than their mean, R² ≥ 0. Otherwise it is useless."""
         return self.r2 >= 0
 
     @usual_switches()
@@ -57,9 +58,9 @@ class Fit:
 
 @usual_switches()
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
-    """Both formulas for points (distortion, bits), the power law by least squares of the logarithms; points at 0, of
-    distortion or bits, are left out.
+    """Both formulas for points (distortion, bits).
 
+    The power law is fitted by least squares of the logarithms. Points at 0, of distortion or bits, are left out.
     None with fewer than three different distortions, and no formula whose numbers leave the range of floating point.
 
     >>> import math
@@ -83,7 +84,7 @@ def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
 
 
 def best_of(fits: Sequence[Fit]) -> Fit | None:
-    """The fit with the largest R², of those that explain anything; None without any.
+    """The fit with the largest R²; None if no fit has an R² of at least 0.
 
     >>> best_of([Fit("log", -1.0, 2.0, -0.5)]) is None
     True
@@ -94,7 +95,8 @@ def best_of(fits: Sequence[Fit]) -> Fit | None:
 def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points (distortion, bits) on the lower convex hull, from small to large distortion.
 
-    It ends at the fewest bits: what costs more at a larger distortion is no use. Of points of one distortion the smallest counts.
+    It ends at the point with the fewest bits, because more bits at a larger distortion are useless. Of points with equal
+    distortion, the smallest counts.
 
     >>> lower_hull([(0.0, 10.0), (1.0, 9.0), (2.0, 2.0), (3.0, 3.0)])
     [0, 2]
@@ -112,11 +114,14 @@ def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def along_hull(corners: Sequence[tuple[float, float]], points: int = 24) -> list[tuple[float, float]]:
-    """Points on the straight pieces between the corners of a hull, which are curves where an axis is logarithmic.
+    """Points on the straight pieces between the corners of a hull. On a logarithmic axis these pieces are curved.
 
     Args:
         corners: (distortion, bits), from small to large distortion, all above 0.
         points: on each piece, at equal ratios of the distortion.
+
+    Returns:
+        (distortion, bits) of each point, from small to large distortion, the corners among them.
 
     >>> [(round(x), round(y)) for x, y in along_hull([(1.0, 100.0), (100.0, 1.0)], points=3)]
     [(1, 100), (10, 91), (100, 1)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from nncomplexity.errors import InputError
 from nncomplexity.linalg.sizes import SMALL, large_matrix
 from nncomplexity.linalg.sketch import Sketch
-from nncomplexity.words import plain_numbers
+from nncomplexity.words import checked_count, checked_number, python_numbers
 
 # Entries of a singular vector that differ by less count as equally large when its sign is chosen, so that rounding doesn't choose.
 SIGN_TOLERANCE = 1e-6
@@ -39,6 +39,7 @@ class SVD:
 
     @property
     def nbytes(self) -> int:
+        """Bytes that the three factors take."""
         return self.U.nbytes + self.S.nbytes + self.Vh.nbytes
 
 
@@ -56,15 +57,15 @@ def svd(x: Tensor) -> SVD:
     [2.0, 1.0]
     """
     if not isinstance(x, Tensor):
-        raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
+        raise InputError(f"x: expected a floating-point matrix (m, n) with entries, got {type(x).__name__}; use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
         raise InputError(
-            f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "
+            f"x: expected a floating-point matrix (m, n) with entries, got {x.dtype} of shape {tuple(x.shape)}: "
             "fold other tensors by matrix_view"
         )
     x = x.detach().double()
     if not torch.isfinite(x).all():
-        raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no SVD")
+        raise InputError("x: expected finite values, got a NaN or an infinity; such a matrix has no SVD")
     return _signed(*torch.linalg.svd(x, full_matrices=False))
 
 
@@ -105,6 +106,9 @@ def rank_for(S: Tensor, tau: float) -> int:
         S: singular values, (r,), largest first.
         tau: the fraction τ in [0, 1].
 
+    Returns:
+        The rank k(τ), from 0 to r.
+
     Raises:
         InputError: `S` isn't one row of singular values, largest first, or `tau` lies outside [0, 1].
 
@@ -112,8 +116,9 @@ def rank_for(S: Tensor, tau: float) -> int:
     >>> [rank_for(S, tau) for tau in (0, 0.4, 0.7, 0.75, 1)]
     [0, 1, 2, 3, 4]
     """
-    if not 0 <= tau <= 1:
-        raise InputError(f"tau must lie in [0, 1], the fraction of the singular values' sum to keep; got {tau!r}")
+    checked_number(
+        "tau", tau, "a number in [0, 1], the fraction of the singular values' sum to keep", lambda share: 0 <= share <= 1
+    )
     return ranks_leaving(left_out(_check_singular_values(S)[None]), tau)[0]
 
 
@@ -127,7 +132,7 @@ def left_out(values: Tensor) -> Tensor:
 def ranks_leaving(left: Tensor, tau: float) -> list[int]:
     """k(τ) of each of T matrices, see `rank_for`, from what ranks leave out (T, r + 1)."""
     allowed = 0.0 if tau == 1 else 1 - tau + SUM_TOLERANCE
-    return plain_numbers((left <= allowed).int().argmax(1))
+    return python_numbers((left <= allowed).int().argmax(1))
 
 
 def pays(rank: int, m: int, n: int) -> bool:
@@ -140,7 +145,7 @@ def pays(rank: int, m: int, n: int) -> bool:
     (True, False)
     """
     if m < 1 or n < 1 or rank < 0:
-        raise InputError(f"m and n must be at least 1 and rank at least 0; got m = {m}, n = {n}, rank = {rank}")
+        raise InputError(f"m, n, rank: expected m and n of at least 1 and rank of at least 0, got m = {m}, n = {n}, rank = {rank}")
     return rank * (m + n) < m * n
 
 
@@ -211,8 +216,7 @@ class SVDCache:
     """
 
     def __init__(self, weights: Mapping[str, Tensor], max_bytes: int = 2**30) -> None:
-        if max_bytes < 0:
-            raise InputError(f"max_bytes must be at least 0; got {max_bytes}")
+        checked_count("max_bytes", max_bytes, 0)
         self._weights = dict(weights)
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, SVD] = OrderedDict()
@@ -273,18 +277,18 @@ class SVDCache:
 
     def _matrix(self, name: str) -> Tensor:
         if name not in self._weights:
-            raise InputError(f"name must be that of one of the {len(self._weights)} tensors given; got {name!r}")
+            raise InputError(f"name: expected that of one of the {len(self._weights)} tensors given, got {name!r}")
         weight = self._weights[name]
         shape = matrix_view(weight.shape)
         if shape is None:
-            raise InputError(f"{name} must have two dimensions or more, and entries; got shape {tuple(weight.shape)}")
+            raise InputError(f"{name}: expected two dimensions or more, and entries, got shape {tuple(weight.shape)}")
         return weight.detach().reshape(shape)
 
     def _sketch(self, name: str, matrix: Tensor) -> Sketch:
         """The sketch of a large matrix; sketches are small beside their matrices, and all of them are kept."""
         if name not in self._sketches:
             if not torch.isfinite(matrix).all():
-                raise InputError(f"{name} must be finite; got a NaN or an infinity, and such a matrix has no SVD")
+                raise InputError(f"{name}: expected finite values, got a NaN or an infinity; such a matrix has no SVD")
             self._sketches[name] = Sketch(matrix)
         return self._sketches[name]
 
@@ -293,11 +297,11 @@ def _check_singular_values(S: Tensor) -> Tensor:
     values = S.detach().double()
     if S.ndim != 1 or not (torch.isfinite(values).all() and (values >= 0).all() and (values.diff() <= 0).all()):
         raise InputError(
-            f"S must be one row of finite singular values >= 0, largest first, as svd gives; got shape {tuple(S.shape)}"
+            f"S: expected one row of finite singular values >= 0, largest first, as svd gives, got shape {tuple(S.shape)}"
         )
     return values
 
 
 def _check_rank(svd: SVD, rank: int) -> None:
-    if not 0 <= rank <= len(svd.S):
-        raise InputError(f"rank must lie in 0 to {len(svd.S)}, the number of singular values; got {rank}")
+    most = len(svd.S)
+    checked_count("rank", rank, 0, most, f"a number from 0 to {most}, the number of singular values")

@@ -1,7 +1,7 @@
 """Uniform quantization: real numbers as integer multiples of one bin size (DeMoss et al. 2025, Eqs. 9 and 11).
 
-An encoder needs the integers, so quantization comes in two halves: `symbols` finds the nearest bins and `dequantize` gives the
-reals back. Both work in float64 whatever the tensor's dtype and round to that dtype once, so that every machine gets the same bits.
+An encoder needs the integers, so quantization has two parts: `symbols` finds the nearest bins, and `dequantize` gives the real
+numbers. Both compute in float64 for every dtype and round once to that dtype, so every machine gets the same bits.
 """
 
 import math
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import checked_number
 
 LARGEST_SYMBOL = 2**31 - 1
 _PART = 1 << 20
@@ -34,15 +35,15 @@ def symbols(x: Tensor, step: float) -> Tensor:
     """
     step = _positive("step", step)
     if not isinstance(x, Tensor):
-        raise InputError(f"x must be a floating-point tensor; got {type(x).__name__}: use torch.tensor")
+        raise InputError(f"x: expected a floating-point tensor, got {type(x).__name__}; use torch.tensor")
     if not x.is_floating_point():
-        raise InputError(f"x must be a floating-point tensor; got {x.dtype}, which is stored as it is instead")
+        raise InputError(f"x: expected a floating-point tensor, got {x.dtype}, which is stored as it is instead")
     indices = (x.detach().double() / step).round_()
     largest = indices.abs().amax().item() if indices.numel() else 0.0
     if not largest <= LARGEST_SYMBOL:
         if not torch.isfinite(x.double()).all():
-            raise InputError("x must be finite; got a NaN or an infinity, which lies in no bin")
-        raise InputError(f"step must keep |x/step| <= {LARGEST_SYMBOL}; got step {step:g}, {largest:.3g} steps: use a larger step")
+            raise InputError("x: expected finite values, got a NaN or an infinity, which lies in no bin")
+        raise InputError(f"step: expected |x/step| <= {LARGEST_SYMBOL}, got step {step:g}, {largest:.3g} steps; use a larger step")
     return indices.long()
 
 
@@ -56,6 +57,9 @@ def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
         step: the bin size Δ > 0.
         dtype: the floating-point dtype of the result.
 
+    Returns:
+        The tensor of multiples, of the same shape, in `dtype`.
+
     Raises:
         InputError: `step` isn't a finite number above 0, or `symbols` holds no integers.
 
@@ -65,7 +69,7 @@ def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
     step = _positive("step", step)
     if not isinstance(symbols, Tensor) or symbols.is_floating_point() or symbols.is_complex():
         came = symbols.dtype if isinstance(symbols, Tensor) else type(symbols).__name__
-        raise InputError(f"symbols must be an integer tensor, as quantize.symbols gives; got {came}")
+        raise InputError(f"symbols: expected an integer tensor, as quantize.symbols gives, got {came}")
     return round_once(symbols.double() * step, dtype)
 
 
@@ -84,9 +88,9 @@ def quantize(x: Tensor, step: float) -> Tensor:
 def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Float64 `values` in `dtype`, each the nearest number there is, a tie going to the even one.
 
-    Beyond the dtype's range is an infinity or, in float8_e4m3fn, which has none, the largest number.
+    A value beyond the dtype's range becomes an infinity; in float8_e4m3fn, which has no infinity, the largest number.
 
-    PyTorch goes from float64 to the 8- and 16-bit types by way of float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
+    PyTorch converts float64 to 8- and 16-bit types through float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
     float16, though the next number up is nearer. Rounding the middle step to odd (Boldo and Melquiond 2008) leaves one rounding.
 
     Raises:
@@ -96,18 +100,18 @@ def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     1.0009765625
     """
     if not dtype.is_floating_point:
-        raise InputError(f"dtype must be a floating-point one; got {dtype}")
+        raise InputError(f"dtype: expected a floating-point one, got {dtype}")
     if torch.finfo(dtype).bits >= 32:
         return values.to(dtype)
     rounded = torch.empty(values.shape, dtype=dtype, device=values.device)
-    # In parts, as each takes six times the room of its values for a while.
+    # In parts, because each needs six times the memory of its values for a while.
     for part, into in zip(torch.split(values.reshape(-1), _PART), torch.split(rounded.view(-1), _PART), strict=True):
         into.copy_(_rounded_to_odd(part, dtype))
     return rounded
 
 
 def _rounded_to_odd(values: Tensor, dtype: torch.dtype) -> Tensor:
-    if dtype == torch.float8_e4m3fn:  # it has no infinity, and what PyTorch makes of large values depends on its version
+    if dtype == torch.float8_e4m3fn:  # this dtype has no infinity, and PyTorch's result for large values depends on its version
         values = values.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
     nearest = values.float()
     back = nearest.double()
@@ -118,11 +122,14 @@ def _rounded_to_odd(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def capacity(scale: float, step: float) -> float:
-    """Bits in one positive parameter of size up to λ, known to a precision δ: I = log₂(λ/δ) (Eq. 9), and 0 where δ exceeds λ.
+    """Bits in one positive parameter of size up to λ, known with precision δ: I = log₂(λ/δ) (Eq. 9), and 0 if δ exceeds λ.
 
     Args:
         scale: the largest size λ > 0.
         step: the precision δ > 0, in the same units.
+
+    Returns:
+        The capacity, in bits per number.
 
     Raises:
         InputError: `scale` or `step` isn't a finite number above 0.
@@ -134,10 +141,4 @@ def capacity(scale: float, step: float) -> float:
 
 
 def _positive(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise InputError(f"{name} must be a finite number above 0; got {value!r}")
-    return number
+    return checked_number(name, value, "a finite number above 0", lambda number: number > 0)

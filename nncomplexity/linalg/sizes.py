@@ -1,23 +1,22 @@
-"""From which size on a thing is done in the way that a large network asks for, and below which small tensors are worked on together.
-
-The networks of the examples and of the recorded benchmarks lie far below both limits.
-"""
+"""Sizes from which networks and matrices count as large, and below which small tensors are processed together."""
 
 import math
 from collections.abc import Sequence
 
 SMALL = 1 << 14
-"""Elements of a tensor up to which it is worked on beside others of its kind: an operation on it takes no longer than to call it."""
+"""A tensor with at most this many elements is processed together with others of its kind, because the overhead of a call
+dominates."""
 MATRIX = 1 << 19
-"""Elements from which on a matrix is decomposed by way of its small side, and never in full."""
+"""From this number of elements on, a matrix is decomposed through its short side, and never in full."""
 RANKED = 2048
-"""The longest short side of a large matrix whose effective rank is worked out: that takes the cube of it."""
+"""The longest short side of a large matrix for which the effective rank is computed. The time is the cube of this side."""
 NETWORK = 1 << 22
-"""Parameters from which on a search holds each candidate once and decodes it tensor by tensor, and byte compressors are left out."""
+"""From this number of parameters on, a search holds each candidate only once, decodes it tensor by tensor, and leaves out byte
+compressors."""
 
 
 def large_matrix(shape: Sequence[int]) -> bool:
-    """Whether a matrix is decomposed by way of its small side.
+    """Whether a matrix is decomposed through its short side.
 
     >>> large_matrix((512, 128)), large_matrix((50257, 768))
     (False, True)
@@ -26,7 +25,7 @@ def large_matrix(shape: Sequence[int]) -> bool:
 
 
 def large_network(parameters: int) -> bool:
-    """Whether a network is searched in little memory.
+    """Whether a search for this network saves memory.
 
     >>> large_network(228_339), large_network(124_000_000)
     (False, True)

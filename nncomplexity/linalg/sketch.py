@@ -1,9 +1,9 @@
-"""Singular values and leading components of a large matrix, without decomposing all of it.
+"""Singular values and leading components of a large matrix, without a full decomposition.
 
 A matrix W (m, n) with m ≥ n has the Gram matrix WᵀW = V·diag(S²)·Vᵀ, which is only (n, n): its eigenvectors are W's right singular
-vectors, and U_k = W·V_k / S_k. In float64 that loses singular values below 10⁻⁸ of the largest, which no rank that pays would keep. W is
-read in blocks of rows, so that no float64 copy of it is made. Of a matrix whose sides are both long, a low rank is found without the
-Gram matrix by a randomized range finder (Halko, Martinsson and Tropp 2011, Algorithm 4.4), with a seed that is always the same.
+vectors, and U_k = W·V_k / S_k. In float64 this loses singular values below 10⁻⁸ of the largest, which no useful rank would keep. W
+is read in blocks of rows, so that there is no float64 copy of it. If both sides are long, a low rank is found without the Gram
+matrix, by a randomized range finder (Halko, Martinsson and Tropp 2011, Algorithm 4.4), with a seed that is always the same.
 
 Shapes: W is (m, n), rank k gives U (m, k), S (k,) and Vh (k, n), in float64 on W's device.
 """
@@ -17,16 +17,16 @@ _ROWS = 4096
 """Rows of a block."""
 _OVERSAMPLING, _POWERS = 16, 2
 _LONG_SIDE = 1024
-"""A shorter side than this has a Gram matrix that costs little."""
+"""Below this length of the short side, the Gram matrix is cheap."""
 _LOW = 8
-"""A rank so many times smaller than the short side is cheaper by the range finder."""
+"""If the rank is this many times smaller than the short side, the range finder is cheaper."""
 
 
 class Sketch:
-    """One large matrix, of which no more is worked out than was asked for.
+    """One large matrix. Only the parts that are asked for are computed.
 
     Args:
-        weight: the matrix (m, n), finite, of any floating-point dtype. It must stay as it is.
+        weight: the matrix (m, n), finite, of any floating-point dtype. It must not change.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -37,7 +37,7 @@ class Sketch:
 
     @property
     def nbytes(self) -> int:
-        """What is kept of it."""
+        """The bytes of the results that are kept."""
         return sum(tensor.nbytes for tensor in (*(self._eigen or ()), *(self._found or ())))
 
     def leading(self, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,7 +58,7 @@ class Sketch:
         return self._decomposed()[0]
 
     def _decomposed(self) -> tuple[Tensor, Tensor]:
-        """S (n,), and V (n, n) kept in float32, which is finer than what a file's symbols say."""
+        """S (n,), and V (n, n) in float32, which is more precise than the symbols of a file."""
         if self._eigen is None:
             squares, V = torch.linalg.eigh(gram(self._tall))
             self._found = None

@@ -1,6 +1,6 @@
 """Spectral entropy and effective rank: in how many directions a matrix acts (DeMoss et al. 2025, Eqs. 12 and 15).
 
-These measure; for a term that a loss can be trained on, see `nncomplexity.training.regularizers`.
+These functions only measure. For a differentiable penalty, see `nncomplexity.training.regularizers`.
 """
 
 import math
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.words import plain_numbers
+from nncomplexity.words import python_numbers
 
 _EXTREME = 500
-"""Exponents of numbers whose squares are near the ends of float64."""
+"""Exponents of numbers whose squares are near the limits of float64."""
 
 
 def spectral_entropy(x: Tensor) -> Tensor:
@@ -38,10 +38,13 @@ def spectral_entropy(x: Tensor) -> Tensor:
 def effective_rank(x: Tensor) -> float:
     """exp(H_svd): the number of equal singular values that would have the same entropy (Roy and Vetterli 2007).
 
-    A zero matrix has H_svd = 0 but no direction to act in: its effective rank is 0, as its rank.
+    A zero matrix has H_svd = 0, but its effective rank is 0, like its rank.
 
     Args:
         x: a matrix (m, n) of any floating-point dtype.
+
+    Returns:
+        The effective rank, from 1 to min(m, n); 0 for a zero matrix.
 
     Raises:
         InputError: `x` isn't a floating-point matrix with entries, or holds a NaN or an infinity.
@@ -62,10 +65,13 @@ def effective_ranks(matrices: Tensor) -> list[float]:
 
 
 def effective_rank_of(S: Tensor) -> float:
-    """exp(H_svd) of a matrix whose singular values are known, and 0 where all of them are zero.
+    """exp(H_svd) from the singular values of a matrix; 0 if all of them are zero.
 
     Args:
         S: singular values, (r,), in any order.
+
+    Returns:
+        The effective rank.
 
     Raises:
         InputError: `S` isn't one row of finite numbers >= 0.
@@ -74,7 +80,7 @@ def effective_rank_of(S: Tensor) -> float:
     1.0
     """
     if S.ndim != 1 or not (torch.isfinite(S).all() and (S >= 0).all()):
-        raise InputError(f"S must be one row of finite singular values >= 0; got shape {tuple(S.shape)}, {S.dtype}")
+        raise InputError(f"S: expected one row of finite singular values >= 0, got shape {tuple(S.shape)}, {S.dtype}")
     return math.exp(_entropy(S.double()).item()) if S.any() else 0.0
 
 
@@ -90,21 +96,21 @@ def _entropy(S: Tensor) -> Tensor:
 def _singular_values(x: Tensor) -> Tensor:
     """(r,) largest first."""
     if not isinstance(x, Tensor):
-        raise InputError(f"x must be a floating-point matrix (m, n) with entries; got {type(x).__name__}: use torch.tensor")
+        raise InputError(f"x: expected a floating-point matrix (m, n) with entries, got {type(x).__name__}; use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
         raise InputError(
-            f"x must be a floating-point matrix (m, n) with entries; got {x.dtype} of shape {tuple(x.shape)}: "
+            f"x: expected a floating-point matrix (m, n) with entries, got {x.dtype} of shape {tuple(x.shape)}: "
             "fold other tensors by lowrank.matrix_view"
         )
     if not torch.isfinite(x).all():
-        raise InputError("x must be finite; got a NaN or an infinity, and such a matrix has no singular values")
+        raise InputError("x: expected finite values, got a NaN or an infinity; such a matrix has no singular values")
     values: Tensor = torch.linalg.svdvals(_moderate(x.detach().double()[None])[0])
     return values
 
 
 def _moderate(matrices: Tensor) -> Tensor:
-    """Matrices (T, m, n), those with very large or small numbers as a multiple: their sums may be beyond float64."""
-    largest = plain_numbers(matrices.abs().amax((1, 2)))
+    """Matrices (T, m, n), in which those with very large or small numbers are rescaled, because their sums may be out of range."""
+    largest = python_numbers(matrices.abs().amax((1, 2)))
     exponents = [math.frexp(size)[1] for size in largest]
     if all(abs(exponent) <= _EXTREME for exponent in exponents):
         return matrices

@@ -1,8 +1,8 @@
-"""The process's switches: our arithmetic runs under the usual ones, and a function of the user's under the user's.
+"""Global switches of the process. The package runs with the usual ones, and a user's function runs with the user's own.
 
-A program may have set another default dtype or device, NumPy that raises where a number underflows, anomaly detection that looks at each
-gradient, or autocast. What a search finds must not hang on that, nor what a file decodes to; but a loss is what it is under its own
-program's settings. So a search begins with `usual_switches`, and calls what is the user's within `users_switches`.
+A program may have another default dtype or device, errors of NumPy on underflow, anomaly detection for each gradient, or autocast.
+The result of a search and the decoding of a file must not depend on these. But a loss needs the settings of its own program. So a
+search begins with `usual_switches`, and calls the user's functions within `users_switches`.
 """
 
 import sys
@@ -21,12 +21,12 @@ _TINY = sys.float_info.min
 
 @dataclass(frozen=True)
 class _Switch:
-    """One of them.
+    """One global switch.
 
     Attributes:
-        usual: how it is unless a program changes it.
-        get: how it is now.
-        put: a context in which it is at a value.
+        usual: its usual value.
+        get: returns its present value.
+        put: a context manager that sets it to a value.
     """
 
     usual: Any
@@ -35,7 +35,7 @@ class _Switch:
 
 
 def _settable(usual: Any, get: Callable[[], Any], put: Callable[[Any], object]) -> _Switch:
-    """A switch that a function sets."""
+    """A switch with a function that sets it."""
 
     @contextmanager
     def at(value: Any) -> Iterator[None]:
@@ -58,20 +58,20 @@ def _set_autocast(types: tuple[str, ...]) -> None:
 def _matmul_precision() -> str:
     try:
         return torch.get_float32_matmul_precision()
-    except RuntimeError:  # it was set for single backends, of which this function knows nothing
+    except RuntimeError:  # it was set for single backends, which this function can't express
         return "highest"
 
 
 _SWITCHES: dict[str, _Switch] = {
     "default dtype": _settable(torch.float32, torch.get_default_dtype, torch.set_default_dtype),
-    # Whether by torch.set_default_device or by `with torch.device(...)`: the innermost counts.
+    # It may be set by torch.set_default_device or by `with torch.device(...)`; the innermost one counts.
     "default device": _Switch(torch.device("cpu"), lambda: torch.empty(0).device, lambda device: device),
     "anomaly detection": _settable(
         (False, True),
         lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
         lambda value: torch.autograd.set_detect_anomaly(*value),
     ),
-    # Some operations have no deterministic form, and raise: ours give the same numbers without being told.
+    # Some operations have no deterministic form and would raise. Our results are deterministic without this switch.
     "deterministic algorithms": _settable(
         (False, False),
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
@@ -79,7 +79,7 @@ _SWITCHES: dict[str, _Switch] = {
     ),
     "autocast": _settable((), lambda: tuple(name for name in _AUTOCAST if torch.is_autocast_enabled(name)), _set_autocast),
     "matmul precision": _settable("highest", _matmul_precision, torch.set_float32_matmul_precision),
-    # A weight may be a denormal number. Nothing tells the switch but arithmetic.
+    # A weight may be a denormal number. Only arithmetic shows the state of this switch.
     "flush denormals": _settable(False, lambda: _TINY * 0.5 == 0.0, torch.set_flush_denormal),
     "NumPy's errors": _settable(
         (("divide", "warn"), ("over", "warn"), ("under", "ignore"), ("invalid", "warn")),
@@ -91,13 +91,13 @@ _SWITCHES: dict[str, _Switch] = {
 
 @dataclass(frozen=True)
 class Switches:
-    """Those switches that a program has set otherwise than usual, by name, each with its value. They can be pickled."""
+    """The switches with unusual values, by name, with their values. They can be pickled."""
 
     unusual: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
     def now(cls) -> "Switches":
-        """As they are.
+        """The present values.
 
         >>> with torch.autocast("cpu"):
         ...     Switches.now()
@@ -108,7 +108,7 @@ class Switches:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """A context in which these are as they were, where the others are as usual."""
+        """A context manager that sets these switches to their stored values, if the others have the usual values."""
         with ExitStack() as stack:
             for name, value in self.unusual:
                 stack.enter_context(_SWITCHES[name].put(value))
@@ -116,7 +116,7 @@ class Switches:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """A context in which these are as usual."""
+        """A context manager that sets these switches to the usual values."""
         with ExitStack() as stack:
             for name, _ in self.unusual:
                 stack.enter_context(_SWITCHES[name].put(_SWITCHES[name].usual))
@@ -124,12 +124,12 @@ class Switches:
 
 
 _users: ContextVar[Switches | None] = ContextVar("users", default=None)
-"""Within `usual_switches` how the user has them."""
+"""The user's values, within `usual_switches`."""
 
 
 @contextmanager
 def usual_switches() -> Iterator[None]:
-    """A context for our own arithmetic. Within another one it does nothing.
+    """A context manager for the package's own arithmetic. Within another one it does nothing.
 
     >>> torch.set_default_dtype(torch.float64)
     >>> with usual_switches():
@@ -154,7 +154,7 @@ def usual_switches() -> Iterator[None]:
 
 @contextmanager
 def users_switches() -> Iterator[None]:
-    """A context for a function of the user's, within `usual_switches`: the switches are as they were around it."""
+    """A context manager for a user's function within `usual_switches`: the switches have the user's values again."""
     found = _users.get()
     if found is None or not found.unusual:  # nothing was changed
         yield
@@ -168,6 +168,6 @@ def users_switches() -> Iterator[None]:
 
 
 def no_anomaly_detection() -> AbstractContextManager[Any]:
-    """A context for a gradient of the user's loss that may be NaN, which is no error there."""
+    """A context manager for a gradient of the user's loss, in which a NaN is not an error."""
     switch = _SWITCHES["anomaly detection"]
     return switch.put(switch.usual) if torch.is_anomaly_enabled() else ExitStack()

@@ -2,27 +2,32 @@
 
 - `arguments`: checks of the arguments that these functions share
 - `estimate`: from a network, its loss and ε to reports
+- `layers`: what became of each tensor in a file
 - `lossless`: the network as it is, under every codec, and its file
 - `report`: the result of a measurement
 - `curve`: many ε: the hull, fits, ε*, and the best bound
 - `verify`: the claims that can be made of a file, checked one by one
+- `claims`: one claim, and how far two measurements of one number may be apart
+- `reported`: what a report says of a file, read
+- `rederived`: a report's keys, each derived again and compared, or named as taken on trust
+- `certificate`: a small report of one file with the hashes of all that it is about
 - `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
 - `best_bound`: the smallest bound over all files of a search
 - `spread`: how far apart several searches of one network end
 """
 
 from nncomplexity.measure.arguments import (
-    LARGEST_SEED,
     SeveralEps,
     check_function,
     checked_eps,
     checked_method,
     checked_seed,
-    whole_number,
+    checked_seeds,
 )
 from nncomplexity.measure.best_bound import BestBound, best_bound
+from nncomplexity.measure.certificate import certificate, hashes_of
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
-from nncomplexity.measure.estimate import Options, estimate
+from nncomplexity.measure.estimate import Options, SearchOptions, estimate
 from nncomplexity.measure.learning_coefficient import (
     Langevin,
     LearningCoefficient,
@@ -30,12 +35,13 @@ from nncomplexity.measure.learning_coefficient import (
     langevin_dynamics,
     local_learning_coefficient,
 )
-from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, reports_json
-from nncomplexity.measure.verify import Verification, check_claims, read_report
+from nncomplexity.measure.rederived import Typed
+from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, check_left_out, json_text, reports_dict, reports_json
+from nncomplexity.measure.reported import read_report
+from nncomplexity.measure.verify import Verification, check_claims
 
 __all__ = [
     "DEFAULT_EPS",
-    "LARGEST_SEED",
     "SCHEMA",
     "BestBound",
     "Curve",
@@ -44,22 +50,29 @@ __all__ = [
     "LearningCoefficient",
     "Options",
     "Report",
+    "SearchOptions",
     "SeveralEps",
     "Subject",
+    "Typed",
     "Verification",
     "best_bound",
+    "certificate",
     "check_claims",
     "check_examples",
     "check_function",
+    "check_left_out",
     "checked_eps",
     "checked_method",
     "checked_seed",
+    "checked_seeds",
     "default_eps",
     "estimate",
+    "hashes_of",
+    "json_text",
     "langevin_dynamics",
     "local_learning_coefficient",
     "rate_distortion",
     "read_report",
+    "reports_dict",
     "reports_json",
-    "whole_number",
 ]

@@ -1,9 +1,8 @@
-"""What the arguments of the front doors may be: each check returns what the rest works with, or raises."""
+"""Checks of the arguments of `estimate` and similar functions. Each check returns the value in a standard form, or raises."""
 
 import math
-import operator
 from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,27 +10,27 @@ from torch import Tensor
 
 from nncomplexity.errors import InputError
 from nncomplexity.search import Method, method_named
-from nncomplexity.words import Eps, Relative, is_number, plain_number
+from nncomplexity.words import Eps, Relative, checked_count, is_number, python_number
 
 LARGEST_SEED = 2**32 - 1
-"""NumPy's generators take no larger one."""
+"""The largest seed of NumPy's generators."""
 SeveralEps = Sequence[float | Relative] | NDArray[Any] | Tensor
 _METHOD_PARTS = ("name", "codec", "budget", "search")
 
 
-def plain_eps(eps: object) -> object:
-    """ε as Python's numbers where it is an array of NumPy's or a tensor."""
+def python_eps(eps: object) -> object:
+    """ε as Python numbers, if it is a NumPy array or a tensor."""
     return eps.tolist() if isinstance(eps, np.ndarray | Tensor) else eps
 
 
 def checked_eps(eps: object) -> list[Eps]:
     """One ε or several as a list; raises InputError where one is neither a distortion bound nor a share that makes one."""
-    plain = plain_eps(eps)
+    plain = python_eps(eps)
     values = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str | bytes | bytearray) else [plain]
     if not values:
         raise InputError("eps: expected at least one value, got none")
     checked = list[Eps]()
-    for value in map(plain_number, values):
+    for value in map(python_number, values):
         if isinstance(value, Relative):
             checked.append(value)
             continue
@@ -43,13 +42,16 @@ def checked_eps(eps: object) -> list[Eps]:
 
 
 def checked_method(method: str | Method, budget: float | None) -> Method:
-    """The method of that name and budget, or the object that was given; raises InputError where it is neither.
+    """The method of that name and budget, or the object that was given.
+
+    Raises:
+        InputError: it is neither, or an object comes with a budget beside its own.
 
     >>> checked_method("quantize", 20)
     Quantize(budget=20, steps=(0.001, 1.0))
     """
     if isinstance(method, str):
-        return method_named(method, plain_number(budget))
+        return method_named(method, python_number(budget))
     if isinstance(method, type) or not all(hasattr(method, part) for part in _METHOD_PARTS):
         came = f"the class {method.__name__}; call it" if isinstance(method, type) else repr(method)
         raise InputError(
@@ -62,16 +64,15 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
 
 def checked_seed(seed: object) -> int:
     """A seed; raises InputError where it is no whole number that every generator takes."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"seed: expected a whole number from 0 to {LARGEST_SEED}, got {plain_number(seed)!r}")
-    return int(seed)
+    return checked_count("seed", seed, 0, LARGEST_SEED)
 
 
-def whole_number(name: str, value: object, least: int) -> int:
-    """The argument as Python's. Raises InputError where it is no whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or operator.index(value) < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {plain_number(value)!r}")
-    return operator.index(value)
+def checked_seeds(seed: object, seeds: object) -> range:
+    """So many seeds from the first on; raises InputError where one of them is none that every generator takes."""
+    first, count = checked_seed(seed), checked_count("seeds", seeds, 1)
+    if first + count - 1 > LARGEST_SEED:
+        raise InputError(f"seeds: expected at most {LARGEST_SEED - first + 1} from seed {first} on, got {count}")
+    return range(first, first + count)
 
 
 def check_function(name: str, given: object) -> None:

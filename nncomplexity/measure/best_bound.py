@@ -1,7 +1,7 @@
-"""The smallest bound over all files found, on the decoded network and, by unlabelled inputs, on the original.
+"""The smallest bound over all files of a search, on the decoded network and, with unlabelled inputs, on the original.
 
-The bound of a prefix code holds for all its files at once, so that a search may choose among them by their bounds at no cost. Unlabelled
-inputs and a labelled holdout are looked at once that choice is made.
+The bound of a prefix code holds for all its files at once, so a search may choose the file with the smallest bound at no cost.
+Unlabelled inputs and a labelled holdout are used only after this choice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nncomplexity.bounds import (
     Bound,
@@ -24,12 +24,13 @@ from nncomplexity.bounds import (
 from nncomplexity.errors import InputError
 from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method
 from nncomplexity.measure.estimate import estimate
-from nncomplexity.measure.report import Report
+from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
     Base,
     Batch,
     Distortion,
     LossFn,
+    ModuleOrTensors,
     Patterns,
     constant_loss,
     constant_risk,
@@ -41,23 +42,22 @@ from nncomplexity.network import (
 from nncomplexity.search import Method, Progress, for_many_eps
 from nncomplexity.words import default_grid
 
-Network = nn.Module | Mapping[str, Tensor]
 _ROWS = 1024
 """Inputs that a network sees at once."""
 
 
 @dataclass(frozen=True)
 class BestBound:
-    """The smallest bound found, and what it is of.
+    """The smallest bound, and its file.
 
     Attributes:
-        bound: on the error rate of the network that `report`'s file decodes to.
-        report: that file.
-        original: the bound on the error rate of the original network, by unlabelled inputs; None without them.
-        original_report: the file that it is by, which may be another: one that the original seems to disagree with less often.
-        holdout: the test-set bound on the original network, by a labelled holdout; None without one.
+        bound: the bound on the error rate of the network that `report`'s file decodes to.
+        report: the report with this file.
+        original: the bound on the error rate of the original network, from unlabelled inputs; None without them.
+        original_report: the file of this bound. It may be another file, with which the original seems to disagree less often.
+        holdout: the test-set bound on the original network, from a labelled holdout; None without one.
         original_risk: the original's error rate on the n training examples.
-        tried: how many files' bounds were computed.
+        tried: the number of files whose bounds were computed.
     """
 
     bound: Bound
@@ -78,7 +78,7 @@ class BestBound:
         return self.report if self.original_report is None else self.original_report
 
     def sentence(self) -> str:
-        """What the bounds say with their assumptions, in plain English, to be quoted."""
+        """The bounds and their assumptions in words, to be quoted."""
         what, said = "network that the file decodes to", cast(Bound | DisagreementBound, self.bound)
         drawn, chance = f"{self.bound.n:,} training examples", self.bound.chance
         if self.original is not None:
@@ -117,7 +117,7 @@ class BestBound:
 
 
 def best_bound(
-    model: Network,
+    model: ModuleOrTensors,
     loss_fn: LossFn,
     *,
     risk: Callable[[Any], Any],
@@ -135,46 +135,68 @@ def best_bound(
     seeds: int = 1,
     include: Patterns = None,
     exclude: Patterns = None,
-    relative_to: Network | Base | None = None,
+    relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    left_out_is_architecture: bool = False,
 ) -> BestBound:
-    """The smallest bound on the error rate over the files found for all ε; with unlabelled inputs also that on the original network.
+    """The smallest bound on the error rate over the files for all ε; with unlabelled inputs also a bound on the original network.
 
-    The search is that of `rate_distortion`, so that no ε of its curve has a smaller bound. A file whose bits alone, at no error, promise
-    less than another's is not measured.
+    The search is that of `rate_distortion`, so no ε of its curve has a smaller bound. A file is not measured if its bits alone,
+    without any error, already give a larger bound than another file.
 
     Args:
         model: a module, or a mapping of names to tensors; as for `estimate`.
-        loss_fn: the loss, or a `Divergence`, that leads the search.
-        risk: the error rate in [0, 1] on the n training examples of what `loss_fn` gets, a module or a mapping.
+        loss_fn: the loss, or a `Divergence`, of the search.
+        risk: the error rate in [0, 1] on the n training examples. It gets the same argument as `loss_fn`, a module or a mapping.
         n: number of training examples.
-        chance: the risk of a guess, at which a bound is vacuous; None takes it from the holdout's most frequent label, else 1.
+        chance: the risk of a guess, at which a bound is vacuous. None takes the error of the holdout's most frequent label, or 1
+            without a holdout.
         delta: failure probability δ of each bound.
-        outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) of which the sign is the answer; for `unlabelled` and `holdout`.
-        unlabelled: fresh inputs, as a `Divergence` takes them. They give the bound on the original network.
-        holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that gives (m,) truth values:
-            which of m labelled examples, kept out of training, it gets wrong. It gives the test-set bound.
+        outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) numbers whose sign is the answer; for `unlabelled` and
+            `holdout`.
+        unlabelled: new inputs, in the forms that a `Divergence` takes. They give the bound on the original network.
+        holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that returns (m,) truth values, which
+            say for each of m labelled examples whether the network is wrong. The examples must be kept out of training. It gives
+            the test-set bound.
         eps: those of the files; by default twelve, as for `rate_distortion`.
-        method, codec, budget, seed, seeds, include, exclude, relative_to, time_limit, progress: as for `rate_distortion`.
+        method: as for `rate_distortion`.
+        codec: as for `rate_distortion`.
+        budget: as for `rate_distortion`.
+        seed: as for `rate_distortion`.
+        seeds: as for `rate_distortion`.
+        include: as for `rate_distortion`.
+        exclude: as for `rate_distortion`.
+        relative_to: as for `rate_distortion`.
+        time_limit: as for `rate_distortion`.
+        progress: as for `rate_distortion`.
+        left_out_is_architecture: as for `Report.bound`.
 
-    Raises InputError where an argument isn't usable.
+    Returns:
+        The smallest bound, its file, and with unlabelled inputs or a holdout the bounds on the original network.
+
+    Raises:
+        InputError: an argument isn't usable.
     """
     for name, function in (("risk", risk), ("outputs", outputs)):
         check_function(name, function)
     test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
     if chance is None and test is not None:
         chance = test.chance
+    # Wrong arguments are said now, and not after the search.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
     search = for_many_eps(checked_method(method, budget))
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
+        check_left_out([name for name in distortion.left_out if getattr(name, "numbers", True)], left_out_is_architecture)
         original_risk = _risk(distortion, risk, None)
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
         before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
         reports = estimate(
-            *(model, loss_fn, default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked),
+            model,
+            loss_fn,
+            default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked,
             method=search,
             codec=codec,
             seed=seed,
@@ -188,19 +210,26 @@ def best_bound(
         m = None if before is None else len(before)
 
         def promise(report: Report, least: bool = False) -> Bound:
-            """What a file promises; at least, if it made no error."""
+            """The bound of a file, and its smallest possible value, without any error."""
             value = 0.0 if least else _risk(distortion, risk, report.coarse_weights())
-            return report.bound(risk=value, n=n, delta=delta, chance=chance, constant_risk=constant)
+            return report.bound(
+                risk=value,
+                n=n,
+                delta=delta,
+                chance=chance,
+                constant_risk=constant,
+                left_out_is_architecture=left_out_is_architecture,
+            )
 
         measured = _measured(reports, promise, original_risk, m)
         found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))
         original, other = None, None
         if before is not None and fresh is not None:
-            # Which file is chosen by the training examples alone: only one is compared on the unlabelled inputs.
+            # The file is chosen by the training examples alone, and only this one is compared on the unlabelled inputs.
             file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
             after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
             original = disagreement_bound(
-                *(other.bits,),
+                other.bits,
                 risk=file.risk,
                 n=n,
                 disagreements=int((before != after).any(1).sum()),
@@ -215,12 +244,13 @@ def best_bound(
 def _measured(
     reports: Sequence[Report], promise: Callable[..., Bound], original_risk: float, m: int | None
 ) -> list[tuple[Bound, Report]]:
-    """The bounds of all reports' files, but for those whose bits alone promise less than is found already."""
+    """The bounds of the reports' files, except files whose bits alone already give a larger bound."""
     found: list[tuple[Bound, Report]] = []
     least = 1.0
+    # From small to large: what a file promises at most follows from its bits alone, so that the first hopeless one ends it.
     for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
         if found and promise(report, least=True).value >= least:
-            break  # nor do those of a larger file, whatever it gets right
+            break  # all larger files have a larger bound too, even without any error
         one = promise(report)
         least = min(least, one.value if m is None else _expected(one, original_risk, m))
         found.append((one, report))
@@ -228,7 +258,8 @@ def _measured(
 
 
 def _expected(found: Bound, original_risk: float, m: int) -> float:
-    """About what the original's bound by a file will be, if the two disagree as often as their training errors differ."""
+    """An estimate of the original's bound with this file, if the two disagree as often as their training errors differ."""
+    # The unlabelled inputs themselves must not be looked at before a file is chosen; the training errors may.
     return found.value + binomial_upper_limit(round(abs(found.risk - original_risk) * m), m, found.delta)
 
 
@@ -241,7 +272,7 @@ def _risk(distortion: Distortion, risk: Callable[[Any], Any], weights: Mapping[s
 
 @dataclass(frozen=True)
 class _Test:
-    """A labelled holdout: how to count errors on it, and the chance level that its labels tell."""
+    """A labelled holdout: how to count errors on it, and chance from its labels."""
 
     errors: Callable[[Any], int]
     count: Callable[[], int]
@@ -259,7 +290,7 @@ class _Test:
         if outputs is None or by_function:
             if not by_function:
                 raise InputError(
-                    "outputs: expected a function of a network and inputs, by which the holdout's answers are known, got none"
+                    "outputs: expected a function of a network and inputs, to compute answers on the holdout, got none"
                 )
             seen: list[int] = []
 
@@ -267,7 +298,7 @@ class _Test:
                 found = torch.as_tensor(holdout(network))
                 if found.dim() != 1 or not len(found) or not bool(((found == 0) | (found == 1)).all()):
                     raise InputError(
-                        f"holdout: expected a truth value for each labelled example, whether it is wrong, got shape {tuple(found.shape)}"
+                        f"holdout: expected a truth value for each labelled example, true if it is wrong, got shape {tuple(found.shape)}"
                     )
                 seen.append(len(found))
                 return int(found.sum())
@@ -275,7 +306,9 @@ class _Test:
             return cls(wrong, lambda: seen[-1], None)
         batches = read(holdout, _ROWS, "holdout")
         if any(batch.labels is None for batch in batches):
-            raise InputError("holdout: expected pairs of inputs and labels, got inputs alone; unlabelled inputs go to `unlabelled`")
+            raise InputError(
+                "holdout: expected pairs of inputs and labels, got inputs alone; pass unlabelled inputs as `unlabelled`"
+            )
         labels = torch.cat([_rows(batch.labels) for batch in batches if batch.labels is not None])
 
         def errors(network: Any) -> int:
@@ -291,20 +324,19 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
     if unlabelled is None:
         return None
     if outputs is None:
-        raise InputError(
-            "outputs: expected a function of a network and inputs, by which two networks' answers are compared, got none"
-        )
+        raise InputError("outputs: expected a function of a network and inputs, to compare the answers of two networks, got none")
     return read(unlabelled, _ROWS, "unlabelled")
 
 
 def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> Tensor:
-    """The answers (m, ...) of a network: the largest of two or more logits, or the side of a half that one is on."""
+    """The answers (m, ...) of a network: the class of the largest logit, or for a single logit its sign."""
     found = []
     for batch in batches:
         given: object = None if outputs is None else outputs(network, batch.inputs)
         if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
             came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
+        # One logit is that of the second of two classes: its sign is the answer.
         several = given.dim() > 1 and given.shape[-1] > 1
         found.append(_rows(given.argmax(-1) if several else given > 0))
     return torch.cat(found)

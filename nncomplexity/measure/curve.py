@@ -1,34 +1,33 @@
-"""The rate-distortion curve of a network: bits against ε, and what follows from it (Eqs. 5, 8 of DeMoss et al. 2025)."""
+"""The rate–distortion curve of a network: bits at many ε, with hull, fits and ε* (Eqs. 5 and 8 of DeMoss et al. 2025)."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_unit
 from nncomplexity.bounds import bound as promise
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
-from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, plain_eps
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, python_eps
 from nncomplexity.measure.estimate import estimate
-from nncomplexity.measure.report import Report, reports_json
+from nncomplexity.measure.report import Report, check_left_out, json_text, reports_dict
 from nncomplexity.network import (
     Base,
     Distortion,
     Divergence,
     LossFn,
+    ModuleOrTensors,
     Patterns,
     check_network,
     constant_loss,
     constant_risk,
-    fixed_random_state,
     left_as_it_was,
+    numbers_left_out,
     preserved_random_state,
-    set_random_state,
+    risk_of,
     tensors_of,
 )
 from nncomplexity.search import Method, Progress, for_many_eps
@@ -36,20 +35,20 @@ from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid
 
 DEFAULT_EPS = GRID
-"""The ε unless others are given, but for a loss on another scale than a cross-entropy's (`default_eps`)."""
+"""The default ε, if the loss has the scale of a cross-entropy (`default_eps`)."""
 
 Risk = Callable[[dict[str, Tensor]], float]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A report for each ε, in the order in which they were asked for, and what they make together.
+    """A report for each ε, in the given order, with bounds, description lengths, hull and fits.
 
     Attributes:
-        reports: what was found for each ε. A larger ε never has the larger file.
-        bounds: what each one's bits promise; None where no risk was measured. A prefix code's bound holds for all files at once, so the
-            best of them costs nothing more.
-        lengths: the description length of the data with each one's network; None without n, and for a loss that is no code length.
+        reports: one for each ε. A larger ε never has a larger file.
+        bounds: the bound of each report; None if no risk was measured. A prefix code's bound holds for all its files at once, so
+            choosing the best one is free.
+        lengths: the description length with each report's network; None without n, and for a loss that is not a code length.
         hull: the ε whose points (distortion, bits) are on the lower convex hull, 0 for the lossless file, from small to large.
         fits: bits = a·ln(distortion) + b, the paper's formula, and bits = b·distortion^a; empty with fewer than three points.
     """
@@ -61,37 +60,40 @@ class Curve:
     fits: tuple[Fit, ...]
 
     def __repr__(self) -> str:
-        """One line: its ends; the reports are attributes, and `_repr_html_` shows them."""
+        """The ends of the curve in one line. The reports are attributes, and `_repr_html_` shows them."""
         eps, bits = [report.eps for report in self.reports], [report.bits for report in self.reports]
         return f"Curve({len(eps)} ε from {max(eps):g} to {min(eps):g}, {min(bits):,} to {max(bits):,} bits, {len(self.hull)} on the hull)"
 
     @property
     def best_fit(self) -> Fit | None:
-        """The formula that explains more of the bits; None where neither explains anything (R² < 0)."""
+        """The fit with the larger R²; None if both have R² < 0."""
         return best_of(self.fits)
 
     @property
     def mdl(self) -> tuple[Report, DescriptionLength] | None:
-        """ε*: the report of the least description length, model bits + n·loss/ln 2 (Eq. 8); None without any."""
+        """The report at ε*, with the least description length, model bits + n·loss/ln 2 (Eq. 8); None without lengths."""
         known = [(report, length) for report, length in zip(self.reports, self.lengths, strict=True) if length]
         return min(known, key=lambda one: one[1].total_bits, default=None)
 
     @property
     def best_bound(self) -> tuple[Report, Bound] | None:
-        """The report whose bits promise most; None without any."""
+        """The report with the smallest bound; None without bounds."""
         known = [(report, promise) for report, promise in zip(self.reports, self.bounds, strict=True) if promise]
         return min(known, key=lambda one: (one[1].value, one[0].bits), default=None)
 
     @property
     def evaluations(self) -> float:
+        """Loss evaluations of all ε together."""
         return sum(report.evaluations for report in self.reports)
 
     @property
     def seconds(self) -> float:
+        """Wall time of all ε together, in seconds."""
         return sum(report.seconds for report in self.reports)
 
     @property
     def cpu_seconds(self) -> float:
+        """Processor time of all ε together, in seconds."""
         return sum(report.cpu_seconds for report in self.reports)
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,14 +113,14 @@ class Curve:
 
     def to_json(self) -> str:
         """curve.json of this curve alone."""
-        return json.dumps(
-            {**json.loads(reports_json(self.reports)), "curve": self.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False
-        )
+        return json_text({**reports_dict(self.reports), "curve": self.to_dict()})
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a picture of bytes against distortion, and a table of the points."""
+        """HTML for a notebook: a picture of bytes against distortion, and a table of the points."""
         return curve_html(
-            *([report.to_dict() for report in self.reports], asdict(self.reports[0].subject), self.to_dict()),
+            [report.to_dict() for report in self.reports],
+            asdict(self.reports[0].subject),
+            self.to_dict(),
             bounds=[None if bound is None else bound.value for bound in self.bounds],
             lengths=[None if length is None else length.total_bits for length in self.lengths],
             promise=self.best_bound and self.best_bound[1].sentence(),
@@ -126,7 +128,7 @@ class Curve:
 
 
 def rate_distortion(
-    model: nn.Module | Mapping[str, Tensor],
+    model: ModuleOrTensors,
     loss_fn: LossFn,
     eps: SeveralEps | None = None,
     *,
@@ -141,34 +143,49 @@ def rate_distortion(
     seed: int = 0,
     include: Patterns = None,
     exclude: Patterns = None,
-    relative_to: nn.Module | Mapping[str, Tensor] | Base | None = None,
+    relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
     seeds: int = 1,
+    left_out_is_architecture: bool = False,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
-    With `tight`, three or more ε are answered by one chain of descents (`nncomplexity.search.sweep`), which costs less than three
-    measurements of one ε, however many ε there are. `quantize` measures its grid once for all.
+    With `tight`, one chain of descents serves three or more ε (`nncomplexity.search.sweep`). It costs less than three measurements
+    of one ε, for any number of ε. `quantize` measures its grid once for all ε.
 
     Args:
         model: a module, or a mapping of names to tensors; as for `estimate`.
         loss_fn: the loss of the module or mapping.
         eps: the ε, in the loss's unit or as shares; by default those of `default_eps`.
-        risk: gives the risk in [0, 1] on the n training examples of decoded weights by name, for the bounds.
+        risk: a function of decoded weights by name that returns their risk in [0, 1] on the n training examples, for the bounds.
         n: number of training examples, for the bounds and the description lengths.
         delta: failure probability of the bounds.
-        chance: the risk of a guess, at which a bound is vacuous; None is 1.
-        loss_unit: "nats" where the loss is a cross-entropy in nats per example, which gives description lengths, "other" where it isn't;
-            None tells it from the loss (`nncomplexity.bounds.is_code_length`).
+        chance: the risk of a guess, at which a bound is vacuous. None is 1; a bound that is not vacuous may then still be worse
+            than a guess.
+        loss_unit: "nats" if the loss is a cross-entropy in nats per example, which gives description lengths; "other" if it isn't.
+            None finds out from the loss (`nncomplexity.bounds.is_code_length`).
         method: "tight", "allocate", "bayes", "quantize", or a method object.
-        codec, budget, seed, include, exclude, relative_to, time_limit, progress, faithfulness, seeds: as for `estimate`; the budget is
-            that of a single measurement.
+        codec: as for `estimate`.
+        budget: as for `estimate`, that of a single measurement.
+        seed: as for `estimate`.
+        include: as for `estimate`.
+        exclude: as for `estimate`.
+        relative_to: as for `estimate`.
+        time_limit: as for `estimate`.
+        progress: as for `estimate`.
+        faithfulness: as for `estimate`.
+        seeds: as for `estimate`.
+        left_out_is_architecture: as for `Report.bound`.
 
-    `risk` is also measured once on the original weights: what is wrong with it should show before the search, not after.
+    Returns:
+        A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
 
-    Raises InputError where an argument isn't usable, or `risk` comes without n.
+    `risk` is also measured once on the original weights, so that an error in it appears before the search.
+
+    Raises:
+        InputError: an argument isn't usable, or `risk` comes without n.
 
     >>> import torch
     >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
@@ -182,17 +199,22 @@ def rate_distortion(
     check_function("risk", risk)
     check_network(model)
     check_loss_unit(loss_unit)
+    if risk is not None:
+        check_left_out(numbers_left_out(model), left_out_is_architecture)
     with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
         if n is not None:
+            # It costs nothing and refuses wrong arguments before the search.
             promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
         network = model if isinstance(model, nn.Module) else kept
         if eps is None:
             eps = default_eps(network, loss_fn)
-        if not isinstance(plain_eps(eps), Sequence):
+        if not isinstance(python_eps(eps), Sequence):
             raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
         method = for_many_eps(checked_method(method, budget))
         reports = estimate(
-            *(network, loss_fn, checked_eps(eps)),
+            network,
+            loss_fn,
+            checked_eps(eps),
             method=method,
             codec=codec,
             seed=seed,
@@ -207,22 +229,23 @@ def rate_distortion(
         return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 
 
-def default_eps(model: nn.Module | Mapping[str, Tensor], loss_fn: LossFn) -> Sequence[Eps]:
-    """Twelve ε: 2 to 0.0005, or shares of the distance from the loss to that of all weights zero, 50 % to 0.01 %, where that is less than
-    2 or more than 20, since ε of a cross-entropy say nothing of a loss on another scale.
+def default_eps(model: ModuleOrTensors, loss_fn: LossFn) -> Sequence[Eps]:
+    """Twelve ε for a curve: 2 to 0.0005, or shares from 50 % to 0.01 %.
 
-    It takes a few evaluations. Arguments are those of `estimate`.
+    They are shares where the distance from the loss to that of all weights zero is less than 2 or more than 20: ε of a cross-entropy say
+    nothing of a loss on another scale.
+
+    They are 2 to 0.0005, if the distance to the loss of all weights zero is from 2 to 20. Otherwise they are shares of this distance, from
+    50 % to 0.01 %. This takes a few evaluations. Arguments are those of `estimate`.
     """
     with preserved_random_state(), Distortion(model, loss_fn) as distortion:
         return default_grid(distortion.original, constant_loss(distortion))
 
 
-def _first_risk(risk: Risk, kept: nn.Module | Mapping[str, Tensor]) -> float:
-    """The risk of the original weights, which are where decoded ones are."""
+def _first_risk(risk: Risk, kept: ModuleOrTensors) -> float:
+    """The risk of the original weights, on the same device as decoded weights."""
     given = tensors_of(kept) if isinstance(kept, nn.Module) else kept
-    with preserved_random_state(), torch.no_grad():
-        set_random_state(fixed_random_state())
-        return risk({name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
+    return risk_of("risk", risk, lambda: {name: tensor.to("cpu", copy=True) for name, tensor in given.items()})
 
 
 def curve_of(
@@ -240,14 +263,16 @@ def curve_of(
         files: dict[int, float] = {}  # several ε often have one file
         for report in reports:
             if id(report.file) not in files:
-                with preserved_random_state():
-                    set_random_state(fixed_random_state())
-                    files[id(report.file)] = risk(report.coarse_weights())
+                files[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
+        # A file of no bits is the network with all weights zero, whose risk is then known without another call.
         empty = next((files[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
         with preserved_random_state():
             constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
         bounds = [
-            report.bound(risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant) for report in reports
+            report.bound(
+                risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant, left_out_is_architecture=True
+            )  # which was asked for before the search
+            for report in reports
         ]
     lengths = [None if n is None else report.description_length(n, loss_unit) for report in reports]
     lossless = reports[0].subject.least_lossless
@@ -255,5 +280,6 @@ def curve_of(
     eps = [report.eps for report in reports] + [0.0]
     corners = {points[index] for index in lower_hull(points)}  # several ε may have one file
     hull = tuple(value for value, point in sorted(zip(eps, points, strict=True)) if point in corners)
+    # The lossless file, where it stands in for what wasn't found, is on no curve of coarse files.
     within = [(report.distortion, float(report.bits)) for report in reports if report.within]
     return Curve(tuple(reports), tuple(bounds), tuple(lengths), hull, fitted(list(dict.fromkeys(within))))

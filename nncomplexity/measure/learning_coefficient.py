@@ -1,17 +1,19 @@
-"""The local learning coefficient λ(θ), singular learning theory's measure of how complex a network is: how degenerate its minimum is.
+"""The local learning coefficient λ(θ), the measure of complexity from singular learning theory.
+
+It measures how degenerate a minimum is.
 
     λ̂(θ) = nβ · (E[L(w)] − L(θ)),   w ~ p(w) ∝ exp(−nβ · L(w) − γ/2 · ‖w − θ‖²),   β = 1/ln n
 
-for a mean loss L over n examples, in nats (Lau et al. 2023). Where the loss is a regular minimum it is half the number of parameters; a
-network whose parameters can move without loss has less. The free energy of a neighbourhood of θ is n·L(θ) + λ·ln n nats to first order,
-which is what a two-part code takes; unlike the bits of a file it is an estimate, and no bound.
+for a mean loss L over n examples, in nats (Lau et al. 2023). At a regular minimum, λ is half the number of parameters. If
+parameters can change without a change of the loss, λ is smaller. The free energy of a neighbourhood of θ is n·L(θ) + λ·ln n nats to
+first order, which is the length of a two-part code. Unlike the bits of a file, λ is an estimate, not a bound.
 
 The samples are devinterp's, by Langevin dynamics: w ← w − (s/2) · (nβ · ∇L(w) + γ · (w − θ)) + √s · N(0, 1) for a step size s. Gradients
-are over all examples, so that none of the noise is that of batches.
+use all examples, so there is no noise from batches.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from statistics import fmean, stdev
@@ -22,32 +24,34 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import usual_switches
-from nncomplexity.measure.arguments import check_function, checked_seed, whole_number
-from nncomplexity.network import Distortion, LossFn, preserved_random_state
+from nncomplexity.measure.arguments import check_function, checked_seed
+from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, preserved_random_state
 from nncomplexity.search import Progress, unseen
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_count, checked_number
 
-_LOOKS, _EVERY = 8, 4
-"""Looks for the largest curvature at θ, and steps of a chain from one further look to the next."""
+_POWER_ITERATIONS, _EVERY = 8, 4
+"""The number of estimates of the largest curvature at θ, and the number of steps of a chain between two later estimates."""
 _STABLE = 0.3
-"""s · (nβ · h + γ) for the largest curvature h. Dynamics diverge at 4; by this much they sample a variance that is 8 % too large there."""
+"""s · (nβ · h + γ) for the largest curvature h. The dynamics diverge at 4. At this value, the sampled variance in that direction is
+8 % too large."""
 _TINY = 1e-30
-"""A norm to divide by where a direction has none, as in a flat loss."""
+"""A norm to divide by if a direction has norm zero, as with a flat loss."""
 
 
 @dataclass(frozen=True)
 class Langevin:
-    """How the weights near θ are sampled.
+    """The settings of the sampler of weights near θ.
 
     Attributes:
         chains: independent chains, each from θ.
-        draws: steps of each chain over which the loss is averaged, a gradient each.
+        draws: steps of each chain over which the loss is averaged. Each step needs a gradient.
         burn_in: steps of each chain before them.
-        localization: γ, the precision of the Gaussian around θ. It counts: directions in which nβ times the curvature is below it are
-            hardly seen.
-        step: s; None for the largest one that is safe, by the largest curvature of the loss where a chain goes.
+        localization: γ, the precision of the Gaussian around θ. It matters: directions in which nβ times the curvature is below γ
+            have hardly any effect.
+        step: s; None takes the largest safe one, from the largest curvature of the loss on the way of a chain.
 
-    Raises InputError where one of them isn't usable.
+    Raises:
+        InputError: one of them isn't usable.
     """
 
     chains: int = 4
@@ -58,14 +62,11 @@ class Langevin:
 
     def __post_init__(self) -> None:
         for name, least in (("chains", 1), ("draws", 1), ("burn_in", 0)):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
+            object.__setattr__(self, name, checked_count(name, getattr(self, name), least))
         for name in ("localization", "step"):
-            value = plain_number(getattr(self, name))
-            if value is None and name == "step":
-                continue
-            if not is_number(value) or not 0 < value < math.inf:
-                raise InputError(f"{name}: expected a positive number, got {value!r}")
-            object.__setattr__(self, name, value)
+            given = getattr(self, name)
+            if given is not None or name == "localization":
+                object.__setattr__(self, name, checked_number(name, given, "a positive number", lambda value: value > 0))
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class LearningCoefficient:
     Attributes:
         value: the mean over the chains.
         error: its standard error; None for a single chain.
-        drift: by how much the second half of the draws is above the first, in the mean over the chains. Where that is far more than the error
-            the chains haven't settled: give them more steps, or hold them closer by a larger γ.
+        drift: by how much the second half of the draws is above the first, as a mean over the chains. If this is much more than the
+            error, the chains haven't settled: use more steps, or a larger γ.
         chains: the estimate of each chain.
         step: s.
         evaluations: loss evaluations; a gradient counts three.
@@ -91,7 +92,7 @@ class LearningCoefficient:
 
 
 def langevin_dynamics() -> Any:
-    """devinterp's optimizers that sample. Raises InputError where it isn't installed."""
+    """The sampling optimizers of devinterp. Raises InputError where it isn't installed."""
     try:
         from devinterp.optim import SGMCMC
     except ImportError as error:
@@ -104,14 +105,12 @@ def langevin_dynamics() -> Any:
 def check_examples(n: object) -> int:
     """n as a whole number. Raises InputError unless it is at least 3: below, β isn't between 0 and 1."""
     if n is None:
-        raise InputError(
-            "n: expected the number of examples that loss_fn looks at, for the learning coefficient, got none; give n, or --n"
-        )
-    return whole_number("n", n, 3)
+        raise InputError("n: expected the number of examples that loss_fn looks at, for the learning coefficient, got none; give n")
+    return checked_count("n", n, 3)
 
 
 def local_learning_coefficient(
-    target: nn.Module | Mapping[str, Tensor],
+    target: ModuleOrTensors,
     loss_fn: LossFn,
     n: int,
     *,
@@ -119,18 +118,22 @@ def local_learning_coefficient(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> LearningCoefficient:
-    """λ̂ of a network at its weights; deterministic for a seed, and nothing of the network changes.
+    """λ̂ of a network at its weights. It is deterministic for a seed, and the network does not change.
 
     Args:
-        target: a module, whose parameters are sampled, or a mapping of names to tensors, of which those with a gradient are; running
-            statistics, known by their names, stay.
+        target: a module, whose parameters are sampled, or a mapping of names to tensors, whose tensors with a gradient are sampled.
+            Running statistics, which are known by their names, do not change.
         loss_fn: loss_fn(module) or loss_fn(mapping) -> the mean loss of the n examples in nats, differentiable.
-        n: how many examples, at least 3.
-        sampler: the chains.
-        seed: of their noise.
+        n: number of examples, at least 3.
+        sampler: the settings of the chains.
+        seed: the seed of their noise.
         progress: called as `progress(steps done, steps in all, what)`.
 
-    Raises InputError where devinterp isn't installed, an argument isn't usable, the loss has no gradient, or a chain diverges.
+    Returns:
+        The estimate, with its standard error over chains and its drift.
+
+    Raises:
+        InputError: devinterp isn't installed, an argument isn't usable, the loss has no gradient, or a chain diverges.
 
     Around a quadratic minimum with curvatures hᵢ it is ½ · Σ nβ·hᵢ / (nβ·hᵢ + γ), here 2.23 of 3:
 
@@ -146,13 +149,14 @@ def local_learning_coefficient(
     inverse_temperature = examples / math.log(examples)
     with preserved_random_state(), usual_switches(), Distortion(target, loss_fn) as distortion:
         length = sampler.burn_in + sampler.draws
+        # A step that isn't given is looked for by a chain of its own, as long as a burn-in.
         steps = sampler.chains * length + (0 if sampler.step else sampler.burn_in)
         done = count()
 
         def told() -> None:
             (progress or unseen)(min(next(done), steps), steps, "sampling weights for the learning coefficient")
 
-        walk = _Walk(distortion, dynamics, inverse_temperature, sampler.localization, told)
+        walk = _LangevinChains(distortion, dynamics, inverse_temperature, sampler.localization, told)
         step = sampler.step or _STABLE / walk.precision(sampler.burn_in, seed)
         rises = [
             [
@@ -162,6 +166,7 @@ def local_learning_coefficient(
             for chain in range(sampler.chains)
         ]
     estimates = [inverse_temperature * fmean(rise) for rise in rises]
+    # The middle draw of an odd number counts for both halves, so that one draw alone has no drift.
     halves = [inverse_temperature * (fmean(rise[len(rise) // 2 :]) - fmean(rise[: (len(rise) + 1) // 2])) for rise in rises]
     return LearningCoefficient(
         value=fmean(estimates),
@@ -173,8 +178,8 @@ def local_learning_coefficient(
     )
 
 
-class _Walk:
-    """Weights that move by Langevin dynamics, all chains from θ."""
+class _LangevinChains:
+    """Weights that move by Langevin dynamics. All chains start at θ."""
 
     def __init__(
         self, distortion: Distortion, dynamics: Any, inverse_temperature: float, localization: float, told: Callable[[], None]
@@ -184,12 +189,13 @@ class _Walk:
         found = distortion.gradient(distortion.weights)
         if found is None:
             raise InputError("llc: expected a loss with a gradient, got one without; return a tensor that depends on the weights")
+        # Running statistics of a mapping may get a gradient, but no training moves them by it.
         self._names = [name for name in found[1] if not name.rpartition(".")[2].startswith("running_")]
         if not self._names:
-            raise InputError("llc: expected a loss that depends on weights, got one that depends on none")
+            raise InputError("llc: expected a loss that depends on the weights, got one that does not")
 
     def losses(self, step: float, seed: int) -> Iterator[float]:
-        """A chain without end: the loss at each of its points, θ first."""
+        """An endless chain: the loss at each of its points, starting with θ."""
         weights, noise = self._begin(), self._noise(seed)
         dynamics = self._chain(weights, step)
         while True:
@@ -198,33 +204,36 @@ class _Walk:
             self._step(dynamics, weights, grads, noise)
 
     def precision(self, steps: int, seed: int) -> float:
-        """nβ·h + γ for the largest curvature h of the loss that is found where chains go.
+        """nβ·h + γ for the largest curvature h of the loss that is found on the way of a chain.
 
-        A chain looks for it, by steps as large as what it has found allows: by power iteration over differences of gradients, each from as
-        far away as a chain strays in that direction. At θ alone it may be a hundred times smaller.
+        A chain looks for it by power iteration over differences of gradients. Each gradient is as far away as a chain goes in that
+        direction, and the steps are as large as the curvature so far allows. At θ itself, the curvature may be a hundred times
+        smaller.
         """
         weights, noise = self._begin(), self._noise(seed)
         direction = [torch.randn(part.shape, generator=noise, device=part.device, dtype=part.dtype) for part in weights]
         largest = self._localization
         dynamics = self._chain(weights, 0.0)
         _, grads = self._slope(weights)
-        for number in range(max(steps, _LOOKS)):
-            if number < _LOOKS or number % _EVERY == 0:
+        for number in range(max(steps, _POWER_ITERATIONS)):
+            if number < _POWER_ITERATIONS or number % _EVERY == 0:
+                # As far as the Gaussian of that precision reaches: the curvature is to be the one that chains meet.
                 distance = 1 / math.sqrt(largest)
                 share = distance / max(_norm(direction), _TINY)
                 there = [weight.detach() + share * part for weight, part in zip(weights, direction, strict=True)]
                 direction = [(grad - here) / distance for grad, here in zip(self._slope(there)[1], grads, strict=True)]
                 largest = max(largest, self._inverse_temperature * _norm(direction) + self._localization)
-            if number >= _LOOKS:
+            if number >= _POWER_ITERATIONS:
                 dynamics.param_groups[0]["lr"] = _STABLE / largest
                 self._step(dynamics, weights, grads, noise)
                 _, grads = self._slope(weights)
         return largest
 
     def _begin(self) -> list[nn.Parameter]:
-        """θ, what moves of it, in float32 at least."""
+        """The part of θ that moves, in float32 or a more precise type."""
         device = self._distortion.device
         weights = (self._distortion.weights[name].to(device) for name in self._names)
+        # Steps of a chain are far smaller than what a 16-bit float tells apart.
         return [nn.Parameter(weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True)) for weight in weights]
 
     def _noise(self, seed: int) -> torch.Generator:

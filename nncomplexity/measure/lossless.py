@@ -1,7 +1,8 @@
-"""The network as it is: what lossless files of it take, and the one that is the answer where nothing smaller is within ε.
+"""Lossless files of the network, and their sizes. The smallest one is the answer if nothing smaller is within ε.
 
-A large network (`nncomplexity.linalg.sizes`) is only weighed: its bits under the entropy codec are −log₂ of the coded probabilities, and the
-other codecs, of which xz takes a second for some megabytes, are left out. Its lossless file is written when it is needed.
+For a large network (`nncomplexity.linalg.sizes`), only the bits of the entropy codec are computed, as −log₂ of the coded
+probabilities. Other codecs are left out, because xz takes a second for a few megabytes. The lossless file is then written only when
+it is needed.
 """
 
 import functools
@@ -16,11 +17,11 @@ from nncomplexity.search import LOSSLESS, Candidate, Problem
 
 
 class LosslessFile:
-    """The lossless file of a problem's network, whose loss is the original's bit for bit.
+    """The lossless file of a problem's network. Its loss is exactly the original's.
 
     Attributes:
-        bits_by_codec: bits under each codec; None for one that was left out.
-        bits: the least of them.
+        bits_by_codec: bits with each codec; None for codecs that are left out.
+        bits: the smallest of them.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -39,10 +40,11 @@ class LosslessFile:
 
     @functools.cached_property
     def candidate(self) -> Candidate:
-        """The file, written, decoded and measured when first asked for: one evaluation."""
+        """The file. It is written, decoded and measured when it is first needed, with one evaluation."""
         distortion = self._problem.distortion
         file = write(distortion.stored, self._tensors, self._codec, distortion.base)
         candidate = self._problem.measured(file, origin=LOSSLESS)
+        # Its weights are the original's bit for bit: another loss is the loss's own noise, or a fault.
         distortion.check_same(candidate.loss)
         return candidate
 
@@ -52,7 +54,7 @@ class LosslessFile:
 
 
 class Originals(Sequence[CoarseTensor]):
-    """The original tensors in the cheapest exact forms, each made when it is asked for and not kept."""
+    """The original tensors in their smallest exact forms. Each is made when it is needed, and not kept."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem, self._specs = problem, problem.skeleton.tensors

@@ -1,64 +1,72 @@
-"""The result of a measurement: one report for each ε, and what several share about their network."""
+"""The result of a measurement: one report for each ε, and the facts about the network that they share."""
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound, check_loss_unit, description_length, is_code_length
+from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, save_bytes
 from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import report_html
-from nncomplexity.words import Relative, told
+from nncomplexity.words import Relative, duration_in_words, listed
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class RelativeTo:
-    """The base that a network was measured relative to, whose bits are free."""
+    """The base of a relative measurement. Its bits are free."""
 
     path: str | None
-    """Where it came from, as typed; None for tensors."""
+    """Its origin as typed; None for tensors."""
     sha256: str
-    """Of the base's tensors (docs/format.md)."""
+    """The digest of the base's tensors (docs/format.md)."""
     without_base: tuple[str, ...]
-    """First names of the tensors that the base doesn't have in this shape, coded as they are."""
+    """First names of the tensors that the base doesn't have in this shape. They are coded whole."""
     unused: tuple[str, ...]
     """Names of the base's tensors that the network doesn't have."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The original network, as every report on it says it."""
+    """Facts about the original network, for all of its reports."""
 
     parameters: int
     raw_bits: int
     lossless_bits: dict[str, int | None]
-    """Bits of the lossless files, by codec; of a large network weighed under the entropy codec, and None for the others."""
+    """Bits of the lossless files, by codec. For a large network, only the bits of the entropy codec are computed, and the others
+    are None."""
     loss: float
     left_out: tuple[str, ...] = ()
-    """What the network holds besides, taken for architecture: state that is no tensor, and buffers that its state dict leaves out."""
+    """Other content of the network, which belongs to the architecture: state that is not a tensor, and buffers outside its state
+    dict."""
     relative_to: RelativeTo | None = None
-    """The base, where there is one: bits, the lossless ones too, are then of what is needed beside it."""
+    """The base, or None. With a base, all bits are those needed in addition to it."""
     zero_loss: float | None = None
-    """L(0), the loss of the network with all weights zero; None where it isn't finite."""
+    """L(0), the loss of the network with all weights zero; None if it isn't finite."""
     divergence: str | None = None
-    """The kind of divergence that the distortion is, where it is one between functions; None for a loss."""
+    """The kind of divergence, if the distortion is between functions; None for a loss."""
+
+    @property
+    def numbers_left_out(self) -> tuple[str, ...]:
+        """Those of `left_out` in which there are numbers, so that something may have been learned there."""
+        return tuple(name for name in self.left_out if getattr(name, "numbers", True))
 
     @property
     def least_lossless(self) -> int:
-        """Bits of the smallest lossless file that is known."""
+        """Bits of the smallest known lossless file."""
         return min(bits for bits in self.lossless_bits.values() if bits is not None)
 
     @property
     def compared(self) -> tuple[str, int]:
-        """The codec that tables compare with, and its lossless bits: bzip2, the paper's, where it wasn't left out."""
+        """The codec to compare with in tables, and its lossless bits. It is bzip2, as in the paper, if its bits are known."""
         bits = self.lossless_bits.get("bzip2")
         return ("entropy coding", self.least_lossless) if bits is None else ("bzip2", bits)
 
@@ -69,7 +77,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one tensor. `bits` are −log₂ of the probabilities under which it was coded."""
+    """How one tensor was coded. `bits` are −log₂ of the probabilities under which it was coded."""
 
     name: str
     shape: tuple[int, ...]
@@ -79,19 +87,20 @@ class Layer:
     """The step of a dense tensor, or the geometric mean of its two factors' steps."""
     bits: float
     effective_rank: float | None
-    """exp(H_svd) of the original tensor's matrix view (Eq. 15), that of its real view where it is complex; on a base of the difference.
+    """exp(H_svd) of the original tensor as a matrix (Eq. 15); for complex tensors, of the real view; with a base, of the
+    difference.
 
-    None where there is no matrix, and for one whose short side is too long (`nncomplexity.linalg.sizes.RANKED`)."""
+    None if it is not a matrix, or if its short side is too long (`nncomplexity.linalg.sizes.RANKED`)."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
     dtype: str = "float32"
     relative: bool = False
-    """Whether form, rank, step and bits are of the difference from a base."""
+    """Whether form, rank, step and bits describe the difference from a base."""
     layout: str | None = None
-    """How the tensor is laid out where its matrix isn't its first axis against all others, and what became of each of several blocks."""
+    """The layout of the tensor, if it is not the usual matrix, with the form of each block; otherwise None."""
 
     def __repr__(self) -> str:
-        """What became of the tensor, in short; the rest are attributes."""
+        """The name, form and bits in one line; the rest are attributes."""
         shape = "×".join(map(str, self.shape)) or "scalar"
         rank = "" if self.rank is None else f", rank {self.rank}"
         step = "" if self.step is None else f", step {self.step:.3g}"
@@ -102,8 +111,8 @@ class Layer:
 class Report:
     """The smallest file found whose decoded weights have a loss within ε of the original's.
 
-    `bits` counts the payload; `coarse_loss` and `distortion` were measured on weights that the file's bytes decode to. `evaluations` may be a
-    fraction, since a loss on part of the examples counts as that part. Losses are in the closure's unit, nats per example for
+    `bits` counts the payload. `coarse_loss` and `distortion` were measured on the decoded weights. `evaluations` may be a fraction,
+    because a loss on a part of the examples counts as that part. Losses are in the loss's own unit, nats per example for
     cross-entropy.
     """
 
@@ -122,33 +131,34 @@ class Report:
     subject: Subject
     file: CoarseFile = field(repr=False)
     warnings: tuple[str, ...] = ()
-    """Sentences on what may not be meant, such as random numbers in the loss or training mode, and on a search whose descents were lost."""
+    """Sentences on possible mistakes, such as random numbers in the loss or training mode, and on a search whose descents were
+    lost."""
     within: bool = True
-    """False where all that was within ε was larger than the lossless file, which is then the answer."""
+    """False if nothing within ε was smaller than the lossless file, which is then the answer."""
     time_limit: float | None = None
-    """Seconds that the run was given; None where it was given all it needs."""
+    """The time limit of the run in seconds; None without a limit."""
     time_is_up: bool = False
-    """Whether they ended a search of the run, so that another run may find another file."""
+    """Whether the time limit ended a search of the run, so that another run may find another file."""
     eps_relative: float | None = None
-    """ε as the share of |L(0) − L(θ)| that was asked for; None where it was given as a number."""
+    """ε as a share of |L(0) − L(θ)|, if it was given as a share; otherwise None."""
     origin: str = ""
-    """What the file comes from, such as "descent" or "uniform quantization"; "lossless" for the network as it is."""
+    """The origin of the file, such as "descent" or "uniform quantization"; "lossless" for the unchanged network."""
     interrupted: bool = False
-    """Whether the search was ended from outside before it was done, as by Ctrl-C."""
+    """Whether the search was ended early from outside, for example by Ctrl-C."""
     begun: bool = True
-    """False where it was ended before it began."""
+    """False if it was ended before it began."""
     faithfulness: Faithfulness | None = None
-    """How faithful the decoded weights are to the original, where its outputs are known."""
+    """How faithful the decoded weights are to the original, if its outputs are known."""
     converged: bool | None = None
     """Whether the last doubling of the search's effort has saved too little to go on; None for a method that doesn't go on by doublings."""
     last_gain: float | None = None
     """The share of the bits that the last doubling has saved."""
     spread: Spread | None = None
-    """How far apart several searches ended, of which this is the best; None for one."""
+    """The spread of several searches, of which this report has the best file; None for one search."""
 
     @property
     def agreement(self) -> Agreement | None:
-        """Shares of inputs on which the decoded network's answer is the original's, `searched` and `held_out`; None without outputs."""
+        """Shares of inputs with the original's answer, `searched` and `held_out`; None without outputs."""
         return None if self.faithfulness is None else self.faithfulness.agreement
 
     @property
@@ -158,7 +168,7 @@ class Report:
 
     @property
     def eps_told(self) -> str:
-        """ε for people: its value in the loss's unit, and the share where it was asked for as one."""
+        """ε as text: its value in the loss's unit, and the share if it was given as a share."""
         return f"{self.eps:g}" if self.eps_relative is None else f"{self.eps:.4g} ({Relative(self.eps_relative)})"
 
     @property
@@ -172,9 +182,13 @@ class Report:
         if not self.begun:
             answer = "lossless file" if self.origin == LOSSLESS else "smallest file of another ε"
             return (
-                f"interrupted before the search within ε = {self.eps_told} began: the {answer}, of {self.bits} bits, is the answer"
+                f"interrupted before the search for ε = {self.eps_told} began: the {answer}, with {self.bits} bits, is the answer"
             )
-        ended = "" if self.time_limit is None or not self.time_is_up else f"before the time limit of {told(self.time_limit)}"
+        ended = (
+            ""
+            if self.time_limit is None or not self.time_is_up
+            else f"before the time limit of {duration_in_words(self.time_limit)}"
+        )
         ended = "before it was interrupted" if self.interrupted else ended
         if not self.within:
             remedy = "run it again" if self.interrupted else f"raise eps or {'the time limit' if ended else 'the budget'}"
@@ -189,7 +203,11 @@ class Report:
         """Whether the search has converged, in words; nothing where that isn't known, or an earlier end is told."""
         if self.converged is None or self.last_gain is None or self.interrupted or self.time_is_up:
             return ""
-        return "; converged" if self.converged else f"; still falling: −{100 * self.last_gain:.0f} % in the last doubling of the effort"
+        return (
+            "; converged"
+            if self.converged
+            else f"; still falling: −{100 * self.last_gain:.0f} % in the last doubling of the effort"
+        )
 
     def bound(
         self,
@@ -201,8 +219,9 @@ class Report:
         range: tuple[float, float] = (0.0, 1.0),
         chance: float | None = None,
         constant_risk: float | None = None,
+        left_out_is_architecture: bool = False,
     ) -> Bound:
-        """The generalization bound that this file's bits give (see `nncomplexity.bounds.bound`).
+        """The generalization bound from this file's bits (see `nncomplexity.bounds.bound`).
 
         Args:
             risk: empirical risk of the *decoded* weights, measured on the n training examples.
@@ -210,12 +229,18 @@ class Report:
             delta: failure probability.
             kind: "kl" (the default), "hoeffding", "paper" (Eq. 4 as printed) or "best".
             range: the interval in which an example's risk lies.
-            chance: the risk of a guess; a bound that is no better, to a thousandth, is vacuous. None means 1.
-            constant_risk: empirical risk of a constant answer, as of the network with all weights zero, whose bound stands beside.
+            chance: the risk of a guess. A bound that is not better by a thousandth is vacuous. None means 1; a bound that is not
+                vacuous may then still be worse than a guess.
+            constant_risk: empirical risk of a constant answer, such as the network with all weights zero, for its bound.
+            left_out_is_architecture: a yes to the question whether the numbers that the network holds and the file doesn't
+                (`subject.numbers_left_out`) were fixed before the n examples were seen, as masks are. Without it there is no bound then.
 
-        A payload doesn't say where it ends, so its length in bytes is paid for with an Elias-delta code. Relative to a base the bound
-        holds only where that was made without these n examples.
+        Raises InputError where an argument is out of its range, or that yes is missing.
+
+        A payload doesn't tell where it ends, so its length in bytes is paid for with an Elias delta code. Relative to a base, the
+        bound holds only if the base was made without these n examples.
         """
+        check_left_out(self.subject.numbers_left_out, left_out_is_architecture)
         return bound(
             self.bits,
             risk=risk,
@@ -229,12 +254,13 @@ class Report:
         )
 
     def description_length(self, n: int, loss_unit: LossUnit | None = None) -> DescriptionLength | None:
-        """Bits to describe the labels of n examples with this file's help; None for a loss that is no code length.
+        """Bits of the model, and of the labels of n examples given the model. None for a loss that is not a code length.
 
         Args:
             n: number of examples.
-            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is none. None tells it from the
-                loss of all weights zero, which is ln C for one of C classes (`nncomplexity.bounds.is_code_length`).
+            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is not. None finds out from
+                the loss of all weights zero, which is ln C for a cross-entropy with C classes
+                (`nncomplexity.bounds.is_code_length`).
         """
         known = self.coarse_loss >= 0 and self.subject.code_length(check_loss_unit(loss_unit))
         return description_length(self.bits, loss=self.coarse_loss, n=n) if known else None
@@ -244,7 +270,7 @@ class Report:
         return self.file.weights()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the `.coarse` file, whole or not at all."""
+        """Write the `.coarse` file, completely or not at all."""
         save_bytes(path, self.file.content)
 
     def to_dict(self) -> dict[str, Any]:
@@ -274,25 +300,37 @@ class Report:
         return reports_json([self])
 
     def __repr__(self) -> str:
-        """One line: what was found; the rest are attributes, and a notebook shows them."""
+        """The result in one line; the rest are attributes, and a notebook shows them."""
         return (
             f"Report(eps={self.eps:g}, bits={self.bits}, distortion={self.distortion:.4g}, loss={self.loss:.4g}, "
             f"coarse_loss={self.coarse_loss:.4g}, method={self.method!r}, within={self.within}, {len(self.layers)} layers)"
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the figures, a picture of bits by layer, and the table of layers."""
+        """HTML for a notebook: the figures, a picture of bits by layer, and the table of layers."""
         return report_html(self.to_dict(), asdict(self.subject), self.outcome)
 
 
-def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
-    """The smallest file for each ε of several searches, with what all of them took and how far apart they ended.
+def check_left_out(names: Sequence[str], is_architecture: bool) -> None:
+    """Raises InputError where a network holds numbers that its file doesn't, and nobody says that they were not learned."""
+    if names and not is_architecture:
+        raise InputError(
+            f"left_out: a bound needs all that was learned in the file, and the network holds numbers besides: {listed(names)}; where they "
+            "were fixed before the examples were seen, as masks are, say so by left_out_is_architecture=True, on the command line by "
+            "--left-out-is-architecture; else make them parameters or buffers of its state dict"
+        )
 
-    A search that was cut short counts for its files, but not for the spread unless there is no other.
+
+def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
+    """The smallest file for each ε from several searches, with the effort of all of them and their spread.
+
+    A search that was ended early counts for its files. It counts for the spread only if there is no other.
     """
     found = []
     for several in zip(*runs, strict=True):
+        # A file within ε comes before a smaller one that isn't.
         best = min(several, key=lambda report: (not report.within, report.bits))
+        # A search that was cut short ends higher, which would be taken for spread.
         whole = [report for report in several if not report.interrupted] or list(several)
         spent = {key: sum(getattr(report, key) for report in several) for key in ("evaluations", "seconds", "cpu_seconds")}
         cut = {"interrupted": any(report.interrupted for report in several), "time_is_up": any(one.time_is_up for one in several)}
@@ -302,8 +340,17 @@ def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
     return tuple(found)
 
 
-def reports_json(reports: Sequence[Report], **about: Any) -> str:
-    """report.json of several ε on one network; `about` goes to the top level (checkpoint, sha256 and the like)."""
+def reports_dict(reports: Sequence[Report], **about: Any) -> dict[str, Any]:
+    """What report.json holds of several ε on one network; `about` goes to the top level (checkpoint, sha256 and the like)."""
     subject = asdict(reports[0].subject)
-    content = {"schema": SCHEMA, **about, **subject, "results": [report.to_dict() for report in reports]}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return {"schema": SCHEMA, **about, **subject, "results": [report.to_dict() for report in reports]}
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A document as the text of a JSON file. Raises ValueError for a NaN or an infinity, which JSON doesn't have."""
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def reports_json(reports: Sequence[Report], **about: Any) -> str:
+    """report.json of several ε on one network; `about` goes to the top level."""
+    return json_text(reports_dict(reports, **about))

@@ -1,4 +1,4 @@
-"""How far apart several searches of one measurement end: uncertainty is part of it."""
+"""The spread of the sizes of several searches, as the uncertainty of a measurement."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """The sizes that searches with different seeds found within one ε.
+    """The sizes from searches with different seeds, for one ε.
 
     Attributes:
-        bits: of the smallest file of each search.
+        bits: the bits of the smallest file of each search.
         mean: mean of ln(bits).
-        sd: standard deviation of ln(bits) over the searches, by n − 1; 0 where there is one.
+        sd: standard deviation of ln(bits) over the searches, with n − 1; 0 for one search.
 
-    >>> Spread.of([2500, 2600, 2700]).told()
+    >>> Spread.of([2500, 2600, 2700]).in_words()
     '325 ± 13'
     """
 
@@ -25,13 +25,14 @@ class Spread:
 
     @classmethod
     def of(cls, bits: Sequence[int]) -> "Spread":
+        """The spread of the sizes that several searches of one ε ended with, in bits."""
         logs = [math.log(max(one, 1)) for one in bits]
         mean = sum(logs) / len(logs)
         variance = sum((one - mean) ** 2 for one in logs) / max(1, len(logs) - 1)
         return cls(tuple(bits), mean, math.sqrt(variance))
 
-    def told(self) -> str:
-        """The geometric mean in bytes, and one standard deviation of the logarithm, as it is there."""
+    def in_words(self) -> str:
+        """The geometric mean in bytes, and one standard deviation of the logarithm, converted to bytes at the mean."""
         size = math.exp(self.mean) / 8
         return f"{size:,.0f} ± {size * self.sd:,.0f}"
 

@@ -1,24 +1,24 @@
-"""What a network is, and its loss, to the rest of the package.
+"""Networks and their losses, as the rest of the package sees them.
 
 - `weights`: named tensors, their ties, and the skeleton
 - `layout`: a tensor in blocks, or folded to another matrix
-- `relative`: a base that the decoder has: differences from it, and the way back
+- `relative`: a base that the decoder has: differences from it, and weights from differences
 - `selection`: which tensors may change, by patterns on their names
-- `naming`: names as wrappers write them, and as a network has them
-- `modulestate`: a module's tensors, ready to be exchanged, whatever its hooks do
-- `losses`: what a loss may return, and a loss made of examples, which may be taken over some of them
-- `distortion`: the user's loss, counted, with nothing of the user's left changed
+- `naming`: names with and without the prefixes that wrappers write
+- `modulestate`: a module's tensors, and how to replace their values
+- `losses`: what a loss may return, and losses over examples, which can be computed on a part of them
+- `distortion`: counts calls of the user's loss, and restores all of the user's state
 - `taskmodule`: `mytask:loss`: the user's functions, found and called
 - `usercode`: exceptions of the user's functions in one line, with the file and the line
-- `loading`: how weights get into a module so that its parts notice
-- `target`: what a loss is called on: a copy of a module, or a dictionary of tensors
-- `modes`: whether a network is in training mode where that counts
-- `probes`: weights to try a loss on: slightly changed ones, or random ones
+- `loading`: ways to put weights into a module so that its parts use them
+- `target`: the argument of a loss: a copy of a module, or a dictionary of tensors
+- `modes`: whether parts of a network are in training mode and behave differently in it
+- `probes`: slightly changed or random weights, to test a loss with
 - `soundness`: whether a loss can be relied on, before a search and after it
-- `constant`: the network with all weights zero: its loss and its risk
+- `constant`: the loss and the risk of the network with all weights zero
 - `divergence`: distortions between functions, and how faithful a file is to its network
 - `namedoutputs`: a divergence as a command line names it
-- `calling`: what a function of the user's finds when it is called: random state, gradients, nothing kept of other weights
+- `calling`: the state in which the user's functions are called: random state, gradients, empty caches
 """
 
 from nncomplexity.network.calling import RandomState, fixed_random_state
@@ -36,13 +36,13 @@ from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
 from nncomplexity.network.divergence.inputs import Batch, most_frequent_error, read
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
-from nncomplexity.network.modulestate import left_as_it_was, tensors_of
+from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of
 from nncomplexity.network.namedoutputs import NamedDivergence, data_named, takes_arguments
 from nncomplexity.network.naming import namings, unchanged
 from nncomplexity.network.probes import Probe, random
 from nncomplexity.network.relative import Base, added, base_of, in_dtype
 from nncomplexity.network.selection import Patterns, kept_exactly, patterns_of
-from nncomplexity.network.target import Borrowed, Mapped
+from nncomplexity.network.target import MappingTarget, ModuleTarget
 from nncomplexity.network.taskmodule import (
     Function,
     Task,
@@ -58,6 +58,7 @@ from nncomplexity.network.taskmodule import (
 from nncomplexity.network.weights import (
     DIMENSIONS,
     STORED,
+    ModuleOrTensors,
     Skeleton,
     TensorSpec,
     check_in_memory,
@@ -82,7 +83,6 @@ __all__ = [
     "Base",
     "Batch",
     "Blocks",
-    "Borrowed",
     "Distortion",
     "Divergence",
     "DivergenceFrom",
@@ -91,9 +91,12 @@ __all__ = [
     "Folding",
     "Function",
     "Layout",
+    "LeftOut",
     "LossFn",
-    "Mapped",
+    "MappingTarget",
     "MeanLoss",
+    "ModuleOrTensors",
+    "ModuleTarget",
     "NamedDivergence",
     "Patterns",
     "Probe",
@@ -123,10 +126,12 @@ __all__ = [
     "is_finite",
     "kept_exactly",
     "left_as_it_was",
+    "left_out",
     "loss_from",
     "most_frequent_error",
     "namings",
     "number_of",
+    "numbers_left_out",
     "of_bytes",
     "patterns_of",
     "pieces_of",

@@ -1,4 +1,4 @@
-"""What a function of the user's finds when it is called: one random state, gradients as it needs them, nothing kept of other weights."""
+"""The state in which the user's functions are called: a fixed random state, gradients if needed, empty caches."""
 
 import pickle
 import random
@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 RandomState = tuple[Tensor, list[Tensor], dict[str, Any], tuple[Any, ...]]
-"""States of torch's generator, of CUDA's, of NumPy's and of Python's."""
+"""The states of the generators of torch, CUDA, NumPy and Python."""
 
 
 def fixed_random_state(seed: int = 0) -> RandomState:
-    """States that hang on nothing but a seed: from those of 0 every call of a user's function begins, in whichever process.
+    """States that depend only on a seed. Every call of a user's function starts with those of seed 0, in every process.
 
-    Where NumPy's generator is another one than it comes with, its state is the present one.
+    If NumPy's generator was replaced by another kind, its present state is used.
     """
     devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     cuda = [torch.Generator(torch.device("cuda", index)).manual_seed(seed).get_state() for index in devices]
@@ -28,19 +28,19 @@ def fixed_random_state(seed: int = 0) -> RandomState:
 
 
 def is_same(one: RandomState, other: RandomState) -> bool:
-    """Whether no random number was drawn between them."""
+    """Whether no random number was drawn between the two states."""
     tensors = zip((one[0], *one[1]), (other[0], *other[1]), strict=True)
     return all(torch.equal(this, that) for this, that in tensors) and pickle.dumps(one[2:]) == pickle.dumps(other[2:])
 
 
 def forget_casts() -> None:
-    """Forget what PyTorch keeps of weights: within torch.autocast casts of parameters, within parametrize.cached() parametrized ones."""
+    """Clear PyTorch's caches of weights: casts within torch.autocast, and parametrized weights within parametrize.cached()."""
     torch.clear_autocast_cache()
     parametrize._cache.clear()
 
 
 @contextmanager
 def derivatives() -> Iterator[None]:
-    """Gradients on, wherever the caller is: in inference mode, tensors have none for good."""
+    """Switch gradients on, also for a caller in inference mode."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

@@ -1,4 +1,4 @@
-"""The network with all weights zero: a constant answer, which takes a file of no bits, and what it does is the measure of all others."""
+"""The network with all weights zero. It gives a constant answer and needs 0 bits, so other networks are compared with it."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,9 @@ from nncomplexity.network.weights import Skeleton, is_finite, skeleton_of
 
 
 def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same architecture with every floating-point and complex number zero; integers, and tensors that hold infinities, stay.
+    """The same architecture with every floating-point and complex number zero.
+
+    Integers, and tensors with infinities, do not change.
 
     >>> constant({"w": torch.ones(2), "calls": torch.tensor(3)})
     {'w': tensor([0., 0.]), 'calls': tensor(3)}
@@ -22,40 +24,43 @@ def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def constant_loss(distortion: Distortion) -> float | None:
-    """L(0), the loss of that network; None where it isn't finite, or there is none."""
+    """L(0), the loss of this network; None if it is not finite, or if the loss fails."""
     return _finite(lambda: distortion.loss(_Zeroed(distortion.weights, distortion.skeleton)))
 
 
 def constant_loss_of(loss: Callable[[Mapping[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:
-    """The same by a loss of tensors by name."""
+    """L(0) for a loss that takes tensors by name."""
     return _finite(lambda: loss(constant(weights)))
 
 
 def _finite(loss: Callable[[], float]) -> float | None:
     try:
         found = loss()
-    except InputError:  # what a loss raises for weights that are no trained network's is no reason to measure nothing
+    except InputError:  # the loss may fail for such weights; the measurement goes on without L(0)
         return None
     return found if math.isfinite(found) else None
 
 
 def constant_risk(risk: Callable[[dict[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:
-    """The risk of that network, None where there is none in [0, 1]."""
+    """The risk of this network; None if it is not in [0, 1], or if the function fails."""
     try:
         found = float(risk(constant(weights)))
-    except Exception:  # as above; the user's code raises whatever it does
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # as above: the user's code may raise anything
         return None
     return found if 0 <= found <= 1 else None
 
 
 class _Zeroed(Mapping[str, Tensor]):
-    """Weights by first name, each made when it is asked for: a large network's zeros would be held beside it."""
+    """Weights by first name, each made when it is needed, so that a large network's zeros don't fill the memory."""
 
     def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton) -> None:
         self._weights, self._specs = weights, {spec.name: spec for spec in skeleton.tensors}
 
     def __getitem__(self, name: str) -> Tensor:
         weight = self._weights[name]
+        # Infinities, as in masks, say what is looked at and aren't learned: without them the network would be another one.
         return torch.zeros_like(weight) if self._specs[name].quantizable and is_finite(weight) else weight
 
     def __iter__(self) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The counted loss: the user's closure on candidate weights, with nothing of the user's left changed.
+"""The loss of candidate weights. It counts evaluations, and restores all of the user's state.
 
-One evaluation is one loss on the original's data; a gradient counts three, a loss on m of n examples m / n.
+One evaluation is one loss on the original's data. A gradient counts 3, and a loss on m of n examples counts m / n.
 """
 
 import copy
@@ -26,9 +26,9 @@ from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
-from nncomplexity.network.target import Borrowed, Mapped
-from nncomplexity.network.usercode import hint, needs_derivatives, raised
-from nncomplexity.network.weights import Skeleton, check_network, check_numbers, complex_view, real_view
+from nncomplexity.network.target import MappingTarget, ModuleTarget
+from nncomplexity.network.usercode import called, needs_derivatives, raised
+from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
 
 LossFn = Callable[[Any], Any]
@@ -36,32 +36,35 @@ LossFn = Callable[[Any], Any]
 
 GRADIENT_COST = 3.0
 _NO_FLOAT64 = {"mps"}
-_WITHOUT = "without one the search goes by single moves and uniform quantization, whose files are often two to three times as large"
+_WITHOUT = "without one the search uses single moves and uniform quantization, and its files are often two to three times as large"
 _GIVEN = {
-    False: "the module that it is given",
-    True: "the tensors that it is given (load_state_dict and .data cut it; torch.func.functional_call(module, weights, inputs) doesn't)",
+    False: "the given module",
+    True: "the given tensors (load_state_dict and .data cut it; torch.func.functional_call(module, weights, inputs) doesn't)",
 }
 
 
 class Distortion:
-    """L(θ̃) of a model's loss, beside L(θ) of the original (Eq. 6 of DeMoss et al. 2025: d = |L(θ) − L(θ̃)|).
+    """L(θ̃) of a candidate and L(θ) of the original (Eq. 6 of DeMoss et al. 2025: d = |L(θ) − L(θ̃)|).
 
     Args:
-        target: a module, or a mapping of names to tensors. A module is copied; where it can't be, the original is used in place.
-        loss_fn: the closure; it gets the copy, or a dict of tensors in which tied names are one object.
+        target: a module, or a mapping of names to tensors. A module is copied. If it can't be copied, the original is used.
+        loss_fn: the user's loss. It gets the copy, or a dict of tensors in which tied names are one object.
         base: what the weights are coded relative to, or None.
-        eps: the smallest ε above 0 that is asked for; 0 where nothing is searched, None where there is none.
+        eps: the smallest ε above 0; 0 if nothing is searched, None if it is not known yet.
 
-    Every call begins from one random state, whatever that of the process is, so a loss that draws random numbers is the same function each
-    time. Use it as a context manager: leaving restores the random state and, where it was borrowed, the module. Threads take turns from
-    entering to leaving. In between the process's switches are the usual ones, but for the closure, which finds them as the user has them.
+    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use it as a
+    context
+    manager: at the end it restores the random state and, if the original module was used, the module. Other threads wait meanwhile.
+        The
+    process has its usual switches meanwhile, except within the user's loss, which has the user's own.
 
-    Raises InputError where the weights aren't usable; on entering, where the loss isn't a function of them (`nncomplexity.network.soundness`).
+    Raises:
+        InputError: the weights aren't usable; on entering, the loss isn't a function of them (`nncomplexity.network.soundness`).
     """
 
     def __init__(
         self,
-        target: nn.Module | Mapping[str, Tensor],
+        target: ModuleOrTensors,
         loss_fn: LossFn,
         base: Base | None = None,
         eps: float | None = None,
@@ -70,7 +73,9 @@ class Distortion:
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
         self._loss_fn = loss_fn
-        self._target: Borrowed | Mapped = Borrowed(target) if isinstance(target, nn.Module) else Mapped(target)
+        self._target: ModuleTarget | MappingTarget = (
+            ModuleTarget(target) if isinstance(target, nn.Module) else MappingTarget(target)
+        )
         self.base = base
         self.stored: Skeleton = self._target.skeleton if base is None else base.under(self._target.skeleton)
         """The skeleton of the weights as they are stored."""
@@ -79,24 +84,24 @@ class Distortion:
         self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
         """The original tensors of `skeleton` by first name, detached, on the CPU."""
         self.device = _with_float64(self._target.devices)
-        """Where weights are coarse-grained: that of the target, or the CPU where it has no float64."""
+        """The device on which weights are coarse-grained: that of the target, or the CPU if that device has no float64."""
         self.coded: dict[str, Tensor] = {
             spec.name: difference(self.weights[spec.name], spec.base).to(self.device) for spec in self.skeleton.tensors
         }
-        """What a search coarse-grains of them: the tensors, in float64 their differences from the base where they have one; on `device`."""
+        """The tensors that a search coarse-grains, on `device`. With a base, they are differences from it, in float64."""
         self.arrangement = Arrangement(self.skeleton, {})
-        """Which tensors `skeleton`, `weights` and `coded` have in pieces."""
+        """The tensors that are in pieces in `skeleton`, `weights` and `coded`."""
         self.left_out: tuple[str, ...] = self._target.left_out
-        """What the network holds besides: entries of a state dict that are no tensors, and buffers that aren't in it."""
+        """Other content of the network: entries of the state dict that are not tensors, and buffers outside it."""
         check_numbers(self.weights)
         self.evaluations = 0.0
         self.original = math.nan
         self.sound = Soundness(weakref.proxy(self), self._target, modules_named_in(loss_fn), eps)
-        """What was seen of the loss, and the warnings that follow."""
+        """The checks of the loss, and their warnings."""
         self.divergence: DivergenceFrom | None = None
-        """The loss, where it is a divergence from the original; known once entered."""
+        """The loss, if it is a divergence from the original. It is known after entering."""
         self._derives = False
-        """Whether the loss takes derivatives itself, for which gradients must be on."""
+        """Whether the loss computes derivatives itself, so that gradients must be on."""
 
     def __enter__(self) -> "Distortion":
         self._borrowed = ExitStack()
@@ -123,7 +128,7 @@ class Distortion:
         self._borrowed.close()
 
     def loss(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> float:
-        """L of weights by first name, complex ones as such or as pairs of reals; NaN and infinity make a candidate infeasible.
+        """L of weights by first name; complex tensors may be pairs of reals. NaN and infinity make a candidate infeasible.
 
         With `rows` (m,) it is over these examples alone, which a `Divisible` loss allows, and costs m / n.
         """
@@ -141,7 +146,7 @@ class Distortion:
             return self._loss_fn.part(rows)
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> "Distortion":
-        """The same distortion, as a search sees it that has these tensors in pieces. From here on each counts its own evaluations."""
+        """The same distortion with these tensors in pieces. The two count their evaluations separately."""
         other = copy.copy(self)
         other.arrangement = Arrangement(self.skeleton, layouts)
         other.skeleton, other.weights = other.arrangement.skeleton, other.arrangement.apart(self.weights)
@@ -150,68 +155,73 @@ class Distortion:
         return other
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
-        """L of weights, uncounted; with another seed from other random states."""
+        """L of weights, without counting. Another seed gives other random states."""
         return self._measure(weights, seed)
 
     def warn(self, about: str, sentence: str) -> None:
-        """Add to the warnings of the report, of which there is one about each thing."""
+        """Add a warning to the report. There is at most one for each subject."""
         self.sound.warnings.setdefault(about, sentence)
 
     def check_same(self, loss: float) -> None:
-        """Raises InputError where the original's loss, measured once more, differs by more than sums in another order do."""
+        """Raises InputError if the original's loss, measured again, differs by more than another order of additions explains."""
         self.sound.check(self.original, loss)
 
     @property
     def examples(self) -> int | None:
-        """n, the number of examples of a loss that may be taken over a part of them; None for a plain closure."""
+        """n, the number of examples of a loss over examples; None for other losses."""
         return self._loss_fn.examples if isinstance(self._loss_fn, Divisible) else None
 
     def gradient(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> tuple[float, dict[str, Tensor]] | None:
-        """L and its gradients by first name, on `device`; None where the closure has no gradient. Tensors without one are left out.
+        """L and its gradients by first name, on `device`.
 
-        Gradients are those of `skeleton`: PyTorch's gradient of a complex number is that of its two parts. Where an element's isn't
-        finite, such as that of a norm at zero, it counts as zero.
+        None if the loss has no gradient. Tensors without a gradient are left out.
 
         With `rows` (m,) both are over these examples alone, which a `Divisible` loss allows, and cost m / n as much.
+
+        Raises:
+            InputError: the closure says what is wrong with its argument, or its gradient runs out of memory.
+            KeyboardInterrupt: Ctrl-C came.
         """
         if not self._target.differentiable:
             self._warn_of_gradient(
-                "the module can't be copied and its own gradients are left alone (a mapping of its tensors has them)"
+                "the module can't be copied, and its own gradients must not change (pass a mapping of its tensors)"
             )
             return None
+        # A gradient over m of n examples costs m / n of one over all.
         share, loss_fn = self._share(rows), self._part(rows)
         while True:
             self.evaluations += GRADIENT_COST * share
             try:
                 return self._differentiate(loss_fn, weights)
-            except InputError:
+            except (InputError, KeyboardInterrupt):
                 raise
             except _NoGradientError as error:
                 self._warn_of_gradient(str(error))
                 return None
-            except (MemoryError, torch.OutOfMemoryError) as error:  # which is no refusal: the search would go on without gradients
+            # Memory that runs out is no refusal: the search would go on without gradients, and end on a much larger file.
+            except (MemoryError, torch.OutOfMemoryError) as error:
                 raise InputError(
                     f"loss_fn: its gradient ran out of memory ({raised(error)}); take a loss that can be divided (loss_from), whose "
                     "gradients are over parts of the examples, or a device with more memory"
                 ) from error
-            except (
-                Exception
-            ) as error:  # autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them
-                # One of them is batch norm's, by its running statistics. Without those, the others may have a gradient.
+            # Autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them.
+            except BaseException as error:
+                # Batch norm's running statistics can cause one of these errors. Without them, the other tensors may have a
                 if not self._target.spare_buffers():
-                    self._warn_of_gradient(f"taking it raised {raised(error)}")
+                    self._warn_of_gradient(f"the call raised {raised(error)}")
                     return None
 
     def _differentiate(self, loss_fn: LossFn, weights: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
         with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
+            # Autocast keeps 16-bit copies by tensor object; after a change in place they would be those of other weights.
             forget_casts()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
-                raise _NoGradientError(f"it is a {type(value).__name__} (return the tensor, not its .item())")
+                raise _NoGradientError(f"it returned a {type(value).__name__} (return the tensor, not its .item())")
             if value.dim() or not value.requires_grad:
-                raise _NoGradientError("its tensor comes from none, which is so under torch.no_grad() and after detach()")
+                raise _NoGradientError("the returned tensor was computed under torch.no_grad() or after detach()")
             with no_anomaly_detection():
                 grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
@@ -221,56 +231,57 @@ class Distortion:
                 parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
                 summed[name] = summed[name] + parts if name in summed else parts
         if summed:
-            self._look_at_missed({name: name in summed for name, leaf in leaves if leaf.numel()})
+            self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})
         else:
-            self._warn_of_gradient(f"it doesn't come from {_GIVEN[isinstance(self._target, Mapped)]}")
+            self._warn_of_gradient(f"it doesn't come from {_GIVEN[isinstance(self._target, MappingTarget)]}")
         return value.detach().item(), self.arrangement.apart(summed)
 
-    def _look_at_missed(self, reached: Mapping[str, bool]) -> None:
+    def _warn_of_unreached(self, reached: Mapping[str, bool]) -> None:
         missed = [name for name, with_gradient in reached.items() if not with_gradient]
         if missed and "some" not in self.sound.warnings:
             self.warn(
                 "some",
                 f"No gradient reaches {len(missed)} of the {len(reached)} tensors that may have one ({listed(missed)}): the loss doesn't "
-                "use them, or uses them under no_grad(), detached or copied. They are left out where that doesn't change the loss, else "
-                "only quantized.",
+                "use them, or uses them under no_grad(), detached or copied. They are left out if that doesn't change the loss, "
+                "and otherwise only quantized.",
             )
-            self.sound.look_at_missed(set(missed), reached.keys())
+            self.sound.check_unreached(set(missed), reached.keys())
 
     def _warn_of_gradient(self, reason: str) -> None:
         if "weights" not in self.sound.warnings:
-            self.warn("gradient", f"The loss has no gradient by the weights, as {reason}; {_WITHOUT}.")
+            self.warn("gradient", f"The loss has no gradient with respect to the weights: {reason}; {_WITHOUT}.")
 
     def tolerance(self, eps: float) -> float:
-        """The largest distortion that is accepted at ε: less by a margin above the rounding of a float32 mean, and by the loss's noise."""
+        """The largest distortion that is accepted at ε.
+
+        It is ε minus a margin for the rounding of a float32 mean, and minus the noise of the loss.
+        """
         return self.sound.tolerance(eps)
 
     def against(self, divergence: Divergence) -> DivergenceFrom:
-        """The divergence from the network as it was handed over; it costs no evaluation."""
+        """The divergence from the original network. It costs no evaluation."""
         found: DivergenceFrom = self.shown("outputs", divergence.against)
         return found
 
     def faithfulness(self, divergence: DivergenceFrom, weights: Mapping[str, Tensor]) -> Faithfulness:
-        """How faithful weights by first name are to the original; it costs no evaluation."""
+        """How faithful weights by first name are to the original. It costs no evaluation."""
         found: Faithfulness = self.shown("outputs", divergence.faithfulness, weights)
         return found
 
     def shown(self, argument: str, function: Callable[[Any], Any], weights: Mapping[str, Tensor] | None = None) -> Any:
-        """What a function gives for weights by first name, in a module that has seen no others; None are those of the original.
+        """The result of a function for weights by first name, in a fresh module. None means the original weights.
 
-        It costs no evaluation. Raises InputError, which names the argument, where the function raises.
+        It costs no evaluation.
+
+        Raises:
+            InputError: the function raises; the message names the argument.
         """
         self._target.renew()
         set_random_state(self._random)
         with users_switches(), torch.no_grad():
             given = self._target.untouched() if weights is None else self._target.load(self._stored(weights))
             torch.clear_autocast_cache()
-            try:
-                found = function(given)
-            except InputError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise InputError(f"{argument}: it raised {raised(error)}{hint(error, given)}") from error
+            found = called(argument, function, given)
         self._target.renew()
         return found
 
@@ -278,45 +289,43 @@ class Distortion:
         return _Stored(weights, self.stored, self.arrangement)
 
     def _first(self) -> float:
-        """L of the original, put in by the most thorough way that gives the loss of the module as it was handed over."""
-        *thorough, plain = self._target.ways
+        """L of the original. Its weights are put in by the most thorough way that gives the same loss as the user's own module."""
+        *thorough, quickest = self._target.load_methods
         if thorough:
             untouched = self._call(self._target.untouched)
             for way in thorough:
                 self._target.renew(way)
-                with suppress(Exception):  # whatever an override of train() or load_state_dict() raises
+                with suppress(Exception):  # a class may override train() or load_state_dict() and raise anything
                     if near(loss := self._measure(self.weights), untouched):
                         return loss
-            self._target.renew(plain)
+            self._target.renew(quickest)
         return self._measure(self.weights)
 
     def _measure(self, weights: Mapping[str, Tensor], seed: int = 0, loss_fn: LossFn | None = None) -> float:
         return self._call(lambda: self._target.load(self._stored(weights)), seed, loss_fn)
 
     def _call(self, argument: Callable[[], Any], seed: int = 0, loss_fn: LossFn | None = None) -> float:
-        """The closure's number for an argument; where it takes derivatives itself, with gradients on."""
+        """The loss as a number; with gradients on if it computes derivatives itself."""
         set_random_state(fixed_random_state(seed) if seed else self._random)
         with users_switches(), derivatives() if self._derives else torch.no_grad():
             given = argument()
-            # They are kept by tensor, not by value: the loss would be that of other weights.
+            # These caches belong to tensors, not to values: with them the loss would be that of earlier weights.
             forget_casts()
             try:
-                return _scalar((loss_fn or self._loss_fn)(given))
-            except InputError:
-                raise
-            except (Exception, SystemExit) as error:
-                if self._derives or not needs_derivatives(error):
-                    raise InputError(f"loss_fn: it raised {raised(error)}{hint(error, given)}") from error
+                return number_of(called("loss_fn", loss_fn or self._loss_fn, given), "loss_fn")
+            except InputError as error:
+                if self._derives or not needs_derivatives(error.__cause__):
+                    raise
         self._derives = True
         return self._call(argument, seed, loss_fn)
 
 
 class _NoGradientError(Exception):
-    """The loss has no gradient by the weights, and why."""
+    """The loss has no gradient with respect to the weights, with the reason."""
 
 
 class _Stored(Mapping[str, Tensor]):
-    """Weights in the dtypes of a skeleton, looked up when they are asked for: a large network's may be decoded only then."""
+    """Weights in the dtypes of a skeleton. Each is looked up, and for a large network decoded, only when it is needed."""
 
     def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton, arrangement: Arrangement) -> None:
         self._weights, self._arrangement = weights, arrangement
@@ -334,28 +343,24 @@ class _Stored(Mapping[str, Tensor]):
 
 
 def _with_float64(devices: Sequence[torch.device]) -> torch.device:
-    """The first accelerator among them; the CPU where there is none, or one whose numbers end at float32."""
+    """The first accelerator; the CPU if there is none, or if it has no float64."""
     accelerator = next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
     return torch.device("cpu") if accelerator.type in _NO_FLOAT64 else accelerator
 
 
-def _scalar(value: object) -> float:
-    return number_of(value, "loss_fn")
-
-
 _ONE_AT_A_TIME = threading.RLock()
-"""Random states, the current folder and standard output are the process's: threads of one take turns wherever they borrow them."""
+"""Random states, the current folder and standard output belong to the whole process, so threads use them one at a time."""
 
 
 def random_state() -> RandomState:
-    """States of every generator that a loss may draw from: torch's, CUDA's where it is in use, NumPy's and Python's."""
+    """The states of all generators that a loss may use: torch, CUDA if it is in use, NumPy and Python."""
     with _ONE_AT_A_TIME:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return torch.get_rng_state(), cuda, np.random.get_state(legacy=False), random.getstate()
 
 
 def set_random_state(state: RandomState) -> None:
-    """Put the generators back to where `random_state` found them."""
+    """Restore the states that `random_state` returned."""
     torch.set_rng_state(state[0])
     if state[1]:
         torch.cuda.set_rng_state_all(state[1])
@@ -365,7 +370,7 @@ def set_random_state(state: RandomState) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """The generators leave as they came, and threads take turns. What PyTorch keeps of weights is forgotten on both ends."""
+    """Restore the generators at the end, and let other threads wait. PyTorch's caches of weights are cleared at both ends."""
     with _ONE_AT_A_TIME:
         state = random_state()
         forget_casts()

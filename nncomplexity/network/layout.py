@@ -1,8 +1,8 @@
-"""Other looks at a tensor: in blocks, as fused projections and gates are, or folded into another matrix than its first view.
+"""Layouts of a tensor: in blocks, for fused projections and gates, or as another matrix (a folding).
 
-A factorization depends on what is called a row. A kernel (out, in, height, width) that acts along its height first and along its width
-then is of full rank as (out, in·height·width) and of low rank as (out·height, in·width); of a matrix in which queries, keys and values
-stand one below the other, each may have a rank of its own. Elements are the same in every layout; which one was taken stands in the file.
+A factorization depends on what the rows are. A kernel (out, in, height, width) that acts along its height first and along its width
+then has full rank as (out, in·height·width) and low rank as (out·height, in·width). In a matrix with queries, keys and values one
+below the other, each of them may have its own rank. The elements are the same in every layout. The file says which layout was used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ from torch import Tensor
 from nncomplexity.network.weights import Skeleton, TensorSpec
 
 MOST_BLOCKS = 64
-"""Blocks that a tensor may be in."""
+"""The numbers of blocks that a tensor may have."""
 
 
 class Layout(Protocol):
-    """How a tensor is taken apart, and put together again, to the same elements in the same places."""
+    """A way to take a tensor apart into pieces, and to put the pieces together again."""
 
     @property
     def count(self) -> int:
-        """How many pieces there are."""
+        """The number of pieces."""
         ...
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -32,15 +32,15 @@ class Layout(Protocol):
         ...
 
     def apart(self, tensor: Tensor) -> list[Tensor]:
-        """The pieces, views where that is possible."""
+        """The pieces, as views if possible."""
         ...
 
     def together(self, pieces: Sequence[Tensor], shape: Sequence[int], /) -> Tensor:
-        """The tensor of this shape that has these pieces."""
+        """The tensor of this shape with these pieces."""
         ...
 
-    def told(self, shape: Sequence[int], /) -> str:
-        """In words, of a tensor of this shape."""
+    def in_words(self, shape: Sequence[int], /) -> str:
+        """The layout in words, for a tensor of this shape."""
         ...
 
 
@@ -50,7 +50,7 @@ class Blocks:
 
     >>> [block.tolist() for block in Blocks(1, 2).apart(torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]))]
     [[[1, 2], [5, 6]], [[3, 4], [7, 8]]]
-    >>> Blocks(0, 3).told((96, 32))
+    >>> Blocks(0, 3).in_words((96, 32))
     '3 blocks of rows'
     """
 
@@ -58,33 +58,38 @@ class Blocks:
     count: int
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether a tensor of this shape has so many such blocks."""
+        """Whether a tensor of this shape can be divided into these blocks."""
         return 2 <= self.count <= MOST_BLOCKS and shape[self.axis] > 0 and shape[self.axis] % self.count == 0
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shape of a block of a tensor of this shape, `count` times."""
         block = list(shape)
         block[self.axis] //= self.count
         return [tuple(block)] * self.count
 
     def apart(self, tensor: Tensor) -> list[Tensor]:
+        """The blocks, views of the tensor."""
         return list(tensor.chunk(self.count, self.axis))
 
     def together(self, pieces: Sequence[Tensor], _: Sequence[int], /) -> Tensor:
+        """The tensor that has these blocks, one behind the other along the axis."""
         return torch.cat(list(pieces), self.axis)
 
-    def told(self, _: Sequence[int], /) -> str:
+    def in_words(self, _: Sequence[int], /) -> str:
+        """How many blocks, and along which axis, in words."""
         return f"{self.count} blocks of {('rows', 'columns')[self.axis]}"
 
 
 @dataclass(frozen=True)
 class Folding:
-    """One matrix with some axes along its rows and the others along its columns, each in their order.
+    """One matrix with some axes as its rows and the others as its columns, each in their order.
 
-    Of the axes that are longer than 1 the first is always along the rows, and bit i − 1 of `mask` says whether the i-th one after it is.
+    Only axes longer than 1 count. The first of them always belongs to the rows. Bit i − 1 of `mask` says whether the i-th one after
+    it does.
 
     >>> Folding(0b01).shapes((8, 4, 3, 5)), Folding(0b010).shapes((8, 4, 3, 5)), Folding(0).shapes((1, 4, 3, 3))
     ([(32, 15)], [(24, 20)], [(4, 9)])
-    >>> Folding(0b010).told((8, 4, 3, 5))
+    >>> Folding(0b010).in_words((8, 4, 3, 5))
     'axes 0, 2 × 1, 3'
     >>> Folding(0b010).apart(torch.arange(16).reshape(2, 2, 2, 2))[0].tolist()
     [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
@@ -95,23 +100,27 @@ class Folding:
     count = 1
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether a tensor of this shape has such a folding, with columns."""
+        """Whether a tensor of this shape has this folding, with at least one axis as columns."""
         return 0 not in shape and 0 <= self.mask < foldings(shape)
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shape (m, n) of the matrix that a tensor of this shape folds into."""
         rows, columns = self._axes(shape)
         return [(prod(shape[axis] for axis in rows), prod(shape[axis] for axis in columns))]
 
     def apart(self, tensor: Tensor) -> list[Tensor]:
+        """The one matrix (m, n) of the tensor."""
         rows, columns = self._axes(tensor.shape)
         return [tensor.permute(*rows, *columns).reshape(self.shapes(tensor.shape)[0])]
 
     def together(self, pieces: Sequence[Tensor], shape: Sequence[int], /) -> Tensor:
+        """The tensor of this shape that folds into the matrix."""
         order = [axis for side in self._axes(shape) for axis in side]
         places = [order.index(axis) for axis in range(len(shape))]
         return pieces[0].reshape([shape[axis] for axis in order]).permute(places).contiguous()
 
-    def told(self, shape: Sequence[int], /) -> str:
+    def in_words(self, shape: Sequence[int], /) -> str:
+        """Which axes are rows and which are columns, in words."""
         rows, columns = (", ".join(map(str, axes)) for axes in self._axes(shape))
         return f"axes {rows} × {columns}"
 
@@ -122,7 +131,9 @@ class Folding:
 
 
 def foldings(shape: Sequence[int]) -> int:
-    """How many foldings a shape has: each axis longer than 1 but the first along rows or columns, and one at least along the columns.
+    """The number of foldings of a shape.
+
+    Each axis longer than 1, except the first, is in the rows or in the columns, and at least one is in the columns.
 
     >>> foldings((8, 4, 3, 3)), foldings((8, 4, 1, 1)), foldings((8,)), foldings(())
     (7, 1, 0, 0)
@@ -131,24 +142,25 @@ def foldings(shape: Sequence[int]) -> int:
 
 
 class Arrangement:
-    """A network's tensors, some of them in pieces.
+    """The tensors of a network, some of them in pieces.
 
     Args:
         whole: the skeleton of the tensors, none of them complex.
-        layouts: those of the tensors that are to be in pieces, by first name.
+        layouts: the layouts of the tensors that are in pieces, by first name.
 
     Attributes:
-        skeleton: that of the pieces, and of the tensors that are whole, in the same order.
+        skeleton: the skeleton of the pieces and of the whole tensors, in the same order.
     """
 
     def __init__(self, whole: Skeleton, layouts: Mapping[str, Layout]) -> None:
         self.layouts = dict(layouts)
         self._pieces = {spec.name: pieces_of(spec, layouts[spec.name]) for spec in whole.tensors if spec.name in layouts}
         self._shapes = {spec.name: spec.shape for spec in whole.tensors}
+        # In place, so that pieces of one tensor stay side by side, as files have them.
         self.skeleton = Skeleton(tuple(one for spec in whole.tensors for one in self._pieces.get(spec.name, [spec])))
 
     def apart(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors, some or all, with pieces in the place of those that are to be in pieces."""
+        """The given whole tensors, with pieces instead of those that are in pieces."""
         found: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
             if name in self._pieces:
@@ -159,14 +171,14 @@ class Arrangement:
         return found
 
     def whole(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
-        """One whole tensor by its first name, from a mapping that has it, or its pieces."""
+        """One whole tensor by its first name, from a mapping that has the tensor or its pieces."""
         if name not in self._pieces or name in tensors:
             return tensors[name]
         return self.layouts[name].together([tensors[spec.name] for spec in self._pieces[name]], self._shapes[name])
 
 
 def pieces_of(spec: TensorSpec, layout: Layout) -> list[TensorSpec]:
-    """The specs of a tensor's pieces, named after it, each with its piece of the base."""
+    """The specs of a tensor's pieces, with names made from its name, each with its piece of the base."""
     shapes = layout.shapes(spec.shape)
     bases: Sequence[Tensor | None] = [None] * len(shapes) if spec.base is None else layout.apart(spec.base)
     return [

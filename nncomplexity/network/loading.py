@@ -1,8 +1,9 @@
-"""How weights get into a module so that its parts notice.
+"""Ways to put weights into a module so that its parts use them.
 
-Copying values into a module's tensors is quick and exact, but a part that keeps something computed from its weights, such as folded
-factors, merged adapters or the caches of a Gaussian process, doesn't see it and goes on with what it computed before. Such parts forget
-it when a state dict is loaded, or in `train()`. Parts that do neither are known by what they hold besides tensors of the state dict.
+Copying values into a module's tensors is quick and exact. But some parts keep values that they computed from their weights, such as
+folded factors, merged adapters or the caches of a Gaussian process. They don't notice the copy and go on with their old values.
+Such parts clear their old values when a state dict is loaded, or in `train()`. Parts that do neither are found by what they hold
+besides the state dict.
 """
 
 import functools
@@ -17,32 +18,35 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way into a module.
+class LoadMethod:
+    """A way to put weights into a module.
 
     Attributes:
-        by_state_dict: through `load_state_dict`, for parts that do something of their own when they are loaded.
-        in_training: after `train()`, in which parts may forget what they computed; modes are put back once the weights are in.
+        by_state_dict: through `load_state_dict`, for parts that have their own code for loading.
+        in_training: after `train()`, in which parts may clear what they computed. Modes are restored when the weights are in.
     """
 
     by_state_dict: bool = False
     in_training: bool = False
 
 
-PLAIN = Way()
+COPY_VALUES = LoadMethod()
 
 
-def ways_of(module: nn.Module) -> tuple[Way, ...]:
-    """The ways into a module, the most thorough first; values alone is the last, and the only one where all parts are PyTorch's."""
+def load_methods_of(module: nn.Module) -> tuple[LoadMethod, ...]:
+    """The ways to put weights into a module, the most thorough first.
+
+    The last one only copies values. It is the only one if all parts are PyTorch's own.
+    """
     parts = list(module.modules())
     listening = any(_is_own(part, "_load_from_state_dict") or _is_own(part, "load_state_dict") or _hooked(part) for part in parts)
     in_training = any(_is_own(part, "train") for part in parts)
-    ways = [Way(one, other) for one in (True, False) for other in (True, False)]
+    ways = [LoadMethod(one, other) for one in (True, False) for other in (True, False)]
     return tuple(way for way in ways if way.by_state_dict <= listening and way.in_training <= in_training)
 
 
 def _is_own(part: nn.Module, method: str) -> bool:
-    """Whether a part has a method of its own in place of PyTorch's."""
+    """Whether a part overrides a method of PyTorch."""
     owner = next(kind for kind in type(part).__mro__ if method in vars(kind))
     return method in vars(part) or not owner.__module__.startswith("torch.")
 
@@ -54,9 +58,9 @@ def _hooked(part: nn.Module) -> bool:
 
 @contextmanager
 def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
-    """Within it the module has been put in training mode, if that is wanted; then its parts are in the modes in which they were.
+    """Call `train()` on the module, if wanted, and then restore the modes of its parts.
 
-    Modes are put back one by one: `train(False)` would merge what `train()` took apart.
+    Modes are restored one by one, because `train(False)` would merge again what `train()` took apart.
     """
     modes = [(part, part.training) for part in module.modules()] if wanted else []
     if wanted:
@@ -67,10 +71,12 @@ def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 class Attributes:
-    """What the parts of a module hold, as it was when this was made; put back, no loss finds what another left.
+    """The content of the parts of a module at the moment when this was made.
 
-    Modes aren't put back, nor are cached properties, which are computed again. In place of lists and dictionaries there are copies, so that
-    what is put into them is forgotten, too, until `give_back`. What other objects hold isn't known.
+    Restoring it removes what a call of the loss left there.
+
+    Modes aren't restored. Cached properties are computed again. Lists and dictionaries are replaced by copies until `give_back`, so
+    additions to them are removed too. The content of other objects isn't known.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -82,17 +88,17 @@ class Attributes:
             kept = {name: value for name, value in vars(part).items() if name not in cached}
             registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)
             self._held += [(vars(part), kept), *((held, dict(held)) for held in registered)]
-            plain = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
-            self._contents += [(vars(part), name, kept[name].copy()) for name in plain]
+            containers = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
+            self._contents += [(vars(part), name, kept[name].copy()) for name in containers]
 
     def restore(self) -> None:
-        """Leave the parts nothing that they didn't hold."""
+        """Restore the content of the parts."""
         self._put_back()
         for held, name, content in self._contents:
             held[name] = content.copy()
 
     def give_back(self) -> None:
-        """Give the parts the very objects that they held, with what was in them."""
+        """Give the parts the same objects as before, with their content."""
         self._put_back()
         for held, name, content in self._contents:
             held[name].clear()
@@ -102,13 +108,14 @@ class Attributes:
         for held, kept in self._held:
             if "training" in kept and "training" in held:
                 kept["training"] = held["training"]
+            # Most are as they were, and an untouched dictionary costs nothing.
             if len(held) != len(kept) or not all(map(is_, held.values(), kept.values())):
                 held.clear()
                 held.update(kept)
 
 
 def forget_cached_properties(module: nn.Module) -> None:
-    """They are computed again when they are asked for."""
+    """Remove cached properties. They are computed again when they are needed."""
     for part in module.modules():
         for name in _cached_properties(part):
             del vars(part)[name]
@@ -125,8 +132,8 @@ def _of_class(part: nn.Module, name: str) -> object:
 _PYTORCHS = frozenset(vars(nn.Module()))
 
 
-def keepsakes(before: nn.Module, after: nn.Module) -> list[str]:
-    """What parts of a module hold otherwise than in a copy of it from before, but for the tensors of the state dict: names in words."""
+def retained_state(before: nn.Module, after: nn.Module) -> list[str]:
+    """Names of attributes that differ from an earlier copy of the module, besides the tensors of the state dict."""
     found = []
     for (name, old), new in zip(before.named_modules(), after.modules(), strict=False):
         olds, news = _besides(old), _besides(new)
@@ -137,7 +144,10 @@ def keepsakes(before: nn.Module, after: nn.Module) -> list[str]:
 
 @dataclass(frozen=True)
 class Cache:
-    """An attribute of a class of parts that may hold what was computed from weights; empty it is None, an empty container, or gone."""
+    """An attribute, of a class of parts, that may hold values computed from weights.
+
+    Emptied, it is None, an empty container, or deleted.
+    """
 
     kind: type
     name: str
@@ -145,7 +155,10 @@ class Cache:
 
 
 def caches(module: nn.Module) -> list[Cache]:
-    """What may be one: what holds floating-point tensors besides those of the state dict, in parts that have weights and aren't PyTorch's."""
+    """Attributes that may be caches.
+
+    They hold floating-point tensors outside the state dict, in parts with weights that aren't PyTorch's own.
+    """
     found = [
         Cache(type(part), name)
         for part in module.modules()
@@ -157,7 +170,7 @@ def caches(module: nn.Module) -> list[Cache]:
 
 
 def empty(module: nn.Module, found: Collection[Cache]) -> None:
-    """Leave nothing in these."""
+    """Empty these attributes."""
     for part in module.modules() if found else ():
         for cache in found:
             if type(part) is cache.kind and (value := _besides(part).get(cache.name)) is not None:
@@ -168,18 +181,18 @@ def empty(module: nn.Module, found: Collection[Cache]) -> None:
 
 
 def inside(value: object) -> list[Any]:
-    """A tensor, or the entries of a list or a dictionary."""
+    """The tensor, or the entries of a list or a dictionary."""
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _besides(part: nn.Module) -> dict[str, Any]:
-    """What a part holds that is neither PyTorch's own nor in the state dict."""
+    """The attributes of a part that are neither PyTorch's own nor in the state dict."""
     if isinstance(part, torch.jit.ScriptModule):
         return {}
-    plain = {key: value for key, value in vars(part).items() if key not in _PYTORCHS}
-    return plain | {name: part._buffers.get(name) for name in part._non_persistent_buffers_set}
+    held = {key: value for key, value in vars(part).items() if key not in _PYTORCHS}
+    return held | {name: part._buffers.get(name) for name in part._non_persistent_buffers_set}
 
 
 def _differ(old: object, new: object) -> bool:

@@ -1,25 +1,29 @@
-"""What a loss may give, and a loss made of examples, which a search may also evaluate on a part of them.
+"""What a loss may return, and losses over examples.
 
-A plain closure is measured whole each time. A `MeanLoss` knows its examples, so that a descent may follow gradients of a part, m of n
-examples at the price of m / n evaluations, and measure only its candidates on all of them.
+A plain function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
+examples, which cost m / n as much, and measure only its candidates on all examples.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.network.weights import ModuleOrTensors
 
 
 def number_of(value: object, argument: str) -> float:
-    """What a loss, risk or metric gave, as a float: a number of Python's or NumPy's, or a tensor or array without dimensions.
+    """The result of a loss, risk or metric as a float.
 
-    Raises InputError, which names the argument, for anything else.
+    It may be a number of Python or NumPy, or a tensor or array without dimensions.
+
+    Raises:
+        InputError: the value is anything else; the message names the argument.
 
     >>> number_of(torch.tensor(0.5), "loss_fn"), number_of(True, "loss_fn")
     (0.5, 1.0)
@@ -45,44 +49,47 @@ def number_of(value: object, argument: str) -> float:
         else:
             came = f"an array of {value.dtype}"
     elif inspect.iscoroutine(value):
-        value.close()  # else Python warns that nobody waited for it
+        value.close()  # otherwise Python warns that it was never awaited
         came = "a coroutine; define it by def, not by async def"
     raise InputError(f"{argument}: expected a float or a 0-d tensor, got {came}")
 
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A loss closure that is a mean over examples and can be taken over some of them."""
+    """A loss that is a mean over examples and can be computed on some of them."""
 
     @property
     def examples(self) -> int:
         """n, the number of examples."""
         ...
 
-    def __call__(self, network: Any) -> Any: ...
+    def __call__(self, network: Any) -> Any:
+        """The loss of a network over all examples, a float or a 0-d tensor."""
+        ...
 
     def part(self, rows: Tensor) -> Callable[[Any], Any]:
-        """The same loss over the examples numbered in `rows`, (m,) int64."""
+        """The same loss on the examples with the numbers in `rows`, (m,) int64."""
         ...
 
 
 @dataclass(frozen=True)
 class MeanLoss:
-    """The mean of a loss per example over data held in tensors.
+    """The mean of a loss per example, over data in tensors.
 
     Attributes:
-        per_example: `per_example(network, inputs, targets)` -> (m,) losses, one for each row; the network is whatever the search hands
-            to a closure, a module or a mapping of tensors.
+        per_example: `per_example(network, inputs, targets)` -> (m,) losses, one for each row; the network is a module or
+            a mapping of tensors.
         inputs: (n, ...) tensor.
         targets: (n, ...) tensor.
-        batch: rows evaluated at once; bounds memory.
+        batch: number of rows that are computed at once; it limits the memory.
 
-    Raises InputError where inputs and targets differ in length or are empty.
+    Raises:
+        InputError: inputs and targets differ in length or are empty.
 
     >>> from torch.nn.functional import cross_entropy
     >>> images, labels = torch.randn(10, 4), torch.arange(10) % 3
     >>> loss = MeanLoss(lambda net, x, y: cross_entropy(net(x), y, reduction="none"), images, labels)
-    >>> network = nn.Linear(4, 3)
+    >>> network = torch.nn.Linear(4, 3)
     >>> bool(torch.isclose(loss(network), cross_entropy(network(images), labels)))
     True
     """
@@ -102,13 +109,15 @@ class MeanLoss:
 
     @property
     def examples(self) -> int:
+        """The number of examples, n."""
         return len(self.inputs)
 
-    def __call__(self, network: nn.Module | Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, network: ModuleOrTensors) -> Tensor:
         """Mean loss over all examples, a 0-d tensor."""
         return self._mean(network, self.inputs, self.targets)
 
     def part(self, rows: Tensor) -> Callable[[Any], Tensor]:
+        """The mean over the examples numbered in `rows`, (m,) int64, as a loss of its own."""
         inputs, targets = self.inputs[rows], self.targets[rows]
         return lambda network: self._mean(network, inputs, targets)
 
@@ -134,9 +143,18 @@ def loss_from(
 ) -> MeanLoss:
     """A `MeanLoss` of a pair of tensors (inputs, targets), or of a DataLoader that yields such pairs, read once and kept.
 
-    A loader that shuffles or augments is read once, so that the loss stays one function.
+    A loader is read only once, so the loss is always the same function, even if the loader shuffles or augments.
 
-    Raises InputError where `data` is neither, inputs and targets differ in length, or batches differ in the shape of their rows.
+    Args:
+        per_example: `per_example(network, inputs, targets)` -> (m,) losses, one for each row.
+        data: the pair, or the loader.
+        batch: number of rows that are computed at once; it limits the memory.
+
+    Returns:
+        The loss, to be handed to `estimate`.
+
+    Raises:
+        InputError: `data` is neither, inputs and targets differ in length, or batches differ in the shape of their rows.
     """
     if isinstance(data, (tuple, list)) and data and isinstance(data[0], Tensor):
         return MeanLoss(per_example, *_pair(data), batch)
@@ -149,14 +167,18 @@ def loss_from(
 
 
 def _joined(what: str, batches: Sequence[Tensor]) -> Tensor:
-    """Batches below each other. Raises InputError where their rows aren't alike, as those of sequences padded batch by batch."""
+    """The batches as one tensor.
+
+    Raises:
+        InputError: their rows have different shapes, as sequences have that are padded batch by batch.
+    """
     first = batches[0]
     for number, other in enumerate(batches):
         if other.shape[1:] != first.shape[1:]:
             raise InputError(
-                f"data: expected {what} of one shape but for the rows, got {tuple(first.shape)} in the first batch and "
+                f"data: expected {what} with rows of one shape, got {tuple(first.shape)} in the first batch and "
                 f"{tuple(other.shape)} in batch {number + 1}; pad all batches to one length, or write the loss as a function of the network "
-                "that goes through them"
+                "that reads the batches itself"
             )
         if other.device != first.device:
             raise InputError(f"data: expected {what} on one device, got {first.device} and {other.device}; move them to one")
@@ -164,7 +186,7 @@ def _joined(what: str, batches: Sequence[Tensor]) -> Tensor:
 
 
 def _pair(given: object) -> tuple[Tensor, Tensor]:
-    """A batch that a loader gave."""
+    """One batch of a loader."""
     if isinstance(given, (tuple, list)) and len(given) == 2 and all(isinstance(one, Tensor) and one.dim() for one in given):
         inputs, targets = given
         if len(inputs) != len(targets):

@@ -1,4 +1,4 @@
-"""Training mode: whether a network is in it where that counts, and the same network out of it."""
+"""Training mode: whether a network is in it, where this makes a difference, and the same network in eval mode."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -10,17 +10,17 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 
-def minds_training(part: nn.Module) -> bool:
-    """Whether a part is in training mode and looks at that: dropout, batch norm, or a class of the user's that reads `training`."""
-    return part.training and _looks_at_it(part)
+def depends_on_mode(part: nn.Module) -> bool:
+    """Whether a part is in training mode and depends on it: dropout, batch norm, or a user's class that reads `training`."""
+    return part.training and _depends_on_training(part)
 
 
 def of_torch(part: nn.Module) -> bool:
-    """Whether its class is PyTorch's."""
+    """Whether the class of the part is PyTorch's own."""
     return type(part).__module__.startswith("torch.")
 
 
-def _looks_at_it(part: nn.Module) -> bool:
+def _depends_on_training(part: nn.Module) -> bool:
     if isinstance(part, _DropoutNd):
         return part.p > 0
     if isinstance(part, nn.RNNBase | nn.MultiheadAttention):
@@ -35,7 +35,7 @@ def _looks_at_it(part: nn.Module) -> bool:
 
 @contextmanager
 def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
-    """Within it the parts are in eval mode. Only their flags are changed: `eval` may do more."""
+    """Put the parts in eval mode for a while. Only their flags change, because a user's `eval` may do more."""
     modes = [(part, part.training) for part in parts]
     for part, _ in modes:
         part.training = False
@@ -47,13 +47,13 @@ def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def modules_named_in(function: Callable[..., Any]) -> list[nn.Module]:
-    """The modules that a function finds in variables around it, a method in its object, and a callable object in itself."""
+    """The modules in the variables around a function, in the object of a method, or in a callable object."""
     function = getattr(function, "per_example", getattr(function, "outputs", function))
     owner = getattr(function, "__self__", function)
     held = [owner, *vars(owner).values()] if hasattr(owner, "__dict__") else []
     try:
         variables = inspect.getclosurevars(inspect.unwrap(function))
         held += [*variables.nonlocals.values(), *variables.globals.values()]
-    except (TypeError, ValueError):  # it is no function of Python's, or a variable has no value yet
+    except (TypeError, ValueError):  # it is not a Python function, or a variable has no value yet
         pass
     return [value for value in held if isinstance(value, nn.Module)]

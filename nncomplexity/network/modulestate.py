@@ -1,8 +1,9 @@
-"""A module as named tensors that can be exchanged: what its state dict says, and where its values really live.
+"""A module as named tensors whose values can be replaced.
 
-A state dict's tensors are most often the module's own parameters and buffers, into which values are copied. Hooks may put others there,
-copies in another dtype for instance; values then go back by `load_state_dict`, whose hooks know the way. So they do where a part does
-something of its own when it is loaded, such as forgetting what it computed from other weights (`nncomplexity.network.loading`).
+The tensors of a state dict are usually the module's own parameters and buffers, and values are copied into them. Hooks may put
+other tensors there, for instance copies in another dtype. Values then go back by `load_state_dict` and its hooks. `load_state_dict`
+is also used if a part has its own code for loading, for example to clear what it computed from other weights
+(`nncomplexity.network.loading`).
 """
 
 import contextlib
@@ -15,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import PLAIN, Way, inside, training_mode, ways_of
+from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, training_mode
 from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 from nncomplexity.words import listed
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the module's state dict, live; entries which are no tensors (extra state) stay the architecture's."""
+    """The tensors of the module's state dict, not copied. Entries that are not tensors (extra state) belong to the architecture."""
     return {name: value for name, value in _state_of(module).items() if isinstance(value, Tensor)}
 
 
@@ -37,29 +38,68 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
     return state
 
 
-def left_out(module: nn.Module) -> tuple[str, ...]:
-    """What the module holds besides, and keeps: entries of its state dict that are no tensors, and buffers and parameters outside it."""
+class LeftOut(str):
+    """The name of something that a network holds and a file of it doesn't.
+
+    Attributes:
+        numbers: whether there are any in it, so that something may have been learned there.
+    """
+
+    numbers: bool
+
+    def __new__(cls, name: str, numbers: bool = True) -> "LeftOut":
+        """The text, with whether there are numbers in what it names."""
+        made = super().__new__(cls, name)
+        made.numbers = numbers
+        return made
+
+    def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]
+        """What copies and pickles are made from."""
+        return str(self), self.numbers
+
+
+def left_out(module: nn.Module) -> tuple[LeftOut, ...]:
+    """Other content of the module: entries of its state dict that are not tensors, and buffers and parameters outside it."""
     state = _state_of(module)
-    others = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    others = [LeftOut(name, _has_numbers(value)) for name, value in state.items() if not isinstance(value, Tensor)]
     held = {id(value) for value in state.values()}
     own = [*module.named_buffers(), *module.named_parameters()]
-    return (*others, *(name for name, tensor in own if name not in state and id(tensor) not in held))
+    apart = [(name, tensor) for name, tensor in own if name not in state and id(tensor) not in held]
+    return (*others, *(LeftOut(name, _has_numbers(tensor)) for name, tensor in apart))
 
 
-def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: Way | None = None) -> None:
-    """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` where its state dict holds copies.
+def numbers_left_out(network: object) -> tuple[str, ...]:
+    """The names of what a network holds besides in which there are numbers; none for a mapping of tensors."""
+    return tuple(name for name in left_out(network) if name.numbers) if isinstance(network, nn.Module) else ()
 
-    Without a way also by `load_state_dict` where parts of it do something of their own then, as long as it loads what it gave.
 
-    Raises InputError where it no longer has the tensors, or its state dict holds copies and doesn't load back.
+def _has_numbers(value: object) -> bool:
+    """Whether something holds numbers, or can't be looked into, as packed weights can't."""
+    if value is None or isinstance(value, bool | str | torch.dtype | torch.device):
+        return False
+    if isinstance(value, Tensor):
+        return value.numel() > 0
+    if isinstance(value, Mapping):
+        return any(map(_has_numbers, value.values()))
+    return any(map(_has_numbers, value)) if isinstance(value, list | tuple | set) else True
+
+
+def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: LoadMethod | None = None) -> None:
+    """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` if its state dict holds copies.
+
+    If no way is given, `load_state_dict` is also used for parts with their own code for loading, if the module can load its own
+    state dict.
+
+    Raises:
+        InputError: it no longer has the tensors, or its state dict holds copies and doesn't load back.
     """
     if way is None:
-        way = next(way for way in ways_of(module) if not way.in_training)
-        if way != PLAIN:
+        way = next(way for way in load_methods_of(module) if not way.in_training)
+        if way != COPY_VALUES:
             with contextlib.suppress(InputError):
                 load_into(module, skeleton, weights, way)
                 return
-        way = PLAIN
+        way = COPY_VALUES
     with torch.no_grad(), training_mode(module, way.in_training):
         state = tensors_of(module)
         if gone := [spec.name for spec in skeleton.tensors if spec.name not in state or state[spec.name].shape != spec.shape]:
@@ -70,7 +110,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
             for spec in skeleton.tensors:
                 state[spec.name].copy_(weights[spec.name])
             return
-        whole = module.state_dict()  # with the versions in its metadata, by which modules read it
+        whole = module.state_dict()  # with the versions in its metadata, which modules read
         whole.update(skeleton.expand(weights))
         try:
             module.load_state_dict(whole)
@@ -81,7 +121,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
 
 @dataclass(frozen=True)
 class _Shown:
-    """A hook for a module's state dict: it shows these of its tensors alone, under other names."""
+    """A hook for a module's state dict. It keeps only some of the tensors, with other names."""
 
     names: Mapping[str, str]
 
@@ -90,15 +130,15 @@ class _Shown:
 
 
 def show_only(module: nn.Module, names: Mapping[str, str]) -> None:
-    """From now on the module's state dict has the tensors of these names alone, each under the name that is given for it.
+    """Make the module's state dict show only the tensors with these names, each with its new name.
 
-    All others are then part of the architecture, as the network that an adapter was trained for.
+    All other tensors then belong to the architecture, such as the network of an adapter.
     """
     module._register_state_dict_hook(_Shown(names))  # type: ignore[no-untyped-call]
 
 
 def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.Parameter]]:
-    """The module's parameters that want a gradient, each under the first name of the tensor of the skeleton that it holds."""
+    """The module's parameters that require a gradient, by the first name of their tensor in the skeleton."""
     parameters: dict[object, dict[int, nn.Parameter]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         if parameter.requires_grad:
@@ -112,7 +152,7 @@ def parameters_of(module: nn.Module, skeleton: Skeleton) -> list[tuple[str, nn.P
 
 
 def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    """Give those of the tensors that have changed their values again, by name."""
+    """Restore the values of the tensors that have changed, by name."""
     for name, value in values.items():
         tensor = tensors[name].detach()
         if not torch.equal(tensor, value.to(tensor.device)):
@@ -122,7 +162,13 @@ def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Non
 
 @contextlib.contextmanager
 def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "weights") -> Iterator[Private]:
-    """Copies of the network's tensors, under all names; at the end of the block its own have the values again that they had before."""
+    """Copies of the network's tensors, under all names.
+
+    At the end of the block, the network's own tensors have their old values.
+
+    Yields:
+        The copies.
+    """
     live = as_read(tensors_of(network) if isinstance(network, nn.Module) else network)
     skeleton = skeleton_of(live, argument)
     values = {spec.name: live[spec.name].detach().clone() for spec in skeleton.tensors}
@@ -133,17 +179,18 @@ def left_as_it_was(network: nn.Module | Mapping[str, Tensor], argument: str = "w
 
 
 class Backup:
-    """What a module holds: its tensors with their values, dtypes and gradients, and the mode of each of its parts."""
+    """The content of a module: its tensors with values, dtypes and gradients, and the mode of each part."""
 
     def __init__(self, module: nn.Module) -> None:
         self._modes = [(part, part.training) for part in module.modules()]
         places: list[dict[str, Any]] = [held for part in module.modules() for held in (part._parameters, part._buffers)]
         self._places = [(held, dict(held)) for held in places]
-        # State dicts may show tensors besides those that are registered, where the values of such a module are.
+        # A state dict may have tensors that are not registered, and the values may be there.
         tensors = {id(tensor): tensor for tensor in [*own_tensors(module), *tensors_of(module).values()]}.values()
         self._tensors = [_Tensor(tensor) for tensor in tensors if storage_place(tensor)]
 
     def restore(self) -> None:
+        """Give the module back its modes, its parameters and buffers, and their values and gradients."""
         for part, training in self._modes:
             part.training = training
         for held, before in self._places:
@@ -156,7 +203,7 @@ class Backup:
 
 
 class _Tensor:
-    """A tensor of a module, the memory that it is in, and what it held there; so of its gradient."""
+    """A tensor of a module, with its memory and its values, and the same for its gradient."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor, self._data, self._value = tensor, tensor.data, tensor.detach().clone()
@@ -166,7 +213,7 @@ class _Tensor:
     def restore(self) -> Tensor:
         self._data.copy_(self._value)
         if self._leaf:
-            self._tensor.grad = None  # it can't have another dtype than the values
+            self._tensor.grad = None  # a gradient must have the dtype of the values
         if storage_key("", self._tensor) != storage_key("", self._data):
             self._tensor.data = self._data
         if self._leaf:
@@ -176,21 +223,22 @@ class _Tensor:
 
 
 def has_gradient(tensor: Tensor) -> bool:
-    """Whether autograd takes the dtype."""
+    """Whether autograd supports the dtype."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
 def own_tensors(module: nn.Module) -> Sequence[Tensor]:
+    """The parameters and buffers that a module registers, those of its parts too."""
     return [*module.parameters(), *module.buffers()]
 
 
 def copied(module: nn.Module) -> nn.Module | None:
-    """A copy that shares nothing with the module; None where it can't be made, or where a `__deepcopy__` gives back what it was given."""
+    """A copy that shares nothing with the module. None if it can't be made, or if a `__deepcopy__` returns the same object."""
     try:
         other = copy.deepcopy(module, _results(module))
     except Exception:
         return None
-    mine, others = ([*one.modules()] for one in (module, other))  # held, so that no two of them have one id
+    mine, others = ([*one.modules()] for one in (module, other))  # kept alive, so that no two of them have the same id
     shared = {id(part) for part in mine} & {id(part) for part in others}
     tensors, copies = ([*own_tensors(one), *tensors_of(one).values()] for one in (module, other))
     return None if shared or _storages(tensors) & _storages(copies) else other
@@ -200,13 +248,13 @@ def _storages(tensors: Sequence[Tensor]) -> set[tuple[torch.device, int]]:
     return {place for place in map(storage_place, tensors) if place is not None}
 
 
-def outline(module: nn.Module) -> nn.Module:
-    """A copy of all but the tensors of the state dict, which are the module's own: to be copied for a module as it was handed over."""
+def copy_without_tensors(module: nn.Module) -> nn.Module:
+    """A copy of everything except the tensors of the state dict, which stay the module's own. Copies of it are fresh modules."""
     return copy.deepcopy(module, _results(module) | {id(tensor): tensor for tensor in tensors_of(module).values()})
 
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
-    """What `deepcopy` is to take for tensors that were computed, which it refuses: the old weight_norm keeps its weight so."""
+    """Replacements for computed tensors, which `deepcopy` refuses. The old weight_norm has such a weight."""
     held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor | list | tuple | dict)]
     values = [one for value in held for one in inside(value) if isinstance(one, Tensor)]
     return {id(value): value.detach().clone() for value in values if not value.is_leaf}
@@ -215,8 +263,8 @@ def _results(module: nn.Module) -> dict[int, Tensor]:
 def settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
     """Make a copy's tensors ready to be written to.
 
-    Elements that share memory, as in an expanded buffer, get memory of their own. Two parameters of one storage, which `deepcopy` takes
-    apart, get one again.
+    Elements that share memory, as in an expanded buffer, get their own memory. Two parameters with one storage, which `deepcopy`
+    separates, get one storage again.
     """
     for spec in skeleton.tensors:
         first = state[spec.name]

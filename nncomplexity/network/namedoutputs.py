@@ -1,4 +1,4 @@
-"""A divergence as a command line names it: `--outputs mytask:logits --inputs mytask:inputs`, made anew in each process."""
+"""A divergence from the names on a command line: `--outputs mytask:logits --inputs mytask:inputs`. Each process makes its own."""
 
 import functools
 import inspect
@@ -12,19 +12,19 @@ from nncomplexity.network.calling import fixed_random_state
 from nncomplexity.network.distortion import preserved_random_state, set_random_state
 from nncomplexity.network.divergence import Divergence
 from nncomplexity.network.taskmodule import find_function
-from nncomplexity.network.usercode import raised
+from nncomplexity.network.usercode import called
 
 
 @dataclass(frozen=True)
 class NamedDivergence:
-    """What was typed.
+    """The names, as typed.
 
     Attributes:
-        outputs: `--outputs`, MODULE:FUNCTION; the function gives a network's outputs on inputs.
-        inputs: `--inputs`, MODULE:FUNCTION. Called without an argument, the function gives what a `Divergence` takes for inputs, also a pair of
-            them and labels; one of two arguments, a number and a generator, draws them.
+        outputs: `--outputs`, MODULE:FUNCTION; the function returns a network's outputs on inputs.
+        inputs: `--inputs`, MODULE:FUNCTION. A function without arguments returns inputs for a `Divergence`, or a pair of
+            inputs and labels. A function of a number and a generator draws inputs.
         kind: `--divergence`: kl, bernoulli, mse, or MODULE:FUNCTION.
-        probe: `--probe`: MODULE:FUNCTION of other inputs, or the share of the inputs to keep back; None is a fifth.
+        probe: `--probe`: MODULE:FUNCTION of held-out inputs, or the share of the inputs to hold out; None is a fifth.
     """
 
     outputs: str
@@ -34,10 +34,10 @@ class NamedDivergence:
 
     @classmethod
     def of(cls, outputs: str | None, inputs: str | None, kind: str | None, probe: str | None) -> "NamedDivergence | None":
-        """What the options say together, None where none was given. Raises InputError where they don't make a divergence."""
+        """The divergence of the options, or None if none was given. Raises InputError if they don't make a divergence."""
         if outputs is None and inputs is None:
             if given := next((name for name, value in (("--divergence", kind), ("--probe", probe)) if value is not None), None):
-                raise InputError(f"{given}: it is of a network's outputs on inputs; add --outputs and --inputs, or leave it out")
+                raise InputError(f"{given}: it needs --outputs and --inputs; add them, or leave it out")
             return None
         if outputs is None or inputs is None:
             missing, there = ("--outputs", "--inputs") if outputs is None else ("--inputs", "--outputs")
@@ -45,11 +45,11 @@ class NamedDivergence:
         return cls(outputs, inputs, kind or "kl", probe)
 
     def make(self) -> Divergence:
-        """The divergence, the same object at each call. Raises InputError where a name leads to nothing that makes one."""
+        """The divergence, the same object at each call. Raises InputError if a name can't be used."""
         return _made(self)
 
     def described(self) -> dict[str, Any]:
-        """The keys that reports and rows have of it."""
+        """Its keys in reports and rows."""
         return {"outputs": self.outputs, "inputs": self.inputs, "divergence": self.kind, "probe": self.probe}
 
 
@@ -58,34 +58,27 @@ def _made(named: NamedDivergence) -> Divergence:
     kind: Any = find_function(named.kind, "--divergence") if ":" in named.kind else named.kind
     probe: Any = 0.2 if named.probe is None else data_named(named.probe, "--probe") if ":" in named.probe else _share(named.probe)
     outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")
-    try:
-        return Divergence(outputs, inputs, kind, probe=probe)
-    except InputError:
-        raise
-    except Exception as error:  # a loader runs code of the user's
-        raise InputError(f"--inputs: {named.inputs} raised {raised(error)}") from error
+    # A loader runs code of the user's, too.
+    made: Divergence = called("--inputs", lambda: Divergence(outputs, inputs, kind, probe=probe), name=named.inputs)
+    return made
 
 
 def data_named(name: str, option: str) -> Any:
-    """The data that a function of the user's gives; itself where it takes arguments, as one that draws them does.
+    """The data that a user's function returns. A function with arguments, which draws inputs, is returned itself.
 
-    Raises InputError where the name leads to no function, or the function raises.
+    Raises:
+        InputError: the name leads to no function, or the function raises.
     """
     function = find_function(name, option)
     if takes_arguments(function):
         return function
     with preserved_random_state(), torch.no_grad():
         set_random_state(fixed_random_state())
-        try:
-            return function()
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise InputError(f"{option}: {name} raised {raised(error)}") from error
+        return called(option, function, name=name)
 
 
 def takes_arguments(function: Any) -> bool:
-    """Whether it can't be called without any."""
+    """Whether a function can't be called without arguments."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -97,4 +90,4 @@ def _share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--probe: expected MODULE:FUNCTION of other inputs, or a share such as 0.2, got {text!r}") from None
+        raise InputError(f"--probe: expected MODULE:FUNCTION of held-out inputs, or a share such as 0.2, got {text!r}") from None

@@ -1,7 +1,7 @@
-"""Names of tensors as wrappers write them, and as a network has them.
+"""Names of tensors with and without what wrappers add.
 
-DataParallel and AveragedModel put `module.` before every name, a LightningModule the attribute that holds its network, beside names of
-its own, and torch.compile `_orig_mod.` wherever it was applied.
+DataParallel and AveragedModel write `module.` before every name. A LightningModule writes the attribute that holds its network, and
+adds names of its own. torch.compile writes `_orig_mod.` wherever it was applied.
 """
 
 import re
@@ -15,24 +15,25 @@ from nncomplexity.words import listed
 COMPILED = "_orig_mod"
 _SAVED = "modules_to_save"
 _ADAPTS = re.compile(rf"(lora|ia3|vera|hada|lokr|boft|oft|fourierft|vblora|randlora|adaption|bone|hra|ln_tuning)_\w+|{_SAVED}$")
-"""What comes before the adapter's own name in a tensor's, in peft's layers."""
+"""The part before the adapter's own name in the names of tensors, in peft's layers."""
 _WRAPPED = "base_model.model."
-"""What peft's wrapper puts before all names; a network that was given an adapter without the wrapper has them without."""
+"""The prefix of peft's wrapper. A network with an adapter but without the wrapper has no such prefix."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What a checkpoint's names are to a network.
+    """How the names of a checkpoint correspond to those of a network.
 
     Attributes:
-        names: the network's names by the checkpoint's; those that are left out aren't in it.
-        prefix: what was taken off before them.
-        compiled: whether `_orig_mod.` was taken off, too.
-        added: a prefix that was put before all of them.
-        left_out: names that the prefix isn't before.
-        adapter: the network's adapter whose tensors they are, all others of the network being part of its architecture; else empty.
+        names: the network's name for each of the checkpoint's names, without those that are left out.
+        prefix: the prefix that was removed from them.
+        compiled: whether `_orig_mod.` was removed too.
+        added: a prefix that was added to all of them.
+        left_out: names without the prefix.
+        adapter: the network's adapter to which the tensors belong; all other tensors then belong to the architecture. Empty without
+            one.
     """
 
     names: Mapping[str, str]
@@ -44,7 +45,7 @@ class Naming:
 
     @property
     def taken(self) -> str:
-        """What was taken off, for messages; empty where nothing was."""
+        """What was removed, for messages; empty if nothing was."""
         return " and ".join(repr(part) for part in (self.prefix, f"{COMPILED}." * self.compiled) if part)
 
     def of(self, tensors: Mapping[str, Value]) -> dict[str, Value]:
@@ -52,29 +53,32 @@ class Naming:
         return {self.names[name]: tensor for name, tensor in tensors.items() if name in self.names}
 
     def note(self, whose: str) -> str | None:
-        """What was done to the names, a sentence; `whose` are those that they fit. None where they are as they were."""
+        """A sentence on what was done to the names; `whose` names they now fit. None if they did not change."""
         if self.adapter:
-            return f"took the names for those of the adapter {self.adapter!r} of {whose}, whose other tensors are part of the architecture"
+            return f"used the names as those of the adapter {self.adapter!r} of {whose}; all other tensors are part of the architecture"
         if not self.taken:
             return None
-        left_out = f", and left out what is not behind it: {listed(self.left_out)}" if self.left_out else ""
-        return f"took {self.taken} off the names, which fit {whose} only so{left_out}"
+        left_out = f", and left out names without it: {listed(self.left_out)}" if self.left_out else ""
+        return f"removed {self.taken} from the names, so that they fit {whose}{left_out}"
 
 
 def unchanged(given: Iterable[str]) -> Naming:
-    """All names as they are."""
+    """The names without a change."""
     return Naming({name: name for name in given})
 
 
 def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bool) -> list[Naming]:
-    """The ways to make names fit: as they are where they do, else without one prefix and without `_orig_mod.` anywhere.
+    """The ways to make names fit: without a change if they fit, otherwise without one prefix and without `_orig_mod.` anywhere.
 
-    Of ways by which not equally many names fit, the best ones are given; more than one leave it open which is meant.
+    Only the ways with the most fitting names are returned. If there are several, it is not clear which one is right.
 
     Args:
         given: the names of a checkpoint.
-        tensors: the names of each tensor of the network, of which one is enough.
-        whole: whether every tensor must be there and nothing else behind the prefix; else one name that fits will do.
+        tensors: the names of each tensor of the network; one of them is enough.
+        whole: whether every tensor must be there, and nothing else with the prefix. Otherwise one name that fits is enough.
+
+    Returns:
+        Each way in which the names fit, without repeats; empty where none does.
 
     >>> (naming,) = namings(["n_averaged", "module.weight", "module.bias"], [["weight"], ["bias"]], whole=True)
     >>> naming.prefix, naming.left_out, naming.of({"module.bias": 3})
@@ -96,9 +100,11 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
 
 
 def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Naming | None:
-    """Names of an adapter's file to those in its network, as peft writes both: the network's have the adapter's own name among them.
+    """The network's names for the names in an adapter's file, as peft writes them.
 
-    All tensors of the adapter must be there. None where the names are no adapter's, or those of several that the network has.
+    The network's names contain the adapter's own name.
+
+    All tensors of the adapter must be there. None if the names are not those of an adapter, or if several adapters fit.
 
     >>> network = [["base_model.model.fc.base_layer.weight"], ["base_model.model.fc.lora_A.default.weight"]]
     >>> naming = adapter_naming(["base_model.model.fc.lora_A.weight"], network)
@@ -110,6 +116,7 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
     for group in tensors:
         parts = group[0].split(".")
         for place in range(1, len(parts)):
+            # peft saves an adapter without its name, and puts that in when it loads the file.
             if _ADAPTS.match(parts[place - 1]):
                 outside = [*parts[: place - (parts[place - 1] == _SAVED)], *parts[place + 1 :]]
                 inside_of.setdefault(parts[place], {})[".".join(outside)] = group[0]
@@ -125,7 +132,7 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
 
 
 def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:
-    """The network's tensors that have no name here, and the names that it doesn't know: a phrase each, none where all fits."""
+    """Phrases on the network's tensors without a name here, and on names that the network doesn't have. Empty if all fit."""
     names, known = set(naming.names.values()), _known(tensors)
     missing = [group[0] for group in tensors if not names.intersection(group)]
     unexpected = [name for name in naming.names.values() if name not in known]
@@ -133,14 +140,14 @@ def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:
 
 
 def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
-    """Why a checkpoint's names fit in no one way, and how most of them would.
+    """Why the names of a checkpoint fit in no way or in several, and the way in which most of them fit.
 
     >>> unfitness(["weight"], [["bert.weight"], ["head.weight"]])
     "with 'bert.' before them 1 of its 1 names fit; missing head.weight"
     """
     if several := namings(given, tensors, whole=True):
         prefixes = listed(repr(one.prefix) for one in several)
-        return f"its names fit behind each of {prefixes}; save the network that is meant by itself"
+        return f"its names fit with each of the prefixes {prefixes}; save the right network alone"
     naming = _nearest(list(given), tensors)
     count = f"{len(_known(tensors).intersection(naming.names.values()))} of its {len(given)} names fit"
     told = [f"with {naming.added!r} before them {count}"] if naming.added else []
@@ -149,7 +156,7 @@ def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
 
 
 def _nearest(names: Sequence[str], tensors: Sequence[Sequence[str]]) -> Naming:
-    """The way by which most names fit: without a prefix, with one, or as they are."""
+    """The way in which most names fit: without a prefix, with one, or without a change."""
     known, given = _known(tensors), set(names)
     off = _counted(names, tensors)
     on = Counter(prefix for group in tensors for name in group for prefix, rest in _splits(name) if prefix and rest in given)
@@ -171,35 +178,35 @@ def _fits(names: Set[str], tensors: Sequence[Sequence[str]], whole: bool) -> boo
 
 
 def _counted(names: Iterable[str], tensors: Sequence[Sequence[str]]) -> Counter[str]:
-    """How many names of the network are found behind each prefix."""
-    wanted = {_plain(name) for name in _known(tensors)}
-    return Counter(prefix for name in _all_plain(names).values() for prefix, rest in _splits(name) if rest in wanted)
+    """The number of the network's names that are found with each prefix."""
+    wanted = {_without_compiled(name) for name in _known(tensors)}
+    return Counter(prefix for name in _all_without_compiled(names).values() for prefix, rest in _splits(name) if rest in wanted)
 
 
 def _without(prefix: str, names: Sequence[str], tensors: Sequence[Sequence[str]]) -> Naming:
-    own = {_plain(name): name for name in _known(tensors)}  # the module itself may be a compiled one
-    plain = _all_plain(names)
-    rests = {name: short.removeprefix(prefix) for name, short in plain.items() if short.startswith(prefix)}
+    own = {_without_compiled(name): name for name in _known(tensors)}  # the module itself may be compiled
+    short_names = _all_without_compiled(names)
+    rests = {name: short.removeprefix(prefix) for name, short in short_names.items() if short.startswith(prefix)}
     return Naming(
         {name: own.get(rest, rest) for name, rest in rests.items()},
         prefix,
-        compiled=any(plain[name] != name for name in rests),
+        compiled=any(short_names[name] != name for name in rests),
         left_out=tuple(name for name in names if name not in rests),
     )
 
 
-def _all_plain(names: Iterable[str]) -> dict[str, str]:
-    """Names without what torch.compile wrote, unless two would become one."""
-    plain = {name: _plain(name) for name in names}
-    return plain if len(set(plain.values())) == len(plain) else {name: name for name in plain}
+def _all_without_compiled(names: Iterable[str]) -> dict[str, str]:
+    """Names without what torch.compile wrote, unless two names would become equal."""
+    short_names = {name: _without_compiled(name) for name in names}
+    return short_names if len(set(short_names.values())) == len(short_names) else {name: name for name in short_names}
 
 
-def _plain(name: str) -> str:
+def _without_compiled(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != COMPILED)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """Every way to part a name before a dot's end: ("", "a.b"), ("a.", "b")."""
+    """All ways to split a name after a dot: ("", "a.b"), ("a.", "b")."""
     start = 0
     while start >= 0:
         yield name[:start], name[start:]

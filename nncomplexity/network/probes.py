@@ -1,4 +1,4 @@
-"""Weights to try a loss on: every one a little other than the original's, or nothing like it."""
+"""Weights to test a loss with: slightly changed, or random."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +11,12 @@ from torch import Tensor
 from nncomplexity.network.weights import is_finite
 
 _CHANGE = 0.1
-"""By how much of itself an element is changed at most."""
+"""The largest relative change of an element."""
 
 
 @dataclass(frozen=True)
 class Probe(Mapping[str, Tensor]):
-    """Weights in place of others, made when they are asked for. Integers, and tensors that hold infinities, stay as they are."""
+    """Changed weights, each made when it is needed. Integers, and tensors with infinities, do not change."""
 
     weights: Mapping[str, Tensor]
     make: Callable[[Tensor, torch.Generator], Tensor]
@@ -31,7 +31,7 @@ class Probe(Mapping[str, Tensor]):
         return self.make(tensor.to(wide), generator).to(tensor.dtype)
 
     def moves(self, name: str) -> bool:
-        """Whether the tensor of that name is another one here."""
+        """Whether the tensor of that name is changed."""
         tensor = self.weights[name]
         return tensor.is_floating_point() and bool(tensor.numel()) and is_finite(tensor)
 
@@ -43,13 +43,16 @@ class Probe(Mapping[str, Tensor]):
 
 
 def changed(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Each element by up to a tenth of itself: signs stay, and so do zeros."""
+    """Change each element by up to a tenth of itself. Signs and zeros do not change."""
     noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu")
     return noise.mul_(2 * _CHANGE).add_(1 - _CHANGE).mul_(tensor)
 
 
 def random(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Random numbers as large as the tensor's, none of them negative where its own aren't, as variances may not be."""
+    """Random numbers of the tensor's size.
+
+    They are not negative if the tensor has no negative numbers, because it may hold variances.
+    """
     scale = float(torch.linalg.vector_norm(tensor)) / math.sqrt(tensor.numel()) or 1.0
     noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu").mul_(scale)
     return noise if bool(tensor.amin() < 0) else noise.abs_()

@@ -1,12 +1,12 @@
-"""Weights relative to a base that the decoder has: which tensors have one, what is coded of them, and how they come back.
+"""Weights relative to a base that the decoder has.
 
-What is coded is the difference θ − θ₀; the decoder computes θ₀ + difference, in float64, and rounds once. One function does that for the
-search and for the decoder. docs/format.md is the specification.
+The difference θ − θ₀ is coded. The decoder computes θ₀ + difference in float64, and rounds once. The search and the decoder use the
+same function for this. docs/format.md is the specification.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +17,7 @@ from nncomplexity.linalg import round_once
 from nncomplexity.network.weights import (
     FLOATS,
     PARTS,
+    ModuleOrTensors,
     Skeleton,
     TensorSpec,
     as_read,
@@ -29,32 +30,38 @@ from nncomplexity.network.weights import (
 
 @dataclass(frozen=True)
 class Base:
-    """Tensors by name, on the CPU, relative to which others are measured; `base_of` makes one."""
+    """Tensors by name, on the CPU, to which other weights are relative. `base_of` makes a base."""
 
     tensors: Mapping[str, Tensor] = field(repr=False)
     sha256: str
-    """Of names, dtypes, shapes and bytes in the order of the names: one and the same for the tensors in any container."""
+    """The digest of names, dtypes, shapes and bytes, in the order of the names. It does not depend on the type of the file."""
     path: str | None = None
-    """Where they came from, as typed."""
+    """Where the tensors came from, as typed."""
 
-    def under(self, skeleton: Skeleton) -> Skeleton:
-        """The skeleton whose tensors have their bases with them, as far as this one has tensors that fit."""
-        return Skeleton(tuple(replace(spec, base=self._fitting(spec)) for spec in skeleton.tensors))
+    def under(self, skeleton: Skeleton, version: int = 2) -> Skeleton:
+        """The skeleton with the base's tensor for each tensor, if the base has one that fits.
+
+        Of several names a tensor's base is under the first in the alphabet for which there is one that fits; in version 1 of the format it
+        was the first that the skeleton named.
+        """
+        names = {spec.name: spec.names if version == 1 else sorted(spec.names) for spec in skeleton.tensors}
+        return Skeleton(tuple(replace(spec, base=self._fitting(spec, names[spec.name])) for spec in skeleton.tensors))
 
     def unused(self, skeleton: Skeleton) -> tuple[str, ...]:
-        """The names of tensors here that no name of the skeleton asks for."""
+        """The names of the base's tensors that are not in the skeleton."""
         wanted = {name for spec in skeleton.tensors for name in spec.names}
         return tuple(name for name in self.tensors if name not in wanted)
 
-    def _fitting(self, spec: TensorSpec) -> Tensor | None:
-        found = (self.tensors[name] for name in spec.names if name in self.tensors)
+    def _fitting(self, spec: TensorSpec, names: Sequence[str]) -> Tensor | None:
+        found = (self.tensors[name] for name in names if name in self.tensors)
         return next((tensor for tensor in found if tensor.shape == spec.shape and _alike(tensor.dtype, spec.dtype)), None)
 
 
-def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", path: str | None = None) -> Base:
+def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = None) -> Base:
     """A module's state, or a mapping of tensors, as a base.
 
-    Raises InputError, which names the argument, where it holds no tensors, a NaN, or what has no form in a file.
+    Raises:
+        InputError: it holds no tensors, a NaN, or what has no form in a file; the message names the argument.
 
     >>> base_of({"w": torch.zeros(2)}).sha256 == base_of({"w": torch.zeros(2, 1)[:, 0]}).sha256
     True
@@ -64,19 +71,20 @@ def base_of(given: nn.Module | Mapping[str, Tensor], argument: str = "base", pat
     if isinstance(given, nn.Module):
         state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     state = as_read(state)
-    tensors = skeleton_of(state, argument).expand({name: _plain(tensor) for name, tensor in state.items()})
+    tensors = skeleton_of(state, argument).expand({name: _materialized(tensor) for name, tensor in state.items()})
     check_numbers(tensors, argument)
     return Base(tensors, _digest(tensors, argument), path)
 
 
 def difference(tensor: Tensor, base: Tensor | None) -> Tensor:
-    """θ − θ₀ in float64, which is what a search coarse-grains; a tensor without a base, or of integers, as it is."""
+    """θ − θ₀ in float64, which a search coarse-grains. A tensor without a base, or of integers, does not change."""
     return tensor if base is None or not tensor.is_floating_point() else tensor.double() - base.double()
 
 
 def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
-    """The float64 `change` added to a base in float64, rounded once to `dtype`. Where it is 0 the base stays, a −0 too, and so does an
-    infinity.
+    """The float64 `change` added to a base in float64, rounded once to `dtype`.
+
+    Where it is 0 the base stays, a −0 too, and so does an infinity.
 
     >>> added(torch.tensor([1.0, -0.0]), torch.tensor([2.0**-12, 0.0], dtype=torch.float64), torch.float16).tolist()
     [1.0, -0.0]
@@ -86,7 +94,7 @@ def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def in_dtype(base: Tensor, dtype: torch.dtype) -> Tensor:
-    """The base in a tensor's own dtype, each element rounded once; itself where that is its own."""
+    """The base in the tensor's dtype, with each element rounded once. The base itself if it has this dtype."""
     return base if base.dtype == dtype else round_once(base.double(), dtype)
 
 
@@ -94,7 +102,7 @@ def _alike(one: torch.dtype, other: torch.dtype) -> bool:
     return one == other or any(one in kind and other in kind for kind in (FLOATS, PARTS))
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _materialized(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().resolve_conj().resolve_neg()
 
 
@@ -105,6 +113,8 @@ def _digest(tensors: Mapping[str, Tensor], argument: str) -> str:
         try:
             digest.update(json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
         except UnicodeEncodeError as error:
-            raise InputError(f"{argument}: the name of a tensor is no Unicode text ({error.reason}); rename it") from error
+            raise InputError(
+                f"{argument}: the name of a tensor is not valid Unicode ({error.reason}); rename the tensor"
+            ) from error
         digest.update(stored_bytes(tensors[name]).data)
     return digest.hexdigest()

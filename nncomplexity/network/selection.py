@@ -1,4 +1,4 @@
-"""Which tensors a search may change, and which stay exactly as they are."""
+"""The tensors that a search may change, and those that it must keep exactly."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,22 +14,22 @@ Patterns = str | Sequence[str] | None
 """Globs on tensor names, as `fnmatch` has them: `*` for any text, dots included, `?` for a character, `[…]` for one of several."""
 
 _NEAR = 4
-"""Names to list where a pattern matches none."""
+"""The number of names to list if a pattern matches none."""
 _SMALLEST, _LARGEST = 2.0**-400, 2.0**400
-"""Sizes of numbers whose products and squares float64 holds."""
+"""The sizes of numbers whose products and squares are in the range of float64."""
 
 
 def kept_exactly(
     skeleton: Skeleton, weights: Mapping[str, Tensor], include: Patterns = None, exclude: Patterns = None
 ) -> frozenset[str]:
-    """The first names of the tensors that stay exactly as they are, paid for without loss.
+    """The first names of the tensors that are kept exactly; their bits are counted.
 
-    Those are tensors that `exclude` names, those that `include` doesn't, where it is given, and those with an infinity in them, which
-    no step divides: masks, and the ranges of observers that have seen nothing. So are float64's whose largest size is beyond 2^±400, as
-    of masks of its lowest number: their squares are no numbers. A tied tensor is named by any of its names. Integers and truth values are
-    always kept, and aren't listed.
+    These are: tensors that match `exclude`; tensors that don't match `include`, if it is given; tensors with an infinity, such as
+    masks and the ranges of observers without data; and float64 tensors with a largest size beyond 2^±400, whose squares are out of
+    range. A tied tensor has all its names. Integers and truth values are always kept, and are not in the result.
 
-    Raises InputError for a pattern that no name matches.
+    Raises:
+        InputError: a pattern matches no name.
 
     >>> import torch
     >>> from nncomplexity.network.weights import skeleton_of
@@ -49,7 +49,7 @@ def kept_exactly(
 
 
 def _workable(tensor: Tensor) -> bool:
-    """Whether a search's arithmetic in float64 holds for the tensor's numbers, and there is none that is no number."""
+    """Whether a search can compute with the tensor's numbers in float64, and none of them is a NaN."""
     if tensor.dtype != torch.float64 or not tensor.numel():
         return is_finite(tensor)
     largest = float(tensor.abs().max())
@@ -57,13 +57,13 @@ def _workable(tensor: Tensor) -> bool:
 
 
 def patterns_of(argument: str, given: Patterns) -> list[str] | None:
-    """The patterns as a list, None where none are given. Raises InputError, which names the argument, for what is no text."""
+    """The patterns as a list, or None if none are given. Raises InputError, which names the argument, if one is not a text."""
     if given is None:
         return None
     patterns = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise InputError(f"{argument}: expected glob patterns of tensor names, got {pattern!r}; use such as 'encoder.*'")
+            raise InputError(f"{argument}: expected glob patterns of tensor names, such as 'encoder.*', got {pattern!r}")
     return patterns
 
 
@@ -72,7 +72,7 @@ def _matches(spec: TensorSpec, patterns: Sequence[str]) -> bool:
 
 
 def _checked(argument: str, given: Patterns, skeleton: Skeleton) -> list[str]:
-    """The patterns, each of which matches a name."""
+    """The patterns, after a check that each of them matches a name."""
     patterns = patterns_of(argument, given) or []
     names = [name for spec in skeleton.tensors for name in spec.names]
     for pattern in patterns:

@@ -1,9 +1,9 @@
-"""Whether a loss can be relied on: one number for the same weights, another for others, and that of the weights that it was given.
+"""Checks of a loss: it must be the same for the same weights, and must depend on the weights that it is given.
 
-A search looks for weights at which the loss is as before. Whatever makes it so besides the weights is taken for success: a draw of noise,
-a module that goes on with what it computed from other weights, a closure that measures another network. So the loss is looked at before a
-search and after it, for a few evaluations, which aren't counted. What can't be measured is refused; what may not be meant is said, in a
-sentence each.
+A search looks for weights with nearly the same loss. It would be misled if something else than the weights kept the loss the same:
+noise, a module that uses values computed from earlier weights, or a loss that measures another network. So the loss is checked
+before and after a search, with a few evaluations that are not counted. A loss that can't be measured is refused. For a possible
+mistake there is a warning.
 """
 
 import math
@@ -15,100 +15,109 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.loading import Cache
-from nncomplexity.network.modes import evaluating, minds_training, of_torch
+from nncomplexity.network.modes import depends_on_mode, evaluating, of_torch
 from nncomplexity.network.probes import Probe, changed, random
 from nncomplexity.network.target import Target
 from nncomplexity.words import listed
 
 _SCATTER, _SCATTER_OF_ZERO = 1e-3, 1e-6
-"""How far apart two losses of the same weights may be, relatively and at zero, whatever ε is: accelerators add in another order each
-time."""
+"""The difference between two losses of the same weights, relative or at zero, that is allowed for any ε. Accelerators add in
+another order each time."""
 _SHARE = 0.05
-"""The same in ε."""
+"""The allowed difference as a share of ε."""
 _DRAWS = 3
-"""Further losses of the original, where two of the same weights aren't one."""
+"""More losses of the original, if two losses of the same weights differ."""
 _ROUNDING = 1e-5
-"""Relative difference of losses that are the same but for the order of their sums."""
+"""Relative difference that another order of additions can cause."""
 _ONE_BY_ONE = 3
-"""Attributes up to which each is looked at for itself, where not all of them together are computed again."""
+"""The largest number of attributes for which each one is tried alone, if they can't all be computed again."""
 _NOISE = 4.0
-"""How many times as far apart as two losses in fresh copies one in a used copy may be from them."""
+"""A loss in a used copy may differ from those in fresh copies by this many times the difference between the latter."""
 
 
 def margin(eps: float, original: float) -> float:
-    """By how much a distortion must be below ε: above the rounding of a float32 mean."""
+    """The margin by which a distortion must be below ε. It is larger than the rounding of a float32 mean."""
     return min(eps / 2, 1e-6 * (abs(original) + eps))
 
 
-class Measured(Protocol):
+class MeasuredLoss(Protocol):
     """A loss and its original weights."""
 
     original: float
-    """Their loss, as it was first measured."""
+    """The loss of the original weights, as first measured."""
     weights: dict[str, Tensor]
     """By first name."""
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
-        """The loss of weights, uncounted; with another seed from other random states."""
+        """The loss of weights, without counting. Another seed gives other random states."""
         ...
 
 
 @dataclass
 class Soundness:
-    """What was seen of a loss.
+    """The checks of a loss, and their results.
 
     Attributes:
         measured: the loss.
-        target: what it is called on.
-        modules: others that it calls, as far as they are known.
-        eps: the smallest ε above 0 that is asked for; None where there is none.
-        scatter: how far apart the losses of the same weights were.
-        warnings: a sentence on each thing that may not be meant, by what it is about.
-        refusal: why the last loss that nobody asked for couldn't be taken.
+        target: the argument of the loss.
+        modules: other modules that the loss calls, as far as they are known.
+        eps: the smallest ε above 0; None if there is none.
+        scatter: the largest difference between losses of the same weights.
+        warnings: a sentence on each possible mistake, by its subject.
+        refusal: why the last extra evaluation failed.
+        probed: the loss of changed weights before the search, to be taken again after it; None where it wasn't or couldn't be.
     """
 
-    measured: Measured
+    measured: MeasuredLoss
     target: Target
     modules: Sequence[nn.Module]
     eps: float | None
     scatter: float = 0.0
     warnings: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
+    probed: float | None = None
 
     def begin(self, drawn: bool) -> None:
-        """Look at the loss once that of the original has been measured; `drawn` says whether random numbers were.
+        """Check the loss after the original's loss has been measured. `drawn` says whether the loss drew random numbers.
 
-        Raises InputError where it isn't a function of the weights.
+        Raises:
+            InputError: it isn't a function of the weights.
         """
         renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
         if self.eps == 0 or not renewable:
             self._repeat(1)
-        # In dictionaries nothing is left from other weights; whether they are ignored is for those to know who ask for an ε.
+        # A dictionary keeps nothing from other weights. Whether a loss ignores it matters only if an ε is asked for.
         if self.eps or (renewable and self.eps is None):
             self._empty_caches()
-            seen = self._quietly(other)
+            seen = self._loss_or_none(other)
             if renewable:
-                again = self._quietly(other, fresh=True)
+                again = self._loss_or_none(other, fresh=True)
                 if seen is None:
                     self._repeat(1)
                 if not _same(seen, again):
                     self._reconcile(other, seen, again, forgets=True)
                     seen = again
             if seen == self.measured.original:
-                self._look_for_weights()
+                self._check_depends_on_weights()
+            self.probed = seen
         if drawn:
-            self._look_at_draws()
-        self._look_at_modes()
+            self._warn_of_random_numbers()
+        self._warn_of_training_mode()
 
-    def ask(self, eps: float | None) -> None:
-        """Take this for the smallest ε, once it is known; raises InputError where the losses measured so far are too far apart for it."""
+    def set_smallest_eps(self, eps: float | None) -> None:
+        """Set the smallest ε, when it is known. Raises InputError if the losses so far differ too much for it."""
+        if eps and self.eps is None and self.probed is None:
+            self.probed = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
+            if self.probed == self.measured.original:
+                self._check_depends_on_weights()
         self.eps = eps
         self.check(self.measured.original, self.measured.original + self.scatter)
 
     def end(self, answers: Sequence[tuple[Mapping[str, Tensor], float]]) -> list[float]:
-        """The losses of answers, each in a fresh copy of its own, and once more that of the original.
+        """The losses of the answers, each in a fresh copy, and the original's loss again.
 
-        Raises InputError where they aren't those that the search went by.
+        Raises:
+            InputError: they aren't those that the search went by.
         """
         found = [loss for _, loss in answers]
         if self.eps == 0:
@@ -120,10 +129,31 @@ class Soundness:
                     self._reconcile(weights, loss, found[index])
                 self.check(loss, found[index])
         self._repeat(1)
+        self._probe_again()
         return found
 
+    def _probe_again(self) -> None:
+        """Take the loss of changed weights once more.
+
+        That of the original may be as ever, and that of the answers too: a loss that goes on with one number once it was called a few times
+        says of every file that nothing was lost.
+
+        Raises:
+            InputError: it isn't what it was before the search.
+        """
+        if self.probed is None:
+            return
+        again = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
+        largest = max(abs(self.probed), abs(self.measured.original))
+        if not near(again, self.probed, max(_SCATTER * largest + _SCATTER_OF_ZERO, _NOISE * self.scatter)):
+            told = f"none ({self.refusal})" if again is None else f"{again:.9g}"
+            raise InputError(
+                f"loss_fn: expected the same loss of the same weights each time, got {self.probed:.9g} of slightly changed ones before the "
+                f"search and {told} after it; let it hang on nothing but the weights that it is given"
+            )
+
     def check(self, one: float, other: float) -> None:
-        """Raises InputError where two losses of the same weights are further apart than sums in another order, or than ε lets pass."""
+        """Raises InputError if two losses of the same weights differ by more than is allowed for any ε and for this ε."""
         apart, original = abs(one - other), self.measured.original
         self.scatter = max(self.scatter, apart)
         allowed = most = _SCATTER * abs(original) + _SCATTER_OF_ZERO
@@ -131,26 +161,26 @@ class Soundness:
         if self.eps:
             allowed = max(margin(self.eps, original), min(_SHARE * self.eps, most))
             if math.isfinite(apart):
-                where = f", {apart:.2g} apart where ε is {self.eps:g}"
+                where = f"; the difference is {apart:.2g} and ε is {self.eps:g}"
                 advice = f", or ask for an ε of at least {apart / _SHARE:.2g}" if apart <= most else ""
         if not apart <= allowed:
             raise InputError(
-                f"loss_fn: expected the same loss of the same weights each time, got {one:.9g} and then {other:.9g}{where}; let it see "
-                "the same examples at every call, seed the generators that it draws from, and let modules keep nothing between calls"
+                f"loss_fn: expected the same loss for the same weights each time, got {one:.9g} and then {other:.9g}{where}; let it use "
+                "the same examples at every call, seed its random generators, and let modules keep nothing between calls"
                 f"{advice}"
             )
         if self.eps and self.scatter > margin(self.eps, original):
             self.warnings["scatter"] = (
-                f"Losses of the same weights are up to {self.scatter:.2g} apart, {100 * self.scatter / self.eps:.2g} % of ε = "
-                f"{self.eps:g}: candidates are accepted within ε less that, and another run may find another file."
+                f"Losses of the same weights differ by up to {self.scatter:.2g}, {100 * self.scatter / self.eps:.2g} % of ε = "
+                f"{self.eps:g}: this difference is subtracted from ε, and another run may find another file."
             )
 
     def tolerance(self, eps: float) -> float:
-        """The largest distortion that is accepted at ε: less by what rounding or noise may have taken from it."""
+        """The largest distortion that is accepted at ε: ε minus the possible effect of rounding and noise."""
         return eps - max(margin(eps, self.measured.original), min(eps / 2, self.scatter))
 
     def _repeat(self, count: int) -> None:
-        """Measure the original again so many times; more often where it isn't the same."""
+        """Measure the original again this many times, and more often if the results differ."""
         for _ in range(count):
             loss = self._fresh(self.measured.weights)
             self.check(self.measured.original, loss)
@@ -158,12 +188,12 @@ class Soundness:
                 self._repeat(_DRAWS)
 
     def _fresh(self, weights: Mapping[str, Tensor]) -> float:
-        """The loss of weights in a module that has seen no others."""
+        """The loss of weights in a fresh module."""
         self.target.renew()
         return self.measured.again(weights)
 
-    def _quietly(self, weights: Mapping[str, Tensor], *, fresh: bool = False, seed: int = 0) -> float | None:
-        """The loss of weights that nobody asked for; None where it can't be taken."""
+    def _loss_or_none(self, weights: Mapping[str, Tensor], *, fresh: bool = False, seed: int = 0) -> float | None:
+        """The loss of weights in an extra evaluation; None if it fails."""
         try:
             return self._fresh(weights) if fresh else self.measured.again(weights, seed=seed)
         except InputError as error:
@@ -171,36 +201,39 @@ class Soundness:
             return None
 
     def _reconcile(self, weights: Mapping[str, Tensor], used: float | None, fresh: float | None, *, forgets: bool = False) -> None:
-        """Find out why the loss of the same weights differs in a copy that was used before and in a fresh one.
+        """Find out why the loss of the same weights differs between a used copy and a fresh one.
 
-        It may be noise. Or parts of the module keep something between calls: at the beginning, what they hold is then put back before
-        each one, if that `forgets` it.
+        The reason may be noise. Or parts of the module keep something between calls. Their content is then restored before each
+        call, if that helps (`forgets`).
 
-        Raises InputError where neither explains it, or the noise is beyond what ε lets pass.
+        Raises:
+            InputError: neither explains it, or the noise is beyond what ε lets pass.
         """
         told = [f"none ({self.refusal})" if loss is None else f"{loss:.6g}" for loss in (used, fresh)]
         self._repeat(_DRAWS)
-        again = self._quietly(weights, fresh=True)
-        # Without noise at the original two fresh copies may differ as well: what is kept by identity may be found by one made later.
+        again = self._loss_or_none(weights, fresh=True)
+        # Two fresh copies may differ too, although the original has no noise: a cache by identity may be found by a later copy.
         noise = 0.0 if not self.scatter or again is None or fresh is None else _NOISE * abs(again - fresh)
         if near(used, fresh, noise):
             return
         if forgets:
             self.target.forget_between()
-            before = self._quietly(self.measured.weights, fresh=True)
-            if near(before, self.measured.original, noise) and near(self._quietly(weights), fresh, noise):
+            before = self._loss_or_none(self.measured.weights, fresh=True)
+            if near(before, self.measured.original, noise) and near(self._loss_or_none(weights), fresh, noise):
                 return
         raise InputError(
-            f"model: its loss doesn't follow its weights: of the same ones it is {told[1]} in a fresh copy of the module and "
-            f"{told[0]} in one that was used before{self._keepers()}"
+            f"model: its loss doesn't follow its weights: for the same weights it is {told[1]} in a fresh copy of the module and "
+            f"{told[0]} in one that was used before{self._retained()}"
         )
 
-    def _keepers(self) -> str:
-        kept = listed(self.target.keepsakes())
-        return f"; {kept or 'it keeps something'} between calls: compute that anew in each, or clear it in _load_from_state_dict()"
+    def _retained(self) -> str:
+        kept = listed(self.target.retained_state())
+        return (
+            f"; {kept or 'it keeps something'} between calls: compute it again in each call, or clear it in _load_from_state_dict()"
+        )
 
     def _empty_caches(self) -> None:
-        """Empty attributes with tensors that the module computes again, to the same loss, where it finds them empty."""
+        """Empty attributes with tensors, if the module then computes them again and the loss is the same."""
         held = [[one, replace(one, gone=True)] for one in self.target.caches()]
         if not held:
             return
@@ -209,77 +242,78 @@ class Soundness:
         if not found and 1 < len(held) <= _ONE_BY_ONE:
             found = [one for ways in held for one in ways if self._computes_again([one])]
         self.target.empty(list({(one.kind, one.name): one for one in found}.values()))
-        self._quietly(self.measured.weights, fresh=True)
+        self._loss_or_none(self.measured.weights, fresh=True)
 
     def _computes_again(self, found: Sequence[Cache]) -> bool:
         self.target.empty(found)
         try:
             return near(self._fresh(self.measured.weights), self.measured.original)
-        except (InputError, AttributeError):  # one that is gone may be missed
+        except (InputError, AttributeError):  # the module may fail without the attribute
             return False
 
-    def _look_for_weights(self) -> None:
+    def _check_depends_on_weights(self) -> None:
         """Raises InputError where a module gives the same whatever its weights are, and warns where the loss alone does."""
         weights, original = self.measured.weights, self.measured.original
         others = [Probe(weights, random, seed) for seed in (1, 2)]
-        if not any(map(others[0].moves, weights)) or any(self._quietly(other) != original for other in others):
+        if not any(map(others[0].moves, weights)) or any(self._loss_or_none(other) != original for other in others):
             return
-        heard = self._heard(weights)
-        if heard and heard == self._heard(others[0]) and not self.target.opaque:
+        part_digests = self._part_digests(weights)
+        if part_digests and part_digests == self._part_digests(others[0]) and not self.target.opaque:
             raise InputError(
-                f"model: its loss doesn't follow its weights: with random ones every part gives what it gave before{self._keepers()}"
+                f"model: its loss doesn't follow its weights: with random ones every part gives what it gave before{self._retained()}"
             )
         self.warnings["weights"] = (
-            f"The loss ignores the weights that it is given: it is {original:.6g} for random ones, too. It must measure what it is "
-            "called with, not another network, what one has computed before, or weights that aren't in a state dict."
+            f"The loss ignores the weights that it is given: it is {original:.6g} for random weights too. It must measure its argument, "
+            "not another network, not results from before, and not weights outside the state dict."
         )
 
-    def look_at_missed(self, missed: Set[str], parameters: Collection[str]) -> None:
-        """Look at those of the parameters that no gradient reaches, by name.
+    def check_unreached(self, missed: Set[str], parameters: Collection[str]) -> None:
+        """Check the parameters without a gradient, by name.
 
-        Raises InputError where a part gives the same whatever its weights are, and has no others.
+        Raises:
+            InputError: a part gives the same whatever its weights are, and has no others.
         """
         weights, random_ones = self.measured.weights, Probe(self.measured.weights, random)
         others = {name: random_ones[name] if name in missed else tensor for name, tensor in weights.items()}
-        if not self.target.renewable or self.target.opaque or self._quietly(others) != self.measured.original:
+        if not self.target.renewable or self.target.opaque or self._loss_or_none(others) != self.measured.original:
             return
-        before, after = self._heard(weights), self._heard(others)
+        before, after = self._part_digests(weights), self._part_digests(others)
         for part in before:
             own = {name for name in parameters if name.startswith(f"{part}.")}
             if own and own <= missed and before[part] and before[part] == after.get(part):
                 raise InputError(
-                    f"model: its loss doesn't follow its weights: with random ones {part} gives what it gave before{self._keepers()}"
+                    f"model: its loss doesn't follow its weights: with random ones {part} gives what it gave before{self._retained()}"
                 )
 
-    def _heard(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
-        """Digests of what the parts of a fresh copy give when the loss is taken of these weights."""
+    def _part_digests(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
+        """Digests of the results of the parts of a fresh copy, when the loss of these weights is computed."""
         self.target.renew()
-        with self.target.heard() as given:
-            self._quietly(weights)
+        with self.target.part_digests() as given:
+            self._loss_or_none(weights)
         return given
 
-    def _look_at_draws(self) -> None:
-        other = self._quietly(self.measured.weights, seed=1)
+    def _warn_of_random_numbers(self) -> None:
+        other = self._loss_or_none(self.measured.weights, seed=1)
         if other is not None and not near(other, self.measured.original):
             self.warnings["random"] = (
-                f"The loss draws random numbers: it is {self.measured.original:.7g} from one state of the generators and {other:.7g} from "
-                "another. Every call begins from the same state, so that one draw of many is measured. Shut dropout off by eval(), or fix "
+                f"The loss draws random numbers: it is {self.measured.original:.7g} with one state of the generators and {other:.7g} with "
+                "another. Every call starts with the same state, so only one of many draws is measured. Switch dropout off with eval(), or fix "
                 "what is drawn."
             )
 
-    def _look_at_modes(self) -> None:
+    def _warn_of_training_mode(self) -> None:
         parts = [part for module in self.target.called_on() for part in module.modules()]
-        # Of networks that are the user's own nothing is touched that may do more in eval mode than be in it.
+        # In the user's own network, parts whose eval mode may have side effects are not changed.
         parts += [part for module in self.modules for part in module.modules() if of_torch(part)]
-        if not any(map(minds_training, parts)):
+        if not any(map(depends_on_mode, parts)):
             return
         with evaluating(parts):
-            loss = self._quietly(self.measured.weights)
+            loss = self._loss_or_none(self.measured.weights)
         self.target.renew()
         if loss is not None and not near(loss, self.measured.original):
             self.warnings["mode"] = (
-                f"The network is in training mode, where its loss is {self.measured.original:.7g}; in eval mode it is {loss:.7g}. Call "
-                "eval() on it, or in the loss, if that is meant."
+                f"The network is in training mode, with the loss {self.measured.original:.7g}; in eval mode the loss is {loss:.7g}. Call "
+                "eval() on it, or in the loss, if you want eval mode."
             )
 
 
@@ -288,7 +322,7 @@ def _same(one: float | None, other: float | None) -> bool:
 
 
 def near(one: float | None, other: float | None, noise: float = 0.0) -> bool:
-    """Whether two losses are the same but for rounding and noise."""
+    """Whether two losses are equal, up to rounding and noise."""
     if one is None or other is None or not math.isfinite(one) or not math.isfinite(other):
         return _same(one, other)
     return abs(one - other) <= max(noise, _ROUNDING * abs(other) + 1e-9)

@@ -1,8 +1,7 @@
-"""`mytask:loss`: functions of the user's, found from the current folder, and what they are called on.
+"""`mytask:loss`: the user's functions, found from the current folder, and called with a network.
 
-
-A module may change the current folder when it is imported. Its functions are called in that one, as in a program of its own; relative
-names of ours stay those of the folder from which we were called.
+A module may change the current folder when it is imported. Its functions are then called in the new folder, as in a program of its
+own. Paths on the command line still refer to the folder where the program was called.
 """
 
 import ast
@@ -26,22 +25,22 @@ from nncomplexity.network.distortion import preserved_random_state, set_random_s
 from nncomplexity.network.losses import number_of
 from nncomplexity.network.modulestate import copied, load_into, settle, show_only, tensors_of
 from nncomplexity.network.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
-from nncomplexity.network.usercode import hint, needs_derivatives, raised
-from nncomplexity.network.weights import Private, Skeleton, skeleton_of
-from nncomplexity.words import listed
+from nncomplexity.network.usercode import called, hint, needs_derivatives, raised
+from nncomplexity.network.weights import ModuleOrTensors, Private, Skeleton, skeleton_of
+from nncomplexity.words import is_file, listed
 
 Function = Callable[..., Any]
 
 _went_to: dict[str, str] = {}
-"""Modules that changed the current folder when they were imported, which happens once, and to which."""
+"""Modules that changed the current folder when they were imported, and the new folder. A module is imported only once."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """The user's functions, and the network in the form that they take.
+    """The user's functions, and the network as their argument.
 
-    Without `build` they are called with a dict of tensors, tied names being one tensor; with it, with the module that it returns,
-    in which the weights were loaded.
+    Without `build`, the argument is a dict of tensors, in which tied names are one tensor. With it, the argument is the module that
+    it returns, with the weights loaded.
     """
 
     loss_fn: Function
@@ -49,23 +48,24 @@ class Task:
     risk_fn: Function | None = None
     device: torch.device = torch.device("cpu")  # noqa: RUF009 -- devices are immutable
     folder: str | None = None
-    """Where the functions are called; None is the current folder."""
+    """The folder in which the functions are called; None is the current folder."""
 
     def place(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which that folder is the current one."""
+        """A context manager in which this folder is the current one."""
         return contextlib.chdir(self.folder or ".")
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The source files that the functions are from."""
+        """The source files of the functions."""
         functions = (getattr(self.loss_fn, "outputs", self.loss_fn), self.build, self.risk_fn)
         modules = [sys.modules.get(getattr(one, "__module__", None) or "") for one in functions]
         return tuple(file for module in modules if (file := getattr(module, "__file__", None)))
 
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module | Private:
-        """What the functions are called on, holding a copy of `weights` on the device; each time a module that has held no others.
+        """The argument of the functions, with a copy of `weights` on the device. Each time it is a fresh module.
 
-        Raises InputError where `build` fails, or where names, shapes or values don't fit the module that it returns.
+        Raises:
+            InputError: `build` fails, or names, shapes or values don't fit the module that it returns.
         """
         if self._module is None:
             skeleton = skeleton_of(weights)
@@ -78,9 +78,9 @@ class Task:
         return module
 
     def naming(self, weights: Mapping[str, Tensor]) -> Naming:
-        """What the names of a checkpoint are to the module, without what wrappers put before them where they fit only so.
+        """The module's names for the names of a checkpoint. What wrappers added is removed if the names fit only without it.
 
-        Names that fit in no way, or in several, are left as they are, and a dict of tensors keeps its names.
+        Names that fit in no way, or in several, do not change. Without a module the names do not change either.
         """
         if self._module is None:
             return unchanged(weights)
@@ -90,23 +90,23 @@ class Task:
         return adapter or (found[0] if len(found) == 1 else unchanged(weights))
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
-        """The loss of the weights, which may be NaN or infinite; raises InputError where it is no number."""
-        return self.value("--loss-fn", self.loss_fn, weights)
+        """The loss of the weights, which may be NaN or infinite. Raises InputError if it is not a number."""
+        return self.value("loss_fn", self.loss_fn, weights)
 
     def risk(self, weights: Mapping[str, Tensor]) -> float:
-        """The share of examples that the weights get wrong; raises InputError where it isn't in [0, 1]."""
+        """The share of examples on which the weights are wrong. Raises InputError if it isn't in [0, 1]."""
         if self.risk_fn is None:
-            raise InputError("--risk-fn: expected a function that gives the error rate, got none")
+            raise InputError("risk_fn: expected a function that returns the error rate, got none")
         with self.place():
-            return risk_of("--risk-fn", self.risk_fn, lambda: self.network(weights))
+            return risk_of("risk_fn", self.risk_fn, lambda: self.network(weights))
 
     @cached_property
     def _module(self) -> nn.Module | None:
-        """The module as it is built, to be copied: no weights are put into it, and no function is called on it."""
+        """The module as `build` returns it. It is only copied: no weights are put into it, and no function is called with it."""
         return None if self.build is None else self._built(self.build)
 
     def _fresh(self, module: nn.Module) -> nn.Module:
-        """A module as it was built: a copy, or one built again where there can't be any."""
+        """A fresh module: a copy, or built again if it can't be copied."""
         other = copied(module)
         if other is not None:
             settle(tensors_of(other), architecture_of(module))
@@ -114,67 +114,67 @@ class Task:
         return self._built(self.build) if self.build else module
 
     def _built(self, build: Function) -> nn.Module:
-        # What is random in a module and not among its weights must not change from one to the next.
+        # Random content of a module outside its weights must be the same in all of them.
         with preserved_random_state(), command_line_of(build), self.place():
             set_random_state(fixed_random_state())
-            try:
-                module = build()
-            except (Exception, SystemExit) as error:
-                raise InputError(f"--model: {_raised(error, _name(build))}") from error
+            module = called("model", build, name=_name(build))
         if not isinstance(module, nn.Module):
-            raise InputError(f"--model: expected a function that returns an nn.Module, got {type(module).__name__}")
+            raise InputError(f"model: expected a function that returns an nn.Module, got {type(module).__name__}")
         held = [*module.named_parameters(), *module.named_buffers()]
         if empty := [name for name, tensor in held if tensor.is_meta]:
             raise InputError(
-                f"--model: expected a module with its tensors in memory, got {listed(empty)} on the meta device; "
+                f"model: expected a module with its tensors in memory, got {listed(empty)} on the meta device; "
                 f"build it on the CPU or, where the checkpoint has all of them, return module.to_empty(device='cpu')"
             )
         try:
             return module.to(self.device)
-        except Exception as error:  # quantized modules refuse to move, and an accelerator may have no room
-            raise InputError(f"--model: {_raised(error, f'moving the module to {self.device}')}") from error
+        except Exception as error:  # quantized modules can't be moved, and an accelerator may be out of memory
+            raise InputError(f"model: {_raised(error, f'moving the module to {self.device}')}") from error
 
     def value(self, option: str, function: Function, weights: Mapping[str, Tensor]) -> float:
-        """What the function, which `option` named, gives for the weights (`value_of`)."""
+        """The result of the function of `option` for the weights (`value_of`)."""
         with self.place():
             return value_of(option, function, lambda: self.network(weights))
 
 
 def value_of(option: str, function: Function, network: Callable[[], object]) -> float:
-    """What the function, which `option` named, gives for a network, as a number (`result_of`).
+    """The result of the function of `option` for a network, as a number (`result_of`).
 
-    Raises InputError where it raises or gives no number.
+    Raises:
+        InputError: it raises or gives no number.
     """
     return number_of(result_of(option, function, network), option)
 
 
 def result_of(option: str, function: Function, network: Callable[[], object], *, derives: bool = False) -> Any:
-    """What the function, which `option` named, gives for a network; with gradients on where it takes derivatives itself.
+    """The result of the function of `option` for a network, with gradients on if it computes derivatives itself.
 
     Args:
         option: the option or argument to name in messages.
-        function: the user's.
-        network: makes what the function is called on, anew for each call.
-        derives: whether it is known to take derivatives.
+        function: the user's function.
+        network: makes the argument of the function, for each call.
+        derives: whether the function is known to compute derivatives.
 
-    Raises InputError where it raises.
+    Returns:
+        What the function returns.
+
+    Raises:
+        InputError: it raises.
     """
     made = network()
     given = dict(made) if isinstance(made, Private) else made
     with preserved_random_state(), derivatives() if derives else torch.no_grad():
         set_random_state(fixed_random_state())
         try:
-            return function(given)
-        except (Exception, SystemExit) as error:
-            if isinstance(error, InputError) and getattr(function, "__module__", "").startswith("nncomplexity."):
-                raise  # it is ours, and says what is wrong
-            if derives or not needs_derivatives(error):
-                raise InputError(f"{option}: {_raised(error, _name(function))}{hint(error, given)}") from error
+            return called(option, function, given, name=_name(function))
+        except InputError as error:
+            if derives or not needs_derivatives(error.__cause__):
+                raise
     return result_of(option, function, network, derives=True)
 
 
 def risk_of(option: str, function: Function, network: Callable[[], object]) -> float:
-    """The share of examples that a network, made as in `value_of`, gets wrong; raises InputError where it isn't in [0, 1]."""
+    """The share of examples on which a network, made as in `value_of`, is wrong. Raises InputError if it isn't in [0, 1]."""
     risk = value_of(option, function, network)
     if not 0 <= risk <= 1:
         raise InputError(f"{option}: expected the share of wrong answers, in [0, 1], got {risk}")
@@ -182,16 +182,20 @@ def risk_of(option: str, function: Function, network: Callable[[], object]) -> f
 
 
 def find_function(spec: str, option: str) -> Function:
-    """The function that `MODULE:NAME` names, the module being looked for in the current folder first, or `FILE.py:NAME`.
+    """The function of the name `MODULE:NAME` or `FILE.py:NAME`. The module is first looked for in the current folder.
 
-    The current folder, or the file's, goes to the front of `sys.path` and stays there, so that the module can import its neighbours at
-    any time. Dots are allowed on both sides: `package.task:Losses.train`.
+    The current folder, or that of the file, goes to the front of `sys.path` and stays there, so that the module can import other
+    modules from it at any time. Dots are allowed on both sides: `package.task:Losses.train`.
 
     Args:
-        spec: what the user typed.
-        option: the option that it was typed for, named in messages.
+        spec: the typed text.
+        option: the name of the option, for messages.
 
-    Raises InputError where it names nothing that can be called.
+    Returns:
+        The function.
+
+    Raises:
+        InputError: it names nothing that can be called.
 
     >>> find_function("math:sqrt", "--loss-fn")(9.0)
     3.0
@@ -212,38 +216,38 @@ def find_function(spec: str, option: str) -> Function:
 
 
 def folder_of(*specs: str | None) -> str | None:
-    """The folder to which importing the first of these functions' modules that changed it went; None where none of them did."""
+    """The new current folder of the first of these functions' modules that changed it; None if none of them did."""
     return next((_went_to[name] for spec in specs if spec and (name := _module_of(spec)) in _went_to), None)
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; raises InputError where this machine has none."""
+    """The device of that name. Raises InputError if this machine doesn't have it."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
-        raise InputError(f"--device: expected one that this machine has, such as cpu, cuda or cuda:1, got {name!r}") from None
+        raise InputError(f"device: expected a device of this machine, such as cpu, cuda or cuda:1, got {name!r}") from None
     return device
 
 
-def architecture_of(network: nn.Module | Mapping[str, Tensor]) -> Skeleton:
+def architecture_of(network: ModuleOrTensors) -> Skeleton:
     """Names, shapes, dtypes and ties of a module's state, or of a mapping."""
     return skeleton_of(tensors_of(network) if isinstance(network, nn.Module) else network)
 
 
 def _import_file(file: Path, option: str) -> ModuleType:
-    if not file.is_file():
-        raise InputError(f"{option}: no file {file}; name one from the current folder on, or a module, such as mytask:loss")
+    if not is_file(file):
+        raise InputError(f"{option}: no file {file}; give a path from the current folder, or a module, such as mytask:loss")
     name, folder = _named_by_file(file)
     module = _import(name, option, folder)
     if not module.__file__ or not file.samefile(module.__file__):
-        raise InputError(f"{option}: module {name} is another one here ({_origin(module)}); give {file} another name")
+        raise InputError(f"{option}: another module is already called {name} ({_origin(module)}); rename {file}")
     return module
 
 
 def _named_by_file(file: Path) -> tuple[str, Path]:
-    """The name under which a file is imported, and the folder from which it is."""
-    source = file.resolve()  # whose neighbours are meant, where the file is a link
+    """The name with which a file is imported, and the folder from which it is imported."""
+    source = file.resolve()  # if the file is a link, imports refer to the folder of its target
     folder = _root_of_package(source) if _imports_relatively(source) else source.parent
     return ".".join(source.relative_to(folder).with_suffix("").parts), folder
 
@@ -251,20 +255,20 @@ def _named_by_file(file: Path) -> tuple[str, Path]:
 def _imports_relatively(source: Path) -> bool:
     try:
         tree = ast.parse(source.read_bytes())
-    except (SyntaxError, ValueError):  # which importing it will say
+    except (SyntaxError, ValueError):  # the import will report this error
         return False
     return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
 
 
 def _root_of_package(source: Path) -> Path:
-    """The folder that holds a file's package: the first one above it that is no package itself, else the current one."""
+    """The folder that contains a file's package: the first folder above it that is not a package, or else the current one."""
     folder = next(one for one in source.parents if not (one / "__init__.py").is_file())
     here = Path.cwd().resolve()
     return here if folder == source.parent and source.is_relative_to(here) else folder
 
 
 def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
-    """The module of that name, looked for in a folder first, the current one by default."""
+    """The module of that name. It is first looked for in a folder, by default the current one."""
     called_from = os.getcwd()  # noqa: PTH109
     here = str(folder or called_from)
     if here not in sys.path[:1]:
@@ -281,10 +285,12 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
         raise InputError(f"{option}: {_raised(error, f'import {name}')}") from error
     except SystemExit as error:
         raise InputError(
-            f"{option}: {_raised(error, f'import {name}')}; it ends the program when it is imported: put what it does as a script, such "
+            f"{option}: {_raised(error, f'import {name}')}; it ends the program when it is imported: put its script code, such "
             'as parse_args(), below if __name__ == "__main__":'
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise InputError(f"{option}: {_raised(error, f'import {name}')}{hint(error, None)}") from error
     finally:
         if (now := os.getcwd()) != called_from:  # noqa: PTH109
@@ -294,7 +300,10 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
 
 @contextlib.contextmanager
 def _command_line(name: str) -> Iterator[None]:
-    """Code that parses a command line finds one without arguments, as if it were run as a script of that name: this program's is not its."""
+    """Give code that parses a command line no arguments, as if it were run as a script of that name.
+
+    This program's arguments are not for it.
+    """
     kept = sys.argv
     sys.argv = [f"{name.rpartition('.')[2]}.py"]
     try:
@@ -304,7 +313,7 @@ def _command_line(name: str) -> Iterator[None]:
 
 
 def command_line_of(function: Function) -> contextlib.AbstractContextManager[None]:
-    """Within it, what the function parses as a command line has no arguments."""
+    """Within this context, the function sees a command line without arguments."""
     return _command_line(getattr(function, "__module__", None) or "task")
 
 
@@ -314,7 +323,7 @@ def _module_of(spec: str) -> str:
 
 
 def _raised(error: BaseException, what: str) -> str:
-    """One line on an exception out of the user's code: what was called, the exception, and where in the user's files."""
+    """One line on an exception of the user's code: what was called, the exception, and its place in the user's files."""
     return f"{what} raised {raised(error)}"
 
 
@@ -327,11 +336,11 @@ def _origin(module: ModuleType) -> str:
 
 
 def _load(module: nn.Module, checkpoint: Mapping[str, Tensor], naming: Naming) -> None:
-    """Copy the weights into the module; each of its tensors must get values, under one of its names at least."""
+    """Copy the weights into the module. Each of its tensors must get values, by at least one of its names."""
     skeleton = skeleton_of(tensors_of(module))
     tensors, names = skeleton.tensors, [spec.names for spec in skeleton.tensors]
     if unfit(naming, names):
-        raise InputError(f"--model: the checkpoint does not fit the module: {unfitness(checkpoint, names)}")
+        raise InputError(f"model: the checkpoint does not fit the module: {unfitness(checkpoint, names)}")
     weights = naming.of(checkpoint)
     misfits = []
     for spec in tensors:
@@ -344,5 +353,5 @@ def _load(module: nn.Module, checkpoint: Mapping[str, Tensor], naming: Naming) -
         elif first.dtype != spec.dtype and not torch.equal(first.to(spec.dtype).to(first.dtype), first):
             misfits.append(f"{spec.name} is {first.dtype} in the checkpoint and {spec.dtype} in the module, which would change it")
     if misfits:
-        raise InputError(f"--model: the checkpoint does not fit the module: {listed(misfits, separator='; ')}")
+        raise InputError(f"model: the checkpoint does not fit the module: {listed(misfits, separator='; ')}")
     load_into(module, skeleton, {spec.name: next(weights[name] for name in spec.names if name in weights) for spec in tensors})

@@ -1,13 +1,16 @@
-"""Exceptions out of the user's functions in one line: what was raised, in which of the user's files and line, and what may help."""
+"""Exceptions of the user's functions in one line: what was raised, in which file and line, and what may help."""
 
 import contextlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+
+from nncomplexity.errors import InputError
 
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -15,7 +18,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def raised(error: BaseException) -> str:
-    """The exception's type, the first line of what it says, and the innermost place in the user's files.
+    """The type of the exception, the first line of its message, and the innermost place in the user's files.
 
     >>> try:
     ...     {}["absent"]
@@ -27,23 +30,53 @@ def raised(error: BaseException) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{_place(error)}"
 
 
+def called(argument: str, function: Callable[..., Any], *given: Any, name: str = "it") -> Any:
+    """What a function of the user's gives for arguments. All calls of such functions are made here.
+
+    Args:
+        argument: the argument or option that the function was given for, for messages.
+        function: the function.
+        *given: what it is called on; of messages' hints the first counts.
+        name: what to call it in messages.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        InputError: the function raises anything else than Ctrl-C does. An InputError of its own passes as it is; else the exception is
+            its cause.
+        KeyboardInterrupt: Ctrl-C came.
+
+    >>> called("loss_fn", len, 3)
+    Traceback (most recent call last):
+        ...
+    nncomplexity.errors.InputError: loss_fn: it raised TypeError: object of type 'int' has no len()
+    """
+    try:
+        return function(*given)
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # sys.exit() of the user's is no end of ours, and neither is a GeneratorExit
+        raise InputError(f"{argument}: {name} raised {raised(error)}{hint(error, given[0] if given else None)}") from error
+
+
 def _place(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_PACKAGE, "<frozen"))]
     installed = [frame for frame in frames if not _INSTALLED.isdisjoint(Path(frame.filename).parts)]
     theirs = [frame for frame in frames if frame not in installed and not frame.filename.startswith(_STANDARD)]
-    frames = theirs or installed[:1]  # a function may be that of an installed package
+    frames = theirs or installed[:1]  # the function may belong to an installed package
     if not frames:
         return ""
     file = Path(frames[-1].filename)
-    folders = [folder for folder in map(Path, sys.path[:1]) if folder.is_absolute()]  # from where we were called
-    with contextlib.suppress(OSError):  # it may be gone
+    folders = [folder for folder in map(Path, sys.path[:1]) if folder.is_absolute()]  # the folder of the call
+    with contextlib.suppress(OSError):  # the folder may be deleted
         folders.append(Path.cwd())
     here = next((folder for folder in folders if file.is_relative_to(folder)), None)
     return f" ({file.relative_to(here) if here else file}, line {frames[-1].lineno})"
 
 
 def hint(error: BaseException, given: object) -> str:
-    """What to do about an exception of a function that was called with `given`, after a semicolon; empty where nothing is known."""
+    """What to do about an exception of a function that was called with `given`, after a semicolon. Empty if nothing is known."""
     text = str(error)
     if isinstance(given, Mapping) and isinstance(error, TypeError | AttributeError) and "'dict' object" in text:
         return (
@@ -53,13 +86,13 @@ def hint(error: BaseException, given: object) -> str:
     if isinstance(given, nn.Module) and isinstance(error, TypeError | KeyError) and "not subscriptable" in text:
         return "; it got a module: if it takes a dict of tensors, leave --model out, or pass the module's state dict"
     if needs_derivatives(error):
-        return "; it is called under torch.no_grad(): wrap its body in torch.enable_grad() where it takes derivatives"
+        return "; it is called under torch.no_grad(): if it computes derivatives, wrap its body in torch.enable_grad()"
     if isinstance(error, ImportError) and "relative import" in text:
         return "; name it as part of its package, such as package.module:function, from the folder that holds the package"
     return ""
 
 
-def needs_derivatives(error: BaseException) -> bool:
-    """Whether it is what autograd says of a derivative that is taken where gradients are off."""
+def needs_derivatives(error: BaseException | None) -> bool:
+    """Whether it is autograd's error for a derivative while gradients are off."""
     text = str(error)
     return isinstance(error, RuntimeError) and ("require grad" in text or "grad_fn" in text or "nference tensor" in text)

@@ -1,7 +1,7 @@
-"""Named tensors and their skeleton: what a decoder knows before it reads a bit.
+"""Named tensors and their skeleton, which a decoder knows before it reads any bit.
 
-The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are tied when they are the same view of the same storage;
-equal values alone never tie, since which values are equal depends on the weights.
+The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are tied if they are the same view of the same storage.
+Equal values never make a tie, because they depend on the weights.
 """
 
 import math
@@ -23,38 +23,44 @@ PARTS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 """The dtypes of the real and imaginary parts of complex numbers."""
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 QUANTIZABLE = (*FLOATS, *PARTS)
-"""Dtypes that a search may coarse-grain; all others are kept as they are."""
+"""Dtypes that a search may coarse-grain. Tensors of all other dtypes are kept exactly."""
 STORED = (
     *FLOATS,
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
     *(torch.bool, *PARTS),
 )
-"""Dtypes that have a form in a file."""
+"""Dtypes that a file can hold."""
 
 DIMENSIONS = 64
-"""Most dimensions of a tensor that PyTorch and NumPy can work on; the parts of complex numbers are one of them."""
+"""The largest number of dimensions that PyTorch and NumPy support. The two parts of complex numbers count as one dimension."""
 _EXPANDED = 1 << 32
-"""Bytes above which a tensor is refused that repeats fewer bytes of memory: its elements would take more than there was to hold them."""
+"""A tensor that repeats a smaller memory is refused above this number of bytes, because its elements would need much more memory
+than it has."""
 
 _SHARDED = {"DTensor", "ShardedTensor", "FlatParameter", "FullyShardedDataParallel", "FSDPModule"}
-"""Classes of torch.distributed whose objects hold a part of their values."""
+"""Classes of torch.distributed whose objects hold only a part of their values."""
+
+ModuleOrTensors = nn.Module | Mapping[str, Tensor]
+"""A network as users hand it over: a module, or its tensors by name."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor's shape and dtype, under every name that shares its storage, the first name first."""
+    """The shape and dtype of a tensor, with all names that share its storage. The first name identifies it."""
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype
     base: Tensor | None = field(default=None, compare=False, repr=False)
-    """The tensor of the same shape from which this one is coded as a difference (`network.relative`), which a decoder knows too."""
+    """The base's tensor of the same shape, if this one is coded as a difference from it (`network.relative`). A decoder knows it
+    too."""
 
     @property
     def name(self) -> str:
+        """The first name, under which the tensor goes wherever one is enough."""
         return self.names[0]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of elements."""
         return prod(self.shape)
@@ -66,19 +72,23 @@ class TensorSpec:
 
     @property
     def quantizable(self) -> bool:
+        """Whether a search may coarse-grain a tensor of this dtype."""
         return self.dtype in QUANTIZABLE
 
     @cached_property
     def room(self) -> float:
-        """The largest size of a number that may be added to any element of the base, or to 0, without leaving the dtype's range."""
-        if not self.dtype.is_floating_point or self.dtype == torch.float8_e4m3fn:  # that one has no infinity
+        """The largest number that can be added to every element of the base, or to 0, within the dtype's range."""
+        if not self.dtype.is_floating_point or self.dtype == torch.float8_e4m3fn:  # this dtype has no infinity
             return math.inf
         held = 0.0 if self.base is None or not self.count else float(self.base.double().abs().max())
         return max(0.0, torch.finfo(self.dtype).max - held)
 
     @property
     def real(self) -> "TensorSpec":
-        """A complex tensor as that of its real and imaginary parts, (..., 2), as `real_view` gives it; others as they are."""
+        """The spec of the real and imaginary parts, (..., 2), of a complex tensor, as `real_view` gives them.
+
+        Others do not change.
+        """
         if self.dtype not in PARTS:
             return self
         base = None if self.base is None else real_view(self.base)
@@ -87,37 +97,44 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Every tensor once, in the order of the mapping that it was taken from."""
+    """Every tensor once, in the order of the original mapping."""
 
     tensors: tuple[TensorSpec, ...]
 
     @property
     def parameters(self) -> int:
-        """Elements in all, tied ones counted once."""
+        """The number of all elements, with tied ones counted once."""
         return sum(spec.count for spec in self.tensors)
 
     @property
     def raw_bits(self) -> int:
+        """Bits of all tensors as stored, tied ones counted once."""
         return 8 * sum(spec.raw_bytes for spec in self.tensors)
 
-    @property
+    @cached_property
     def real(self) -> "Skeleton":
-        """The skeleton of the `real_view` of every tensor: what the payload holds, and what a search sees."""
+        """The skeleton of the `real_view` of every tensor. The payload and the search use this one."""
         return Skeleton(tuple(spec.real for spec in self.tensors))
 
+    @cached_property
+    def by_name(self) -> tuple[int, ...]:
+        """The indices of the tensors in the order of their least names, which hangs on names alone."""
+        return tuple(sorted(range(len(self.tensors)), key=lambda index: min(self.tensors[index].names)))
+
     def expand(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors by first name to tensors by every name; tied names get one object."""
+        """Tensors by all names, from tensors by first name. Tied names get the same object."""
         return {name: tensors[spec.name] for spec in self.tensors for name in spec.names}
 
 
 class Private(dict[str, Tensor]):
-    """Tensors by name that nobody else holds: whoever is given them needs no copy to keep them as they are."""
+    """Tensors by name that nobody else uses, so that no copy of them is needed."""
 
 
 def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Skeleton:
     """The skeleton of a mapping of names to tensors.
 
-    Raises InputError, which names the argument, where the mapping is empty, a name is no text or a value is no dense tensor.
+    Raises:
+        InputError: the mapping is empty, a name is no text or a value is no dense tensor; the message names the argument.
 
     >>> shared = torch.zeros(3, 2)
     >>> skeleton_of({"in.weight": shared, "out.weight": shared, "copy": torch.zeros(3, 2)}).tensors
@@ -129,7 +146,7 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
     names: dict[object, list[str]] = {}
     for name, tensor in weights.items():
         if not isinstance(name, str):
-            raise InputError(f"{argument}: expected names that are texts, got {name!r} ({type(name).__name__}); use str({name!r})")
+            raise InputError(f"{argument}: expected names as texts, got {name!r} ({type(name).__name__}); use str({name!r})")
         if not isinstance(tensor, Tensor):
             raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
         check_dense(name, tensor, argument)
@@ -140,16 +157,20 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
 
 
 def check_dense(name: str, tensor: Tensor, argument: str) -> None:
-    """Raises InputError, which names the argument, where a tensor isn't one that can be measured: dense, in memory, of a stored dtype."""
+    """Check that a tensor can be measured: it must be dense, in memory, and of a stored dtype.
+
+    Raises:
+        InputError: it can't. The message names the argument.
+    """
     check_whole(name, tensor, argument)
     if is_lazy(tensor):
-        raise InputError(f"{argument}: {name!r} has no shape yet, as its module is lazy; call the model on a batch first")
+        raise InputError(f"{argument}: {name!r} has no shape yet, because its module is lazy; call the model with a batch first")
     if tensor.layout != torch.strided or tensor.dtype not in STORED or tensor.is_meta or tensor.is_nested:
         what = {"a meta tensor": tensor.is_meta, "a nested tensor": tensor.is_nested, tensor.dtype: tensor.dtype not in STORED}
         kind = next((kind for kind, holds in what.items() if holds), tensor.layout)
         advice = "; convert it first"
-        if kind is tensor.dtype and tensor.is_floating_point():  # a small float that has no form in a file
-            advice += ", or keep its bytes, as .view(torch.uint8) gives them"
+        if kind is tensor.dtype and tensor.is_floating_point():  # a small float type that a file can't hold
+            advice += ", or pass its bytes, .view(torch.uint8)"
         raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {kind}{advice}")
     check_in_memory(name, tensor, argument)
     most = DIMENSIONS - (tensor.dtype in PARTS)
@@ -157,49 +178,51 @@ def check_dense(name: str, tensor: Tensor, argument: str) -> None:
         raise InputError(f"{argument}: expected {name!r} to have at most {most} dimensions, got {tensor.dim()}; reshape it")
     if tensor.nbytes > _EXPANDED and tensor.nbytes > (held := tensor.untyped_storage().nbytes()):
         raise InputError(
-            f"{argument}: expected {name!r} to hold its elements, got {tensor.numel()} of them expanded from {held} bytes; "
-            "leave it out, or keep it as it was before .expand()"
+            f"{argument}: expected {name!r} to have memory for all its elements, got {tensor.numel()} elements expanded from {held} bytes; "
+            "leave it out, or pass it as it was before .expand()"
         )
 
 
 def check_in_memory(name: str, tensor: Tensor, argument: str) -> None:
-    """Raises InputError, which names the argument, where a tensor has no memory of its own: quantized, fake, of a transform."""
+    """Raises InputError, which names the argument, if a tensor has no memory of its own: quantized, fake, or within a transform."""
     if reason := _not_in_memory(tensor):
         raise InputError(f"{argument}: expected {name!r} to be a dense tensor in memory, got {type(tensor).__name__}, {reason}")
 
 
 def _not_in_memory(tensor: Tensor) -> str | None:
-    """Why elements can't be read where the tensor says that they lie, and what to do; None where they can."""
+    """Why the elements can't be read from the tensor's memory, and what to do. None if they can."""
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested or is_lazy(tensor):
-        return None  # there are other words for these
+        return None  # other messages are about these
     if type(tensor).__name__ == "FakeTensor":
         return "which has no values; make it outside of FakeTensorMode"
     if tensor.numel() and not _address(tensor):
         if not _answers_itself(tensor):
-            return "which has no memory of its own, as within vmap, grad or functionalize; call it outside of them"
-        return "which has no memory of its own, as quantized and masked tensors have none; dequantize it first, or pass its parts"
-    if _answers_itself(tensor) and _answers_itself(tensor.detach().reshape(-1)[:0].cpu()):  # of an accelerator nothing is fetched
-        return "whose class answers every operation itself; pass a plain tensor of its values"
+            return "which has no memory of its own within vmap, grad or functionalize; call it outside of them"
+        return "which has no memory of its own, like quantized and masked tensors; dequantize it first, or pass its parts"
+    if _answers_itself(tensor) and _answers_itself(tensor.detach().reshape(-1)[:0].cpu()):  # nothing is copied from an accelerator
+        return "whose class defines all operations itself; pass a plain tensor with its values"
     return None
 
 
 def _answers_itself(tensor: Tensor) -> bool:
-    """Whether it is of a class with a `__torch_dispatch__` of its own."""
+    """Whether its class has its own `__torch_dispatch__`."""
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def _address(tensor: Tensor) -> int:
-    """Where in memory its first element is; 0 where nowhere: in other tensors, as those of a wrapper subclass are, or in none."""
+    """The address of the first element. It is 0 if the tensor has no memory, or if its values are in other tensors."""
     try:
         return tensor.data_ptr()
-    except Exception:  # PyTorch's ways of saying so, and those of subclasses, differ in their types
+    except Exception:  # PyTorch and subclasses raise different types of errors here
         return 0
 
 
 def as_read(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The mapping, with the values of tensors that have no memory of their own but give them when detached, as some quantized ones do.
+    """The mapping, in which tensors without memory are replaced by their values.
 
-    Two names of one object have one tensor of values. Others are left to `check_dense`.
+    `detach()` gives the values, for example for some quantized tensors.
+
+    Two names of one object get one tensor. `check_dense` deals with other tensors.
     """
     values = {id(tensor): _detached(tensor) for tensor in weights.values() if isinstance(tensor, Tensor) and _not_in_memory(tensor)}
     return {name: values.get(id(tensor), tensor) for name, tensor in weights.items()} if values else weights
@@ -208,14 +231,17 @@ def as_read(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 def _detached(tensor: Tensor) -> Tensor:
     try:
         values = tensor.detach()
-    except Exception:  # whatever its class refuses with
+    except Exception:  # the class may raise any error
         return tensor
     same = values.shape == tensor.shape and values.dtype == tensor.dtype
     return values if same and not _not_in_memory(values) else tensor
 
 
 def check_network(given: object, argument: str = "model") -> None:
-    """Raises InputError, which names the argument, where it is neither a module nor a mapping.
+    """Refuse what is neither a module nor a mapping.
+
+    Raises:
+        InputError: it is neither; the message names the argument, and says what to pass.
 
     >>> check_network("net.safetensors")
     Traceback (most recent call last):
@@ -236,21 +262,24 @@ def check_network(given: object, argument: str = "model") -> None:
 
 
 def check_whole(name: str, value: object, argument: str) -> None:
-    """Raises InputError where a tensor or module holds only this process's part of its values: a DTensor, or one under FSDP.
+    """Refuse a tensor or module that holds only this process's part of its values: a DTensor, or one under FSDP.
 
-    Classes are known by their names, so that `torch.distributed` is loaded only where they come from it.
+    Classes are recognised by name, so that `torch.distributed` need not be loaded.
+
+    Raises:
+        InputError: it holds a part alone.
     """
     kinds = {kind.__name__ for kind in type(value).__mro__ if kind.__module__.startswith("torch.distributed")}
     if sharded := sorted(kinds & _SHARDED):
         raise InputError(
-            f"{argument}: {name!r} is sharded over processes ({sharded[0]}); gather the whole first, by "
+            f"{argument}: {name!r} is sharded over processes ({sharded[0]}); collect all of it first, with "
             "torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
-            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)), and pass that on one process"
+            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)), and measure that on one process"
         )
 
 
 def real_view(tensor: Tensor) -> Tensor:
-    """A complex tensor (...) as its real and imaginary parts (..., 2); any other as it is.
+    """A complex tensor (...) as its real and imaginary parts (..., 2). Any other tensor does not change.
 
     >>> real_view(torch.tensor([1 + 2j])).tolist()
     [[1.0, 2.0]]
@@ -264,18 +293,18 @@ def complex_view(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of one shape as one, (T, ...); a view of one alone."""
+    """Tensors of one shape as one tensor, (T, ...). For a single tensor, it is a view."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def stored_bytes(tensor: Tensor) -> NDArray[np.uint8]:
-    """The elements' bytes, little-endian, in row-major order; a view of the tensor where that is possible."""
+    """The bytes of the elements, little-endian, in row-major order. A view of the tensor if possible."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy() if flat.numel() else np.zeros(0, dtype=np.uint8)
 
 
 def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
-    """The tensor that has these `stored_bytes`; its memory is theirs."""
+    """The tensor with these `stored_bytes`. It uses their memory."""
     return (
         torch.from_numpy(data).view(spec.dtype).reshape(spec.shape)
         if spec.count
@@ -284,13 +313,15 @@ def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no element is a NaN or an infinity, for tensors of any dtype."""
+    """Whether no element is a NaN or an infinity, for a tensor of any dtype."""
     return bool(torch.isfinite(_testable(tensor)).all())
 
 
 def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
-    """Raises InputError naming the first tensor that holds a NaN, or can't be looked into. Infinities are let pass: masks and fresh
-    observers hold them.
+    """Refuse weights that hold a NaN. Infinities are let pass: masks and fresh observers hold them.
+
+    Raises:
+        InputError: a tensor holds a NaN, or can't be looked into; the message names the first.
     """
     for name, tensor in weights.items():
         check_dense(name, tensor, argument)
@@ -300,14 +331,14 @@ def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> N
 
 
 def _testable(tensor: Tensor) -> Tensor:
-    """PyTorch's tests for NaN and infinity don't take 8-bit floats."""
+    """PyTorch's tests for NaN and infinity don't support 8-bit floats."""
     return tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize == 1 else tensor
 
 
 def storage_key(name: str, tensor: Tensor) -> object:
-    """What tensors have in common that are the same view of the same storage, and no others."""
+    """A key that two tensors share if and only if they are the same view of the same storage."""
     if tensor.numel() == 0:
-        return name  # empty storages all begin at address zero
+        return name  # all empty storages are at address zero
     if not (address := _address(tensor)):
         return id(tensor)
     view = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
@@ -315,7 +346,7 @@ def storage_key(name: str, tensor: Tensor) -> object:
 
 
 def storage_place(tensor: Tensor) -> tuple[torch.device, int] | None:
-    """Where the storage begins that a tensor is a view of; None where it has none in memory, or an empty one."""
+    """The address of the tensor's storage. None if it has no storage in memory, or an empty one."""
     try:
         address = tensor.untyped_storage().data_ptr()
     except Exception:  # see `_address`

@@ -29,8 +29,8 @@ _OVERHEAD = 1 << 12
 """What weighing a tensor takes besides its symbols, in symbols."""
 _LEAST, _HUGE = 1e-4, 1e300
 """What a distortion counts for at least, as a share of ε, and at most."""
-_TRIES = 4
-"""Local steps that are thought of, for each evaluation of the budget: one that was measured before isn't measured again."""
+_IDLE, _HALVINGS = 12, 14
+"""Local steps that lead nowhere new before they end, and halvings of the range of λ in search of one."""
 _FINE = 20
 """Mantissa bits of steps where rounding them isn't to matter."""
 
@@ -144,9 +144,8 @@ class Allocation:
         are as close in bits as the share `gap`.
         """
         path, limit = self._lagrangian.path(c), self._trials.limit(eps)
-        expected = [self._lagrangian.distortions(c, choice).sum() for choice in path]
         within, beyond = -1, len(path)
-        place, leap = int(np.searchsorted(expected, limit)), 1
+        place, leap = int(np.searchsorted(path.distortions, limit)), 1
         while beyond - within > 1 and self._trials.left >= 1:
             if within >= 0 and beyond < len(path) and self._bits(path[within]) < (1 + gap) * self._bits(path[beyond]):
                 break
@@ -158,6 +157,21 @@ class Allocation:
                 beyond = place
                 place = beyond - leap if within == -1 else (within + beyond) // 2
             leap *= _LEAP
+
+    def _smaller(self, c: Floats, multiplier: float, wanted: float) -> Choice | None:
+        """The choice under the smallest λ that takes no more bits than wanted; None where 2^16 times the one given isn't enough."""
+        low, high = -16.0, 16.0
+        found = self._lagrangian.choice(c, multiplier * 2**high)
+        if self._bits(found) > wanted:
+            return None
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            choice = self._lagrangian.choice(c, multiplier * 2**middle)
+            if self._bits(choice) <= wanted:
+                found, high = choice, middle
+            else:
+                low = middle
+        return found
 
     def _distortion(self, choice: Choice, c: Floats) -> float:
         """The measured distortion of a choice under some sensitivities, each measured once; infinite where the budget is spent."""
@@ -192,16 +206,19 @@ class Allocation:
     def _local(self, eps: float) -> None:
         """Choices of fewer bits under sensitivities that differ at random from those of the best; how many fewer, success decides."""
         generator = np.random.default_rng(self._trials.problem.seed)
-        gain = 16 * self._method.gain
-        for _ in range(_TRIES * int(self._method.budget)):
-            if eps not in self._best or self._trials.left < 1:
-                break
+        gain, idle = 16 * self._method.gain, 0
+        while eps in self._best and self._trials.left >= 1:
             best, c = self._best[eps]
             factors = np.ones((len(self._specs), 1))
             for group in self._groups:
                 factors[group] = math.exp(self._method.spread * generator.standard_normal())
             wanted = (1 - gain) * self._bits(best)
-            choice = next((choice for choice in self._lagrangian.path(c * factors) if self._bits(choice) <= wanted), None)
-            if choice is not None and choice.key not in self._measured:
+            choice = self._smaller(c * factors, best.multiplier, wanted)
+            if choice is None or choice.key in self._measured:
+                idle += 1
+                if idle == _IDLE:
+                    break
+            else:
+                idle = 0
                 within = self._distortion(choice, c * factors) <= self._trials.limit(eps)
                 gain = 1.5 * gain if within else max(0.8 * gain, self._method.gain)

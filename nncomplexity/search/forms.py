@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nncomplexity.codecs import Matrix, MatrixState, Meter
@@ -55,6 +56,23 @@ class Uniform:
         while step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max:  # what a mask holds may be at the end of the range
             step = snapped(step * (1 - 2.0 ** -(precision + 1)), precision)
         return dense(narrow(symbols), step)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Multiples of a step but in rows and columns of the matrix view that are left out.
+
+    `alive` (m, n) is 1 where an element stays, and 0 elsewhere.
+    """
+
+    step: float
+    alive: Tensor
+
+    def coded(self, matrix: Tensor) -> float:
+        return Uniform(self.step).coded(matrix * self.alive)
+
+    def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
+        return Uniform(self.step).piece(weight * self.alive.reshape(weight.shape), precision)
 
 
 @dataclass(frozen=True)
@@ -117,11 +135,33 @@ def coded_bits(symbols: Tensor) -> float:
 
 def entropy_bits(symbols: Tensor) -> float:
     """Bits of symbols under their own frequencies, ½·log₂ n for each of these, and one for each value between them that doesn't occur."""
-    low, high, count = float(symbols.min()), float(symbols.max()), symbols.numel()
-    if high - low <= 4 * count + 64:
-        counts = np.bincount((symbols - low).reshape(-1).numpy(force=True).astype(np.int64))
-        counts = counts[counts > 0]
-    else:
-        counts = np.unique(symbols.numpy(force=True), return_counts=True)[1]
-    spread = count * math.log2(count) - float((counts * np.log2(counts)).sum())
-    return spread + 0.5 * len(counts) * math.log2(count + 1) + (high - low + 1 - len(counts))
+    return float(rows_entropy_bits(symbols.double().numpy(force=True).reshape(1, -1))[0])
+
+
+def rows_entropy_bits(symbols: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k,) the same for each row of symbols (k, n), whole numbers.
+
+    >>> rows_entropy_bits(np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]])).round(2).tolist()
+    [1.0, 7.75]
+    """
+    count = symbols.shape[1]
+    low, high = symbols.min(axis=1), symbols.max(axis=1)
+    spans = high - low + 1
+    bits = np.empty(len(symbols))
+    narrow_rows = spans <= 4 * count + 64
+    narrow, starts = symbols[narrow_rows], np.cumsum(np.append(0, spans[narrow_rows])).astype(np.int64)
+    if len(narrow):
+        places = (narrow - low[narrow_rows, None]).astype(np.int64) + starts[:-1, None]
+        counts = np.bincount(places.reshape(-1), minlength=int(starts[-1]))
+        distinct = np.add.reduceat((counts > 0).astype(np.int64), starts[:-1])
+        spread = np.add.reduceat(counts * np.log2(np.maximum(counts, 1)), starts[:-1])
+        bits[narrow_rows] = _priced(count, spread, distinct, spans[narrow_rows])
+    for row in np.flatnonzero(~narrow_rows).tolist():
+        counts = np.unique(symbols[row], return_counts=True)[1]
+        bits[row] = _priced(count, (counts * np.log2(counts)).sum(), len(counts), spans[row])
+    return bits
+
+
+def _priced(count: int, spread: Any, distinct: Any, span: Any) -> Any:
+    """n·log₂ n − Σ c·log₂ c of counts c, and what the values and their frequencies take; numbers or arrays."""
+    return count * math.log2(count) - spread + 0.5 * distinct * math.log2(count + 1) + span - distinct

@@ -10,6 +10,7 @@ takes the fewest bits among all choices of its own distortion, and is found tens
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,18 +55,15 @@ class Lagrangian:
         self.curves = curves
         self._energies = np.array([curve.energy for curve in curves])
 
-    def path(self, c: Floats) -> list[Choice]:
-        """The choices under all λ from fine to coarse, each once."""
+    def path(self, c: Floats) -> "Path":
+        """The choices under all λ."""
         balance = max(float((c[:, 1] * self._energies).sum()), 1e-300) / sum(float(curve.bits.max()) for curve in self.curves)
-        multipliers = balance * np.geomspace(_FINEST, _COARSEST, _MULTIPLIERS)
-        points = np.stack([curve.best(one / multipliers[:, None]) for curve, one in zip(self.curves, c, strict=True)], axis=1)
-        starts = np.flatnonzero(np.append(True, (points[1:] != points[:-1]).any(1)))
-        ends = np.append(starts[1:], len(points)) - 1
-        middles = np.sqrt(multipliers[starts] * multipliers[ends])
-        return [
-            Choice(points[start], self._precision(c, points[start], middle), float(middle))
-            for start, middle in zip(starts, middles, strict=True)
-        ]
+        return Path(self, c, balance * np.geomspace(_FINEST, _COARSEST, _MULTIPLIERS))
+
+    def choice(self, c: Floats, multiplier: float) -> Choice:
+        """The choice under a λ."""
+        points = np.array([int(curve.best(one[None] / multiplier)[0]) for curve, one in zip(self.curves, c, strict=True)])
+        return Choice(points, self._precision(c, points, multiplier), multiplier)
 
     def of_low_rank(self, c: Floats, multiplier: float) -> dict[int, int]:
         """The points of the tensors that have a low rank or pieces among theirs, of these the best under a λ."""
@@ -78,16 +76,8 @@ class Lagrangian:
 
     def bits(self, choice: Choice) -> float:
         """What the choice takes, as the curves know it."""
-        return float(sum(curve.bits[point] for curve, point in self._chosen(choice))) + choice.precision * int(
-            (choice.points > 0).sum()
-        )
-
-    def distortions(self, c: Floats, choice: Choice) -> Floats:
-        """(tensors,) c·E of a choice."""
-        return np.array([float(one @ curve.errors[point]) for one, (curve, point) in zip(c, self._chosen(choice), strict=True)])
-
-    def _chosen(self, choice: Choice) -> list[tuple[Curve, int]]:
-        return list(zip(self.curves, choice.points.tolist(), strict=True))
+        bits = sum(float(curve.bits[point]) for curve, point in zip(self.curves, choice.points.tolist(), strict=True))
+        return bits + choice.precision * int((choice.points > 0).sum())
 
     def _precision(self, c: Floats, points: NDArray[np.int64], multiplier: float) -> int:
         """The mantissa bits p that steps are worth.
@@ -101,3 +91,35 @@ class Lagrangian:
             return _PRECISIONS[0]
         exact = 0.5 * math.log2(max(math.log(4) * worth / (24 * multiplier * int(left.sum())), 1.0))
         return min(max(round(exact), _PRECISIONS[0]), _PRECISIONS[1])
+
+
+class Path(Sequence[Choice]):
+    """The choices under ascending λ from fine to coarse, each once; they are made when they are asked for.
+
+    Attributes:
+        distortions: (choices,) Σ c·E of each.
+    """
+
+    def __init__(self, lagrangian: Lagrangian, c: Floats, multipliers: Floats) -> None:
+        curves = lagrangian.curves
+        points = np.stack([curve.best(one / multipliers[:, None]) for curve, one in zip(curves, c, strict=True)], axis=1)
+        starts = np.flatnonzero(np.append(True, (points[1:] != points[:-1]).any(1)))
+        ends = np.append(starts[1:], len(points)) - 1
+        self._multipliers = np.sqrt(multipliers[starts] * multipliers[ends])
+        self._lagrangian, self._c = lagrangian, c
+        costs = [(curve.errors @ one)[points[starts, index]] for index, (curve, one) in enumerate(zip(curves, c, strict=True))]
+        self.distortions: Floats = np.sum(costs, axis=0)
+
+    def __len__(self) -> int:
+        return len(self._multipliers)
+
+    @overload
+    def __getitem__(self, place: int) -> Choice: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Choice]: ...
+
+    def __getitem__(self, place: int | slice) -> Choice | Sequence[Choice]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        return self._lagrangian.choice(self._c, float(self._multipliers[place]))

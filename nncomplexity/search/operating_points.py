@@ -16,13 +16,13 @@ from nncomplexity.file import CoarseTensor
 from nncomplexity.linalg import lower_hull, matrix_view
 from nncomplexity.network import Layout, TensorSpec, pieces_of
 from nncomplexity.search.forms import Form, InPieces, Zero
-from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan
+from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan, pruned_scans
 
 _HEADER = 5.0
 """About what a form and the exponent of a step take in a file, in bits."""
-_RATIOS = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
+_RATIOS = (0.5, 4.0, 32.0, 256.0)
 """How many times as much an error along the tensor may cost as one across it."""
-_PRICES, _CLOSE = 120, 1.1
+_PRICES, _CLOSE = 240, 1.1
 """Prices of error at which forms are compared before any is weighed, and how near the best the second is to be weighed, too."""
 FEW, _WEIGHINGS = 4, 64
 """Weighings that are too few to correct an estimate by, and the most for a scan."""
@@ -72,7 +72,8 @@ def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout 
     whole = dense_scan(matrix, grids=weighings >= FEW)
     points = [(Zero(), 1.0, (0.0, float(matrix.double().square().sum()), 0.0)), *_weighed(whole, matrix, weighings)]
     if min(matrix.shape) >= _NARROW and weighings >= FEW:
-        points += _weighed(low_rank_scan(matrix, whole), matrix, weighings)
+        for scan in (*pruned_scans(matrix), low_rank_scan(matrix, whole)):
+            points += _weighed(scan, matrix, weighings)
     if layout is not None:
         pieces = zip(pieces_of(spec, layout), layout.apart(weight), strict=True)
         points += _in_pieces(layout, [curve_of(one, piece, weighings) for one, piece in pieces])

@@ -8,7 +8,8 @@ a hundredth apart, and its error dips there. The second factor is fitted to the 
 """
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.linalg import SVDCache, balanced
-from nncomplexity.search.forms import Factors, Form, Uniform, entropy_bits
+from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, entropy_bits, rows_entropy_bits
 from nncomplexity.search.lattice import lattice_basis
 from nncomplexity.search.start import quartimax
 
@@ -26,12 +27,16 @@ Floats = NDArray[np.float64]
 
 _OCTAVES = 14
 """The finest step is so many halvings below the root mean square."""
-_GRID, _LATTICE, _SMOOTH = 1.01, 1.02, 2**0.25
-"""Ratios of steps where a grid may show, in a factor of low rank, and where none can."""
+_GRID, _LATTICE, _FINE, _SMOOTH = 1.01, 1.02, 2**0.0625, 2**0.25
+"""Ratios of steps where a grid may show, in a factor of low rank, where steps are too fine for one, and where each tensor is one of many."""
 _GRID_OCTAVES = 3
 """How far below the root mean square a grid is looked for."""
 _SAMPLE = 1 << 16
 """Elements of a large tensor that are looked at to estimate bits and error."""
+_GAP = 4.0
+"""How many times as much energy as the line before it in order of energy has one that isn't faint."""
+_TOGETHER = 1 << 15
+"""Symbols that are worked out at once."""
 _RANKS, _HIGHEST = 5, 256
 """The most ranks that are tried for a matrix, and the highest."""
 _COARSENESS = [2.0 ** (-index / 4) for index in range(-3, 26)]
@@ -68,10 +73,15 @@ def dense_scan(matrix: Tensor, *, grids: bool = True) -> Scan:
         picked = torch.randint(values.numel(), (_SAMPLE,), generator=torch.Generator().manual_seed(0))
         inflation, values = values.numel() / _SAMPLE, values[picked.to(values.device)]
     steps = _steps(values, _GRID if grids and inflation == 1 else _SMOOTH)
-    values = values.double()
-    fitted = [_fitted(values, step) for step in steps]
-    found = inflation * np.array([_estimate(values, step) for step in fitted]).reshape(-1, 1 + PARTS)
-    return Scan([Uniform(step) for step in fitted], found[:, 0], found[:, 1:])
+    numbers = values.double().numpy(force=True)
+    parts = [_under(numbers, np.array(part)) for part in batched(steps, max(1, _TOGETHER // numbers.size))]
+    fitted, bits, errors = (np.concatenate(each) for each in zip(*parts, strict=True)) if parts else (np.zeros(0),) * 3
+    return Scan([Uniform(step) for step in fitted.tolist()], inflation * bits, inflation * errors.reshape(-1, PARTS))
+
+
+def batched(steps: Sequence[float], count: int) -> Iterator[Sequence[float]]:
+    """So many at a time."""
+    return (steps[first : first + count] for first in range(0, len(steps), count))
 
 
 def _steps(values: Tensor, ratio: float) -> list[float]:
@@ -81,24 +91,53 @@ def _steps(values: Tensor, ratio: float) -> list[float]:
         return []
     typical = float((values.double() / top).square().mean().sqrt()) * top
     coarse = 2 * top * ratio ** -np.arange(math.log(2 * top / typical * 2**_GRID_OCTAVES) / math.log(ratio))
-    fine = coarse[-1] * _SMOOTH ** -np.arange(1, 4 * (_OCTAVES - _GRID_OCTAVES))
+    beyond = max(ratio, _FINE)
+    fine = coarse[-1] * beyond ** -np.arange(1, (_OCTAVES - _GRID_OCTAVES) / math.log2(beyond))
     return [float(step) for step in (*coarse, *fine) if top / step < SYMBOL_LIMIT]
 
 
-def _fitted(values: Tensor, step: float) -> float:
-    """The step that fits the symbols of another best."""
-    symbols = (values / step).round_()
-    energy = float(symbols.square().sum())
-    return float((values * symbols).sum()) / energy if energy else step
+def _under(values: Floats, steps: Floats) -> tuple[Floats, Floats, Floats]:
+    """Steps (k,) that fit the symbols under the given ones best, the bits under them, and the parts of the squared errors (k, 3).
+
+    Bits are those of the symbols under their own frequencies, see `entropy_bits`.
+    """
+    # By einsum: NumPy's BLAS would start threads of its own, which wait at full speed.
+    symbols = np.rint(values / steps[:, None])
+    energies = np.einsum("ij,ij->i", symbols, symbols)
+    fitted = np.where(energies > 0, np.einsum("ij,j->i", symbols, values) / np.maximum(energies, 1), steps)
+    symbols = np.rint(values / fitted[:, None])
+    missing = values - fitted[:, None] * symbols
+    error, energy = np.einsum("ij,ij->i", missing, missing), float(np.einsum("i,i->", values, values))
+    along = np.minimum(np.square(np.einsum("ij,j->i", missing, values)) / max(energy, sys.float_info.min), error)
+    return fitted, rows_entropy_bits(symbols), np.stack([error - along, along, np.zeros(len(steps))], axis=1)
 
 
-def _estimate(values: Tensor, step: float) -> tuple[float, float, float, float]:
-    """Bits by the entropy of the symbols, and the parts of the squared error."""
-    symbols = (values / step).round_()
-    missing = values - step * symbols
-    error = float(missing.square().sum())
-    along = min(float((missing * values).sum()) ** 2 / max(float(values.square().sum()), 1e-300), error)
-    return entropy_bits(symbols), error - along, along, 0.0
+def pruned_scans(matrix: Tensor) -> list[Scan]:
+    """The matrix without its faint rows, without its faint columns, and without both, each under all steps."""
+    rows, columns = (_faint(matrix.double().square().sum(axis)) for axis in (1, 0))
+    if rows is None or columns is None:
+        return [] if rows is columns else [_pruned(matrix, rows, columns)]
+    return [_pruned(matrix, *sides) for sides in ((rows, None), (None, columns), (rows, columns))]
+
+
+def _faint(energies: Tensor) -> Tensor | None:
+    """Which of the lines with these energies (n,) are below the widest gap between them; None where there is none to speak of."""
+    ordered = energies.sort().values
+    gaps = ordered[1:] / ordered[:-1].clamp(min=float(ordered[-1]) * 1e-12 + 1e-300)
+    widest = int(gaps.argmax()) if len(gaps) else 0
+    return energies <= ordered[widest] if len(gaps) and float(gaps[widest]) > _GAP else None
+
+
+def _pruned(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Scan:
+    alive = torch.ones_like(matrix)
+    if rows is not None:
+        alive[rows] = 0
+    if columns is not None:
+        alive[:, columns] = 0
+    scan = dense_scan(matrix * alive)
+    left_out = float((matrix * (1 - alive)).double().square().sum())
+    forms = [Pruned(form.step, alive) for form in scan.forms if isinstance(form, Uniform)]
+    return Scan(forms, scan.bits, scan.errors + np.array([left_out, 0.0, 0.0]))
 
 
 def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:

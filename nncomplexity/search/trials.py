@@ -148,7 +148,10 @@ class Trials:
         for eps, kept in self.kept.items():
             answers.append(None)
             for one in kept:
-                candidate = confirmed.get(id(one)) or self.problem.written(one.tensors, origin=one.origin)
+                try:
+                    candidate = confirmed.get(id(one)) or self.problem.written(one.tensors, origin=one.origin)
+                except FormatError:  # it asks for more work than so short a payload may
+                    continue
                 confirmed[id(one)] = candidate
                 if self.problem.feasible(candidate, eps):
                     answers[-1] = candidate

@@ -1,7 +1,7 @@
-"""How results look. Nothing here knows a network: `plots` and `html` read results files and plain values.
+"""Figures and pages of results. They are made from results files and plain values, never from networks.
 
 - `plots`: figures: first a chart in plain data, then the picture by matplotlib
-- `html`: pages: a report that stands alone, and what notebooks show
+- `html`: web pages: a report in one file, and HTML for notebooks
 """
 
 from nncomplexity.show.html.notebook import report_html

@@ -1,4 +1,4 @@
-"""Regularizers for a training loop, which lead to simpler networks (Eqs. 10, 16).
+"""Regularizers for a training loop. They lead to simpler networks (Eqs. 10, 16).
 
 - `spectral_gradient`: the spectral entropy with its gradient, as autograd takes it
 - `regularizers`: the spectral entropy penalty and weight noise

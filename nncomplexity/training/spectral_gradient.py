@@ -1,16 +1,18 @@
-"""The spectral entropy of matrices and its gradient, which a training loop can afford at every step (DeMoss et al. 2025, Eqs. 12, 15).
+"""The spectral entropy of matrices and its gradient (DeMoss et al. 2025, Eqs. 12, 15).
+
+They are cheap enough for every step of a training loop.
 
 With σ_i the singular values of W (m, n), m ≥ n, and S = Σ σ_i, the entropy H = −Σ σ̄_i ln σ̄_i has
 
     dH/dσ_i = −(ln σ̄_i + H) / S          dH/dW = U·diag(dH/dσ)·Vᵀ = Z·diag(dH/dσ_i / σ_i)·Vᵀ, with Z = W·V,
 
-so the eigenvectors V of WᵀW are enough, σ_i is the norm of column i of Z, and no difference of singular values ever divides: equal
-ones do no harm. Squaring costs digits, so all of it is in float64: by a Gram matrix in float32, gradients of trained weights were
-wrong by up to a third. An eigensolver gains nothing from several threads at the sizes of layers, so on a CPU each of PyTorch's
-threads takes matrices of its own.
+so the eigenvectors V of WᵀW are enough. σ_i is the norm of column i of Z. There is no division by a difference of singular values,
+so equal singular values are no problem. Squaring loses digits, so everything is in float64: with a Gram matrix in float32,
+gradients of trained weights were wrong by up to a third. At the sizes of layers, an eigensolver gains nothing from several threads.
+So on a CPU, each of PyTorch's threads works on its own matrices.
 
-dH/dσ grows without bound as σ → 0, and a Gram matrix in float64 knows nothing of singular values below √(n·2⁻⁵²) of the largest,
-about 10⁻⁷. Below that floor the factor dH/dσ_i / σ_i is held at its value there, so the gradient fades linearly to 0 with σ_i.
+dH/dσ grows without bound as σ → 0, and a Gram matrix in float64 loses singular values below √(n·2⁻⁵²) of the largest, about 10⁻⁷.
+Below this limit, the factor dH/dσ_i / σ_i keeps its value at the limit, so the gradient goes linearly to 0 with σ_i.
 """
 
 import functools
@@ -26,16 +28,18 @@ from torch import Tensor
 
 from nncomplexity.errors import InputError
 
-# Smaller sides, whose eigenproblems take less time than handing them to another thread does, and larger ones, which keep several
-# threads busy by themselves, are left to the calling thread.
+# Matrices with smaller or larger sides stay in the calling thread: small eigenproblems take less time than a change of thread, and
+# large
+# ones use several threads themselves.
 WORKER_SIDES = range(48, 1024)
 
 
 class SpectralEntropies(torch.autograd.Function):
-    """H_svd of each matrix, with the gradients made in the same pass while the eigenvectors are there."""
+    """H_svd of each matrix. The gradients are computed in the same pass, from the same eigenvectors."""
 
     @staticmethod
     def forward(ctx: Any, *matrices: Tensor) -> tuple[Tensor, ...]:
+        """The entropies H_svd of matrices (m, n), a 0-d tensor each; their gradients are kept for `backward`."""
         detached = [x.detach() for x in matrices]
         if all(x.device.type == "cpu" for x in detached):
             solved = _solve_on_threads(detached, ctx.needs_input_grad)
@@ -47,10 +51,11 @@ class SpectralEntropies(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of each matrix, from that of its entropy; raises InputError for a second derivative."""
         if torch.is_grad_enabled():
-            # Autograd would take the gradient for a constant, and its derivative for zero.
+            # Autograd would treat the gradient as a constant, with derivative zero.
             raise InputError(
-                "create_graph must be False where spectral_entropy_penalty is part of the loss; got True: its gradient can't be "
+                "create_graph: expected False where spectral_entropy_penalty is part of the loss, got True: its gradient can't be "
                 "differentiated again, so take it in a backward pass of its own"
             )
         return tuple(
@@ -63,9 +68,9 @@ Solved = tuple[Tensor, Tensor | None]
 
 
 def _solve_on_threads(matrices: Sequence[Tensor], wanted: Sequence[bool]) -> list[Solved]:
-    """The matrices one by one, on as many threads as PyTorch has, with one thread for each."""
+    """The matrices one by one, on as many threads as PyTorch has, each with one thread."""
     threads = torch.get_num_threads()
-    # The longest first, so that no thread starts on it when the others are done.
+    # The longest first, so that no thread starts with it at the end.
     order = sorted(range(len(matrices)), key=lambda i: -matrices[i].numel() * min(matrices[i].shape))
     handed = [i for i in order if threads > 1 and min(matrices[i].shape) in WORKER_SIDES]
     futures = {i: _workers(threads).submit(_solve, matrices[i], wanted[i]) for i in handed}
@@ -74,7 +79,7 @@ def _solve_on_threads(matrices: Sequence[Tensor], wanted: Sequence[bool]) -> lis
 
 
 def _solve_in_batches(matrices: Sequence[Tensor], wanted: Sequence[bool]) -> list[Solved]:
-    """The matrices of one shape, dtype and device together, as accelerators need it."""
+    """The matrices of one shape, dtype and device together, for accelerators."""
     groups: dict[tuple[torch.Size, torch.dtype, torch.device], list[int]] = {}
     for i, x in enumerate(matrices):
         groups.setdefault((x.shape, x.dtype, x.device), []).append(i)
@@ -87,10 +92,10 @@ def _solve_in_batches(matrices: Sequence[Tensor], wanted: Sequence[bool]) -> lis
 
 
 def _solve(x: Tensor, want_gradient: bool) -> Solved:
-    """H_svd (…) and, if wanted, dH/dx (…, m, n) of the matrices x (…, m, n), by the formulas at the head of this file."""
+    """H_svd (…) and, if wanted, dH/dx (…, m, n) of the matrices x (…, m, n), by the formulas at the top of this file."""
     tall = x if x.shape[-2] >= x.shape[-1] else x.mT
     exact = tall.double()
-    # H doesn't change with the scale, and with entries up to 1 no square overflows or vanishes.
+    # H doesn't depend on the scale, and with entries up to 1 no square overflows or underflows.
     scale = exact.abs().amax((-2, -1), keepdim=True)
     finite = scale.isfinite()
     if not finite.all():
@@ -100,7 +105,7 @@ def _solve(x: Tensor, want_gradient: bool) -> Solved:
     V = torch.linalg.eigh(exact.mT @ exact).eigenvectors
     Z = exact @ V
     sigma = Z.square().sum(-2, keepdim=True).sqrt()
-    # The largest singular value is at least the largest entry, 1; only a zero matrix needs these bounds, not to divide by 0.
+    # The largest singular value is at least the largest entry, 1. Only for a zero matrix, these bounds avoid a division by 0.
     total = sigma.sum(-1, keepdim=True).clamp(min=1)
     largest = sigma.amax(-1, keepdim=True).clamp(min=1)
     entropy = torch.special.entr(sigma / total).sum(-1, keepdim=True)
@@ -118,12 +123,15 @@ def _solve(x: Tensor, want_gradient: bool) -> Solved:
 
 
 def _is_narrow(dtype: torch.dtype) -> bool:
-    """Whether gradients of small matrices leave the range, as float16's, which ends at 65504; bfloat16's is that of float32."""
+    """Whether gradients of small matrices can be out of range.
+
+    The range of float16 ends at 65504. bfloat16 has the range of float32.
+    """
     return torch.finfo(dtype).max < 1e30
 
 
 def _within_range(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    """The gradient (m, n) in the dtype; one that goes beyond a narrow range keeps its direction, and as much of its size as there is."""
+    """The gradient (m, n) in the dtype. If it is out of a narrow range, it is scaled down and keeps its direction."""
     if not _is_narrow(dtype):
         return gradient
     largest = gradient.abs().amax()
@@ -131,17 +139,23 @@ def _within_range(gradient: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _smallest_scale(dtype: torch.dtype) -> float:
-    """Below this largest entry a matrix counts as zero: its gradient, up to 40 over the entry, would leave the range in which it is made."""
+    """The smallest largest entry of a matrix that does not count as zero.
+
+    The gradient of a smaller matrix, up to 40 divided by the entry, would be out of range.
+    """
     return 64 * torch.finfo(torch.promote_types(dtype, torch.float32)).tiny
 
 
 @functools.cache
 def _workers(threads: int) -> ThreadPoolExecutor:
-    """A pool whose threads compute with one thread each, where PyTorch would give each of them as many as there are cores."""
+    """A pool whose threads compute with one thread each.
+
+    By default, PyTorch would give each of them as many threads as there are cores.
+    """
     started = threading.Barrier(threads + 1)
 
     def start() -> None:
-        torch.get_num_threads()  # a thread takes the common number when it first asks, and would so undo what is set before
+        torch.get_num_threads()  # a thread takes the common number at its first request, and would undo an earlier setting
         torch.set_num_threads(1)
         started.wait()
 
@@ -149,10 +163,10 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(torch.get_num_threads)
     started.wait()
-    # The number is each thread's own, but the last one set is also what threads started later begin with.
+    # Each thread has its own number, but threads that start later begin with the last one that was set.
     torch.set_num_threads(threads)
     return pool
 
 
-if hasattr(os, "register_at_fork"):  # threads don't survive a fork, and a child would wait for them for ever
+if hasattr(os, "register_at_fork"):  # threads don't survive a fork, and the child would wait for them forever
     os.register_at_fork(after_in_child=_workers.cache_clear)

@@ -1,15 +1,15 @@
-"""How the package speaks to people: lists, spans of time, paths, numbers and progress, as text.
+"""Lists, durations, paths, numbers and progress, as text.
 
-- `listing`: lists of names in messages, and forms in words
-- `durations`: spans of time as people type and read them
-- `paths`: names of files, as they are handed to a function
-- `plain`: numbers of NumPy and PyTorch as Python's own
+- `text`: lists of names in messages, and forms in words
+- `durations`: durations, as they are typed and shown
+- `paths`: names of files as arguments
+- `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
 - `progress`: progress as one line of text, in terminals and notebooks
 - `epsilon`: ε as people give it: a number in the loss's unit, or a share
 - `units`: sizes on axes, with one unit for each axis
 """
 
-from nncomplexity.words.durations import seconds_of, told
+from nncomplexity.words.durations import duration_in_words, seconds_of
 from nncomplexity.words.epsilon import (
     GRID,
     Eps,
@@ -21,10 +21,20 @@ from nncomplexity.words.epsilon import (
     names_in,
     of_results,
 )
-from nncomplexity.words.listing import form_in_words, listed, printable
-from nncomplexity.words.paths import path_of
-from nncomplexity.words.plain import is_number, plain_number, plain_numbers
+from nncomplexity.words.numbers import (
+    checked_count,
+    checked_number,
+    is_number,
+    number_of_text,
+    plain_number,
+    plain_numbers,
+    python_number,
+    python_numbers,
+    shown,
+)
+from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
+from nncomplexity.words.text import form_in_words, listed, printable
 from nncomplexity.words.units import UNITS, number_in, unit_for
 
 __all__ = [
@@ -34,21 +44,28 @@ __all__ = [
     "Relative",
     "Share",
     "TimeLeft",
+    "checked_count",
+    "checked_number",
     "default_grid",
+    "duration_in_words",
     "eps_named",
     "form_in_words",
+    "is_file",
     "is_number",
     "listed",
     "name_of",
     "names_in",
     "number_in",
+    "number_of_text",
     "of_results",
     "path_of",
     "plain_number",
     "plain_numbers",
     "printable",
+    "python_number",
+    "python_numbers",
     "seconds_of",
     "show_progress",
-    "told",
+    "shown",
     "unit_for",
 ]

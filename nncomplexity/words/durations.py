@@ -1,4 +1,4 @@
-"""Spans of time as people type them."""
+"""Durations, as they are typed and shown."""
 
 import itertools
 import re
@@ -13,7 +13,8 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d+)?)")
 def seconds_of(text: str, argument: str) -> float:
     """Seconds of a duration: `90s`, `10m`, `1h`, `2d`, `1:30:00`, `5:00`, or plain seconds.
 
-    Raises InputError, which names the argument, where it is none, or zero.
+    Raises:
+        InputError: it is none, or zero; the message names the argument.
 
     >>> [seconds_of(text, "--time-limit") for text in ("90s", "1.5h", "1:30:00", "5:00", "30")]
     [90.0, 5400.0, 5400.0, 300.0, 30.0]
@@ -28,10 +29,10 @@ def seconds_of(text: str, argument: str) -> float:
     return seconds
 
 
-def told(seconds: float) -> str:
-    """A duration for people, in its two largest units.
+def duration_in_words(seconds: float) -> str:
+    """A duration as text, in its two largest units.
 
-    >>> told(42.4), told(600), told(5400), told(90061)
+    >>> duration_in_words(42.4), duration_in_words(600), duration_in_words(5400), duration_in_words(90061)
     ('42 s', '10 min', '1 h 30 min', '1 d 1 h')
     """
     if 0 < seconds < 1:

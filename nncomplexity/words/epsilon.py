@@ -1,4 +1,4 @@
-"""ε as people give it: a number in the loss's own unit, or a share of what the network has won over one with all weights zero."""
+"""ε as users give it: a number in the loss's own unit, or a share of the distance to the network with all weights zero."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,15 @@ from itertools import zip_longest
 from typing import Any
 
 from nncomplexity.errors import InputError
-from nncomplexity.words.plain import is_number, plain_number
+from nncomplexity.words.numbers import checked_number, is_number, number_of_text
 
 GRID = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
-"""From the outline of what a classifier has learned to nearly all of it, for a loss in nats per example."""
+"""The default ε of a curve, for a loss in nats per example. The largest keeps little of what was learned, the smallest nearly all."""
 _SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
-"""The same for a loss on another scale."""
+"""The default ε of a curve as shares, for a loss on another scale."""
 _MOST_ON_GRID = 10.0
-"""How many times the coarsest ε of the grid the whole distance may be: a guess among e^20 classes is as far from its answers as this."""
+"""The default ε in nats are used if the distance to all weights zero is at most this many times the largest of them. A guess among e^20
+classes has this distance."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Relative:
     """ε as a share of |L(0) − L(θ)|, the distance from the loss to that of the network with all weights zero.
 
     Attributes:
-        share: such as 0.01 for a hundredth; at least 0, which is lossless.
+        share: for example 0.01 for a hundredth. At least 0, and 0 is lossless.
 
-    Raises InputError where the share is no finite number of at least 0.
+    Raises:
+        InputError: the share is no finite number of at least 0.
 
     >>> Relative(0.01).of(loss=0.5, zero_loss=2.5), f"{Relative(0.005)}"
     (0.02, '0.5%')
@@ -33,20 +35,18 @@ class Relative:
     share: float
 
     def __post_init__(self) -> None:
-        share = plain_number(self.share)
-        if not is_number(share) or not 0 <= share < math.inf:
-            raise InputError(f"Relative: expected a share of at least 0, such as 0.01 for 1%, got {share!r}")
-        object.__setattr__(self, "share", float(share))
+        expected = "a share of at least 0, such as 0.01 for 1%"
+        object.__setattr__(self, "share", checked_number("Relative", self.share, expected, lambda share: share >= 0))
 
     def __str__(self) -> str:
         return f"{100 * self.share:.6g}%"
 
     def of(self, *, loss: float, zero_loss: float | None) -> float:
-        """ε in the loss's unit. Raises InputError where there is no distance to take a share of."""
+        """ε in the loss's unit. Raises InputError if the distance is zero or not finite."""
         if zero_loss is None or zero_loss == loss:
             came = "that loss isn't finite" if zero_loss is None else f"both are {loss:.6g}"
             raise InputError(
-                f"eps: {self} is a share of the distance from the loss to that of the network with all weights zero, and {came}; "
+                f"eps: {self} is a share of the distance between the loss and that of the network with all weights zero, and {came}; "
                 "give eps as a number in the loss's unit"
             )
         return self.share * abs(zero_loss - loss)
@@ -57,7 +57,7 @@ Eps = float | Relative
 
 
 class Share(float):
-    """ε of results that were asked for as a share: ordered by it, written as a percentage, and never the number of the same size.
+    """ε of results that was given as a share. It sorts by the share, is written as a percentage, and is never equal to a plain number.
 
     >>> f"{Share(0.01):g}", Share(0.01) == Share(0.01), Share(0.01) == 0.01
     ('1%', True, False)
@@ -66,6 +66,7 @@ class Share(float):
     def __format__(self, form: str) -> str:
         return str(Relative(float(self)))
 
+    # 0.01 nats and 1 % are two ε, though both are 0.01: in a table of one file both may be keys.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Share) and float(self) == float(other)
 
@@ -77,33 +78,35 @@ class Share(float):
 
 
 def of_results(eps: Eps) -> float:
-    """ε as results files' readers know it: a number, or a `Share`."""
+    """ε in results files: a number, or a `Share`."""
     return Share(eps.share) if isinstance(eps, Relative) else eps
 
 
 def eps_named(text: str, argument: str, unit: str = "") -> Eps:
-    """ε as it is typed: a number, or one with a percent sign. Raises InputError, which names the argument, for anything else.
+    """ε as it is typed: a number, or one with a percent sign.
 
     Args:
-        text: what was typed.
-        argument: what it was typed for.
+        text: the typed text.
+        argument: the name of the argument, for messages.
         unit: the end of "expected a finite number of at least 0" in messages.
+
+    Returns:
+        The number, or the share.
+
+    Raises:
+        InputError: the value is anything else; the message names the argument.
 
     >>> eps_named("0.1", "--eps"), eps_named("1%", "--eps")
     (0.1, Relative(share=0.01))
     """
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
+    value, percent = number_of_text(text.strip().removesuffix("%")), text.strip().endswith("%")
     if not math.isfinite(value) or value < 0:
         raise InputError(f"{argument}: expected a finite number of at least 0{unit}, got {text!r}; or a share, such as 1%")
     return Relative(value / 100) if percent else value
 
 
 def name_of(eps: Eps) -> str:
-    """ε in keys and tables, to six digits.
+    """ε as a text for keys and tables, with six digits.
 
     >>> name_of(1e-5), name_of(Relative(0.01))
     ('1e-05', '1%')
@@ -112,7 +115,7 @@ def name_of(eps: Eps) -> str:
 
 
 def names_in(entry: Mapping[str, Any]) -> list[str]:
-    """The names of the ε of a row, by which its keys end.
+    """The names of the ε of a row, with which its keys end.
 
     >>> names_in({"eps": [0.1, 0.02], "eps_relative": [None, 0.01]}), names_in({"eps": [0.1]})
     (['0.1', '1%'], ['0.1'])
@@ -125,7 +128,7 @@ def names_in(entry: Mapping[str, Any]) -> list[str]:
 
 
 def default_grid(loss: float, zero_loss: float | None) -> Sequence[Eps]:
-    """Twelve ε for a curve: `GRID`, or where the loss is on another scale shares of its distance to that of all weights zero.
+    """Twelve ε for a curve: `GRID`, or shares of the distance to all weights zero if the loss is on another scale.
 
     >>> [name_of(eps) for eps in default_grid(0.01, 2.3)][:3], [name_of(eps) for eps in default_grid(1e4, 3e4)][:3]
     (['2', '1', '0.5'], ['50%', '20%', '10%'])

@@ -1,5 +1,6 @@
-"""Names of files, as they are handed to a function."""
+"""Names of files as arguments."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,10 @@ from nncomplexity.errors import InputError
 
 
 def path_of(given: object, argument: str = "path") -> Path:
-    """The path that was given; raises InputError, which names the argument, for what can't be a file's name.
+    """The path that was given.
+
+    Raises:
+        InputError: it can't be a file's name, or is too long for one; the message names the argument.
 
     >>> path_of("net.coarse").suffix
     '.coarse'
@@ -15,4 +19,23 @@ def path_of(given: object, argument: str = "path") -> Path:
     name = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"{argument}: expected the name of a file, a text or a Path, got {given!r}; name one")
+    try:
+        os.lstat(name)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{argument}: expected the name of a file, got one too long for this system, {name[:60]!r}…"
+            ) from error
     return Path(name)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for a name that no system takes, at which `Path.is_file` raises.
+
+    >>> is_file(Path("x" * 5000)), is_file(Path(__file__))
+    (False, True)
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

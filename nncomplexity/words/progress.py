@@ -1,21 +1,21 @@
-"""Progress as one line of text, which terminals and notebooks show alike."""
+"""Progress as one line of text, for terminals and notebooks."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import TextIO
 
-from nncomplexity.words.durations import told
+from nncomplexity.words.durations import duration_in_words
 
 BAR = 24
 EACH_SECONDS = 0.2
 
 
 class TimeLeft:
-    """An estimate of the time that a search still takes, from the evaluations that it has made so far.
+    """An estimate of the remaining time of a search, from its evaluations so far.
 
     Args:
-        time_limit: seconds after which it ends in any case, from now on; None where it may take all it needs.
+        time_limit: seconds from now after which it ends in any case; None if there is no limit.
         clock: gives the time in seconds.
     """
 
@@ -25,23 +25,26 @@ class TimeLeft:
         self._end = None if time_limit is None else self._began + time_limit
         self._done = 0.0
 
-    def told(self, done: float, total: float) -> str:
-        """Such as "3 min left"; nothing where nothing can be said yet."""
+    def in_words(self, done: float, total: float) -> str:
+        """A text such as "3 min left". It is empty if there is no estimate yet."""
         now = self._clock()
-        if done < self._done:  # the next ε
+        if done < self._done:  # the next ε begins
             self._first = now
         self._done = done
         times = [(now - self._first) * (total - done) / done] if done > 0 and now > self._first else []
         times += [] if self._end is None else [max(0.0, self._end - now)]
-        return f"{told(min(times))} left" if times else ""
+        return f"{duration_in_words(min(times))} left" if times else ""
 
 
 def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str], None]:
-    """A callback for `estimate(…, progress=show_progress())`: a line that is written anew as the search goes on.
+    """A callback for `estimate(…, progress=show_progress())`: one line that is updated during the search.
 
     Args:
-        stream: where to write; None is standard error, or in a notebook the cell's output: what comes by standard error stands there
-            on red, as errors do.
+        stream: where to write. None is standard error, or in a notebook the output of the cell, because a notebook shows standard error
+            like an error.
+
+    Returns:
+        The callback.
 
     >>> shown = show_progress(sys.stdout)
     >>> shown(3, 12, "moves")  # doctest: +SKIP
@@ -52,12 +55,13 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
     def shown(done: float, total: float, what: str) -> None:
         nonlocal last, width
         now = time.monotonic()
+        # A notebook keeps every line that is written to it.
         if now - last < EACH_SECONDS and done < total:
             return
         last = now
         full = round(BAR * min(done / total, 1.0)) if total else 0
         line = f"{'█' * full}{'░' * (BAR - full)} {done:3.0f} of {total:.0f} evaluations, {what}, {now - began:.0f} s"
-        line += f", {left.told(done, total)}" if 0 < done < total else ""
+        line += f", {left.in_words(done, total)}" if 0 < done < total else ""
         target = _stream() if stream is None else stream
         target.write(f"\r{line:<{width}}" + ("\n" if done >= total else ""))
         target.flush()
@@ -67,5 +71,5 @@ def show_progress(stream: TextIO | None = None) -> Callable[[float, float, str],
 
 
 def _stream() -> TextIO:
-    """Where lines for people go: a notebook's kernel has put streams of its own in place of both."""
+    """The stream for progress. The kernel of a notebook replaces the standard streams."""
     return sys.stdout if type(sys.stderr).__module__.startswith("ipykernel") else sys.stderr

@@ -1,7 +1,7 @@
-"""Sizes on axes: one unit for each axis, named beside its label. kB is 1,000 bytes, as in SI; nothing here counts in 1,024."""
+"""Sizes on axes, with one unit for each axis. 1 kB is 1,000 bytes, as in SI, never 1,024."""
 
 UNITS = {"bytes": 8, "bits": 1}
-"""What sizes may be drawn in, and how many bits each is."""
+"""The units of sizes, and the bits of each."""
 _MULTIPLES = {
     "bytes": (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("bytes", 1.0)),
     "bits": (("Gbit", 1e9), ("Mbit", 1e6), ("kbit", 1e3), ("bits", 1.0)),
@@ -9,7 +9,7 @@ _MULTIPLES = {
 
 
 def unit_for(unit: str, top: float) -> tuple[str, float]:
-    """The multiple of bytes or bits for an axis that ends at `top`, and how many of them it is: from ten of it on.
+    """The unit for an axis that ends at `top`, and its size in bytes or bits. A larger unit is used from ten of it on.
 
     >>> unit_for("bytes", 9_999), unit_for("bytes", 21_896), unit_for("bits", 3e7)
     (('bytes', 1.0), ('kB', 1000.0), ('Mbit', 1000000.0))
@@ -18,7 +18,7 @@ def unit_for(unit: str, top: float) -> tuple[str, float]:
 
 
 def number_in(value: float) -> str:
-    """A number of such units, without a letter of its own.
+    """The number of units as text, without the unit.
 
     >>> [number_in(value) for value in (0, 0.25, 7.5, 2_500, 40_000)]
     ['0', '0.25', '7.5', '2,500', '40,000']

@@ -46,7 +46,9 @@ def nats(bits: float, n: int, delta: float) -> float:
 
 def test_hoeffding_is_eq_4_with_bits_times_ln_2() -> None:
     expected = 0.1 + math.sqrt((500 * math.log(2) + math.log(20)) / (2 * 10_000))
-    assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="hoeffding").value == pytest.approx(expected, rel=1e-14)
+    assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="hoeffding", self_delimiting=True).value == pytest.approx(
+        expected, rel=1e-14
+    )
 
 
 def test_paper_pays_twice_the_logarithm_of_the_length() -> None:
@@ -54,18 +56,18 @@ def test_paper_pays_twice_the_logarithm_of_the_length() -> None:
     assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="paper").value == pytest.approx(expected, rel=1e-14)
 
 
-def test_paper_takes_no_logarithm_below_one_bit() -> None:
-    assert bound(0.25, risk=0.1, n=100, kind="paper").paid_bits == 0.25
+def test_paper_takes_no_logarithm_below_one_bit_which_is_the_least_that_it_pays() -> None:
+    assert [bound(bits, risk=0.1, n=100, kind="paper").paid_bits for bits in (0, 0.25, 1, 2)] == [1, 1, 1, 4]
 
 
 def test_the_range_of_the_loss_multiplies_the_root() -> None:
     root = math.sqrt(nats(500, 10_000, 0.05) / 2)
-    result = bound(500, risk=1.0, n=10_000, kind="hoeffding", range=(-1.0, 6.0), chance=6.0)
+    result = bound(500, risk=1.0, n=10_000, kind="hoeffding", range=(-1.0, 6.0), chance=6.0, self_delimiting=True)
     assert result.value == pytest.approx(1.0 + 7 * root, rel=1e-14)
 
 
 def test_kl_without_errors_is_one_minus_an_exponential() -> None:
-    assert bound(800, risk=0, n=2553).value == pytest.approx(1 - math.exp(-nats(800, 2553, 0.05)), rel=1e-14)
+    assert bound(800, risk=0, n=2553, self_delimiting=True).value == pytest.approx(1 - math.exp(-nats(800, 2553, 0.05)), rel=1e-14)
 
 
 def test_kl_is_the_default_at_delta_one_in_twenty() -> None:
@@ -92,8 +94,9 @@ def test_the_best_of_two_kinds_shares_delta() -> None:
 
 
 def test_the_length_is_paid_for_where_the_payload_does_not_tell_its_end() -> None:
-    told = bound(8000 + elias_delta_bits(1001), risk=0.1, n=50_000)
-    paid = bound(8000, risk=0.1, n=50_000, self_delimiting=False)
+    told = bound(8000 + elias_delta_bits(1001), risk=0.1, n=50_000, self_delimiting=True)
+    paid = bound(8000, risk=0.1, n=50_000)
+    assert paid == bound(8000, risk=0.1, n=50_000, self_delimiting=False)
     assert paid.value == told.value
     assert (paid.bits, paid.paid_bits) == (8000, 8016)
 
@@ -104,14 +107,15 @@ def test_paper_never_pays_for_the_length_twice() -> None:
 
 
 def test_choices_outside_the_file_are_paid_in_bits() -> None:
-    assert bound(100, risk=0.1, n=500, side_bits=5).value == bound(105, risk=0.1, n=500).value
-    assert bound(100, risk=0.1, n=500, side_bits=5).paid_bits == 105
+    chosen = bound(100, risk=0.1, n=500, side_bits=5, self_delimiting=True)
+    assert chosen.value == bound(105, risk=0.1, n=500, self_delimiting=True).value
+    assert chosen.paid_bits == 105
 
 
 def test_the_paper_price_covers_all_files_of_whole_bytes() -> None:
     # 2^(8m) files of m bytes, each with the weight 2^(−8m)·(8m)^(−2).
-    weights = [2.0 ** (8 * m - paid_bits("paper", 8.0 * m)) for m in range(1, 100_000)]
-    assert math.fsum(weights) == pytest.approx(math.pi**2 / 384, rel=1e-4)
+    weights = [2.0 ** (8 * m - paid_bits("paper", 8.0 * m)) for m in range(100_000)]
+    assert math.fsum(weights) == pytest.approx(0.5 + math.pi**2 / 384, rel=1e-4)
 
 
 # --- properties ---
@@ -145,7 +149,7 @@ def test_more_examples_or_more_risk_of_failure_never_raise_the_bound(
 @few
 @given(bits=lengths, risk=risks, n=counts, delta=deltas)
 def test_kl_then_hoeffding_then_the_paper(bits: float, risk: float, n: int, delta: float) -> None:
-    values = {kind: bound(bits, risk=risk, n=n, delta=delta, kind=kind).value for kind in KINDS}
+    values = {kind: bound(bits, risk=risk, n=n, delta=delta, kind=kind, self_delimiting=True).value for kind in KINDS}
     assert values["kl"] <= values["hoeffding"] <= values["paper"]
     assert values["kl"] <= values["best"]
 
@@ -197,7 +201,7 @@ def test_the_bits_needed_agree_with_the_inverted_formula(kind: Any) -> None:
         if kind == "kl"
         else 2 * (chance - risk) ** 2
     )
-    needed = bound(10**6, risk=risk, n=n, delta=delta, kind=kind, chance=chance + 0.001).bits_needed
+    needed = bound(10**6, risk=risk, n=n, delta=delta, kind=kind, chance=chance + 0.001, self_delimiting=True).bits_needed
     assert needed == pytest.approx((n * cost - math.log(1 / delta)) / math.log(2), rel=1e-9)
 
 
@@ -227,16 +231,16 @@ def test_most_bits_below_is_none_where_zero_bits_are_too_many() -> None:
 
 
 def test_a_bound_that_is_not_vacuous_says_so() -> None:
-    text = bound(16_000, risk=0.0, n=2553, chance=112 / 113).sentence()
+    text = bound(16_000, risk=0.0, n=2553, chance=112 / 113, self_delimiting=True).sentence()
     assert text.startswith("Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987032, below chance")
     assert "It stays so up to 17,013 bits." in text
 
 
 def test_a_vacuous_bound_says_so_and_how_many_bits_it_takes() -> None:
-    text = bound(24_000, risk=0.0, n=2553, chance=112 / 113).sentence()
+    text = bound(24_000, risk=0.0, n=2553, chance=112 / 113, self_delimiting=True).sentence()
     assert text.startswith("Vacuous: ")
     assert "no better than chance (0.99115)" in text
-    assert "It takes 17,013 bits or fewer not to be vacuous." in text
+    assert "With 17,013 bits or fewer it would not be vacuous." in text
 
 
 def test_a_bound_that_no_bits_can_help_says_so() -> None:
@@ -309,7 +313,7 @@ def test_what_has_few_digits_stays_as_it_is() -> None:
 def test_a_constant_answer_stands_beside_the_bound() -> None:
     result = bound(800, risk=0.05, n=2553, chance=0.9, constant_risk=0.88, self_delimiting=False)
     assert result.constant_bound == bound(0, risk=0.88, n=2553, self_delimiting=False).value
-    assert "A constant answer takes 0 bits: risk 0.88 on these, at most 0.896733 on unseen data." in result.sentence()
+    assert "A constant answer takes 0 bits: risk 0.88 on the examples, at most 0.896733 on unseen data." in result.sentence()
     assert "no better than." not in result.sentence()
 
 
@@ -318,22 +322,25 @@ def test_a_file_that_a_constant_answer_beats_says_so() -> None:
     result = bound(2_000, risk=0.02, n=2553, chance=0.9, constant_risk=0.1)
     assert not result.vacuous
     assert result.constant_bound < result.value
-    assert f"at most {rounded_up(result.constant_bound)} on unseen data, which this file is no better than." in result.sentence()
+    assert f"at most {rounded_up(result.constant_bound)} on unseen data; this file is no better." in result.sentence()
 
 
 def test_a_constant_answer_is_at_chance_where_nothing_else_is_known() -> None:
     assert bound(100, risk=0.1, n=500, chance=0.9).constant_bound == 0.9
     assert "A constant answer takes 0 bits, and is at chance." in bound(100, risk=0.1, n=500, chance=0.9).sentence()
-    assert "give the risk of a guess as chance" in bound(100, risk=0.1, n=500).sentence()
+    assert (
+        "This does not say whether the file is better than a guess; give the risk of a guess as chance."
+        in bound(100, risk=0.1, n=500).sentence()
+    )
 
 
 def test_chance_is_told_by_classes() -> None:
     names = ("--chance", "--classes")
     assert [chance_from(*given, names) for given in ((None, None), (0.25, None), (None, 113))] == [None, 0.25, 112 / 113]
     for wrong, words in (
-        ((0.5, 2), "--classes: expected it in place of --chance, got both; leave one out"),
-        ((None, 1), "--classes must be a whole number of classes from 2"),
-        ((math.nan, None), "--chance must be the risk of a guess, such as 0.9"),
+        ((0.5, 2), "--classes: expected only this or --chance, got both; leave one out"),
+        ((None, 1), "--classes: expected a whole number of classes from 2"),
+        ((math.nan, None), "--chance: expected the risk of a guess, such as 0.9"),
     ):
         with pytest.raises(InputError, match=words):
             chance_from(*wrong, names)
@@ -392,40 +399,40 @@ def test_numbers_of_any_library_are_taken(wrap: Any) -> None:
     assert all(type(value) in (int, float, str, bool) for value in result.to_dict().values())
 
 
-BITS = r"must be a finite number of bits >= 0, such as report\.bits; got "
+BITS = r": expected a finite number of bits >= 0, such as report\.bits, got "
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"bits": -1}, "^bits " + BITS + r"-1\.0$"),
-    ({"bits": math.nan}, "^bits " + BITS + "nan$"),
-    ({"bits": math.inf}, "^bits " + BITS + "inf$"),
-    ({"bits": "12"}, "^bits " + BITS + "'12'$"),
-    ({"bits": True}, "^bits " + BITS + "True$"),
-    ({"bits": None}, "^bits " + BITS + "None$"),
-    ({"bits": 10**400}, "^bits " + BITS + r"1000.*\.\.\.$"),
-    ({"bits": 10**5000}, "^bits " + BITS + "int too long to print$"),
-    ({"bits": torch.zeros(2, 2)}, "^bits " + BITS + "tensor"),
-    ({"side_bits": -1}, "^side_bits " + BITS + r"-1\.0$"),
-    ({"n": 0}, r"^n must be a whole number of examples from 1 to 2\*\*53; got 0$"),
-    ({"n": 10.0}, r"^n must be a whole number of examples from 1 to 2\*\*53; got 10\.0$"),
-    ({"n": True}, "^n must be a whole number of examples"),
-    ({"n": 2**53 + 1}, "^n must be a whole number of examples"),
-    ({"delta": 0}, r"^delta must be a failure probability strictly between 0 and 1, such as 0\.05; got 0\.0$"),
-    ({"delta": 1}, "^delta must be a failure probability"),
-    ({"delta": math.nan}, "^delta must be a failure probability"),
-    ({"risk": 1.01}, r"^risk must be a mean loss within the range \(0, 1\); .* give its range=; got 1\.01$"),
-    ({"risk": -0.1}, r"^risk must be a mean loss within the range \(0, 1\)"),
-    ({"risk": math.nan}, "^risk must be a mean loss"),
-    ({"constant_risk": 1.01}, r"^constant_risk must be a mean loss within the range \(0, 1\)"),
-    ({"range": (1, 0)}, r"^range must be a pair \(low, high\) with low < high, .*; got \(1\.0, 0\.0\)$"),
-    ({"range": (0, 0)}, r"^range must be a pair \(low, high\) with low < high"),
-    ({"range": (-1e308, 1e308)}, r"^range must be a pair \(low, high\)"),
-    ({"range": 5}, r"^range must be a pair \(low, high\).*; got 5$"),
-    ({"range": (0, 1, 2)}, r"^range must be a pair \(low, high\)"),
-    ({"range": (0, math.inf)}, r"^range\[1\] must be a finite number; got inf$"),
-    ({"range": ("a", 1)}, r"^range\[0\] must be a finite number; got 'a'$"),
-    ({"chance": 0}, r"^chance must be a risk above 0 and at most 1, the ends of the range; got 0\.0$"),
-    ({"chance": 1.5}, "^chance must be a risk above 0 and at most 1"),
-    ({"kind": "pac"}, "^kind must be one of kl, hoeffding, paper, best; got 'pac'$"),
-    ({"kind": ["kl"]}, "^kind must be one of kl, hoeffding, paper, best; got "),
+    ({"bits": -1}, "^bits" + BITS + r"-1$"),
+    ({"bits": math.nan}, "^bits" + BITS + "nan$"),
+    ({"bits": math.inf}, "^bits" + BITS + "inf$"),
+    ({"bits": "12"}, "^bits" + BITS + "'12'$"),
+    ({"bits": True}, "^bits" + BITS + "True$"),
+    ({"bits": None}, "^bits" + BITS + "None$"),
+    ({"bits": 10**400}, "^bits" + BITS + r"1000.*\.\.\.$"),
+    ({"bits": 10**5000}, "^bits" + BITS + "int too long to print$"),
+    ({"bits": torch.zeros(2, 2)}, "^bits" + BITS + "tensor"),
+    ({"side_bits": -1}, "^side_bits" + BITS + r"-1$"),
+    ({"n": 0}, r"^n: expected a whole number of examples from 1 to 2\*\*53, got 0$"),
+    ({"n": 10.0}, r"^n: expected a whole number of examples from 1 to 2\*\*53, got 10\.0$"),
+    ({"n": True}, "^n: expected a whole number of examples"),
+    ({"n": 2**53 + 1}, "^n: expected a whole number of examples"),
+    ({"delta": 0}, r"^delta: expected a failure probability strictly between 0 and 1, such as 0\.05, got 0$"),
+    ({"delta": 1}, "^delta: expected a failure probability"),
+    ({"delta": math.nan}, "^delta: expected a failure probability"),
+    ({"risk": 1.01}, r"^risk: expected a mean loss within the range \(0, 1\); .* give its range=, got 1\.01$"),
+    ({"risk": -0.1}, r"^risk: expected a mean loss within the range \(0, 1\)"),
+    ({"risk": math.nan}, "^risk: expected a mean loss"),
+    ({"constant_risk": 1.01}, r"^constant_risk: expected a mean loss within the range \(0, 1\)"),
+    ({"range": (1, 0)}, r"^range: expected a pair \(low, high\) with low < high, .*, got \(1\.0, 0\.0\)$"),
+    ({"range": (0, 0)}, r"^range: expected a pair \(low, high\) with low < high"),
+    ({"range": (-1e308, 1e308)}, r"^range: expected a pair \(low, high\)"),
+    ({"range": 5}, r"^range: expected a pair \(low, high\).*, got 5$"),
+    ({"range": (0, 1, 2)}, r"^range: expected a pair \(low, high\)"),
+    ({"range": (0, math.inf)}, r"^range\[1\]: expected a finite number, got inf$"),
+    ({"range": ("a", 1)}, r"^range\[0\]: expected a finite number, got 'a'$"),
+    ({"chance": 0}, r"^chance: expected a risk above 0 and at most 1, the ends of the range, got 0$"),
+    ({"chance": 1.5}, "^chance: expected a risk above 0 and at most 1"),
+    ({"kind": "pac"}, "^kind: expected one of kl, hoeffding, paper, best, got 'pac'$"),
+    ({"kind": ["kl"]}, "^kind: expected one of kl, hoeffding, paper, best, got "),
 ]
 
 
@@ -439,11 +446,11 @@ def test_a_wrong_argument_is_named_in_one_line(wrong: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"loss": -0.1}, r"^loss must be a mean cross-entropy in nats per example, finite and >= 0; got -0\.1$"),
-        ({"loss": math.nan}, "^loss must be a mean cross-entropy"),
-        ({"loss": "low"}, "^loss must be a mean cross-entropy"),
-        ({"bits": -1}, "^bits must be"),
-        ({"n": 0}, "^n must be"),
+        ({"loss": -0.1}, r"^loss: expected a mean cross-entropy in nats per example, finite and >= 0, got -0\.1$"),
+        ({"loss": math.nan}, "^loss: expected a mean cross-entropy"),
+        ({"loss": "low"}, "^loss: expected a mean cross-entropy"),
+        ({"bits": -1}, "^bits: expected"),
+        ({"n": 0}, "^n: expected"),
     ],
 )
 def test_description_length_refuses_what_has_no_length(wrong: dict[str, Any], message: str) -> None:

@@ -104,10 +104,10 @@ def test_the_bound_to_disagree_is_never_above_one() -> None:
 @pytest.mark.parametrize(
     ("events", "n", "words"),
     [
-        (-1, 10, "events must be a whole number of events from 0 to n = 10; got -1"),
-        (11, 10, "events must be a whole number of events from 0 to n = 10; got 11"),
-        (0.5, 10, "events must be a whole number of events from 0 to n = 10; got 0.5"),
-        (0, 0, "n must be a whole number of examples"),
+        (-1, 10, "events: expected a whole number of events from 0 to n = 10, got -1"),
+        (11, 10, "events: expected a whole number of events from 0 to n = 10, got 11"),
+        (0.5, 10, "events: expected a whole number of events from 0 to n = 10, got 0.5"),
+        (0, 0, "n: expected a whole number of examples"),
     ],
 )
 def test_counts_that_are_none_are_refused(events: int, n: int, words: str) -> None:
@@ -116,7 +116,7 @@ def test_counts_that_are_none_are_refused(events: int, n: int, words: str) -> No
 
 
 def test_a_number_of_unlabelled_inputs_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match="m must be a whole number of unlabelled inputs"):
+    with pytest.raises(InputError, match="m: expected a whole number of unlabelled inputs"):
         disagreement_bound(8, risk=0.1, n=100, disagreements=0, m=0)
 
 

@@ -31,14 +31,16 @@ def failures(table: np.ndarray, counts: np.ndarray, true_risk: float) -> float:
 @pytest.mark.parametrize("kind", ["kl", "hoeffding", "best"])
 def test_errors(kind: Any, true_risk: float) -> None:
     counts = np.random.default_rng(0).binomial(N, true_risk, size=(DRAWS, len(WORDS)))
-    table = np.array([[bound(k, risk=c / N, n=N, delta=DELTA, kind=kind).value for c in range(N + 1)] for k in WORDS])
+    table = np.array(
+        [[bound(k, risk=c / N, n=N, delta=DELTA, kind=kind, self_delimiting=True).value for c in range(N + 1)] for k in WORDS]
+    )
     assert failures(table, counts, true_risk) <= DELTA
 
 
 def test_bits_left_unpaid_break_the_promise() -> None:
     # That the test above can fail: at no bits each, eight hypotheses fail together more often than δ.
     counts = np.random.default_rng(0).binomial(N, 0.3, size=(DRAWS, len(WORDS)))
-    row = [bound(0, risk=c / N, n=N, delta=DELTA).value for c in range(N + 1)]
+    row = [bound(0, risk=c / N, n=N, delta=DELTA, self_delimiting=True).value for c in range(N + 1)]
     assert failures(np.array([row] * len(WORDS)), counts, 0.3) > DELTA
 
 
@@ -51,7 +53,7 @@ def test_losses_of_three_values_in_another_range(kind: Any) -> None:
 
     def value(bits: int, c: int) -> float:
         risk = low + (high - low) * c / (2 * N)
-        return bound(bits, risk=risk, n=N, delta=DELTA, kind=kind, range=(low, high)).value
+        return bound(bits, risk=risk, n=N, delta=DELTA, kind=kind, range=(low, high), self_delimiting=True).value
 
     table = np.array([[value(k, c) for c in range(2 * N + 1)] for k in WORDS])
     assert failures(table, halves, true_risk) <= DELTA
@@ -60,5 +62,5 @@ def test_losses_of_three_values_in_another_range(kind: Any) -> None:
 def test_examples_drawn_without_replacement() -> None:
     # A finite population of 120 with 36 errors: its mean is the true risk.
     counts = np.random.default_rng(2).hypergeometric(36, 84, N, size=(DRAWS, len(WORDS)))
-    table = np.array([[bound(k, risk=c / N, n=N, delta=DELTA).value for c in range(N + 1)] for k in WORDS])
+    table = np.array([[bound(k, risk=c / N, n=N, delta=DELTA, self_delimiting=True).value for c in range(N + 1)] for k in WORDS])
     assert failures(table, counts, 0.3) <= DELTA

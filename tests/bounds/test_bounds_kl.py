@@ -113,17 +113,17 @@ def test_pinsker(risk: float, nats: float) -> None:
 
 @pytest.mark.parametrize(("q", "p", "name"), [(-0.1, 0.5, "q"), (0.5, 1.1, "p"), (math.nan, 0.5, "q")])
 def test_divergence_refuses_what_is_no_probability(q: float, p: float, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name} must be a probability in \[0, 1\]; got "):
+    with pytest.raises(InputError, match=rf"^{name}: expected a probability in \[0, 1\], got "):
         binary_kl(q, p)
 
 
 @pytest.mark.parametrize("risk", [-1e-9, 1.5, math.nan])
 def test_inverse_refuses_a_risk_off_the_scale(risk: float) -> None:
-    with pytest.raises(InputError, match=r"^risk must be in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"^risk: expected a number in \[0, 1\]"):
         kl_inverse(risk, 1.0)
 
 
 @pytest.mark.parametrize("nats", [-1.0, math.nan])
 def test_inverse_refuses_a_negative_cost(nats: float) -> None:
-    with pytest.raises(InputError, match=r"^nats must be a number of nats per example >= 0; got "):
+    with pytest.raises(InputError, match=r"^nats: expected a number of nats per example >= 0, got "):
         kl_inverse(0.1, nats)

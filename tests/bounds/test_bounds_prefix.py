@@ -66,7 +66,7 @@ def test_numpy_integers_are_integers() -> None:
 
 @pytest.mark.parametrize("k", [0, -3, 2.0, True, "4", 2**53 + 1])
 def test_only_positive_integers_have_a_word(k: object) -> None:
-    with pytest.raises(InputError, match=r"^k must be a whole number from 1 to 2\*\*53; got "):
+    with pytest.raises(InputError, match=r"^k: expected a whole number from 1 to 2\*\*53, got "):
         elias_delta_bits(k)  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nncomplexity.bounds import DEFAULT_ALPHAS, KINDS, SmoothedBound, bound, smoothed_bound, smoothed_loss
+from nncomplexity.bounds.prefix import prefix_free_bits
 from nncomplexity.errors import InputError
 
 few = settings(max_examples=40, deadline=None)
@@ -43,7 +44,7 @@ def test_hoeffding_by_hand() -> None:
     p, bits, alpha, classes, delta = sample(), 300, 0.1, 10, 0.05
     risk = float(np.mean(-np.log(0.9 * p + 0.01)))
     root = math.sqrt((bits * math.log(2) + math.log(1 / delta)) / (2 * p.size))
-    result = smoothed_bound(bits, probabilities=p, n_classes=classes, alpha=alpha, kind="hoeffding")
+    result = smoothed_bound(bits, probabilities=p, n_classes=classes, alpha=alpha, kind="hoeffding", self_delimiting=True)
     assert result.value == pytest.approx(risk + math.log(1 + 0.9 * classes / alpha) * root, rel=1e-12)
     assert result.risk == pytest.approx(risk, rel=1e-12)
 
@@ -70,8 +71,8 @@ def test_one_alpha_is_the_general_bound(kind: Any, self_delimiting: bool) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_grid_is_paid_for_and_searched_whole(kind: Any) -> None:
     p, grid = sample(), [0.5, 0.1, 0.02, 0.001]
-    single = [smoothed_bound(500 + 2, probabilities=p, n_classes=10, alpha=a, kind=kind) for a in grid]
-    result = smoothed_bound(500, probabilities=p, n_classes=10, alphas=grid, kind=kind)
+    single = [smoothed_bound(500 + 2, probabilities=p, n_classes=10, alpha=a, kind=kind, self_delimiting=True) for a in grid]
+    result = smoothed_bound(500, probabilities=p, n_classes=10, alphas=grid, kind=kind, self_delimiting=True)
     # K + 2·log₂ K is not the same for 500 + 2 bits as for 500 and 2 beside them.
     tolerance = 1e-4 if kind == "paper" else 1e-12
     assert result.value == pytest.approx(min(b.value for b in single), rel=tolerance)
@@ -85,7 +86,7 @@ def test_a_grid_of_one_costs_nothing() -> None:
     p = sample()
     fixed = smoothed_bound(500, probabilities=p, n_classes=10, alpha=0.1)
     assert smoothed_bound(500, probabilities=p, n_classes=10, alphas=[0.1]) == fixed
-    assert fixed.paid_bits == 500
+    assert fixed.paid_bits == prefix_free_bits(500, self_delimiting=False)
 
 
 @few
@@ -152,25 +153,25 @@ def test_it_says_what_it_bounds() -> None:
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"probabilities": []}, r"^probabilities must be a non-empty list of shape \(n,\).*; got shape \(0,\)$"),
-    ({"probabilities": 0.5}, r"^probabilities must be a non-empty list .*; got shape \(\)$"),
+    ({"probabilities": []}, r"^probabilities: expected a non-empty list of shape \(n,\).*, got shape \(0,\)$"),
+    ({"probabilities": 0.5}, r"^probabilities: expected a non-empty list .*, got shape \(\)$"),
     ({"probabilities": [[0.5, 0.5]]}, r"got shape \(1, 2\)$"),
-    ({"probabilities": "half"}, r"^probabilities must be a non-empty list .*; got 'half'$"),
-    ({"probabilities": [0.5, -0.2]}, r"^probabilities must lie in \[0, 1\], .* got -0\.2 at 1$"),
-    ({"probabilities": [0.5, 1.1]}, r"^probabilities must lie in \[0, 1\]"),
-    ({"probabilities": [math.nan]}, r"^probabilities must lie in \[0, 1\], .* got nan at 0$"),
-    ({"n_classes": 1}, r"^n_classes must be a whole number of classes from 2 to 2\*\*53; got 1$"),
-    ({"n_classes": 2.5}, "^n_classes must be a whole number"),
-    ({"n_classes": True}, "^n_classes must be a whole number"),
-    ({"alpha": 0}, r"^alpha must be the share of the uniform distribution, from 1e-300 to 1 - 1e-9, .*; got 0\.0$"),
-    ({"alpha": 1}, "^alpha must be the share"),
-    ({"alpha": "much"}, "^alpha must be the share"),
-    ({"alphas": []}, r"^alphas must be a non-empty sequence of values of alpha; got \[\]$"),
-    ({"alphas": 0.1}, r"^alphas must be a non-empty sequence of values of alpha; got 0\.1$"),
-    ({"alphas": [0.1, 2]}, r"^alpha must be the share .*; got 2\.0$"),
-    ({"delta": 0}, "^delta must be"),
-    ({"bits": -1}, "^bits must be"),
-    ({"kind": "pac"}, "^kind must be one of"),
+    ({"probabilities": "half"}, r"^probabilities: expected a non-empty list .*, got 'half'$"),
+    ({"probabilities": [0.5, -0.2]}, r"^probabilities: expected values in \[0, 1\], .* got -0\.2 at 1$"),
+    ({"probabilities": [0.5, 1.1]}, r"^probabilities: expected values in \[0, 1\]"),
+    ({"probabilities": [math.nan]}, r"^probabilities: expected values in \[0, 1\], .* got nan at 0$"),
+    ({"n_classes": 1}, r"^n_classes: expected a whole number of classes from 2 to 2\*\*53, got 1$"),
+    ({"n_classes": 2.5}, "^n_classes: expected a whole number"),
+    ({"n_classes": True}, "^n_classes: expected a whole number"),
+    ({"alpha": 0}, r"^alpha: expected the share of the uniform distribution, from 1e-300 to 1 - 1e-9, .*, got 0$"),
+    ({"alpha": 1}, "^alpha: expected the share"),
+    ({"alpha": "much"}, "^alpha: expected the share"),
+    ({"alphas": []}, r"^alphas: expected a non-empty sequence of values of alpha, got \[\]$"),
+    ({"alphas": 0.1}, r"^alphas: expected a non-empty sequence of values of alpha, got 0\.1$"),
+    ({"alphas": [0.1, 2]}, r"^alpha: expected the share .*, got 2$"),
+    ({"delta": 0}, "^delta: expected"),
+    ({"bits": -1}, "^bits: expected"),
+    ({"kind": "pac"}, "^kind: expected one of"),
 ]
 
 

@@ -103,16 +103,16 @@ def test_two_classes_by_one_logit_are_known() -> None:
 
 @pytest.mark.parametrize("unit", ["bits", "", 1, True])
 def test_a_unit_that_is_none_is_refused(unit: Any) -> None:
-    with pytest.raises(InputError, match="loss_unit: expected 'nats', 'other', or None to tell it from the loss, got"):
+    with pytest.raises(InputError, match="loss_unit: expected 'nats', 'other', or None to find it from the loss, got"):
         check_loss_unit(unit)
 
 
 def test_the_reason_says_what_to_do() -> None:
-    assert why_no_code_length(None, loss=0.1, zero_loss=None).endswith("is not finite; where it is one, say --loss-unit nats")
-    assert "that of all weights zero is 2, the logarithm of no number of classes" in why_no_code_length(
+    assert why_no_code_length(None, loss=0.1, zero_loss=None).endswith("is not finite; if it is one, use --loss-unit nats")
+    assert "the loss of all weights zero is 2, not the logarithm of a number of classes" in why_no_code_length(
         None, loss=0.1, zero_loss=2.0
     )
-    assert "said to be no cross-entropy" in why_no_code_length("other", loss=0.1, zero_loss=math.log(3))
+    assert "says that the loss is not a cross-entropy" in why_no_code_length("other", loss=0.1, zero_loss=math.log(3))
 
 
 # --- Python ---

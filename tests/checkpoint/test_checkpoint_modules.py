@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from nncomplexity.checkpoint import load_checkpoint
-from nncomplexity.checkpoint.inert import Inert, names_in
 from nncomplexity.checkpoint.legacy import ClassWithSource, without_sources
 from nncomplexity.checkpoint.modules import modules_opened
+from nncomplexity.checkpoint.placeholders import Inert, names_in
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.network import skeleton_of
 
@@ -167,7 +167,7 @@ def test_what_only_looks_like_a_module_is_refused() -> None:
             module_of(_modules={"a": module_of(_modules={"b": 3})}),
             "expected a module under 'a.b' of the module, got an object of type int",
         ),
-        (module_of(_modules={"a": Inert()}), r"got an object of type nncomplexity\.checkpoint\.inert\.Inert"),
+        (module_of(_modules={"a": Inert()}), r"got an object of type nncomplexity\.checkpoint\.placeholders\.Inert"),
         (module_of(_parameters={"a": Inert()}), "expected a tensor under 'a' of the module"),
     ):
         with pytest.raises(InputError, match=words):

@@ -10,7 +10,9 @@ from torch import nn
 from nncomplexity import estimate
 from nncomplexity.errors import InputError
 
-WORDS = r"'{}' is sharded over processes \({}\); gather the whole first, by .*get_model_state_dict\(model, options=StateDictOptions"
+WORDS = (
+    r"'{}' is sharded over processes \({}\); collect all of it first, with .*get_model_state_dict\(model, options=StateDictOptions"
+)
 
 
 def of_distributed(name: str, base: type) -> type:

@@ -25,9 +25,9 @@ from nncomplexity.show.html.sections import promise
 from nncomplexity.show.html.summary import key_figures
 from nncomplexity.show.plots.entries import network_of_report
 from nncomplexity.show.plots.results import BoundValue, Measurement, Network
+from tests.markup import parsed
 from tests.rows import report as report_file
 from tests.rows import row, write_rows
-from tests.show.test_html_page import parsed
 
 TASK = """
 import torch
@@ -182,6 +182,15 @@ def test_a_bound_on_a_page_is_rounded_up(tmp_path: Path) -> None:
     assert "its error on unseen data is then at most 0.701 with" in text
 
 
+@pytest.mark.parametrize(("chance", "said"), [(None, True), (0.9, False)])
+def test_a_page_says_that_a_bound_without_chance_says_little(chance: float | None, said: bool) -> None:
+    document = report_file(eps=[0.1])
+    document["results"][0]["bound"] |= {"value": 0.7, "chance": chance}
+    word, rest = promise(read_point(document), 1.0)
+    assert word == "Not vacuous"
+    assert ("this does not say whether the file is better than a guess" in rest) is said
+
+
 # --- a constant answer ---
 
 
@@ -223,7 +232,7 @@ def test_classes_are_chance(call: Callable[..., Any]) -> None:
     assert (found["chance"], found["constant_risk"]) == (0.75, CONSTANT)
     assert found["vacuous"] == (found["value"] >= vacuous_from(0.75))
     assert "chance (0.75)" in out
-    assert f"A constant answer takes 0 bits: risk {CONSTANT:.6g} on these" in " ".join(out.split())
+    assert f"A constant answer takes 0 bits: risk {CONSTANT:.6g} on the examples" in " ".join(out.split())
     assert (
         call(*MEASURE, *RISK, "--chance", "0.75", "--json", "s.json")[1].split("Written")[0].split("seconds")[1:]
         == (out.split("Written")[0].split("seconds")[1:])
@@ -245,10 +254,10 @@ def test_a_risk_that_no_constant_answer_has_is_taken_to_be_at_chance(call: Calla
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--chance", "0.9", "--classes", "10"), "--classes: expected it in place of --chance, got both; leave one out"),
-        (("--chance", "1.5"), "chance must be a risk above 0 and at most 1"),
-        (("--chance", "0"), "chance must be a risk above 0 and at most 1"),
-        (("--classes", "1"), "--classes must be a whole number of classes from 2"),
+        (("--chance", "0.9", "--classes", "10"), "--classes: expected only this or --chance, got both; leave one out"),
+        (("--chance", "1.5"), "chance: expected a risk above 0 and at most 1"),
+        (("--chance", "0"), "chance: expected a risk above 0 and at most 1"),
+        (("--classes", "1"), "--classes: expected a whole number of classes from 2"),
     ],
 )
 def test_a_chance_that_is_none_is_one_line(call: Callable[..., Any], command: str, options: tuple[str, ...], words: str) -> None:
@@ -308,7 +317,7 @@ def test_a_tracker_has_it() -> None:
 
 def test_a_wrong_chance_is_told_before_anything_is_measured() -> None:
     for make in (lambda: track("x", loss, 0.1, chance=2), lambda: Tracker(loss, 0.1, chance=0.0)):
-        with pytest.raises(InputError, match="chance must be a risk above 0 and at most 1"):
+        with pytest.raises(InputError, match="chance: expected a risk above 0 and at most 1"):
             make()
 
 

@@ -94,14 +94,14 @@ def test_relative_to_itself_it_costs_nothing(run):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--eps", "1", "--grid", "0.1:1:3"], "--grid: expected it in place of --eps, got both; leave one out"),
+        (["--eps", "1", "--grid", "0.1:1:3"], "--grid: expected only this or --eps, got both; leave one out"),
         (
             ["--grid", "1:0.1:3"],
             "--grid: expected LOW:HIGH:POINTS with 0 < LOW < HIGH and 2 to 1000 points, such as 0.001:1:12, got",
         ),
         (["--grid", "0.1:1"], "--grid: expected LOW:HIGH:POINTS"),
         (["--grid", "0.1:1:1"], "--grid: expected LOW:HIGH:POINTS"),
-        (["--save-best", "best.coarse"], "--save-best: it needs --n, the number of examples of the description length; add --n N"),
+        (["--save-best", "best.coarse"], "--save-best: it needs --n, the number of examples for the description length; add --n N"),
         (["--risk-fn", "curvetask:error"], "--n: expected the number of training examples"),
         (["--save", "one.coarse"], "--save: with several --eps, expected {eps} in the name"),
         (["--eps", "-1"], "--eps: expected a finite number of at least 0"),

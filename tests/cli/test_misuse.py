@@ -21,6 +21,7 @@ from nncomplexity.measure import rate_distortion
 from nncomplexity.search import Bayes, Quantize, Tight
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.training import spectral_entropy_penalty, weight_noise
+from tests.cases import mean_square as loss
 
 
 @pytest.mark.parametrize(
@@ -72,10 +73,6 @@ def test_a_key_that_is_no_text() -> None:
         load_checkpoint("net.pt", 3)
 
 
-def loss(weights: dict[str, torch.Tensor]) -> torch.Tensor:
-    return weights["w"].square().mean()
-
-
 EVERYWHERE = [
     ({"eps": "0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got '0.1'"),
     ({"eps": b"0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got b'0.1'"),
@@ -89,8 +86,8 @@ EVERYWHERE = [
     ({"method": 3, "budget": 9}, r"method: expected 'tight', .* got 3"),
     ({"method": Tight}, r"method: expected 'tight', .* got the class Tight; call it"),
     ({"method": ["tight"]}, r"method: expected 'tight', .* got \['tight'\]"),
-    ({"include": 3}, "include: expected glob patterns of tensor names, got 3; use such as 'encoder.*'"),
-    ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, got 3"),
+    ({"include": 3}, "include: expected glob patterns of tensor names, such as 'encoder.*', got 3"),
+    ({"exclude": [3]}, "exclude: expected glob patterns of tensor names, such as 'encoder.*', got 3"),
     ({"codec": 3}, "codec: expected one of entropy, .* got 3"),
     ({"codec": ""}, "codec: expected one of entropy, .* got ''"),
     ({"seed": -1}, "seed: expected a whole number from 0 to 4294967295, got -1"),
@@ -98,7 +95,7 @@ EVERYWHERE = [
     ({"seed": None}, "seed: expected a whole number from 0 to 4294967295, got None"),
     ({"seed": "a", "method": "bayes"}, "seed: expected a whole number from 0 to 4294967295, got 'a'"),
     ({"seed": 2**32}, "seed: expected a whole number from 0 to 4294967295, got 4294967296"),
-    ({"seed": 10**5000}, "seed: expected a whole number from 0 to 4294967295, got inf"),
+    ({"seed": 10**5000}, "seed: expected a whole number from 0 to 4294967295, got int too long to print"),
     ({"seed": True}, "seed: expected a whole number from 0 to 4294967295, got True"),
 ]
 TIME = [
@@ -108,8 +105,8 @@ TIME = [
 ]
 PROGRESS = ({"progress": 3}, "progress: expected a function, or None, got 3")
 BOUNDS = [
-    ({"n": 0}, r"n must be a whole number of examples from 1 to 2\*\*53; got 0"),
-    ({"n": 10, "delta": 2}, "delta must be a failure probability strictly between 0 and 1"),
+    ({"n": 0}, r"n: expected a whole number of examples from 1 to 2\*\*53, got 0"),
+    ({"n": 10, "delta": 2}, "delta: expected a failure probability strictly between 0 and 1"),
 ]
 
 
@@ -125,7 +122,7 @@ def test_arguments_of_estimate(arguments: dict[str, Any], words: str) -> None:
         *(*EVERYWHERE, *TIME, PROGRESS, *BOUNDS),
         ({"eps": 0.1}, "eps: expected a sequence of numbers, got 0.1; estimate takes a single one"),
         ({"risk": 3, "n": 10}, "risk: expected a function, or None, got 3"),
-        ({"n": 10, "chance": 2}, "chance must be a risk above 0 and at most 1"),
+        ({"n": 10, "chance": 2}, "chance: expected a risk above 0 and at most 1"),
     ],
 )
 def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> None:
@@ -138,14 +135,14 @@ def test_arguments_of_rate_distortion(arguments: dict[str, Any], words: str) -> 
     [
         *(*EVERYWHERE, PROGRESS, *BOUNDS),
         ({"metrics": ["mytask:error"]}, "metrics: expected functions by name, such as {'test_error': test_error}, got"),
-        ({"device": None}, "--device: expected one that this machine has"),
+        ({"device": None}, "device: expected a device of this machine"),
         ({"on_row": 3}, "on_row: expected a function, or None, got 3"),
         ({"on_note": 3}, "on_note: expected a function, or None, got 3"),
         ({"follow": True}, r"follow: expected a Follow, such as Follow\(poll=10\), got True"),
         ({"seeds": 0}, "seeds: expected a whole number of at least 1, got 0"),
         (
             {"seed": 2**32 - 1, "seeds": 2},
-            "seeds: expected at most 1 from seed 4294967295 on, which ends at 4294967295, got 2",
+            "seeds: expected at most 1 from seed 4294967295 on, got 2",
         ),
         ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3"),
         ({"risk_fn": 3, "n": 10}, "risk_fn: expected a function or MODULE:FUNCTION, got int"),
@@ -192,16 +189,23 @@ def test_what_is_no_time_to_wait(name: str, value: Any) -> None:
         InputError, match=rf"^{name}: expected a number of (seconds above|at least) 0, got {re.escape(repr(value))}"
     ):
         Follow(**{name: value})
-    with pytest.raises(InputError, match="poll: expected a number of seconds above 0, got inf"):
+    with pytest.raises(InputError, match="poll: expected a number of seconds above 0, got 1000"):
         Follow(poll=10**400)
     assert type(getattr(Follow(**{name: np.float32(2)}), name)) is float
 
 
 def test_steps_and_runs_that_no_row_can_hold() -> None:
-    for step, came in ((10**400, "inf"), (10**5000, "inf"), ("1", "'1'"), (None, "None"), (np.float32("nan"), "nan"), (-1, "-1")):
-        with pytest.raises(InputError, match=f"step: expected a finite number of at least 0, got {came}; give the training step"):
+    for step, came in (
+        (10**400, "1000"),
+        (10**5000, "int too long to print"),
+        ("1", "'1'"),
+        (None, "None"),
+        (np.float32("nan"), "nan"),
+        (-1, "-1"),
+    ):
+        with pytest.raises(InputError, match=f"step: expected the training step, a finite number of at least 0, got {came}"):
             Tracker(loss, 0.1)(step, {"w": torch.ones(3)})
-    with pytest.raises(InputError, match="key: expected no such argument, since a Tracker is called with the network itself"):
+    with pytest.raises(InputError, match="key: expected no such argument, because a Tracker is called with the network itself"):
         Tracker(loss, 0.1, key="model")
     with pytest.raises(InputError, match="run: expected the name of the run, a text, or None, got <object object"):
         Tracker(loss, 0.1, run=object())
@@ -210,22 +214,28 @@ def test_steps_and_runs_that_no_row_can_hold() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: spectral_entropy_penalty(3), "matrices must be tensors, a module or a mapping of names to tensors; got 3"),
-        (lambda: spectral_entropy_penalty("x"), "matrices must be tensors, a module or a mapping of names to tensors; got 'x'"),
-        (lambda: spectral_entropy_penalty({"w": [1.0]}), r"matrices must be tensors, .* got \[1.0\]"),
-        (lambda: spectral_entropy_penalty([torch.eye(2)], beta="x"), "beta must be a finite number; got 'x'"),
-        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=None), "beta must be a finite number; got None"),
-        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=torch.ones(2)), "beta must be a finite number; got tensor"),
+        (lambda: spectral_entropy_penalty(3), "matrices: expected tensors, a module or a mapping of names to tensors, got 3"),
+        (lambda: spectral_entropy_penalty("x"), "matrices: expected tensors, a module or a mapping of names to tensors, got 'x'"),
+        (lambda: spectral_entropy_penalty({"w": [1.0]}), r"matrices: expected tensors, .* got \[1.0\]"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta="x"), "beta: expected a finite number, got 'x'"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=None), "beta: expected a finite number, got None"),
+        (lambda: spectral_entropy_penalty([torch.eye(2)], beta=torch.ones(2)), "beta: expected a finite number, got tensor"),
         (
             lambda: spectral_entropy_penalty(nn.Linear(3, 3), select="weight"),
-            "select must be a function of a name, .* got 'weight'",
+            "select: expected a function of a name, .* got 'weight'",
         ),
-        (lambda: weight_noise("x", 0.1).__enter__(), "module must be an nn.Module, whose parameters get the noise; got str"),
-        (lambda: weight_noise(nn.Linear(1, 1), "x").__enter__(), "std must be a finite number of at least 0; got 'x'"),
-        (lambda: quantize([1.0, 2.0], 0.1), "x must be a floating-point tensor; got list: use torch.tensor"),
-        (lambda: dequantize([1, 2], 0.1, torch.float32), "symbols must be an integer tensor, as quantize.symbols gives; got list"),
-        (lambda: spectral_entropy([[1.0]]), r"x must be a floating-point matrix \(m, n\) with entries; got list: use torch.tensor"),
-        (lambda: svd("x"), r"x must be a floating-point matrix \(m, n\) with entries; got str: use torch.tensor"),
+        (lambda: weight_noise("x", 0.1).__enter__(), "module: expected an nn.Module, whose parameters get the noise, got str"),
+        (lambda: weight_noise(nn.Linear(1, 1), "x").__enter__(), "std: expected a finite number of at least 0, got 'x'"),
+        (lambda: quantize([1.0, 2.0], 0.1), "x: expected a floating-point tensor, got list; use torch.tensor"),
+        (
+            lambda: dequantize([1, 2], 0.1, torch.float32),
+            "symbols: expected an integer tensor, as quantize.symbols gives, got list",
+        ),
+        (
+            lambda: spectral_entropy([[1.0]]),
+            r"x: expected a floating-point matrix \(m, n\) with entries, got list; use torch.tensor",
+        ),
+        (lambda: svd("x"), r"x: expected a floating-point matrix \(m, n\) with entries, got str; use torch.tensor"),
     ],
 )
 def test_arguments_of_the_arithmetic_and_the_regularizers(call: Callable[[], object], words: str) -> None:

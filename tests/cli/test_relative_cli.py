@@ -71,9 +71,9 @@ def test_measure_says_what_it_is_relative_to(run):
     digest = base_of(BASE).sha256
     page = " ".join(page.split())
     assert f"Relative to base.safetensors, whose bits are free (tensors' sha256 {digest[:12]}…)." in page
-    assert "In it alone, and not used: old." in page
-    assert "It holds only if the base was made without the examples that the bound is about." in page
-    assert "Not in it in the same shape" not in page
+    assert "Only in the base, and not used: old." in page
+    assert "The bound holds only if the base was made without the examples of the bound." in page
+    assert "Not in the base in the same shape" not in page
     report = json.loads(Path("report.json").read_text())
     assert report["relative_to"] == {"path": "base.safetensors", "sha256": digest, "without_base": [], "unused": ["old"]}
     assert {layer["name"]: layer["form"] for layer in report["results"][0]["layers"]}["bias"] == "unchanged"
@@ -87,7 +87,7 @@ def test_one_digest_for_all_containers(run, base):
     assert json.loads(Path("report.json").read_text())["relative_to"]["sha256"] == base_of(BASE).sha256
     notes = {
         "base.pt": "base.pt: took the state dict under 'model', not the one under ema; --relative-to-key names another",
-        "wrapped.pt": "wrapped.pt: took 'module.' off the names, which fit the network's only so",
+        "wrapped.pt": "wrapped.pt: removed 'module.' from the names, so that they fit the network's",
     }
     assert notes.get(base, "") in err
     for other in ("base.safetensors", "base.pt", "folder", "wrapped.pt"):
@@ -137,7 +137,7 @@ def test_a_module_gets_the_weights_on_their_base(run):
     code, page, _ = run(*verify, "--against", "tuned.safetensors", "--eps", "0.05", "--risk-fn", "relativetask:error", "--n", "64")
     assert code == 0
     assert "on the base" in " ".join(page.split())
-    assert "It holds only if the base was made without" in " ".join(page.split())
+    assert "The bound holds only if the base was made without" in " ".join(page.split())
 
 
 def test_the_base_itself_is_within_and_takes_no_bits(run):
@@ -172,13 +172,16 @@ def test_a_missing_a_wrong_and_a_needless_base(run, command):
     ("arguments", "words"),
     [
         (["--relative-to", "none.pt"], "none.pt"),
-        (["--relative-to-key", "ema"], "--relative-to-key: it needs --relative-to CHECKPOINT, in which it names the state dict"),
+        (
+            ["--relative-to-key", "ema"],
+            "--relative-to-key: it needs --relative-to CHECKPOINT, because it names the state dict in that file",
+        ),
         (["--relative-to", "base.safetensors", "--json", "base.safetensors"], "it would overwrite another file of this call"),
         (["--relative-to", "folder", "--json", "folder/model.safetensors"], "it would overwrite another file of this call"),
         (["--relative-to", "nan.pt"], "--relative-to: 'weight' holds 18 values that are NaN"),
         (
             ["--relative-to", "strange.pt"],
-            "relative_to: expected tensors of the model's names and shapes, such as bias, weight, got none",
+            "--relative-to: expected tensors of the model's names and shapes, such as bias, weight, got none",
         ),
     ],
 )

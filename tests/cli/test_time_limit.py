@@ -15,7 +15,7 @@ from nncomplexity.cli import main
 from nncomplexity.errors import InputError
 from nncomplexity.measure import rate_distortion
 from nncomplexity.search import StopSearch, TimeLimit, timing
-from nncomplexity.words import TimeLeft, seconds_of, told
+from nncomplexity.words import TimeLeft, duration_in_words, seconds_of
 
 WEIGHTS = {"w": torch.randn(96, 96, generator=torch.Generator().manual_seed(0)), "b": torch.ones(96)}
 
@@ -64,7 +64,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (59.6, "1 min"), (3599, "59 min 59 s"), (7200, "2 h")])
 def test_a_time_is_told_in_two_units(seconds: float, words: str) -> None:
-    assert told(seconds) == words
+    assert duration_in_words(seconds) == words
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan"), True, "10m"])
@@ -142,11 +142,11 @@ def test_nothing_within_time_says_what_to_raise(clock: Clock) -> None:
 def test_the_time_left_is_estimated_and_never_beyond_the_limit() -> None:
     clock = Clock()
     left = TimeLeft(100, clock)
-    assert left.told(0, 10) == "1 min 40 s left"
+    assert left.in_words(0, 10) == "1 min 40 s left"
     clock.now = 20
-    assert left.told(5, 10) == "20 s left"
-    assert left.told(1, 10) == "1 min 20 s left"  # the next ε begins; the limit is nearer than its end could be told
-    assert TimeLeft(None, clock).told(0, 10) == ""
+    assert left.in_words(5, 10) == "20 s left"
+    assert left.in_words(1, 10) == "1 min 20 s left"  # the next ε begins; the limit is nearer than its end could be told
+    assert TimeLeft(None, clock).in_words(0, 10) == ""
 
 
 def test_the_command_line_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +160,9 @@ def test_the_table_and_the_json_say_that_the_time_ran_out(workplace: Path, capsy
     Path("slowtask.py").write_text("def loss(weights):\n    return weights['w'].square().mean()\n")
     options = ["--loss-fn", "slowtask:loss", "--eps", "0.1", "--time-limit", "0.001s", "--json", "report.json"]
     assert main(["measure", "model.safetensors", *options]) == 0
-    assert "Shortened by the time limit of 0.001 s; another run may find another file." in capsys.readouterr().out
+    assert "The time limit of 0.001 s ended the search early; another run may find another file." in " ".join(
+        capsys.readouterr().out.split()
+    )
     content = json.loads(Path("report.json").read_text(encoding="utf-8"))
     assert content["time_limit"] == 0.001
     assert content["results"][0]["time_is_up"]

@@ -124,13 +124,13 @@ def test_without_follow_there_is_no_log(capsys: pytest.CaptureFixture[str]) -> N
         (["--eps", "much"], "--eps: expected a finite number of at least 0, got 'much'"),
         (["--loss-fn", "mytask:absent"], "--loss-fn: module mytask"),
         (["--metric", "mytask:error"], "--metric: expected NAME=MODULE:FUNCTION, such as test_error=mytask:test_error"),
-        (["--metric", "a=mytask:error", "--metric", "a=mytask:loss"], "--metric: 'a' is there twice"),
-        (["--metric", "bits=mytask:error"], "metric: 'bits' is a key that every row has"),
-        (["--risk-fn", "mytask:error"], "n: expected the number of training examples that risk_fn looks at"),
-        (["--untrained"], "untrained: expected a model function, which initialises the network, got none; give model, or --model"),
-        (["--poll", "3"], "--poll: it says how to wait for checkpoints; add --follow"),
+        (["--metric", "a=mytask:error", "--metric", "a=mytask:loss"], "--metric: 'a' is given twice"),
+        (["--metric", "bits=mytask:error"], "--metric: 'bits' is a key that every row has"),
+        (["--risk-fn", "mytask:error"], "--n: expected the number of training examples of risk_fn"),
+        (["--untrained"], "--untrained: expected a model function, which initialises the network, got none; give model"),
+        (["--poll", "3"], "--poll: this option needs --follow; add it"),
         (["--out", "no/results.jsonl"], "no/results.jsonl: cannot write there"),
-        (["away/*.pt"], "checkpoints: 'away/*.pt' matches nothing, since there is no folder 'away'"),
+        (["away/*.pt"], "checkpoints: 'away/*.pt' matches nothing, because there is no folder 'away'"),
     ],
 )
 def test_a_wrong_call_is_one_line(change: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +146,7 @@ def test_other_settings_end_before_anything_is_measured(capsys: pytest.CaptureFi
     content = Path("results.jsonl").read_bytes()
     capsys.readouterr()
     assert main([*TRACK, "--eps", "3"]) == 2
-    assert "with eps = [1.0, 0.1], this call has [1.0, 0.1, 3.0]; choose another --out" in capsys.readouterr().err
+    assert "with eps = [1.0, 0.1], this call has [1.0, 0.1, 3.0]; choose another file for `out`" in capsys.readouterr().err
     assert Path("results.jsonl").read_bytes() == content
 
 

@@ -24,7 +24,7 @@ from nncomplexity.codecs import (
 )
 from nncomplexity.codecs.coder import Decoder, Encoder
 from nncomplexity.codecs.learning import weigh_contexts
-from nncomplexity.codecs.models import adaptive, flat_tally, naturals, wide_uniform
+from nncomplexity.codecs.models import FIRST_BLOCK, FIRST_OF_OWN, adaptive, flat_tally, naturals, wide_uniform
 from nncomplexity.errors import FormatError
 
 NATURALS = st.integers(0, 40) | st.integers(0, 2**31 - 1)
@@ -153,24 +153,24 @@ def test_a_copied_tally_learns_on_its_own() -> None:
     assert (tally.frequencies.tolist(), copy.frequencies.tolist(), copy.gain) == ([1, 1, 1], [1, 11, 1], 5)
 
 
-@given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 40))
-def test_adaptive_symbols_find_the_frequencies_from_before_their_block(symbols: list[int], gain: int) -> None:
+@given(st.lists(st.integers(0, 9), max_size=400), st.integers(1, 40), st.sampled_from([FIRST_BLOCK, FIRST_OF_OWN]))
+def test_adaptive_symbols_find_the_frequencies_from_before_their_block(symbols: list[int], gain: int, first: int) -> None:
     values = np.array(symbols, dtype=np.int64)
     prior = np.arange(1, 11)
     encoder, meter = Encoder(), Meter()
-    adaptive(encoder, values, values.size, Tally(prior, gain))
+    adaptive(encoder, values, values.size, Tally(prior, gain), first)
     learned = Tally(prior, gain)
-    adaptive(meter, values, values.size, learned)
+    adaptive(meter, values, values.size, learned, first)
     expected, start = 0.0, 0
     while start < len(symbols):
-        stop = min(len(symbols), start + max(32, start // 2))
+        stop = min(len(symbols), start + max(first, start // 2))
         for symbol in symbols[start:stop]:
             count = symbols[:start].count(symbol)
             expected += math.log2((55 + gain * start) / (prior[symbol] + gain * count))
         start = stop
     assert meter.bits == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert learned.frequencies.tolist() == [p + gain * symbols.count(s) for s, p in enumerate(prior.tolist())]
-    assert adaptive(Decoder(encoder.finish()), None, values.size, Tally(prior, gain)).tolist() == symbols
+    assert adaptive(Decoder(encoder.finish()), None, values.size, Tally(prior, gain), first).tolist() == symbols
 
 
 def test_an_adaptive_table_costs_little_more_than_the_entropy() -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import shutil
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,11 @@ from nncomplexity.dynamics.resume import Done
 from nncomplexity.errors import InputError
 from nncomplexity.search import Quantize
 from nncomplexity.show import read_results
+from tests.cases import to_identity as loss
 from tests.training_run import make_training, untimed, weights
 
 EPS = [1, 0.1]
 quick = functools.partial(track, method="quantize", budget=12)
-
-
-def loss(network: Mapping[str, Tensor]) -> Tensor:
-    return ((network["weight"] - torch.eye(3, 6)) ** 2).mean()
 
 
 @pytest.fixture(autouse=True)
@@ -262,7 +259,7 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"eps": []}, "eps: expected at least one value, got none"),
         ({"eps": -1}, "eps: expected a finite number of at least 0"),
         ({"eps": [0.1, 0.10000001]}, "eps: expected values that differ in six digits"),
-        ({"risk_fn": loss}, "n: expected the number of training examples that risk_fn looks at, got none; give n, or --n"),
+        ({"risk_fn": loss}, "n: expected the number of training examples that risk_fn looks at, got none; give n"),
         ({"metrics": {"loss": loss}}, "metric: 'loss' is a key that every row has; choose another name, such as test_loss"),
         ({"metrics": {"a@b": loss}}, "metric: expected a name of letters, digits"),
         ({"untrained": True}, "untrained: expected a model function"),
@@ -270,7 +267,7 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"jobs": 0}, "jobs: expected a whole number of at least 1, got 0"),
         (
             {"loss_fn": lambda network: 0.0, "jobs": 2},
-            "loss_fn: expected a function that can be pickled, since other processes call it",
+            "loss_fn: expected a function that can be pickled, because other processes call it",
         ),
         ({"jobs": 2, "shuffled": lambda seed: {}}, "shuffled: expected a function that can be pickled"),
         ({"seed": "x"}, "seed: expected a whole number from 0 to 4294967295, got 'x'"),
@@ -281,8 +278,8 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"checkpoints": 5}, "checkpoints: expected the name of a file, a text or a Path, got 5"),
         ({"checkpoints": ["run/*", 5]}, "checkpoints: expected the name of a file, a text or a Path, got 5"),
         ({"method": Quantize(budget=3)}, "budget: a method object carries its own; set it there"),
-        ({"out": "run/step_1.safetensors"}, "it would be written into a checkpoint; choose another --out"),
-        ({"device": "none"}, "--device: expected one that this machine has"),
+        ({"out": "run/step_1.safetensors"}, "it would be written into a checkpoint; choose another file for `out`"),
+        ({"device": "none"}, "device: expected a device of this machine"),
     ],
 )
 def test_a_wrong_call_says_what_to_do(change: dict[str, Any], words: str) -> None:
@@ -395,7 +392,7 @@ def test_a_tracker_takes_steps_as_training_loops_have_them_and_refuses_others_be
     with pytest.raises(InputError, match="seed: expected a whole number from 0 to 4294967295, got 'a'"):
         Tracker(loss, 1, seed="a")  # type: ignore[arg-type]
     for step in (math.nan, math.inf, torch.tensor(math.nan), "401", None, True, torch.ones(2), np.ones(3)):
-        with pytest.raises(InputError, match="step: expected a finite number of at least 0, got"):
+        with pytest.raises(InputError, match="step: expected the training step, a finite number of at least 0, got"):
             Tracker(never, 1, method="quantize", budget=12)(step, network)
 
 

@@ -31,7 +31,7 @@ def test_a_cut_last_line_is_dropped_and_no_line_is_ever_cut_in_the_middle(file: 
     write_rows(file, [row(1), row(2)], end=end)
     with ResultsFile(file) as opened:
         assert [one["step"] for one in opened.rows] == [1, 2]
-        assert opened.mended == "dropped the last line, which was cut"
+        assert opened.mended == "dropped the last line, because it was cut"
         opened.append(row(3))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
 
@@ -39,7 +39,7 @@ def test_a_cut_last_line_is_dropped_and_no_line_is_ever_cut_in_the_middle(file: 
 def test_a_last_line_that_lacks_its_end_alone_is_kept(file: Path) -> None:
     write_rows(file, [row(1)], end=json.dumps(row(2)))
     with ResultsFile(file) as opened:
-        assert opened.mended == "ended the last line, which lacked its end"
+        assert opened.mended == "added the missing end of the last line"
         opened.append(row(3))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
 
@@ -64,7 +64,7 @@ def test_another_file_is_left_as_it_is(file: Path, content: str) -> None:
 def test_one_process_at_a_time(file: Path) -> None:
     with ResultsFile(file) as first:
         first.append(row(1))
-        with pytest.raises(InputError, match="another process is writing it; wait for its end, or choose another --out"):
+        with pytest.raises(InputError, match="another process is writing it; wait for its end, or choose another file for `out`"):
             ResultsFile(file, patience=0)
     with ResultsFile(file) as second:
         assert len(second.rows) == 1
@@ -149,7 +149,7 @@ def test_a_fork_that_has_the_file_open_does_not_keep_it(file: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_device_is_refused() -> None:
     for opening in (ResultsFile, rows_of):
-        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another --out"):
+        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another file for `out`"):
             opening("/dev/full")
 
 
@@ -192,7 +192,7 @@ def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: p
     monkeypatch.delattr(os, "pread", raising=False)
     write_rows(file, [row(1)], end="{")
     with ResultsFile(file) as opened:
-        assert opened.mended == "dropped the last line, which was cut"
+        assert opened.mended == "dropped the last line, because it was cut"
         opened.append(row(2))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2]
 
@@ -200,7 +200,10 @@ def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"budget": 9}, "its rows were measured with budget = 8, this call has 9; choose another --out, or the same settings"),
+        (
+            {"budget": 9},
+            "its rows were measured with budget = 8, this call has 9; choose another file for `out`, or the same settings",
+        ),
         ({"eps": 0.1}, r"eps = \[1.0\], this call has \[0.1\]"),
         ({"n": 7}, "n = none, this call has 7"),
         ({"metrics": {"test_error": loss}}, 'metrics = {}, this call has {"test_error": '),

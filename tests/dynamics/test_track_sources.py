@@ -68,7 +68,7 @@ def test_what_trainers_write_beside_a_network_is_left_out() -> None:
     [
         ([], "expected files, folders or patterns such as 'run/\\*.safetensors', got none"),
         (["run/*.pt", "run/*.ckpt"], "'run/\\*.ckpt' matches no checkpoint; 'run' holds log.txt, step_1.pt"),
-        (["away/*.pt"], "'away/\\*.pt' matches nothing, since there is no folder 'away'"),
+        (["away/*.pt"], "'away/\\*.pt' matches nothing, because there is no folder 'away'"),
         (["step.pt"], "there is no 'step.pt'; name a checkpoint"),
         (["empty"], "the folder 'empty' holds no checkpoint"),
     ],

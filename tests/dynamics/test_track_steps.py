@@ -2,13 +2,12 @@
 
 import functools
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli import main
@@ -17,6 +16,7 @@ from nncomplexity.dynamics import track
 from nncomplexity.dynamics.sources import find_sources
 from nncomplexity.errors import InputError
 from nncomplexity.show import chart, read_results
+from tests.cases import mean_square as loss
 from tests.rows import failed, row
 
 quick = functools.partial(track, method="quantize", budget=5)
@@ -28,10 +28,6 @@ CALL = ["--loss-fn", "mytask:loss", "--eps", "0.1", "--method", "quantize", "--b
 def folder(workplace: Path) -> Path:
     Path("mytask.py").write_text(TASK, encoding="utf-8")
     return workplace
-
-
-def loss(weights: Mapping[str, Tensor]) -> Tensor:
-    return (weights["w"] ** 2).mean()
 
 
 def write(name: str, scale: float = 1.0, **beside: Any) -> None:
@@ -66,7 +62,7 @@ def test_every_row_says_what_told_its_step() -> None:
     ]
     lines = tracked(rows, width=120).splitlines()
     assert "Steps are from metadata iter_num; their names, as checkpoint-500." in lines
-    assert "No step is known of best_acc_0.93.pt; --step-pattern or --step-key says where it stands." in lines
+    assert "No step was found for best_acc_0.93.pt; --step-pattern or --step-key can name it." in lines
     assert "a.pt: took the state dict under 'model'; --key names another." in lines
 
 
@@ -113,7 +109,7 @@ def test_the_same_call_with_another_rule_mends_the_steps_and_measures_nothing() 
         on_row=lambda row, there: known.append(there),
     )
     assert ([row["step"] for row in rows], known) == ([1, 2], [True, True])
-    assert told == ["the training step of 2 rows is another one by now; they were not measured again"]
+    assert told == ["the training step of 2 rows was found in another way now; they were not measured again"]
     assert [row["step"] for row in rows_of()] == [None, None, 1, 2]
     assert {row["seconds"] for row in rows_of()} == {row["seconds"] for row in rows}
     (line,) = chart(read_results("results.jsonl"), "dynamics").panels[0].lines
@@ -130,7 +126,7 @@ def test_networks_their_averages_and_optimizers_of_one_folder(capsys: pytest.Cap
         write_optimizer(f"run/adam{step:06d}.pt")  # whose name doesn't say it
     assert main(["track", "run", *CALL]) == 0
     printed = capsys.readouterr()
-    assert "left out what trainers write beside a network: opt000100.pt, opt000200.pt" in printed.err
+    assert "left out files that trainers write beside a network: opt000100.pt, opt000200.pt" in printed.err
     assert "left out the states of optimizers: adam000100.pt, adam000200.pt" in printed.err
     assert [line for line in printed.out.splitlines() if line.endswith(":")] == ["run/ema_0.9999:", "run:"]
     assert [(row["run"], row["step"]) for row in rows_of()] == [
@@ -199,9 +195,9 @@ def test_a_trainers_state_tells_the_step_of_the_model_beside_it() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--step-pattern", "step"], "step_pattern: expected a regular expression with a group for the number"),
-        (["--step-pattern", "(a)", "--step-key", "b"], "step_key: expected it in place of step_pattern, got both"),
-        (["--step-pattern", "([a-z]+)_1"], "step_pattern: expected the first group of '([a-z]+)_1' to be a number, got 'step'"),
+        (["--step-pattern", "step"], "--step-pattern: expected a regular expression with a group for the number"),
+        (["--step-pattern", "(a)", "--step-key", "b"], "--step-key: expected it in place of step_pattern, got both"),
+        (["--step-pattern", "([a-z]+)_1"], "--step-pattern: expected the first group of '([a-z]+)_1' to be a number, got 'step'"),
     ],
 )
 @pytest.mark.parametrize("command", ["track", "measure", "curve"])

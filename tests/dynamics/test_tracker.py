@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from nncomplexity.dynamics import delivery
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.errors import InputError
 from nncomplexity.show import chart, read_results, runs_of
+from tests.cases import to_identity as loss
 from tests.rows import row, write_rows
 from tests.training_run import make_training
 
@@ -36,10 +37,6 @@ NETWORK = {"weight": torch.eye(3, 6), "bias": torch.tensor([0.1, 0.0, 0.02])}
 def folder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(delivery, "PATIENCE", 0.05)
     return workplace
-
-
-def loss(network: Mapping[str, Tensor]) -> Tensor:
-    return ((network["weight"] - torch.eye(3, 6)) ** 2).mean()
 
 
 def tracker(**options: Any) -> Tracker:

@@ -51,7 +51,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused(tmp_path: Path, cap
         (["--out", "run", "--prime", "12"], "--prime: expected a prime of at least 3, got 12"),
         (["--out", "run", "--train-fraction", "2"], "--train-fraction: expected a number between 0 and 1, got 2"),
         (["--out", "run", "--prime", "many"], "Invalid value for '--prime'"),
-        (["--out", "run", "--device", "cuda:99"], "--device: expected one that this machine has"),
+        (["--out", "run", "--device", "cuda:99"], "--device: expected a device of this machine"),
         (["--out", "run", "--eps", "-1"], "--eps: expected a finite number of at least 0, got '-1'"),
         (["--out", "run", "--budget", "0"], "--budget: expected at least 1 evaluation, got 0"),
         (["--out", "run", "--method", "exact"], "--method: expected one of"),

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import stat
-import struct
 import subprocess
 import sys
 import tracemalloc
@@ -19,7 +18,6 @@ from nncomplexity.codecs import CODECS, Codec, codec_named
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import (
     DEFAULT_LIMIT,
-    MAGIC,
     CoarseFile,
     CoarseTensor,
     Constant,
@@ -30,13 +28,16 @@ from nncomplexity.file import (
     read,
     read_file,
     save_bytes,
+    weigh,
     write,
 )
 from nncomplexity.file.coarse import lossless
 from nncomplexity.network import Skeleton, TensorSpec, skeleton_of
+from tests.framing import framed
 from tests.golden import make, reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+LATEST = GOLDEN / "version2"
 every_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 
 
@@ -51,13 +52,6 @@ def small() -> CoarseFile:
     return write(skeleton_of(weights), tensors, codec_named("entropy"))
 
 
-def framed(skeleton: object, payload: bytes = b"", version: int = 1) -> bytes:
-    """A file with a sound checksum around whatever skeleton and payload."""
-    text = skeleton if isinstance(skeleton, bytes) else json.dumps(skeleton, separators=(",", ":"), ensure_ascii=False).encode()
-    body = struct.pack("<8sHIQ", MAGIC, version, len(text), len(payload)) + text + payload
-    return body + hashlib.sha256(body).digest()
-
-
 def refused(content: bytes, limit: int = DEFAULT_LIMIT) -> str:
     with pytest.raises(FormatError) as caught:
         read(content, limit=limit)
@@ -69,12 +63,14 @@ def refused(content: bytes, limit: int = DEFAULT_LIMIT) -> str:
 
 
 @every_codec
-def test_golden_files_decode_to_the_weights_beside_them(codec: Codec) -> None:
-    content = (GOLDEN / f"{codec.name}.coarse").read_bytes()
-    expected = load_file(GOLDEN / "expected.safetensors")
+@pytest.mark.parametrize("folder", [GOLDEN, LATEST], ids=["version 1", "version 2"])
+def test_golden_files_decode_to_the_weights_beside_them(codec: Codec, folder: Path) -> None:
+    content = (folder / f"{codec.name}.coarse").read_bytes()
+    expected = load_file(folder / "expected.safetensors")
     file = read(content)
     weights = file.weights()
     assert file.codec is codec
+    assert file.version == content[8] == (2 if folder == LATEST else 1)
     assert {name: content_of(tensor) for name, tensor in weights.items()} == {
         name: content_of(tensor) for name, tensor in expected.items()
     }
@@ -82,9 +78,15 @@ def test_golden_files_decode_to_the_weights_beside_them(codec: Codec) -> None:
     assert reference.decode(content) == {name: lossless(tensor).data.tobytes() for name, tensor in expected.items()}
 
 
+@pytest.mark.parametrize("folder", [GOLDEN, LATEST], ids=["version 1", "version 2"])
+def test_the_tensors_of_a_file_weigh_what_it_takes_in_its_version(folder: Path) -> None:
+    file = read((folder / "entropy.coarse").read_bytes())
+    assert sum(weigh(file.skeleton, file.tensors, file.version)) == pytest.approx(file.bits, abs=16)
+
+
 @every_codec
 def test_golden_files_are_what_is_written_today(codec: Codec) -> None:
-    content = (GOLDEN / f"{codec.name}.coarse").read_bytes()
+    content = (LATEST / f"{codec.name}.coarse").read_bytes()
     file = read(content)
     if codec.name == "entropy":  # how hard a compressor searches may change with its version
         assert write(file.skeleton, file.tensors, codec).content == content
@@ -105,7 +107,7 @@ def test_decoded_tensors_lie_row_by_row(codec: Codec) -> None:
 def test_the_frame_is_laid_out_as_the_page_says() -> None:
     file = small()
     names = b'[[["w","tied"],"float32",[6,4]],[["b"],"float32",[3]]]'
-    head = b"\x89COARSE\n" + b"\x01\x00" + len(names).to_bytes(4, "little") + len(file.payload).to_bytes(8, "little")
+    head = b"\x89COARSE\n" + b"\x02\x00" + len(names).to_bytes(4, "little") + len(file.payload).to_bytes(8, "little")
     assert file.content[:-32] == head + names + file.payload
     assert file.content[-32:] == hashlib.sha256(file.content[:-32]).digest()
     assert file.bits == 8 * len(file.payload)
@@ -189,7 +191,7 @@ def test_every_damaged_byte_is_noticed() -> None:
             if index < 8:
                 assert words.startswith(r"no .coarse file: expected it to begin with b'\x89COARSE\n', got")
             elif index < 10:
-                assert "this program reads version 1; use the one that wrote the file" in words
+                assert "this program reads versions 1 and 2; use the one that wrote the file" in words
             elif index < 22:
                 assert f"its header promises {54 + skeleton_length + len(small().payload)} bytes" not in words
                 assert "is cut: its header promises" in words or "is followed by something else: its header promises" in words
@@ -216,7 +218,9 @@ def test_what_follows_a_file_is_noticed() -> None:
 
 
 def test_a_newer_version_is_named() -> None:
-    assert refused(framed([], version=7)) == ".coarse version 7: this program reads version 1; use the one that wrote the file"
+    assert (
+        refused(framed([], version=7)) == ".coarse version 7: this program reads versions 1 and 2; use the one that wrote the file"
+    )
 
 
 # --- hostile files: the checksum is right, the rest is not
@@ -349,7 +353,7 @@ def test_a_float_dtype_that_has_no_form_in_a_file_is_named() -> None:
 
 def test_a_name_that_is_no_text_is_refused() -> None:
     skeleton = Skeleton((TensorSpec(("\ud800",), (2,), torch.float32),))
-    with pytest.raises(InputError, match="weights: the name of a tensor is no Unicode text"):
+    with pytest.raises(InputError, match="weights: the name of a tensor is not valid Unicode"):
         write(skeleton, [Constant(0)], codec_named("entropy"))
 
 

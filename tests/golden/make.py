@@ -1,9 +1,11 @@
 """Makes the golden files: `python -m tests.golden.make`, after a change of the format and its version, and at no other time.
 
-Five files, one a codec, hold the same tensors in every form; `expected.safetensors` holds what the reference decoder makes of them.
-`relative.coarse` holds differences from `base.safetensors`, which give `relative_expected.safetensors`.
+In a folder for each version of the format five files, one a codec, hold the same tensors in every form; `expected.safetensors` holds what
+the reference decoder makes of them. `relative.coarse` holds differences from `base.safetensors`, which give `relative_expected.safetensors`.
+Those of version 1 lie beside this file and stay as they are.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from nncomplexity.network import Blocks, Folding, Skeleton, TensorSpec, base_of,
 from tests.golden import reference
 
 FOLDER = Path(__file__).parent
+LATEST = FOLDER / "version2"
 
 
 def content() -> tuple[Skeleton, list[CoarseTensor]]:
@@ -77,8 +80,26 @@ def content() -> tuple[Skeleton, list[CoarseTensor]]:
             Pieces(Folding(0b01), (LowRank(symbols(12, 2, scale=5), symbols(2, 5, scale=5), 0.5, 0.25, (0, 5)),)),
         ),
     ]
+    entries += [  # two layers of which few units are alive, between them, and factors with a dead column and rows
+        (("units.0",), (24, 10), torch.float32, Dense(alive(symbols(24, 10, scale=9), (1, 5, 6, 20), (2, 3, 9)), 0.5)),
+        (("units.1",), (12, 24), torch.float32, Dense(alive(symbols(12, 24, scale=9), (0, 7), (1, 5, 6, 20)), 0.25)),
+        (("units.2",), (24, 12), torch.float32, Dense(alive(symbols(24, 12, scale=9), (3, 11, 23), (0, 7)), 0.25)),
+        (
+            ("units.3",),
+            (30, 24),
+            torch.float32,
+            LowRank(alive(symbols(30, 3, scale=9), range(20, 30), range(3)), symbols(3, 24, scale=3), 0.25, 0.5),
+        ),
+    ]
     skeleton = Skeleton(tuple(TensorSpec(names, shape, dtype) for names, shape, dtype, _ in entries))
     return skeleton, [coarse for *_, coarse in entries]
+
+
+def alive(symbols: np.ndarray, rows: Sequence[int], columns: Sequence[int]) -> np.ndarray:
+    """The symbols in these rows and columns, and zeros elsewhere."""
+    found = np.zeros_like(symbols)
+    found[np.ix_(rows, columns)] = symbols[np.ix_(rows, columns)] | 1
+    return found
 
 
 def base_tensors() -> dict[str, torch.Tensor]:
@@ -164,13 +185,13 @@ def plain(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[str, tuple[int, .
 def main() -> None:
     skeleton, tensors = content()
     for codec in CODECS:
-        (FOLDER / f"{codec.name}.coarse").write_bytes(write(skeleton, tensors, codec).content)
-    save(skeleton, reference.decode((FOLDER / "entropy.coarse").read_bytes()), "expected.safetensors")
+        (LATEST / f"{codec.name}.coarse").write_bytes(write(skeleton, tensors, codec).content)
+    save(skeleton, reference.decode((LATEST / "entropy.coarse").read_bytes()), "expected.safetensors")
     base = base_tensors()
-    save_file(base, FOLDER / "base.safetensors")
+    save_file(base, LATEST / "base.safetensors")
     skeleton, tensors = relative_content()
-    (FOLDER / "relative.coarse").write_bytes(write(skeleton, tensors, CODECS[0], base_of(base)).content)
-    save(skeleton, reference.decode((FOLDER / "relative.coarse").read_bytes(), plain(base)), "relative_expected.safetensors")
+    (LATEST / "relative.coarse").write_bytes(write(skeleton, tensors, CODECS[0], base_of(base)).content)
+    save(skeleton, reference.decode((LATEST / "relative.coarse").read_bytes(), plain(base)), "relative_expected.safetensors")
 
 
 def save(skeleton: Skeleton, decoded: dict[str, bytes], file: str) -> None:
@@ -179,7 +200,7 @@ def save(skeleton: Skeleton, decoded: dict[str, bytes], file: str) -> None:
         for name in spec.names:
             flat = torch.frombuffer(bytearray(decoded[name]), dtype=spec.dtype) if spec.count else torch.zeros(0, dtype=spec.dtype)
             expected[name] = flat.reshape(spec.shape)
-    save_file(expected, FOLDER / file)
+    save_file(expected, LATEST / file)
 
 
 if __name__ == "__main__":

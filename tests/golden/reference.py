@@ -25,20 +25,21 @@ MASK = 2**64 - 1
 
 def decode(content, base=None):
     """A file's tensors by name, as the little-endian bytes of their elements; `base` is {name: (dtype, shape, such bytes)}."""
-    skeleton_length, payload_length = struct.unpack_from("<IQ", content, 10)
+    version, skeleton_length, payload_length = struct.unpack_from("<HIQ", content, 8)
     skeleton = json.loads(content[22 : 22 + skeleton_length])
     if isinstance(skeleton[0], dict):
         assert skeleton.pop(0) == {"base": digest(base)}
     payload = content[22 + skeleton_length :][:payload_length]
-    records = Bytes(payload) if payload[:1] == b"\xff" else Ranges(payload)
+    records = Bytes(payload) if payload[:1] == b"\xff" else Ranges(payload, version)
     precision = records.choice([64 if i in (0, 1, 2, 3, 52) else 1 for i in range(53)], 0, "precision")
     walk = Walk(records, precision)
     decoded = {}
-    for names, dtype, shape in skeleton:
-        fitting = [base[name] for name in names if name in base and fits(base[name], dtype, shape)] if base else []
+    for names, dtype, shape in skeleton if version == 1 else sorted(skeleton, key=lambda entry: min(entry[0])):
+        ordered = names if version == 1 else sorted(names)
+        fitting = [base[name] for name in ordered if name in base and fits(base[name], dtype, shape)] if base else []
         data = walk.tensor(dtype, shape, *(fitting[0][::2] if fitting else ()))
         decoded |= dict.fromkeys(names, data)
-    return decoded
+    return {name: decoded[name] for names, *_ in skeleton for name in names}
 
 
 def indices(shape, order=None):
@@ -156,7 +157,9 @@ class Walk:
 class Ranges:
     """Records that come from the range coder."""
 
-    def __init__(self, payload):
+    def __init__(self, payload, version=2):
+        self.version, self.first = version, 32 if version == 1 else 4
+        self.lines = {}
         self.stream = io.BytesIO(payload)
         self.range, self.point = MASK, self.read(8)
         self.state = {}
@@ -228,10 +231,10 @@ class Ranges:
     def bits(self, width):
         return self.wide(width)[0]
 
-    def adaptive(self, tally, gain, count):
+    def adaptive(self, tally, gain, count, first=None):
         symbols = []
         while len(symbols) < count:
-            size = min(max(32, len(symbols) // 2), count - len(symbols))
+            size = min(max(first or self.first, len(symbols) // 2), count - len(symbols))
             block = [self.categorical(tally) for _ in range(size)]
             for s in block:
                 tally[s] += gain
@@ -239,7 +242,7 @@ class Ranges:
         return symbols
 
     def planes(self, count, width):
-        planes = [self.adaptive([1] * 256, 2, count // width) for _ in range(width)]
+        planes = [self.adaptive([1] * 256, 2, count // width, 32) for _ in range(width)]
         return bytes(byte for number in zip(*planes, strict=True) for byte in number)
 
     def matrix(self, m, n, profile=None):
@@ -251,6 +254,35 @@ class Ranges:
         peak = self.natural(3, "peaks") if R * C else 0
         if not peak:
             return [[0] * R for _ in range(C)]
+        if self.version > 1 and self.choice([8, 1], 2, "marked"):
+            return self.alive(R, C, profile, peak)
+        return self.cells(R, C, profile, peak)
+
+    def alive(self, R, C, profile, peak):
+        columns, rows = self.marks(C), self.marks(R)
+        if len(columns) > len(rows):
+            turned = self.cells(len(columns), len(rows), [1.0] * len(rows), peak)
+            cells = [list(column) for column in zip(*turned, strict=True)]
+        else:
+            cells = self.cells(len(rows), len(columns), [profile[j] for j in columns], peak)
+        whole = [[0] * R for _ in range(C)]
+        for j, column in zip(columns, cells, strict=True):
+            for i, value in zip(rows, column, strict=True):
+                whole[j][i] = value
+        return whole
+
+    def marks(self, count):
+        """The places of the lines that are alive."""
+        last, dead = self.lines.get(count), [0] * count
+        for group, prior in enumerate(([1, 1], [8, 1], [1, 8])):
+            tally = self.state.setdefault(("dead", group), prior) if group else prior
+            mine = [i for i in range(count) if (0 if last is None else 1 + last[i]) == group]
+            for i, mark in zip(mine, self.adaptive(tally, 2, len(mine)), strict=True):
+                dead[i] = mark
+        self.lines[count] = dead
+        return [i for i in range(count) if not dead[i]]
+
+    def cells(self, R, C, profile, peak):
         if kind := self.choice([1, 1, 1], 2, "kinds"):
             for own in ("low", "size"):
                 self.state.pop(own, None)
@@ -260,7 +292,7 @@ class Ranges:
             symbols = [values[s] for s in self.adaptive([1] * (size + 1), 4, R * C)]
             return [symbols[j * R : (j + 1) * R] for j in range(C)]
         columns = self.magnitudes(R, C, profile, peak)
-        negative = iter(self.adaptive([8, 8], 2, sum(v > 0 for column in columns for v in column)))
+        negative = iter(self.adaptive([8, 8], 2, sum(v > 0 for column in columns for v in column), 32))
         return [[-v if v and next(negative) else v for v in column] for column in columns]
 
     def magnitudes(self, R, C, profile, peak):

@@ -167,22 +167,22 @@ def test_bad_input_is_named() -> None:
     found = svd(torch.eye(2))
     cache = SVDCache({"bias": torch.ones(3)})
     cases = [
-        (lambda: svd(torch.ones(3)), r"x must be a floating-point matrix .* of shape \(3,\): fold"),
-        (lambda: svd(torch.ones(3, 0)), r"x must be a floating-point matrix .* with entries"),
+        (lambda: svd(torch.ones(3)), r"x: expected a floating-point matrix .* of shape \(3,\): fold"),
+        (lambda: svd(torch.ones(3, 0)), r"x: expected a floating-point matrix .* with entries"),
         (lambda: svd(torch.ones(2, 2, dtype=torch.int32)), "got torch.int32"),
-        (lambda: svd(torch.tensor([[math.nan]])), "x must be finite; got a NaN or an infinity"),
-        (lambda: normalized(torch.tensor([1.0, 2.0])), "S must be one row of finite singular values >= 0, largest first"),
-        (lambda: normalized(torch.tensor([-1.0])), "S must be one row of finite singular values >= 0"),
-        (lambda: normalized(torch.tensor([math.inf])), "S must be one row of finite singular values"),
-        (lambda: normalized(torch.eye(2)), r"S must be one row .* got shape \(2, 2\)"),
-        (lambda: rank_for(torch.ones(2), 1.01), r"tau must lie in \[0, 1\].* got 1.01"),
-        (lambda: rank_for(torch.ones(2), math.nan), r"tau must lie in \[0, 1\].* got nan"),
-        (lambda: pays(1, 0, 3), "m and n must be at least 1 and rank at least 0; got m = 0, n = 3, rank = 1"),
-        (lambda: truncate(found, 3), "rank must lie in 0 to 2, the number of singular values; got 3"),
-        (lambda: balanced(found, -1), "rank must lie in 0 to 2, the number of singular values; got -1"),
-        (lambda: SVDCache({}, max_bytes=-1), "max_bytes must be at least 0; got -1"),
-        (lambda: cache["weight"], "name must be that of one of the 1 tensors given; got 'weight'"),
-        (lambda: cache["bias"], r"bias must have two dimensions or more, and entries; got shape \(3,\)"),
+        (lambda: svd(torch.tensor([[math.nan]])), "x: expected finite values, got a NaN or an infinity"),
+        (lambda: normalized(torch.tensor([1.0, 2.0])), "S: expected one row of finite singular values >= 0, largest first"),
+        (lambda: normalized(torch.tensor([-1.0])), "S: expected one row of finite singular values >= 0"),
+        (lambda: normalized(torch.tensor([math.inf])), "S: expected one row of finite singular values"),
+        (lambda: normalized(torch.eye(2)), r"S: expected one row .* got shape \(2, 2\)"),
+        (lambda: rank_for(torch.ones(2), 1.01), r"tau: expected a number in \[0, 1\].* got 1.01"),
+        (lambda: rank_for(torch.ones(2), math.nan), r"tau: expected a number in \[0, 1\].* got nan"),
+        (lambda: pays(1, 0, 3), "m, n, rank: expected m and n of at least 1 and rank of at least 0, got m = 0, n = 3, rank = 1"),
+        (lambda: truncate(found, 3), "rank: expected a number from 0 to 2, the number of singular values, got 3"),
+        (lambda: balanced(found, -1), "rank: expected a number from 0 to 2, the number of singular values, got -1"),
+        (lambda: SVDCache({}, max_bytes=-1), "max_bytes: expected a whole number of at least 0, got -1"),
+        (lambda: cache["weight"], "name: expected that of one of the 1 tensors given, got 'weight'"),
+        (lambda: cache["bias"], r"bias: expected two dimensions or more, and entries, got shape \(3,\)"),
     ]
     for call, message in cases:
         with pytest.raises(InputError, match=message):

@@ -108,29 +108,29 @@ def test_capacity() -> None:
 @pytest.mark.parametrize("step", [0, -1.0, math.nan, math.inf, "wide", None])
 def test_a_step_must_be_finite_and_positive(step: float) -> None:
     for call in (lambda: symbols(torch.ones(1), step), lambda: dequantize(torch.tensor([1]), step, torch.float32)):
-        with pytest.raises(InputError, match="step must be a finite number above 0; got"):
+        with pytest.raises(InputError, match="step: expected a finite number above 0, got"):
             call()
 
 
 def test_indices_must_fit() -> None:
     assert symbols(torch.tensor([float(LARGEST_SYMBOL)], dtype=torch.float64), 1.0).item() == LARGEST_SYMBOL
-    with pytest.raises(InputError, match=r"step must keep .* got step 1, 2.15e\+09 steps: use a larger step"):
+    with pytest.raises(InputError, match=r"step: expected .* got step 1, 2.15e\+09 steps; use a larger step"):
         symbols(torch.tensor([2.0**31]), 1.0)
     with pytest.raises(InputError, match="use a larger step"):
         symbols(torch.ones(1), 5e-324)
     for bad in (math.nan, math.inf):
-        with pytest.raises(InputError, match="x must be finite; got a NaN or an infinity"):
+        with pytest.raises(InputError, match="x: expected finite values, got a NaN or an infinity"):
             symbols(torch.tensor([1.0, bad]), 1.0)
 
 
 def test_wrong_dtypes_are_named() -> None:
-    with pytest.raises(InputError, match=r"x must be a floating-point tensor; got torch\.int64"):
+    with pytest.raises(InputError, match=r"x: expected a floating-point tensor, got torch\.int64"):
         symbols(torch.ones(1, dtype=torch.int64), 1.0)
-    with pytest.raises(InputError, match=r"symbols must be an integer tensor, .* got torch\.float32"):
+    with pytest.raises(InputError, match=r"symbols: expected an integer tensor, .* got torch\.float32"):
         dequantize(torch.ones(1), 1.0, torch.float32)
-    with pytest.raises(InputError, match=r"dtype must be a floating-point one; got torch\.int8"):
+    with pytest.raises(InputError, match=r"dtype: expected a floating-point one, got torch\.int8"):
         dequantize(torch.tensor([1]), 1.0, torch.int8)
-    with pytest.raises(InputError, match="scale must be a finite number above 0; got 0"):
+    with pytest.raises(InputError, match="scale: expected a finite number above 0, got 0"):
         capacity(0, 1.0)
 
 

@@ -56,13 +56,13 @@ def test_neither_do_side_and_dtype() -> None:
 
 def test_bad_input_is_named() -> None:
     cases = [
-        (lambda: spectral_entropy(torch.ones(2, 2, 2)), r"x must be a floating-point matrix .* shape \(2, 2, 2\): fold"),
-        (lambda: effective_rank(torch.ones(0, 2)), "x must be a floating-point matrix .* with entries"),
+        (lambda: spectral_entropy(torch.ones(2, 2, 2)), r"x: expected a floating-point matrix .* shape \(2, 2, 2\): fold"),
+        (lambda: effective_rank(torch.ones(0, 2)), "x: expected a floating-point matrix .* with entries"),
         (lambda: effective_rank(torch.ones(2, 2, dtype=torch.int64)), "got torch.int64"),
-        (lambda: effective_rank(torch.full((2, 2), math.inf)), "x must be finite; got a NaN or an infinity"),
-        (lambda: effective_rank_of(torch.eye(2)), r"S must be one row .* got shape \(2, 2\)"),
-        (lambda: effective_rank_of(torch.tensor([1.0, -1.0])), "S must be one row of finite singular values >= 0"),
-        (lambda: effective_rank_of(torch.tensor([math.nan])), "S must be one row of finite singular values >= 0"),
+        (lambda: effective_rank(torch.full((2, 2), math.inf)), "x: expected finite values, got a NaN or an infinity"),
+        (lambda: effective_rank_of(torch.eye(2)), r"S: expected one row .* got shape \(2, 2\)"),
+        (lambda: effective_rank_of(torch.tensor([1.0, -1.0])), "S: expected one row of finite singular values >= 0"),
+        (lambda: effective_rank_of(torch.tensor([math.nan])), "S: expected one row of finite singular values >= 0"),
     ]
     for call, message in cases:
         with pytest.raises(InputError, match=message):

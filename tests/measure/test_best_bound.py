@@ -185,13 +185,13 @@ def test_the_bound_holds_on_as_many_draws_as_it_promises() -> None:
         ({"risk": 3}, "risk: expected a function"),
         ({"risk": lambda w: 1.5}, r"risk: expected the share of wrong answers, in \[0, 1\], got 1.5"),
         ({"risk": lambda w: 1 / 0}, "risk: it raised ZeroDivisionError"),
-        ({"unlabelled": X}, "outputs: expected a function of a network and inputs, by which two networks' answers are compared"),
-        ({"holdout": (X, Y)}, "outputs: expected a function of a network and inputs, by which the holdout's answers are known"),
+        ({"unlabelled": X}, "outputs: expected a function of a network and inputs, to compare the answers of two networks"),
+        ({"holdout": (X, Y)}, "outputs: expected a function of a network and inputs, to compute answers on the holdout"),
         ({"holdout": X, "outputs": outputs}, "holdout: expected pairs of inputs and labels, got inputs alone"),
         ({"holdout": (X, torch.zeros(N, 2).long()), "outputs": outputs}, "holdout: expected a label for each answer"),
         ({"holdout": lambda w: outputs(w, X)}, "holdout: expected a truth value for each labelled example"),
         ({"unlabelled": X, "outputs": lambda w, x: w["w"][:2]}, "outputs: expected a tensor with a row for each of 600 inputs"),
-        ({"n": 0}, "n must be a whole number of examples"),
+        ({"n": 0}, "n: expected a whole number of examples"),
     ],
 )
 def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:

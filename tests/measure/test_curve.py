@@ -17,14 +17,14 @@ from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
 from nncomplexity.measure import DEFAULT_EPS, rate_distortion
 from nncomplexity.measure.curve import curve_of
 from nncomplexity.show.plots.reading import read_results
-from tests.search.test_search_tight import network
+from tests.cases import two_layers
 
 EPS = [1.0, 0.3, 0.1, 0.03]
 
 
 @pytest.fixture(scope="module")
 def measured():
-    weights, loss = network(hidden=48, features=20)
+    weights, loss = two_layers(hidden=48, features=20)
     return weights, loss, rate_distortion(weights, loss, EPS, risk=lambda decoded: 0.1 if decoded else 1.0, n=64, budget=60)
 
 
@@ -53,7 +53,7 @@ def test_the_default_grid_has_twelve_eps():
 
 
 def test_the_paper_s_methods_give_their_own_answers():
-    weights, loss = network()
+    weights, loss = two_layers()
     curve = rate_distortion(weights, loss, EPS, method="quantize", budget=20)
     reports = estimate(weights, loss, EPS, method="quantize", budget=20)
     assert [report.bits for report in curve.reports] == [report.bits for report in reports]
@@ -76,14 +76,14 @@ def test_json_says_what_the_curve_is_and_reads_back(measured, tmp_path):
 
 
 def test_eps_may_be_an_array():
-    weights, loss = network()
+    weights, loss = two_layers()
     curve = rate_distortion(weights, loss, np.geomspace(0.01, 1, 4), method="quantize", budget=4)
     assert [report.eps for report in curve.reports] == list(np.geomspace(0.01, 1, 4))
     assert '"eps": 0.01' in curve.to_json()
 
 
 def test_a_risk_needs_n():
-    weights, loss = network()
+    weights, loss = two_layers()
     with pytest.raises(InputError, match="n: expected the number of training examples that `risk` looks at, got none; pass n"):
         rate_distortion(weights, loss, EPS, risk=lambda _: 0.0)
     with pytest.raises(InputError, match=r"eps: expected a sequence of numbers, got 0.1; estimate takes a single one"):
@@ -96,14 +96,14 @@ def test_a_risk_needs_n():
         ({"risk": lambda _: 12.5}, "risk"),
         ({"risk": lambda _: "low"}, "risk"),
         ({"risk": 0.1}, "risk: expected a function, or None, got 0.1"),
-        ({"risk": lambda _: 0.1, "chance": 7}, "chance must be"),
+        ({"risk": lambda _: 0.1, "chance": 7}, "chance: expected"),
         ({"chance": "much"}, "chance"),
         ({"delta": 2}, "delta"),
-        ({"n": 0}, "n must be|n: expected"),
+        ({"n": 0}, "n: expected"),
     ],
 )
 def test_what_is_wrong_with_the_bound_is_told_before_the_search(arguments, words):
-    weights, loss = network()
+    weights, loss = two_layers()
     called = []
     with pytest.raises(InputError, match=words):
         rate_distortion(weights, lambda w: called.append(w) or loss(w), EPS, **({"n": 64} | arguments))
@@ -111,7 +111,7 @@ def test_what_is_wrong_with_the_bound_is_told_before_the_search(arguments, words
 
 
 def test_one_file_for_several_eps_has_its_risk_measured_once():
-    weights, loss = network()
+    weights, loss = two_layers()
     reports = estimate(weights, loss, [1.0, 1.0, 0.9999], budget=30)
     calls = []
     curve_of(reports, risk=lambda decoded: calls.append(decoded) or 0.0, n=10)

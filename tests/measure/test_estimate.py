@@ -17,6 +17,7 @@ from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
+from tests.cases import cross_entropy_of
 
 METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]
 
@@ -44,8 +45,7 @@ def model() -> nn.Module:
     return network
 
 
-def loss(model: nn.Module) -> Tensor:
-    return F.cross_entropy(model(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

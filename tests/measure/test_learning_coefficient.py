@@ -134,7 +134,7 @@ def test_what_cannot_be_sampled_is_refused() -> None:
         local_learning_coefficient(weights, squares, 2)
     with pytest.raises(InputError, match="llc: expected a loss with a gradient"):
         local_learning_coefficient(weights, lambda network: float(squares(network).detach()), N)
-    with pytest.raises(InputError, match="llc: expected a loss that depends on weights"):
+    with pytest.raises(InputError, match="llc: expected a loss that depends on the weights"):
         local_learning_coefficient(weights, lambda network: torch.ones(1, requires_grad=True).sum(), N)
     with pytest.raises(InputError, match="one that diverged; give the sampler a smaller step"):
         local_learning_coefficient(weights, lambda network: (network["w"] ** 4).sum(), N, sampler=Langevin(step=1.0))
@@ -178,9 +178,9 @@ def test_a_live_network_has_it_too() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--llc", "draws=20"], "n: expected the number of examples that loss_fn looks at"),
+        (["--llc", "draws=20"], "n: expected the number of examples of loss_fn"),
         (["--n", "64", "--llc", "gamma=3"], "--llc: expected NAME=VALUE with one of chains, draws, burn_in, localization, step"),
-        (["--n", "64", "--llc", "draws=2", "--llc", "draws=3"], "--llc: 'draws' is there twice; leave one out"),
+        (["--n", "64", "--llc", "draws=2", "--llc", "draws=3"], "--llc: 'draws' is given twice; leave one out"),
         (["--n", "64", "--llc", "draws=2.5"], "draws: expected a whole number of at least 1, got 2.5"),
         (["--n", "64", "--llc", "step=x"], "--llc step: expected a finite number"),
     ],

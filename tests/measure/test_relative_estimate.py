@@ -187,8 +187,8 @@ def test_dtypes_ties_and_heads_of_another_shape(method) -> None:
     assert weights["count"] == 4
     assert loss(weights).item() == report.coarse_loss
     page = measured("tuned.pt", [report], [None], [None])
-    assert "Not in it in the same shape, and coded whole: head, new." in page
-    assert "In it alone, and not used: gone." in page
+    assert "Not in the base in the same shape, so coded whole: head, new." in page
+    assert "Only in the base, and not used: gone." in page
 
 
 def test_what_is_excluded_is_kept_and_costs_what_differs() -> None:

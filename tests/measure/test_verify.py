@@ -186,7 +186,7 @@ def test_a_file_that_is_no_report(tmp_path, text):
         ({}, {"bound": {"risk": "x"}}, "TypeError: risk is 'x'"),
         ({}, {"bound": {"n": 3}}, "KeyError: 'risk'"),
         ({}, {"bound": {"risk": 0.5, "value": 1, "delta": 0.05, "n": 3}}, "KeyError: 'kind'"),
-        ({}, {"bound": {"risk": 0.5, "value": 1, "delta": 2, "n": 3, "kind": "kl"}}, "TypeError: bound: delta must be"),
+        ({}, {"bound": {"risk": 0.5, "value": 1, "delta": 2, "n": 3, "kind": "kl"}}, "TypeError: bound: delta: expected"),
         ({}, {"eps": math.nan}, "TypeError: eps is nan"),
         ({}, {"distortion": math.inf}, "TypeError: distortion is inf"),
         ({"loss": math.nan}, {}, "TypeError: loss is nan"),

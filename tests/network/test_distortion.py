@@ -21,6 +21,7 @@ from nncomplexity.dynamics import Tracker
 from nncomplexity.errors import InputError
 from nncomplexity.measure import rate_distortion
 from nncomplexity.network import Distortion, MeanLoss, loss_from
+from tests.cases import cross_entropy_of
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(50) % 3
@@ -31,8 +32,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 3))
 
 
-def loss(model: nn.Module) -> Tensor:
-    return F.cross_entropy(model(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -319,11 +319,11 @@ def test_data_that_are_no_pairs_of_tensors_are_refused(data: Any, came: str) -> 
     [
         (
             [(X, Y), (X[:, :3], Y)],
-            r"inputs of one shape but for the rows, got \(50, 6\) in the first batch and \(50, 3\) in batch 2; pad",
+            r"inputs with rows of one shape, got \(50, 6\) in the first batch and \(50, 3\) in batch 2; pad",
         ),
         (
             [(X, X), (X, X[:, :3])],
-            r"targets of one shape but for the rows, got \(50, 6\) in the first batch and \(50, 3\) in batch 2; pad",
+            r"targets with rows of one shape, got \(50, 6\) in the first batch and \(50, 3\) in batch 2; pad",
         ),
         ([(X, Y), (X.to("meta"), Y)], "inputs on one device, got cpu and meta; move them to one"),
     ],
@@ -341,14 +341,14 @@ def test_a_list_of_two_tensors_is_as_good_as_a_pair() -> None:
 @pytest.mark.parametrize("drift", [0.01, math.nan])
 def test_a_loss_that_changes_between_calls_is_refused(drift: float) -> None:
     losses = iter([1.0, 1.0 + drift])
-    message = r"loss_fn: expected the same loss of the same weights each time, got 1 and then (1.01|nan); let it see the same"
+    message = r"loss_fn: expected the same loss for the same weights each time, got 1 and then (1.01|nan); let it use the same"
     with pytest.raises(InputError, match=message), Distortion({"w": torch.ones(2)}, lambda _: next(losses)):
         pass
 
 
 def test_a_lossless_answer_has_the_loss_of_the_original() -> None:
     calls = itertools.count()
-    with pytest.raises(InputError, match="loss_fn: expected the same loss of the same weights each time"):
+    with pytest.raises(InputError, match="loss_fn: expected the same loss for the same weights each time"):
         estimate({"w": torch.randn(9)}, lambda _: 1.0 if next(calls) < 2 else 2.0, 0)
 
 

@@ -201,7 +201,7 @@ def test_a_mask_of_nothing_is_refused() -> None:
 def test_a_mask_that_is_no_mask_is_refused() -> None:
     with pytest.raises(InputError, match="mask: expected a row for each of the 4 inputs"):
         Divergence(identity, rows_of(4), mask=torch.ones(3, 2))
-    with pytest.raises(InputError, match="mask: expected a function that gives a tensor"):
+    with pytest.raises(InputError, match="mask: expected a function that returns a tensor"):
         Divergence(identity, rows_of(4), mask=lambda x: [1])  # type: ignore[arg-type,return-value]
 
 
@@ -290,7 +290,7 @@ def test_fresh_inputs_are_drawn_for_every_part_and_measured_on_a_set_that_stays(
         (torch.tensor(1.0), "inputs: expected a tensor with a row for each example, got a number"),
         ({"a": torch.zeros(3), "b": torch.zeros(4)}, "inputs: expected tensors with a row for each example, got lengths"),
         ({"a": [1, 2]}, "inputs: a: expected a tensor with a row for each example, got list"),
-        ([1, 2], "inputs: expected tensors, dicts of tensors, or pairs of one of them and labels of whole numbers, got a int"),
+        ([1, 2], "inputs: expected tensors, dicts of tensors, or pairs of one of these and labels of whole numbers, got a int"),
         ((torch.zeros(3), torch.zeros(2).long()), "inputs: expected a label for each of 3 examples, got shape"),
     ],
 )
@@ -309,9 +309,9 @@ def test_inputs_that_are_none_are_refused(inputs: Any, words: str) -> None:
         ({"labels": torch.zeros(2)}, r"labels: expected a tensor with a label for each of the 5 inputs, got shape \(2,\)"),
         (
             {"inputs": lambda m, generator: rows_of(3)},
-            "inputs: expected a function that draws 1024 inputs when asked for so many, got 3",
+            "inputs: expected a function that draws 1024 inputs, got 3 inputs from it",
         ),
-        ({"inputs": lambda m, generator: rows_of(m), "labels": rows_of(5)}, "labels: expected none beside a function that draws"),
+        ({"inputs": lambda m, generator: rows_of(m), "labels": rows_of(5)}, "labels: expected none with a function that draws"),
     ],
 )
 def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:
@@ -324,15 +324,19 @@ def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words:
     [
         (lambda w, x: 1.0, "kl", r"outputs: expected a tensor \(m, ...\), got float"),
         (lambda w, x: w["w"][:2], "kl", "outputs: expected a row for each of 5 inputs"),
-        (lambda w, x: w["w"][:, 0], "kl", "outputs: expected logits .* take kind='bernoulli'"),
+        (lambda w, x: w["w"][:, 0], "kl", "outputs: expected logits .* use kind='bernoulli'"),
         (lambda w, x: w["w"][:, :1], "kl", "outputs: expected logits .* of two classes or more"),
         (lambda w, x: w["w"] * math.nan, "kl", "outputs: expected numbers from the original network, got NaN"),
-        (lambda w, x: torch.ones(5, 2), "mse", "outputs: expected outputs that differ from input to input"),
-        (lambda w, x: w["w"], lambda g, f: (f - g).abs(), r"kind: expected a function that gives \(5,\) divergences for 5 outputs"),
+        (lambda w, x: torch.ones(5, 2), "mse", "outputs: expected outputs that differ between inputs"),
+        (
+            lambda w, x: w["w"],
+            lambda g, f: (f - g).abs(),
+            r"kind: expected a function that returns \(5,\) divergences for 5 outputs",
+        ),
         (
             lambda w, x: w["w"],
             lambda g, f: 1 + (f - g).abs().sum(1),
-            "kind: expected a divergence that is 0 of outputs from themselves",
+            "kind: expected a divergence that is 0 for equal outputs",
         ),
     ],
 )
@@ -348,7 +352,7 @@ def test_outputs_of_another_shape_than_the_originals_are_refused() -> None:
 
 
 def test_a_divergence_alone_knows_no_original() -> None:
-    with pytest.raises(InputError, match=r"a Divergence is from an original network.*divergence.against\(original\)"):
+    with pytest.raises(InputError, match=r"a Divergence needs an original network.*divergence.against\(original\)"):
         Divergence(identity, rows_of(5))({"w": randn(5, 3)})
 
 

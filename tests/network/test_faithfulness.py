@@ -150,7 +150,7 @@ def test_a_spread_is_of_logarithms() -> None:
     logs = [math.log(800), math.log(1000), math.log(1250)]
     assert spread.mean == pytest.approx(sum(logs) / 3)
     assert spread.sd == pytest.approx(math.sqrt(sum((x - sum(logs) / 3) ** 2 for x in logs) / 2))
-    assert spread.told() == "125 ± 28"
+    assert spread.in_words() == "125 ± 28"
     assert Spread.of([800]).sd == 0
 
 
@@ -204,7 +204,7 @@ def test_measure_and_verify_by_names(folder: Path, capsys: pytest.CaptureFixture
     call = ["measure", "net.safetensors", *options(folder), "--eps", "0.05", "--budget", "40", "--seeds", "2"]
     assert main([*call, "--save", "net.coarse", "--json", "report.json"]) == 0
     page = capsys.readouterr().out
-    assert "distortion: kl of its outputs from the original's" in " ".join(page.split())
+    assert "distortion: kl between the outputs and the original's" in " ".join(page.split())
     assert "(searches: " in page
     assert "held-out inputs: agreement" in page
     document = json.loads((folder / "report.json").read_text())
@@ -227,7 +227,7 @@ def test_curve_and_track_by_names(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["curve", "net.safetensors", *options(folder), "--eps", "0.2", "--eps", "0.1", "--budget", "20", "--n", "300"]) == 0
     page = capsys.readouterr().out
     assert "agree" in page
-    assert "a divergence between outputs, which codes no labels" in " ".join(page.split())
+    assert "a divergence between outputs, so it is not a code length of labels" in " ".join(page.split())
     call = ["track", "net.safetensors", *options(folder), "--eps", "0.1", "--budget", "20", "--out", "rows.jsonl"]
     assert main([*call, "--model", named(folder, "build"), "--constant", "--untrained"]) == 0
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
@@ -256,7 +256,7 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
     call = ["bound", "net.safetensors", "--loss-fn", named(folder, "loss"), "--risk-fn", named(folder, "error"), "--n", "300"]
     common = ["--eps", "0.5", "--eps", "0.1", "--budget", "20"]
     assert main([*call, *common]) == 0
-    assert "chance: taken for 1" in capsys.readouterr().err
+    assert "chance: taken as 1" in capsys.readouterr().err
     more = ["--outputs", named(folder, "logits"), "--unlabelled", named(folder, "unlabelled"), "--holdout", named(folder, "inputs")]
     assert main([*call, *common, *more, "--json", "bound.json", "--save", "best.coarse"]) == 0
     page = " ".join(capsys.readouterr().out.split())
@@ -272,14 +272,14 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], "--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs in its place, got neither"),
+        ([], "--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither"),
         (["--outputs", "T:logits"], "--inputs: expected MODULE:FUNCTION beside --outputs"),
         (["--inputs", "T:inputs"], "--outputs: expected MODULE:FUNCTION beside --inputs"),
-        (["--loss-fn", "T:loss", "--probe", "0.1"], "--probe: it is of a network's outputs on inputs"),
+        (["--loss-fn", "T:loss", "--probe", "0.1"], "--probe: it needs --outputs and --inputs"),
         (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "kind: expected kl, bernoulli, mse"),
         (
             ["--outputs", "T:logits", "--inputs", "T:inputs", "--probe", "much"],
-            "--probe: expected MODULE:FUNCTION of other inputs, or a share",
+            "--probe: expected MODULE:FUNCTION of held-out inputs, or a share",
         ),
         (["--outputs", "T:broken", "--inputs", "T:inputs"], "it raised KeyError: 'absent'"),
     ],
@@ -295,11 +295,11 @@ def test_options_that_make_no_distortion_end_with_one_line(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--unlabelled", "T:unlabelled"], "--outputs: expected MODULE:FUNCTION, which gives a network's outputs on --unlabelled"),
-        (["--holdout", "T:inputs"], "--outputs: expected MODULE:FUNCTION, which gives a network's answers on --holdout"),
+        (["--unlabelled", "T:unlabelled"], "--outputs: expected MODULE:FUNCTION, for the network's outputs on --unlabelled"),
+        (["--holdout", "T:inputs"], "--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout"),
         (
             ["--unlabelled", "T:draw", "--outputs", "T:logits"],
-            "--unlabelled: expected a function without arguments that gives inputs",
+            "--unlabelled: expected a function without arguments that returns inputs",
         ),
     ],
 )
@@ -315,7 +315,7 @@ def test_options_that_make_no_bound_end_with_one_line(
 def test_chance_is_told_by_the_labels_of_the_inputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["measure", "net.safetensors", *options(folder), "--eps", "0.1", "--budget", "20", "--json", "report.json"]
     assert main([*call, "--risk-fn", named(folder, "error"), "--n", "300"]) == 0
-    assert "chance: taken for" in capsys.readouterr().err
+    assert "chance: taken as" in capsys.readouterr().err
     kept = Divergence(outputs, (X, LABELS))
     bound = json.loads((folder / "report.json").read_text())["results"][0]["bound"]
     assert kept.chance is not None

@@ -63,7 +63,7 @@ def test_a_folding_is_of_low_rank_where_its_kernel_acts_along_one_axis_after_the
     )  # (out, r, h), (r, in, w)
     kernel = torch.einsum("orh,riw->oihw", vertical, horizontal)
     ranks = {
-        layout.told(kernel.shape): int(torch.linalg.matrix_rank(layout.apart(kernel)[0]))
+        layout.in_words(kernel.shape): int(torch.linalg.matrix_rank(layout.apart(kernel)[0]))
         for layout in layouts(kernel.shape)
         if layout.count == 1
     }

@@ -13,7 +13,8 @@ from torch.nn.utils import parametrizations, parametrize
 
 from nncomplexity import InputError, estimate
 from nncomplexity.network import Distortion
-from nncomplexity.network.loading import PLAIN, Attributes, Way, ways_of
+from nncomplexity.network.loading import COPY_VALUES, Attributes, LoadMethod, load_methods_of
+from tests.cases import cross_entropy_of
 
 X = torch.randn(128, 8, generator=torch.Generator().manual_seed(1))
 Y = X[:, :4].argmax(1)
@@ -185,8 +186,7 @@ def not_to_be_copied(kind: Callable[[], nn.Module]) -> nn.Module:
     return Uncopiable(kind())
 
 
-def loss(module: nn.Module) -> Tensor:
-    return cross_entropy(module(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 def true_loss(weights: dict[str, Tensor]) -> float:
@@ -230,14 +230,14 @@ def test_the_file_of_such_a_module_is_measured_in_a_fresh_one(within: Callable[[
 @pytest.mark.parametrize("within", [alone, under_a_head])
 def test_what_is_kept_for_all_modules_of_a_class_is_refused(within: Callable[[Callable[[], nn.Module]], nn.Module]) -> None:
     OfTheProcess.memo.clear()
-    words = r"model: its loss doesn't follow its weights: with random ones .* gives what it gave before; .* between calls"
+    words = r"model: its loss doesn't follow its weights: with random weights .* gives the same result; .* between calls"
     with pytest.raises(InputError, match=words):
         estimate(within(OfTheProcess).eval(), loss, 0.05, budget=30)
 
 
 def test_what_is_kept_by_a_module_s_identity_is_refused() -> None:
     words = (
-        r"model: its loss doesn't follow its weights: of the same ones it is .* in a fresh copy of the module and .* used before"
+        r"model: its loss doesn't follow its weights: for the same weights it is .* in a fresh copy of the module and .* used copy"
     )
     with pytest.raises(InputError, match=words):
         estimate(ByItself().eval(), loss, 0.05, budget=30)
@@ -264,7 +264,7 @@ class InAnObject(Folding):
 
 def test_a_refusal_names_what_a_part_keeps() -> None:
     with pytest.raises(
-        InputError, match=r"0 \(InAnObject\) keeps 'calls' between calls: compute that anew in each, or clear it in _load"
+        InputError, match=r"0 \(InAnObject\) keeps 'calls' between calls: compute it again in each call, or clear it in _load"
     ):
         estimate(under_a_head(InAnObject).eval(), loss, 0.05, budget=30)
 
@@ -394,9 +394,13 @@ def test_values_kept_within_parametrizations_cached_are_not_taken_for_other_weig
 
 
 def test_the_ways_into_a_module_are_those_that_its_parts_listen_to() -> None:
-    assert ways_of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), parametrizations.weight_norm(nn.Linear(2, 2)))) == (PLAIN,)
-    assert ways_of(nn.Sequential(ClearedInTrain())) == (Way(in_training=True), PLAIN)
-    assert ways_of(ClearedByAHook()) == ways_of(ClearedWhenLoaded()) == (Way(by_state_dict=True), PLAIN)
+    assert load_methods_of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), parametrizations.weight_norm(nn.Linear(2, 2)))) == (
+        COPY_VALUES,
+    )
+    assert load_methods_of(nn.Sequential(ClearedInTrain())) == (LoadMethod(in_training=True), COPY_VALUES)
+    assert (
+        load_methods_of(ClearedByAHook()) == load_methods_of(ClearedWhenLoaded()) == (LoadMethod(by_state_dict=True), COPY_VALUES)
+    )
 
 
 def test_attributes_are_given_back_as_the_very_objects_that_they_were() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nncomplexity import InputError, estimate
 from nncomplexity.cli.table import measured
 from nncomplexity.measure import reports_json
-from nncomplexity.network import Borrowed, Distortion, skeleton_of, tensors_of
+from nncomplexity.network import Distortion, ModuleTarget, skeleton_of, tensors_of
 from nncomplexity.network.modulestate import left_out, load_into, parameters_of
 from tests.families import Hooked
 
@@ -23,7 +23,7 @@ def test_state_that_is_no_tensor_and_buffers_that_are_not_in_it_are_named() -> N
     report = estimate(Hooked(), lambda net: net.inner.weight.square().mean(), 0.05, budget=8)
     assert report.subject.left_out == ("_extra_state", "scratch")
     page = measured("net", [report], [None], [None])
-    assert "Not measured, as part of the architecture: _extra_state, scratch." in page.splitlines()
+    assert "Not measured, because it is part of the architecture: _extra_state, scratch." in page.splitlines()
     assert reports_json([report]).count('"left_out"') == 1
 
 
@@ -105,7 +105,7 @@ def test_a_module_that_cannot_be_copied_gets_everything_back() -> None:
     module = Single(3, 2)
     module.register_buffer("scratch", torch.zeros(1), persistent=False)
     before = {name: tensor.clone() for name, tensor in tensors_of(module).items()}
-    borrowed = Borrowed(module)
+    borrowed = ModuleTarget(module)
     assert not borrowed.differentiable
     loaded = borrowed.load({name: torch.zeros_like(tensor) for name, tensor in before.items()})
     assert loaded is module
@@ -166,7 +166,9 @@ def test_a_module_that_can_be_neither_copied_nor_changed_is_refused() -> None:
     with torch.inference_mode():
         module = Held()
         assert estimate(module, lambda net: net.head.weight.square().mean(), 0.1, budget=8).within
-    with pytest.raises(InputError, match=r"model: it can't be copied, and its tensors, made in torch.inference_mode, .* a mapping"):
+    with pytest.raises(
+        InputError, match=r"model: it can't be copied, and its tensors can be changed only in torch.inference_mode; pass a mapping"
+    ):
         estimate(module, lambda net: net.head.weight.square().mean(), 0.1)
 
 
@@ -223,7 +225,7 @@ def _estimated_in(mode: bool, module: nn.Module, inputs: Tensor) -> bytes:
 def test_a_lazy_module_is_refused_until_it_has_seen_a_batch() -> None:
     module = nn.Sequential(nn.LazyLinear(3))
     with pytest.raises(
-        InputError, match=r"weights: '0.weight' has no shape yet, as its module is lazy; call the model on a batch first"
+        InputError, match=r"weights: '0.weight' has no shape yet, because its module is lazy; call the model with a batch first"
     ):
         estimate(module, sum_of, 0.1)
     module(torch.ones(1, 2))

@@ -51,7 +51,7 @@ def test_a_pattern_that_matches_nothing_lists_names_near_it() -> None:
         estimate(WEIGHTS, loss, 0.1, exclude=["layer.0.weight"])
     with pytest.raises(InputError, match=r"include: no tensor's name matches 'ü'; names near it: embed.weight, head.weight"):
         estimate(WEIGHTS, loss, 0.1, include="ü")
-    with pytest.raises(InputError, match="exclude: expected glob patterns of tensor names, got 3; use such as 'encoder"):
+    with pytest.raises(InputError, match="exclude: expected glob patterns of tensor names, such as 'encoder"):
         estimate(WEIGHTS, loss, 0.1, exclude=[3])
 
 

@@ -22,6 +22,8 @@ from nncomplexity.network import Distortion, MeanLoss, Probe
 from nncomplexity.network import random as random_weights
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.probes import changed
+from nncomplexity.words import Relative
+from tests.cases import cross_entropy_of
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)
@@ -39,8 +41,7 @@ def network(*, drop: float = 0.0, norm: bool = False) -> nn.Sequential:
     return model
 
 
-def loss(model: nn.Module) -> Tensor:
-    return cross_entropy(model(X), Y)
+loss = cross_entropy_of(X, Y)
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -70,7 +71,9 @@ def test_noise_as_large_as_eps_is_refused(share: float, as_mapping: bool) -> Non
     def of_mapping(weights: Mapping[str, Tensor]) -> Tensor:
         return closure(lambda x: torch.func.functional_call(model, weights, (x,)))
 
-    words = r"loss_fn: expected the same loss of the same weights each time, got 9\.\d+ and then 9\.\d+, .* apart where ε is 0.001; .* an ε of"
+    words = (
+        r"loss_fn: expected the same loss for the same weights each time, got 9\.\d+ and then 9\.\d+; the difference is .* an ε of"
+    )
     with pytest.raises(InputError, match=words):
         estimate(target, of_mapping if as_mapping else closure, [0.1, 0.001], budget=20)
 
@@ -81,7 +84,7 @@ def test_noise_that_is_little_of_eps_narrows_what_is_accepted_and_is_said() -> N
         assert 0.0002 < scatter <= 0.001
         assert distortion.tolerance(0.05) == pytest.approx(0.05 - scatter)
     (warning,) = warned(network(), noisy(0.0005))
-    assert warning.startswith("Losses of the same weights are up to 0.0")
+    assert warning.startswith("Losses of the same weights differ by up to 0.0")
 
 
 def test_what_rounds_otherwise_each_time_is_no_noise() -> None:
@@ -95,8 +98,29 @@ def test_a_loss_that_drifts_while_it_is_searched_is_refused_in_the_end() -> None
     def drifting(weights: Mapping[str, Tensor]) -> Tensor:
         return weights["w"].square().mean() + (0.01 if next(calls) > 10 else 0.0)
 
-    with pytest.raises(InputError, match="expected the same loss of the same weights each time"):
+    with pytest.raises(InputError, match="expected the same loss for the same weights each time"):
         estimate({"w": torch.linspace(-1, 1, 30)}, drifting, 0.05, method="quantize", budget=12)
+
+
+@pytest.mark.parametrize("as_mapping", [True, False])
+@pytest.mark.parametrize(("eps", "calls"), [(0.05, 3), (0.05, 4), (0.05, 8), (0.05, 15), (Relative(0.2), 8), (Relative(0.2), 15)])
+def test_a_loss_that_is_one_number_once_it_was_called_a_few_times(eps: float | Relative, calls: int, as_mapping: bool) -> None:
+    weights = {"w": torch.linspace(-1, 1, 40)}
+    module = nn.Module()
+    module.w = nn.Parameter(weights["w"].clone())
+    called = 0
+
+    def loss(network: Any) -> Any:
+        nonlocal called
+        called += 1
+        tensor = network["w"] if as_mapping else network.w
+        return (tensor.double() ** 2).mean() if called <= calls else (weights["w"].double() ** 2).mean()
+
+    words = (
+        "expected the same loss of the same weights each time, got .* of slightly changed ones before the search and .* after it"
+    )
+    with pytest.raises(InputError, match=words):
+        estimate(weights if as_mapping else module, loss, eps, budget=20)
 
 
 def test_batches_by_a_generator_of_the_users_own_are_refused() -> None:
@@ -106,7 +130,7 @@ def test_batches_by_a_generator_of_the_users_own_are_refused() -> None:
         rows = torch.randint(len(X), (32,), generator=generator)
         return cross_entropy(model(X[rows]), Y[rows])
 
-    with pytest.raises(InputError, match="expected the same loss of the same weights each time"):
+    with pytest.raises(InputError, match="expected the same loss for the same weights each time"):
         estimate(network(), batch, 0.05, budget=20)
 
 
@@ -127,7 +151,7 @@ def test_random_numbers_are_said_and_do_not_hang_on_the_global_seed(draw: Callab
     assert found[0].loss == found[1].loss
     assert found[0].file.content == found[1].file.content
     (warning,) = found[0].warnings
-    assert warning.startswith(f"The loss draws random numbers: it is {found[0].loss:.7g} from one state of the generators and 0.")
+    assert warning.startswith(f"The loss draws random numbers: it is {found[0].loss:.7g} with one state of the generators and 0.")
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -158,9 +182,11 @@ def test_training_mode_is_said_where_it_counts_with_the_loss_in_eval_mode() -> N
     assert warned(network(drop=0.3), lambda model: loss(model.eval())) == ()
     drawn, mode = warned(network(drop=0.3), loss)
     assert drawn.startswith("The loss draws random numbers")
-    assert mode.endswith(f"in eval mode it is {loss(network()).item():.7g}. Call eval() on it, or in the loss, if that is meant.")
+    assert mode.endswith(
+        f"in eval mode the loss is {loss(network()).item():.7g}. Call eval() on it, or in the loss, if you want eval mode."
+    )
     (mode,) = warned(network(norm=True), loss)
-    assert mode.startswith("The network is in training mode, where its loss is")
+    assert mode.startswith("The network is in training mode, with the loss")
 
 
 def test_a_default_dropout_of_functional_is_a_draw() -> None:
@@ -196,15 +222,15 @@ def detached(model: nn.Module) -> Tensor:
 @pytest.mark.parametrize(
     ("closure", "reason"),
     [
-        (lambda model: loss(model).item(), r"it is a float \(return the tensor, not its .item\(\)\)"),
-        (detached, "its tensor comes from none, which is so under torch.no_grad"),
-        (torch.no_grad()(loss), "its tensor comes from none"),
+        (lambda model: loss(model).item(), r"it returned a float \(return the tensor, not its .item\(\)\)"),
+        (detached, "the returned tensor was computed under torch.no_grad"),
+        (torch.no_grad()(loss), "the returned tensor was computed under torch.no_grad"),
     ],
 )
 def test_a_loss_without_a_gradient_is_said_with_the_reason(closure: Callable[[nn.Module], Any], reason: str) -> None:
     report = estimate(network(), closure, 0.05, budget=24)
     (warning,) = report.warnings
-    assert warning.startswith("The loss has no gradient by the weights, as ")
+    assert warning.startswith("The loss has no gradient with respect to the weights: ")
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(warning)
     assert "gradient" in report.status
@@ -230,7 +256,7 @@ def test_a_gradient_that_fails_is_said_with_what_was_raised() -> None:
 
     (warning,) = warned(network(), out_of_memory)
     assert (
-        "as taking it raised OutOfMemoryError: CUDA out of memory. Tried to allocate 3 GiB. (tests/network/test_soundness.py, line"
+        "the call raised OutOfMemoryError: CUDA out of memory. Tried to allocate 3 GiB. (tests/network/test_soundness.py, line"
         in warning
     )
 
@@ -259,7 +285,9 @@ def test_methods_that_take_no_gradient_do_not_miss_it() -> None:
 def test_a_loss_that_measures_another_network_is_said_to(as_mapping: bool) -> None:
     live = network()
     report = estimate(tensors_of(live) if as_mapping else live, lambda _: loss(live), 0.05, budget=24)
-    assert report.warnings[0].startswith(f"The loss ignores the weights that it is given: it is {report.loss:.6g} for random ones")
+    assert report.warnings[0].startswith(
+        f"The loss ignores the weights that it is given: it is {report.loss:.6g} for random weights"
+    )
     assert "weights" in report.status
 
 

@@ -77,10 +77,10 @@ def test_a_link_to_a_file_is_that_file(workplace):
 
 
 def test_a_file_that_is_not_there_or_not_what_its_name_leads_to_is_refused(workplace):
-    with pytest.raises(InputError, match=r"--loss-fn: no file deep/none.py; name one from the current folder on"):
+    with pytest.raises(InputError, match=r"--loss-fn: no file deep/none.py; give a path from the current folder"):
         find_function("deep/none.py:loss", "--loss-fn")
     (workplace / "math.py").write_text("def loss(w): return 4.0")
-    with pytest.raises(InputError, match=r"--loss-fn: module math is another one here .*; give math.py another name"):
+    with pytest.raises(InputError, match=r"--loss-fn: another module is already called math .*; rename math.py"):
         find_function("math.py:loss", "--loss-fn")
 
 
@@ -137,7 +137,7 @@ def test_a_device_that_is_there():
 
 @pytest.mark.parametrize("name", ["", "abacus", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(name):
-    with pytest.raises(InputError, match="--device: expected one that this machine has"):
+    with pytest.raises(InputError, match="device: expected a device of this machine"):
         find_device(name)
 
 
@@ -196,7 +196,7 @@ def test_a_dtype_that_holds_the_values_is_fine():
 )
 def test_weights_that_do_not_fit_the_module(change, words):
     weights = {name: tensor for name, tensor in {**WEIGHTS, **change}.items() if tensor is not None}
-    with pytest.raises(InputError, match=f"--model: the checkpoint does not fit the module: .*{words}"):
+    with pytest.raises(InputError, match=f"model: the checkpoint does not fit the module: .*{words}"):
         Task(total, build=Net).network(weights)
 
 
@@ -204,9 +204,9 @@ def test_a_build_that_fails_or_makes_something_else():
     def build():
         raise OSError("no config")
 
-    with pytest.raises(InputError, match="--model: build raised OSError: no config"):
+    with pytest.raises(InputError, match="model: build raised OSError: no config"):
         Task(total, build=build).network(WEIGHTS)
-    with pytest.raises(InputError, match=r"--model: expected a function that returns an nn.Module, got type"):
+    with pytest.raises(InputError, match=r"model: expected a function that returns an nn.Module, got type"):
         Task(total, build=lambda: Net).network(WEIGHTS)
 
 
@@ -214,7 +214,7 @@ def test_a_module_without_memory_or_that_does_not_move():
     def build():
         return nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, device="meta"))
 
-    words = r"--model: expected a module with its tensors in memory, got 1\.weight, 1\.bias on the meta device; build it on the CPU"
+    words = r"model: expected a module with its tensors in memory, got 1\.weight, 1\.bias on the meta device; build it on the CPU"
     with pytest.raises(InputError, match=rf"{words} or, .* return module\.to_empty\(device='cpu'\)$"):
         Task(total, build=build).network(WEIGHTS)
 
@@ -222,7 +222,7 @@ def test_a_module_without_memory_or_that_does_not_move():
         def to(self, *_, **__):
             raise ValueError("not for 4-bit models\nand more")
 
-    with pytest.raises(InputError, match=r"--model: moving the module to cpu raised ValueError: not for 4-bit models \("):
+    with pytest.raises(InputError, match=r"model: moving the module to cpu raised ValueError: not for 4-bit models \("):
         Task(total, build=Fixed).network(WEIGHTS)
 
 
@@ -251,24 +251,24 @@ def test_a_loss_may_be_nan_and_leaves_the_random_state_alone():
     ],
 )
 def test_a_value_that_is_no_number(value, words):
-    with pytest.raises(InputError, match=f"--loss-fn: expected a float or a 0-d tensor, {words}"):
+    with pytest.raises(InputError, match=f"loss_fn: expected a float or a 0-d tensor, {words}"):
         Task(lambda _: value).loss(WEIGHTS)
 
 
 def test_a_function_that_raises(workplace):
     (workplace / "given.py").write_text("def loss(w):\n    return w['absent']\n")
-    with pytest.raises(InputError, match=r"--loss-fn: loss raised KeyError: 'absent' \(given.py, line 2\)"):
+    with pytest.raises(InputError, match=r"loss_fn: loss raised KeyError: 'absent' \(given.py, line 2\)"):
         Task(find_function("given:loss", "--loss-fn")).loss(WEIGHTS)
 
 
 @pytest.mark.parametrize("risk", [-0.1, 1.5, float("nan")])
 def test_a_risk_outside_its_range(risk):
-    with pytest.raises(InputError, match=r"--risk-fn: expected the share of wrong answers, in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"risk_fn: expected the share of wrong answers, in \[0, 1\]"):
         Task(total, risk_fn=lambda _: risk).risk(WEIGHTS)
 
 
 def test_a_risk_that_was_not_given():
-    with pytest.raises(InputError, match="--risk-fn: expected a function that gives the error rate, got none"):
+    with pytest.raises(InputError, match="risk_fn: expected a function that returns the error rate, got none"):
         Task(total).risk(WEIGHTS)
 
 
@@ -312,19 +312,19 @@ def test_of_tied_names_one_is_enough_behind_a_prefix():
     [
         (
             torch.optim.swa_utils.AveragedModel(Net()).state_dict(),
-            "took 'module.' off the names, which fit it only so, and left out what is not behind it: n_averaged",
+            "removed 'module.' from the names, so that they fit it, and left out names without it: n_averaged",
         ),
         (
             {"criterion.weight": torch.ones(2), **prefixed("model.")},
-            "took 'model.' off the names, which fit it only so, and left out what is not behind it: criterion.weight",
+            "removed 'model.' from the names, so that they fit it, and left out names without it: criterion.weight",
         ),
         (
             {"first._orig_mod.weight": torch.eye(3), "count": torch.tensor(5)},
-            "took '_orig_mod.' off the names, which fit it only so",
+            "removed '_orig_mod.' from the names, so that they fit it",
         ),
         (
             {"module.net.first._orig_mod.weight": torch.eye(3), "module.net.count": torch.tensor(5)},
-            "took 'module.net.' and '_orig_mod.' off the names, which fit it only so",
+            "removed 'module.net.' and '_orig_mod.' from the names, so that they fit it",
         ),
         (WEIGHTS, None),
     ],
@@ -350,7 +350,7 @@ def test_a_module_that_is_compiled_itself():
     [
         (
             {**prefixed("model."), **prefixed("ema.")},
-            "its names fit behind each of 'model.', 'ema.'; save the network that is meant by",
+            "its names fit with each of the prefixes 'model.', 'ema.'; save the right network alone",
         ),
         (
             {**prefixed("model."), "model.extra": torch.ones(1), "other": torch.ones(1)},
@@ -361,7 +361,7 @@ def test_a_module_that_is_compiled_itself():
     ],
 )
 def test_names_that_fit_in_no_one_way_say_how_most_would(checkpoint, words):
-    with pytest.raises(InputError, match=f"--model: the checkpoint does not fit the module: {words}"):
+    with pytest.raises(InputError, match=f"model: the checkpoint does not fit the module: {words}"):
         Task(total, build=Net).network(checkpoint)
 
 
@@ -572,7 +572,7 @@ def test_an_adapter_is_loaded_by_the_names_of_its_file_and_measured_alone():
     network = task.network(ADAPTER)
     assert {name for spec in architecture_of(network).tensors for name in spec.names} == set(ADAPTER)
     assert task.naming(ADAPTER).note("it") == (
-        "took the names for those of the adapter 'default' of it, whose other tensors are part of the architecture"
+        "used the names as those of the adapter 'default' of it; all other tensors are part of the architecture"
     )
     A, B = ADAPTER.values()
     assert task.loss(ADAPTER) == pytest.approx(float((x @ (base + B @ A).T).square().mean()), rel=1e-6)
@@ -604,7 +604,7 @@ def test_what_an_adapter_saves_whole_is_part_of_it(prefix):
 )
 def test_names_that_are_no_one_adapter_s_are_refused(adapters, names):
     weights = {name: ADAPTER.get(name, torch.ones(1)) for name in names}
-    with pytest.raises(InputError, match="--model: the checkpoint does not fit the module"):
+    with pytest.raises(InputError, match="model: the checkpoint does not fit the module"):
         Task(total, build=lambda: Adapted(adapters)).network(weights)
 
 

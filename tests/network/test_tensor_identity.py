@@ -12,10 +12,10 @@ from torch.masked import masked_tensor
 from torch.utils._pytree import tree_map
 
 from nncomplexity import InputError, estimate
-from nncomplexity.network import Borrowed, Distortion, base_of, skeleton_of
+from nncomplexity.network import Distortion, ModuleTarget, base_of, skeleton_of
 from nncomplexity.training import weight_noise
 
-NO_MEMORY = "which has no memory of its own, as quantized and masked tensors have none; dequantize it first, or pass its parts"
+NO_MEMORY = "which has no memory of its own, like quantized and masked tensors; dequantize it first, or pass its parts"
 
 
 class Scaled(Tensor):
@@ -153,7 +153,7 @@ def test_modules_of_wrappers_are_refused_by_name(kind: type[Scaled], persistent:
 def test_a_module_that_shows_the_parts_of_a_wrapper_is_refused_by_the_name_of_its_parameter() -> None:
     module = nn.Sequential(InParts(quantized(Closed, 0, 4, 4)))
     with pytest.raises(InputError, match=f"^model: expected '0.weight' to be a dense tensor in memory, got Closed, {NO_MEMORY}$"):
-        Borrowed(module)
+        ModuleTarget(module)
 
 
 def test_a_wrapper_beside_the_state_is_left_as_it_is() -> None:
@@ -184,15 +184,15 @@ def masked() -> Tensor:
     ("make", "words"),
     [
         (fake, "got FakeTensor, which has no values; make it outside of FakeTensorMode"),
-        (within_vmap, "got Tensor, which has no memory of its own, as within vmap, grad or functionalize; call it outside of them"),
-        (lambda: torch._to_functional_tensor(torch.ones(2)), "got Tensor, which has no memory of its own, as within vmap, grad or"),
+        (within_vmap, "got Tensor, which has no memory of its own within vmap, grad or functionalize; call it outside of them"),
+        (lambda: torch._to_functional_tensor(torch.ones(2)), "got Tensor, which has no memory of its own within vmap, grad or"),
         (
             masked,
-            "got MaskedTensor, which has no memory of its own, as quantized and masked tensors have none; dequantize it first",
+            "got MaskedTensor, which has no memory of its own, like quantized and masked tensors; dequantize it first",
         ),
         (
             lambda: Logged(torch.ones(2)),
-            "got Logged, whose class answers every operation itself; pass a plain tensor of its values",
+            "got Logged, whose class defines all operations itself; pass a plain tensor with its values",
         ),
     ],
 )

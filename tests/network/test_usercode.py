@@ -92,6 +92,7 @@ def test_one_that_has_none_even_so_is_told_what_it_is_called_under() -> None:
         return torch.autograd.grad(torch.ones(()), weights["w"])[0].sum()
 
     with pytest.raises(
-        InputError, match=r"does not require grad.*; it is called under torch.no_grad\(\): wrap its body in torch.enable"
+        InputError,
+        match=r"does not require grad.*; it is called under torch.no_grad\(\): if it computes derivatives, wrap its body in torch.enable",
     ):
         estimate(WEIGHTS, broken, 0.1)

@@ -119,7 +119,7 @@ def test_complex_tensors_are_seen_as_their_parts_and_come_back() -> None:
 
 def test_a_tensor_without_a_shape_is_refused() -> None:
     with pytest.raises(
-        InputError, match="weights: 'weight' has no shape yet, as its module is lazy; call the model on a batch first"
+        InputError, match="weights: 'weight' has no shape yet, because its module is lazy; call the model with a batch first"
     ):
         skeleton_of(torch.nn.LazyLinear(3).state_dict())
 
@@ -135,7 +135,7 @@ def test_values_other_than_tensors_are_refused() -> None:
 
 
 def test_names_that_are_no_texts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"weights: expected names that are texts, got 1 \(int\); use str\(1\)"):
+    with pytest.raises(InputError, match=r"weights: expected names as texts, got 1 \(int\); use str\(1\)"):
         skeleton_of({1: torch.zeros(1)})
 
 
@@ -151,13 +151,15 @@ def test_tensors_that_are_not_dense_are_refused() -> None:
             words = f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"
             with pytest.raises(InputError, match=words):
                 check({"w": tensor})
-    with pytest.raises(InputError, match=r"torch.float8_e5m2fnuz; convert it first, or keep its bytes, as .view\(torch.uint8\)"):
+    with pytest.raises(InputError, match=r"torch.float8_e5m2fnuz; convert it first, or pass its bytes, .view\(torch.uint8\)"):
         skeleton_of({"w": kinds["torch.float8_e5m2fnuz"]})
 
 
 @pytest.mark.parametrize("check", [skeleton_of, check_numbers])
 def test_tensors_beyond_memory_or_dimensions_are_refused(check: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    words = r"weights: expected 'w' to hold its elements, got 1000000000000 of them expanded from 4 bytes; leave it out, or keep"
+    words = (
+        r"weights: expected 'w' to have memory for all its elements, got 1000000000000 elements expanded from 4 bytes; leave it out"
+    )
     with pytest.raises(InputError, match=words):
         check({"w": torch.zeros(1).expand(10**12)})
     for most, dtype in ((64, torch.float32), (64, torch.int64), (63, torch.complex64)):

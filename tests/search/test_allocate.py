@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks.planted import Planted, divergence
+from benchmarks.cases.planted import Planted, divergence
 from nncomplexity import estimate
 from nncomplexity.codecs import Entropy
 from nncomplexity.measure import rate_distortion
@@ -59,9 +59,9 @@ def test_no_choice_of_as_little_distortion_takes_fewer_bits_than_those_on_the_pa
     lagrangian = Lagrangian(curves)
     path = lagrangian.path(c)
     assert len(path) > 1
-    for choice in path:
+    for choice, distortion in zip(path, path.distortions.tolist(), strict=True):
         taken = sum(curve.bits[point] for curve, point in zip(curves, choice.points.tolist(), strict=True))
-        assert taken <= bits[distortions <= lagrangian.distortions(c, choice).sum() + 1e-12].min() + 1e-9
+        assert taken <= bits[distortions <= distortion + 1e-12].min() + 1e-9
 
 
 def test_the_path_leads_from_the_finest_choice_to_nothing() -> None:
@@ -224,12 +224,12 @@ def test_many_tensors_are_allocated_in_few_evaluations() -> None:
     assert report.bits < 0.95 * estimate(weights, loss, 1.0, method="quantize", codec="entropy").bits
 
 
-@pytest.mark.parametrize("family", ["sparse", "low rank", "signs"])
+@pytest.mark.parametrize("family", ["sparse", "live", "low rank", "signs"])
 def test_planted_weights_are_found(family: str) -> None:
     planted = Planted(family, depth=2, width=48)
     weights = planted.noisy(0.01)
     report = estimate(weights, divergence(planted.inputs, weights), 0.01, method="allocate")
-    assert report.bits < 1.2 * planted.drawn[1]
+    assert report.bits < 1.1 * planted.drawn[1]
 
 
 def test_a_loss_in_steps_has_an_answer() -> None:

@@ -111,7 +111,7 @@ def test_of_several_eps_those_not_begun_have_what_serves_them(call: Callable[...
     assert cut + len(not_begun) in (3, 4)
     for result in not_begun:
         assert (result["origin"], result["within"]) == ("lossless", False)
-        assert f"interrupted before the search within ε = {result['eps']:g} began: the lossless file" in result["status"]
+        assert f"interrupted before the search for ε = {result['eps']:g} began: the lossless file" in result["status"]
         assert " ".join(result["status"].split()) in " ".join(out.split())
     assert all(Path(f"m_{value}.coarse").is_file() for value in ("0.5", "0.3", "0.1", "0.05"))
 

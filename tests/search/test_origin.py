@@ -18,8 +18,8 @@ from nncomplexity.cli.table import measured, warnings
 from nncomplexity.cli.track_table import tracked
 from nncomplexity.search import Bayes, Found, Problem, Quantize, Tight
 from nncomplexity.show import page, read_results
-from tests.search.test_search_tight import network
-from tests.show.test_html_page import parsed
+from tests.cases import two_layers
+from tests.markup import parsed
 
 WEIGHTS = {"w": torch.randn(32, 32, generator=torch.Generator().manual_seed(0))}
 
@@ -55,7 +55,7 @@ def test_each_search_says_what_its_answers_come_from(method: Any, loss: Any, ori
 
 
 def test_a_descent_s_answer_is_called_so_and_has_no_warning() -> None:
-    weights, loss = network()
+    weights, loss = two_layers()
     report = estimate(weights, loss, 0.1, budget=200)
     assert (report.origin, report.warnings) == ("descent", ())
 
@@ -107,7 +107,7 @@ def test_an_answer_of_no_bits_is_no_loss() -> None:
 
 
 def test_where_another_eps_s_descent_has_the_answer_nothing_was_lost() -> None:
-    weights, loss = network()
+    weights, loss = two_layers()
 
     class Once(Tight):
         """Descents for the finest ε alone."""

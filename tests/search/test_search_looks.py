@@ -153,7 +153,7 @@ def test_numbers_that_hold_nine_tenths_of_the_energy() -> None:
 
 
 def test_large_matrices_are_looked_at_as_far_as_that_is_cheap() -> None:
-    assert [layout.told(()) for layout in looks.candidates((768, 2304))] == ["3 blocks of columns"]
+    assert [layout.in_words(()) for layout in looks.candidates((768, 2304))] == ["3 blocks of columns"]
     assert list(looks.candidates((50257, 768))) == []
     assert list(looks.candidates((8192, 3 * 8192))) == []  # a decomposition of each block would take too long
     assert len(list(looks.candidates((48, 12)))) == 3 + 2  # 2, 3 or 4 blocks of rows, 2 or 3 of columns: four are too narrow

@@ -16,7 +16,7 @@ from nncomplexity.measure.curve import curve_of
 from nncomplexity.network import loss_from
 from nncomplexity.show.html.notebook_curve import _picture
 from nncomplexity.words import show_progress
-from tests.show.test_html_page import parsed
+from tests.markup import parsed
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from nncomplexity.dynamics.settings import RESERVED
 from nncomplexity.errors import InputError
 from nncomplexity.show import KINDS, Results, chart, default_kind, draw, read_results, runs_of, save
-from nncomplexity.show.plots.chart import Axis, place, spread, ticks
+from nncomplexity.show.plots.elements import Axis, place, spread, ticks
 from nncomplexity.show.plots.entries import METRIC_ENDINGS, NO_METRICS
 from nncomplexity.show.plots.rate_distortion import fits_of, hull_of
 from nncomplexity.show.plots.results import Measurement, Network
@@ -153,7 +153,7 @@ def test_other_measures_stand_below_complexity(tmp_path: Path) -> None:
         "learning coefficient": (9, 90, 900),
     }
     assert found.panels[-1].lines[0].error == (0.1, 1, 10)
-    assert found.panels[-1].title == "± standard error of its chains"
+    assert found.panels[-1].title == "± standard error over chains"
     draw(found)
 
 
@@ -254,9 +254,9 @@ def test_wrong_wishes_are_refused(one_run: Results, tmp_path: Path) -> None:
     for kind, words in (
         ("dynamics", "no network has a training step"),
         ("measures", "no network has a training step"),
-        ("bounds", "measure with --risk-fn and --n"),
-        ("description-length", "measure with --n"),
-        ("layers", "nothing is said of layers"),
+        ("bounds", "measure with risk_fn and n"),
+        ("description-length", "measure with n"),
+        ("layers", "the files have no layers"),
         ("rate-distortion", "no chosen network has a file with a distortion above 0"),
     ):
         with pytest.raises(InputError, match=words):

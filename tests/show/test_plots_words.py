@@ -21,7 +21,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.linalg import fitted
 from nncomplexity.show import Results, chart, draw, page, read_results, save, svg
 from nncomplexity.show.html.summary import page_title
-from nncomplexity.show.plots.chart import Axis, ticks
+from nncomplexity.show.plots.elements import Axis, ticks
 from nncomplexity.show.plots.fonts import fonts_for
 from tests.rows import report, row, write_rows
 

@@ -206,7 +206,7 @@ def test_tied_and_frozen_parameters() -> None:
 
 def test_the_gradient_cannot_be_differentiated_again() -> None:
     x = gaussian(3, 3).requires_grad_()
-    with pytest.raises(InputError, match=r"create_graph must be False .* got True: its gradient can't be differentiated again"):
+    with pytest.raises(InputError, match=r"create_graph: expected False .* got True: its gradient can't be differentiated again"):
         torch.autograd.grad(entropy(x), x, create_graph=True)
 
 
@@ -258,14 +258,14 @@ def test_matrices_of_one_shape_in_one_batch() -> None:
 
 def test_bad_input_to_the_penalty_is_named() -> None:
     bad: list[tuple[object, dict[str, object], str]] = [
-        (nn.LayerNorm(3), {}, "matrices must hold at least one tensor that has a matrix with both sides above 1"),
-        ([], {}, "matrices must hold at least one tensor"),
-        ([torch.ones(3)], {}, r"matrices must be floating-point tensors .* got torch\.float32 of shape \(3,\)"),
+        (nn.LayerNorm(3), {}, "matrices: expected at least one tensor that has a matrix with both sides above 1"),
+        ([], {}, "matrices: expected at least one tensor"),
+        ([torch.ones(3)], {}, r"matrices: expected floating-point tensors .* got torch\.float32 of shape \(3,\)"),
         ([torch.ones(3, 0)], {}, "with entries"),
         ([torch.ones(2, 2, dtype=torch.int64)], {}, r"got torch\.int64"),
-        ([torch.eye(2)], {"select": bool}, "select must be left out where tensors come without names"),
-        ([torch.eye(2)], {"beta": math.inf}, "beta must be a finite number; got inf"),
-        ([torch.eye(2)], {"reduction": "max"}, 'reduction must be "mean" or "sum"; got \'max\''),
+        ([torch.eye(2)], {"select": bool}, "select: expected none where tensors come without names"),
+        ([torch.eye(2)], {"beta": math.inf}, "beta: expected a finite number, got inf"),
+        ([torch.eye(2)], {"reduction": "max"}, 'reduction: expected "mean" or "sum", got \'max\''),
     ]
     for matrices, settings, message in bad:
         with pytest.raises(InputError, match=message):
@@ -382,7 +382,7 @@ def test_a_step_inside_the_block_is_refused_and_undone() -> None:
     model = nn.Linear(2, 1)
     before = bits(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    message = r"module must keep its parameters inside weight_noise; .* call optimizer\.step\(\) after the block"
+    message = r"module: expected it to keep its parameters inside weight_noise; .* call optimizer\.step\(\) after the block"
     model(torch.ones(2)).backward()
     with pytest.raises(InputError, match=message), weight_noise(model, std=0.1):
         optimizer.step()
@@ -400,7 +400,7 @@ def test_a_module_without_parameters_and_no_noise() -> None:
 
 @pytest.mark.parametrize("std", [-1e-9, math.nan, math.inf])
 def test_a_bad_std_is_named(std: float) -> None:
-    with pytest.raises(InputError, match="std must be a finite number of at least 0; got"), weight_noise(nn.Linear(1, 1), std):
+    with pytest.raises(InputError, match="std: expected a finite number of at least 0, got"), weight_noise(nn.Linear(1, 1), std):
         pass
 
 

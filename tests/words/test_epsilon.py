@@ -21,9 +21,9 @@ from nncomplexity.measure import DEFAULT_EPS, default_eps
 from nncomplexity.network import constant
 from nncomplexity.show import chart, page, read_results
 from nncomplexity.words import Share, default_grid, eps_named, name_of, names_in
+from tests.markup import parsed
 from tests.rows import report as report_file
 from tests.rows import row, write_rows
-from tests.show.test_html_page import parsed
 
 DONE, WRONG_CALL, NOT_WITHIN = 0, 2, 3
 
@@ -171,7 +171,7 @@ def test_a_loss_without_a_distance_says_so() -> None:
     weights, loss = regression()
     for odd in (lambda w: loss(w) / w["weight"].norm(), lambda w: w["weight"].sum() * 0 + 1.0):
         with pytest.raises(
-            InputError, match="eps: 1% is a share of the distance from the loss to that of the network with all weights"
+            InputError, match="eps: 1% is a share of the distance between the loss and that of the network with all weights"
         ):
             estimate(weights, odd, Relative(0.01))
 
@@ -234,7 +234,7 @@ def test_measure_says_the_share_and_its_value(call: Callable[..., Any]) -> None:
         assert f"{result['eps']:.4g} ({share})" in out
         assert result["distortion"] <= result["eps"]
     content = json.loads(Path("r.json").read_text(encoding="utf-8"))
-    assert f"Shares are of {content['zero_loss'] - content['loss']:.6g}, the distance" in " ".join(out.split())
+    assert f"Shares refer to {content['zero_loss'] - content['loss']:.6g}, the distance" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(("loss", "words"), [("no_zero", "that loss isn't finite"), ("flat", "both are 0.25")])

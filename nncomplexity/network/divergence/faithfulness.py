@@ -1,4 +1,4 @@
-"""How faithful a file is to the network that it was made from: agreement, flips and divergence, where it was searched and elsewhere."""
+"""How faithful a file is to its network: agreement, flips and divergence, on the inputs of the search and on held-out inputs."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 _ELSEWHERE = 1.5
-"""How many times ε the divergence on held-out inputs may be before it is worth a warning."""
+"""A warning appears if the divergence on held-out inputs is above this many times ε."""
 
 
 class Agreement(NamedTuple):
@@ -23,9 +23,10 @@ class Fidelity:
     Attributes:
         inputs: number of inputs.
         divergence: mean divergence from the original's outputs, nats per example or token for `kl` and `bernoulli`.
-        agreement: share of answers that are the original's; for `mse` 1 − mse; None where outputs have no answers.
-        right_to_wrong, wrong_to_right: shares of answers that were right and are wrong, and the other way; None without labels.
-        most_bits: the bits that name one answer for each input (inputs × log₂ classes); None where outputs have no answers.
+        agreement: share of answers that are the original's; for `mse` 1 − mse; None if outputs have no answers.
+        right_to_wrong, wrong_to_right: shares of answers that changed from right to wrong, and from wrong to right; None without
+            labels.
+        most_bits: the bits of a table with one answer for each input (inputs × log₂ classes); None if outputs have no answers.
     """
 
     inputs: int
@@ -37,17 +38,17 @@ class Fidelity:
 
     @property
     def flips(self) -> float | None:
-        """The share of answers that are not the original's; None for `mse`, where agreement is no share."""
+        """The share of answers that are not the original's; None for `mse`, where agreement is not a share."""
         return None if self.agreement is None or self.most_bits is None else 1 - self.agreement
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; a divergence that isn't finite is None."""
+        """Plain values. A divergence that isn't finite becomes None."""
         return {key: _finite(value) for key, value in {**asdict(self), "flips": self.flips}.items()}
 
-    def told(self) -> str:
-        """One line for people.
+    def in_words(self) -> str:
+        """One line of text.
 
-        >>> Fidelity(100, 0.08, 0.98, 0.01, 0.0, 332.2).told()
+        >>> Fidelity(100, 0.08, 0.98, 0.01, 0.0, 332.2).in_words()
         'agreement 0.98, divergence 0.08, 0.01 right to wrong, 0 wrong to right'
         """
         parts = [] if self.agreement is None else [f"agreement {self.agreement:.4g}"]
@@ -59,12 +60,12 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How faithful a file's decoded weights are on the inputs of the search, and on others.
+    """How faithful a file's decoded weights are, on the inputs of the search and on held-out inputs.
 
     Attributes:
-        kind: of the divergence.
+        kind: the kind of the divergence.
         searched: on the inputs of the search.
-        held_out: on inputs that the search has not seen; None where there are none.
+        held_out: on inputs that the search did not use; None if there are none.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Faithfulness:
 
     @property
     def agreement(self) -> Agreement:
+        """The shares of inputs on which the answers agree, on both sets of inputs."""
         return Agreement(self.searched.agreement, None if self.held_out is None else self.held_out.agreement)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,32 +82,32 @@ class Faithfulness:
         held_out = self.held_out and self.held_out.to_dict()
         return {"kind": self.kind, "searched": self.searched.to_dict(), "held_out": held_out}
 
-    def told(self) -> list[str]:
-        """Lines for people."""
-        lines = [f"Faithful on the {self.searched.inputs:,} searched inputs: {self.searched.told()}."]
+    def in_words(self) -> list[str]:
+        """Lines of text."""
+        lines = [f"Faithful on the {self.searched.inputs:,} searched inputs: {self.searched.in_words()}."]
         if self.held_out is not None:
-            lines.append(f"On {self.held_out.inputs:,} held-out inputs: {self.held_out.told()}.")
+            lines.append(f"On {self.held_out.inputs:,} held-out inputs: {self.held_out.in_words()}.")
         return lines
 
     def warnings(self, bits: int, eps: float, fresh: bool) -> Sequence[str]:
-        """Why a file found within ε under this divergence may not be the network's: one sentence each, with what to do.
+        """Warnings that a file within ε may differ from the network on other inputs: one sentence each, with what to do.
 
         Args:
-            bits: those of the file.
-            eps: what the search kept within.
-            fresh: whether each step of the search had fresh inputs already.
+            bits: the bits of the file.
+            eps: the ε of the search.
+            fresh: whether each step of the search already used new inputs.
         """
         remedy = "search with more inputs" + ("" if fresh else ", or give a function that draws fresh ones")
         found = []
         if self.held_out is not None and not self.held_out.divergence <= _ELSEWHERE * eps:
             found.append(
                 f"The divergence on held-out inputs is {self.held_out.divergence:.4g}, over {_ELSEWHERE:g} ε = "
-                f"{_ELSEWHERE * eps:.4g}: the file is faithful only where it was searched; {remedy}."
+                f"{_ELSEWHERE * eps:.4g}: the file is faithful only on the inputs of the search; {remedy}."
             )
         if self.searched.most_bits is not None and bits > self.searched.most_bits:
             found.append(
                 f"The file has {bits:,} bits, and the answers to all {self.searched.inputs:,} searched inputs have at most "
-                f"{self.searched.most_bits:,.0f}: they can't show how much of the network is needed; {remedy}."
+                f"{self.searched.most_bits:,.0f}: these inputs can't show how much of the network is needed; {remedy}."
             )
         return found
 

@@ -1,4 +1,4 @@
-"""A distortion between functions, d(θ, θ̃) = E_x D(f_θ(x) ‖ f_θ̃(x)), which stands wherever a loss closure does and needs no labels."""
+"""A distortion between functions, d(θ, θ̃) = E_x D(f_θ(x) ‖ f_θ̃(x)), which can replace a loss and needs no labels."""
 
 import copy
 import hashlib
@@ -15,39 +15,41 @@ from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
 from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
 from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_count, is_number, python_number
 
 OutputsFn = Callable[[Any, Any], Any]
-"""outputs(network, inputs) -> (m, ...): the network is what a loss closure gets, a module or a mapping of tensors."""
+"""outputs(network, inputs) -> (m, ...): the network is a module or a mapping of tensors, as for a loss."""
 _ZERO = 1e-6
-"""Nats that an own kind may give for outputs and themselves."""
+"""The largest divergence, in nats, that a user's function may return for equal outputs."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Divergence:
     """The mean divergence of a network's outputs from the original's, over inputs without labels.
 
-    It is handed to `estimate`, `rate_distortion`, `track`, `Tracker` and the others in the place of a loss. They compute the original's
-    outputs once, from its weights; the loss of the original is then 0, and a file's is its distortion.
+    Pass it to `estimate`, `rate_distortion`, `track`, `Tracker` and others instead of a loss. They compute the original's outputs
+    once, from its weights. The loss of the original is then 0, and the loss of a file is its distortion.
 
     Attributes:
-        outputs: `outputs(network, inputs)` -> (m, ...); for `kl` logits (m, classes), or (m, t, classes) where there are tokens.
-        inputs: a tensor (n, ...), a dict of tensors as of Hugging Face batches, a pair of one of these and labels, or a DataLoader of
-            any of these, which is read once. Or a function `draw(m, generator)` that draws m such inputs: every step of a search then has
-            fresh ones, and its answers are measured on `examples` that stay the same.
-        kind: "kl", "bernoulli" or "mse" (`nncomplexity.network.divergence.kinds`), or a function of the original's outputs and others, both
-            (u, ...), that gives (u,) divergences, 0 of outputs from themselves.
-        probe: inputs held out from the search, in any of these forms, on which its answer is examined; or the share of `inputs` to keep
-            back for that, a fifth by default; 0 keeps none.
-        labels: (n, ...) right answers, where they are known: a file's flips are then told by right and wrong. They take no part in a search.
-        mask: which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t). A dict's "attention_mask"
-            is taken of itself.
-        batch: rows of a tensor that the network sees at once; bounds memory. A DataLoader's batches stay as they are.
-        examples: how many inputs are drawn to measure on, where they are drawn.
+        outputs: `outputs(network, inputs)` -> (m, ...); for `kl` logits (m, classes), or (m, t, classes) for tokens.
+        inputs: a tensor (n, ...), a dict of tensors as of Hugging Face batches, a pair of one of these and labels, or a DataLoader
+            of any of these, which is read once. Or a function `draw(m, generator)` that draws m such inputs. Every step of a search
+            then uses new ones, and its answers are measured on `examples` inputs that stay the same.
+        kind: "kl", "bernoulli" or "mse" (`nncomplexity.network.divergence.kinds`), or a function of the original's outputs and
+            other outputs, both (u, ...), that returns (u,) divergences, 0 for equal outputs.
+        probe: held-out inputs, in any of these forms, which examine the answer of the search. Or the share of `inputs` to hold out,
+            by default a fifth; 0 holds out none.
+        labels: (n, ...) right answers, if they are known. Flips are then counted by kind. The search does not use them.
+        mask: which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t). For a dict, the
+            default is its "attention_mask".
+        batch: number of rows of a tensor that the network gets at once; it limits the memory. Batches of a DataLoader do not
+            change.
+        examples: number of inputs for measurements, if inputs are drawn.
 
-    The unit is nats per example, for tokens nats per token that counts.
+    The unit is nats per example; for tokens, nats per token that counts.
 
-    Raises InputError where an argument isn't usable.
+    Raises:
+        InputError: an argument isn't usable.
 
     >>> net = nn.Linear(4, 3)
     >>> divergence = Divergence(lambda network, x: network(x), torch.randn(100, 4))
@@ -72,16 +74,14 @@ class Divergence:
         if not callable(self.outputs):
             raise InputError(f"outputs: expected a function of a network and inputs, got {type(self.outputs).__name__}")
         for name in ("batch", "examples"):
-            value = plain_number(getattr(self, name))
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+            checked_count(name, getattr(self, name), 1)
         labels: object = self.labels
         if not isinstance(labels, Tensor | None):
             raise InputError(f"labels: expected a tensor with a label for each input, got {type(labels).__name__}")
         searched, held_out = self._read()
         for name, value in (("_kind", kind_of(self.kind)), ("_searched", searched), ("_held_out", held_out)):
             object.__setattr__(self, name, value)
-        # Nothing is kept that was read: a loader, and a tensor that its owner goes on to change.
+        # Only copies are kept: the owner may change a tensor or a loader later.
         object.__setattr__(self, "inputs", self.inputs if self.fresh else None)
         object.__setattr__(self, "probe", None)
         object.__setattr__(self, "labels", None)
@@ -89,12 +89,12 @@ class Divergence:
 
     @property
     def fresh(self) -> bool:
-        """Whether inputs are drawn anew for each step of a search."""
+        """Whether new inputs are drawn for each step of a search."""
         return draws(self.inputs)
 
     @property
     def chance(self) -> float | None:
-        """The error of always saying the most frequent label of the inputs; None without labels of one number each."""
+        """The error of always saying the most frequent label of the inputs. None without labels, or if a label isn't one number."""
         found = [batch.labels for batch in self._searched]
         return (
             most_frequent_error(torch.cat([one for one in found if one is not None]))
@@ -107,27 +107,29 @@ class Divergence:
         return f"Divergence({self._kind.name} on {count(self._searched)} inputs{held_out})"
 
     def __call__(self, network: Any) -> Tensor:  # noqa: ARG002 -- a loss closure's
+        """Raises InputError: a divergence has no original network yet, so it is no loss."""
         raise InputError(
-            "loss_fn: a Divergence is from an original network, which it doesn't know yet; hand it to estimate in the place of a loss, or "
+            "loss_fn: a Divergence needs an original network, and doesn't know it yet; pass it to estimate as the loss, or "
             "call divergence.against(original)"
         )
 
     def against(self, original: Any) -> "DivergenceFrom":
-        """The divergence from this network, a module or a mapping of tensors, whose outputs are computed now.
+        """The divergence from this network, a module or a mapping of tensors. Its outputs are computed now.
 
-        Raises InputError where the outputs aren't usable.
+        Raises:
+            InputError: the outputs aren't usable.
         """
         return DivergenceFrom(self, original)
 
     def draw(self, number: int, generator: torch.Generator) -> tuple[Batch, ...]:
-        """So many fresh inputs."""
+        """Draw this many new inputs."""
         found = read(self.inputs(number, generator), self.batch, "inputs", mask=self.mask)
         if count(found) != number:
-            raise InputError(f"inputs: expected a function that draws {number} inputs when asked for so many, got {count(found)}")
+            raise InputError(f"inputs: expected a function that draws {number} inputs, got {count(found)} inputs from it")
         return found
 
     def described(self) -> dict[str, Any]:
-        """What it is, in plain values: the function of outputs by name, how many inputs, their digest, and the kind."""
+        """A description in plain values: the name of the function of outputs, the number of inputs, their digest, and the kind."""
         name = getattr(self.outputs, "__qualname__", type(self.outputs).__qualname__)
         module = getattr(self.outputs, "__module__", None) or type(self.outputs).__module__
         return {
@@ -138,16 +140,17 @@ class Divergence:
         }
 
     def _read(self) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
-        """The inputs to search on, and those held out."""
-        probe = plain_number(self.probe)
+        """The inputs for the search, and the held-out inputs."""
+        probe = python_number(self.probe)
         share = probe if is_number(probe) else 0.0
         if not 0 <= share < 1:
             raise InputError(f"probe: expected inputs, or a share of the inputs from 0 up to 1, got {probe!r}")
         if self.fresh:
             if self.labels is not None:
                 raise InputError(
-                    "labels: expected none beside a function that draws inputs; let it return pairs of inputs and labels"
+                    "labels: expected none with a function that draws inputs; let the function return pairs of inputs and labels"
                 )
+            # The same inputs at every call: a loss that draws anew would be noise to the search.
             generator = torch.Generator().manual_seed(0)
             searched = self.draw(self.examples, generator)
             held_out = self.draw(max(1, int(share * self.examples)), generator) if share else ()
@@ -161,13 +164,14 @@ class Divergence:
 
 
 class DivergenceFrom:
-    """The divergence from one network, whose outputs on the inputs are known: a loss closure that can be divided into parts.
+    """The divergence from one network with known outputs. It is a loss that can be computed on a part of the inputs.
 
     Args:
         divergence: inputs, outputs and kind.
-        original: the network, a module or a mapping of tensors. It is called here and, where inputs are drawn afresh, not kept but copied.
+        original: the network, a module or a mapping of tensors. It is called here. If inputs are drawn, a copy of it is kept.
 
-    Raises InputError where the outputs can't be computed, aren't of a shape that the kind takes, or hold a NaN.
+    Raises:
+        InputError: the outputs can't be computed, aren't of a shape that the kind takes, or hold a NaN.
     """
 
     def __init__(self, divergence: Divergence, original: Any) -> None:
@@ -186,21 +190,21 @@ class DivergenceFrom:
             self._scale = total_variance(rows)
             if not self._scale > 0:
                 raise InputError(
-                    "outputs: expected outputs that differ from input to input, which mse is divided by, got all the same"
+                    "outputs: expected outputs that differ between inputs, because mse is divided by their variance, got all the same"
                 )
         with torch.no_grad():
             itself = float(self._mean(original, self._searched, self._references))
         if not abs(itself) <= _ZERO:
             raise InputError(
-                f"kind: expected a divergence that is 0 of outputs from themselves, got {itself:.6g} of the original's; let outputs "
-                "be the same at each call, or subtract what the kind gives for the same outputs"
+                f"kind: expected a divergence that is 0 for equal outputs, got {itself:.6g} for the original's; let outputs "
+                "be the same at each call, or subtract the value for equal outputs"
             )
         if self._searched[0].labels is not None:
-            self.faithfulness(original)  # labels that don't fit show before a search, not after
+            self.faithfulness(original)  # an error in the labels should appear before a search, not after it
 
     @property
     def examples(self) -> int:
-        """n, the number of inputs to search on."""
+        """n, the number of inputs of the search."""
         return count(self._searched)
 
     @property
@@ -210,7 +214,7 @@ class DivergenceFrom:
 
     @property
     def fresh(self) -> bool:
-        """Whether each part has fresh inputs."""
+        """Whether each part gets new inputs."""
         return self._original is not None
 
     @property
@@ -223,7 +227,7 @@ class DivergenceFrom:
         return self._mean(network, self._searched, self._references)
 
     def part(self, rows: Tensor) -> Callable[[Any], Tensor]:
-        """The divergence over the examples numbered in `rows` (m,), or over as many fresh ones where they are drawn."""
+        """The mean divergence over the examples with the numbers in `rows` (m,), or over as many new ones if inputs are drawn."""
         if self._original is not None:
             batches: Sequence[Batch] = self.divergence.draw(len(rows), _generator(rows))
             with torch.no_grad():
@@ -235,7 +239,7 @@ class DivergenceFrom:
         return lambda network: self._mean(network, batches, references)
 
     def faithfulness(self, network: Any) -> Faithfulness:
-        """How faithful another network is, on the inputs of the search and on those held out."""
+        """How faithful another network is, on the inputs of the search and on held-out inputs."""
         with torch.no_grad():
             held_out = self._fidelity(network, self._held_out, self._held_out_references) if self._held_out else None
             return Faithfulness(self._kind.name, self._fidelity(network, self._searched, self._references), held_out)
@@ -257,8 +261,8 @@ class DivergenceFrom:
             raise InputError(f"outputs: expected a row for each of {len(batch)} inputs, got shape {tuple(outputs.shape)}")
         if self._kind.last and (outputs.dim() < 2 or outputs.shape[-1] < 2):
             raise InputError(
-                f"outputs: expected logits (m, classes) of two classes or more, got shape {tuple(outputs.shape)}; for logits of yes or no "
-                "take kind='bernoulli', for numbers 'mse'"
+                f"outputs: expected logits (m, classes) of two classes or more, got shape {tuple(outputs.shape)}; for yes-or-no logits "
+                "use kind='bernoulli', for numbers 'mse'"
             )
         return outputs
 
@@ -276,7 +280,7 @@ class DivergenceFrom:
             if not isinstance(divergences, Tensor) or divergences.shape != (len(rows),):
                 came = tuple(divergences.shape) if isinstance(divergences, Tensor) else type(divergences).__name__
                 raise InputError(
-                    f"kind: expected a function that gives ({len(rows)},) divergences for {len(rows)} outputs, got {came}"
+                    f"kind: expected a function that returns ({len(rows)},) divergences for {len(rows)} outputs, got {came}"
                 )
             sums.append(divergences.sum())
             number += len(rows)
@@ -308,7 +312,7 @@ class DivergenceFrom:
         return Fidelity(inputs, divergence, agreement, _share(right & ~still), _share(~right & still), most_bits)
 
     def _labels(self, batch: Batch, rows: int) -> Tensor:
-        """The labels of a batch, as its answers are laid out."""
+        """The labels of a batch, in the layout of its answers."""
         labels = batch.labels
         assert labels is not None
         if batch.mask is not None and labels.shape[: batch.mask.dim()] == batch.mask.shape and batch.mask.dim() > 1:
@@ -317,7 +321,7 @@ class DivergenceFrom:
 
 
 def draws(given: object) -> bool:
-    """Whether it is a function that draws inputs, and not inputs."""
+    """Whether this is a function that draws inputs, not the inputs themselves."""
     return inspect.isroutine(given) or (callable(given) and not isinstance(given, Tensor) and not hasattr(given, "__iter__"))
 
 
@@ -326,18 +330,18 @@ def _share(mask: Tensor) -> float:
 
 
 def _generator(rows: Tensor) -> torch.Generator:
-    """A generator that these row numbers seed: a step of a search has the inputs that its seed says."""
+    """A generator seeded by these row numbers, so that the inputs of a step depend only on the seed of the search."""
     digest = hashlib.blake2b(rows.cpu().numpy().tobytes(), digest_size=7).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest))
 
 
 def _copy(original: Any) -> Any:
-    """A copy of the original that stays what it is while a search moves the other."""
+    """A copy of the original that does not change during a search."""
     if not isinstance(original, nn.Module):
         return {name: tensor.detach().clone() for name, tensor in original.items()}
     try:
         return copy.deepcopy(original)
     except Exception as error:
         raise InputError(
-            f"inputs: fresh inputs need a copy of the model, which can't be copied ({type(error).__name__}); give inputs as a tensor"
+            f"inputs: drawn inputs need a copy of the model, and it can't be copied ({type(error).__name__}); give inputs as a tensor"
         ) from error

@@ -1,4 +1,4 @@
-"""Inputs of a network in batches: from a tensor, a dict of tensors, or a DataLoader of either, which is read once."""
+"""Inputs of a network in batches, from a tensor, a dict of tensors, or a DataLoader of these. A DataLoader is read once."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +18,12 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs that a network sees at once, with a row for each example."""
+    """Inputs that a network gets at once, with one row for each example."""
 
     inputs: Data
     """(m, ...), or tensors of such shapes by name."""
     labels: Tensor | None = None
-    """(m, ...): the right answers, where they are known."""
+    """(m, ...): the right answers, if they are known."""
     mask: Tensor | None = None
     """(m, t): which tokens count."""
 
@@ -31,24 +31,29 @@ class Batch:
         return len(self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values())))
 
     def take(self, rows: Tensor) -> "Batch":
-        """The examples of these numbers, (k,) int64."""
+        """The examples with these numbers, (k,) int64."""
         taken = _each(self.inputs, lambda tensor: tensor[rows.to(tensor.device)])
         return Batch(taken, *(None if one is None else one[rows.to(one.device)] for one in (self.labels, self.mask)))
 
 
 def read(given: object, batch: int, argument: str, *, labels: Tensor | None = None, mask: Mask = None) -> tuple[Batch, ...]:
-    """The batches of what a user gave: a tensor, a dict of tensors, a pair of one of them and labels, or a DataLoader of any.
+    """The user's inputs in batches: a tensor, a dict of tensors, a pair of one of these and labels, or a DataLoader of any of them.
 
-    Tensors are cut into batches of so many rows; a loader's batches stay as they are, since their size is what the memory allows.
+    Tensors are cut into batches of `batch` rows. A loader's batches do not change, because the user chose a size that fits the
+    memory.
 
     Args:
         given: the inputs.
         batch: rows of a batch.
         argument: its name, for messages.
-        labels: (n, ...) right answers of all rows, where the inputs don't come with theirs.
+        labels: (n, ...) right answers for all rows, if the inputs have none.
         mask: which tokens count.
 
-    Raises InputError where the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
+    Returns:
+        The batches, with their labels and masks.
+
+    Raises:
+        InputError: the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
 
     >>> [len(batch) for batch in read(torch.zeros(5, 3), 2, "inputs")]
     [2, 2, 1]
@@ -67,12 +72,12 @@ def read(given: object, batch: int, argument: str, *, labels: Tensor | None = No
 
 
 def count(batches: Sequence[Batch]) -> int:
-    """How many examples there are."""
+    """The number of examples."""
     return sum(len(batch) for batch in batches)
 
 
 def taken(batches: Sequence[Batch], rows: Tensor) -> list[tuple[int, Tensor]]:
-    """Where the examples numbered in `rows` (k,) are: the numbers of batches, and for each the rows in it."""
+    """The places of the examples with the numbers in `rows` (k,): the numbers of the batches, and for each the rows in it."""
     rows, begin, found = rows.cpu(), 0, []
     for number, batch in enumerate(batches):
         here = rows[(rows >= begin) & (rows < begin + len(batch))] - begin
@@ -94,7 +99,9 @@ def digest(batches: Sequence[Batch]) -> str:
 
 
 def most_frequent_error(labels: Tensor) -> float | None:
-    """The error of always saying the most frequent of labels (n,) or (n, k); None where there is one label alone, which nobody gets wrong.
+    """The error of always saying the most frequent of labels (n,) or (n, k).
+
+    None if there is only one label, because then no answer is wrong.
 
     >>> most_frequent_error(torch.tensor([0, 1, 1, 2]))
     0.5
@@ -104,7 +111,7 @@ def most_frequent_error(labels: Tensor) -> float | None:
 
 
 def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
-    """The batches without a random share of the examples, and that share; the same at every call.
+    """The batches without a random share of the examples, and this share. The result is the same at every call.
 
     >>> searched, kept_back = split(read(torch.arange(10.0), 4, "inputs"), 0.2)
     >>> count(searched), count(kept_back)
@@ -119,7 +126,7 @@ def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tu
 
 
 def _is_pair(given: object) -> bool:
-    """Whether it is inputs and their labels: a tensor or a dict of tensors, and a tensor of whole numbers or truth values."""
+    """Whether it is a pair of inputs and labels: a tensor or a dict of tensors, and a tensor of whole numbers or truth values."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         return False
     first, second = given
@@ -130,7 +137,7 @@ def _batch(given: object, argument: str) -> Batch:
     labels: Tensor | None = None
     if _is_pair(given):
         given, labels = cast(tuple[object, Tensor], given)
-    elif isinstance(given, tuple | list) and len(given) == 1:  # as a TensorDataset of one tensor gives them
+    elif isinstance(given, tuple | list) and len(given) == 1:  # a TensorDataset of one tensor gives such rows
         given = given[0]
     if isinstance(given, Mapping):
         named = {str(name): _tensor(tensor, f"{argument}: {name}") for name, tensor in given.items()}
@@ -145,7 +152,7 @@ def _batch(given: object, argument: str) -> Batch:
         if isinstance(given, tuple | list):
             came += f" of {', '.join(type(one).__name__ for one in given)}"
         raise InputError(
-            f"{argument}: expected tensors, dicts of tensors, or pairs of one of them and labels of whole numbers, got {came}"
+            f"{argument}: expected tensors, dicts of tensors, or pairs of one of these and labels of whole numbers, got {came}"
         )
     batch = Batch(inputs, labels)
     if labels is not None and (not labels.dim() or len(labels) != len(batch)):
@@ -185,13 +192,13 @@ def _mask_of(inputs: Data, mask: str | Callable[[Any], Tensor] | None) -> Tensor
     if callable(mask):
         found: object = mask(inputs)
         if not isinstance(found, Tensor):
-            raise InputError(f"mask: expected a function that gives a tensor (m, t), got {type(found).__name__}")
+            raise InputError(f"mask: expected a function that returns a tensor (m, t), got {type(found).__name__}")
         return found.detach()
     return inputs.get(mask) if isinstance(inputs, dict) and mask is not None else None
 
 
 def _cut(rows: Tensor, batches: Sequence[Batch]) -> Sequence[Tensor]:
-    """A tensor with a row for each example as one for each batch."""
+    """A tensor with one row for each example, divided into one tensor for each batch."""
     return torch.split(rows.detach(), [len(batch) for batch in batches])
 
 

@@ -1,14 +1,14 @@
-"""The kinds of divergence: what each measures between two outputs, in nats, and what it takes for an answer.
+"""The kinds of divergence between two outputs, in nats, and what counts as an answer for each.
 
 ============== ===================================================== ===========================================
 kind           D of outputs f from the original's g                  answers
 ============== ===================================================== ===========================================
 ``kl``         Σ_c p_c·ln(p_c / q_c), p and q the softmax of g, f    the class of the largest logit
-``bernoulli``  Σ_j kl of output j's two probabilities                the side of a half of each output
+``bernoulli``  Σ_j kl of output j's two probabilities                each output's side of a half
 ``mse``        ‖f − g‖² / total variance of g over the inputs        none: agreement is 1 − mse
 ============== ===================================================== ===========================================
 
-Everything is computed in float64, where the device has it.
+Everything is computed in float64, if the device has it.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ class Kind:
     Attributes:
         name: what users call it.
         between: the divergences (u,) of outputs (u, ...) from the original's.
-        answers: what outputs (u, ...) say, as whole numbers or truth values; None where they say numbers.
-        last: whether the outputs' last axis holds classes, so that each place of the axes before it is a token of its own.
+        answers: the answers of outputs (u, ...), as whole numbers or truth values; None if outputs are plain numbers.
+        last: whether the last axis of the outputs has the classes, so that each position of the other axes is one token.
     """
 
     name: str
@@ -44,9 +44,10 @@ class Kind:
 
 
 def kind_of(given: "str | Between") -> Kind:
-    """The kind of that name, or that of a user's own function.
+    """The kind with that name, or one made from a user's function.
 
-    Raises InputError where it is neither.
+    Raises:
+        InputError: it is neither.
     """
     if isinstance(given, str) and given in _KINDS:
         return _KINDS[given]
@@ -56,11 +57,13 @@ def kind_of(given: "str | Between") -> Kind:
 
 
 def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
-    """Outputs (m, ...) as (u, ...): a row for each example, or for each token that counts where there are tokens.
+    """Outputs (m, ...) as (u, ...): one row for each example, or for each token that counts.
 
-    A mask (m, t) is of outputs (m, t, ...). Outputs of fewer axes have no tokens, as those of a classifier of whole texts.
+    A mask (m, t) belongs to outputs (m, t, ...). Outputs with fewer axes have no tokens, such as those of a classifier of whole
+    texts.
 
-    Raises InputError where mask and outputs don't fit.
+    Raises:
+        InputError: mask and outputs don't fit.
 
     >>> logits, mask = torch.zeros(2, 3, 5), torch.tensor([[1, 1, 0], [1, 0, 0]])
     >>> units(logits, mask, kind_of("kl")).shape, units(logits, None, kind_of("bernoulli")).shape
@@ -78,15 +81,15 @@ def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
 
 
 def exact(outputs: Tensor) -> Tensor:
-    """Outputs in the most exact type that their device has."""
+    """Outputs in the most precise type of their device."""
     return outputs.float() if outputs.device.type in _NO_FLOAT64 else outputs.double()
 
 
 def kl(reference: Tensor, outputs: Tensor) -> Tensor:
     """KL(softmax(g) ‖ softmax(f)) of logits g, f (u, classes), in nats: (u,).
 
-    The sum is of p·(d + e^−d − 1) with d = ln p − ln q: as Σp = Σq it is the same, and no term is negative, so that rounding makes no
-    divergence negative and none of a network from itself.
+    The terms of the sum are p·(d + e^−d − 1) with d = ln p − ln q. The sum is the same, because Σp = Σq. No term is negative, so
+    rounding never makes a divergence negative, and the divergence between equal outputs is exactly 0.
 
     >>> kl(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]])).tolist()
     [0.0]

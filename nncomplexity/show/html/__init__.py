@@ -1,1 +1,1 @@
-"""Results as pages: pictures in SVG, one self-contained page, and what a notebook shows."""
+"""Results as HTML: pictures in SVG, a page in one file, and HTML for notebooks."""

@@ -1,4 +1,4 @@
-"""What the page's script needs to know, as JSON that may stand inside a script element."""
+"""The data for the page's script, as JSON inside a script element."""
 
 import json
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from nncomplexity.show.html.sections import promise
 from nncomplexity.show.html.summary import key_figures, name_of, verdict
 from nncomplexity.show.plots.bounds import chance_of
-from nncomplexity.show.plots.chart import Axis, Chart
+from nncomplexity.show.plots.elements import Axis, Chart
 from nncomplexity.show.plots.results import LayerBits, Measurement, Results
 from nncomplexity.show.plots.runs import runs_of
 from nncomplexity.words import form_in_words
 
 
 def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network: int) -> dict[str, Any]:
-    """Every network with its layers at each ε, the charts' points, and what is chosen at first."""
+    """All networks with their layers at each ε, the points of the charts, and the first choice."""
     names: dict[str, int] = {}
     labels = {id(one): run.label for run in runs_of(results) for one in run.networks}
     networks, chance = [], chance_of(results)
@@ -34,7 +34,7 @@ def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network
 
 
 def embedded(data: dict[str, Any]) -> str:
-    """JSON in which nothing can end the script element that it stands in.
+    """JSON that can't end its script element.
 
     >>> embedded({"a": "</script>"})
     '{"a":"\\\\u003c/script\\\\u003e"}'
@@ -80,4 +80,4 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{float(value):.6g}")  # a share's own form is a percentage
+    return None if value is None else float(f"{float(value):.6g}")  # a share is written as a percentage

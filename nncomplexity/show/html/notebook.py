@@ -1,23 +1,24 @@
-"""A report as a notebook shows it: the figures, a picture of bits by layer, and the layers in a table."""
+"""A report in a notebook: the figures, a picture of bits by layer, and a table of the layers."""
 
 import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from nncomplexity.show.html.controls import inert
 from nncomplexity.words import Relative, form_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
-"""Pixels: the height of a row of the picture, its width, and what its names take of it."""
+"""In pixels: the height of a row of the picture, the width of the picture, and the width of its names."""
 MOST_BARS = 12
 _CELL = ' style="text-align:right;padding:2px 10px"'
 _WORD = ' style="text-align:left;padding:2px 10px"'
 
 
 def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: str) -> str:
-    """The plain values of one report (an entry of report.json's `results`) and of its network, as HTML with an SVG picture inside.
+    """One report (an entry of report.json's `results`) and its network, as HTML with an SVG picture.
 
-    Colours follow the notebook's, light or dark. Every name is escaped.
+    Colours are those of the notebook, light or dark. Every name is escaped.
     """
     raw, bzip2 = subject["raw_bits"], subject["lossless_bits"].get("bzip2")
     shares = f"{_percent(result['bits'], raw)} of raw" + (f", {_percent(result['bits'], bzip2)} of bzip2" if bzip2 else "")
@@ -33,11 +34,11 @@ def report_html(result: Mapping[str, Any], subject: Mapping[str, Any], status: s
     said += [f"Warning: {text}" for text in result["warnings"]]
     head += "".join(f"<p style='margin:4px 0'>{escape(text)}</p>" for text in _faithful(result))
     warning = "".join(f"<p style='margin:4px 0'><b>{escape(text)}</b></p>" for text in said)
-    return f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>"
+    return inert(f"<div>{head}{warning}{_picture(result['layers'])}{_table(result)}</div>")
 
 
 def _faithful(result: Mapping[str, Any]) -> list[str]:
-    """How faithful the file is, and how far apart several searches ended."""
+    """How faithful the file is, and the spread of several searches."""
     found, spread = result.get("faithfulness") or {}, result.get("spread")
     parts = {"the searched inputs": found.get("searched"), "held-out inputs": found.get("held_out")}
     agreed = [f"{part['agreement']:.4g} on {name}" for name, part in parts.items() if part and part["agreement"] is not None]

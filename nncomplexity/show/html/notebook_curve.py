@@ -1,4 +1,4 @@
-"""A curve as a notebook shows it: bytes against distortion as a picture, and a row for each ε."""
+"""A curve in a notebook: a picture of bytes against distortion, and a table with a row for each ε."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,11 @@ from typing import Any
 
 from nncomplexity.bounds import rounded_up
 from nncomplexity.linalg import along_hull
+from nncomplexity.show.html.controls import inert
 from nncomplexity.words import Relative, number_in, unit_for
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 560, 240, 56, 40, 14
-"""Pixels: the picture, the room for the labels left of and below the axes, and around them."""
+"""In pixels: the picture, the space for labels left of and below the axes, and the margin."""
 _CELL = ' style="text-align:right;padding:2px 10px"'
 _SHADE = "#3a8fc4"
 
@@ -33,14 +34,18 @@ def curve_html(
     lengths: Sequence[float | None],
     promise: str | None = None,
 ) -> str:
-    """The plain values of a curve as HTML with an SVG picture inside. Colours follow the notebook's, light or dark.
+    """A curve as HTML with an SVG picture. Colours are those of the notebook, light or dark.
 
     Args:
         results: entries of report.json's `results`.
-        subject: the network's.
+        subject: the entries on the network.
         summary: the key `curve` of curve.json.
-        bounds, lengths: of each result, None where there is none.
-        promise: what the best bound says, in words.
+        bounds: the value of the bound of each result, None where there is none.
+        lengths: the description length of each result in bits, None where there is none.
+        promise: the sentence of the best bound.
+
+    Returns:
+        A fragment of HTML.
     """
     head = (
         f"<p style='margin:4px 0'><b>{len(results)} ε</b>: loss {subject['loss']:.4g}, {subject['raw_bits'] // 8:,} bytes raw. "
@@ -52,11 +57,14 @@ def curve_html(
     foot = f"<p style='margin:4px 0'>{' and '.join(best).capitalize()}.</p>" if best else ""
     foot += f"<p style='margin:4px 0'>{escape(promise)}</p>" if promise else ""
     foot += "".join(f"<p style='margin:4px 0'><b>Warning:</b> {escape(text)}</p>" for one in results for text in one["warnings"])
-    return f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>"
+    return inert(f"<div>{head}{_picture(results, summary['hull'])}{_table(results, summary['hull'], bounds, lengths)}{foot}</div>")
 
 
 def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str:
-    """A mark for each file, filled on the lower convex hull, which a line follows; lossless ones have no place on a logarithmic axis."""
+    """A mark for each file.
+
+    Marks on the lower convex hull are filled and joined by a line. Lossless files can't be on a logarithmic axis.
+    """
     points = [
         _Point(one["eps"], one["distortion"], one["bits"] / 8, one["eps"] in hull) for one in results if one["distortion"] > 0
     ]

@@ -1,4 +1,4 @@
-"""One page of results that stands alone: no other file, no network; readable without scripts, better with them."""
+"""A page of results in one file. It needs no network, and can be read without scripts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -6,6 +6,7 @@ from html import escape
 from importlib.resources import files
 
 from nncomplexity.errors import InputError
+from nncomplexity.show.html.controls import inert
 from nncomplexity.show.html.data import embedded, page_data
 from nncomplexity.show.html.sections import (
     bound_section,
@@ -18,9 +19,9 @@ from nncomplexity.show.html.sections import (
 )
 from nncomplexity.show.html.summary import first_eps, first_network, name_of, page_title, verdict
 from nncomplexity.show.plots.bounds import bounds
-from nncomplexity.show.plots.chart import Chart, Panel, with_limits
 from nncomplexity.show.plots.description_length import description_length
 from nncomplexity.show.plots.dynamics import dynamics
+from nncomplexity.show.plots.elements import Chart, Panel, with_limits
 from nncomplexity.show.plots.layers import layers
 from nncomplexity.show.plots.measures import other_measures
 from nncomplexity.show.plots.rate_distortion import rate_distortion
@@ -28,15 +29,18 @@ from nncomplexity.show.plots.results import Results
 from nncomplexity.show.plots.runs import runs_note, runs_of, steps_of, trained
 
 MOST_PICTURES = 60
-"""Pictures of layers on a page: past them only the first ε has one for each run."""
+"""The largest number of pictures of layers on a page. If there would be more, only the first ε has one for each run."""
 
 
 def page(results: Results, *, title: str | None = None) -> str:
     """The page as HTML. Every text from the data is escaped.
 
     Args:
-        results: what `nncomplexity.show.plots.read_results` gave.
-        title: in place of the page's own.
+        results: the result of `nncomplexity.show.plots.read_results`.
+        title: replaces the default title.
+
+    Returns:
+        A whole HTML page, which needs no other file.
     """
     eps = first_eps(results)
     network = first_network(results, eps)
@@ -45,7 +49,7 @@ def page(results: Results, *, title: str | None = None) -> str:
     body = "".join(_sections(results, eps, charts))
     heading = title or page_title(results)
     data = embedded(page_data(results, charts, eps=eps, network=number))
-    return (
+    return inert(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
@@ -81,7 +85,7 @@ def _dynamics(results: Results, eps: float, charts: dict[str, Chart]) -> str:
     for index, (one, chart) in enumerate(_with_shared_limits(each)):
         charts[f"dynamics-{index}"] = chart
         caption = f"The size of the smallest file found within ε = {one:g}" + (
-            ", and below it the share of right answers of the original weights." if len(chart.panels) > 1 else "."
+            ", and below it the accuracy of the original weights." if len(chart.panels) > 1 else "."
         )
         if results.calibrations and chart.panels[0].levels:
             caption += f" Dashed: {', '.join(level.label for level in chart.panels[0].levels)}, the calibrations."
@@ -91,7 +95,7 @@ def _dynamics(results: Results, eps: float, charts: dict[str, Chart]) -> str:
 
 
 def _with_shared_limits(each: Sequence[tuple[float, Chart]]) -> list[tuple[float, Chart]]:
-    """The charts with one vertical axis for all ε, so that a slider moves the curve and not the axis."""
+    """The charts with the same vertical axis for all ε, so that the slider moves only the curve."""
     firsts = [chart.panels[0].y for _, chart in each]
     limits = [axis.limits or (0.0, 1.0) for axis in firsts]
     log = any(axis.log for axis in firsts)
@@ -113,9 +117,9 @@ def _rate_distortion(results: Results, charts: dict[str, Chart]) -> str:
     if not any(len(line.x) > 1 for panel in chart.panels for line in panel.lines):
         return ""
     charts["rate-distortion"] = chart
-    caption = "Each mark is a file: its size, and how far its loss is from the original's."
+    caption = "Each mark is a file, with its size and the distance of its loss from the original's."
     if any(line.drawn and not line.faint and len(line.x) > 1 for line in chart.panels[0].lines):
-        caption += " The line follows the lower convex hull, whose pieces would be straight if both axes were linear."
+        caption += " The line is the lower convex hull. Its pieces would be straight on linear axes."
     if any(line.faint for line in chart.panels[0].lines):
         caption += " The dotted line is the better of two fits."
     caption = " ".join((caption, *(note if note.endswith(".") else f"{note}." for note in chart.notes)))
@@ -154,8 +158,8 @@ def _layers(results: Results, eps: float, charts: dict[str, Chart]) -> str:
 
 def _description_length(results: Results, charts: dict[str, Chart]) -> str:
     text = (
-        "<p>Bits of the model and, given it, of the training labels: bits + n·loss/ln 2. The least of them is the description that "
-        "the data themselves choose.</p>"
+        "<p>Bits of the model, plus bits of the training labels given the model: bits + n·loss/ln 2. The ε with the smallest sum is "
+        "the choice of minimum description length.</p>"
     )
     return _section(
         "description-length",
@@ -167,7 +171,7 @@ def _description_length(results: Results, charts: dict[str, Chart]) -> str:
 
 
 def _measures(results: Results, charts: dict[str, Chart]) -> str:
-    """What else was measured over training; a panel each."""
+    """The other measures over training, with a panel for each."""
     panels = other_measures(results) if trained(results) else []
     if not panels:
         return ""

@@ -9,7 +9,7 @@ from nncomplexity.bounds import rounded_up
 from nncomplexity.show.html.summary import key_figures, name_of, percent
 from nncomplexity.show.html.svg import svg
 from nncomplexity.show.plots.bounds import chance_of
-from nncomplexity.show.plots.chart import Chart
+from nncomplexity.show.plots.elements import Chart
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, runs_of, trained
 from nncomplexity.words import form_in_words
@@ -19,8 +19,8 @@ COLUMNS = (("layer", "text"), ("bits", ""), ("shape", "text"), ("form", "text"),
 ASSUMPTIONS = (
     "The n training examples were drawn independently from one distribution, and the unseen data come from the same.",
     "The architecture, the code of the file and the range of the risk were fixed before the data were seen.",
-    "The risk is that of the decoded weights, the ones that the file gives, on those n examples.",
-    "Choosing among ε, ranks and steps after seeing the data is paid for: the bound holds for all files at once.",
+    "The risk is that of the decoded weights on exactly these n examples.",
+    "ε, ranks and steps may be chosen after the data were seen, because the bound holds for all files at once.",
 )
 
 
@@ -34,7 +34,7 @@ def figure(
     run: str | None = None,
     alternative: bool = False,
 ) -> str:
-    """A chart for wide screens and one for narrow ones. An alternative is shown by the script alone."""
+    """A chart for wide screens and one for narrow screens. Only the script shows alternatives."""
     about = "" if eps is None else f' data-eps="{eps:g}"'
     about += "" if run is None else f' data-run="{escape(run)}"'
     classes = " ".join(part for part, on in (("on", chosen), ("alt", alternative)) if on)
@@ -45,7 +45,7 @@ def figure(
 
 
 def key_strip(name: str, eps: float, network: Network, point: Measurement) -> str:
-    """The figures that matter most, of one network at one ε."""
+    """The most important figures of one network at one ε."""
     cells = "".join(
         f"<div><dt>{escape(what)}</dt><dd><b>{escape(value)}</b><small>{escape(remark)}</small></dd></div>"
         for what, value, remark in key_figures(network, point)
@@ -78,7 +78,10 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
 
 
 def least_of_each(results: Results, value: Callable[[Measurement], float | None], said: Callable[[float], str]) -> str:
-    """Which ε gives the least of a quantity, for each run's last network, or each of those without a step; the least of its seeds."""
+    """The ε with the smallest value of a quantity, for the last network of each run and for networks without a step.
+
+    Of several seeds, the smallest value.
+    """
     rows = []
     for _, seeds in networks_at(results):
         every = [(network, point) for network in seeds for point in network.points]
@@ -92,7 +95,7 @@ def least_of_each(results: Results, value: Callable[[Measurement], float | None]
 
 
 def bound_section(results: Results, point: Measurement, picture: str) -> str:
-    """What the bound says and what it assumes, then its picture; empty where no bound was measured."""
+    """The bound, its assumptions and its picture. Empty if no bound was measured."""
     if all(one.bound is None for every in results.networks for one in every.points):
         return ""
     word, rest = promise(point, chance_of(results))
@@ -101,14 +104,14 @@ def bound_section(results: Results, point: Measurement, picture: str) -> str:
         results, lambda one: one.bound.value if one.bound else None, lambda value: f"a bound of {rounded_up(value, 4)}"
     )
     return (
-        '<section id="bounds"><h2>What the bits promise on unseen data</h2><p aria-live="polite"><strong id="bound-word">'
+        '<section id="bounds"><h2>The bound on the error on unseen data</h2><p aria-live="polite"><strong id="bound-word">'
         f'{escape(word)}</strong> <span id="bound-rest">{escape(rest)}</span></p>'
         f"<h3>What this assumes</h3><ul>{listed}</ul>{picture}{least}</section>"
     )
 
 
 def promise(point: Measurement, chance: float) -> tuple[str, str]:
-    """What the bound says: vacuous or not, and why."""
+    """Whether the bound is vacuous, and its values, in words."""
     bound = point.bound
     if bound is None:
         return "No bound", f"was measured at ε = {point.eps:g}."
@@ -116,7 +119,7 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
         f"{bound.kind} bound" if bound.kind else "",
         f"{point.bits:,.0f} bits",
         f"n = {bound.n:,}" if bound.n is not None else "",
-        f"error {bound.risk:.4g} on these" if bound.risk is not None else "",
+        f"error {bound.risk:.4g} on the examples" if bound.risk is not None else "",
         f"δ = {bound.delta:g}" if bound.delta is not None else "",
         f"not vacuous up to {bound.bits_needed:,.0f} bits" if bound.bits_needed is not None else "",
     ]
@@ -127,6 +130,8 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
         if bound.constant_bound is None
         else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."
     )
+    if chance >= 1:
+        beside += " Chance was not given, so this does not say whether the file is better than a guess."
     if bound.vacuous:
         no_better = f"the bound is {shown}, no better than {chance:.4g}, which needs no learning."
         return "Vacuous", f"at ε = {point.eps:g}: {no_better}{beside} ({details}.)"
@@ -146,12 +151,14 @@ def failures(results: Results) -> str:
         f'<th scope="col" class="text">checkpoint</th><th scope="col">{escape(results.step_name)}</th>'
         f'<th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
-    cut = f"<p>{results.cut_lines} cut line{'s' if results.cut_lines > 1 else ''} left out, as an interrupted run leaves them.</p>"
+    cut = (
+        f"<p>{results.cut_lines} cut line{'s' if results.cut_lines > 1 else ''} left out; an interrupted run leaves such lines.</p>"
+    )
     return f'<section id="failed"><h2>Not measured</h2>{table if rows else ""}{cut if results.cut_lines else ""}</section>'
 
 
 def provenance(results: Results) -> str:
-    """Where the figures come from; what the files don't tell is left out."""
+    """The origin of the figures, as far as the files have it."""
     facts: list[tuple[str, str]] = []
     networks = results.networks
     facts.append(
@@ -194,7 +201,7 @@ def _shared(bits: float) -> str:
 
 
 def _breakable(name: str) -> str:
-    """A name that may be broken after its dots and dashes."""
+    """A name in which the browser may break lines after dots and dashes."""
     return re.sub(r"([._/-])", r"\1<wbr>", escape(name))
 
 

@@ -1,4 +1,4 @@
-"""What the results come to, in sentences: a title, a verdict, and the key figures of one network at one ε."""
+"""A summary of the results: a title, a sentence, and the key figures of one network at one ε."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ from nncomplexity.show.plots.seeds import by_checkpoint, mean_over
 
 
 def first_eps(results: Results) -> float:
-    """The ε that a page begins with: the middle one of those that were measured throughout."""
+    """The first ε of a page: the middle one of those that were measured for all networks."""
     found = results.eps_over_training
     return found[len(found) // 2]
 
@@ -24,7 +24,7 @@ def first_network(results: Results, eps: float) -> Network:
 
 
 def page_title(results: Results) -> str:
-    """What the results are of, by the names that their paths have."""
+    """The title, from the names in the paths."""
     runs, networks = runs_of(results), by_checkpoint(results.networks)
     if len(runs) > 1:
         return f"Complexity of {len(runs)} runs"
@@ -37,7 +37,7 @@ def page_title(results: Results) -> str:
 
 
 def verdict(results: Results, eps: float) -> str:
-    """One sentence: how many bytes, where they went over training, and what they promise."""
+    """One sentence on the bytes, their change over training, and the bound."""
     runs = runs_of(results)
     if len(runs) > 1:
         return _of_runs(runs, eps)
@@ -54,7 +54,7 @@ def verdict(results: Results, eps: float) -> str:
 
 
 def name_of(network: Network, results: Results, *, seed: bool = True) -> str:
-    """How a page calls a network: its run where there are several, its step or its file, and its seed where others were measured."""
+    """The name of a network on a page: its run if there are several, its step or its file, and its seed if there are several."""
     runs = runs_of(results)
     run = next(run.label for run in runs if any(one is network for one in run.networks))
     own = f"{results.step_name} {network.step:,.10g}" if network.step is not None else network_name(network)
@@ -66,7 +66,7 @@ def name_of(network: Network, results: Results, *, seed: bool = True) -> str:
 
 
 def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, str]]:
-    """(name, figure, remark) of what matters most."""
+    """The most important figures, as (name, figure, remark)."""
     remark = f", {_origin(point)}" if point.origin else "" if point.within else ", lossless"
     rows = [("complexity, bytes", f"{point.bits / 8:,.0f}", f"{point.bits:,.0f} bits{remark}")]
     if network.raw_bits:
@@ -91,7 +91,7 @@ def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, st
 
 
 def _origin(point: Measurement) -> str:
-    """What a file comes from, in words."""
+    """The origin of a file, in words."""
     return "lossless" if point.origin == "lossless" else f"by {point.origin}"
 
 
@@ -113,13 +113,13 @@ def _promise(bound: BoundValue | None) -> str:
     if bound is None:
         return ""
     if bound.vacuous:
-        return "; the bound on unseen data that this gives is vacuous"
+        return "; the bound on unseen data from these bits is vacuous"
     sure = f" with probability {1 - bound.delta:.6g}" if bound.delta is not None else ""
     return f"; its error on unseen data is then at most {rounded_up(bound.value, 3)}{sure}"
 
 
 def _best_promise(networks: Sequence[Network], eps: float) -> str:
-    """That of the least bound among seeds: a prefix code's bound holds for all its files at once."""
+    """The smallest bound among seeds. The bound holds for all files at once, so this choice is free."""
     bounds = [point.bound for network in networks if (point := network.at(eps)) and point.bound]
     return _promise(min(bounds, key=lambda bound: bound.value, default=None))
 

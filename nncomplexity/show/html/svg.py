@@ -1,42 +1,46 @@
-"""Charts as SVG, drawn without matplotlib: colours are classes, which the page's style sheet fills in for light and dark."""
+"""Charts as SVG, without matplotlib.
+
+Colours are CSS classes, and the style sheet of the page defines them for light and dark mode.
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
 from nncomplexity.show.plots.lettering import breadth, shortened
 
 PANEL = 210
 """Height of a panel's axes in pixels."""
 LEFT, TOP, BETWEEN, BOTTOM = 50, 26, 42, 40
 ROOM_PER_LETTER = 7.6
-"""In the widest of usual fonts."""
+"""In the widest common font."""
 LONGEST_LABEL = 17
 LINE_HEIGHT = 15
 
 
 def svg(chart: Chart, width: int, *, name: str = "") -> str:
-    """One picture of that width in pixels, with a legend inside; `name` is put on it as data-chart.
+    """A picture of this width in pixels, with a legend inside. `name` becomes its data-chart.
 
-    Every text from the data is escaped. The places of the axes stand in data-axes, from which a script finds the data under a pointer.
+    Every text from the data is escaped. data-axes has the positions of the axes, from which a script finds the data under the
+    pointer.
     """
     labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
-    beside = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
+    labelled_ends = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
     levels = [level.label for panel in chart.panels for level in panel.levels]
-    written = [*labels, *levels] if beside else levels
+    written = [*labels, *levels] if labelled_ends else levels
     right = width - max(14.0, 14 + 1.1 * ROOM_PER_LETTER * max(map(breadth, written), default=0))
     parts, axes, top = [], [], TOP
     for panel in chart.panels:
         bottom = top + PANEL * panel.share
-        parts.append(_panel(panel, chart.x, (LEFT, right), (top, bottom), beside=beside))
+        parts.append(_panel(panel, chart.x, (LEFT, right), (top, bottom), labelled_ends=labelled_ends))
         axes.append([round(top), round(bottom)])
         top = round(bottom) + BETWEEN
     foot = float(top - BETWEEN)
     parts.append(_x_axis(chart.x, LEFT, right, foot, width))
     height = foot + BOTTOM
-    entries = [*([] if beside else _entries(chart)), *((key.label, _sign(key)) for key in chart.keys)]
+    entries = [*([] if labelled_ends else _entries(chart)), *((key.label, _sign(key)) for key in chart.keys)]
     legend, height = _legend(entries, width, height)
     parts.append(legend)
     place_ = {"left": LEFT, "right": round(right), "panels": axes}
@@ -56,7 +60,7 @@ def _summary(chart: Chart) -> str:
     return f"{chart.title}. {chart.panels[0].y.label}{unit and f', {unit}'}, by {chart.x.label}. {'; '.join(said[:8])}"
 
 
-def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float, float], *, beside: bool) -> str:
+def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float, float], *, labelled_ends: bool) -> str:
     (left, right), (top, bottom) = across, down
     parts = [f'<text class="axis-label" x="{left - 44}" y="{top - 11:.0f}">{escape(_heading(panel))}</text>']
     for tick in ticks(panel.y, 5 if panel.share >= 1 else 3):
@@ -71,7 +75,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
         parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
     for line in panel.lines:
         parts.append(_line(line, x, panel, across, down))
-        if line.label and beside and line.label not in [label for _, label, _ in ends]:
+        if line.label and labelled_ends and line.label not in [label for _, label, _ in ends]:
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
     ends += [(_y(panel.y, level.value, down), level.label, level.colour) for level in panel.levels]
@@ -90,7 +94,7 @@ def _x_axis(x: Axis, left: float, right: float, bottom: float, width: float) -> 
     for tick in ticks(x, 6):
         at = _x(x, tick.value, (left, right))
         half = ROOM_PER_LETTER * breadth(tick.label) / 2
-        middle = min(at, width - half)  # a label at the end, where nothing stands beside the axes, stays within the picture
+        middle = min(at, width - half)  # a label at the end of the axis must stay within the picture
         if left - 1 <= at <= right + 1 and middle - half > last + 4:
             last = middle + half
             parts.append(f'<path class="axis" d="M{at:.1f} {bottom:.1f}v4"/>')
@@ -135,13 +139,13 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
 
 
 def _band(ends: Sequence[tuple[float, float, float]], shade: str) -> str:
-    """The area between the lower and the upper ends; nothing without any."""
+    """The area between the lower and the upper ends. Empty if there are none."""
     outline = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
     return f'<path class="band {shade}" d="{_path(outline)}Z"/>' if outline else ""
 
 
 def _entries(chart: Chart) -> list[tuple[str, str]]:
-    """Each label with its sign, which stands 20 pixels wide on a baseline at 0, 0."""
+    """Each label with its sign, which is 20 pixels wide and has its baseline at 0, 0."""
     found: dict[str, str] = {}
     for line in (line for panel in chart.panels for line in panel.lines if line.label):
         shade = _colour(line.colour)
@@ -161,7 +165,7 @@ def _sign(key: Key) -> str:
 
 
 def _legend(entries: Sequence[tuple[str, str]], width: int, top: float) -> tuple[str, float]:
-    """Labels with their signs below the axes, from left to right; returns the height that they end at too."""
+    """Labels with their signs below the axes, from left to right, and the height at which they end."""
     if not entries:
         return "", top
     parts, x, y = [], 6.0, top + 14

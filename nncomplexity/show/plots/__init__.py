@@ -1,4 +1,4 @@
-"""Figures of results files: plain values first, then a chart in plain data, then the picture.
+"""Figures of results files, in three steps: plain values, a chart of plain data, and the picture.
 
 >>> KINDS
 ('dynamics', 'measures', 'rate-distortion', 'layers', 'bounds', 'description-length')
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.bounds import bounds
-from nncomplexity.show.plots.chart import Chart
 from nncomplexity.show.plots.description_length import description_length
 from nncomplexity.show.plots.drawing import draw, save
 from nncomplexity.show.plots.dynamics import dynamics
+from nncomplexity.show.plots.elements import Chart
 from nncomplexity.show.plots.layers import layers
 from nncomplexity.show.plots.measures import measures
 from nncomplexity.show.plots.rate_distortion import rate_distortion
@@ -24,7 +24,7 @@ KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "descrip
 
 
 def default_kind(results: Results) -> str:
-    """dynamics where a run has several steps; else rate-distortion where a network has several ε; else layers."""
+    """dynamics if a run has several steps; otherwise rate-distortion if a network has several ε; otherwise layers."""
     if trained(results):
         return "dynamics"
     return "rate-distortion" if any(len(network.points) > 1 for network in results.networks) else "layers"
@@ -39,17 +39,21 @@ def chart(
     mean: bool = False,
     unit: str = "bytes",
 ) -> Chart:
-    """The chart of that kind, by default of the kind that the data have.
+    """The chart of this kind. The default kind depends on the data.
 
     Args:
-        results: what `read_results` gave.
+        results: the result of `read_results`.
         kind: one of `KINDS`.
-        eps: which ε; all of them unless given.
-        steps: for rate-distortion, the steps whose networks are drawn; the last ones unless given.
-        mean: the mean over runs and its standard error in place of a line for each.
+        eps: which ε; the default is all of them.
+        steps: for rate-distortion, the steps of the networks to draw; the default is the last ones.
+        mean: the mean over runs and its standard error, instead of one line for each run.
         unit: "bytes" or "bits".
 
-    Raises InputError where the data have no such figure, for an unknown kind or unit, and for what the kind doesn't take.
+    Returns:
+        The chart in plain data, to be drawn by matplotlib or written as SVG.
+
+    Raises:
+        InputError: the data have no such figure, the kind or unit is unknown, or the kind doesn't take an argument.
     """
     kind = kind or default_kind(results)
     if kind not in KINDS:
@@ -57,9 +61,9 @@ def chart(
     if unit not in UNITS:
         raise InputError(f"unit: expected bytes or bits, got {unit!r}")
     if steps and kind != "rate-distortion":
-        raise InputError(f"step: only rate-distortion shows chosen steps, {kind} shows all there are; leave --step out")
+        raise InputError(f"step: only rate-distortion shows chosen steps, {kind} shows all there are; leave step out")
     if mean and kind == "rate-distortion":
-        raise InputError("mean: rate-distortion shows the curve of each network, and no mean of them; leave --mean out")
+        raise InputError("mean: rate-distortion shows the curve of each network, and no mean of them; leave mean out")
     if kind == "rate-distortion":
         return rate_distortion(results, eps=eps, steps=steps, unit=unit)
     if kind == "bounds":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Level, Line, Panel, heights
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Level, Line, Panel, heights
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import by_eps, eps_of, keys_of, lines_of, over_eps, runs_note, runs_of, steps_of, trained
 
@@ -12,10 +12,13 @@ TITLE = "Bound on the error on unseen data"
 
 
 def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -> Chart:
-    """The bound that the bits give at each ε, with the line above which it promises nothing, and the test error where it is known.
+    """The bound from the bits at each ε, with the value from which it is vacuous, and the test error if it is known.
 
     With several runs, the least bound over the ε, a choice that costs nothing: a prefix code's bound holds for all its files at once.
-    Where no run has several steps, bounds stand against ε. Raises InputError where no bound was measured.
+    Where no run has several steps, bounds stand against ε.
+
+    Raises:
+        InputError: no bound was measured.
     """
     if not trained(results):
         return _against_eps(results, eps=results.chosen_eps(tuple(eps)), mean=mean)
@@ -27,14 +30,14 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
         panels = by_eps(results, lambda point: point.bound.value if point.bound else None, "", eps=chosen, mean=mean, log=False)
         lines = list(panels[0].lines) if panels else []
     if not lines:
-        raise InputError("bounds: no network with a training step has a bound; measure with --risk-fn and --n")
+        raise InputError("bounds: no network with a training step has a bound; measure with risk_fn and n")
     errors = [replace(line, dash="dashed", label="") for line in test_errors(results, mean=mean)]
     if not several:
         errors = [replace(line, label="test error", colour=NEUTRAL) for line in errors]
     panel = _panel(results, [*lines, *errors])
     notes = _held(results)
     if several and len(chosen) > 1:
-        notes.append("The least bound over the ε.")
+        notes.append("The smallest bound over the ε.")
     if several and errors:
         notes.append("Dashed: test error.")
     notes += runs_note(results, mean=mean)
@@ -45,7 +48,7 @@ def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -
 def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart:
     lines = over_eps(results, lambda point: point.bound.value if point.bound else None, eps=eps, mean=mean)
     if not lines:
-        raise InputError("bounds: no network has a bound; measure with --risk-fn and --n")
+        raise InputError("bounds: no network has a bound; measure with risk_fn and n")
     tests = sorted({name for network in results.networks for point in network.points for name in point.metrics if "test" in name})
     if tests and len(results.networks) == 1:
         name = tests[0]
@@ -77,7 +80,7 @@ def least_bound(network: Network, eps: Sequence[float]) -> float | None:
 
 
 def test_errors(results: Results, *, mean: bool) -> list[Line]:
-    """The error of the original weights on test examples, by the first metric that has test in its name."""
+    """The error of the original weights on test examples, from the first metric with "test" in its name."""
     names = sorted({name for network in results.networks for name in network.metrics if "test" in name})
     if not names:
         return []
@@ -91,12 +94,12 @@ def test_errors(results: Results, *, mean: bool) -> list[Line]:
 
 
 def chance_of(results: Results) -> float:
-    """Where a bound becomes vacuous: the chance that the files tell, else 1."""
+    """The value from which a bound is vacuous: chance from the files, or else 1."""
     points = [point for network in results.networks for point in network.points]
     return min((point.bound.chance for point in points if point.bound and point.bound.chance is not None), default=1.0)
 
 
 def delta_of(results: Results) -> float | None:
-    """The bounds' failure probability, None where the files don't tell or differ."""
+    """The failure probability of the bounds; None if the files don't have it, or differ."""
     found = {point.bound.delta for network in results.networks for point in network.points if point.bound}
     return found.pop() if len(found) == 1 else None

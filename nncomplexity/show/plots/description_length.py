@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import Chart, Panel, heights, values_axis
+from nncomplexity.show.plots.elements import Chart, Panel, heights, values_axis
 from nncomplexity.show.plots.results import Measurement, Results
 from nncomplexity.show.plots.runs import by_eps, eps_of, keys_of, over_eps, runs_note, steps_of, trained
 from nncomplexity.words import UNITS
 
 
 def description_length(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
-    """bits + n·loss/ln 2 of the decoded weights at each ε against training steps, or against ε where no run has several (Eq. 8).
+    """bits + n·loss/ln 2 of the decoded weights at each ε against training steps, or against ε if no run has several (Eq. 8).
 
-    Raises InputError where none was measured.
+    Raises:
+        InputError: none was measured.
     """
 
     def value(point: Measurement) -> float | None:
@@ -27,9 +28,10 @@ def description_length(results: Results, *, eps: Sequence[float] = (), mean: boo
         lines = over_eps(results, value, eps=chosen, mean=mean)
         panels = [Panel(values_axis(label, heights(lines), unit=unit), tuple(lines))] if lines else []
     if not panels:
-        raise InputError("description-length: no network has one; measure with --n and a loss of at least 0")
+        raise InputError("description-length: no network has one; measure with n and a loss of at least 0")
     return Chart(
-        *("description-length", "Description length of model and labels"),
+        "description-length",
+        "Description length of model and labels",
         steps_of(panels, results.step_name) if stepped else eps_of(panels),
         tuple(panels),
         notes=runs_note(results, chosen if stepped else (), mean=mean),

@@ -1,4 +1,4 @@
-"""Charts as pictures by matplotlib, which is loaded when the first is drawn."""
+"""Charts as pictures by matplotlib, which is loaded when the first picture is drawn."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
-from nncomplexity.show.plots.chart import Axis, Chart, Tick, place, ticks
+from nncomplexity.show.plots.elements import Axis, Chart, Tick, place, ticks
 from nncomplexity.show.plots.fonts import fonts_for, missing_sentence
 from nncomplexity.show.plots.lettering import breadth, one_line, shortened, wrapped
 from nncomplexity.show.plots.palette import GREY, INK
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 WIDTH_INCHES = 3.5
-"""One column of a paper."""
+"""The width of one column of a paper, in inches."""
 LONGEST_LABEL, MOST_LABELS = 16, 7
-"""Labels that fit beside the curves; longer ones or more stand in a legend below."""
+"""The largest number and length of labels beside the curves. Otherwise the labels are in a legend below."""
 NOTE = 70
 """Letters in a line of the notes."""
 HEADING = 42
@@ -42,20 +42,21 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "svg.hashsalt": "nncomplexity",
     "svg.fonttype": "none",
-    "text.parse_math": False,  # titles and names are the user's, in which a dollar is a dollar
+    "text.parse_math": False,  # a dollar sign in a user's title or name is not mathematics
 }
 
 
 def draw(chart: Chart, *, title: str | None = None) -> "Figure":
-    """The chart as a matplotlib figure, one column wide. `title` replaces its own; "" leaves it out.
+    """The chart as a matplotlib figure, one column wide. `title` replaces the default title; "" leaves it out.
 
-    Raises InputError where matplotlib is missing.
+    Raises:
+        InputError: matplotlib is missing.
     """
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
-        raise InputError("matplotlib: the figures need it; pip install 'nncomplexity[plots]'") from None
+        raise InputError("matplotlib: figures need this package; pip install 'nncomplexity[plots]'") from None
     heading = chart.title if title is None else title
     fonts = fonts_for(_texts(chart, heading))
     with rc_context({**_STYLE, "font.family": list(fonts.families)}), _quiet():
@@ -65,28 +66,29 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
         if heading:
             figure.suptitle("\n".join(wrapped(one_line(heading), HEADING)), fontsize=FONT + 1, fontweight="bold", x=0.02, ha="left")
         grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        beside = _labels_fit(chart)
+        labelled_ends = _labels_fit(chart)
         handles: dict[str, Any] = {}
-        inches = _across(chart, beside=beside)
+        inches = _across(chart, labelled_ends=labelled_ends)
         for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
-            found = draw_panel(axes, panel, chart.x, beside=beside)
+            found = draw_panel(axes, panel, chart.x, labelled_ends=labelled_ends)
             if chart.x.names or chart.x.marks:
                 shown = with_room(ticks(chart.x), chart.x, inches)
                 axes.set_xticks([tick.value for tick in shown], [tick.label for tick in shown])
             handles |= {name: handle for name, handle in found.items() if name not in handles}
         grid[-1, 0].set_xlabel(chart.x.heading)
         signs = {key.label: sign(key) for key in chart.keys}
-        _add_below(figure, signs if beside else handles | signs, chart.notes)
+        _add_below(figure, signs if labelled_ends else handles | signs, chart.notes)
     return figure
 
 
 def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None, made_by: str = "") -> str | None:
-    """Write the chart as PNG, SVG or PDF, by the name's ending, whole or not at all.
+    """Write the chart as PNG, SVG or PDF, according to the name's ending, completely or not at all.
 
-    Its metadata name the version that drew it, and `made_by`, what measured it. Returns a sentence on the characters of its texts that
-    no font on the machine has, None where there are none: in an SVG all texts are text, and its readers' fonts count.
+    Its metadata name the version that drew it, and `made_by`, the versions that measured. Returns a sentence on characters that no
+    font of the machine has, or None. For an SVG it is None: its texts are stored as text, and the reader's fonts are used.
 
-    Raises InputError for another ending, where it can't be written, and where matplotlib is missing.
+    Raises:
+        InputError: the ending is another one, the file can't be written, or matplotlib is missing.
     """
     form = picture_format(path)
     figure = draw(chart, title=title)
@@ -107,7 +109,7 @@ def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None
 
 
 def _texts(chart: Chart, heading: str) -> Iterator[str]:
-    """All texts that come from the data or the user."""
+    """All texts from the data or the user."""
     yield from (heading, chart.x.label, *chart.x.names, *chart.notes)
     for panel in chart.panels:
         yield from (panel.title, panel.y.label, *(line.label for line in panel.lines), *(level.label for level in panel.levels))
@@ -115,9 +117,9 @@ def _texts(chart: Chart, heading: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """matplotlib warns of each missing character, with a line of this file, and tells of each font without a bold face.
+    """Hide matplotlib's warnings about missing characters and missing bold fonts.
 
-    `save` says it once, in words.
+    `save` reports missing characters in one sentence.
     """
     log = logging.getLogger("matplotlib.font_manager")
     level = log.level
@@ -135,12 +137,12 @@ def picture_format(path: str | os.PathLike[str]) -> str:
     """The format that a file's ending names. Raises InputError where it is none of png, svg, pdf."""
     form = Path(path).suffix.removeprefix(".").lower()
     if form not in FORMATS:
-        raise InputError(f"{path}: expected a name that ends in .png, .svg or .pdf; rename the figure")
+        raise InputError(f"{path}: expected a name that ends in .png, .svg or .pdf; choose such a name")
     return form
 
 
 def with_room(found: Sequence[Tick], axis: Axis, inches: float) -> list[Tick]:
-    """From left to right those of the ticks whose labels don't run into each other on an axis of that length."""
+    """The ticks whose labels don't overlap on an axis of this length, from left to right."""
     kept: list[Tick] = []
     last = -1.0
     for tick in found:
@@ -151,15 +153,15 @@ def with_room(found: Sequence[Tick], axis: Axis, inches: float) -> list[Tick]:
     return kept
 
 
-def _across(chart: Chart, *, beside: bool) -> float:
-    """About how long the horizontal axis will be."""
+def _across(chart: Chart, *, labelled_ends: bool) -> float:
+    """The approximate length of the horizontal axis."""
     levels = [level.label for panel in chart.panels for level in panel.levels]
-    labels = [*levels, *(line.label for panel in chart.panels for line in panel.lines if beside)]
+    labels = [*levels, *(line.label for panel in chart.panels for line in panel.lines if labelled_ends)]
     return WIDTH_INCHES - 0.55 - max((_length(label) for label in labels), default=0.0)
 
 
 def _length(text: str) -> float:
-    """In inches, about; the digits of the usual font are 0.64 of its size."""
+    """The approximate width in inches. A digit of the usual font is 0.64 of its size."""
     return 0.64 * FONT / 72 * breadth(text)
 
 
@@ -172,7 +174,7 @@ def _labels_fit(chart: Chart) -> bool:
 
 
 def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) -> None:
-    """The legend and the notes, in small print below the axes; the figure grows by their lines."""
+    """The legend and the notes, in small print below the axes. The figure becomes higher for their lines."""
     widest = max(map(breadth, handles), default=0)
     columns = 1 if widest > 30 else 2 if widest > 11 else 4
     rows = -(-len(handles) // columns)

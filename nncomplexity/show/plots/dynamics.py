@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import LOW, Axis, Chart, Line, Panel, heights
+from nncomplexity.show.plots.elements import LOW, Axis, Chart, Line, Panel, heights
 from nncomplexity.show.plots.results import Network, Results
 from nncomplexity.show.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
 from nncomplexity.words import UNITS
 
 
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
-    """Bits of the smallest file found at each ε against training steps, and below them the accuracies of the original weights.
+    """Bits of the smallest file at each ε against training steps, and below them the accuracies of the original weights.
 
-    Step 0 stands left of the first other step. Raises InputError where the networks have no steps.
+    Step 0 stands left of the first other step.
+
+    Raises:
+        InputError: the networks have no steps.
     """
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(
@@ -26,13 +29,16 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     )
     if not panels:
         raise InputError(
-            "dynamics: no network has a training step; name it by --step-pattern or --step-key of track, "
+            "dynamics: no network has a training step; name it by step_pattern or step_key of track, "
             "or draw the kind rate-distortion or layers"
         )
     accuracy = accuracies(results, mean=mean)
     panels += [accuracy] if accuracy else []
     return Chart(
-        *("dynamics", "Complexity over training", steps_of(panels, results.step_name), tuple(panels)),
+        "dynamics",
+        "Complexity over training",
+        steps_of(panels, results.step_name),
+        tuple(panels),
         notes=runs_note(results, chosen, mean=mean),
         keys=keys_of(panels),
         stepped=True,
@@ -40,7 +46,7 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
 
 
 def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
-    """The metrics whose names end in error (as 1 − error) or accuracy; None without any."""
+    """The metrics whose names end in "accuracy", or in "error" (as 1 − error). None if there are none."""
     names = sorted({name for network in results.networks for name in network.metrics}, key=_order)
     found = [(name, lines_of(results, lambda network, name=name: accuracy_of(network, name), mean=mean)) for name in names]  # type: ignore[misc]
     found = [(name, lines) for name, lines in found if lines]
@@ -69,7 +75,7 @@ def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
 
 
 def accuracy_of(network: Network, name: str) -> float | None:
-    """A metric of the original weights as an accuracy, None where the network has none of that name."""
+    """A metric of the original weights as an accuracy; None if the network doesn't have it."""
     value = network.metrics.get(name)
     if value is None:
         return None
@@ -81,5 +87,5 @@ def _said(name: str) -> str:
 
 
 def _order(name: str) -> tuple[bool, str]:
-    """Test metrics come first and get the solid line."""
+    """A sorting key: test metrics come first, and get the solid line."""
     return ("test" not in name, name)

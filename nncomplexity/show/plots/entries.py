@@ -1,4 +1,4 @@
-"""One entry of a results file, a line or a whole document, to plain values. docs/results.md says what stands in them."""
+"""Plain values from one entry of a results file, a line or a whole document. docs/results.md describes the entries."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,17 +7,17 @@ from typing import Any
 
 from nncomplexity.bounds import vacuous_from
 from nncomplexity.linalg import Fit
-from nncomplexity.show.plots.results import BoundValue, Curve, Failure, LayerBits, Measurement, Network
+from nncomplexity.show.plots.results import BoundValue, CurveSummary, Failure, LayerBits, Measurement, Network
 from nncomplexity.words import Share, names_in
 
-Json = Mapping[str, Any]
-SCHEMA = 1
+JsonObject = Mapping[str, Any]
+KNOWN_SCHEMA = 1
 CALIBRATIONS = ("untrained", "constant", "shuffled")
 METRIC_ENDINGS = ("error", "accuracy")
 NO_METRICS = ("error", "llc_error")
-"""Keys of rows that end so and are none: why a measurement failed, and a standard error."""
+"""Keys of rows that end in "error" and are not metrics: the reason of a failure, and a standard error."""
 _LARGEST = 1e200
-"""Beyond it the ends of an axis would be infinite."""
+"""With larger numbers, the ends of an axis would be infinite."""
 _SETTINGS = (
     "method",
     "codec",
@@ -35,16 +35,27 @@ _SETTINGS = (
     "version",
     "torch",
 )
+_NUMBERS = ("budget", "seed", "n", "delta", "chance")
+"""Those of them that are numbers."""
 
 
-def network_of_row(name: str, row: Json) -> Network | Failure:
-    """What a line of the results.jsonl of that name says; any of KeyError, TypeError, ValueError, AttributeError where it is no row."""
+def network_of_row(name: str, row: JsonObject) -> Network | Failure:
+    """The content of a line of the results.jsonl with this name.
+
+    Raises:
+        KeyError: it is not a row, as for the other three.
+        TypeError: it is not a row.
+        ValueError: it is not a row, or one of a kind that this version does not know.
+        AttributeError: it is not a row.
+    """
     _check_schema(row)
+    # A Tracker's rows have no file and perhaps no run: the results file stands for it.
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
     step, seed = _at_least_0(row, "step"), _whole(row.get("seed"))
     kind = str(row.get("kind", "checkpoint"))
     if row["status"] != "measured":
-        return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "it doesn't say why"), kind)
+        return Failure(name, run, checkpoint, step, seed, str(row.get("error") or "no reason is given"), kind)
+    # Rows of a later version may have kinds that figures of this one would draw wrongly.
     if kind != "checkpoint" and kind not in CALIBRATIONS:
         raise ValueError(f"kind {kind!r}")
     settings = _settings(row.get("settings") or {})
@@ -72,7 +83,7 @@ def network_of_row(name: str, row: Json) -> Network | Failure:
     )
 
 
-def _point(row: Json, eps: float, at: str, settings: Json) -> Measurement:
+def _point(row: JsonObject, eps: float, at: str, settings: JsonObject) -> Measurement:
     value = _number(row.get(f"bound{at}"))
     bound = None
     if value is not None:
@@ -100,8 +111,8 @@ def _point(row: Json, eps: float, at: str, settings: Json) -> Measurement:
     )
 
 
-def network_of_report(name: str, report: Json) -> Network:
-    """What a report.json or curve.json of that name says; the same errors where it is none."""
+def network_of_report(name: str, report: JsonObject) -> Network:
+    """The content of a report.json or curve.json with this name. Raises the same errors if it is something else."""
     _check_schema(report)
     checkpoint = str(report.get("checkpoint") or Path(name).name)
     step = _at_least_0(report, "step")
@@ -128,7 +139,7 @@ def network_of_report(name: str, report: Json) -> Network:
     )
 
 
-def _result(result: Json) -> Measurement:
+def _result(result: JsonObject) -> Measurement:
     bound, faithful, spread = result.get("bound"), result.get("faithfulness") or {}, result.get("spread") or {}
     logs = [_number(spread.get(key)) for key in ("mean_ln_bits", "sd_ln_bits")]
     return Measurement(
@@ -151,7 +162,7 @@ def _result(result: Json) -> Measurement:
     )
 
 
-def _bound(bound: Json) -> BoundValue:
+def _bound(bound: JsonObject) -> BoundValue:
     value, chance = _needed(bound, "value"), _number(bound.get("chance"))
     vacuous = _vacuous(value, chance, bound.get("vacuous"))
     n, delta, kind = _whole(bound.get("n")), _number(bound.get("delta")), bound.get("kind")
@@ -160,11 +171,11 @@ def _bound(bound: Json) -> BoundValue:
 
 
 def _vacuous(value: float, chance: float | None, said: object) -> bool:
-    """Whether a bound is, by today's rule too: files of older versions call some not vacuous that promise next to nothing."""
+    """Whether a bound is vacuous by the present rule. Files of older versions use a weaker rule."""
     return bool(said) or value >= vacuous_from(1.0 if chance is None else chance)
 
 
-def _curve(curve: Json, results: Sequence[Json]) -> Curve:
+def _curve(curve: JsonObject, results: Sequence[JsonObject]) -> CurveSummary:
     fits = tuple(
         Fit(kind, _needed(fit, "a"), _needed(fit, "b"), _needed(fit, "r2"))
         for kind, fit in (curve.get("fits") or {}).items()
@@ -173,14 +184,14 @@ def _curve(curve: Json, results: Sequence[Json]) -> Curve:
     asked = {result["eps"]: _eps(result["eps"], result.get("eps_relative")) for result in results}
     hull = tuple(asked.get(eps, _eps(eps)) for eps in curve.get("hull") or ())
     least = _number((curve.get("mdl") or {}).get("eps"))
-    return Curve(hull, fits, curve.get("best_fit"), None if least is None else asked.get(least, least))
+    return CurveSummary(hull, fits, curve.get("best_fit"), None if least is None else asked.get(least, least))
 
 
-def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
+def _layers(layers: Sequence[JsonObject] | None) -> tuple[LayerBits, ...]:
     return tuple(
         LayerBits(
             name=" = ".join(layer.get("names") or [str(layer["name"])]),
-            shape=tuple(int(extent) for extent in layer.get("shape") or ()),
+            shape=tuple(extent for extent in layer.get("shape") or () if isinstance(extent, int)),
             form=str(layer.get("form", "")),
             rank=_whole(layer.get("rank")),
             step=_number(layer.get("step")),
@@ -192,7 +203,7 @@ def _layers(layers: Sequence[Json] | None) -> tuple[LayerBits, ...]:
     )
 
 
-def _about(entry: Json) -> dict[str, Any]:
+def _about(entry: JsonObject) -> dict[str, Any]:
     sha256 = entry.get("sha256")
     return {
         "sha256": None if sha256 is None else str(sha256),
@@ -202,15 +213,23 @@ def _about(entry: Json) -> dict[str, Any]:
     }
 
 
-def _settings(settings: Json) -> dict[str, Any]:
-    known = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+def _settings(settings: JsonObject) -> dict[str, Any]:
+    known = {key: _plain(key, settings[key]) for key in _SETTINGS if settings.get(key) is not None}
     base = settings.get("relative_to")
     if isinstance(base, dict):
         known["relative_to"] = base.get("path") or f"a base of sha256 {base.get('sha256')!s:.12}…"
     return known
 
 
-def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
+def _plain(key: str, value: Any) -> Any:
+    """A setting as it is used: the names of metrics, a number, or a text."""
+    if key == "metrics":
+        names = [name for name in value if isinstance(name, str)] if isinstance(value, list | dict) else []
+        return {name: str(value[name]) for name in names} if isinstance(value, dict) else names
+    return value if isinstance(value, str) or (key in _NUMBERS and isinstance(value, int | float)) else str(value)
+
+
+def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:
     for key, value in row.items():
         name = key.removesuffix(at) if at else key
         number = _number(value)
@@ -219,46 +238,47 @@ def _metrics(row: Json, at: str) -> Iterator[tuple[str, float]]:
             yield name, number
 
 
-def _others(row: Json, settings: Json) -> Iterator[tuple[str, float]]:
-    """The metrics that were asked for whose names don't say that they are errors or accuracies."""
+def _others(row: JsonObject, settings: JsonObject) -> Iterator[tuple[str, float]]:
+    """The other metrics: their names end neither in "error" nor in "accuracy"."""
     for name in settings.get("metrics") or ():
         value = _number(row.get(name))
         if not name.endswith(METRIC_ENDINGS) and value is not None:
             yield name, value
 
 
-def _step_name(entry: Json, checkpoint: str, step: float | None) -> str | None:
-    """What a step is: as the entry says, or "epoch" where the checkpoint's name has its number beside that word."""
+def _step_name(entry: JsonObject, checkpoint: str, step: float | None) -> str | None:
+    """What a step is: the entry's own word, or "epoch" if the checkpoint's name has the number next to that word."""
     told = entry.get("step_name")
     if isinstance(told, str) and told.strip():
         return told.strip()
+    # Eighteen digits are as many as an int64 has for sure.
     numbers = re.findall(r"epochs?[^a-z0-9]*([0-9]{1,18})", "/".join(PurePath(checkpoint).parts[-2:]).lower())
     return "epoch" if step is not None and any(int(number) == step for number in numbers) else None
 
 
-def _check_schema(entry: Json) -> None:
-    if entry.get("schema", SCHEMA) != SCHEMA:
+def _check_schema(entry: JsonObject) -> None:
+    if entry.get("schema", KNOWN_SCHEMA) != KNOWN_SCHEMA:
         raise ValueError(f"schema {entry['schema']!r}, which another version wrote")
 
 
-def _needed(entry: Json, key: str) -> float:
+def _needed(entry: JsonObject, key: str) -> float:
     value = _number(entry[key])
     if value is None:
         raise ValueError(f"{key} = {entry[key]!r}")
     return value
 
 
-def _bits(entry: Json, key: str) -> float:
+def _bits(entry: JsonObject, key: str) -> float:
     _at_least_0(entry, key)
     return _needed(entry, key)
 
 
-def _all_eps(row: Json) -> list[float]:
+def _all_eps(row: JsonObject) -> list[float]:
     return [_eps(eps, share) for eps, share in zip(row["eps"], row.get("eps_relative") or [None] * len(row["eps"]), strict=True)]
 
 
 def _eps(value: object, share: object = None) -> float:
-    """An ε, as a share where it was asked for as one."""
+    """An ε, as a share if it was given as a share."""
     eps = _number(value if share is None else share)
     if eps is None or eps < 0:
         raise ValueError(f"eps = {value!r}" if share is None else f"eps_relative = {share!r}")
@@ -270,13 +290,14 @@ def _words(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number that can be drawn, None for all else."""
+    """A finite number that can be drawn; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         return None
+    # A larger whole number isn't exact as a float, which drawing would make of it only later.
     return value if isinstance(value, float) or abs(value) < 1 << 53 else float(value)
 
 
-def _at_least_0(entry: Json, key: str) -> float | None:
+def _at_least_0(entry: JsonObject, key: str) -> float | None:
     value = _number(entry.get(key))
     if value is not None and value < 0:
         raise ValueError(f"{key} = {value!r}")

@@ -1,4 +1,4 @@
-"""Fonts for texts in any script: of those on the machine, the ones that have the characters which the usual font lacks."""
+"""Fonts for texts in any script: fonts of the machine with the characters that the usual font doesn't have."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -12,24 +12,24 @@ from nncomplexity.words import listed
 _STAND_INS = ("last resort", "lastresort")
 """Fonts that draw the same box for every character of a script."""
 _SCRIPTS = {"CJK": "Chinese or Japanese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
-"""By the first word of a character's name."""
+"""By the first word of the Unicode name of a character."""
 _FONTS = {**dict.fromkeys(_SCRIPTS.values(), "Noto Sans CJK"), "emoji": "Noto Emoji"}
 
 
 @dataclass(frozen=True)
 class Fonts:
-    """What texts are drawn in."""
+    """The fonts for drawing texts."""
 
     families: tuple[str, ...]
-    """In the order in which they are asked for a character: first the user's own, DejaVu Sans unless matplotlib is told otherwise."""
+    """In the order of preference: first the user's own font, which is DejaVu Sans by default."""
     missing: str
-    """The characters that none of them has."""
+    """The characters that no font has."""
     postscript: bool
-    """Whether the outlines of one are PostScript's, which matplotlib can't put into a PDF as they are (fonttype 42)."""
+    """Whether a font has PostScript outlines, which matplotlib can't embed in a PDF (fonttype 42)."""
 
 
 def fonts_for(texts: Iterable[str]) -> Fonts:
-    """The fonts for these texts, of those on the machine."""
+    """The fonts of the machine for these texts."""
     from matplotlib import rcParams
 
     families, postscript = list(rcParams["font.family"]), False
@@ -65,7 +65,7 @@ def missing_sentence(characters: str) -> str:
 
 
 def _seen(texts: Iterable[str]) -> set[int]:
-    """The characters that leave ink; combining marks among them, joiners and variation selectors not."""
+    """The visible characters: with combining marks, without joiners and variation selectors."""
     return {ord(one) for text in texts for one in text if not one.isspace() and not (weightless(one) and _invisible(one))}
 
 
@@ -78,12 +78,12 @@ def _characters_of_family(family: str) -> set[int]:
 
     try:
         return _characters(font_manager.findfont(font_manager.FontProperties(family=[family]), fallback_to_default=False))
-    except ValueError:  # the family isn't there
+    except ValueError:  # the machine doesn't have the family
         return set()
 
 
 def _characters(path: str) -> set[int]:
-    """The code points that a font has a glyph for; none where it can't be read."""
+    """The code points for which a font has a glyph. Empty if the font can't be read."""
     from matplotlib import font_manager
 
     try:
@@ -93,7 +93,7 @@ def _characters(path: str) -> set[int]:
 
 
 def _known_fonts() -> dict[str, str]:
-    """One upright file of medium weight for each family that matplotlib knows."""
+    """One upright font file of medium weight for each family that matplotlib knows."""
     from matplotlib import font_manager
 
     found: dict[str, str] = {}
@@ -104,7 +104,7 @@ def _known_fonts() -> dict[str, str]:
 
 
 def _new_fonts() -> dict[str, str]:
-    """Families of files that matplotlib hasn't listed yet, which it lists from now on."""
+    """Families of font files that matplotlib didn't know yet. It knows them from now on."""
     from matplotlib import font_manager
 
     before = {entry.fname for entry in font_manager.fontManager.ttflist}
@@ -112,7 +112,7 @@ def _new_fonts() -> dict[str, str]:
         if path not in before:
             try:
                 font_manager.fontManager.addfont(path)
-            except Exception:  # a font of a kind that matplotlib can't read is no font to it, whatever it says
+            except Exception:  # matplotlib can't read every kind of font, and may raise anything
                 continue
     known = _known_fonts()
     return {family: path for family, path in known.items() if path not in before}
@@ -125,7 +125,10 @@ def _weight(entry: Any) -> int:
 
 
 def _draws(path: str, characters: set[int]) -> bool:
-    """Whether the font has an outline for the first of the characters: those of pictures alone, as of coloured emoji, have none."""
+    """Whether the font has an outline for the first of the characters.
+
+    Fonts that contain only pictures, such as coloured emoji, have none.
+    """
     from matplotlib import font_manager
 
     try:
@@ -138,7 +141,7 @@ def _draws(path: str, characters: set[int]) -> bool:
 
 
 def _postscript(path: str) -> bool:
-    """Whether a file's outlines are CFF, of which its first bytes tell, or in a collection those of its first font."""
+    """Whether a file has CFF outlines, from its first bytes, or for a collection from those of its first font."""
     with Path(path).open("rb") as file:
         first = file.read(16)
         if first[:4] == b"ttcf":
@@ -148,6 +151,6 @@ def _postscript(path: str) -> bool:
 
 
 def _script(character: str) -> str:
-    """The script of a character by the first word of its name, as people call it."""
+    """The usual name of a character's script, from the first word of its Unicode name."""
     word = unicodedata.name(character, "unnamed").split()[0]
     return _SCRIPTS.get(word, "emoji" if unicodedata.category(character) == "So" else word.capitalize())

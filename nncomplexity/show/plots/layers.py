@@ -1,25 +1,25 @@
-"""Where the bits are: the bits of each tensor, stacked, over training or over ε."""
+"""The bits of each tensor, stacked, over training or over ε."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Chart, Line, Panel, heights, values_axis
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Line, Panel, heights, values_axis
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import Run, averaged_note, networks_at, runs_of, steps_of
 from nncomplexity.show.plots.seeds import standard_error
 from nncomplexity.words import UNITS
 
 MOST = 6
-"""Layers with a colour of their own; the smaller ones are summed up."""
+"""The number of layers with their own colour. The smaller ones are added up."""
 SHARED = "shared"
 Parts = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Bits by layer, and the standard error of their sum where they are means."""
+    """Bits by layer, and the standard error of their sum if they are means."""
 
     parts: Parts
     error: float = 0.0
@@ -34,9 +34,12 @@ def layers(
 ) -> Chart:
     """Bits by layer, stacked, against training steps; for networks without steps, against ε.
 
-    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run` chooses
-    one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error of their
-    sum. Raises InputError where the file has no layers.
+    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run`
+    chooses one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error
+    of their sum.
+
+    Raises:
+        InputError: the file has no layers.
     """
     chosen = results.chosen_eps(tuple(eps))
     usual = results.chosen_eps(tuple(eps), over_training=True)
@@ -51,7 +54,7 @@ def layers(
     longest = max((len(table) for _, table in tables), default=0)
     tables = [(label, table) for label, table in tables if len(table) > (1 if over_steps and longest > 1 else 0)]
     if not tables:
-        raise InputError("layers: nothing is said of layers there at the chosen ε")
+        raise InputError("layers: the files have no layers at the chosen ε")
     several = f"{len(tables)} {'runs' if over_steps else 'networks'}" if len(tables) > 1 else ""
     if mean and several:
         tables = [("", _mean([table for _, table in tables]))]
@@ -91,7 +94,7 @@ def _title(label: str, tables: Sequence[object]) -> str:
 
 
 def parts_of(point: Measurement) -> dict[str, float]:
-    """Bits by layer, what belongs to none under its own name."""
+    """Bits by layer. Bits that belong to no layer have a name of their own."""
     parts = {layer.name: layer.bits for layer in point.layers}
     if parts and point.shared_bits:
         parts[SHARED] = point.shared_bits
@@ -115,7 +118,7 @@ def _by_eps(seeds: Sequence[Network], chosen: Sequence[float]) -> Table:
 def _mean(tables: Sequence[Table]) -> Table:
     shared = sorted(set.intersection(*(set(table) for table in tables)))
     if not shared:
-        raise InputError("mean: the runs have no step in common; measure them at the same steps, or draw them without the mean")
+        raise InputError("mean: the runs have no step in common; measure them at the same steps, or draw them without --mean")
     return {at: _average([table[at].parts for table in tables]) for at in shared}
 
 
@@ -126,7 +129,7 @@ def _average(several: Sequence[Parts]) -> Stack:
 
 
 def _stack(table: Table, names: Sequence[str], unit: str) -> tuple[Line, ...]:
-    """Areas from the largest layer at the bottom to the rest at the top."""
+    """Areas, from the largest layer at the bottom to the rest at the top."""
     own = names if len(names) <= MOST + 1 else names[:MOST]
     x = tuple(sorted(table))
     base = (0.0,) * len(x)

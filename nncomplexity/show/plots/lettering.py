@@ -1,17 +1,17 @@
-"""How much room texts take, in whatever script: full-width characters are wider than letters, combining marks take none."""
+"""The width of texts in any script: full-width characters are wider than letters, and combining marks have no width."""
 
 import unicodedata
 
 from nncomplexity.words import printable
 
 FULL_WIDTH = 1.6
-"""The width of a Chinese, Japanese or Korean character beside an average letter's."""
+"""The width of a Chinese, Japanese or Korean character, in average letters."""
 _NO_WIDTH = {"Mn", "Me", "Cf"}
-"""Categories of characters that stand on or between others: accents, vowel signs, joiners, variation selectors."""
+"""Categories of characters without width: accents, vowel signs, joiners, variation selectors."""
 
 
 def breadth(text: str) -> float:
-    """How wide a text is, in letters.
+    """The width of a text, in letters.
 
     >>> breadth("loss"), breadth("权重"), breadth("e\\u0301")
     (4.0, 3.2, 1.0)
@@ -20,12 +20,14 @@ def breadth(text: str) -> float:
 
 
 def weightless(character: str) -> bool:
-    """Whether it takes no room of its own."""
+    """Whether the character has no width."""
     return unicodedata.category(character) in _NO_WIDTH
 
 
 def wrapped(text: str, width: float) -> list[str]:
-    """The text in lines of at most so many letters, broken at blanks, and within a word only where it is longer than a line.
+    """The text in lines of at most this many letters.
+
+    Lines are broken at blanks, and within a word only if the word is longer than a line.
 
     >>> wrapped("Several seeds of one checkpoint", 16)
     ['Several seeds of', 'one checkpoint']
@@ -38,28 +40,30 @@ def wrapped(text: str, width: float) -> list[str]:
             line = joined
             continue
         lines += [line] if line else []
-        line = ""
+        line, room = "", 0.0
         for character in word:
-            if breadth(line + character) > width:
+            size = breadth(character)
+            if room + size > width:
                 lines.append(line)
-                line = ""
-            line += character
+                line, room = "", 0.0
+            line, room = line + character, room + size
     return [*lines, line] if line else lines
 
 
 def shortened(text: str, width: float) -> str:
-    """The text, or as much of its end as fits into so many letters: paths differ there.
+    """The text, or the part of its end that fits into this many letters, because paths differ at the end.
 
     >>> shortened("runs/first/checkpoints", 12)
     '…checkpoints'
     """
     if breadth(text) <= width:
         return text
-    while text and breadth(text) > width - 1:
-        text = text[1:]
-    return f"…{text}"
+    room, start = 0.0, len(text)
+    while start and room + (size := breadth(text[start - 1])) <= width - 1:
+        room, start = room + size, start - 1
+    return f"…{text[start:]}"
 
 
 def one_line(text: str) -> str:
-    """A name as a picture shows it: what would break its line, or is no character to be seen, as an escape."""
+    """A name for a picture, with escapes for line breaks and invisible characters."""
     return "".join(one if weightless(one) else printable(one) for one in text)

@@ -1,33 +1,37 @@
-"""What complexity is compared with over training: losses, the norm, ranks, another coder, the local learning coefficient."""
+"""Complexity and other measures over training: losses, the norm, ranks, bzip2, the local learning coefficient."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
+from nncomplexity.show.plots.elements import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
 from nncomplexity.show.plots.results import Network, Results
-from nncomplexity.show.plots.runs import Value, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
+from nncomplexity.show.plots.runs import Quantity, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
 from nncomplexity.words import UNITS
 
-LLC, CHAINS = "learning coefficient", "± standard error of its chains"
+LLC, CHAINS = "learning coefficient", "± standard error over chains"
 BZIP2 = "bzip2"
 
 
 def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
     """Bits at each ε against training steps, and below them a panel for each other measure of the original weights.
 
-    Raises InputError where the networks have no steps.
+    Raises:
+        InputError: the networks have no steps.
     """
     chosen = results.chosen_eps(tuple(eps), over_training=True)
     panels = by_eps(results, lambda point: point.bits / UNITS[unit], "complexity", eps=chosen, mean=mean, unit=unit)
     if not panels:
         raise InputError(
-            "measures: no network has a training step; name it by --step-pattern or --step-key of track, "
+            "measures: no network has a training step; name it by step_pattern or step_key of track, "
             "or draw the kind rate-distortion or layers"
         )
     panels = in_one_unit([*panels, *other_measures(results, mean=mean, unit=unit)])
     return Chart(
-        *("measures", "Complexity beside other measures", steps_of(panels, results.step_name), tuple(panels)),
+        "measures",
+        "Complexity beside other measures",
+        steps_of(panels, results.step_name),
+        tuple(panels),
         notes=runs_note(results, chosen, mean=mean),
         keys=keys_of(panels),
         stepped=True,
@@ -35,7 +39,7 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
 
 
 def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes") -> list[Panel]:
-    """A panel over training for each measure that some network has at a step."""
+    """A panel for each measure that some network with a step has."""
     panels = []
     for label, value in _values(results, unit):
         lines, title = lines_of(results, value, mean=mean), ""
@@ -50,8 +54,8 @@ def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes")
     return panels
 
 
-def _values(results: Results, unit: str) -> Iterator[tuple[str, Value]]:
-    """Each measure's label, and what it is of one network."""
+def _values(results: Results, unit: str) -> Iterator[tuple[str, Quantity]]:
+    """The label of each measure, and its value for one network."""
     yield "loss", lambda network: network.loss
     for name in sorted({name for network in results.networks for name in network.others}):
         yield name.replace("_", " "), lambda network, name=name: network.others.get(name)  # type: ignore[misc]
@@ -66,6 +70,6 @@ def _bzip2(network: Network, unit: str) -> float | None:
 
 
 def _with_chains(lines: Sequence[Line], results: Results) -> list[Line]:
-    """Lines without an error, with the standard error over chains as their bands where each of their points has one."""
+    """Lines whose bands are the standard error over chains, if each of their points has one."""
     errors = {(line.label, line.x): line.y for line in lines_of(results, lambda network: network.llc_error, mean=False)}
     return [replace(line, error=errors.get((line.label, line.x), ())) for line in lines]

@@ -1,20 +1,20 @@
-"""What runs and checkpoints are called in pictures: the shortest ends of their paths that say something and tell them apart."""
+"""Names of runs and checkpoints in pictures: the shortest ends of their paths that are meaningful and different."""
 
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
 _NO_NAME = re.compile(r"[./\\-]*|/(dev|proc)(/.*)?")
-"""The current folder and those above it, the root, and streams."""
+"""Parts of paths that are not names: the current folder, folders above it, the root, and streams."""
 _USUAL = {
     "checkpoint", "checkpoints", "ckpt", "ckpts", "weights", "models", "snapshots", "out", "output", "outputs", "model",
     "pytorch_model", "adapter_model", "last", "best", "final", "ema",
 }  # fmt: skip
-"""Names that a folder or a file has in every project, so that the folder above says more."""
+"""Names of folders and files that are common to all projects, so that the folder above is used too."""
 
 
 def nameless(path: str) -> bool:
-    """Whether a path says nothing to who reads it elsewhere.
+    """Whether a path means nothing on another machine.
 
     >>> [nameless(path) for path in ("", ".", "../..", "/", "-", "/dev/stdin", "runs/a", "../a")]
     [True, True, True, True, True, True, False, False]
@@ -23,7 +23,7 @@ def nameless(path: str) -> bool:
 
 
 def name_of_path(path: str) -> str:
-    """The end of a path that is a name; "" where it has none.
+    """The end of a path that is a name; "" if there is none.
 
     >>> [name_of_path(path) for path in ("nets/mlp.pt", "gpt2/model.safetensors", "runs/quick/checkpoints", "./last.pt", ".")]
     ['mlp.pt', 'gpt2/model.safetensors', 'quick/checkpoints', 'last.pt', '']
@@ -34,7 +34,7 @@ def name_of_path(path: str) -> str:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """A name for each of several different paths: the shortest ends that differ; "" for a path without a name.
+    """A name for each of several paths: the shortest ends that differ. "" for a path without a name.
 
     >>> short_names(["runs/a/checkpoints", "runs/b/checkpoints"]), short_names(["/data/runs/a", "."])
     (['a/checkpoints', 'b/checkpoints'], ['a', ''])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nncomplexity.show.plots.chart import NEUTRAL, Axis, Key, Level, Line, Panel, drawn_at, place, spread, ticks
+from nncomplexity.show.plots.elements import NEUTRAL, Axis, Key, Level, Line, Panel, drawn_at, place, spread, ticks
 from nncomplexity.show.plots.lettering import one_line, wrapped
 from nncomplexity.show.plots.palette import INK, colour
 
@@ -17,7 +17,18 @@ TITLE = 52
 """Letters in a line of a panel's title."""
 
 
-def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str, Any]:
+def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, labelled_ends: bool) -> dict[str, Any]:
+    """Draw a panel on axes of matplotlib.
+
+    Args:
+        axes: where it is drawn.
+        panel: what is drawn.
+        x: the axis that panels of a figure share.
+        labelled_ends: whether lines are named at their ends, not in a legend.
+
+    Returns:
+        What the legend shows, by label.
+    """
     _frame(axes, panel, x)
     handles: dict[str, Any] = {}
     ends: list[tuple[float, str, int]] = []
@@ -30,7 +41,7 @@ def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, beside: bool) -> dict[str
     for level in panel.levels:
         _draw_level(axes, level)
         ends.append((place(panel.y, level.value), level.label, level.colour))
-    if not beside:
+    if not labelled_ends:
         ends = ends[len(ends) - len(panel.levels) :]
     if ends:
         gap = FONT * 1.25 / (72 * PANEL_INCHES * panel.share)
@@ -98,7 +109,7 @@ def _draw_band(axes: "Axes", at: Sequence[float], line: Line, shade: str) -> Non
 
 
 def sign(key: Key) -> Any:
-    """The sign of an entry of the legend that holds for all colours."""
+    """The sign of an entry of the legend that applies to all colours."""
     from matplotlib.lines import Line2D
 
     grey = colour(NEUTRAL)

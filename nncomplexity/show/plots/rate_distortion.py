@@ -7,25 +7,28 @@ import numpy as np
 
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, along_hull, best_of, fitted, lower_hull
-from nncomplexity.show.plots.chart import Axis, Chart, Key, Line, Panel, heights, values_axis
+from nncomplexity.show.plots.elements import Axis, Chart, Key, Line, Panel, heights, values_axis
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, styled
 from nncomplexity.show.plots.seeds import mean_over
 from nncomplexity.words import UNITS
 
 MOST_FITS = 6
-"""Fits that are also told in words; more of them are only drawn."""
+"""Up to this number, fits are also given in words. More fits are only drawn."""
 
 
 def rate_distortion(
     results: Results, *, eps: Sequence[float] = (), steps: Sequence[float] = (), unit: str = "bytes", fits: bool = True
 ) -> Chart:
-    """Bits of the smallest file found against its distortion, for each run's last network or for those at `steps`.
+    """Bits of the smallest file against its distortion, for each run's last network or for those at `steps`.
 
     Filled marks stand on the lower convex hull, which the line follows, hollow ones above it; the dotted line is the better of the two
-    fits. The hull's pieces are straight where both axes are linear, so that on this logarithmic one they are curves. Of several seeds the
-    means are drawn, with a band of ± one standard error of the bits. Points without a distortion, such as lossless files, have no
-    place on the axis and are left out. Raises InputError where nothing is left.
+    fits. The hull's pieces are straight where both axes are linear, so that on this logarithmic one they are curves. Of several seeds
+    the means are drawn, with a band of ± one standard error of the bits. Points without a distortion, such as lossless files, have no
+    place on the axis and are left out.
+
+    Raises:
+        InputError: nothing is left.
     """
     chosen = results.chosen_eps(tuple(eps))
     networks = networks_at(results, steps)
@@ -44,7 +47,7 @@ def rate_distortion(
         if fitted and fit:
             notes.append(f"{label}: {fit.sentence()}" if len(networks) > 1 else f"Fit: {fit.sentence()}")
     if not lines:
-        raise InputError("rate-distortion: no chosen network has a file with a distortion above 0; choose other --step or --eps")
+        raise InputError("rate-distortion: no chosen network has a file with a distortion above 0; choose another step or eps")
     x_values = [value for line in lines for value in line.x]
     low, high = min(x_values), max(x_values)
     x_axis = Axis("distortion (loss units)", log=True, limits=(low / 1.3, high * 1.3))
@@ -56,7 +59,7 @@ def rate_distortion(
 
 
 def _marks(label: str, network: Network, points: Sequence[Measurement], size: float) -> tuple[Line, list[Line]]:
-    """The points with their band, and the hull below them, none where no corner is among them."""
+    """The points with their band, and the hull below them. There is no hull if none of the points is a corner."""
     on_hull = hull_of(network)
     x = tuple(_distortion(point) for point in points)
     y = tuple(point.bits / size for point in points)
@@ -71,7 +74,7 @@ def _marks(label: str, network: Network, points: Sequence[Measurement], size: fl
 
 
 def _fit_line(fit: Fit, x: Sequence[float], y: Sequence[float], size: float) -> list[Line]:
-    """The formula between the points, as far as it stays between no bits and a little above the most."""
+    """The formula between the points, as far as its value is between 0 and a little above the largest number of bits."""
     along = [float(at) for at in np.geomspace(x[0], x[-1], 60)]
     found = [(at, value / size) for at, value in zip(along, fit(along), strict=True) if 0 < value / size <= 1.2 * max(y)]
     if len(found) < 2:
@@ -91,9 +94,9 @@ def _distortion(point: Measurement) -> float:
 
 
 def hull_of(network: Network) -> tuple[float, ...]:
-    """The ε whose points (distortion, bits) stand on the lower convex hull, from a curve.json or else found here.
+    """The ε whose points (distortion, bits) are on the lower convex hull, from a curve.json or else computed here.
 
-    The unchanged network under bzip2, where it is known, stands for ε = 0.
+    The point of ε = 0 is the unchanged network under bzip2, if its size is known.
     """
     if network.curve:
         return network.curve.hull
@@ -107,10 +110,10 @@ def hull_of(network: Network) -> tuple[float, ...]:
 
 
 def best_fit(network: Network) -> Fit | None:
-    """The fit with the larger R²; None without any that explains something."""
+    """The fit with the larger R²; None if no fit has an R² of at least 0."""
     return best_of(network.curve.fits if network.curve else fits_of(network.points))
 
 
 def fits_of(points: Sequence[Measurement]) -> tuple[Fit, ...]:
-    """The formulas fitted to the points that curve.json has them fitted to; None with fewer than three of different distortion."""
+    """The formulas, fitted to the same points as in curve.json; None with fewer than three different distortions."""
     return fitted(list(dict.fromkeys((point.distortion or 0.0, point.bits) for point in points if point.within)))

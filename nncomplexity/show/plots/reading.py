@@ -1,4 +1,4 @@
-"""From results.jsonl, report.json and curve.json, several together, to what they say of each network."""
+"""Reads one or several results.jsonl, report.json and curve.json files, and collects the results of each network."""
 
 import hashlib
 import json
@@ -9,21 +9,23 @@ from pathlib import Path, PurePath
 
 from nncomplexity.errors import InputError
 from nncomplexity.file import read_settled
-from nncomplexity.show.plots.entries import Json, network_of_report, network_of_row
-from nncomplexity.show.plots.results import Failure, Network, Results, Source
+from nncomplexity.show.plots.entries import JsonObject, network_of_report, network_of_row
+from nncomplexity.show.plots.results import Failure, Network, Results, ResultsSource
 
 _NAMED = "a results.jsonl, report.json or curve.json"
 _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out, measure --json and curve --json write"
 
 
 def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Results:
-    """What one or several results files say, together.
+    """The results of one or several files together.
 
-    A line of a results.jsonl that is cut is no line, and counted. Of two lines on one checkpoint, seed and method the last counts, with
-    what others say of other ε, where the weights are the same; and a failure that a later line makes good is none. Where two files have
-    other weights or losses under one name, as runs that were tracked from folders of their own have, their runs go by the files' names as well.
+    A cut line of a results.jsonl is only counted. Of two lines with the same checkpoint, seed and method, the last one counts; if
+    the weights are the same, points at other ε are kept from both. A failure is dropped if a later line has a result. Two files may
+    have other weights or losses with one name, for example runs in different folders. Their runs are then named after the files
+    too.
 
-    Raises InputError, in one line, where a file can't be read, is something else, or where nothing in them was measured.
+    Raises:
+        InputError: in one line, where a file can't be read, is something else, or nothing in them was measured.
     """
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not names:
@@ -34,7 +36,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         content = _bytes(name)
         entries, form, lost = _entries(name, content)
         cut += lost
-        sources.append(Source(name, form, hashlib.sha256(content).hexdigest()))
+        sources.append(ResultsSource(name, form, hashlib.sha256(content).hexdigest()))
         for where, entry in entries:
             try:
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
@@ -70,23 +72,26 @@ def _name(one: Network) -> tuple[object, ...]:
 
 
 def _measured(one: Network) -> tuple[object, ...]:
-    """What was measured by what: the weights, known by their file where they have no digest, and the loss."""
+    """A key for the measurement: the weights (by digest, or by file without one) and the loss."""
     return one.sha256 or one.source, one.settings.get("loss_fn"), one.loss
 
 
 def _with_others(network: Network, before: Network | Failure | None) -> Network:
-    """The network with the points of other ε that are known of it."""
+    """The network with its points at other ε from other entries."""
     if not isinstance(before, Network) or not network.sha256 or _measured(before) != _measured(network):
         return network
     others = tuple(point for point in before.points if network.at(point.eps) is None)
     if not others:
         return network
     points = sorted((*network.points, *others), key=lambda point: -point.eps)
-    return replace(network, points=tuple(points), curve=None)  # that was of its own points
+    return replace(network, points=tuple(points), curve=None)  # that belonged to its own points
 
 
 def _one_for_each(networks: list[Network]) -> list[Network]:
-    """The networks of all files, each once; where files have other weights, or losses, under one name, runs go by the files' names, too."""
+    """The networks of all files, each once.
+
+    If files have other weights or losses with one name, runs are also named after the files.
+    """
     measured: dict[tuple[object, ...], set[object]] = {}
     for one in networks:
         if one.kind == "checkpoint":
@@ -102,7 +107,7 @@ def _one_for_each(networks: list[Network]) -> list[Network]:
 
 
 def _made_good(failure: Failure, other: Network | Failure) -> bool:
-    """Whether the other is of the same network; the step of one that couldn't be read may not be known."""
+    """Whether the two entries are of the same network. The step of an unreadable checkpoint may be unknown."""
     same = (failure.source, failure.run, failure.kind, failure.seed) == (other.source, other.run, other.kind, other.seed)
     if failure.kind != "checkpoint":
         return same
@@ -110,7 +115,7 @@ def _made_good(failure: Failure, other: Network | Failure) -> bool:
 
 
 def _restepped(old: Network, new: Network | Failure) -> bool:
-    """Whether a row says again what an older one of the same weights says, but for its step."""
+    """Whether a row repeats an older row of the same weights with another step."""
     return (
         isinstance(new, Network)
         and old.step != new.step
@@ -128,8 +133,8 @@ def _bytes(name: str) -> bytes:
     return read_settled(lambda reading: reading.content(Path(name)), name, _NAMED)
 
 
-def _entries(name: str, content: bytes) -> tuple[list[tuple[str, Json]], str, int]:
-    """The objects in a file, each with its place; which of the three files it is; and how many lines are cut."""
+def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], str, int]:
+    """The objects in a file, each with its place; the type of the file; and the number of cut lines."""
     text = content.decode("utf-8", errors="replace")
     try:
         whole = json.loads(text)
@@ -137,7 +142,7 @@ def _entries(name: str, content: bytes) -> tuple[list[tuple[str, Json]], str, in
         whole = None
     if isinstance(whole, dict) and isinstance(whole.get("results"), list):
         return [(name, whole)], "curve.json" if "curve" in whole else "report.json", 0
-    entries: list[tuple[str, Json]] = []
+    entries: list[tuple[str, JsonObject]] = []
     cut = 0
     for number, line in enumerate(text.split("\n") if whole is None else [text], start=1):
         if not line.strip():

@@ -1,4 +1,4 @@
-"""What results files say, as plain values: networks, what was measured of them at each ε, and what failed."""
+"""The content of results files as plain values: networks, their results at each ε, and failures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from nncomplexity.linalg import Fit
 
 @dataclass(frozen=True)
 class LayerBits:
-    """What became of one tensor; `bits` may be a fraction."""
+    """How one tensor was coded; `bits` may be a fraction."""
 
     name: str
     shape: tuple[int, ...]
@@ -20,12 +20,12 @@ class LayerBits:
     bits: float
     effective_rank: float | None
     layout: str | None = None
-    """In words, where the tensor has one of its own."""
+    """The layout in words, if it is not the usual one."""
 
 
 @dataclass(frozen=True)
 class BoundValue:
-    """A bound on the risk on unseen data. None where the file doesn't tell."""
+    """A bound on the risk on unseen data. Values that the file doesn't have are None."""
 
     value: float
     risk: float | None
@@ -36,21 +36,24 @@ class BoundValue:
     vacuous: bool
     bits_needed: float | None = None
     constant_risk: float | None = None
-    """Of a constant answer, on the same examples."""
+    """The risk of a constant answer, on the same examples."""
     constant_bound: float | None = None
     """The bound on a constant answer, which takes no bits."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One ε of one network, a `Share` where it was asked for as one. Losses in the loss's own unit, sizes in bits."""
+    """The result of one network at one ε, which is a `Share` if it was given as a share.
+
+    Losses are in the loss's own unit, sizes in bits.
+    """
 
     eps: float
     bits: float
     coarse_loss: float | None = None
     distortion: float | None = None
     within: bool = True
-    """False where the lossless file is the answer."""
+    """False if the lossless file is the answer."""
     paper_bytes: int | None = None
     evaluations: float | None = None
     mdl_bits: float | None = None
@@ -61,21 +64,21 @@ class Measurement:
     layers: tuple[LayerBits, ...] = ()
     shared_bits: float | None = None
     origin: str | None = None
-    """What the file comes from."""
+    """The origin of the file."""
     warnings: tuple[str, ...] = ()
     bits_error: float = 0.0
-    """The standard error of `bits`, where they are a mean over seeds."""
+    """The standard error of `bits`, if they are a mean over seeds."""
     agreement: float | None = None
-    """The share of searched inputs on which the decoded network's answer is the original's."""
+    """The share of inputs of the search on which the decoded network gives the original's answer."""
     held_out_agreement: float | None = None
-    """The same of inputs that the search has not seen."""
+    """The share of held-out inputs on which it does."""
     spread: tuple[float, float] | None = None
     """Mean and standard deviation of ln(bits) over several searches."""
 
 
 @dataclass(frozen=True)
-class Curve:
-    """What a curve.json makes of its points."""
+class CurveSummary:
+    """The summary of a curve.json."""
 
     hull: tuple[float, ...]
     """The ε on the lower convex hull."""
@@ -87,17 +90,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Network:
-    """One network that was measured: a row of a results.jsonl, or a report.json."""
+    """One measured network: a row of a results.jsonl, or a report.json."""
 
     source: str
-    """The file that says so, as typed."""
+    """The results file, as typed."""
     run: str
     checkpoint: str
     kind: str = "checkpoint"
-    """Or a calibration: "untrained", "constant", "shuffled"."""
+    """"checkpoint", or a calibration: "untrained", "constant", "shuffled"."""
     step: float | None = None
     step_name: str | None = None
-    """What a step is, such as "epoch"; None where nothing says it."""
+    """What a step is, such as "epoch"; None if it is not known."""
     seed: int | None = None
     sha256: str | None = None
     method: str | None = None
@@ -113,13 +116,13 @@ class Network:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Error rates and accuracies of the original weights, by name."""
     others: Mapping[str, float] = field(default_factory=dict)
-    """Other metrics of theirs, such as losses."""
+    """Other metrics of the original weights, such as losses."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     points: tuple[Measurement, ...] = ()
-    curve: Curve | None = None
+    curve: CurveSummary | None = None
 
     def at(self, eps: float) -> Measurement | None:
-        """What was measured at ε, None where nothing was."""
+        """The result at ε; None if there is none."""
         return next((point for point in self.points if point.eps == eps), None)
 
 
@@ -137,7 +140,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultsSource:
     """A file that was read."""
 
     name: str
@@ -148,27 +151,27 @@ class Source:
 
 @dataclass(frozen=True)
 class Results:
-    """All that one or several files say. Where a network stands there twice, the last one counts."""
+    """The content of one or several files. If a network appears twice, the last one counts."""
 
     networks: tuple[Network, ...]
     """Checkpoints, in the order of the files."""
     calibrations: tuple[Network, ...]
     failures: tuple[Failure, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[ResultsSource, ...]
     cut_lines: int = 0
-    """Lines that are no whole JSON, such as a killed run leaves at the end."""
+    """The number of incomplete lines, which a killed run may leave at the end."""
     named_step: str | None = None
-    """What a step is called, in place of what the files say."""
+    """The name of a step, instead of the one in the files."""
 
     @property
     def step_name(self) -> str:
-        """What a step is: "epoch" and the like where all networks that have one say the same, else "step"."""
+        """The name of a step: for example "epoch", if all networks with a step agree; otherwise "step"."""
         names = {network.step_name for network in self.networks if network.step is not None}
         return self.named_step or (names.pop() if len(names) == 1 else None) or "step"
 
     @property
     def versions(self) -> str:
-        """By which versions of nncomplexity it was measured; "" where the files don't tell."""
+        """The versions of nncomplexity that measured; "" if the files don't have them."""
         found = {str(network.settings["version"]) for network in self.networks if "version" in network.settings}
         return f"nncomplexity {', '.join(sorted(found))}" if found else ""
 
@@ -179,13 +182,16 @@ class Results:
 
     @property
     def eps_over_training(self) -> tuple[float, ...]:
-        """The ε that were measured in at least half as many networks as the most frequent one; others make no curve over training."""
+        """The ε that were measured for at least half as many networks as the most frequent ε.
+
+        The others give no curve over training.
+        """
         stepped = [network for network in self.networks if network.step is not None] or self.networks
         counts = {eps: sum(network.at(eps) is not None for network in stepped) for eps in self.eps}
         return tuple(eps for eps in self.eps if 2 * counts[eps] >= max(counts.values()))
 
     def chosen_eps(self, wanted: tuple[float, ...], *, over_training: bool = False) -> tuple[float, ...]:
-        """`wanted` from large to small, or every ε where none is. Raises InputError where one was not measured."""
+        """`wanted` from large to small, or every ε if none is given. Raises InputError where one was not measured."""
         for eps in wanted:
             if eps not in self.eps:
                 raise InputError(f"eps: {eps:g} was not measured; choose among {', '.join(f'{one:g}' for one in self.eps)}")

@@ -1,4 +1,4 @@
-"""Networks as runs, and quantities of runs over training: a line each, or their mean with its standard error."""
+"""Networks as runs, and quantities of runs over training: one line for each run, or the mean with its standard error."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -7,14 +7,14 @@ from pathlib import PurePath
 
 from nncomplexity.checkpoint import labels, place_of_step, told_by
 from nncomplexity.errors import InputError
-from nncomplexity.show.plots.chart import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
+from nncomplexity.show.plots.elements import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
 from nncomplexity.show.plots.names import name_of_path, short_names
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.seeds import by_checkpoint, standard_error
 
-Value = Callable[[Network], float | None]
+Quantity = Callable[[Network], float | None]
 PALETTE = 7
-"""Colours that stay apart; runs beyond them differ by their dashes."""
+"""The number of different colours. Further runs have different dashes."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,19 @@ class Run:
 
     @property
     def last(self) -> Network:
-        """The network with the last step; where none has one, the last that was measured."""
+        """The network with the last step. If none has a step, the last measured one."""
         stepped = [network for network in self.networks if network.step is not None]
         return max(stepped, key=lambda network: network.step or 0.0) if stepped else self.networks[-1]
 
 
 def runs_of(results: Results) -> list[Run]:
-    """The runs in the order of the files. Their names are the shortest ends of their folders' names that tell them apart.
+    """The runs in the order of the files. Their names are the shortest different ends of their folders' names.
 
-    A folder without a name, such as ".", goes by the results file that tells of it. Where two networks of one folder are of one step, as a
-    network and its average are, what their names say besides makes runs of their own.
+    For a folder without a name, such as ".", the name of the results file is used. If two networks in a folder have the same step,
+    such as a network and its average, the rest of their names makes different runs.
     """
     groups: dict[tuple[str, str | None], list[Network]] = {}
+    # The method stands in a run's name only where there are several.
     methods = {network.method for network in results.networks}
     apart = _apart(results.networks)
     for network in results.networks:
@@ -54,8 +55,10 @@ def runs_of(results: Results) -> list[Run]:
 
 
 def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
-    """The runs of networks that others of their folder and step must be told from, by folder and checkpoint. A copy stays with the first
-    of its kind."""
+    """The runs of networks that others of their folder and step must be told from, by folder and checkpoint.
+
+    A copy stays with the first of its kind.
+    """
     folders: dict[str, dict[tuple[float, str], list[str]]] = {}
     for network in networks:
         if network.checkpoint and network.step is not None:
@@ -79,8 +82,8 @@ def trained(results: Results) -> bool:
     return any(len({network.step for network in run.networks if network.step is not None}) > 1 for run in runs_of(results))
 
 
-def line_of(run: Run, value: Value) -> Line:
-    """A quantity by step; several seeds at one step are averaged, with their standard error (0 for one seed)."""
+def line_of(run: Run, value: Quantity) -> Line:
+    """A quantity by step. Several seeds at one step are averaged, with their standard error (0 for one seed)."""
     found: dict[float, list[float]] = {}
     for network in run.networks:
         here = value(network)
@@ -91,16 +94,16 @@ def line_of(run: Run, value: Value) -> Line:
 
 
 def mean_of(lines: Sequence[Line], label: str, what: str = "step") -> Line:
-    """The mean over lines at the steps, or whatever their x is, that all of them have, with its standard error."""
+    """The mean over lines at the steps (or other x) that all of them have, with its standard error."""
     by_step = [dict(zip(line.x, line.y, strict=True)) for line in lines if line.x]
     steps = sorted(set.intersection(*(set(one) for one in by_step))) if by_step else []
     if by_step and not steps:
-        raise InputError(f"mean: the runs have no {what} in common; measure them at the same, or draw them without the mean")
+        raise InputError(f"mean: the runs have no {what} in common; measure them at the same {what}, or draw them without --mean")
     return _line(label, steps, [[one[step] for one in by_step] for step in steps])
 
 
-def lines_of(results: Results, value: Value, *, mean: bool) -> list[Line]:
-    """A line for each run that has the quantity, coloured by run; or the one mean of them."""
+def lines_of(results: Results, value: Quantity, *, mean: bool) -> list[Line]:
+    """A line for each run with the quantity, coloured by run; or the mean of the runs."""
     runs = runs_of(results)
     lines = [line for line in (line_of(run, value) for run in runs) if line.x]
     if mean and len(lines) > 1:
@@ -110,11 +113,11 @@ def lines_of(results: Results, value: Value, *, mean: bool) -> list[Line]:
 
 
 def styled(line: Line, index: int) -> Line:
-    """The line in the look of the run or ε with that index."""
+    """The line in the style of the run or ε with this index."""
     return replace(line, colour=index % PALETTE, dash=DASHES[index // PALETTE % len(DASHES)])
 
 
-def levels_of(results: Results, value: Value) -> list[Level]:
+def levels_of(results: Results, value: Quantity) -> list[Level]:
     """The calibrations' values, averaged over seeds."""
     found: dict[str, list[float]] = {}
     for network in results.calibrations:
@@ -134,12 +137,12 @@ def by_eps(
     log: bool | None = None,
     unit: str = "",
 ) -> list[Panel]:
-    """A quantity of each ε over training: one run's ε in one panel, several runs in a panel for each ε.
+    """A quantity at each ε over training. One run has all ε in one panel. Several runs have a panel for each ε.
 
-    Calibrations are levels; where several ε share a panel, those of the smallest ε.
+    Calibrations are levels. If several ε share a panel, the levels are those of the smallest ε.
     """
 
-    def at(one: float) -> Value:
+    def at(one: float) -> Quantity:
         def found(network: Network) -> float | None:
             point = network.at(one)
             return None if point is None else value(point)
@@ -151,7 +154,7 @@ def by_eps(
     single = all(len(lines) == 1 for _, lines in found)
     several = len(found) > 1
     levels = [levels_of(results, at(one)) for one, _ in found]
-    if single and several:  # the levels of every ε would hide the curves
+    if single and several:  # levels for every ε would hide the curves
         levels[:-1] = [[] for _ in levels[:-1]]
     every = [line for _, lines in found for line in lines]
     axis = values_axis(label, heights(every, [level for some in levels for level in some]), log=log, unit=unit)
@@ -165,7 +168,10 @@ def by_eps(
 
 
 def over_eps(results: Results, value: Callable[[Measurement], float | None], *, eps: Sequence[float], mean: bool) -> list[Line]:
-    """A quantity against ε, for networks without a training to follow: a line for each, or their mean; calibrations dashed and grey."""
+    """A quantity against ε, for networks without several steps: one line for each, or their mean.
+
+    Calibrations are dashed and grey.
+    """
 
     def line(label: str, networks: Sequence[Network]) -> Line:
         found: dict[float, list[float]] = {}
@@ -190,9 +196,12 @@ def over_eps(results: Results, value: Callable[[Measurement], float | None], *, 
 
 
 def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str, tuple[Network, ...]]]:
-    """Each run's networks at these steps under names that tell them apart; unless steps are given its last, or all that have none.
+    """Each run's networks at these steps, with different names.
 
     A network comes with all its seeds.
+
+    Raises:
+        InputError: no network has a step that is asked for.
     """
     runs = runs_of(results)
     word = results.step_name
@@ -219,29 +228,29 @@ def networks_at(results: Results, steps: Sequence[float] = ()) -> list[tuple[str
 
 
 def network_name(network: Network) -> str:
-    """A name for a network alone: its checkpoint's, or else that of the results file that tells of it."""
+    """A name for a single network: that of its checkpoint, or else that of the results file."""
     return name_of_path(network.checkpoint) or name_of_path(network.run) or name_of_path(network.source) or "network"
 
 
 def keys_of(panels: Iterable[Panel]) -> tuple[Key, ...]:
-    """What hollow marks on lines of a quantity mean, where there are any."""
+    """The meaning of hollow marks on lines of a quantity, if there are any."""
     hollow = any(any(line.hollow) for panel in panels for line in panel.lines)
     return (Key("nothing smaller than the lossless file found", "hollow"),) if hollow else ()
 
 
 def steps_of(panels: Iterable[Panel], step_name: str = "step") -> Axis:
-    """The axis of training steps, or whatever they are called, that panels share."""
+    """The axis of training steps, with the name of a step, for all panels."""
     label = "training step" if step_name == "step" else step_name
     return steps_axis((line for panel in panels for line in panel.lines), label)
 
 
 def eps_of(panels: Iterable[Panel]) -> Axis:
-    """The logarithmic axis of ε that panels share; ε = 0, the lossless file, stands left of the smallest."""
+    """The logarithmic axis of ε for all panels. ε = 0, the lossless file, is left of the smallest ε."""
     return steps_axis((line for panel in panels for line in panel.lines), "ε")
 
 
 def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tuple[str, ...]:
-    """What bands and levels stand for, where there are any."""
+    """The meaning of bands and levels, if there are any."""
     runs = runs_of(results)
     levels = (
         (f"Dashed levels: calibrations at ε = {eps[-1]:g}.",)
@@ -255,7 +264,7 @@ def runs_note(results: Results, eps: Sequence[float] = (), *, mean: bool) -> tup
 
 
 def averaged_note(results: Results) -> str:
-    """Over what a line and its band are taken where several networks make one point; "" where none do."""
+    """A sentence on averages, if several networks make one point; otherwise ""."""
     for run in runs_of(results):
         groups = by_checkpoint(run.networks)
         steps = [seeds[0].step for seeds in groups if seeds[0].step is not None]
@@ -267,7 +276,7 @@ def averaged_note(results: Results) -> str:
 
 
 def _with_lossless(lines: Sequence[Line], results: Results, eps: float) -> list[Line]:
-    """The lines of ε, hollow where the lossless file is the answer for some network."""
+    """The lines of ε, with hollow marks where the lossless file is the answer for some network."""
     lossless: dict[str, set[float | None]] = {}
     for run in runs_of(results):
         points = ((network.step, network.at(eps)) for network in run.networks)

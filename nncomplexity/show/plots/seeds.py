@@ -1,4 +1,4 @@
-"""Seeds of one checkpoint as one network: the means of what was measured of it at each ε, with the standard error of the bits."""
+"""The seeds of one checkpoint as one network: means at each ε, with the standard error of the bits."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from nncomplexity.show.plots.results import LayerBits, Measurement, Network
 
 
 def place(network: Network) -> Hashable:
-    """What the seeds of one checkpoint have in common."""
+    """A key that the seeds of one checkpoint share."""
     return network.run, network.method, network.step, network.checkpoint
 
 
@@ -22,7 +22,10 @@ def by_checkpoint(networks: Iterable[Network]) -> list[tuple[Network, ...]]:
 
 
 def mean_over(seeds: Sequence[Network]) -> Network:
-    """The seeds of one checkpoint as one network, whose points are means over those seeds that have them; one seed as it is."""
+    """The seeds of one checkpoint as one network.
+
+    Its points are means over the seeds that have them. A single seed does not change.
+    """
     if len(seeds) == 1:
         return seeds[0]
     eps = sorted({point.eps for network in seeds for point in network.points}, reverse=True)
@@ -31,7 +34,7 @@ def mean_over(seeds: Sequence[Network]) -> Network:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """That of a mean; 0 for a single value."""
+    """The standard error of a mean; 0 for a single value."""
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
@@ -55,7 +58,7 @@ def _mean(points: Sequence[Measurement]) -> Measurement:
 
 
 def _mean_layers(several: Sequence[Sequence[LayerBits]]) -> tuple[LayerBits, ...]:
-    """The layers of the last seed with the mean of their bits."""
+    """The layers of the last seed, with the means of their bits."""
     found: dict[str, list[float]] = {}
     for layers in several:
         for layer in layers:

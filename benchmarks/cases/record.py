@@ -1,0 +1,91 @@
+"""The record of a benchmark: a JSON file of settings, machine and rows, written whole after each row.
+
+A row is known by its key (case, checkpoint, ε, method, budget, seed and the like). A benchmark that was cut off finds its rows in
+the file and goes on with the others.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.cases.source import made_by
+from nncomplexity.file import save_bytes
+
+SCHEMA = 1
+Row = dict[str, Any]
+Content = Mapping[str, Any]
+"""A record as it was read."""
+
+
+@dataclass
+class Record:
+    """A benchmark's file and what is in it."""
+
+    path: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+    cases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Methods that could not run here, each with the reason."""
+
+    @classmethod
+    def open(cls, path: Path, settings: Mapping[str, Any]) -> "Record":
+        """The record at `path` with its rows, or an empty one; settings are those of the latest run."""
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if content.get("schema", SCHEMA) != SCHEMA:
+            raise ValueError(f"{path.name}: expected schema {SCHEMA}, got {content['schema']}; move the file away")
+        return cls(path, dict(settings), content.get("cases", {}), content.get("rows", []), content.get("skipped", {}))
+
+    def row(self, key: Mapping[str, Any], measure: Callable[[], Row]) -> Row:
+        """The row of that key; where the file doesn't have it yet it is measured, and saved with the processor and the source that did it."""
+        for row in self.rows:
+            if all(row.get(name) == value for name, value in key.items()):
+                return row
+        row = {**key, **measure(), "cpu": _cpu_model(), **made_by()}
+        self.rows.append(row)
+        self.save()
+        return row
+
+    def forget(self, methods: Collection[str], cases: Collection[str]) -> None:
+        """Drop these methods' rows on these cases, so that they are measured again."""
+        self.rows = [row for row in self.rows if row["method"] not in methods or row["case"] not in cases]
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        content = {
+            "schema": SCHEMA,
+            "settings": self.settings,
+            "machine": machine(),
+            "cases": self.cases,
+            "skipped": self.skipped,
+            "rows": self.rows,
+        }
+        save_bytes(self.path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on besides the program."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        **made_by(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())

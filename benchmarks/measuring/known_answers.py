@@ -1,0 +1,86 @@
+"""Sizes found for networks whose size is known, by three searches under one coder.
+
+    python -m benchmarks.measuring.known_answers            # about ten minutes of one core
+    python -m benchmarks.measuring.known_answers --table    # the table of what was measured, for docs/benchmarks.md
+
+Each network is planted (`benchmarks.cases.planted`): its weights have few bits of description and stand under noise that costs
+half of ε. The ratio found / planted is the measure; 1 is perfect. Seeds from 100 on are for this table alone: no setting was chosen on them.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.planted import FAMILIES, Planted, divergence
+from benchmarks.cases.record import Record, Row
+from nncomplexity import Report, estimate
+
+RESULTS = ROOT / "benchmarks" / "results" / "known_answers.json"
+EPS = (0.01, 0.001)
+SEEDS = (100, 101, 102)
+METHODS = ("allocate", "tight", "quantize")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
+    record = Record.open(RESULTS, {"eps": EPS, "seeds": SEEDS, "methods": METHODS, "codec": "entropy"})
+    if not arguments.parse_args().table:
+        torch.set_num_threads(1)
+        for planted in networks():
+            for eps in EPS:
+                for method in METHODS:
+                    key = {"case": planted.name, "seed": planted.seed, "eps": eps, "method": method}
+                    row = record.row(key, partial(measured, planted, eps, method))
+                    print(f"{planted.name}, seed {planted.seed}, ε = {eps:g}, {method}: {row['ratio']:.2f}", flush=True)
+    print(table(record.rows))
+
+
+def networks() -> Iterator[Planted]:
+    """Every family as it is and with rescaled units, by seeds."""
+    for rescaled in (False, True):
+        for family in FAMILIES:
+            for seed in SEEDS if not rescaled else SEEDS[:1]:
+                yield Planted(family, rescaled=rescaled, seed=seed)
+
+
+def measured(planted: Planted, eps: float, method: str) -> Row:
+    """Bits found and planted, and what the search took."""
+    weights, (_, bits) = planted.noisy(eps), planted.drawn
+    begin = time.process_time()
+    report = estimate(weights, divergence(planted.inputs, weights), eps, method=method, codec="entropy", seed=planted.seed)
+    assert isinstance(report, Report)
+    took = time.process_time() - begin
+    return {
+        **{"bits": report.bits, "planted_bits": bits, "ratio": report.bits / bits, "origin": report.origin},
+        **{"distortion": report.distortion, "evaluations": report.evaluations, "cpu_seconds": took},
+    }
+
+
+def table(rows: list[Row]) -> str:
+    """Geometric means over seeds of found / planted, with the range where there are several."""
+    lines = ["| network | ε | " + " | ".join(METHODS) + " |", "| --- | ---: |" + " ---: |" * len(METHODS)]
+    for case in dict.fromkeys(row["case"] for row in rows):
+        for eps in EPS:
+            cells = [
+                _cell([row["ratio"] for row in rows if (row["case"], row["eps"], row["method"]) == (case, eps, one)])
+                for one in METHODS
+            ]
+            lines.append(f"| {case} | {eps:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(ratios: list[float]) -> str:
+    if not ratios:
+        return ""
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    return f"{mean:.2f}" + (f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()

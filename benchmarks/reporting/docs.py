@@ -1,0 +1,88 @@
+"""The pages that quote what the benchmarks recorded: the marked sections of docs/benchmarks.md and docs/scaling.md, and the picture.
+
+    python -m benchmarks.reporting.docs
+
+rewrites them. They quote nothing else.
+"""
+
+import re
+from collections.abc import Mapping
+
+from benchmarks.cases.networks import ROOT
+from benchmarks.reporting import comparison, curve, families, foldings, paper, scale, stale
+from benchmarks.reporting.comparison import RESULTS, read, recorded
+from benchmarks.reporting.picture import draw
+
+DOCS = ROOT / "docs" / "benchmarks.md"
+SCALING = ROOT / "docs" / "scaling.md"
+PICTURE = ROOT / "docs" / "images" / "tight_vs_peers.svg"
+
+
+def sections() -> dict[str, str]:
+    """What the marked sections of docs/benchmarks.md hold."""
+    contents = recorded()
+    found = {"setting": comparison.setting(contents)}
+    for name, tell in {
+        "ratios": comparison.ratios,
+        "sizes": comparison.sizes,
+        "costs": comparison.costs,
+        "budgets": comparison.budgets,
+    }.items():
+        found[name] = _signed(tell(contents), "tight_vs_peers")
+    if (RESULTS / "ablation.json").exists():
+        found["ablation"] = _signed(comparison.ablation(read(RESULTS / "ablation.json")), "ablation")
+    if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
+        found["departures"] = _signed(paper.departures(departures), "paper_departures")
+    tables = {
+        "spectral_penalty": paper.penalty,
+        "grokking_epoch": paper.epoch,
+        "grokking_bounds": paper.bounds,
+        "curve": curve.curve,
+        "dynamics": curve.dynamics,
+        "families": families.families,
+        "foldings": foldings.foldings,
+        "scale": scale.scale,
+    }
+    for name, tell in tables.items():
+        if (RESULTS / f"{name}.json").exists():
+            found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
+    if "dynamics" in found:
+        found["warm_starts"] = _signed(curve.warm_starts(read(RESULTS / "dynamics.json")), "dynamics")
+    if "curve" in found:
+        found["curve_default"] = _signed(curve.curve_default(read(RESULTS / "curve.json")), "curve")
+        found["curve_budgets"] = _signed(curve.curve_budgets(read(RESULTS / "curve.json")), "curve")
+    return found
+
+
+def _signed(text: str, name: str) -> str:
+    """The text, and below it what measured the records of that name."""
+    return f"{text}\n\n*{stale.caption([str(path.relative_to(ROOT)) for path in sorted(RESULTS.glob(f'{name}*.json'))])}*"
+
+
+def rewritten(text: str, found: Mapping[str, str]) -> str:
+    """The text with each marked section replaced; raises ValueError for one that has no marks."""
+    for name, section in found.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        text, count = re.subn(pattern, lambda marks, section=section: f"{marks[1]}{section}\n{marks[2]}", text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(
+                f"docs/benchmarks.md: expected one section between <!-- {name} --> and <!-- end {name} -->, got {count}"
+            )
+    return text
+
+
+def write_docs() -> None:
+    """Rewrite the marked sections, those of docs/scaling.md too, and the picture."""
+    DOCS.write_text(rewritten(DOCS.read_text(encoding="utf-8"), sections()), encoding="utf-8")
+    if (RESULTS / "scale.json").exists():
+        SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), scaling()), encoding="utf-8")
+    draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").told())
+
+
+def scaling() -> dict[str, str]:
+    """What the marked section of docs/scaling.md holds."""
+    return {"projection": _signed(scale.projection(read(RESULTS / "scale.json")), "scale")}
+
+
+if __name__ == "__main__":
+    write_docs()

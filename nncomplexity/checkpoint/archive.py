@@ -1,0 +1,93 @@
+"""Zip archives of checkpoints, looked through before anything is made of them: whole records, of their checksums, that unpack to no bomb.
+
+PyTorch's reader checks neither the checksums of records nor, in all versions, that they are as long as they are said to be: the bytes that
+follow would be read as weights.
+"""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from torch import Tensor, strided
+
+from nncomplexity.errors import FormatError
+
+_LEAST, _RATIO = 1 << 28, 32
+"""A file may unpack to 256 MiB, or to 32 times its own bytes where that is more: compressed weights take at least a tenth."""
+_LOCAL = struct.Struct("<26xHH")
+"""Of a record's own header, the lengths of its name and of the extra field behind it."""
+_PART = 1 << 20
+
+
+def check_records(content: bytes) -> list[str]:
+    """The names of the records in a zip archive.
+
+    Raises:
+        BadZipFile: the archive is damaged: a record is cut, overlaps another one or hasn't its checksum; a name stands there twice; or
+            the records unpack to more than `allowance` bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            records = archive.infolist()
+            names = [record.filename for record in records]
+            if len(set(names)) < len(names):
+                raise zipfile.BadZipFile("a record stands there twice")
+            unpacked = sum(record.file_size for record in records)
+            if unpacked > allowance(len(content)):
+                raise zipfile.BadZipFile(f"it would unpack to {unpacked:,} bytes")
+            _check_places(content, records, archive.start_dir)
+            _check_sums(archive, records)
+    except (ValueError, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, struct.error, MemoryError) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+    return names
+
+
+def allowance(length: int) -> int:
+    """The most bytes that a file of so many may unpack to.
+
+    >>> allowance(1_000_000) == 2**28, allowance(10**9) == 32 * 10**9
+    (True, True)
+    """
+    return max(_LEAST, _RATIO * length)
+
+
+def check_unpacked(file: Path, tensors: Iterable[Tensor], length: int) -> None:
+    """Refuse tensors that have more elements than a file of so many bytes may unpack to.
+
+    A file can say of one number that it is a tensor of any shape, all of whose elements lie in one place.
+
+    Raises:
+        FormatError: they have.
+    """
+    sizes = {id(one): one.numel() * one.element_size() for one in tensors if one.layout == strided}
+    if sum(sizes.values()) > allowance(length):
+        raise FormatError(
+            f"{file}: its {length:,} bytes unpack to {sum(sizes.values()):,} bytes of tensors, as no checkpoint's do; fetch it again, or write "
+            "its tensors whole: tensor.contiguous()"
+        )
+
+
+def _check_places(content: bytes, records: list[zipfile.ZipInfo], end: int) -> None:
+    """Raises BadZipFile where a record's bytes aren't between its header and the next one."""
+    ends = [*sorted(record.header_offset for record in records), end]
+    following = dict(pairwise(ends))
+    for record in records:
+        name, extra = _LOCAL.unpack_from(content, record.header_offset)
+        start = record.header_offset + _LOCAL.size + name + extra
+        stored = record.compress_type != zipfile.ZIP_STORED or record.compress_size == record.file_size
+        if not stored or start + record.compress_size > following[record.header_offset]:
+            raise zipfile.BadZipFile(f"record {record.filename!r} is shorter than it is said to be")
+
+
+def _check_sums(archive: zipfile.ZipFile, records: list[zipfile.ZipInfo]) -> None:
+    """Raises BadZipFile where a record hasn't its checksum; where PyTorch was told to write none, they all are 0."""
+    if not any(record.CRC for record in records):
+        return
+    for record in records:
+        with archive.open(record) as opened:
+            while opened.read(_PART):
+                pass

@@ -1,0 +1,233 @@
+"""Options that several commands take, in groups: each is declared once, and a command has one parameter for a whole group.
+
+`grouped` makes of a command with groups one whose parameters are their fields, which is what typer reads and `--help` shows.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from nncomplexity.bounds import LossUnit
+from nncomplexity.checkpoint import StepRule
+from nncomplexity.cli.basefile import BaseFile, base_file
+from nncomplexity.cli.options import (
+    BoundOptions,
+    Budget,
+    Chance,
+    Classes,
+    Codec,
+    Delta,
+    Device,
+    DivergenceKind,
+    Examples,
+    Exclude,
+    Include,
+    Inputs,
+    Key,
+    LeftOutIsArchitecture,
+    LossFnOrOutputs,
+    LossIn,
+    Method,
+    Model,
+    Outputs,
+    ProbeInputs,
+    RelativeTo,
+    RelativeToKey,
+    RiskFn,
+    Seed,
+    Seeds,
+    StepKey,
+    StepPattern,
+    TimeLimit,
+    distortion_of,
+    loss_unit_value,
+    time_value,
+)
+from nncomplexity.cli.outputs import progress_bar, stdout_for_results
+from nncomplexity.codecs import codec_named
+from nncomplexity.measure import SearchOptions
+from nncomplexity.network import NamedDivergence, Task
+from nncomplexity.search import Interrupt, method_named
+from nncomplexity.search import Method as SearchMethod
+
+
+def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the fields of its groups as parameters of their own, in their order.
+
+    Args:
+        command: a function of whose parameters some are annotated with dataclasses.
+
+    Returns:
+        A function of keyword arguments alone, which makes the groups and calls the command.
+
+    >>> def greet(name: str, risk: "RiskGroup") -> None: ...
+    >>> list(inspect.signature(grouped(greet)).parameters)
+    ['name', 'risk_fn', 'n', 'delta', 'chance', 'classes', 'left_out_is_architecture', 'loss_unit']
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if isinstance(kind, type) and is_dataclass(kind):
+            groups[parameter.name] = kind
+            parameters += _parameters_of(kind)
+        else:
+            # By keyword alone, so that an option without a default may follow one that has it.
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        made = {name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()}
+        return command(**given, **made)
+
+    # typer reads the parameters from both.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
+    """The fields of a group as parameters."""
+    hints = get_type_hints(group, include_extras=True)
+    empty = inspect.Parameter.empty
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]
+
+
+@dataclass(frozen=True)
+class DistortionGroup:
+    """How far two networks are apart: a loss, or a divergence between their outputs."""
+
+    loss_fn: LossFnOrOutputs = None
+    outputs: Outputs = None
+    inputs: Inputs = None
+    divergence: DivergenceKind = None
+    probe: ProbeInputs = None
+
+    def named(self) -> NamedDivergence | None:
+        """The divergence, if there is one. Raises InputError where there is neither that nor a loss."""
+        return distortion_of(self.loss_fn, self.outputs, self.inputs, self.divergence, self.probe)
+
+
+@dataclass(frozen=True)
+class CheckpointGroup:
+    """How a checkpoint is read, and what its tensors are put into."""
+
+    key: Key = None
+    step_pattern: StepPattern = None
+    step_key: StepKey = None
+    model: Model = None
+    device: Device = "cpu"
+
+    def steps(self) -> StepRule:
+        """Where the training step is looked for. Raises InputError where the options don't say it."""
+        return StepRule(self.step_pattern, self.step_key)
+
+
+@dataclass(frozen=True)
+class NetworkGroup(CheckpointGroup):
+    """The same, and the base that the network is measured relative to."""
+
+    relative_to: RelativeTo = None
+    relative_to_key: RelativeToKey = None
+
+    def base(self) -> BaseFile | None:
+        """The base. Raises InputError for the key of none."""
+        return base_file(self.relative_to, self.relative_to_key, "--relative-to")
+
+
+@dataclass(frozen=True)
+class MethodGroup:
+    """What a search does, and with which tensors."""
+
+    method: Method = "tight"
+    codec: Codec = None
+    budget: Budget = None
+    include: Include = None
+    exclude: Exclude = None
+
+
+@dataclass(frozen=True)
+class SearchGroup(MethodGroup):
+    """The same, and how long and how often it searches."""
+
+    time_limit: TimeLimit = None
+    seed: Seed = 0
+    seeds: Seeds = 1
+
+    def checked(self) -> "Search":
+        """The search that they ask for. Raises InputError for the first option that isn't usable."""
+        seconds = time_value(self.time_limit)
+        method = method_named(self.method, self.budget)
+        return Search(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that a command line asks for, checked."""
+
+    options: SearchGroup
+    method: SearchMethod
+    codec: str | None
+    seconds: float | None
+    """Its time limit."""
+
+    @contextmanager
+    def running(self, interrupt: Interrupt, task: Task) -> Iterator[SearchOptions]:
+        """While it runs: what `estimate` and its like are given, with progress on standard error and the task's folder as the current."""
+        given = self.options
+        with stdout_for_results(), progress_bar(self.seconds) as progress, task.place():
+            yield SearchOptions(
+                method=self.method,
+                codec=self.codec,
+                seed=given.seed,
+                seeds=given.seeds,
+                include=given.include or None,
+                exclude=given.exclude or None,
+                time_limit=self.seconds,
+                progress=interrupt.watching(progress),
+            )
+
+    def about(self) -> dict[str, Any]:
+        """What a report says of it (docs/results.md)."""
+        given = self.options
+        return {
+            "budget": self.method.budget,
+            "time_limit": self.seconds,
+            "seed": given.seed,
+            "seeds": given.seeds,
+            "include": given.include,
+            "exclude": given.exclude,
+        }
+
+
+@dataclass(frozen=True)
+class RiskGroup:
+    """What a bound and a description length are made of besides bits and loss."""
+
+    risk_fn: RiskFn = None
+    n: Examples = None
+    delta: Delta = 0.05
+    chance: Chance = None
+    classes: Classes = None
+    left_out_is_architecture: LeftOutIsArchitecture = False
+    loss_unit: LossIn = None
+
+    def bound_options(self) -> BoundOptions:
+        """What bounds are made of. Raises InputError where none can be."""
+        return BoundOptions.checked(self.risk_fn, self.n, self.delta, self.chance, self.classes)
+
+    def unit(self) -> LossUnit | None:
+        """The loss's unit, as far as it is said. Raises InputError where it is none."""
+        return loss_unit_value(self.loss_unit)

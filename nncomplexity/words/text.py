@@ -1,0 +1,35 @@
+"""Lists of names, which stay short, and forms of tensors as text."""
+
+from collections.abc import Iterable
+
+
+def listed(names: Iterable[str], *, most: int = 3, separator: str = ", ") -> str:
+    """The first names, and the number of the others.
+
+    >>> listed("abcde"), listed("ab")
+    ('a, b, c, and 2 more', 'a, b')
+    """
+    given = list(names)
+    more = [f"and {len(given) - most} more"] if len(given) > most else []
+    return separator.join([*map(printable, given[:most]), *more])
+
+
+def form_in_words(form: str, layout: str | None) -> str:
+    """The form of a tensor as text for tables, with its layout if it has an unusual one.
+
+    >>> form_in_words("low_rank", None), form_in_words("low_rank", "axes 0, 2 × 1, 3")
+    ('low rank', 'low rank, axes 0, 2 × 1, 3')
+    >>> form_in_words("blocks", "2 blocks of rows: low rank 4, zero")
+    '2 blocks of rows: low rank 4, zero'
+    """
+    told = form.replace("_", " ")
+    return told if layout is None else layout if form == "blocks" else f"{told}, {layout}"
+
+
+def printable(text: str) -> str:
+    """The text with escapes instead of control characters. Names come from files that anyone may have written.
+
+    >>> print(printable("layer\\x1b[2J.ε"))
+    layer\\x1b[2J.ε
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

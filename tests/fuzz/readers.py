@@ -1,0 +1,161 @@
+"""Every reader of files, and what the program then does with what was read: nothing but the package's own exceptions may come out."""
+
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.cli.track_table import tracked
+from nncomplexity.dynamics.job import Job
+from nncomplexity.dynamics.results_file import ResultsFile, rows_of
+from nncomplexity.dynamics.resume import Done
+from nncomplexity.dynamics.settings import Settings, settings_of
+from nncomplexity.errors import InputError
+from nncomplexity.file import CoarseFile, read
+from nncomplexity.measure import Typed, check_claims, read_report
+from nncomplexity.network import Task, check_numbers, skeleton_of
+from nncomplexity.show import chart, default_kind, page, read_results
+from tests.fuzz import mutations, seeds
+
+LIMIT = 1 << 24
+"""Bytes of weights that a .coarse file may decode to."""
+Read = Callable[[bytes, Path], None]
+Damage = Callable[[bytes, bytes, random.Random], bytes]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of file.
+
+    Attributes:
+        name: of the kind.
+        seeds: honest files.
+        damage: makes a damaged file of an honest one and another one.
+        read: reads the bytes of a file, in a folder that it may write to, and uses what it read.
+    """
+
+    name: str
+    seeds: Callable[[], Sequence[bytes]]
+    damage: Damage
+    read: Read
+
+    def inputs(self, chance: random.Random) -> bytes:
+        """One damaged file."""
+        honest = self.seeds()
+        return self.damage(chance.choice(honest), chance.choice(honest), chance)
+
+
+def outcome(reader: Reader, content: bytes, folder: Path) -> BaseException | None:
+    """What came out besides results and the package's own exceptions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            reader.read(content, folder)
+        except InputError as error:
+            return None if str(error) else error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            return error
+    return None
+
+
+def _coarse(content: bytes, _: Path) -> None:
+    file = read(content, limit=LIMIT)
+    if file.base_sha256 is None:
+        file.weights()
+
+
+def _checkpoint(content: bytes, folder: Path) -> None:
+    name = folder / "net.pt"
+    name.write_bytes(content)
+    found = load_checkpoint(name)
+    check_numbers(found.tensors)
+    skeleton_of(found.tensors)
+
+
+def _index(content: bytes, folder: Path) -> None:
+    (folder / "shard.safetensors").write_bytes(seeds.shard())
+    name = folder / "model.safetensors.index.json"
+    name.write_bytes(content)
+    load_checkpoint(name)
+
+
+@cache
+def _honest() -> CoarseFile:
+    return read(seeds.honest_file())
+
+
+def _report(content: bytes, folder: Path) -> None:
+    name = folder / "report.json"
+    name.write_bytes(content)
+    try:
+        reported = read_report(name, "net.coarse")
+    except InputError:
+        pass
+    else:
+        typed = Typed(n=40, delta=0.05, chance=0.9, functions={"loss_fn": "mytask:loss"}, task=(), data=())
+        check_claims(_honest(), Task(seeds.loss, risk_fn=seeds.error), reported=reported, typed=typed).to_dict()
+    _shown(name)
+
+
+def _shown(name: Path) -> None:
+    results = read_results(name)
+    chart(results, default_kind(results))
+    page(results)
+
+
+@cache
+def _settings() -> Settings:
+    return settings_of(seeds.loss, seeds.EPS, risk_fn=seeds.error, n=40, **seeds.SETTINGS)
+
+
+def _results(content: bytes, folder: Path) -> None:
+    name = folder / "results.jsonl"
+    name.write_bytes(content)
+    try:
+        rows = rows_of(str(name))
+        with ResultsFile(name) as file:
+            Done(file.rows).row_of(Job("runs/a/step_1.safetensors", 0), "ab" * 32, ())
+            file.check_settings(_settings())
+            tracked(rows)
+    except InputError:
+        pass
+    _shown(name)
+
+
+def _lines(content: bytes, _: bytes, chance: random.Random) -> bytes:
+    return mutations.lines_damaged(content, chance)
+
+
+def _json(content: bytes, _: bytes, chance: random.Random) -> bytes:
+    return mutations.json_damaged(content, chance)
+
+
+@cache
+def _checkpoints() -> dict[str, list[bytes]]:
+    return seeds.checkpoints()
+
+
+@cache
+def _reports() -> dict[str, list[bytes]]:
+    return seeds.reports()
+
+
+READERS = (
+    Reader("coarse", cache(seeds.coarse_files), mutations.coarse_damaged, _coarse),
+    Reader("safetensors", lambda: _checkpoints()["safetensors"], mutations.bytes_damaged, _checkpoint),
+    Reader("zip", lambda: _checkpoints()["zip"], mutations.zip_damaged, _checkpoint),
+    Reader("legacy", lambda: _checkpoints()["legacy"], mutations.bytes_damaged, _checkpoint),
+    Reader("module", lambda: _checkpoints()["module"][:1], mutations.zip_damaged, _checkpoint),
+    Reader("legacy-module", lambda: _checkpoints()["module"][1:], mutations.bytes_damaged, _checkpoint),
+    Reader("npz", lambda: _checkpoints()["npz"], mutations.zip_damaged, _checkpoint),
+    Reader("pickle", lambda: _checkpoints()["pickle"], mutations.bytes_damaged, _checkpoint),
+    Reader("index", lambda: _checkpoints()["index"], _json, _index),
+    Reader("report", lambda: _reports()["report"], _json, _report),
+    Reader("curve", lambda: _reports()["curve"], _json, _report),
+    Reader("results", cache(seeds.results), _lines, _results),
+)

@@ -1,0 +1,56 @@
+"""constraints.txt pins what pyproject.toml asks for, and all that these packages ask for in turn."""
+
+import importlib.metadata as metadata
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LINES = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+PINS = {canonicalize_name(line.partition("==")[0]): Version(line.partition("==")[2]) for line in LINES}
+OWN = {canonicalize_name(PROJECT["name"]), "nncomplexity"}
+
+
+def asked_for() -> Iterator[Requirement]:
+    """Every requirement in pyproject.toml but those of the project itself."""
+    for text in (*PROJECT["dependencies"], *(text for several in PROJECT["optional-dependencies"].values() for text in several)):
+        requirement = Requirement(text)
+        if canonicalize_name(requirement.name) not in OWN:
+            yield requirement
+
+
+def test_every_line_pins_one_version_of_one_package() -> None:
+    assert [line for line in LINES if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
+    assert len(PINS) == len(LINES)
+
+
+@pytest.mark.parametrize("requirement", list(asked_for()), ids=str)
+def test_what_the_project_asks_for_is_pinned_to_a_version_that_it_takes(requirement: Requirement) -> None:
+    assert PINS[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_what_these_packages_ask_for_is_pinned_too() -> None:
+    missing, seen, wanted = set(), set(), [canonicalize_name(one.name) for one in asked_for()]
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name not in PINS:
+            missing.add(name)
+        try:
+            requirements = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # an extra that isn't installed here
+            continue
+        for one in map(Requirement, requirements):
+            if one.marker is None or one.marker.evaluate({"extra": ""}):
+                wanted.append(canonicalize_name(one.name))
+    # What comes with every environment, and parts of PyTorch's that come with it for one kind of machine alone.
+    assert {name for name in missing if not re.match(r"nvidia-|triton|cuda-|setuptools$|pip$", name)} == set()
