@@ -66,7 +66,7 @@ def check_loss_unit(unit: object) -> LossUnit | None:
     """The unit itself, or None to find it from the loss. Raises InputError for anything else."""
     found = next((one for one in _LOSS_UNITS if one == unit), None)
     if found is None and unit is not None:
-        raise InputError(f"loss_unit: expected 'nats', 'other', or None to tell it from the loss, got {shown(unit)}")
+        raise InputError(f"loss_unit: expected 'nats', 'other', or None to find it from the loss, got {shown(unit)}")
     return found
 
 

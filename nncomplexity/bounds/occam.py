@@ -72,7 +72,7 @@ class Bound:
 
         >>> print(bound(16_000, risk=0.0, n=2553, chance=112 / 113, constant_risk=0.99).sentence())
         Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987092, below chance (0.99115).
-        It stays so up to 16,995 bits. A constant answer takes 0 bits: risk 0.99 on these, at most 0.994447 on unseen data.
+        It stays so up to 16,995 bits. A constant answer takes 0 bits: risk 0.99 on the examples, at most 0.994447 on unseen data.
         (kl bound: 16,000 bits, n = 2,553, risk 0 on the examples.)
         """
         if self.vacuous:

@@ -191,9 +191,7 @@ def _check_probabilities(probabilities: Any) -> NDArray[np.float64]:
     outside = ~((right >= 0) & (right <= 1 + _ABOVE_ONE))
     if outside.any():
         i = int(outside.argmax())
-        raise InputError(
-            f"probabilities: expected values in [0, 1], as neither logits nor log-probabilities are, got {right[i]} at {i}"
-        )
+        raise InputError(f"probabilities: expected values in [0, 1], not logits or log-probabilities, got {right[i]} at {i}")
     return np.minimum(right, 1.0)
 
 

@@ -18,7 +18,7 @@ def head_of(file: Path) -> bytes:
     """The first bytes of a file. Raises InputError where it can't be read, or is no regular file."""
     try:
         if file.exists() and not file.is_file():  # opening a pipe would wait for who writes it
-            raise InputError(f"{file}: it is no regular file; name {EXPECTED}")
+            raise InputError(f"{file}: it is not a regular file; name {EXPECTED}")
         with file.open("rb") as opened:
             return opened.read(_HEAD)
     except OSError as error:

@@ -9,7 +9,7 @@ import typer
 
 from nncomplexity.bounds import LossUnit, is_code_length, why_no_code_length
 from nncomplexity.cli.curve_table import curve_table
-from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, RiskGroup, SearchGroup
+from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRiskGroup, SearchGroup
 from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, Json, eps_value
 from nncomplexity.cli.outputs import (
     Written,
@@ -72,7 +72,7 @@ def curve(
     wanted: EpsGroup,
     network: NetworkGroup,
     searched: SearchGroup,
-    risk: RiskGroup,
+    risk: OneNetworkRiskGroup,
     files: FilesGroup,
 ) -> int:
     """Measure a network at many ε in one run, and fit the rate-distortion curve.

@@ -87,7 +87,7 @@ def verify(
     ] = None,
     claims: Annotated[
         str | None,
-        typer.Option(metavar="REPORT", help="A report.json, curve.json or certificate whose figures for this file to check."),
+        typer.Option(metavar="REPORT", help="A report.json, a curve.json or a certificate. Its values for this file are checked."),
     ] = None,
     device: Device = "cpu",
     risk_fn: RiskFn = None,

@@ -65,7 +65,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
 
     >>> def greet(name: str, risk: "RiskGroup") -> None: ...
     >>> list(inspect.signature(grouped(greet)).parameters)
-    ['name', 'risk_fn', 'n', 'delta', 'chance', 'classes', 'left_out_is_architecture', 'loss_unit']
+    ['name', 'risk_fn', 'n', 'delta', 'chance', 'classes', 'loss_unit']
     """
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
@@ -221,7 +221,6 @@ class RiskGroup:
     delta: Delta = 0.05
     chance: Chance = None
     classes: Classes = None
-    left_out_is_architecture: LeftOutIsArchitecture = False
     loss_unit: LossIn = None
 
     def bound_options(self) -> BoundOptions:
@@ -231,3 +230,10 @@ class RiskGroup:
     def unit(self) -> LossUnit | None:
         """The loss's unit, as far as it is said. Raises InputError where it is none."""
         return loss_unit_value(self.loss_unit)
+
+
+@dataclass(frozen=True)
+class OneNetworkRiskGroup(RiskGroup):
+    """The same for a single network, of which a person can say what was fixed before the data."""
+
+    left_out_is_architecture: LeftOutIsArchitecture = False

@@ -7,7 +7,7 @@ import typer
 
 from nncomplexity.bounds import Bound
 from nncomplexity.cli import table
-from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, RiskGroup, SearchGroup
+from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRiskGroup, SearchGroup
 from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, BoundOptions, Json, eps_value
 from nncomplexity.cli.outputs import (
     Written,
@@ -42,7 +42,7 @@ def measure(
     distortion: DistortionGroup,
     network: NetworkGroup,
     searched: SearchGroup,
-    risk: RiskGroup,
+    risk: OneNetworkRiskGroup,
     save: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the .coarse file. {eps} in the name stands for each ε.")
     ] = None,

@@ -126,15 +126,12 @@ Method = Annotated[
 Codec = Annotated[
     str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.")
 ]
-Codec = Annotated[
-    str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.")
-]
 Budget = Annotated[
     int | None,
     typer.Option(
         metavar="N",
         min=1,
-        help="Loss evaluations for each ε, of curve and bound those of a single measurement; else the method's own, of track 62.",
+        help="Loss evaluations for each ε; for curve and bound, those of a single measurement. Default: the method's own, and 62 for track.",
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")]

@@ -133,7 +133,7 @@ def cut_short(reports: Sequence[Report]) -> list[str]:
     if reports[0].time_limit is not None and reports[0].time_is_up:
         lines += [
             "",
-            f"Shortened by the time limit of {duration_in_words(reports[0].time_limit)}; another run may find another file.",
+            f"The time limit of {duration_in_words(reports[0].time_limit)} ended the search early; another run may find another file.",
         ]
     if any(report.interrupted for report in reports):
         lines += ["", "Interrupted: these are the best files so far; another run may find smaller ones."]

@@ -210,7 +210,7 @@ def _check_regular(path: str) -> None:
     """Raises InputError for a device, which may have no end, a pipe or a socket."""
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
-        raise InputError(f"{path}: it is no regular file; choose another file for `out`")
+        raise InputError(f"{path}: it is not a regular file; choose another file for `out`")
 
 
 def _lock(file: FileIO) -> bool:

@@ -191,7 +191,7 @@ class RowOptions(TypedDict, total=False):
     key: str | None
     """The state dict in a pickled checkpoint, as a dotted path."""
     device: str
-    """Where the functions get the weights."""
+    """The device of the weights that the functions get."""
     faithfulness: Divergence | NamedDivergence | None
     """A `Divergence` by which rows say how faithful files are that are searched under a loss."""
 
@@ -210,7 +210,7 @@ def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOpti
     if codec is not None:
         codec_named(codec)
     if options.get("risk_fn") is not None and n is None:
-        raise InputError("n: expected the number of training examples that risk_fn looks at, got none; give n")
+        raise InputError("n: expected the number of training examples of risk_fn, got none; give n")
     if llc is not None:
         _check_sampler(llc, n)
     delta, chance = options.get("delta", TrackSettings.delta), options.get("chance")

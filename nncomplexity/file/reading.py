@@ -57,7 +57,7 @@ class Reading:
             if stat.S_ISFIFO(kind):
                 return self._piped(file)
             if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-                raise InputError(f"{file}: it is no regular file; name {self._expected}")
+                raise InputError(f"{file}: it is not a regular file; name {self._expected}")
             with file.open("rb") as opened:
                 before = os.fstat(opened.fileno())
                 content = opened.read()

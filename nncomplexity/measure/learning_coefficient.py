@@ -105,7 +105,7 @@ def langevin_dynamics() -> Any:
 def check_examples(n: object) -> int:
     """n as a whole number. Raises InputError unless it is at least 3: below, β isn't between 0 and 1."""
     if n is None:
-        raise InputError("n: expected the number of examples that loss_fn looks at, for the learning coefficient, got none; give n")
+        raise InputError("n: expected the number of examples of loss_fn, for the learning coefficient, got none; give n")
     return checked_count("n", n, 3)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nncomplexity.checkpoint import Checkpoint
-from nncomplexity.codecs import CODECS
+from nncomplexity.codecs import CODECS, VERSION
 from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, encode, exact
 from nncomplexity.linalg import large_network
@@ -251,7 +251,8 @@ def _network_claims(book: _Book, found: Evidence) -> None:
     figures = f"{_short(against.sha256)}, {str(book.sha256)[:12]}… claimed"
     book.add(Claim("reported sha256", against.sha256 == book.sha256, figures), "sha256")
     book.same(about, "key", against.key)
-    if isinstance(about.get("lossless_bits"), Mapping):
+    # What is written is of the present version. An older file was measured beside lossless files of its own version.
+    if isinstance(about.get("lossless_bits"), Mapping) and file.version == VERSION:
         book.add(_lossless_claim(about["lossless_bits"], found, against), "lossless_bits")
 
 

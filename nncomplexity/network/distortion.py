@@ -233,7 +233,7 @@ class Distortion:
         if summed:
             self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})
         else:
-            self._warn_of_gradient(f"it doesn't come from {_GIVEN[isinstance(self._target, MappingTarget)]}")
+            self._warn_of_gradient(f"it is not computed from {_GIVEN[isinstance(self._target, MappingTarget)]}")
         return value.detach().item(), self.arrangement.apart(summed)
 
     def _warn_of_unreached(self, reached: Mapping[str, bool]) -> None:

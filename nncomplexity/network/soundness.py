@@ -148,7 +148,7 @@ class Soundness:
         if not near(again, self.probed, max(_SCATTER * largest + _SCATTER_OF_ZERO, _NOISE * self.scatter)):
             told = f"none ({self.refusal})" if again is None else f"{again:.9g}"
             raise InputError(
-                f"loss_fn: expected the same loss of the same weights each time, got {self.probed:.9g} of slightly changed ones before the "
+                f"loss_fn: expected the same loss for the same weights each time, got {self.probed:.9g} of slightly changed ones before the "
                 f"search and {told} after it; let it hang on nothing but the weights that it is given"
             )
 
@@ -223,7 +223,7 @@ class Soundness:
                 return
         raise InputError(
             f"model: its loss doesn't follow its weights: for the same weights it is {told[1]} in a fresh copy of the module and "
-            f"{told[0]} in one that was used before{self._retained()}"
+            f"{told[0]} in a used copy{self._retained()}"
         )
 
     def _retained(self) -> str:
@@ -260,7 +260,7 @@ class Soundness:
         part_digests = self._part_digests(weights)
         if part_digests and part_digests == self._part_digests(others[0]) and not self.target.opaque:
             raise InputError(
-                f"model: its loss doesn't follow its weights: with random ones every part gives what it gave before{self._retained()}"
+                f"model: its loss doesn't follow its weights: with random weights every part gives the same result{self._retained()}"
             )
         self.warnings["weights"] = (
             f"The loss ignores the weights that it is given: it is {original:.6g} for random weights too. It must measure its argument, "
@@ -282,7 +282,7 @@ class Soundness:
             own = {name for name in parameters if name.startswith(f"{part}.")}
             if own and own <= missed and before[part] and before[part] == after.get(part):
                 raise InputError(
-                    f"model: its loss doesn't follow its weights: with random ones {part} gives what it gave before{self._retained()}"
+                    f"model: its loss doesn't follow its weights: with random weights {part} gives the same result{self._retained()}"
                 )
 
     def _part_digests(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:

@@ -153,7 +153,7 @@ def test_a_pipe_to_which_nobody_writes_is_not_waited_for_for_ever(tmp_path: Path
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match=r"pipe: it is a pipe to which nobody writes; name a \.safetensors file"):
         load_checkpoint(tmp_path / "pipe")
-    with pytest.raises(InputError, match=r"pipe: it is no regular file; name a \.safetensors file"):
+    with pytest.raises(InputError, match=r"pipe: it is not a regular file; name a \.safetensors file"):
         single.head_of(tmp_path / "pipe")
 
 
@@ -176,7 +176,7 @@ def test_a_pipe_is_read_to_its_end_however_slowly_it_is_written(tmp_path: Path, 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device without an end")
 def test_a_device_is_not_read() -> None:
-    with pytest.raises(InputError, match=r"/dev/zero: it is no regular file; name a \.safetensors file"):
+    with pytest.raises(InputError, match=r"/dev/zero: it is not a regular file; name a \.safetensors file"):
         load_checkpoint("/dev/zero")
 
 

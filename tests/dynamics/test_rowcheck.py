@@ -70,7 +70,7 @@ def test_a_key_of_another_type_is_named(change: dict[str, Any], tmp_path: Path) 
     write_rows(tmp_path / "results.jsonl", [row(1), row(2) | change])
     for read in (ResultsFile, lambda path: rows_of(str(path))):
         with pytest.raises(
-            InputError, match=r"results\.jsonl: expected .* in line 2; mend or remove that line, or choose another --out"
+            InputError, match=r"results\.jsonl: expected .* in line 2; mend or remove that line, or choose another file for `out`"
         ):
             read(tmp_path / "results.jsonl")
 

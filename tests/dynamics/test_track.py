@@ -259,7 +259,7 @@ def test_a_tensor_of_infinities_has_no_norm() -> None:
         ({"eps": []}, "eps: expected at least one value, got none"),
         ({"eps": -1}, "eps: expected a finite number of at least 0"),
         ({"eps": [0.1, 0.10000001]}, "eps: expected values that differ in six digits"),
-        ({"risk_fn": loss}, "n: expected the number of training examples that risk_fn looks at, got none; give n"),
+        ({"risk_fn": loss}, "n: expected the number of training examples of risk_fn, got none; give n"),
         ({"metrics": {"loss": loss}}, "metric: 'loss' is a key that every row has; choose another name, such as test_loss"),
         ({"metrics": {"a@b": loss}}, "metric: expected a name of letters, digits"),
         ({"untrained": True}, "untrained: expected a model function"),

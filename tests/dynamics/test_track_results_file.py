@@ -149,7 +149,7 @@ def test_a_fork_that_has_the_file_open_does_not_keep_it(file: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_device_is_refused() -> None:
     for opening in (ResultsFile, rows_of):
-        with pytest.raises(InputError, match="/dev/full: it is no regular file; choose another file for `out`"):
+        with pytest.raises(InputError, match="/dev/full: it is not a regular file; choose another file for `out`"):
             opening("/dev/full")
 
 

@@ -12,7 +12,7 @@ from nncomplexity.cli.track_table import tracked
 from nncomplexity.dynamics.job import Job
 from nncomplexity.dynamics.results_file import ResultsFile, rows_of
 from nncomplexity.dynamics.resume import Done
-from nncomplexity.dynamics.settings import Settings, settings_of
+from nncomplexity.dynamics.settings import TrackSettings, settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, read
 from nncomplexity.measure import Typed, check_claims, read_report
@@ -109,7 +109,7 @@ def _shown(name: Path) -> None:
 
 
 @cache
-def _settings() -> Settings:
+def _settings() -> TrackSettings:
     return settings_of(seeds.loss, seeds.EPS, risk_fn=seeds.error, n=40, **seeds.SETTINGS)
 
 

@@ -49,7 +49,7 @@ def error(module: Any) -> float:
         ({"packed": (torch.ones(2), None)}, True),
         ([1.5], True),
         (b"\1\2", True),
-        (object(), True),
+        pytest.param(object(), True, id="an object"),
         ({"version": "1", "on": True, "dtype": torch.float32}, False),
         ([torch.ones(0)], False),
         ({}, False),

@@ -272,3 +272,12 @@ def test_numbers_are_compared_as_their_kind_is_known() -> None:
     assert not alike(3, 3.5)
     assert not alike(1.0, 10**400)
     assert "thousands of digits" in same("", 1, 10**5000).figures
+
+
+def test_lossless_bits_beside_a_file_of_version_1_are_taken_on_trust(case: Case) -> None:
+    """They are of files of that version, which is no longer written."""
+    file = dataclasses.replace(case.file, version=1)
+    for of, on_trust in ((file, True), (case.file, False)):
+        found = check_claims(of, TASK, against=case.original, eps=Relative(0.1), reported=reported_of(case.report))
+        assert ("lossless_bits" in found.on_trust) is on_trust
+        assert any(claim.name == "reported lossless_bits" for claim in found.claims) is not on_trust

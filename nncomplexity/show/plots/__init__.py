@@ -61,9 +61,9 @@ def chart(
     if unit not in UNITS:
         raise InputError(f"unit: expected bytes or bits, got {unit!r}")
     if steps and kind != "rate-distortion":
-        raise InputError(f"step: only rate-distortion shows chosen steps, {kind} shows all there are; leave step out")
+        raise InputError(f"step: only rate-distortion can show chosen steps, and {kind} shows all of them; leave step out")
     if mean and kind == "rate-distortion":
-        raise InputError("mean: rate-distortion shows the curve of each network, and no mean of them; leave mean out")
+        raise InputError("mean: rate-distortion shows the curve of each network, and never a mean; leave mean out")
     if kind == "rate-distortion":
         return rate_distortion(results, eps=eps, steps=steps, unit=unit)
     if kind == "bounds":

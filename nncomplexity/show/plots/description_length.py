@@ -28,7 +28,7 @@ def description_length(results: Results, *, eps: Sequence[float] = (), mean: boo
         lines = over_eps(results, value, eps=chosen, mean=mean)
         panels = [Panel(values_axis(label, heights(lines), unit=unit), tuple(lines))] if lines else []
     if not panels:
-        raise InputError("description-length: no network has one; measure with n and a loss of at least 0")
+        raise InputError("description-length: no network has a description length; measure with n and a loss of at least 0")
     return Chart(
         "description-length",
         "Description length of model and labels",

@@ -29,7 +29,7 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     )
     if not panels:
         raise InputError(
-            "dynamics: no network has a training step; name it by step_pattern or step_key of track, "
+            "dynamics: no network has a training step; use step_pattern or step_key of track, "
             "or draw the kind rate-distortion or layers"
         )
     accuracy = accuracies(results, mean=mean)
