@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from benchmarks.cases.folding_networks import RECIPES, Adapter, multiplied_out, separable
 from benchmarks.cases.networks import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.cases.record import Record, machine
-from benchmarks.measuring import ablation, curve, families, foldings, scale, tight_vs_peers
-from benchmarks.measuring.warm_starts import FromTheLast
+from benchmarks.measuring import curve, families, foldings, scale, settings, tight_vs_peers
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
@@ -24,8 +23,6 @@ from benchmarks.reporting import families as report_families
 from benchmarks.reporting import foldings as report_foldings
 from benchmarks.reporting import scale as report_scale
 from benchmarks.reporting.picture import draw
-from nncomplexity import estimate
-from nncomplexity.file import Constant
 from nncomplexity.measure import DEFAULT_EPS
 from nncomplexity.network import skeleton_of
 
@@ -293,30 +290,27 @@ def test_curves_of_several_budgets_are_told_by_mean_and_largest_ratio() -> None:
     ]
 
 
-def test_a_search_begun_where_the_last_one_ended_is_cold_at_first_and_then_no_larger_for_the_same_network(case: Case) -> None:
-    method = FromTheLast(40)
-    cold = estimate(case.weights, case.loss_fn, [4.0, 1.0], budget=40)
-    first, again = (estimate(case.weights, case.loss_fn, [4.0, 1.0], method=method) for _ in range(2))
-    assert [report.bits for report in first] == [report.bits for report in cold]
-    assert all(warm.bits <= before.bits for warm, before in zip(again, first, strict=True))
-    # Where nothing is left of the network there is nothing to go on from.
-    nothing = FromTheLast(40, ended={4.0: {name: Constant(0) for name in case.weights}})
-    assert estimate(case.weights, case.loss_fn, 4.0, method=nothing).bits == cold[0].bits
+@pytest.mark.parametrize("name", settings.SETTINGS)
+def test_every_setting_can_be_halved_and_doubled(name: str) -> None:
+    for factor in settings.FACTORS:
+        ratio = getattr(settings.changed(name, factor), name) / getattr(Tight(), name)
+        assert ratio == pytest.approx(factor, abs=0.01) or (name in ("target", "soft") and factor == 2)
 
 
-def test_warm_starts_stand_beside_the_searches_by_themselves() -> None:
-    row = {"step": 3, "eps": 0.1, "shared_bytes": 5, "loss": 1.0, "test_error": 0.5}
-    starts = [("cold", 62, 70), ("cold", 400, 60), ("last", 62, 90), ("last", 20, 1200)]
-    rows = [{**row, "start": start, "budget": budget, "bytes": size} for start, budget, size in starts]
-    assert report_curve.warm_starts({"rows": rows}).splitlines()[-1] == "| 3 | 70 | 90 | 1,200 |"
-    assert report_curve.dynamics({"rows": rows}).splitlines()[-1] == "| 3 | 1.0000 | 50.0% | 70 (5) | 60 (5) |"
+def test_the_settings_table_has_ratios_and_the_spread_over_seeds() -> None:
+    sizes = {0.5: (100, 110), 1.0: (200, 220), 2.0: (400, 440)}
+    rows = [
+        {"setting": "batch", "factor": factor, "network": 0, "seed": seed, "bits": bits}
+        for factor, pair in sizes.items()
+        for seed, bits in enumerate(pair)
+    ]
+    assert settings.summary(rows).splitlines()[-1] == "| batch | 0.50 | 2.00 | 0.07 |"
 
 
-@pytest.mark.parametrize("name", ablation.VARIANTS)
-def test_every_variant_of_the_ablation_gives_a_file_within_the_bound(name: str, case: Case) -> None:
-    row = ablation.VARIANTS[name].bytes(case, 4.0)
-    assert row["distortion"] <= 4.0
-    assert row["bytes"] > 0
+def test_a_network_of_the_settings_benchmark_is_within_the_bound() -> None:
+    row = settings.measured(0, Tight(budget=40), 0)
+    assert row["bits"] > 0
+    assert row["evaluations"] <= 40
 
 
 @pytest.mark.parametrize("network", foldings.SUBJECTS)

@@ -20,7 +20,6 @@ import torch
 
 from benchmarks.cases.networks import ROOT
 from benchmarks.cases.record import Record
-from benchmarks.measuring.warm_starts import FromTheLast
 from examples.grokking.config import Config
 from examples.grokking.task import Task, task_for
 from nncomplexity import Report, estimate
@@ -32,7 +31,7 @@ TRAIN = ROOT / "examples" / "grokking" / "train.py"
 
 
 def measured(task: Task, checkpoints: Sequence[Path], eps: Sequence[float], method: Tight) -> list[dict[str, Any]]:
-    """A row for each checkpoint and ε; `start` says where searches began."""
+    """A row for each checkpoint and ε."""
     networks = [load_checkpoint(path) for path in checkpoints]
     reports: list[Sequence[Report]] = []
     for network in networks:
@@ -41,12 +40,12 @@ def measured(task: Task, checkpoints: Sequence[Path], eps: Sequence[float], meth
             f"step {network.step:g}, {method.name} of {method.budget}: {[report.bits // 8 for report in reports[-1]]} bytes",
             flush=True,
         )
-    rows, start = [], "last" if isinstance(method, FromTheLast) else "cold"
+    rows = []
     for network, found in zip(networks, reports, strict=True):
         for which, report in enumerate(found):
             others = [other[which] for other in reports]
             holding = [other for other in others if abs(other.coarse_loss - report.subject.loss) <= report.eps]
-            about = {"step": network.step, "start": start, "budget": method.budget, "eps": report.eps, "loss": report.subject.loss}
+            about = {"step": network.step, "start": "cold", "budget": method.budget, "eps": report.eps, "loss": report.subject.loss}
             sizes = {"bytes": report.bits // 8, "shared_bytes": min(other.bits for other in holding) // 8}
             rows.append({**about, **sizes, "test_error": task.error(network.tensors, "test"), "evaluations": report.evaluations})
     return rows
@@ -65,8 +64,7 @@ def main() -> None:
         run = Path(folder) / "quick"
         subprocess.run([sys.executable, str(TRAIN), "--preset", "quick", "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
         checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
-        few = min(arguments.budgets)
-        for method in [*map(Tight, arguments.budgets), FromTheLast(few), FromTheLast(few // 3)]:
+        for method in map(Tight, arguments.budgets):
             record.rows += measured(task_for(Config.of_run(run)), checkpoints, arguments.eps, method)
             record.save()
 

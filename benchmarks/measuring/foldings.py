@@ -119,7 +119,7 @@ SUBJECTS = {
 
 def measure(case: Case, method: str, eps: float, seed: int) -> Row:
     """One row: the bits of `case`, presented by that method, and those of what was presented."""
-    low_rank = patch("nncomplexity.search.opening.ranks_that_pay", lambda _: [0]) if method == ALL_DENSE else nullcontext()
+    low_rank = patch("nncomplexity.search.initial.ranks_that_pay", lambda _: [0]) if method == ALL_DENSE else nullcontext()
     whole = nullcontext() if method == LAID_OUT else patch("nncomplexity.search.tight.with_looks", lambda problem: problem)
     with low_rank, whole:
         found = estimate(case.weights, case.loss_fn, eps, seed=seed)

@@ -1,4 +1,4 @@
-"""The comparison with peers, and the ablation, as tables of what was recorded."""
+"""The comparison with peers as tables of what was recorded."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -109,20 +109,6 @@ def budgets(contents: Sequence[Content]) -> str:
             if set(cells[:-1]) != {"–"}:
                 lines.append([case, f"{eps:g}", *cells])
     return table(["network", "ε", *(f"budget {budget}" for budget in asked), "default"], lines)
-
-
-def ablation(content: Content) -> str:
-    """Bytes of `tight` with one ingredient off, and the geometric mean of those bytes over the whole method's."""
-    columns = points(content)
-    variants = list(dict.fromkeys(row["method"] for row in content["rows"]))
-    found = {(variant, point): figure(rows_of(content, *point, variant), "bytes") for variant in variants for point in columns}
-    lines = []
-    for variant in variants:
-        quotients = [_share(found[variant, point], found[variants[0], point]) for point in columns]
-        known = [quotient for quotient in quotients if quotient]
-        mean = f"{geometric_mean(known):.2f}" if known else "–"
-        lines.append([variant, *(_count(found[variant, point]) for point in columns), mean])
-    return table(["`tight`", *(f"{case}, ε = {eps:g}" for case, eps in columns), "geometric mean"], lines)
 
 
 def setting(contents: Sequence[Content]) -> str:

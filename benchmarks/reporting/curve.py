@@ -68,19 +68,3 @@ def dynamics(content: Content) -> str:
         cells = [f"{at[pair]['bytes']:,} ({at[pair]['shared_bytes']:,})" for pair in pairs]
         lines.append([f"{step:g}", f"{first['loss']:.4f}", f"{first['test_error']:.1%}", *cells])
     return table(["step", "training loss", "test error", *(f"ε = {eps:g}, budget {budget}" for eps, budget in pairs)], lines)
-
-
-def warm_starts(content: Content) -> str:
-    """For each step and ε the bytes that a search finds by itself, and from where that of the checkpoint before has ended."""
-    rows = content["rows"]
-    few = min(row["budget"] for row in rows if row["start"] == "cold")
-    warm = sorted({row["budget"] for row in rows if row["start"] == "last"}, reverse=True)
-    columns = [
-        (eps, *how) for eps in dict.fromkeys(row["eps"] for row in rows) for how in [("cold", few), *(("last", b) for b in warm)]
-    ]
-    found = {(row["step"], row["eps"], row["start"], row["budget"]): row for row in rows}
-    titles = [f"ε = {eps:g}, {'by itself' if start == 'cold' else 'from the last'}, {budget}" for eps, start, budget in columns]
-    steps = dict.fromkeys(row["step"] for row in rows)
-    return table(
-        ["step", *titles], [[f"{step:g}", *(f"{found[step, *column]['bytes']:,}" for column in columns)] for step in steps]
-    )

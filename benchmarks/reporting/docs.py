@@ -29,8 +29,6 @@ def sections() -> dict[str, str]:
         "budgets": comparison.budgets,
     }.items():
         found[name] = _signed(tell(contents), "tight_vs_peers")
-    if (RESULTS / "ablation.json").exists():
-        found["ablation"] = _signed(comparison.ablation(read(RESULTS / "ablation.json")), "ablation")
     if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
         found["departures"] = _signed(paper.departures(departures), "paper_departures")
     tables = {
@@ -47,7 +45,6 @@ def sections() -> dict[str, str]:
         if (RESULTS / f"{name}.json").exists():
             found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
     if "dynamics" in found:
-        found["warm_starts"] = _signed(curve.warm_starts(read(RESULTS / "dynamics.json")), "dynamics")
     if "curve" in found:
         found["curve_default"] = _signed(curve.curve_default(read(RESULTS / "curve.json")), "curve")
         found["curve_budgets"] = _signed(curve.curve_budgets(read(RESULTS / "curve.json")), "curve")

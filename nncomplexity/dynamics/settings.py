@@ -56,9 +56,8 @@ _AT_EPS = (
 )
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
 """Keys of rows, which can't be names of metrics."""
-BUDGET = 62
-"""The default number of loss evaluations for each checkpoint and ε, which is that of Algorithm 1. There are many checkpoints, and a
-long search trains the network further, until networks that memorised look like those that generalised."""
+BUDGET = 400
+"""Loss evaluations for each checkpoint and ε unless told otherwise: checkpoints are many, and their sizes compare at one effort."""
 _METRIC = re.compile(r"[A-Za-z_][\w.-]*")
 _MAY_DIFFER = ("version", "torch")
 """Settings that may differ between the rows of a file."""

@@ -48,8 +48,8 @@ def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
     return ranks[first_that(holds, len(ranks))]
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> list[Latent]:
-    """Latents at the weights, in the coarsest steps whose rounding costs a few ε, by bisection."""
+def near(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> float:
+    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection."""
     limit = _CUT * trials.limit(eps)
 
     def holds(index: int) -> bool:
@@ -58,7 +58,7 @@ def near(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> list[Latent]
             latent.precision = PRECISION
         return trials.measure(dict(fixed) | coarse_of(latents)) <= limit
 
-    return at_the_weights(trials, COARSENESS[first_that(holds, len(COARSENESS))])
+    return float(COARSENESS[first_that(holds, len(COARSENESS))])
 
 
 def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], coarseness: float) -> list[Latent]:

@@ -40,6 +40,8 @@ _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _FACTORS_COARSENESS = 0.7
 """The step size of factors, in typical numbers of theirs, as a share of that of weights: errors of two factors add up."""
+_FINER = 0.6
+"""By how much the step sizes of a start are finer after a cycle that hasn't landed."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,26 @@ class Tight(Settings):
 
 @dataclass
 class Start:
-    """Latents that cycles move, and where their dual variable is."""
+    """Latents that cycles move.
 
+    Attributes:
+        make: the latents of a start in step sizes of so many typical numbers; None where the step sizes are given.
+        coarseness: of the start. A cycle that doesn't land within ε is followed by one from a finer start, until one has landed.
+        latents: where the last cycle that landed has ended; before that the start.
+        integral: where the dual variable was.
+        landed: whether a cycle has.
+    """
+
+    make: Callable[[float], list[Latent]]
+    coarseness: float
     latents: list[Latent]
     integral: float = 0.0
+    landed: bool = False
+
+    def finer(self) -> None:
+        """Begin anew from a finer start."""
+        self.coarseness *= _FINER
+        self.latents = self.make(self.coarseness)
 
 
 class Search:
@@ -134,7 +152,7 @@ class Search:
 
     def _go_on(self, begin: "Start") -> "Start":
         """Cycles from a start that others have come to."""
-        start = Start([latent.copy() for latent in begin.latents], begin.integral)
+        start = replace(begin, latents=[latent.copy() for latent in begin.latents], landed=True)
         self._cycles(start, _TRIED * self._settings.first, self._settings.most)
         return start
 
@@ -160,20 +178,24 @@ class Search:
         yield from reversed(starts) if self._trials.tensors.large else starts
 
     def _near(self) -> Start:
-        return self._begin(near(self._trials, self._fixed, self._eps))
+        coarseness = near(self._trials, self._fixed, self._eps)
+        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness), coarseness)
 
     def _at_the_weights(self) -> Start:
-        return self._begin(at_the_weights(self._trials, self._settings.coarseness))
+        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness), self._settings.coarseness)
 
     def _factored(self) -> Start | None:
         if not self._trials.tensors.factored:
             return None
         rank = lowest_rank(self._trials, self._fixed, self._eps)
-        return self._begin(at_the_weights(self._trials, _FACTORS_COARSENESS * self._settings.coarseness, rank)) if rank else None
+        coarseness = _FACTORS_COARSENESS * self._settings.coarseness
+        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness, rank), coarseness) if rank else None
 
     def _allocated(self) -> Start | None:
         answer = self._allocate()
-        return self._begin(at_an_answer(self._trials, answer, self._settings.coarseness)) if answer else None
+        if not answer:
+            return None
+        return self._begin(lambda coarseness: at_an_answer(self._trials, answer, coarseness), self._settings.coarseness)
 
     def _allocate(self) -> dict[str, CoarseTensor] | None:
         """Bit allocation, and the tensors of its answer, None where there is none."""
@@ -185,8 +207,11 @@ class Search:
             allocation.run(self._eps)
         return allocation.answer(self._eps)
 
-    def _begin(self, latents: list[Latent]) -> Start:
-        return Start(jittered(latents, self._trials.problem.seed))
+    def _begin(self, make: Callable[[float], list[Latent]], coarseness: float) -> Start:
+        def jittery(coarseness: float) -> list[Latent]:
+            return jittered(make(coarseness), self._trials.problem.seed)
+
+        return Start(jittery, coarseness, jittery(coarseness))
 
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged."""
@@ -208,9 +233,11 @@ class Search:
         trials, settings = self._trials, self._settings
         ended = Cycle(trials, settings, self._eps, start.latents, self._fixed, self._batches, steps, start.integral).run()
         if ended.within:
-            start.integral = ended.integral
+            start.integral, start.landed = ended.integral, True
         else:
             start.latents = kept
+            if not start.landed:
+                start.finer()
             if ended.told <= self._eps:  # by its batches it was within ε, which they have too few examples to tell
                 self._batch *= 2
                 self._batches = Batches(trials.distortion, self._batch, trials.problem.seed)
