@@ -25,6 +25,7 @@ from benchmarks.reporting import scale as report_scale
 from benchmarks.reporting.picture import draw
 from nncomplexity.measure import DEFAULT_EPS
 from nncomplexity.network import skeleton_of
+from nncomplexity.search import Tight
 
 TASK = """
 import torch

@@ -44,7 +44,6 @@ def sections() -> dict[str, str]:
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
             found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
-    if "dynamics" in found:
     if "curve" in found:
         found["curve_default"] = _signed(curve.curve_default(read(RESULTS / "curve.json")), "curve")
         found["curve_budgets"] = _signed(curve.curve_budgets(read(RESULTS / "curve.json")), "curve")

@@ -166,7 +166,7 @@ class RowOptions(TypedDict, total=False):
     codec: str | None
     """As in `estimate`."""
     budget: float | None
-    """Loss evaluations for each checkpoint and ε; 62 unless given, since a long search hides the dynamics (docs/howto.md)."""
+    """Loss evaluations for each checkpoint and ε; 400 unless given."""
     model: Given | None
     """Makes the module that the functions get instead of a dict of tensors."""
     risk_fn: Given | None

@@ -78,7 +78,7 @@ def track(
         progress: called as `progress(done, total, what)`.
         on_row: called as `on_row(row, known)` for each row, also for those that `out` already has.
         on_note: called with a sentence on what was mended or differs in `out`.
-        **options: how each is measured: `method`, `codec`, `budget` (62 unless given), `include`, `exclude`, `model`, `key`, `device`,
+        **options: how each is measured: `method`, `codec`, `budget` (400 unless given), `include`, `exclude`, `model`, `key`, `device`,
             `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, as `RowOptions` explains them.
 
     Returns:

@@ -34,7 +34,7 @@ class Settings:
     first: int = 32
     most: int = 4096
     gain: float = 0.03
-    batch: int = 512
+    batch: int = 256
     coarseness: float = 1.5
     learning_rate: float = 0.25
     scale_rate: float = 0.01
