@@ -131,7 +131,7 @@ Budget = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="Loss evaluations for each ε; for curve and bound, those of a single measurement. Default: the method's own (tight searches until it has converged), and 400 for track.",
+        help="Loss evaluations for each ε; for curve and bound, those of a single measurement. Default: the method's own; 400 for track.",
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")]

@@ -78,7 +78,7 @@ def curves_of(problem: Problem, tensors: Tensors) -> list[Curve]:
     """The operating points of all tensors that move; they serve every ε."""
     weights, layouts = problem.weights, layouts_of(problem)
     weighings = _WEIGHED / max(sum(spec.count + _OVERHEAD for spec in tensors.moving), 1)
-    return [curve_of(spec, weights[spec.name], weighings, layouts.get(spec.name)) for spec in tensors.moving]
+    return [curve_of(spec, weights[spec.name].cpu(), weighings, layouts.get(spec.name)) for spec in tensors.moving]
 
 
 class Allocation:

@@ -103,7 +103,6 @@ class Cycle:
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(0.5 / (GRADIENT_COST * self._batches.share))
         )
         landing = max(2, round(_LANDING * self._steps))
-        trials.descended = True
         step, end = 0, self._steps
         while step < end and trials.left >= GRADIENT_COST * self._batches.share:
             trials.report("descending")
@@ -115,6 +114,7 @@ class Cycle:
             if step == end and not self._within and end + landing <= _LONGEST * self._steps:
                 end += landing
                 self._dual.ease(-_LOWER)
+        trials.descended |= step >= self._steps  # a cycle that was cut short hasn't failed
         if self._within:
             self._round_again()
         return Ended(self._within, math.inf if self._mean is None else self._mean, self._dual.integral)

@@ -66,8 +66,9 @@ class Fallback:
         return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
 
     def first_answer(self, eps: float) -> None:
-        """Uniform quantization at the coarsest of Algorithm 2's steps that a bisection finds within ε."""
+        """All weights zero; uniform quantization at the coarsest of Algorithm 2's steps that a bisection finds within ε."""
         limit = self.trials.limit(eps)
+        self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
         first_that(lambda index: self.trials.measure(self._quantized(index), UNIFORM) <= limit, len(self._steps))
 
     def quantize(self, eps: float) -> None:

@@ -69,10 +69,12 @@ class Pruned:
     alive: Tensor
 
     def coded(self, matrix: Tensor) -> float:
-        return Uniform(self.step).coded(matrix * self.alive)
+        return Uniform(self.step).coded(matrix.double() * self.alive)
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        return Uniform(self.step).piece(weight * self.alive.reshape(weight.shape), precision)
+        # By way of float64: PyTorch has no arithmetic of one-byte floats.
+        kept = weight.double() * self.alive.reshape(weight.shape)
+        return Uniform(self.step).piece(kept.to(weight.dtype), precision)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def _faint(energies: Tensor) -> Tensor | None:
 
 
 def _pruned(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Scan:
+    matrix = matrix.float() if matrix.dtype.itemsize == 1 else matrix  # PyTorch has no arithmetic of these
     alive = torch.ones_like(matrix)
     if rows is not None:
         alive[rows] = 0

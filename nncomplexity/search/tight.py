@@ -2,11 +2,11 @@
 
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
-1. Uniform quantization, one step size for all weights.
-2. Descents in cycles (`nncomplexity.search.descent`) from the weights themselves. Each cycle is as long as all before it together, so that it
-   doubles the effort, and begins where the last one that landed within ε has ended.
-3. Bit allocation (`nncomplexity.search.allocate`), and cycles from its answer; for a network of low rank cycles from factors, too. The start
-   whose cycles have found the smallest file goes on alone.
+1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
+2. Descents in cycles (`nncomplexity.search.descent`) from a few starts: factors of a network of low rank, the weights themselves, and the
+   answer of bit allocation. The start whose cycles have found the smallest file goes on alone.
+3. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
+   within ε has ended.
 4. Uniform quantization once more, for every step size whose file would be smaller.
 
 Without a budget the search stops after a doubling that saved less than `gain` of the bits, or after `most` steps. What it does doesn't
@@ -40,6 +40,8 @@ _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _FACTORS_COARSENESS = 0.7
 """The step size of factors, in typical numbers of theirs, as a share of that of weights: errors of two factors add up."""
+_SCANNED = 64
+"""The most tensors of a network that isn't large for bit allocation to scan them, which takes some tens of milliseconds each."""
 _FINER = 0.6
 """By how much the step sizes of a start are finer after a cycle that hasn't landed."""
 
@@ -127,6 +129,7 @@ class Search:
         self.last_gain: float | None = None
         self.converged = False
         self.ended: Start | None = None
+        self._allocation: dict[str, CoarseTensor] | None = None
 
     def run(self, begin: "Start | None" = None) -> None:
         """All stages; progress may end them.
@@ -141,12 +144,13 @@ class Search:
             trials.report("starting")
         fallback.early(eps)
         fallback.first_answer(eps)
-        if trials.left >= GRADIENT_COST and trials.tensors.with_gradient():
+        has_gradient = trials.left >= GRADIENT_COST and bool(trials.tensors.with_gradient())  # asked early: a warning says if not
+        self._allocation = self._allocate() if begin is None else None
+        if has_gradient:
             self._fixed = fallback.without_gradient(trials.limit(eps))
             self.ended = self._descend() if begin is None else self._go_on(begin)
         else:
             with trials.at_most(_WITHOUT_GRADIENT):
-                self._allocate()
                 fallback.moves(eps, trials.left)
         fallback.quantize(eps)
 
@@ -174,8 +178,8 @@ class Search:
     def _starts(self) -> Iterator[Callable[[], Start | None]]:
         """What makes each start, in turn."""
         # A large network's steps are dear, and too few to find what bit allocation knows from the weights.
-        starts = [self._near, self._at_the_weights, self._factored, self._allocated]
-        yield from reversed(starts) if self._trials.tensors.large else starts
+        starts = [self._factored, self._near, self._at_the_weights]
+        yield from [self._allocated, *starts] if self._trials.tensors.large else [*starts, self._allocated]
 
     def _near(self) -> Start:
         coarseness = near(self._trials, self._fixed, self._eps)
@@ -192,7 +196,7 @@ class Search:
         return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness, rank), coarseness) if rank else None
 
     def _allocated(self) -> Start | None:
-        answer = self._allocate()
+        answer = self._allocation
         if not answer:
             return None
         return self._begin(lambda coarseness: at_an_answer(self._trials, answer, coarseness), self._settings.coarseness)
@@ -200,7 +204,7 @@ class Search:
     def _allocate(self) -> dict[str, CoarseTensor] | None:
         """Bit allocation, and the tensors of its answer, None where there is none."""
         trials = self._trials
-        if trials.left < 1:
+        if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
         with trials.at_most(Allocate().budget):
             allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))

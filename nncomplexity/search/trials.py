@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from nncomplexity.errors import FormatError
-from nncomplexity.file import CoarseTensor, Decoded, decoded_together, overflows
+from nncomplexity.file import CoarseTensor, Decoded, decoded_together, overflows, weigh
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
 
@@ -134,7 +134,7 @@ class Trials:
             weighed: dict[int, Kept] = {}
             for kept in self.kept.values():
                 for place, one in enumerate(kept):
-                    weighed[id(one)] = weighed.get(id(one)) or one._replace(bits=self.problem.weigh(one.tensors))
+                    weighed[id(one)] = weighed.get(id(one)) or one._replace(bits=sum(weigh(self.distortion.stored, one.tensors)))
                     kept[place] = weighed[id(one)]
 
     def found(self, stopped: bool = False) -> list[Found]:

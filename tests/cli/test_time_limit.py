@@ -115,7 +115,7 @@ def test_a_search_is_planned_for_the_time_that_it_has(clock: Clock, seconds: flo
     """A descent that is cut short hasn't arrived; a shorter one has. A gradient counts three, and takes a second here."""
     loss = SlowLoss(clock)
     report = estimate(WEIGHTS, loss, eps=0.5, time_limit=seconds)
-    assert 0.5 * seconds < clock.now < seconds + 3
+    assert 0.5 * seconds < clock.now <= seconds + 3
     assert report.bits <= 1.3 * estimate(WEIGHTS, SlowLoss(Clock()), eps=0.5, budget=report.evaluations).bits
 
 
@@ -179,7 +179,7 @@ def test_a_curve_s_slow_start_is_not_taken_for_the_speed_of_what_follows(clock: 
 
     loss = SlowStart(clock)
     rate_distortion(WEIGHTS, loss, [1, 0.1, 0.01, 0.001], time_limit=100)
-    assert 40 <= loss.calls <= 67
+    assert 40 <= loss.calls <= 72
 
 
 def test_a_curve_is_limited_as_well(clock: Clock) -> None:

@@ -19,7 +19,7 @@ def test_what_is_left_out_has_the_default_of_the_settings() -> None:
     assert {name: getattr(made, name) for name in ("delta", "device", "codec", "n", "key")} == {
         name: default[name] for name in ("delta", "device", "codec", "n", "key")
     }
-    assert (made.method.name, made.method.budget) == ("tight", 62)
+    assert (made.method.name, made.method.budget) == ("tight", 400)
 
 
 def test_an_option_that_there_is_not_is_named() -> None:

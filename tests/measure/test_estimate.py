@@ -15,6 +15,7 @@ from nncomplexity.file import read
 from nncomplexity.measure import reports_json
 from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
+from nncomplexity.search.latent import rounded
 from nncomplexity.search.moves import Plan
 from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
 from tests.cases import cross_entropy_of
@@ -98,7 +99,7 @@ def test_a_loss_without_a_gradient_is_searched_by_moves(model: nn.Module) -> Non
 
 def test_a_loss_of_examples_is_followed_on_parts_and_answered_on_all(model: nn.Module) -> None:
     whole = MeanLoss(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), X, Y)
-    report = estimate(model, whole, 0.1, method=Tight(budget=100, least=16))
+    report = estimate(model, whole, 0.1, method=Tight(budget=100, batch=16))
     assert report.distortion <= 0.1
     assert report.evaluations <= 100
     assert report.evaluations != round(report.evaluations)
@@ -244,7 +245,7 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
     specs = skeleton_of(weights).tensors
     waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factors(weights))
     assert (waves.periods, noise.periods) == ((29, 0), (0, 0))
-    assert waves.rounded()[0].any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
+    assert rounded(waves.parts[0]).any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
     # Rows that have much in common are no waves, though a basis of waves would hold that in its constant.
     common = {"w": torch.randn(31, 40, generator=generator) + 3 * torch.randn(40, generator=generator)}
     assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factors(common))[0].periods == (0, 0)

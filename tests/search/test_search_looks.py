@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from nncomplexity import estimate, load, rate_distortion
-from nncomplexity.search import allocate, contract, descent, looks, tensors, tight
+from nncomplexity.search import allocate, contract, looks, tensors, tight
 from nncomplexity.search.moves import Plan
 
 Weights = dict[str, Tensor]
@@ -116,7 +116,7 @@ def test_so_does_a_search_without_a_gradient(monkeypatch: pytest.MonkeyPatch) ->
 def test_and_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held once and decoded tensor by tensor, in another way: its file is as good."""
     weights, base, loss = adapted()
-    for module in (contract, descent, tensors):
+    for module in (contract, tensors):
         monkeypatch.setattr(module, "large_network", lambda _: True)
     kernel, distance = separable()
     for report in (estimate(weights, loss, 0.1, relative_to=base), estimate(kernel, distance, 0.1)):
