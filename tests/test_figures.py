@@ -137,7 +137,7 @@ def test_the_picture_of_dynamics_is_todays() -> None:
     while trainer.epoch < row["step"]:
         trainer.train_epoch()
     weights = {name: tensor.detach() for name, tensor in trainer.model.state_dict().items()}
-    found = estimate(weights, task_for(trainer.config).loss, row["eps"], budget=row["settings"]["budget"], seed=row["seed"])
+    found = estimate(weights, task_for(trainer.config).mean_loss, row["eps"], budget=row["settings"]["budget"], seed=row["seed"])
     expected = [row[f"bits@{eps:g}"] for eps in row["eps"]]
     assert [report.bits for report in found] == pytest.approx(expected, rel=SPREAD), (
         "the search isn't what docs/images/dynamics.svg shows; python docs/images/make.py dynamics"
