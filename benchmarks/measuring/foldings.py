@@ -117,12 +117,16 @@ SUBJECTS = {
 }
 
 
+BUDGET = 400
+"""Loss evaluations for each file: the rows are compared at one effort."""
+
+
 def measure(case: Case, method: str, eps: float, seed: int) -> Row:
     """One row: the bits of `case`, presented by that method, and those of what was presented."""
     low_rank = patch("nncomplexity.search.initial.ranks_that_pay", lambda _: [0]) if method == ALL_DENSE else nullcontext()
     whole = nullcontext() if method == LAID_OUT else patch("nncomplexity.search.tight.with_looks", lambda problem: problem)
     with low_rank, whole:
-        found = estimate(case.weights, case.loss_fn, eps, seed=seed)
+        found = estimate(case.weights, case.loss_fn, eps, seed=seed, budget=BUDGET)
     return {
         "bits": found.bits,
         "bits_of_presented": sum(layer.bits for layer in found.layers if "/" in layer.name),
