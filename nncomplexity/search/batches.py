@@ -29,7 +29,7 @@ class Batches:
     """
 
     def __init__(self, distortion: Distortion, size: int, seed: int) -> None:
-        self._distortion = distortion
+        self._distortion, self._size, self._seed = distortion, size, seed
         self._generator = torch.Generator().manual_seed(seed)
         examples = distortion.examples
         count = 1 if examples is None else max(1, examples // size)
@@ -43,6 +43,10 @@ class Batches:
     def share(self) -> float:
         """The share of the examples in one part, which is what its loss costs in evaluations."""
         return 1.0 / len(self._parts) if self._parts else 1.0
+
+    def doubled(self) -> "Batches":
+        """A division into parts of twice as many examples."""
+        return Batches(self._distortion, 2 * self._size, self._seed)
 
     def next(self) -> Batch:
         """The next part."""

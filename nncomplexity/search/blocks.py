@@ -178,6 +178,6 @@ def blocks_of(latents: Sequence[Latent], large: bool) -> list[Block]:
     return [Block(group, large) for group in groups]
 
 
-def norm(values: Sequence[Tensor]) -> float:
-    """√Σx² of some vectors."""
-    return math.sqrt(sum(float(value.square().sum()) for value in values))
+def norm(values: Tensor) -> float:
+    """√Σx²."""
+    return math.sqrt(float(values.square().sum()))

@@ -93,10 +93,6 @@ class Deadline(Protocol):
     def share(self, count: int) -> None:
         """To be called as each of so many searches that are left begins, which then gets its even part of the time."""
 
-    def affords(self, budget: float, spent: float) -> float:
-        """Of the budget of the search, what there is time for at the speed of the evaluations spent so far."""
-        ...
-
 
 @dataclass(frozen=True)
 class Candidate:

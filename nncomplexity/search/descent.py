@@ -19,8 +19,7 @@ from nncomplexity.search.batches import Batch, Batches
 from nncomplexity.search.blocks import Block, blocks_of, norm
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.dual import Dual
-from nncomplexity.search.fallback import PRECISION
-from nncomplexity.search.latent import Latent, coarse_of
+from nncomplexity.search.latent import Latent, candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
 
@@ -96,8 +95,6 @@ class Cycle:
         """All steps, the landings that are needed, and the last rounding."""
         trials, settings = self._trials, self._settings
         blocks = blocks_of(self._latents, self._large)
-        for latent in self._latents:
-            latent.precision = None
         # A measurement on all examples is worth no more than the steps between two.
         between = max(
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(0.5 / (GRADIENT_COST * self._batches.share))
@@ -135,7 +132,7 @@ class Cycle:
         for block in blocks:
             pull, along = block.pulls(gradients)
             pressure = block.pressure()
-            norms.append((norm([pull]), norm([pressure])))
+            norms.append((norm(pull), norm(pressure)))
             if step:  # the first step tells the norms, and moves nothing
                 block.move(pull.mul_(outside), pressure.mul_(value), rate)
                 block.scale(along.mul_(outside), rate * settings.scale_rate / settings.learning_rate)
@@ -159,20 +156,16 @@ class Cycle:
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
-        share = min(0.9, step / self._steps) if step >= self._steps else step / self._steps
+        share = step / self._steps if step < self._steps else 0.9  # a landing needs more than the least rate
         cosine = _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share))
         return self._settings.learning_rate * cosine * min(1.0, (step + 1) / (_WARMUP * self._steps + 1))
 
     def _measure(self, bias: float = 0.0) -> bool:
         """Measure the latents as a file would hold them."""
-        for latent in self._latents:
-            latent.precision = PRECISION
         try:
-            distortion = self._trials.measure(self._fixed | coarse_of(self._latents, bias), DESCENT)
+            distortion = self._trials.measure(self._fixed | candidate_of(self._latents, bias), DESCENT)
         except FormatError:
             distortion = math.inf
-        for latent in self._latents:
-            latent.precision = None
         within = distortion <= self._trials.limit(self._eps)
         self._within |= within
         return within

@@ -1,18 +1,13 @@
 """What a search has without a descent: uniform quantization, and single moves for a loss without a gradient."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 from nncomplexity.file import Constant, Piece, decoded_together
 from nncomplexity.search.contract import MOVES, UNIFORM
-from nncomplexity.search.latent import coarse_of
+from nncomplexity.search.latent import PRECISION, candidate_of
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.quantize import Quantize
 from nncomplexity.search.start import COARSENESS, Shape, first_that, latents_at
 from nncomplexity.search.trials import Trials
 
-PRECISION = 6
-"""Mantissa bits of the steps of a candidate."""
 _SILENT = 0.25
 """The share of ε that tensors without a gradient may take; a descent has the rest."""
 _FREE = 0.01
@@ -42,8 +37,7 @@ class Fallback:
         weights, factors = self.tensors.weights, self.tensors.factors
         for coarseness in _EARLY:
             latents = latents_at(Shape(0, coarseness), self.tensors.moving, weights, factors)
-            rounded = coarse_of([replace(x, precision=PRECISION) for x in latents])
-            if self.trials.measure(rounded) <= self.trials.limit(eps):
+            if self.trials.measure(candidate_of(latents)) <= self.trials.limit(eps):
                 return
 
     def without_gradient(self, limit: float) -> dict[str, Piece]:
@@ -52,8 +46,7 @@ class Fallback:
         silent = self.tensors.without_gradient()
 
         def quantized(index: int) -> dict[str, Piece]:
-            latents = latents_at(Shape(0, COARSENESS[index]), silent, weights, factors)
-            return coarse_of([replace(x, precision=PRECISION) for x in latents])
+            return candidate_of(latents_at(Shape(0, COARSENESS[index]), silent, weights, factors))
 
         def holds(coarse: dict[str, Piece], share: float) -> bool:
             distortion = self.trials.distortion
@@ -69,7 +62,7 @@ class Fallback:
         """All weights zero; uniform quantization at the coarsest of Algorithm 2's steps that a bisection finds within ε."""
         limit = self.trials.limit(eps)
         self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
-        first_that(lambda index: self.trials.measure(self._quantized(index), UNIFORM) <= limit, len(self._steps))
+        first_that(lambda index: self._measure(index) <= limit, len(self._steps))
 
     def quantize(self, eps: float) -> None:
         """Algorithm 2 as far as it can matter: all its steps whose file would be smaller than the best, which is known without a loss.
@@ -82,8 +75,12 @@ class Fallback:
             if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
                 break  # the coarsest step leaves nothing, or next to it
             if index not in self._measured:
-                self._measured.add(index)
-                self.trials.measure(self._quantized(index), UNIFORM)
+                self._measure(index)
+
+    def _measure(self, index: int) -> float:
+        """The distortion of the network under one of Algorithm 2's steps."""
+        self._measured.add(index)
+        return self.trials.measure(self._quantized(index), UNIFORM)
 
     def _quantized(self, index: int) -> dict[str, Piece]:
         return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
@@ -94,8 +91,8 @@ class Fallback:
             self._grid_bits[index] = self.trials.bits(self.trials.whole(self._quantized(index)))
         return self._grid_bits[index]
 
-    def moves(self, eps: float, budget: float, plans: Sequence[Plan] | None = None) -> list[Plan]:
-        """Moves over so many evaluations, from plans or from where all tensors are dense; the plans that they end with."""
+    def moves(self, eps: float, budget: float) -> None:
+        """Single moves over so many evaluations, from where all tensors are dense."""
         limit, begin = self.trials.limit(eps), self.trials.spent
 
         def start(index: int) -> list[Plan]:
@@ -110,9 +107,7 @@ class Fallback:
         def spent() -> float:
             return 1.0 if self.trials.left < 1 or self.trials.last(1) else (self.trials.spent - begin) / budget
 
-        if plans is None:
-            plans = start(first_that(holds, len(COARSENESS)))
-        return improve(plans, self.coarsen, measured, limit, spent)
+        improve(start(first_that(holds, len(COARSENESS))), self.coarsen, measured, limit, spent)
 
     def coarsen(self, plan: Plan) -> Piece:
         return plan.coarse(self.tensors.weights, self.tensors.factors, PRECISION)

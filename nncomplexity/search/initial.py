@@ -1,22 +1,20 @@
 """Where descents begin: latents at the weights themselves, at factors of them, or at another search's answer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
-from nncomplexity.network import TensorSpec
-from nncomplexity.search.fallback import PRECISION
-from nncomplexity.search.latent import Latent, coarse_of
+from nncomplexity.search.latent import Latent, candidate_of
 from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
 _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start: enough for descents to part, so that seeds show their spread."""
 _CUT = 4.0
-"""How far beyond ε, in ε, the rank of factors may leave a start."""
+"""How far beyond ε, in ε, a start may be."""
 
 
 def jittered(latents: list[Latent], seed: int) -> list[Latent]:
@@ -37,28 +35,23 @@ def at_the_weights(trials: Trials, coarseness: float, rank: int = 0) -> list[Lat
 
 def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
     """The lowest rank of all matrices whose distortion is within a few ε, by bisection; 0 where there is none that pays."""
-    ranks, limit = ranks_that_pay(trials.tensors.with_gradient()), _CUT * trials.limit(eps)
-
-    def holds(index: int) -> bool:
-        latents = at_the_weights(trials, FINEST, ranks[index])
-        for latent in latents:
-            latent.precision = PRECISION
-        return trials.measure(dict(fixed) | coarse_of(latents)) <= limit
-
-    return ranks[first_that(holds, len(ranks))]
+    ranks = ranks_that_pay(trials.tensors.with_gradient())
+    return _first_near(trials, fixed, eps, [(FINEST, rank) for rank in ranks])[1]
 
 
 def near(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> float:
     """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection."""
+    return _first_near(trials, fixed, eps, [(coarseness, 0) for coarseness in COARSENESS])[0]
+
+
+def _first_near(trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]]) -> tuple[float, int]:
+    """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within a few ε."""
     limit = _CUT * trials.limit(eps)
 
     def holds(index: int) -> bool:
-        latents = at_the_weights(trials, COARSENESS[index])
-        for latent in latents:
-            latent.precision = PRECISION
-        return trials.measure(dict(fixed) | coarse_of(latents)) <= limit
+        return trials.measure({**fixed, **candidate_of(at_the_weights(trials, *shapes[index]))}) <= limit
 
-    return float(COARSENESS[first_that(holds, len(COARSENESS))])
+    return shapes[first_that(holds, len(shapes))]
 
 
 def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], coarseness: float) -> list[Latent]:
@@ -73,7 +66,7 @@ def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], coarseness: 
 
 
 def _at(start: Latent, coarse: CoarseTensor, weight: Tensor) -> Latent:
-    spec: TensorSpec = start.spec
+    spec = start.spec
     if isinstance(coarse, LowRank) and coarse.step_a > 0 and coarse.step_b > 0:
         parts = [torch.from_numpy(symbols).to(weight.device, torch.float32) for symbols in (coarse.A, coarse.B)]
         return Latent(spec, parts, math.log(coarse.step_a) + math.log(coarse.step_b), coarse.periods)

@@ -24,6 +24,8 @@ from nncomplexity.network import TensorSpec, stacked
 
 _LOGARITHMS = (-744.0, 708.0)
 """Those of the scales that float64 holds, and that may grow by being snapped to a grid."""
+PRECISION = 6
+"""Mantissa bits of the step sizes of a candidate."""
 DEAD_ZONE = 0.6
 """Magnitudes below this round to zero: a zero is the cheapest symbol, and what it costs in loss the descent sees."""
 
@@ -127,6 +129,11 @@ def coarse_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
     return {
         latent.spec.name: piece for group in alike(latents) for latent, piece in zip(group.latents, group.coarse(bias), strict=True)
     }
+
+
+def candidate_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
+    """The coarse tensors of latents as a candidate has them, in step sizes of few mantissa bits; the latents stay as they are."""
+    return coarse_of([replace(latent, precision=PRECISION) for latent in latents], bias)
 
 
 def sums(values: Tensor) -> list[float]:

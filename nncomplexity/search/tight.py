@@ -87,7 +87,7 @@ class Start:
     """Latents that cycles move.
 
     Attributes:
-        make: the latents of a start in step sizes of so many typical numbers; None where the step sizes are given.
+        make: the latents of a start in step sizes of so many typical numbers.
         coarseness: of the start. A cycle that doesn't land within ε is followed by one from a finer start, until one has landed.
         latents: where the last cycle that landed has ended; before that the start.
         integral: where the dual variable was.
@@ -124,7 +124,6 @@ class Search:
         self._settings, self._trials, self._eps = settings, trials, eps
         self._fallback = Fallback(trials)
         self._fixed: dict[str, Piece] = {}
-        self._batch = settings.batch
         self._batches = Batches(trials.distortion, settings.batch, trials.problem.seed)
         self.last_gain: float | None = None
         self.converged = False
@@ -138,9 +137,8 @@ class Search:
             begin: where the search for a finer ε has ended, from where this one goes on instead of from starts of its own.
         """
         trials, fallback, eps = self._trials, self._fallback, self._eps
-        if (
-            trials.problem.deadline is None
-        ):  # one that is stopped before it has begun takes no evaluation; a limit on time allows one
+        # A search that is stopped before it has begun takes no evaluation; a limit on time allows one.
+        if trials.problem.deadline is None:
             trials.report("starting")
         fallback.early(eps)
         fallback.first_answer(eps)
@@ -182,18 +180,19 @@ class Search:
         yield from [self._allocated, *starts] if self._trials.tensors.large else [*starts, self._allocated]
 
     def _near(self) -> Start:
-        coarseness = near(self._trials, self._fixed, self._eps)
-        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness), coarseness)
+        return self._weights(near(self._trials, self._fixed, self._eps))
 
     def _at_the_weights(self) -> Start:
-        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness), self._settings.coarseness)
+        return self._weights(self._settings.coarseness)
 
     def _factored(self) -> Start | None:
         if not self._trials.tensors.factored:
             return None
         rank = lowest_rank(self._trials, self._fixed, self._eps)
-        coarseness = _FACTORS_COARSENESS * self._settings.coarseness
-        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness, rank), coarseness) if rank else None
+        return self._weights(_FACTORS_COARSENESS * self._settings.coarseness, rank) if rank else None
+
+    def _weights(self, coarseness: float, rank: int = 0) -> Start:
+        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness, rank), coarseness)
 
     def _allocated(self) -> Start | None:
         answer = self._allocation
@@ -232,17 +231,18 @@ class Search:
                     return
 
     def _cycle(self, start: Start, steps: int) -> bool:
-        """One cycle; one that doesn't land within ε leaves the start where it was."""
-        kept = [latent.copy() for latent in start.latents]
-        trials, settings = self._trials, self._settings
-        ended = Cycle(trials, settings, self._eps, start.latents, self._fixed, self._batches, steps, start.integral).run()
+        """One cycle; one that doesn't land within ε goes back to where the last one has, or to a finer start."""
+        kept = [latent.copy() for latent in start.latents] if start.landed else None
+        ended = Cycle(
+            self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps, start.integral
+        ).run()
         if ended.within:
             start.integral, start.landed = ended.integral, True
         else:
-            start.latents = kept
-            if not start.landed:
+            if kept is None:
                 start.finer()
+            else:
+                start.latents = kept
             if ended.told <= self._eps:  # by its batches it was within ε, which they have too few examples to tell
-                self._batch *= 2
-                self._batches = Batches(trials.distortion, self._batch, trials.problem.seed)
+                self._batches = self._batches.doubled()
         return ended.within

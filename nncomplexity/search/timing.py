@@ -8,9 +8,6 @@ from nncomplexity.errors import InputError
 from nncomplexity.search.contract import Progress, StopSearch
 from nncomplexity.words import is_number, plain_number
 
-_PLANNED = 0.9
-"""The share of the time left that is planned for: the speed changes along a search."""
-
 
 class TimeLimit:
     """Seconds that all ε of a run share, counted from when this is made.
@@ -20,7 +17,7 @@ class TimeLimit:
         clock: gives the time in seconds.
 
     Attributes:
-        reached: whether a search was ended by it, or planned shorter for its sake.
+        reached: whether a search was ended by it.
 
     Raises InputError where `seconds` is no finite number above 0.
     """
@@ -31,22 +28,12 @@ class TimeLimit:
             raise InputError(f"time_limit: expected a finite number of seconds above 0, got {plain!r}")
         self.seconds, self.reached = float(plain), False
         self._clock = clock
-        self._part_begin = clock()
-        self._end = self._part_end = self._part_begin + self.seconds
+        self._end = self._part_end = clock() + self.seconds
 
     def share(self, count: int) -> None:
         """Give what comes next its even part of what is left for `count` searches, itself among them."""
-        self._part_begin = now = self._clock()
-        self._part_end = now + max(0.0, self._end - now) / count
-
-    def affords(self, budget: float, spent: float) -> float:
-        """Of the budget of the search in progress, what there is time for at the speed of the evaluations spent so far."""
         now = self._clock()
-        if not spent or now <= self._part_begin:
-            return budget
-        affordable = spent + _PLANNED * max(0.0, self._part_end - now) * spent / (now - self._part_begin)
-        self.reached |= affordable < budget
-        return min(budget, affordable)
+        self._part_end = now + max(0.0, self._end - now) / count
 
     def watching(self, progress: Progress) -> Progress:
         """The callback, which raises `StopSearch` once the time of the search in progress is over."""

@@ -96,12 +96,9 @@ class Trials:
             origin: what it comes from.
             bits: an estimate of its bits, until `weigh`; None weighs it at once.
         """
-        return self.measure_whole(self.whole(moving), origin, bits)
-
-    def measure_whole(self, tensors: Sequence[CoarseTensor], origin: str, bits: float | None = None) -> float:
         if self.left < 1:
             return math.inf
-        specs = self.problem.skeleton.tensors
+        tensors, specs = self.whole(moving), self.problem.skeleton.tensors
         try:
             decode = Decoded if self.tensors.large else decoded_together
             decoded: Mapping[str, Tensor] = decode(specs, tensors, self.distortion.device)

@@ -11,41 +11,12 @@ from nncomplexity import InputError, estimate
 from nncomplexity.network import skeleton_of
 from nncomplexity.search import Quantize, StopSearch, Sweep, Tight
 from nncomplexity.search.start import Factors, of_low_rank
-
-MANY = [1.0, 0.3, 0.1, 0.03, 0.01, 0.003]
-
-
-def network(seed=0, hidden=24, classes=4, features=12):
-    """A trained network of two layers and its loss; seeds give different data."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(64, features, generator=generator)
-    y = (x @ torch.randn(features, classes, generator=generator)).argmax(1)
-    weights = {
-        "one": torch.randn(hidden, features, generator=generator) / features**0.5,
-        "bias": torch.zeros(hidden),
-        "two": torch.randn(classes, hidden, generator=generator) / hidden**0.5,
-    }
-    for tensor in weights.values():
-        tensor.requires_grad_()
-    optimizer = torch.optim.Adam(weights.values(), lr=0.03)
-
-    def loss(weights):
-        return cross_entropy(torch.relu(x @ weights["one"].T + weights["bias"]) @ weights["two"].T, y)
-
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss(weights).backward()
-        optimizer.step()
-    return {name: tensor.detach() for name, tensor in weights.items()}, loss
-
-
-def without_gradient(loss):
-    return lambda weights: float(loss(weights).detach())
+from tests.cases import MANY_EPS, two_layers
 
 
 @pytest.mark.parametrize(("seed", "budget"), list(itertools.product(range(4), (30, 100))))
 def test_never_larger_than_algorithm_2(seed, budget):
-    weights, loss = network(seed)
+    weights, loss = two_layers(seed)
     for eps in (1.0, 0.1, 0.01):
         assert estimate(weights, loss, eps, budget=budget).bits <= estimate(weights, loss, eps, method="quantize").bits
 
@@ -111,7 +82,7 @@ def test_zeros_and_ones_stay_as_they_are():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
     weights = {"w": torch.full((8, 6), value), "b": torch.zeros(8)}
-    for many in ([0.5], MANY):
+    for many in ([0.5], MANY_EPS):
         for report in estimate(
             weights, lambda given: (given["w"].sum() - weights["w"].sum()).square(), many, method=Sweep(Tight(budget=60))
         ):
@@ -122,14 +93,14 @@ def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_larger_budget_never_gives_a_larger_file(seed):
-    weights, loss = network(hidden=40, features=28)
+    weights, loss = two_layers(hidden=40, features=28)
     sizes = [estimate(weights, loss, 0.1, budget=budget, seed=seed).bits for budget in (10, 37, 100, 400, 1000, 2500)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 0.6 * sizes[0]
 
 
 def test_a_search_without_a_budget_stops_once_a_doubling_saves_little():
-    weights, loss = network()
+    weights, loss = two_layers()
     report = estimate(weights, loss, 0.1, method=Tight(gain=0.5))
     assert report.converged
     assert report.last_gain < 0.5
@@ -143,13 +114,13 @@ def test_a_search_without_a_budget_stops_once_a_doubling_saves_little():
 
 
 def test_a_budget_is_spent_even_where_the_search_has_converged():
-    weights, loss = network()
+    weights, loss = two_layers()
     report = estimate(weights, loss, 0.1, budget=3000)
     assert 2990 <= report.evaluations <= 3000
 
 
 def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
-    weights, loss = network(hidden=40, features=28)
+    weights, loss = two_layers(hidden=40, features=28)
     for eps in (0.1, 0.01):
         report = estimate(weights, loss, eps, seed=1, budget=4000)
         assert report.origin == "descent"
@@ -157,27 +128,27 @@ def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
 
 
 def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
-    weights, loss = network(hidden=40, features=28)
+    weights, loss = two_layers(hidden=40, features=28)
     method = Tight(budget=1500)
-    reports = estimate(weights, loss, MANY, method=Sweep(method, share=0.5))
-    assert [report.eps for report in reports] == MANY
+    reports = estimate(weights, loss, MANY_EPS, method=Sweep(method, share=0.5))
+    assert [report.eps for report in reports] == MANY_EPS
     for report in reports:
         assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) <= report.eps
     sizes = [report.bits for report in reports]
     assert sizes == sorted(sizes)
-    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(MANY) - 1)) * 1500 + len(MANY)
-    alone = [estimate(weights, loss, eps, method=method).bits for eps in MANY]
+    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(MANY_EPS) - 1)) * 1500 + len(MANY_EPS)
+    alone = [estimate(weights, loss, eps, method=method).bits for eps in MANY_EPS]
     assert sum(sizes) <= 1.1 * sum(alone)
 
 
 def test_a_search_for_many_eps_that_is_stopped_has_answers():
-    weights, loss = network(hidden=40, features=28)
+    weights, loss = two_layers(hidden=40, features=28)
 
     def stop(done, _total, _what):
         if done > 120:
             raise StopSearch
 
-    reports = estimate(weights, loss, MANY, method=Sweep(Tight(budget=100)), progress=stop)
+    reports = estimate(weights, loss, MANY_EPS, method=Sweep(Tight(budget=100)), progress=stop)
     assert sum(report.evaluations for report in reports) < 150
     assert reports[0].within
 
@@ -206,7 +177,7 @@ def test_settings_are_checked(settings, words):
 
 
 def test_a_gradient_that_runs_out_of_memory_is_no_loss_without_one():
-    weights, loss = network()
+    weights, loss = two_layers()
 
     def hungry(weights):
         if torch.is_grad_enabled() and weights["one"].requires_grad:
@@ -218,7 +189,7 @@ def test_a_gradient_that_runs_out_of_memory_is_no_loss_without_one():
 
 
 def test_seeds_part_and_each_gives_one_file():
-    weights, loss = network(hidden=160, features=28)
+    weights, loss = two_layers(hidden=160, features=28)
     files = [estimate(weights, loss, 0.1, budget=150, seed=seed).file.content for seed in (0, 1, 2, 1)]
     assert files[1] == files[3]
     assert len(set(files)) == 3
