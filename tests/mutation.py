@@ -2,8 +2,10 @@
 
     python tests/mutation.py --count 200 --seed 0
 
-A fault (a mutant) is one changed operator, constant, condition or call. It is caught where a test of the mirrored folder fails or takes far
-too long. What survives is listed with its line, to be looked at by a person: a fault that changes nothing that anybody could see is none.
+A fault (a mutant) is one changed operator, constant, condition or call. First the tests run once on the unchanged package, and it is recorded
+which functions each of them calls. A fault is then put to the tests that call its function, the fastest first, and to the other tests of their
+files where none of those fails. It is caught if a test fails or takes far too long. What survives is listed with its line, to be looked at by
+a person: some faults change nothing that anybody could see.
 """
 
 import argparse
@@ -16,11 +18,17 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "nncomplexity"
@@ -30,17 +38,17 @@ TARGETS = {
     f"{PACKAGE}/file": ["tests/file", "tests/codecs"],
     f"{PACKAGE}/network/distortion.py": ["tests/network/test_distortion.py", "tests/network/test_soundness.py"],
     f"{PACKAGE}/dynamics": ["tests/dynamics"],
+    f"{PACKAGE}/search": ["tests/search"],
 }
-"""What is changed, and the tests that should notice: the later ones run where the first ones didn't."""
+"""What is changed, and the tests that should notice."""
 COMPARISONS = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in"}
 COMPARISONS |= {ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is"}
 ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.FloorDiv: "*", ast.Div: "*", ast.Mod: "+", ast.Pow: "*"}
 ARITHMETIC |= {ast.LShift: ">>", ast.RShift: "<<", ast.BitOr: "&", ast.BitAnd: "|", ast.BitXor: "|"}
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "floor": "ceil", "ceil": "floor"}
+ARGUMENTS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:random_order"]
 PATIENCE = 5.0
-"""Tests are taken to hang after so many times the time that they took before anything was changed, and a minute."""
-LONGEST = 30.0
-"""What is taken for that time where it wasn't measured."""
+"""Tests are taken to hang after so many times the seconds that they took on the unchanged package, and half a minute."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,24 @@ class Mutant:
     end: int
     old: str
     new: str
+    function: int = 0
+    """The first line of the function that it is in; 0 for code that runs when the module is imported."""
 
 
 def mutants_of(path: str, root: Path = ROOT) -> Iterator[Mutant]:
     """Every fault that a file may be given. Docstrings, annotations, messages and imports have none."""
     text = (root / path).read_text(encoding="utf-8")
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    for mutant in faults_of(path, text):
+        inside = [node for node in functions if node.body[0].lineno <= mutant.line <= (node.end_lineno or 0)]
+        innermost = max(inside, key=lambda node: node.lineno, default=None)
+        # Python counts a function from its first decorator.
+        begins = [] if innermost is None else [innermost.lineno, *(one.lineno for one in innermost.decorator_list)]
+        yield replace(mutant, function=min(begins, default=0))
+
+
+def faults_of(path: str, text: str) -> Iterator[Mutant]:
+    """The faults of a file's text, without the functions that they are in."""
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
@@ -116,24 +137,87 @@ def code_of(tree: ast.AST) -> Iterator[ast.AST]:
             yield from code_of(child)
 
 
-def chosen(count: int, seed: int, root: Path) -> list[tuple[Mutant, list[str]]]:
-    """A random sample of the faults of all targets together, with the tests to run on each."""
+def chosen(count: int, seed: int, targets: Sequence[str], root: Path) -> list[tuple[Mutant, list[str]]]:
+    """A random sample of the faults of all targets together, with the folders of tests that should notice each."""
     every: list[tuple[Mutant, list[str]]] = []
-    for target, tests in TARGETS.items():
+    for target in targets:
         paths = [root / target] if target.endswith(".py") else sorted((root / target).rglob("*.py"))
-        every += [(mutant, tests) for path in paths for mutant in mutants_of(path.relative_to(root).as_posix(), root)]
+        every += [(mutant, TARGETS[target]) for path in paths for mutant in mutants_of(path.relative_to(root).as_posix(), root)]
     print(f"{len(every)} possible faults", flush=True)
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def verdict(mutant: Mutant, tests: Sequence[str], folder: Path, usual: dict[str, float]) -> str:
-    """What becomes of a fault: "caught", "hangs", or "survives"; `usual` is the time that tests take without one."""
-    file = folder / mutant.path
+class Recorder:
+    """A plugin of pytest that records how long each test takes, and which functions of the package it calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seconds, self.calls = str(folder / PACKAGE), dict[str, float](), dict[str, list[str]]()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        reached: dict[int, CodeType] = {}
+
+        def trace(frame: FrameType, _event: str, _given: object) -> None:
+            reached[id(frame.f_code)] = frame.f_code
+
+        before = time.monotonic()
+        threading.settrace(trace)
+        sys.settrace(trace)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)
+            self.seconds[item.nodeid] = time.monotonic() - before
+            ours = (code for code in reached.values() if code.co_filename.startswith(self.folder))
+            self.calls[item.nodeid] = sorted(
+                {f"{PACKAGE}{code.co_filename.removeprefix(self.folder)}:{code.co_firstlineno}" for code in ours}
+            )
+
+
+def recorded(folders: Sequence[str], root: Path) -> dict[str, Any]:
+    """The seconds and the calls of every test of these folders. Ends the program where one of them fails."""
+    into = root / "recorded.json"
+
+    def record() -> int:
+        recorder = Recorder(root)
+        status = int(pytest.main([*ARGUMENTS, *folders], plugins=[recorder]))
+        into.write_text(json.dumps({"seconds": recorder.seconds, "calls": recorder.calls}), encoding="utf-8")
+        return status
+
+    if in_a_copy(record, root, 3 * 3600) != 0:
+        sys.exit(f"{' '.join(folders)}: expected tests that pass before anything is changed; mend them first")
+    found: dict[str, Any] = json.loads(into.read_text(encoding="utf-8"))
+    return found
+
+
+def tests_for(mutant: Mutant, folders: Sequence[str], record: dict[str, Any]) -> list[list[str]]:
+    """The tests to run on a fault, in two parts: those that call its function, then the others of their files.
+
+    A result may be kept between tests, so that the test that calls the function isn't the one that looks at the result.
+    """
+    seconds: dict[str, float] = record["seconds"]
+    known = [test for test in seconds if test.startswith(tuple(folders))]
+    place = f"{mutant.path}:{mutant.function}" if mutant.function else f"{mutant.path}:"
+    calling = [
+        test
+        for test in known
+        if any(call == place or (not mutant.function and call.startswith(place)) for call in record["calls"][test])
+    ]
+    files = {test.split("::")[0] for test in calling}
+    others = [test for test in known if test not in calling and (not calling or test.split("::")[0] in files)]
+    return [sorted(part, key=seconds.__getitem__) for part in (calling, others) if part]
+
+
+def verdict(mutant: Mutant, parts: Sequence[list[str]], root: Path, seconds: dict[str, float]) -> str:
+    """What becomes of a fault: "caught", "hangs", or "survives"."""
+    file = root / mutant.path
     original = file.read_bytes()
     file.write_bytes(original[: mutant.begin] + mutant.new.encode() + original[mutant.end :])
     try:
-        for one in [*nearest(mutant.path, tests, folder), *tests]:
-            status = run(one, folder, PATIENCE * usual.get(one, LONGEST) + 60)
+        for tests in parts:
+            patience = PATIENCE * sum(seconds[test] for test in tests) + 30
+            status = in_a_copy(partial(pytest.main, [*ARGUMENTS, *tests]), root, patience)
             if status != 0:
                 return "hangs" if status is None else "caught"
         return "survives"
@@ -141,23 +225,17 @@ def verdict(mutant: Mutant, tests: Sequence[str], folder: Path, usual: dict[str,
         file.write_bytes(original)
 
 
-def nearest(path: str, tests: Sequence[str], folder: Path) -> list[str]:
-    """The test files that are named after a module, as test_payload.py is: they run before the others of their folder, and mostly suffice."""
-    stem = Path(path).stem
-    return [str(file.relative_to(folder)) for one in tests for file in sorted((folder / one).glob(f"test_*{stem}*.py"))]
-
-
-def run(tests: str, folder: Path, seconds: float) -> int | None:
-    """The exit status of the tests in a process of their own, which has PyTorch already; None where they hang."""
+def in_a_copy(call: Callable[[], int], root: Path, seconds: float) -> int | None:
+    """The exit status that `call` gives in a copy of this process, which has PyTorch already; None where it hangs."""
     child = os.fork()
     if child == 0:
         os.setsid()
-        os.chdir(folder)
+        os.chdir(root)
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        sys.path.insert(0, str(folder))
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:random_order", tests])))
+        sys.path.insert(0, str(root))
+        os._exit(int(call()))
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -175,30 +253,34 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no further mutant after so long")
-    parser.add_argument("--passing", action="store_true", help="don't look first whether the tests pass; they are known to")
+    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this; can be repeated")
+    parser.add_argument(
+        "--record", type=Path, help="a JSON file for what tests call: read where it is there, and written where not"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file for the verdicts")
     options = parser.parse_args()
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     sys.dont_write_bytecode = True  # two mutants of one size and second would have one cached file
+    targets = options.target or list(TARGETS)
     began, verdicts = time.monotonic(), list[tuple[Mutant, str]]()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        root = Path(name)
         for part in (PACKAGE, "tests", "examples", "docs", "benchmarks"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("pyproject.toml", "nncomplexity_launch.py", "README.md"):
-            shutil.copy(ROOT / part, folder / part)
-        sample = chosen(options.count, options.seed, folder)
-        usual: dict[str, float] = {}
-        for one in [] if options.passing else sorted({one for _, tests in sample for one in tests}):
-            before = time.monotonic()
-            if run(one, folder, 3600) != 0:
-                sys.exit(f"{one}: expected tests that pass before anything is changed; mend them first")
-            usual[one] = time.monotonic() - before
-            print(f"{one}: {usual[one]:.0f} s", flush=True)
+            shutil.copy(ROOT / part, root / part)
+        sample = chosen(options.count, options.seed, targets, root)
+        if options.record and options.record.exists():
+            record = json.loads(options.record.read_text(encoding="utf-8"))
+        else:
+            record = recorded(sorted({test for target in targets for test in TARGETS[target]}), root)
+            print(f"{len(record['seconds'])} tests, {sum(record['seconds'].values()):.0f} s", flush=True)
+            if options.record:
+                options.record.write_text(json.dumps(record), encoding="utf-8")
         for mutant, tests in sample:
             if time.monotonic() - began > 60 * options.minutes:
                 break
-            verdicts.append((mutant, verdict(mutant, tests, folder, usual)))
+            verdicts.append((mutant, verdict(mutant, tests_for(mutant, tests, record), root, record["seconds"])))
             print(f"{verdicts[-1][1]:9}{mutant.path}:{mutant.line}  {mutant.old!r} -> {mutant.new!r}", flush=True)
             if options.out:
                 rows = [{**asdict(one), "verdict": word} for one, word in verdicts]
@@ -212,7 +294,6 @@ if __name__ == "__main__":
     # Imported here, once for all: each mutant's process begins as a copy of this one.
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
-    import pytest
     import scipy.special  # noqa: F401
     import torch  # noqa: F401
 
