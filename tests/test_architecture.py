@@ -215,7 +215,7 @@ SEARCH = f"{PACKAGE}.search"
 HELD = [name for name in FILES if name != SEARCH and not name.startswith(f"{SEARCH}.")]
 FRONT_DOORS = exported(PACKAGE).union(*(exported(f"{PACKAGE}.{wing}") for wing in WINGS))
 """What the package and its wings export: only these may take more arguments."""
-COMMANDS = {(f"{PACKAGE}.cli.{file}", name) for file, name in [("certify", "certify"), ("files", "verify"), ("show", "plot")]}
+COMMANDS = {(f"{PACKAGE}.cli.{file}", name) for file, name in [("show", "plot")]}
 """Commands whose parameters are options of the command line one by one."""
 MOST_PARAMETERS = 8
 MOST_LINES = 80

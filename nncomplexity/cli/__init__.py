@@ -6,8 +6,9 @@
 - `subject`: the network and the functions that a command line names, found and loaded
 - `basefile`: a base named on the command line
 - `outputs`: the files and streams for results, checked before the search begins
-- `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands; `show` has `plot` and `report`, `files` has `decompress` and `verify`
-- `certify`: the command `certify`
+- `measure`, `curve`, `bound`, `track`, `decompress`, `verify`, `certify`: the command of that name
+- `show`: the commands `plot` and `report`
+- `file_check`: what `verify` and `certify` have in common
 - `table`, `curve_table`, `track_table`: results as tables for people
 """
 

@@ -13,12 +13,13 @@ from typer.main import get_command
 from nncomplexity.cli.bound import bound
 from nncomplexity.cli.certify import certify
 from nncomplexity.cli.curve import curve
-from nncomplexity.cli.files import decompress, verify
+from nncomplexity.cli.decompress import decompress
 from nncomplexity.cli.groups import grouped
 from nncomplexity.cli.measure import measure
 from nncomplexity.cli.options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
 from nncomplexity.cli.show import add_commands
 from nncomplexity.cli.track import add_command as add_track
+from nncomplexity.cli.verify import verify
 from nncomplexity.errors import InputError
 from nncomplexity.version import __version__
 from nncomplexity.words import printable
@@ -120,8 +121,8 @@ app.command(short_help="Bits of the smallest file found within each ε.")(groupe
 app.command(short_help="Bits at many ε: the rate-distortion curve.")(grouped(curve))
 app.command(short_help="The smallest bound on the error rate on unseen data.")(grouped(bound))
 app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
-app.command(short_help="Check claims about a .coarse file.")(verify)
-app.command(short_help="Write what was found of a .coarse file, for others to check.")(certify)
+app.command(short_help="Check claims about a .coarse file.")(grouped(verify))
+app.command(short_help="Write what was found of a .coarse file, for others to check.")(grouped(certify))
 add_track(app)
 add_commands(app)
 

@@ -37,7 +37,7 @@ from nncomplexity.measure.learning_coefficient import (
 )
 from nncomplexity.measure.rederived import Typed
 from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, check_left_out, json_text, reports_dict, reports_json
-from nncomplexity.measure.reported import read_report
+from nncomplexity.measure.reported import Reported, read_report
 from nncomplexity.measure.verify import Verification, check_claims
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "LearningCoefficient",
     "Options",
     "Report",
+    "Reported",
     "SearchOptions",
     "SeveralEps",
     "Subject",

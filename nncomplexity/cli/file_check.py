@@ -1,0 +1,151 @@
+"""What `verify` and `certify` have in common: a `.coarse` file is decoded, and the task's functions measure it again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from nncomplexity.bounds import Bound
+from nncomplexity.checkpoint import Checkpoint
+from nncomplexity.cli.basefile import base_file, read_on
+from nncomplexity.cli.groups import DistortionGroup
+from nncomplexity.cli.options import (
+    BaseKey,
+    BasePath,
+    BoundOptions,
+    Chance,
+    Classes,
+    Device,
+    Examples,
+    Key,
+    LeftOutIsArchitecture,
+    Limit,
+    Model,
+    RiskFn,
+)
+from nncomplexity.cli.outputs import check_writable, stdout_for_results
+from nncomplexity.cli.subject import load_network, task_of
+from nncomplexity.file import DEFAULT_LIMIT, CoarseFile
+from nncomplexity.measure import Reported, Typed, Verification, check_claims, check_left_out
+from nncomplexity.network import Divergence, NamedDivergence, Task, constant_risk, numbers_left_out
+from nncomplexity.words import Eps
+
+DEFAULT_DELTA = 0.05
+
+
+@dataclass(frozen=True)
+class CheckGroup(DistortionGroup):
+    """With what a file is checked: the task's functions, the base, the data, and the settings of the bound."""
+
+    model: Model = None
+    base: BasePath = None
+    base_key: BaseKey = None
+    key: Key = None
+    device: Device = "cpu"
+    risk_fn: RiskFn = None
+    n: Examples = None
+    # None where it is not typed: `verify` then has nothing of it to compare with a report.
+    delta: Annotated[
+        float | None, typer.Option(metavar="PROBABILITY", help=f"The probability that the bound fails. Default: {DEFAULT_DELTA}.")
+    ] = None
+    chance: Chance = None
+    classes: Classes = None
+    left_out_is_architecture: LeftOutIsArchitecture = False
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="FILE", help="A data file that the functions read, identified by its hash. Can be repeated."
+        ),
+    ] = None
+    limit: Limit = DEFAULT_LIMIT
+
+    def bound_options(self) -> BoundOptions:
+        """The settings of the bound. Raises InputError if they give none."""
+        delta = DEFAULT_DELTA if self.delta is None else self.delta
+        return BoundOptions.checked(self.risk_fn, self.n, delta, self.chance, self.classes)
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """A decoded file with everything that it is checked against.
+
+    Attributes:
+        options: what was typed.
+        coarse: the file, on its base.
+        task: the user's functions.
+        original: the original network, if its checkpoint is given.
+        named: the divergence, if outputs are named.
+        bound: the settings of the bound.
+    """
+
+    options: CheckGroup
+    coarse: CoarseFile
+    task: Task
+    original: Checkpoint | None
+    named: NamedDivergence | None
+    bound: BoundOptions
+
+    @classmethod
+    def load(
+        cls, file: str, options: CheckGroup, against: str | None, *, inputs: Sequence[str | None], out: str | None
+    ) -> "FileCheck":
+        """Read the file, find the functions and load the original.
+
+        Args:
+            file: the `.coarse` file.
+            options: with what it is checked.
+            against: the original's checkpoint.
+            inputs: further files that are read, which `out` must not overwrite.
+            out: the file that the command will write.
+
+        Returns:
+            All of it, loaded.
+
+        Raises:
+            InputError: something is not found, can't be used, or would be overwritten.
+        """
+        named, bound = options.named(), options.bound_options()
+        check_writable([out], inputs=[file, options.base, against, *inputs, *(options.data or ())])
+        coarse = read_on(file, base_file(options.base, options.base_key, "--base"), limit=options.limit, outputs=[out])
+        with stdout_for_results():
+            task = task_of(options.loss_fn, options.model, options.risk_fn, options.device, [out], named)
+            original = None if against is None else load_network(against, options.key, task, outputs=[out])
+        return cls(options, coarse, task, original, named, bound)
+
+    def run(
+        self, eps: Eps | None, reported: Reported | None = None, typed: Typed | None = None
+    ) -> tuple[Verification, Bound | None]:
+        """Measure the file again, and check each claim about it.
+
+        Args:
+            eps: the ε that the file is claimed to keep.
+            reported: what a report says of the file.
+            typed: what the command line says besides, which a report may not contradict.
+
+        Returns:
+            What was found, and the bound if a risk is measured.
+
+        Raises:
+            InputError: the network has numbers that the file does not hold, and nobody says that they were not learned.
+        """
+        with stdout_for_results():
+            found = check_claims(
+                self.coarse,
+                self.task,
+                against=self.original,
+                eps=eps,
+                reported=reported,
+                faithfulness=self._faithfulness(),
+                typed=typed,
+            )
+            constant = None
+            if self.options.risk_fn:
+                left_out = numbers_left_out(self.task.network(self.coarse.weights()))
+                check_left_out(left_out, self.options.left_out_is_architecture)
+                constant = constant_risk(self.task.risk, self.coarse.weights())
+        return found, self.bound.of(found.bits, found.risk, constant)
+
+    def _faithfulness(self) -> Divergence | None:
+        """The divergence that says how faithful the file is. Without a loss, the divergence is the task's loss already."""
+        return None if self.named is None or self.options.loss_fn is None else self.named.make()

@@ -1,0 +1,77 @@
+"""The command `verify`: a `.coarse` file is decoded and measured again, and each claim about it is checked."""
+
+from typing import Annotated
+
+import typer
+
+from nncomplexity.cli import table
+from nncomplexity.cli.file_check import CheckGroup, FileCheck
+from nncomplexity.cli.options import DONE, FAILED, CoarseFile, Json
+from nncomplexity.cli.outputs import STDOUT, page_width, write_json
+from nncomplexity.errors import InputError
+from nncomplexity.measure import SCHEMA, Typed, hashes_of, json_text, read_report
+from nncomplexity.version import __version__
+from nncomplexity.words import eps_named
+
+
+def verify(
+    file: CoarseFile,
+    checked: CheckGroup,
+    against: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
+    ] = None,
+    eps: Annotated[
+        str | None, typer.Option(metavar="NUMBER|SHARE%", help="The ε of the claim: the distortion is at most ε.")
+    ] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option(metavar="REPORT", help="A report.json, a curve.json or a certificate. Its values for this file are checked."),
+    ] = None,
+    json_file: Json = None,
+) -> int:
+    """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
+
+    With --against the original: the architecture is the same and, with --eps, the distortion is at most ε. With --claims a
+    report or a certificate: its figures for the file are true, and what nothing here tells is named as taken on trust. Ends with exit
+    code 1 where a claim fails; an option that says otherwise than the report is one.
+
+    \b
+      nncomplexity verify model.coarse --loss-fn mytask:loss \\
+          --against model.safetensors --eps 0.01
+      nncomplexity verify model.coarse --loss-fn mytask:loss --claims report.json
+    \b
+    A file of a search with --outputs:
+      nncomplexity verify model.coarse --outputs mytask:logits --inputs mytask:inputs \\
+          --against model.safetensors --eps 0.1
+    """
+    value = None if eps is None else eps_named(eps, "--eps")
+    if value is not None and against is None and claims is None:
+        raise InputError("--eps: it needs --against CHECKPOINT, to measure the original's loss; add it")
+    if checked.named() is not None and against is None:
+        raise InputError("--outputs: it needs --against CHECKPOINT, to compare with the original's outputs; add it")
+    if checked.key is not None and against is None:
+        raise InputError("--key: it needs --against CHECKPOINT, because it names the state dict in that file; add it")
+    if checked.data and claims is None:
+        raise InputError("--data: it needs --claims CERTIFICATE, which has the hashes to compare with")
+    json_path = None if json_file == STDOUT else json_file
+    check = FileCheck.load(file, checked, against, inputs=[claims], out=json_path)
+    reported = read_report(claims, file) if claims is not None else None
+    found, bound = check.run(value, reported, _typed(checked, check))
+    extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": bound and bound.to_dict()}
+    document = json_text({**extra, **found.to_dict()})
+    write_json(json_path, document)
+    print(document if json_file == STDOUT else table.verified(file, found, bound, width=page_width()), flush=True)
+    return DONE if found.holds else FAILED
+
+
+def _typed(checked: CheckGroup, check: FileCheck) -> Typed:
+    """What the command line says of the file, for comparison with a report."""
+    functions = ("loss_fn", "model", "risk_fn", "outputs", "inputs", "divergence", "probe")
+    return Typed(
+        n=checked.n,
+        delta=checked.delta,
+        chance=check.bound.chance,
+        functions={name: getattr(checked, name) for name in functions},
+        task=hashes_of(check.task.files),
+        data=None if checked.data is None else hashes_of(checked.data),
+    )
