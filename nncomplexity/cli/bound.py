@@ -19,7 +19,7 @@ from nncomplexity.cli.options import (
     LossFnOrOutputs,
     eps_value,
 )
-from nncomplexity.cli.outputs import Written, check_writable, page_width, report_document, stdout_for_results
+from nncomplexity.cli.outputs import Written, page_width, report_document, stdout_for_results
 from nncomplexity.cli.subject import load_inputs
 from nncomplexity.cli.table import page_of, spreads, warnings
 from nncomplexity.errors import InputError
@@ -110,10 +110,8 @@ def bound(
     """
     search, values = searched.checked(), [eps_value(text) for text in eps] if eps else None
     promise, named = error.checked(), answers.named()
-    network.steps()
     written = Written((save,), json_file)
-    network.base()
-    check_writable(written.names, inputs=[checkpoint, network.relative_to])
+    network.check(checkpoint, written.names)
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, answers.loss_fn, named, error.risk_fn, written.names)
         task = subject.task

@@ -13,7 +13,6 @@ from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRis
 from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, Json, eps_value
 from nncomplexity.cli.outputs import (
     Written,
-    check_writable,
     names_by_eps,
     no_length,
     page_width,
@@ -92,13 +91,11 @@ def curve(
     """
     typed, named, unit = wanted.typed(), distortion.named(), risk.unit()
     values: Sequence[Eps] = [eps_value(text) for text in typed or ()]
-    network.steps()
     search, promise = searched.checked(), risk.bound_options()
     if files.save_best is not None and risk.n is None:
         raise InputError("--save-best: it needs --n, the number of examples for the description length; add --n N")
     written = files.written(typed or [name_of(value) for value in DEFAULT_EPS])
-    network.base()
-    check_writable(written.names, inputs=[checkpoint, network.relative_to])
+    network.check(checkpoint, written.names)
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
         task = subject.task
@@ -107,7 +104,7 @@ def curve(
         if not typed:
             values = default_eps(subject.network, task.loss_fn)
             written = files.written([name_of(value) for value in values])
-            check_writable(written.names, inputs=[checkpoint, network.relative_to])
+            network.check(checkpoint, written.names)
         # A minute of measuring saves a search that could only end without a file to save.
         if files.save_best is not None:
             with task.place():

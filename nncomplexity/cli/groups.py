@@ -5,7 +5,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
@@ -46,7 +46,7 @@ from nncomplexity.cli.options import (
     loss_unit_value,
     time_value,
 )
-from nncomplexity.cli.outputs import progress_bar, stdout_for_results
+from nncomplexity.cli.outputs import check_writable, progress_bar, stdout_for_results
 from nncomplexity.codecs import codec_named
 from nncomplexity.measure import SearchOptions
 from nncomplexity.network import NamedDivergence, Task
@@ -145,6 +145,12 @@ class NetworkGroup(CheckpointGroup):
     def base(self) -> BaseFile | None:
         """The base. Raises InputError for the key of none."""
         return base_file(self.relative_to, self.relative_to_key, "--relative-to")
+
+    def check(self, checkpoint: str, outputs: Sequence[str | None]) -> None:
+        """Check these options and the files to write, before anything is loaded. Raises InputError for the first that isn't usable."""
+        self.steps()
+        self.base()
+        check_writable(outputs, inputs=[checkpoint, self.relative_to])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The command `measure`: the bits of the smallest file found within each ε."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -8,19 +7,18 @@ import typer
 from nncomplexity.bounds import Bound
 from nncomplexity.cli import table
 from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRiskGroup, SearchGroup
-from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, BoundOptions, Json, eps_value
+from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, Json, eps_value
 from nncomplexity.cli.outputs import (
     Written,
-    check_writable,
     names_by_eps,
     no_length,
     page_width,
     report_document,
     stdout_for_results,
 )
-from nncomplexity.cli.subject import CommandInputs, load_inputs
-from nncomplexity.measure import Report, check_left_out, estimate
-from nncomplexity.network import constant_risk, numbers_left_out
+from nncomplexity.cli.subject import load_inputs
+from nncomplexity.measure import bounds_of, check_left_out, estimate
+from nncomplexity.network import numbers_left_out
 from nncomplexity.search import FROM_OUTSIDE, Interrupt
 
 
@@ -79,13 +77,10 @@ def measure(
           --loss-fn mytask:loss --eps 0.1
     """
     named, unit, values = distortion.named(), risk.unit(), [eps_value(text) for text in eps]
-    # What is wrong with a call is said before anything is loaded.
-    network.steps()
     search, promise = searched.checked(), risk.bound_options()
     files = names_by_eps(save, eps)
     written = Written(tuple(files), json_file)
-    network.base()
-    check_writable(written.names, inputs=[checkpoint, network.relative_to])
+    network.check(checkpoint, written.names)
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
         if risk.risk_fn:
@@ -111,8 +106,9 @@ def measure(
                     report.save(file)
 
         def document() -> dict[str, Any]:
-            if risk.risk_fn:
-                bounds[:] = _bounds(subject, promise, reports)
+            if risk.risk_fn and risk.n is not None:
+                with stdout_for_results():
+                    bounds[:] = bounds_of(reports, subject.task.risk, n=risk.n, delta=risk.delta, chance=promise.chance)
             return report_document(reports, files, bounds, lengths, subject.about(**search.about()))
 
         def page() -> str:
@@ -123,11 +119,3 @@ def measure(
     if interrupt.caught:
         return INTERRUPTED
     return DONE if all(report.within for report in reports) else NOT_WITHIN
-
-
-def _bounds(subject: CommandInputs, promise: BoundOptions, reports: Sequence[Report]) -> list[Bound | None]:
-    """What the bits of each report promise, by the risk of its decoded weights."""
-    with stdout_for_results():
-        constant = constant_risk(subject.task.risk, subject.original.tensors)
-        risks = [subject.task.risk(report.coarse_weights()) for report in reports]
-    return [promise.of(report.bits, risk, constant) for report, risk in zip(reports, risks, strict=True)]

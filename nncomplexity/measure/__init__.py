@@ -26,7 +26,7 @@ from nncomplexity.measure.arguments import (
 )
 from nncomplexity.measure.best_bound import BestBound, best_bound
 from nncomplexity.measure.certificate import certificate, hashes_of
-from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
+from nncomplexity.measure.curve import DEFAULT_EPS, Curve, bounds_of, default_eps, rate_distortion
 from nncomplexity.measure.estimate import Options, SearchOptions, estimate
 from nncomplexity.measure.learning_coefficient import (
     Langevin,
@@ -57,6 +57,7 @@ __all__ = [
     "Typed",
     "Verification",
     "best_bound",
+    "bounds_of",
     "certificate",
     "check_claims",
     "check_examples",

@@ -6,7 +6,7 @@ Unlabelled inputs and a labelled holdout are used only after this choice.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -22,16 +22,14 @@ from nncomplexity.bounds import (
     rounded_up,
 )
 from nncomplexity.errors import InputError
-from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method
-from nncomplexity.measure.estimate import estimate
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps
+from nncomplexity.measure.estimate import Options, estimate, options_for_many_eps
 from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
-    Base,
     Batch,
     Distortion,
     LossFn,
     ModuleOrTensors,
-    Patterns,
     constant_loss,
     constant_risk,
     most_frequent_error,
@@ -39,7 +37,6 @@ from nncomplexity.network import (
     preserved_random_state,
     read,
 )
-from nncomplexity.search import Method, Progress, for_many_eps
 from nncomplexity.words import default_grid
 
 _ROWS = 1024
@@ -128,17 +125,8 @@ def best_bound(
     unlabelled: Any = None,
     holdout: Any = None,
     eps: SeveralEps | None = None,
-    method: str | Method = "tight",
-    codec: str | None = None,
-    budget: float | None = None,
-    seed: int = 0,
-    seeds: int = 1,
-    include: Patterns = None,
-    exclude: Patterns = None,
-    relative_to: ModuleOrTensors | Base | None = None,
-    time_limit: float | None = None,
-    progress: Progress | None = None,
     left_out_is_architecture: bool = False,
+    **options: Unpack[Options],
 ) -> BestBound:
     """The smallest bound on the error rate over the files for all ε; with unlabelled inputs also a bound on the original network.
 
@@ -160,23 +148,15 @@ def best_bound(
             say for each of m labelled examples whether the network is wrong. The examples must be kept out of training. It gives
             the test-set bound.
         eps: those of the files; by default twelve, as for `rate_distortion`.
-        method: as for `rate_distortion`.
-        codec: as for `rate_distortion`.
-        budget: as for `rate_distortion`.
-        seed: as for `rate_distortion`.
-        seeds: as for `rate_distortion`.
-        include: as for `rate_distortion`.
-        exclude: as for `rate_distortion`.
-        relative_to: as for `rate_distortion`.
-        time_limit: as for `rate_distortion`.
-        progress: as for `rate_distortion`.
         left_out_is_architecture: as for `Report.bound`.
+        options: those of `estimate`, as for `rate_distortion`.
 
     Returns:
         The smallest bound, its file, and with unlabelled inputs or a holdout the bounds on the original network.
 
     Raises:
         InputError: an argument isn't usable.
+        TypeError: there is no option of that name.
     """
     for name, function in (("risk", risk), ("outputs", outputs)):
         check_function(name, function)
@@ -186,7 +166,7 @@ def best_bound(
     # Wrong arguments are said now, and not after the search.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
-    search = for_many_eps(checked_method(method, budget))
+    shared = options_for_many_eps(options)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         check_left_out([name for name in distortion.left_out if getattr(name, "numbers", True)], left_out_is_architecture)
         original_risk = _risk(distortion, risk, None)
@@ -197,15 +177,7 @@ def best_bound(
             model,
             loss_fn,
             default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked,
-            method=search,
-            codec=codec,
-            seed=seed,
-            include=include,
-            exclude=exclude,
-            relative_to=relative_to,
-            time_limit=time_limit,
-            progress=progress,
-            seeds=seeds,
+            **shared,
         )
         m = None if before is None else len(before)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
@@ -11,16 +11,13 @@ from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, check_loss_u
 from nncomplexity.bounds import bound as promise
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
-from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, checked_method, python_eps
-from nncomplexity.measure.estimate import estimate
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps, python_eps
+from nncomplexity.measure.estimate import Options, estimate, options_for_many_eps
 from nncomplexity.measure.report import Report, check_left_out, json_text, reports_dict
 from nncomplexity.network import (
-    Base,
     Distortion,
-    Divergence,
     LossFn,
     ModuleOrTensors,
-    Patterns,
     check_network,
     constant_loss,
     constant_risk,
@@ -30,7 +27,6 @@ from nncomplexity.network import (
     risk_of,
     tensors_of,
 )
-from nncomplexity.search import Method, Progress, for_many_eps
 from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid
 
@@ -137,18 +133,8 @@ def rate_distortion(
     delta: float = 0.05,
     chance: float | None = None,
     loss_unit: LossUnit | None = None,
-    method: str | Method = "tight",
-    codec: str | None = None,
-    budget: float | None = None,
-    seed: int = 0,
-    include: Patterns = None,
-    exclude: Patterns = None,
-    relative_to: ModuleOrTensors | Base | None = None,
-    time_limit: float | None = None,
-    progress: Progress | None = None,
-    faithfulness: Divergence | None = None,
-    seeds: int = 1,
     left_out_is_architecture: bool = False,
+    **options: Unpack[Options],
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
@@ -166,18 +152,9 @@ def rate_distortion(
             than a guess.
         loss_unit: "nats" if the loss is a cross-entropy in nats per example, which gives description lengths; "other" if it isn't.
             None finds out from the loss (`nncomplexity.bounds.is_code_length`).
-        method: "tight", "allocate", "bayes", "quantize", or a method object.
-        codec: as for `estimate`.
-        budget: as for `estimate`, that of a single measurement.
-        seed: as for `estimate`.
-        include: as for `estimate`.
-        exclude: as for `estimate`.
-        relative_to: as for `estimate`.
-        time_limit: as for `estimate`.
-        progress: as for `estimate`.
-        faithfulness: as for `estimate`.
-        seeds: as for `estimate`.
         left_out_is_architecture: as for `Report.bound`.
+        options: those of `estimate`: method, codec, budget (of a single measurement), seed, seeds, include, exclude, relative_to,
+            time_limit, progress and faithfulness.
 
     Returns:
         A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
@@ -186,6 +163,7 @@ def rate_distortion(
 
     Raises:
         InputError: an argument isn't usable, or `risk` comes without n.
+        TypeError: there is no option of that name.
 
     >>> import torch
     >>> weights = {"w": torch.eye(16) + 0.01 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))}
@@ -196,6 +174,7 @@ def rate_distortion(
     """
     if risk is not None and n is None:
         raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
+    shared = options_for_many_eps(options)
     check_function("risk", risk)
     check_network(model)
     check_loss_unit(loss_unit)
@@ -210,22 +189,7 @@ def rate_distortion(
             eps = default_eps(network, loss_fn)
         if not isinstance(python_eps(eps), Sequence):
             raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
-        method = for_many_eps(checked_method(method, budget))
-        reports = estimate(
-            network,
-            loss_fn,
-            checked_eps(eps),
-            method=method,
-            codec=codec,
-            seed=seed,
-            include=include,
-            exclude=exclude,
-            relative_to=relative_to,
-            time_limit=time_limit,
-            progress=progress,
-            faithfulness=faithfulness,
-            seeds=seeds,
-        )
+        reports = estimate(network, loss_fn, checked_eps(eps), **shared)
         return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 
 
@@ -258,22 +222,9 @@ def curve_of(
     loss_unit: LossUnit | None = None,
 ) -> Curve:
     """What reports on one network make together; the arguments are those of `rate_distortion`."""
-    bounds: list[Bound | None] = [None] * len(reports)
+    bounds: Sequence[Bound | None] = [None] * len(reports)
     if risk is not None and n is not None:
-        files: dict[int, float] = {}  # several ε often have one file
-        for report in reports:
-            if id(report.file) not in files:
-                files[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
-        # A file of no bits is the network with all weights zero, whose risk is then known without another call.
-        empty = next((files[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
-        with preserved_random_state():
-            constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
-        bounds = [
-            report.bound(
-                risk=files[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant, left_out_is_architecture=True
-            )  # which was asked for before the search
-            for report in reports
-        ]
+        bounds = bounds_of(reports, risk, n=n, delta=delta, chance=chance)
     lengths = [None if n is None else report.description_length(n, loss_unit) for report in reports]
     lossless = reports[0].subject.least_lossless
     points = [(report.distortion, float(report.bits)) for report in reports] + [(0.0, float(lossless))]
@@ -283,3 +234,37 @@ def curve_of(
     # The lossless file, where it stands in for what wasn't found, is on no curve of coarse files.
     within = [(report.distortion, float(report.bits)) for report in reports if report.within]
     return Curve(tuple(reports), tuple(bounds), tuple(lengths), hull, fitted(list(dict.fromkeys(within))))
+
+
+def bounds_of(reports: Sequence[Report], risk: Risk, *, n: int, delta: float = 0.05, chance: float | None = None) -> list[Bound]:
+    """The bound from each report's bits and the risk of its decoded weights.
+
+    The caller has checked that nothing was learned that the files do not hold (`check_left_out`).
+
+    Args:
+        reports: of one network.
+        risk: as for `rate_distortion`.
+        n: number of training examples.
+        delta: failure probability of each bound.
+        chance: the risk of a guess.
+
+    Returns:
+        A bound for each report.
+
+    Raises:
+        InputError: the risk can't be measured.
+    """
+    risks: dict[int, float] = {}  # several ε often have one file
+    for report in reports:
+        if id(report.file) not in risks:
+            risks[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
+    # A file of no bits is the network with all weights zero, whose risk is then known without another call.
+    empty = next((risks[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
+    with preserved_random_state():
+        constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
+    return [
+        report.bound(
+            risk=risks[id(report.file)], n=n, delta=delta, chance=chance, constant_risk=constant, left_out_is_architecture=True
+        )
+        for report in reports
+    ]

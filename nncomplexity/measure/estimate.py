@@ -41,6 +41,7 @@ from nncomplexity.search import (
     Progress,
     StopSearch,
     TimeLimit,
+    for_many_eps,
     unseen,
 )
 from nncomplexity.words import Eps, Relative, listed
@@ -65,6 +66,21 @@ class Options(SearchOptions, total=False):
 
     relative_to: ModuleOrTensors | Base | None
     faithfulness: Divergence | None
+
+
+def options_for_many_eps(options: Options) -> Options:
+    """The options of a search over many ε: its method shares the work of all of them.
+
+    Raises:
+        InputError: method or budget is not usable.
+        TypeError: there is no option of that name.
+    """
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(
+            f"expected options of estimate, got {', '.join(sorted(unknown))}; expected {', '.join(Options.__annotations__)}"
+        )
+    method = checked_method(options.get("method", "tight"), options.get("budget"))
+    return {**options, "method": for_many_eps(method), "budget": None}
 
 
 @overload

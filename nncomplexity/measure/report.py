@@ -14,7 +14,7 @@ from nncomplexity.file import CoarseFile, save_bytes
 from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
-from nncomplexity.show import report_html
+from nncomplexity.show import LayerBits, report_html
 from nncomplexity.words import Relative, duration_in_words, listed
 
 SCHEMA = 1
@@ -76,28 +76,18 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """How one tensor was coded. `bits` are −log₂ of the probabilities under which it was coded."""
+class Layer(LayerBits):
+    """How one tensor of a measured network was coded. `bits` are −log₂ of the probabilities under which it was coded.
 
-    name: str
-    shape: tuple[int, ...]
-    form: str
-    rank: int | None
-    step: float | None
-    """The step of a dense tensor, or the geometric mean of its two factors' steps."""
-    bits: float
-    effective_rank: float | None
-    """exp(H_svd) of the original tensor as a matrix (Eq. 15); for complex tensors, of the real view; with a base, of the
-    difference.
+    `effective_rank` is exp(H_svd) of the original tensor as a matrix (Eq. 15); for complex tensors, of the real view; with a base, of
+    the difference. It is None for what is no matrix, or whose short side is too long (`nncomplexity.linalg.sizes.RANKED`).
+    """
 
-    None if it is not a matrix, or if its short side is too long (`nncomplexity.linalg.sizes.RANKED`)."""
     names: tuple[str, ...] = ()
     """All names of a tied tensor."""
     dtype: str = "float32"
     relative: bool = False
     """Whether form, rank, step and bits describe the difference from a base."""
-    layout: str | None = None
-    """The layout of the tensor, if it is not the usual matrix, with the form of each block; otherwise None."""
 
     def __repr__(self) -> str:
         """The name, form and bits in one line; the rest are attributes."""

@@ -10,11 +10,12 @@ from nncomplexity.show.html.page import page
 from nncomplexity.show.html.svg import svg
 from nncomplexity.show.plots import KINDS, chart, default_kind, draw, read_results, save
 from nncomplexity.show.plots.drawing import picture_format
-from nncomplexity.show.plots.results import Results
+from nncomplexity.show.plots.results import LayerBits, Results
 from nncomplexity.show.plots.runs import runs_of
 
 __all__ = [
     "KINDS",
+    "LayerBits",
     "Results",
     "chart",
     "curve_html",

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy.spatial import ConvexHull
 from nncomplexity import InputError, estimate
 from nncomplexity.bounds import bound, description_length
 from nncomplexity.linalg import Fit, best_of, fitted, lower_hull
-from nncomplexity.measure import DEFAULT_EPS, rate_distortion
+from nncomplexity.measure import DEFAULT_EPS, best_bound, rate_distortion
 from nncomplexity.measure.curve import curve_of
 from nncomplexity.show.plots.reading import read_results
 from tests.cases import two_layers
@@ -108,6 +109,15 @@ def test_what_is_wrong_with_the_bound_is_told_before_the_search(arguments, words
     with pytest.raises(InputError, match=words):
         rate_distortion(weights, lambda w: called.append(w) or loss(w), EPS, **({"n": 64} | arguments))
     assert called == []
+
+
+@pytest.mark.parametrize("call", [rate_distortion, partial(best_bound, risk=lambda _: 0.0, n=10)])
+def test_an_option_that_no_search_has_is_named_before_anything_is_measured(call):
+    def loss(_weights):
+        pytest.fail("measured")
+
+    with pytest.raises(TypeError, match="expected options of estimate, got bugdet; expected method, codec, budget, "):
+        call({"w": torch.eye(3)}, loss, eps=[0.1], bugdet=3)
 
 
 def test_one_file_for_several_eps_has_its_risk_measured_once():

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nncomplexity.errors import InputError
 from nncomplexity.show.plots.elements import LOW, Axis, Chart, Line, Panel, heights
+from nncomplexity.show.plots.over_training import over_training
 from nncomplexity.show.plots.results import Network, Results
-from nncomplexity.show.plots.runs import by_eps, keys_of, lines_of, runs_note, runs_of, steps_of, styled
-from nncomplexity.words import UNITS
+from nncomplexity.show.plots.runs import lines_of, runs_of, styled
 
 
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
@@ -18,30 +17,15 @@ def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     Raises:
         InputError: the networks have no steps.
     """
-    chosen = results.chosen_eps(tuple(eps), over_training=True)
-    panels = by_eps(
-        results,
-        lambda point: point.bits / UNITS[unit],
-        "complexity",
-        eps=chosen,
-        mean=mean,
-        unit=unit,
-    )
-    if not panels:
-        raise InputError(
-            "dynamics: no network has a training step; use step_pattern or step_key of track, "
-            "or draw the kind rate-distortion or layers"
-        )
     accuracy = accuracies(results, mean=mean)
-    panels += [accuracy] if accuracy else []
-    return Chart(
+    return over_training(
         "dynamics",
         "Complexity over training",
-        steps_of(panels, results.step_name),
-        tuple(panels),
-        notes=runs_note(results, chosen, mean=mean),
-        keys=keys_of(panels),
-        stepped=True,
+        results,
+        [accuracy] if accuracy else [],
+        eps=eps,
+        mean=mean,
+        unit=unit,
     )
 
 

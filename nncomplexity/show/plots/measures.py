@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from nncomplexity.errors import InputError
-from nncomplexity.show.plots.elements import LOW, Chart, Line, Panel, heights, in_one_unit, values_axis
+from nncomplexity.show.plots.elements import LOW, Chart, Line, Panel, heights, values_axis
+from nncomplexity.show.plots.over_training import over_training
 from nncomplexity.show.plots.results import Network, Results
-from nncomplexity.show.plots.runs import Quantity, by_eps, keys_of, levels_of, lines_of, runs_note, steps_of
+from nncomplexity.show.plots.runs import Quantity, levels_of, lines_of
 from nncomplexity.words import UNITS
 
 LLC, CHAINS = "learning coefficient", "± standard error over chains"
@@ -19,23 +19,8 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
     Raises:
         InputError: the networks have no steps.
     """
-    chosen = results.chosen_eps(tuple(eps), over_training=True)
-    panels = by_eps(results, lambda point: point.bits / UNITS[unit], "complexity", eps=chosen, mean=mean, unit=unit)
-    if not panels:
-        raise InputError(
-            "measures: no network has a training step; name it by step_pattern or step_key of track, "
-            "or draw the kind rate-distortion or layers"
-        )
-    panels = in_one_unit([*panels, *other_measures(results, mean=mean, unit=unit)])
-    return Chart(
-        "measures",
-        "Complexity beside other measures",
-        steps_of(panels, results.step_name),
-        tuple(panels),
-        notes=runs_note(results, chosen, mean=mean),
-        keys=keys_of(panels),
-        stepped=True,
-    )
+    further = other_measures(results, mean=mean, unit=unit)
+    return over_training("measures", "Complexity beside other measures", results, further, eps=eps, mean=mean, unit=unit)
 
 
 def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes") -> list[Panel]:

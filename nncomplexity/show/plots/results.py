@@ -12,15 +12,18 @@ from nncomplexity.linalg import Fit
 class LayerBits:
     """How one tensor was coded; `bits` may be a fraction."""
 
+    # `nncomplexity.measure.Layer` has these fields, too: they are what a report says of a tensor.
+
     name: str
     shape: tuple[int, ...]
     form: str
     rank: int | None
     step: float | None
+    """The step of a dense tensor, or the geometric mean of its two factors' steps."""
     bits: float
     effective_rank: float | None
     layout: str | None = None
-    """The layout in words, if it is not the usual one."""
+    """The layout of the tensor, with the form of each block; None for the usual matrix."""
 
 
 @dataclass(frozen=True)
