@@ -61,6 +61,7 @@ class Allocate:
         object.__setattr__(self, "budget", checked_budget(self.budget, least=1))
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        """The smallest file found for each ε, in the order of `eps`."""
         tensors = Tensors(problem)
         curves = curves_of(problem, tensors)
         found = []
@@ -140,8 +141,9 @@ class Allocation:
         return corrected
 
     def _bisect(self, eps: float, c: Floats, gap: float = 0.0) -> None:
-        """Measure choices along λ: from where ε is expected, in growing leaps until it lies between two, then by bisection, until these two
-        are as close in bits as the share `gap`.
+        """Measure choices along λ: from the λ at which ε is expected, in growing steps until ε is between two choices, then by bisection.
+
+        It ends when the bits of these two choices differ by at most the share `gap`.
         """
         path, limit = self._lagrangian.path(c), self._trials.limit(eps)
         within, beyond = -1, len(path)

@@ -1,4 +1,4 @@
-"""The examples of each step of a descent: all of them, or a part where the loss can be divided."""
+"""Minibatches: the examples of each step of a descent, if the loss is a mean over examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from nncomplexity.network import Distortion
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows of the examples, None for all, and the original's loss on them."""
+class Minibatch:
+    """The rows of the examples, None for all examples, and the original network's loss on them."""
 
     rows: Tensor | None
     original: float
 
 
 class Batches:
-    """A fixed division of the examples, taken in an order that changes each time through.
+    """A fixed division of the examples into minibatches, whose order is new in each epoch.
 
-    Fixed, since the original's loss on the same examples is then measured once: a distortion on a part is the difference of two losses on it.
+    The division is fixed because a distortion needs the original network's loss on the same examples. It is measured once for each minibatch.
 
     Args:
-        distortion: the counted loss.
-        size: examples of a part, at least; all where there are fewer than twice as many.
-        seed: of the division and its order.
+        distortion: the loss.
+        size: the least number of examples in a minibatch. With fewer than twice as many examples, each step uses all of them.
+        seed: of the division and of the order.
     """
 
     def __init__(self, distortion: Distortion, size: int, seed: int) -> None:
@@ -41,21 +41,21 @@ class Batches:
 
     @property
     def share(self) -> float:
-        """The share of the examples in one part, which is what its loss costs in evaluations."""
+        """The share of the examples in one minibatch. A loss on it costs so many evaluations."""
         return 1.0 / len(self._parts) if self._parts else 1.0
 
     def doubled(self) -> "Batches":
-        """A division into parts of twice as many examples."""
+        """A division into minibatches of twice the size."""
         return Batches(self._distortion, 2 * self._size, self._seed)
 
-    def next(self) -> Batch:
-        """The next part."""
+    def next(self) -> Minibatch:
+        """The next minibatch."""
         if not self._parts:
-            return Batch(None, self._distortion.original)
+            return Minibatch(None, self._distortion.original)
         self._order = self._order or torch.randperm(len(self._parts), generator=self._generator, device="cpu").tolist()
         index = self._order.pop()
         if index not in self._originals:
-            known = self._distortion.divergence is not None  # of a network from itself it is 0 on any inputs
+            known = self._distortion.divergence is not None  # the divergence of a network from itself is 0
             rows = self._parts[index]
             self._originals[index] = 0.0 if known else self._distortion.loss(self._distortion.weights, rows)
-        return Batch(self._parts[index], self._originals[index])
+        return Minibatch(self._parts[index], self._originals[index])

@@ -56,6 +56,7 @@ class Bayes:
         checked_range("steps", self.steps)
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        """The smallest file found for each ε, in the order of `eps`."""
         gauge = Gauge(problem)
         points = Points(problem, "Bayesian optimisation")
         tries = int(self.budget) - 1
@@ -67,7 +68,7 @@ class Bayes:
             return points.measure(step, tau)
 
         known: list[Point] = []
-        with UntilStopped(problem.progress) as opening:
+        with UntilStopped(problem.progress) as first:
             for step, tau in start:
                 known.append(measure(step, tau))
         shared = gauge.read().share(max(len(eps), 1))
@@ -82,7 +83,7 @@ class Bayes:
             with UntilStopped(problem.progress) as search:
                 Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
             efforts.append(shared + gauge.read())
-            stopped.append(opening.stopped or search.stopped)
+            stopped.append(first.stopped or search.stopped)
         found = []
         for value, effort, ended in zip(eps, efforts, stopped, strict=True):
             best = points.best(value)

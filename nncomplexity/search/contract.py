@@ -1,4 +1,4 @@
-"""What a search is given, what it must give back, and the one way to turn an idea into a candidate."""
+"""The contract of searches: the problem that a search is given, its candidates, and the result that it returns."""
 
 import functools
 import math
@@ -29,27 +29,27 @@ from nncomplexity.file import (
 )
 from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, large_network, symbols
 from nncomplexity.network import Distortion, Layout, Skeleton, TensorSpec, stacked
-from nncomplexity.words import is_number, plain_number, plain_numbers
+from nncomplexity.words import is_number, python_number, python_numbers
 
 Progress = Callable[[float, float, str], None]
 """progress(evaluations done, evaluations in all, what is going on); it may raise `StopSearch`."""
 
 
 class StopSearch(Exception):  # noqa: N818 - it is no error
-    """Raised by a progress callback to end a search: the best file so far is confirmed, at one more evaluation, and is the answer."""
+    """Raised by a progress callback to end a search. The best file so far is then measured once more, and is the answer."""
 
 
 class UntilStopped:
-    """A search, or a part of one, that a `StopSearch` ends.
+    """A context in which a `StopSearch` ends a search, or a part of one.
 
-    Where the loss fails and progress is then told to stop, that is the end, too: Ctrl-C reaches the processes that a loss has started
-    before the search hears of it.
+    If the loss fails, the context asks `progress` whether to stop, and if so also ends. The reason is Ctrl-C: it reaches processes that the
+    loss has started before it reaches the search, and the loss then fails first.
 
     Args:
-        progress: the search's.
+        progress: the callback of the search.
 
     Attributes:
-        stopped: whether it was ended so.
+        stopped: whether the search was ended in this way.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -72,7 +72,7 @@ class UntilStopped:
 
 
 def unseen(done: float, total: float, what: str) -> None:
-    """Progress that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 DESCENT, ALLOCATION, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
@@ -83,15 +83,18 @@ DESCENT, ALLOCATION, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
     "rounding without descent",
     "lossless",
 )
-"""What a file may come from: gradients; a step and a form for each tensor by the Lagrangian; single moves; one step for all weights; a step
-and perhaps a rank for each tensor, from which a descent would begin; the network as it is. A method may have words of its own."""
+"""The origins of files, as reports name them.
+
+In this order: a descent by gradients; a step size and a form for each tensor by the Lagrangian; changes of one tensor at a time; one step
+size for all weights; the rounded start of a descent; the unchanged network. A method may have other words.
+"""
 
 
 class Deadline(Protocol):
-    """When searches must end; what they report progress to raises `StopSearch` then."""
+    """A limit on time. After it, the progress callback raises `StopSearch`."""
 
     def share(self, count: int) -> None:
-        """To be called as each of so many searches that are left begins, which then gets its even part of the time."""
+        """Give the search that begins now its part of the time left: 1/`count`. A method calls this before the search for each ε."""
 
 
 @dataclass(frozen=True)
@@ -102,47 +105,48 @@ class Candidate:
     loss: float
     distortion: float
     paper_bytes: int | None = None
-    """What the authors' recipe gives for the same weights, where the method is one of the paper's."""
+    """The size by the authors' recipe, in bytes, for the methods of the paper; None for other methods."""
     origin: str = ""
-    """What it comes from, in words; empty where the method's name says all there is to say."""
+    """The origin of the file, in words; empty if the method's name says enough."""
 
     @property
     def bits(self) -> int:
+        """The length of the payload, in bits."""
         return self.file.bits
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The original network, its counted loss, and the codec in which the answer is to be written."""
+    """What a search is given: the original network, its loss, whose calls are counted, and the codec of the answer."""
 
     distortion: Distortion
     codec: Codec
     seed: int = 0
     progress: Progress = unseen
     kept: frozenset[str] = frozenset()
-    """First names of tensors that stay exactly as they are, whatever their dtype."""
+    """First names of the tensors that stay exactly as they are, whatever their dtype."""
     deadline: Deadline | None = None
-    """Where the time is limited."""
+    """The limit on time, if there is one."""
 
     @property
     def skeleton(self) -> Skeleton:
-        """That of what a search moves: complex tensors as pairs of reals, and those that are laid out otherwise as their pieces."""
+        """The tensors as a search sees them: complex ones as pairs of real ones, and each piece of a layout as a tensor."""
         return self.distortion.skeleton
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """What is to be coarse-grained, by first name of that skeleton: the original tensors, or their differences from a base.
+        """The numbers to coarse-grain, by first name of `skeleton`: the original tensors, or their differences from a base.
 
-        What a coarse tensor decodes to, and what a loss takes, are weights in either case.
+        With or without a base, a coarse tensor decodes to whole weights, and the loss gets whole weights.
         """
         return self.distortion.coded
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> "Problem":
-        """The same problem with these tensors in pieces, by first name."""
+        """The same problem with some tensors in pieces. `layouts` has the layout of each, by first name."""
         return replace(self, distortion=self.distortion.laid_out(layouts)) if layouts else self
 
     def whole(self, tensors: Sequence[CoarseTensor]) -> list[CoarseTensor]:
-        """Coarse tensors of this skeleton as those of a file: pieces in one."""
+        """Coarse tensors of `skeleton` as a file has them: the pieces of a tensor are united."""
         layouts = self.distortion.arrangement.layouts
         if not layouts:
             return list(tensors)
@@ -153,7 +157,7 @@ class Problem:
         return found
 
     def weigh(self, tensors: Sequence[CoarseTensor]) -> float:
-        """Bits of coarse tensors of this skeleton in a file, but for what they share."""
+        """Bits of coarse tensors of `skeleton` in a file, without the bits that belong to no single tensor."""
         return sum(weigh(self.distortion.stored, self.whole(tensors)))
 
     def exact(self, spec: TensorSpec) -> Piece:
@@ -161,10 +165,10 @@ class Problem:
         return exact(self.distortion.weights[spec.name], spec.base)
 
     def quantized(self, spec: TensorSpec, step: float) -> Piece:
-        """A tensor as multiples of one bin size (Eq. 11).
+        """A tensor as multiples of one bin size (Eq. 11 of DeMoss et al. 2025).
 
-        One that reaches beyond 2³¹ of them, as a mask of −10⁹ does, is kept bit for bit: such a multiple differs from it by less than its
-        dtype tells apart. So is one that has a multiple beyond its dtype's range.
+        A tensor stays bit for bit if an element is more than 2³¹ bins, as in a mask of −10⁹: rounding to so fine a bin changes less than its
+        dtype can show. It also stays if a multiple is beyond the range of its dtype.
         """
         if self.largest[spec.name] / step > LARGEST_SYMBOL:
             return self.exact(spec)
@@ -172,7 +176,7 @@ class Problem:
         return self.exact(spec) if overflows(coarse, spec) else coarse
 
     def all_quantized(self, specs: Sequence[TensorSpec], step: float) -> dict[str, Piece]:
-        """Each of these tensors as `quantized` has it, by first name; small ones in one operation."""
+        """`quantized` for several tensors, by first name. Small tensors share one operation, which saves time if there are thousands."""
         found: dict[str, Piece] = {}
         together: dict[torch.dtype, list[TensorSpec]] = {}
         for spec in specs:
@@ -189,7 +193,7 @@ class Problem:
 
     @functools.cached_property
     def largest(self) -> dict[str, float]:
-        """The greatest size of an element of each tensor that may be coarse-grained; 0 where there is none."""
+        """The largest magnitude in each tensor that may be coarse-grained, by first name; 0 for an empty tensor."""
         found: dict[str, float] = {}
         shapes: dict[object, list[str]] = {}
         for spec in self.skeleton.tensors:
@@ -198,20 +202,31 @@ class Problem:
                 shapes.setdefault((weight.shape, weight.dtype) if spec.count <= SMALL else spec.name, []).append(spec.name)
         for names in shapes.values():
             weights = stacked([self.weights[name] for name in names])
-            sizes = plain_numbers(weights.reshape(len(names), -1).double().abs().amax(1)) if weights.numel() else [0.0] * len(names)
+            sizes = (
+                python_numbers(weights.reshape(len(names), -1).double().abs().amax(1)) if weights.numel() else [0.0] * len(names)
+            )
             found |= zip(names, sizes, strict=True)
         return found
 
     def quantizable(self, spec: TensorSpec) -> bool:
-        """Whether a search may coarse-grain the tensor; all others it must pass on as `exact` has them."""
+        """Whether a search may change the tensor. All other tensors stay as `exact` has them."""
         return spec.quantizable and spec.name not in self.kept
 
     def candidate(self, tensors: Sequence[CoarseTensor], paper_bytes: int | None = None, origin: str = "") -> Candidate:
-        """Write the tensors, decode what was written, measure its loss: one evaluation. `origin` says what they come from."""
+        """Write the tensors to a file, decode it, and measure the loss of the decoded weights: one evaluation.
+
+        Args:
+            tensors: the coarse tensors, in the order of `skeleton`.
+            paper_bytes: see `Candidate`.
+            origin: see `Candidate`.
+
+        Returns:
+            The file with its loss.
+        """
         return self.written(self.whole(tensors), paper_bytes, origin)
 
     def written(self, whole: Sequence[CoarseTensor], paper_bytes: int | None = None, origin: str = "") -> Candidate:
-        """The same of tensors that are whole, as those of a file are."""
+        """`candidate` for tensors as a file has them, without pieces."""
         file = write(self.distortion.stored, whole, self.codec, self.distortion.base)
         return self.measured(file, paper_bytes, origin)
 
@@ -221,15 +236,16 @@ class Problem:
         return Candidate(file, loss, abs(loss - self.distortion.original), paper_bytes, origin)
 
     def decoded(self, file: CoarseFile) -> Mapping[str, Tensor]:
-        """A file's weights by first name at least; those of a large network are decoded when they are asked for."""
+        """The weights of a file by name. Those of a large network are by first name alone, and each is decoded when it is used."""
         if file.base is None and large_network(self.skeleton.parameters):
             return Decoded(file.skeleton.real.tensors, file.tensors)
         return file.weights()
 
     def confirmed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Answers as they are in a fresh copy of the module that their files are loaded into, measured at the end of a search.
+        """The answers of a search, each measured once more, in a fresh copy of the module into which its file is loaded.
 
-        Raises InputError where they have other losses there than the search went by.
+        Raises:
+            InputError: a loss is not the one that the search measured. Then something else than the weights changed it.
         """
         distinct = {id(one.file): one for one in candidates}
         found = self.distortion.sound.end([(self.decoded(one.file), one.loss) for one in distinct.values()])
@@ -240,55 +256,65 @@ class Problem:
         ]
 
     def feasible(self, candidate: Candidate, eps: float) -> bool:
-        """Eq. 7, less a margin for floating point; False for a NaN."""
+        """Whether d(θ, θ̃) ≤ ε (Eq. 7), less a margin for floating-point rounding. False if the distortion is NaN."""
         return candidate.distortion <= self.distortion.tolerance(eps)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A search's answer for one ε: its best candidate, or None where nothing was within ε, and what it took."""
+    """The answer of a search for one ε, and its effort. `best` is None if no candidate was within ε."""
 
     best: Candidate | None
     evaluations: float
     seconds: float
     cpu_seconds: float
     stopped: bool = False
-    """Whether a `StopSearch` ended the search before it was done."""
+    """Whether a `StopSearch` ended the search early."""
     descent_lost: bool = False
-    """Whether descents were made, and none of them found what the answer is or anything within ε."""
+    """Whether there were descents, and none of them came within ε or was as small as uniform quantization."""
     last_gain: float | None = None
-    """The share of the bits that the last doubling of the effort has saved; None for a search that doesn't go on by doublings."""
+    """The share of the bits that the last doubling of the effort saved; None if the search does not double its effort."""
     converged: bool | None = None
-    """Whether that was too little to go on; None for such a search."""
+    """Whether `last_gain` was too small to go on; None if the search does not double its effort."""
 
 
 def checked_budget(budget: object, least: int) -> float:
-    """A method's budget as Python's number; raises InputError where it isn't a finite number of at least so many evaluations."""
-    plain = plain_number(budget)
-    if not is_number(plain) or not least <= plain < math.inf:
-        raise InputError(f"budget: expected a number of loss evaluations, at least {least}, got {plain!r}")
-    return plain
+    """A method's budget as a Python number. Raises InputError if it is not a finite number of at least `least` evaluations."""
+    number = python_number(budget)
+    if not is_number(number) or not least <= number < math.inf:
+        raise InputError(f"budget: expected a number of loss evaluations, at least {least}, got {number!r}")
+    return number
 
 
 class Method(Protocol):
-    """A search. Its settings are its fields, checked when it is made."""
+    """A search. Its settings are its fields, which are checked when it is made."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in reports and on the command line."""
+        ...
 
     @property
     def codec(self) -> str:
-        """The codec that its answers are written in unless the caller names another."""
+        """The name of the codec of its files, unless the caller names another one."""
         ...
 
     @property
     def budget(self) -> float | None:
-        """Loss evaluations for each ε; None for a search that ends by itself."""
+        """Loss evaluations for each ε; None if the search ends when it has converged."""
         ...
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
-        """The smallest candidate found for each ε, in the order of `eps`, with a seed the same each time.
+        """Search for the smallest file within each ε.
 
-        A `StopSearch` from `problem.progress` ends the search early, with the best there is by then for each ε.
+        The result is the same each time for one seed. If `problem.progress` raises `StopSearch`, the search ends early, with the best
+        candidates that it has by then.
+
+        Args:
+            problem: the network, its loss and the codec.
+            eps: the bounds on the distortion, in the loss's unit, each above 0.
+
+        Returns:
+            The smallest candidate found for each ε, in the order of `eps`.
         """
         ...

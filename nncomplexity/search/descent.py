@@ -15,7 +15,7 @@ import torch
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
-from nncomplexity.search.batches import Batch, Batches
+from nncomplexity.search.batches import Batches, Minibatch
 from nncomplexity.search.blocks import Block, blocks_of, norm
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.dual import Dual
@@ -138,7 +138,7 @@ class Cycle:
                 block.scale(along.mul_(outside), rate * settings.scale_rate / settings.learning_rate)
         self._dual.observe(*(math.hypot(*(pair[side] for pair in norms)) for side in (0, 1)))
 
-    def _gradient(self, blocks: Sequence[Block], batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    def _gradient(self, blocks: Sequence[Block], batch: Minibatch) -> tuple[float, dict[str, torch.Tensor]]:
         """The distortion on a batch and its gradients by first name; where the loss is no number there are none."""
         device = self._trials.distortion.device
         weights = self._held | {spec.name: weight for block in blocks for spec, weight in block.weights(device)}

@@ -110,4 +110,5 @@ class Fallback:
         improve(start(first_that(holds, len(COARSENESS))), self.coarsen, measured, limit, spent)
 
     def coarsen(self, plan: Plan) -> Piece:
+        """The coarse tensor of a form that a move gives to a tensor."""
         return plan.coarse(self.tensors.weights, self.tensors.factors, PRECISION)

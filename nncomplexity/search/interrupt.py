@@ -1,4 +1,4 @@
-"""Ctrl-C as the end of a search: a first one lets it end with the best file so far, a second one ends the program at once."""
+"""Ctrl-C during a search. The first one ends the search with the best file so far, and the second one ends the program."""
 
 import os
 import signal
@@ -11,20 +11,21 @@ from typing import Any
 from nncomplexity.search.contract import Progress, StopSearch, unseen
 
 FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM)
-"""What Ctrl-C sends, and what batch systems send some time before they kill."""
+"""The signals that end a search from outside: Ctrl-C, and the one that batch systems send some time before they kill."""
 
 
 class Interrupt:
-    """While it is entered, the first signal ends the search whose progress it watches, at the next evaluation.
+    """A context in which the first signal ends the search at its next evaluation.
 
-    Before a search has reported any progress nothing would be lost, and a signal does what it does otherwise; so does a second one.
-    Outside the main thread, which alone may handle signals, and where they are ignored, nothing changes.
+    `watching` connects it to the search. Before the search has reported progress, a signal has its usual effect, because there is nothing
+    to save. So has a second signal. Nothing changes outside the main thread, because only that thread may handle signals, and for
+    signals that are ignored.
 
     Args:
-        signals: which; by default Ctrl-C's alone.
+        signals: the signals; by default only that of Ctrl-C.
 
     Attributes:
-        caught: whether there was one.
+        caught: whether a signal came.
 
     >>> with Interrupt() as interrupt:
     ...     watched = interrupt.watching()
@@ -55,7 +56,7 @@ class Interrupt:
         self._before = {}
 
     def watching(self, progress: Progress | None = None) -> Progress:
-        """The callback, which raises `StopSearch` once a signal was caught."""
+        """A progress callback that calls `progress`, and raises `StopSearch` once a signal came."""
         told = progress or unseen
 
         def watched(done: float, total: float, what: str) -> None:
@@ -67,7 +68,7 @@ class Interrupt:
         return watched
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        forked = os.getpid() != self._process  # as a loader's workers are, which aren't to be kept from ending
+        forked = os.getpid() != self._process  # such as a data loader's workers, which must end
         if self.caught or not self._begun or forked:
             self.__exit__()
             signal.raise_signal(number)

@@ -1,10 +1,11 @@
-"""Which operating point each tensor takes, for the fewest bits at a distortion: the Lagrangian of a separable problem.
+"""The choice of an operating point for each tensor, with the fewest bits at a distortion, by the Lagrangian.
 
-A choice of points with bits R_t and squared errors E_t has about the distortion Σ_t c_t·E_t. Whatever the λ, the choice of least
+Points with bits R_t and squared errors E_t have about the distortion Σ_t c_t·E_t. For each λ, the points that minimise
 
     Σ_t R_t + c_t · E_t / λ
 
-takes the fewest bits among all choices of its own distortion, and is found tensor by tensor (Everett 1963; Shoham and Gersho 1988).
+take the fewest bits of all that have at most their distortion. The sum is separable, so each tensor's point is found by itself (Everett 1963;
+Shoham and Gersho 1988).
 """
 
 import math
@@ -19,19 +20,19 @@ from nncomplexity.search.operating_points import Curve
 from nncomplexity.search.scans import Floats
 
 _MULTIPLIERS, _FINEST, _COARSEST = 600, 1e-12, 1e3
-"""How many λ are compared, and from where to where, as shares of the one at which all bits and all distortion are worth the same."""
+"""The number of λ to compare, and their range, relative to the λ at which all bits are worth as much as all distortion."""
 _PRECISIONS = (1, 30)
-"""The fewest and the most mantissa bits of a step."""
+"""The least and the largest number of mantissa bits of a step size."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One operating point for each tensor, and mantissa bits for the steps of all.
+    """An operating point for each tensor, and the mantissa bits of all step sizes.
 
     Attributes:
-        points: (tensors,) the index of the point that each takes.
+        points: (tensors,) the index of each tensor's point.
         precision: mantissa bits.
-        multiplier: the λ that gives these points, in distortion for each bit.
+        multiplier: the λ of these points, in distortion for each bit.
     """
 
     points: NDArray[np.int64]
@@ -40,12 +41,14 @@ class Choice:
 
     @property
     def key(self) -> bytes:
-        """The same for equal choices, and for no others."""
+        """Bytes that are equal for equal choices, and only for them."""
         return self.points.tobytes() + bytes([self.precision])
 
 
 class Lagrangian:
-    """The choices among the operating points of some tensors. Sensitivities c (tensors, 3) are of the errors' parts.
+    """The choices among the operating points of some tensors.
+
+    Methods take c (tensors, 3): the distortion for each unit of the three parts of a squared error (`nncomplexity.search.scans.PARTS`).
 
     Args:
         curves: the tensors' operating points.
@@ -56,17 +59,17 @@ class Lagrangian:
         self._energies = np.array([curve.energy for curve in curves])
 
     def path(self, c: Floats) -> "Path":
-        """The choices under all λ."""
+        """The choices for all λ."""
         balance = max(float((c[:, 1] * self._energies).sum()), 1e-300) / sum(float(curve.bits.max()) for curve in self.curves)
         return Path(self, c, balance * np.geomspace(_FINEST, _COARSEST, _MULTIPLIERS))
 
     def choice(self, c: Floats, multiplier: float) -> Choice:
-        """The choice under a λ."""
+        """The choice for one λ."""
         points = np.array([int(curve.best(one[None] / multiplier)[0]) for curve, one in zip(self.curves, c, strict=True)])
         return Choice(points, self._precision(c, points, multiplier), multiplier)
 
     def of_low_rank(self, c: Floats, multiplier: float) -> dict[int, int]:
-        """The points of the tensors that have a low rank or pieces among theirs, of these the best under a λ."""
+        """The best point with a low rank or in pieces for each tensor that has one, for one λ. Keys are indices of tensors."""
         found = {}
         for index, (one, curve) in enumerate(zip(c, self.curves, strict=True)):
             cut = np.flatnonzero(curve.errors[:, 2])
@@ -75,15 +78,15 @@ class Lagrangian:
         return found
 
     def bits(self, choice: Choice) -> float:
-        """What the choice takes, as the curves know it."""
+        """The bits of a choice, by the operating points' estimates."""
         bits = sum(float(curve.bits[point]) for curve, point in zip(self.curves, choice.points.tolist(), strict=True))
         return bits + choice.precision * int((choice.points > 0).sum())
 
     def _precision(self, c: Floats, points: NDArray[np.int64], multiplier: float) -> int:
-        """The mantissa bits p that steps are worth.
+        """The best number p of mantissa bits of the step sizes.
 
-        A step that is rounded to p bits is off by a uniform error, which makes all elements wrong in proportion: it adds about 4⁻ᵖ/24 of a
-        tensor's energy to its squared error. The least of p·T + Σ c·energy·4⁻ᵖ/(24·λ) over T tensors has 4ᵖ = ln 4·Σ c·energy/(24·λ·T).
+        Rounding a step size to p bits gives it a uniform relative error, and all elements of its tensor the same one. This adds about 4⁻ᵖ/24
+        of the tensor's energy to its squared error. p·T + Σ c·energy·4⁻ᵖ/(24·λ) over T tensors is least at 4ᵖ = ln 4·Σ c·energy/(24·λ·T).
         """
         left = points > 0
         worth = float((c[:, 0] * self._energies)[left].sum())
@@ -94,7 +97,7 @@ class Lagrangian:
 
 
 class Path(Sequence[Choice]):
-    """The choices under ascending λ from fine to coarse, each once; they are made when they are asked for.
+    """The choices for ascending λ, from fine to coarse, each once. A choice is computed when it is used.
 
     Attributes:
         distortions: (choices,) Σ c·E of each.

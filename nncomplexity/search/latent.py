@@ -1,6 +1,6 @@
-"""The continuous numbers behind a coarse tensor: what a descent moves, and what rounds to symbols.
+"""Latents: continuous numbers that a descent changes, and whose rounded values are the symbols of a coarse tensor.
 
-A latent holds u in units of the step, so that its symbols are round(u) with a dead zone around zero, and one scale s:
+A latent holds u in units of the step size, and one scale s. Its symbols are Q(u), which is round(u) with a dead zone around zero:
 
     W = s · Q(u)            dense,       u in the tensor's matrix view (m, n) or (n,)
     W = s · F_A · Q(u_A) · Q(u_B) · F_Bᵀ   low rank,    u_A (m, k), u_B (k, n)
@@ -23,16 +23,19 @@ from nncomplexity.linalg import SMALL, shift, waves
 from nncomplexity.network import TensorSpec, stacked
 
 _LOGARITHMS = (-744.0, 708.0)
-"""Those of the scales that float64 holds, and that may grow by being snapped to a grid."""
+"""The least and the largest logarithm of a scale: within the range of float64, also after rounding to the grid of step sizes."""
 PRECISION = 6
 """Mantissa bits of the step sizes of a candidate."""
 DEAD_ZONE = 0.6
-"""Magnitudes below this round to zero: a zero is the cheapest symbol, and what it costs in loss the descent sees."""
+"""Magnitudes below this are rounded to zero, although that is nearest only below 0.5: zero is the cheapest symbol.
+
+The descent sees the cost in loss, and moves numbers out of the zone if they matter.
+"""
 
 
 @dataclass
 class Latent:
-    """One tensor's latents u (a dense one, or a pair of factors) and the logarithm of its scale."""
+    """The latents u of one tensor, one matrix or two factors, and the logarithm of the scale s."""
 
     spec: TensorSpec
     parts: list[Tensor]
@@ -40,7 +43,7 @@ class Latent:
     periods: tuple[int, int] = (0, 0)
     """The periods of the two sides' bases, 0 for none."""
     precision: int | None = None
-    """Mantissa bits of the steps that the file may hold; None leaves them free while the descent still moves them."""
+    """Mantissa bits of the step sizes in a file; None while a descent still changes the scale, which is then any float64."""
 
     @property
     def step(self) -> float:
@@ -51,19 +54,21 @@ class Latent:
 
     @property
     def scale(self) -> float:
+        """s, the product of the steps of all parts."""
         return self.step ** len(self.parts)
 
     def copy(self) -> "Latent":
-        """The same latents, which no descent of these moves."""
+        """A copy with tensors of its own: a descent that changes one of the two leaves the other as it is."""
         return replace(self, parts=[part.clone() for part in self.parts])
 
     def coarse(self, bias: float = 0.0) -> Piece:
-        """The tensor as a file would hold it; components that one factor has lost are dropped from both."""
+        """The tensor as a file would hold it. A component that is all zeros in one factor is left out of both."""
         return Alike([self]).coarse(bias)[0]
 
     def fitting(self, coarse: Piece) -> Piece:
-        """The coarse tensor, its scale made smaller where it has an element beyond the dtype's range; on a base, where the base decides how
-        much smaller, it stays.
+        """The coarse tensor with a smaller scale if an element is beyond the range of its dtype.
+
+        With a base it stays: the decoded element is a sum with the base's, so that no one scale can be told from the coarse tensor alone.
         """
         if self.spec.base is not None or not overflows(coarse, self.spec):
             return coarse
@@ -75,7 +80,7 @@ class Latent:
         return replace(coarse, step=self._snapped(coarse.step * smaller)) if isinstance(coarse, Dense) else coarse
 
     def _snapped(self, step: float) -> float:
-        """A step of the file's grid that isn't larger."""
+        """The largest step of the file's grid that is at most `step`."""
         if self.precision is None:
             return step
         snap = snapped(step, self.precision)
@@ -83,11 +88,11 @@ class Latent:
 
 
 class Alike:
-    """Latents of tensors of one shape and form, side by side, so that one operation does for all of them.
+    """Latents of T tensors of one shape and form, stacked, so that one operation serves all of them.
 
     Attributes:
-        latents: of T tensors.
-        parts: their parts, each (T, ...).
+        latents: the latents of each tensor.
+        parts: the stacked parts, each (T, ...).
     """
 
     def __init__(self, latents: Sequence[Latent]) -> None:
@@ -95,7 +100,7 @@ class Alike:
         self.parts = [stacked(parts) for parts in zip(*(latent.parts for latent in latents), strict=True)]
 
     def coarse(self, bias: float = 0.0) -> list[Piece]:
-        """Each tensor as a file would hold it; of factors, components that one of them has lost are dropped from both."""
+        """Each tensor as a file would hold it. A component that is all zeros in one factor is left out of both."""
         symbols = [_integers(rounded(part, bias)) for part in self.parts]
         if len(symbols) == 2:
             return [latent.fitting(_factors(latent, A, B)) for latent, A, B in zip(self.latents, *symbols, strict=True)]
@@ -114,7 +119,10 @@ class Alike:
 
 
 def alike(latents: Sequence[Latent]) -> list[Alike]:
-    """Latents in groups of those that are alike: small ones, on the CPU, without a base or a basis of waves. Others are by themselves."""
+    """Latents in groups of one shape and form.
+
+    Only small tensors on the CPU, without a base or a basis of waves, share a group. Each other tensor is a group of its own.
+    """
     groups: dict[object, list[Latent]] = {}
     for latent in latents:
         spec, shapes = latent.spec, [part.shape for part in latent.parts]
@@ -132,7 +140,7 @@ def coarse_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
 
 
 def candidate_of(latents: Sequence[Latent], bias: float = 0.0) -> dict[str, Piece]:
-    """The coarse tensors of latents as a candidate has them, in step sizes of few mantissa bits; the latents stay as they are."""
+    """The coarse tensors of latents with steps of `PRECISION` mantissa bits, as a candidate has them. The latents do not change."""
     return coarse_of([replace(latent, precision=PRECISION) for latent in latents], bias)
 
 
@@ -142,23 +150,23 @@ def sums(values: Tensor) -> list[float]:
 
 
 def rounded(u: Tensor, bias: float = 0.0) -> Tensor:
-    """Q(u), symbols as floats: with a bias, magnitudes are rounded as if they were less by so much."""
+    """Q(u), the symbols as floats. A bias > 0 is subtracted from the magnitudes first, which gives smaller symbols and more zeros."""
     return torch.where(u.abs() < DEAD_ZONE + bias, 0.0, u.sign() * (u.abs() - bias).round())
 
 
 def _factors(latent: Latent, A: Integers, B: Integers) -> Piece:
-    """Factors (m, k) and (k, n) without the components that one of them has lost."""
+    """Factors (m, k) and (k, n) without the components that are all zeros in one of them."""
     kept = A.any(axis=0) & B.any(axis=1)
     if not kept.any():
         return Constant(0)
-    # Strong components first: the codec expects of a column what the ones before it showed.
+    # Large components come first, because the codec adapts from column to column, and neighbours should be alike.
     order = np.flatnonzero(kept)[np.argsort(-np.abs(A[:, kept]).sum(axis=0), kind="stable")]
     return LowRank(A[:, order], B[order], latent.step, latent.step, latent.periods)
 
 
 @functools.lru_cache(maxsize=8)
 def scaled_basis(rows: int, period: int, device: torch.device) -> Tensor:
-    """F (rows, rows), float32: the basis as a file's factors meet it, with columns of a norm near 1."""
+    """F (rows, rows), float32: the basis of a side, scaled to columns with a norm near 1, as the decoder uses it."""
     return (waves(rows, period) * 2.0 ** -shift(period)).float().to(device)
 
 

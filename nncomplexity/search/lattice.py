@@ -1,27 +1,34 @@
-"""A basis in which a factor is made of small integers, if there is one.
+"""A basis in which a factor consists of small integers, if there is one.
 
-A matrix of low rank whose factors were whole numbers, as A·B = (A·D)·(D⁻¹·B) for any invertible D, shows them in no basis that the singular
-values know. Directions d with A·d near whole numbers form a lattice; its shortest independent vectors are such a D.
+The factors of a matrix A·B = (A·D)·(D⁻¹·B) are known only up to an invertible D. If they were integers in some basis, the singular value
+decomposition does not show it. The directions d for which A·d consists of integers form a lattice. Its shortest independent vectors are the
+columns of such a D.
 """
 
 import torch
 from torch import Tensor
 
 _TRIES, _ITERATIONS = 400, 60
-"""Random directions to begin from, and projections onto whole numbers for each."""
+"""The number of random directions to begin with, and of projections onto integers for each."""
 _NEAR, _EMPTY = 0.2, 0.1
-"""The root mean square distance from whole numbers that counts as near, and the size below which these are all zeros."""
+"""A·d is near integers if its root mean square distance is below the first number, and not all zeros if its size is above the second."""
 _SPAN = (0.4, 3.0)
-"""The range of norms of the first directions, in units in which the columns of A have standard deviation 1."""
+"""The range of norms of the random directions, if the columns of A are scaled to root mean square 1."""
 MOST_COLUMNS = 8
-"""Above so many columns random directions rarely fall near the lattice."""
+"""For more columns, a random direction is rarely near the lattice."""
 
 
 def lattice_basis(A: Tensor) -> Tensor | None:
-    """D (k, k) such that A·D, A being (m, k), is near whole numbers and these are small; None where no such basis is found.
+    """D (k, k) such that A·D is near small integers.
 
-    From random directions d, A·d is rounded and d fitted to it by least squares, again and again, until nothing moves. Of those that end near
-    whole numbers the shortest k that are independent are taken.
+    Alternating projections: A·d is rounded to integers, and d is fitted to them by least squares, from many random directions d. Of the
+    directions for which A·d ends near integers, the k shortest independent ones are the columns of D.
+
+    Args:
+        A: a factor (m, k).
+
+    Returns:
+        D, or None if no such basis was found.
     """
     rows, columns = A.shape
     sizes = A.square().mean(0).sqrt()

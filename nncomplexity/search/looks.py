@@ -15,7 +15,7 @@ from torch import Tensor
 from nncomplexity.linalg import RANKED, SMALL, gram, large_matrix, matrix_view
 from nncomplexity.network import Blocks, Folding, Layout, TensorSpec, foldings, stacked
 from nncomplexity.search.contract import Problem
-from nncomplexity.words import plain_numbers
+from nncomplexity.words import python_numbers
 
 ESSENCE = 0.9
 """The share of the energy that is what matters of a matrix."""
@@ -100,7 +100,7 @@ def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
     ranks = (energies >= least[:, :, None]).sum(2)
     m, n = pieces.shape[2:]
     whole = (ranks * (m + n)).clamp(max=m * n).sum(1)
-    return [0 if not size else count for size, count in zip(plain_numbers(largest.flatten()), plain_numbers(whole), strict=True)]
+    return [0 if not size else count for size, count in zip(python_numbers(largest.flatten()), python_numbers(whole), strict=True)]
 
 
 def _energies(matrices: Tensor) -> Tensor:

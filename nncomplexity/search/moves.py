@@ -1,7 +1,8 @@
-"""A search by single moves, for losses without a gradient: one tensor at a time gets coarser, of lower rank, or goes.
+"""A greedy local search, for losses without a gradient: one tensor at a time becomes zero, of lower rank, or coarser.
 
-ε is spent gradually: a move is kept while the distortion stays below a share of ε that grows with the budget spent, so that no
-tensor takes it all. Tensors are visited in order of their bits, and a move that failed waits for a round with more to spend.
+A move is kept if it saves bits and the distortion stays below a share of ε. This share grows with the budget spent, so that the first tensors
+do not use up all of ε. A round tries the tensors in the order of their bits, the largest first. A move that failed is tried again in the next
+round, when more of ε may be spent.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,35 +13,39 @@ from torch import Tensor
 from nncomplexity.file import Constant, Piece, weigh
 from nncomplexity.network import Skeleton, TensorSpec
 from nncomplexity.search.latent import Latent
-from nncomplexity.search.start import Factors, Shape, largest_rank, latents_at
+from nncomplexity.search.start import Factorizations, Shape, largest_rank, latents_at
 
 _SQRT_2 = 2**0.5
 _FIRST_SHARE = 0.25
+"""The share of ε that the first moves may spend."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is intended for one tensor: a shape, or nothing left of it."""
+    """The form that a move gives to one tensor: a rank and a step size, or zero (`gone`)."""
 
     spec: TensorSpec
     shape: Shape
     gone: bool = False
 
-    def coarse(self, weights: Mapping[str, Tensor], factors: Factors, precision: int) -> Piece:
+    def coarse(self, weights: Mapping[str, Tensor], factors: Factorizations, precision: int) -> Piece:
+        """The coarse tensor of this form, with so many mantissa bits in its step."""
         if self.gone:
             return Constant(0)
         latent = self.latent(weights, factors)
         latent.precision = precision
         return latent.coarse()
 
-    def latent(self, weights: Mapping[str, Tensor], factors: Factors) -> Latent:
+    def latent(self, weights: Mapping[str, Tensor], factors: Factorizations) -> Latent:
+        """The latents of this form."""
         return latents_at(self.shape, [self.spec], weights, factors)[0]
 
     def coarser(self, factor: float) -> "Plan":
+        """The same rank with a step size `factor` times as large."""
         return replace(self, shape=replace(self.shape, coarseness=self.shape.coarseness * factor))
 
     def moves(self) -> Iterator["Plan"]:
-        """Simpler plans, the boldest first."""
+        """Simpler forms for the tensor, those that save the most first."""
         if self.gone:
             return
         yield replace(self, gone=True)
@@ -60,14 +65,17 @@ def improve(
     limit: float,
     spent: Callable[[], float],
 ) -> list[Plan]:
-    """Try moves until the budget is spent or none is left; the plans at the end.
+    """Try moves until the budget is spent, or until no move helps.
 
     Args:
-        plans: the start, one for each tensor that may change.
-        coarsen: the coarse tensor of a plan.
-        measure: the distortion of coarse tensors by first name, one evaluation each; it keeps what is worth keeping.
-        limit: the largest distortion accepted.
-        spent: the share of the budget spent so far.
+        plans: the forms to begin with, one for each tensor that may change.
+        coarsen: gives the coarse tensor of a form.
+        measure: gives the distortion of coarse tensors by first name, at one evaluation. It also records the candidate.
+        limit: the largest distortion that is allowed.
+        spent: gives the share of the budget spent so far, in [0, 1].
+
+    Returns:
+        The forms at the end, one for each tensor.
     """
     current = {plan.spec.name: plan for plan in plans}
     coarse = {name: coarsen(plan) for name, plan in current.items()}
@@ -88,7 +96,8 @@ def improve(
                     current[name], coarse[name], bits[name] = plan, trial, cost
                     improving = True
                     break
-        improving = improving or before < spent() < 0.8  # a round that had nothing to measure would go on for ever
+        # A round that measured nothing would be repeated for ever. Late in the search no more of ε becomes free.
+        improving = improving or before < spent() < 0.8
     return list(current.values())
 
 

@@ -120,8 +120,10 @@ def _wins(scan: Scan) -> NDArray[np.int64]:
 
 
 def _on_hulls(points: Points) -> Points:
-    """Those on a lower convex hull of bits over error, from few bits to many: of dense forms for all ratios that the parts may cost at, and of
-    the others by themselves, as nothing is known of what their part costs.
+    """The points on a lower convex hull of bits over error, from few bits to many.
+
+    Dense forms have a hull for each ratio of costs in `_RATIOS`. Low ranks and pieces have a hull of their own, because the cost of their
+    part of the error is not known yet.
     """
     kept: set[int] = {0}
     dense = [index for index, (_, _, (*_, cut)) in enumerate(points) if not cut]

@@ -1,6 +1,6 @@
-"""What the paper's two searches share: a point (τ, Δ), the weights it coarse-grains to, and a record of all that were measured.
+"""What the paper's two algorithms have in common: points (τ, Δ), their coarse weights, and a record of the measured ones.
 
-A point's loss and size don't depend on ε, so several ε share one record: whatever was measured for one of them serves all.
+The loss and the size of a point do not depend on ε. So several ε share one record.
 """
 
 import functools
@@ -17,10 +17,10 @@ from nncomplexity.file import Constant, LowRank, Piece, decoded_together, narrow
 from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, SVDCache, left_out, matrix_view, pays, ranks_leaving, symbols
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import Candidate, Found, Problem
-from nncomplexity.words import plain_numbers
+from nncomplexity.words import python_numbers
 
 _FILES = 3
-"""Most files to write in search of one that is within ε."""
+"""The most files to write for one ε. A second one is needed only if the first has another loss than its point."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Point:
         step: the bin size Δ of all tensors, factors included.
         tau: the share τ of the singular values' sum that a decomposed matrix keeps; None leaves every tensor whole.
         distortion: |L(θ) − L(θ̂)| in the loss's own unit; infinite where the loss isn't finite or the weights have no exact form.
-        size: works out `paper_bytes`, which takes more than half of a measurement's time and is asked for where it may decide.
+        size: computes `paper_bytes`. This takes more than half of a measurement's time, so it runs only for points that may be the answer.
     """
 
     step: float
@@ -41,16 +41,17 @@ class Point:
 
     @functools.cached_property
     def paper_bytes(self) -> int:
-        """The size; that of the weights as they are where the point has no exact form."""
+        """The size by the authors' recipe, in bytes. For a point without an exact form, it is the size of the raw weights."""
         return self.size()
 
 
 class CoarseGraining:
     """The map from (τ, Δ) to coarse tensors: R of Eq. 14, then Q of Eq. 11 (DeMoss et al. 2025).
 
-    A matrix whose k(τ) pays (Eq. 14) becomes round(U·S/Δ) and round(Vᵀ/Δ), every other tensor round(θ/Δ). Unit-norm rows of Vᵀ
-    round away long before U·S does; so it is in the paper. Tensors that the problem keeps stay as they are, and so do numbers beyond 2³¹
-    bins; a matrix whose factors' product leaves the range of its dtype isn't decomposed.
+    A matrix whose rank k(τ) saves numbers (Eq. 14) becomes round(U·S/Δ) and round(Vᵀ/Δ), and every other tensor round(θ/Δ). One Δ for both
+    factors is the paper's choice: the rows of Vᵀ have norm 1, so they are rounded to zero at a much smaller Δ than U·S. Tensors that the
+    problem keeps do not change, and neither do tensors with numbers beyond 2³¹ bins. A matrix is not decomposed if the product of its
+    factors would leave the range of its dtype.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -69,7 +70,7 @@ class CoarseGraining:
 
     @functools.cached_property
     def _matrices(self) -> list["_Matrices"]:
-        """What may be decomposed, small matrices of one shape together."""
+        """The matrices that may be decomposed. Small ones of one shape are together, so that one operation serves all of them."""
         groups: dict[object, list[TensorSpec]] = {}
         for spec in self._specs:
             shape = matrix_view(spec.shape)
@@ -85,10 +86,10 @@ class _Matrices:
         self._specs, self._svds = specs, svds
         svds.prepare(spec.name for spec in specs)
         values = torch.stack([svds.singular_values(spec.name) for spec in specs])
-        self._largest, self._left = plain_numbers(values[:, 0]), left_out(values)
+        self._largest, self._left = python_numbers(values[:, 0]), left_out(values)
 
     def decomposed(self, step: float, tau: float) -> dict[str, Piece]:
-        """Those whose rank pays, as factors; others are left to be stored whole."""
+        """The matrices for which factors take fewer numbers than the matrix, as factors. The others are stored whole."""
         shape = matrix_view(self._specs[0].shape)
         assert shape is not None
         ranks: dict[int, list[TensorSpec]] = {}
@@ -110,7 +111,7 @@ class _Matrices:
 
 
 class Points:
-    """Every point measured in a search, for all its ε; `origin` says what its files come from."""
+    """The measured points of a search, for all its ε. `origin` is that of its files (`Candidate.origin`)."""
 
     def __init__(self, problem: Problem, origin: str = "") -> None:
         self.measured: list[Point] = []
@@ -118,7 +119,7 @@ class Points:
         self._coarse_grain = CoarseGraining(problem)
 
     def measure(self, step: float, tau: float | None = None) -> Point:
-        """Measure the size of a point, and the loss of its decoded weights: one evaluation."""
+        """Measure the loss of a point's decoded weights: one evaluation."""
         skeleton = self._problem.skeleton
         try:
             tensors = self._coarse_grain(step, tau)
@@ -131,14 +132,14 @@ class Points:
         return self.measured[-1]
 
     def _size(self, step: float, tau: float | None) -> Callable[[], int]:
-        """What a point takes, coarse-grained once more when that is asked for."""
+        """A function that computes the size of a point. It coarse-grains the weights again, so that no point has to keep them."""
         return lambda: paper_bytes(self._problem.skeleton, self._coarse_grain(step, tau))
 
     def best(self, eps: float) -> Candidate | None:
-        """The smallest point within ε, as a file whose decoded weights were measured once more; None where there is none.
+        """The smallest point within ε, as a file whose decoded weights were measured once more; None if no point is within ε.
 
-        Among points of one size the largest bin size wins: its symbols are the smallest. A loss that isn't quite deterministic may
-        refuse the file; the next smallest then takes its place.
+        Among points of one size, the largest bin size wins, because its symbols are the smallest. If the loss is not quite deterministic,
+        the file may be beyond ε. Then the next smallest point is tried.
         """
         tolerance = self._problem.distortion.tolerance(eps)
         within = [point for point in self.measured if point.distortion <= tolerance]
@@ -151,7 +152,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a part of a search took."""
+    """The effort of a part of a search: loss evaluations, wall time and processor time in seconds."""
 
     evaluations: float = 0.0
     seconds: float = 0.0
@@ -165,17 +166,19 @@ class Effort:
         return Effort(self.evaluations / count, self.seconds / count, self.cpu_seconds / count)
 
     def found(self, best: Candidate | None, stopped: bool) -> Found:
+        """An answer with this effort."""
         return Found(best, self.evaluations, self.seconds, self.cpu_seconds, stopped)
 
 
 class Gauge:
-    """Measures the effort from each reading to the next."""
+    """Measures the effort between two calls of `read`."""
 
     def __init__(self, problem: Problem) -> None:
         self._distortion = problem.distortion
         self._last = self._now()
 
     def read(self) -> Effort:
+        """The effort since the last call, or since the start."""
         last, self._last = self._last, self._now()
         now = self._last
         return Effort(now[0] - last[0], now[1] - last[1], now[2] - last[2])
@@ -185,6 +188,6 @@ class Gauge:
 
 
 def checked_range(name: str, values: tuple[float, float]) -> None:
-    """Raises InputError where `values` isn't a pair 0 < low < high."""
+    """Raises InputError if `values` is not a pair 0 < low < high."""
     if len(values) != 2 or not 0 < values[0] < values[1] < math.inf:
         raise InputError(f"{name}: expected a pair of numbers 0 < low < high, got {values!r}")

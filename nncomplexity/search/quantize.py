@@ -1,6 +1,6 @@
 """Algorithm 2 of DeMoss et al. 2025: one bin size for all weights, no decomposition.
 
-It answers how much the decomposition of Algorithm 1 gains: about half (their Fig. 7).
+A comparison with it shows how much the decomposition of Algorithm 1 saves: about half of the bits (their Fig. 7).
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from nncomplexity.search.points import Gauge, Points, checked_range
 
 @dataclass(frozen=True)
 class Quantize:
-    """Bin sizes Δ from small to large on a logarithmic grid; the smallest `paper_bytes` within ε is kept.
+    """Bin sizes Δ from small to large on a logarithmic grid. The answer is the smallest `paper_bytes` within ε.
 
-    The loss isn't monotone in Δ, so all bin sizes are tried. Each is measured once, for all ε together.
+    All bin sizes are tried, because the loss is not monotone in Δ. Each is measured once for all ε.
 
     Attributes:
-        budget: loss evaluations, of which the last measures the file that was written; the grid has one bin size for each other.
+        budget: loss evaluations. The last one measures the written file, and the grid has a bin size for each of the others.
         steps: the smallest and the largest Δ, in the units of the weights.
     """
 
@@ -38,6 +38,7 @@ class Quantize:
         return [float(step) for step in np.geomspace(*self.steps, int(self.budget) - 1)]
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
+        """The smallest file for each ε, in the order of `eps`."""
         gauge = Gauge(problem)
         points = Points(problem, UNIFORM)
         tries = int(self.budget) - 1

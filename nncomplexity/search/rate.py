@@ -1,11 +1,11 @@
-"""The differentiable rate: about how many bits symbols take, and the gradient by the latents behind them.
+"""The differentiable rate: an estimate of the bits of symbols, and its gradient by the latents.
 
 The entropy coder expects of entry (i, j) of a matrix the magnitude μ_ij = (mean of row i) · (mean of column j) / (mean of all), and codes
-it about as a geometric law of that mean does (`nncomplexity.codecs.scales`). A magnitude a then takes
+it about as a geometric distribution with this mean does (`nncomplexity.codecs.scales`). A magnitude a then takes
 
-    R(a) = a · log₂((1 + μ) / μ) + log₂(1 + μ)   bits, and one for the sign where a > 0,
+    R(a) = a · log₂((1 + μ) / μ) + log₂(1 + μ)   bits, and one for the sign if a > 0.
 
-which is linear in a: the rate pulls every latent to zero by log₂((1 + μ) / μ), most of all where a row or column is nearly empty.
+R is linear in a. Its slope log₂((1 + μ) / μ) is largest if a row or a column is nearly empty, so that nearly empty rows and columns vanish.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 _BELIEF = 4.0
-"""Entries of the matrix's mean that each row and column is taken to have besides its own, as in the coder."""
+"""The weight of the prior, as in the coder: the mean of a row or column includes so many entries with the mean of the matrix."""
 _LEAST = 1e-4
 """The smallest expected magnitude."""
 
 
 class Rate:
-    """The slopes of the rate at the symbols of some parts, of which each is a matrix (m, n) or a vector (n,).
+    """The rate of some matrices (m, n) or vectors (n,) of symbols, and its slopes.
 
     Attributes:
-        slopes: bits for each unit of magnitude, in the shapes of the parts.
-        bits: about what all symbols take.
+        slopes: bits for each unit of magnitude, in the shape of each part.
+        bits: the rate of all parts together.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Rate:
         self.bits = 0.0
 
     def update(self, symbols: Sequence[Tensor]) -> None:
-        """Work the slopes out anew from the symbols as they are now."""
+        """Compute rate and slopes from the present symbols."""
         self.bits, self.slopes = 0.0, []
         for part in symbols:
             magnitudes = part.abs()
@@ -44,7 +44,7 @@ class Rate:
             self.slopes.append(slope)
 
     def gradient(self, index: int, latent: Tensor) -> Tensor:
-        """∂R/∂u of a part: towards zero everywhere, by one bit more below 1, where the sign goes too."""
+        """∂R/∂u of a part, which points away from zero. Below magnitude 1 it is one bit larger, because a zero needs no sign."""
         return latent.sign() * (self.slopes[index] + (latent.abs() < 1))
 
 

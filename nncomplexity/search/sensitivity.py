@@ -1,8 +1,8 @@
-"""How much distortion a squared error of a tensor costs, measured by losses alone.
+"""The sensitivity of each tensor: the distortion for each unit of squared error, measured by losses without gradients.
 
-To second order d(θ + δ) = Σ_t c_t·‖δ_t‖² for errors δ that are random: c_t is the mean curvature of the loss along a tensor's elements. Noise
-of a known size in one tensor, and its mirror image, in which the gradient's part cancels, show it. Where there are many tensors those of one
-shape, which play one role, share their probes.
+To second order, d(θ + δ) = Σ_t c_t·‖δ_t‖² for random errors δ. c_t is half of the mean curvature of the loss along the elements of tensor t.
+It is measured by noise of a known size in one tensor. The mean over the noise and its negative has no first-order part: the gradient cancels.
+If there are many tensors, those of one shape, which play one role, are measured together.
 """
 
 import functools
@@ -21,25 +21,25 @@ from nncomplexity.search.scans import PARTS
 from nncomplexity.search.trials import Trials
 
 _FIRST = 2.0**-6
-"""Noise relative to a tensor's root mean square, to begin with."""
+"""The first size of noise, relative to a tensor's root mean square."""
 _AIMS = 3
-"""Measurements that look for the size of noise in all tensors at once which costs ε."""
+"""Measurements to find the size of noise in all tensors at once that costs ε."""
 _FAR = 30.0
-"""How many times as much as was wanted, or as little, sends a probe back with another size of noise."""
+"""A measurement is repeated with another size of noise if its distortion is more than so many times too large or too small."""
 _SMALL = 0.01
-"""The share of all numbers below which a group is small."""
+"""A group is small if it has less than this share of all numbers."""
 _LEAST, _MOST = 1e-4, 1e4
-"""What a distortion counts for at least and at most, in shares of what was wanted: far below it is noise of the arithmetic, far above ruin."""
+"""Distortions are clipped to this range, relative to the wanted one: far below it, floating-point noise; far above, a ruined network."""
 
 Groups = Sequence[Sequence[int]]
 """Indices of the tensors that share a sensitivity."""
 
 
 def groups_of(specs: Sequence[TensorSpec], most: int) -> list[list[int]]:
-    """At most so many groups of tensors that play one role: single ones where these are few.
+    """Groups of tensors that play one role, at most `most` of them. If there are few tensors, each is a group.
 
-    Matrices of one shape play one role, and so do vectors by one name, such as the biases of all layers. The largest groups are cut in two as
-    often as they may be.
+    Matrices of one shape play one role, and so do vectors of one name, such as the biases of all layers. The largest groups are divided until
+    there are `most` groups.
 
     >>> small, large = TensorSpec(("0.bias",), (3,), torch.float32), TensorSpec(("0.weight",), (3, 3), torch.float32)
     >>> groups_of([small, large, small, large], most=3)
@@ -64,13 +64,13 @@ def groups_of(specs: Sequence[TensorSpec], most: int) -> list[list[int]]:
 
 
 class Sensitivities:
-    """c_t of each of the tensors that move, group by group.
+    """The sensitivities c of the moving tensors, measured group by group.
 
     Args:
-        trials: where losses are counted.
+        trials: counts the losses.
         specs: the tensors.
-        groups: which of them share a sensitivity.
-        limit: the distortion that errors in all tensors together are to reach.
+        groups: the indices of the tensors that share a sensitivity.
+        limit: the distortion that the errors of all tensors together should have.
     """
 
     def __init__(self, trials: Trials, specs: Sequence[TensorSpec], groups: Groups, limit: float) -> None:
@@ -80,15 +80,16 @@ class Sensitivities:
         self._seed = trials.problem.seed
 
     def equal(self) -> NDArray[np.float64]:
-        """(tensors, 3) one sensitivity for all: that which noise in all tensors at once shows."""
+        """c (tensors, 3) with one value for all tensors, from noise in all of them at once."""
         energy = sum(self._energies)
         c = self._limit / (self._noise**2 * energy) if energy else 1.0
         return np.full((len(self._specs), PARTS), c)
 
     def measured(self) -> NDArray[np.float64]:
-        """(tensors, 3) nats for each unit of the parts of a squared error, what a low rank leaves out taken for noise.
+        """c (tensors, 3), in units of the loss for each unit of the parts of a squared error (`nncomplexity.search.scans.PARTS`).
 
-        Tensors of one group share what a relative error costs. Those that the budget doesn't last for have the sensitivity of all.
+        The error of a low rank is treated as noise. In a group, equal relative errors cost the same. If the budget ends early, the remaining
+        tensors have the value of `equal`.
         """
         found = self.equal()
         for group in self._groups:
@@ -104,12 +105,15 @@ class Sensitivities:
         return found
 
     def _matters(self, group: Sequence[int], c: NDArray[np.float64]) -> bool:
-        """Whether a group is large, or may do without, so that it is worth a measurement what it does without."""
+        """Whether to measure the network without a group: the group is large, or its removal may cost little."""
         share = sum(self._specs[index].count for index in group) / sum(spec.count for spec in self._specs)
         return share > _SMALL or sum(c[index, 0] * self._energies[index] for index in group) < _FAR * self._limit
 
     def _known(self, group: Sequence[int], noise: float) -> tuple[float, float]:
-        """The distortion of noise in a group, and its size: such that the distortion is a fair share of ε; NaN where none was measured."""
+        """The distortion of noise in a group, and the size of the noise. The distortion is NaN if the budget ended first.
+
+        The size of the noise is adapted until the distortion is about the group's share of ε: c_t is then measured where it matters.
+        """
         wanted, cost = self._limit / math.sqrt(len(self._groups)), math.nan
         for last in (False, False, True):
             if self._trials.left < 2:
@@ -123,7 +127,7 @@ class Sensitivities:
 
     @functools.cached_property
     def _noise(self) -> float:
-        """The relative size of noise in all tensors at once whose distortion is about the limit."""
+        """The relative size of noise in all tensors at once at which the distortion is about the limit."""
         noise = _FIRST
         for _ in range(_AIMS):
             if self._trials.left < 1:
@@ -136,34 +140,34 @@ class Sensitivities:
         return noise
 
     def _probe(self, group: Sequence[int], noise: float) -> float:
-        """The mean distortion of noise and its mirror image."""
+        """The mean distortion of noise and of its negative."""
         signed = [self._distorted(group, sign * noise) for sign in (1, -1)]
         return max(sum(signed) / 2, 0.05 * sum(abs(one) for one in signed) / 2)
 
     def _without(self, group: Sequence[int]) -> float:
-        """The distortion without some tensors; infinite where the loss is no number."""
+        """The distortion with some tensors set to zero; infinite if the loss is not finite."""
         distortion = self._trials.distortion
         zeros = {spec.name: Constant(0).decode(spec, distortion.device) for spec in (self._specs[index] for index in group)}
         cost = abs(distortion.loss(Overlaid(zeros, distortion.weights)) - distortion.original)
         return cost if math.isfinite(cost) else math.inf
 
     def _distorted(self, group: Sequence[int], noise: float) -> float:
-        """What noise in some tensors adds to the loss."""
+        """The change of the loss by noise in some tensors."""
         distortion = self._trials.distortion
         noisy = {self._specs[index].name: self._noisy(index, noise) for index in group}
         return distortion.loss(Overlaid(noisy, distortion.weights)) - distortion.original
 
     def _noisy(self, index: int, noise: float) -> Tensor:
-        """A weight with noise of its own, which is the same each time but for its size."""
+        """A tensor plus normal noise. For one tensor the noise is always the same, except for its size and sign."""
         weight = self._trials.distortion.weights[self._specs[index].name]
         generator = torch.Generator().manual_seed(1_000_003 * self._seed + index)
         drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
-        room = torch.finfo(weight.dtype).max  # what a mask holds may be at the end of the range
+        room = torch.finfo(weight.dtype).max  # numbers of a mask may be at the end of the range
         return (weight.double() + drawn.to(weight.device)).clamp_(-room, room).to(weight.dtype)
 
 
 class Overlaid(Mapping[str, Tensor]):
-    """Tensors, some of which others take the place of."""
+    """The tensors of `under`, with those of `over` in their place."""
 
     def __init__(self, over: Mapping[str, Tensor], under: Mapping[str, Tensor]) -> None:
         self._over, self._under = over, under

@@ -1,4 +1,4 @@
-"""Where a search begins: latents of the lowest rank and coarsest steps from which the loss can still be won back."""
+"""The latents that descents begin with: a tensor, or its factors of a rank in a good basis, divided by a step size."""
 
 import itertools
 import math
@@ -12,35 +12,46 @@ from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_
 from nncomplexity.network import TensorSpec, stacked
 from nncomplexity.search.latent import Latent, scaled_basis, sums
 from nncomplexity.search.looks import ESSENCE
-from nncomplexity.words import plain_numbers
+from nncomplexity.words import python_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
-"""Steps tried for a start, relative to the root mean square of what they divide: from 2 down in factors of √2."""
+"""Step sizes to try, relative to the root mean square of the numbers: from 2 down in factors of √2."""
 FIRST_COARSENESS = 1.0
-"""A step for numbers of which nothing is known but their size."""
+"""The relative step size by which the rotations of large factors are compared."""
 FINEST = 2.0**-7
-"""A relative step that costs no loss to speak of."""
+"""A relative step size at which rounding hardly changes the loss."""
 _ROTATIONS = 30
+"""Iterations of `quartimax`."""
 _ROTATED, _SAMPLED = 64, 2048
-"""The most components of a large matrix that are rotated, and about how many rows show how."""
+"""The most components of a large matrix that are rotated, and about how many rows the rotation is computed from."""
 _MARGIN = 8
-"""The most rows that a basis of waves may leave to unit vectors: tokens that are no numbers."""
+"""The most rows that a basis of waves may leave to unit vectors, such as tokens that are not numbers."""
 _GATHERED = 0.5
-"""By how much, in nats, the energy of a factor must be less spread over waves than over rows for waves to be considered."""
+"""A basis of waves is considered if the entropy of a factor's energy over waves is lower than over rows by this much, in nats."""
 _NUMBERS = 0.22
-"""Matrices are of low rank whose factors have `ESSENCE` of their energy in this share of their numbers."""
+"""A network is of low rank if factors with this share of its numbers have `ESSENCE` of its energy."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One start: the rank that matrices are cut to where that pays (0 leaves all dense), and the relative step."""
+    """The shape of a start: a rank, for each matrix where factors save numbers (0 is no factors), and a relative step size."""
 
     rank: int
     coarseness: float
 
 
-def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factors") -> list[Latent]:
-    """The latents of a start, for the tensors that move; those of one shape are worked out together."""
+def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factorizations") -> list[Latent]:
+    """The latents of a start.
+
+    Args:
+        shape: rank and step size.
+        specs: the tensors.
+        weights: all tensors by first name.
+        factors: their decompositions.
+
+    Returns:
+        The latents of each tensor, in the order of `specs`.
+    """
     groups: dict[object, list[TensorSpec]] = {}
     for spec in specs:
         small = spec.count <= SMALL
@@ -50,7 +61,7 @@ def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, 
 
 
 def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
-    """Ranks to try, from 1 up in steps of about a quarter, ending with the largest that pays for any matrix; then 0, all dense."""
+    """Ranks to try: from 1 up in steps of about a quarter, to the largest one that saves numbers for some matrix; then 0, no factors."""
     most = max((largest_rank(spec) for spec in specs), default=0)
     ranks: list[int] = []
     rank = 1.0
@@ -60,11 +71,11 @@ def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
     return [*ranks, 0]
 
 
-def of_low_rank(specs: Sequence[TensorSpec], factors: "Factors") -> bool:
-    """Whether all matrices, cut to one rank where that pays, keep nearly all of their energy Σσ² in a fraction of their numbers.
+def of_low_rank(specs: Sequence[TensorSpec], factors: "Factorizations") -> bool:
+    """Whether factors of one rank keep nearly all energy Σσ² of all matrices in a small share of their numbers.
 
-    Elsewhere a rank that the loss can still be won back from is no trait of the network: what it cuts off matters as much as what it keeps,
-    and a descent has to put it into components that were made for something else.
+    A descent should begin with factors only in this case. Otherwise the components that a low rank removes matter as much as those that it
+    keeps, and a descent would have to rebuild them from components that serve something else.
     """
     views = {spec: view for spec in specs if (view := matrix_view(spec.shape))}
     factors.prepare([spec.name for spec in views])
@@ -83,7 +94,10 @@ def of_low_rank(specs: Sequence[TensorSpec], factors: "Factors") -> bool:
 
 
 def first_that(holds: Callable[[int], bool], count: int) -> int:
-    """The least index in [0, count) where `holds`, by bisection; the last where none does. `holds` is taken to stay true."""
+    """The least index in [0, count) for which `holds` is true, by bisection; the last index if there is none.
+
+    This assumes that `holds` is true for all indices after the first such one.
+    """
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
@@ -95,16 +109,22 @@ def first_that(holds: Callable[[int], bool], count: int) -> int:
 
 
 def quartimax(A: Tensor) -> Tensor:
-    """The rotation R (k, k) in which A·R, (m, k), is sparsest: orthogonal, maximising the sum of fourth powers of A·R.
+    """The orthogonal matrix R (k, k) that makes A·R (m, k) sparse: it maximises the sum of fourth powers of A·R.
 
-    (A·R)·(Rᵀ·B) is the same matrix as A·B, so that R is absorbed and never coded. It is quartimax (Neuhaus and Wrigley 1954), by the
-    fixed-point iteration R ← polar(Aᵀ(A·R)³). Of matrices (T, m, k) it gives the rotation of each, (T, k, k).
+    (A·R)·(Rᵀ·B) equals A·B, so both factors absorb R, and no file contains it. This is quartimax (Neuhaus and Wrigley 1954), computed by the
+    fixed-point iteration R ← polar(Aᵀ(A·R)³).
+
+    Args:
+        A: one matrix (m, k), or several (T, m, k).
+
+    Returns:
+        R (k, k), or one for each matrix (T, k, k).
     """
     R = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(*A.shape[:-2], -1, -1)
-    # Fourth powers of large numbers overflow; a power of two rounds nothing.
+    # Fourth powers of large numbers overflow. Scaling by a power of two changes no digit.
     largest = A.abs().amax((-2, -1), keepdim=True)
     A = A * torch.tensor(
-        [math.ldexp(1.0, -max(math.frexp(size)[1], -1000)) for size in plain_numbers(largest.flatten())],
+        [math.ldexp(1.0, -max(math.frexp(size)[1], -1000)) for size in python_numbers(largest.flatten())],
         dtype=A.dtype,
         device="cpu",
     ).to(A.device).reshape(largest.shape)
@@ -114,8 +134,8 @@ def quartimax(A: Tensor) -> Tensor:
     return R
 
 
-def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factors") -> list[Latent]:
-    """The latents of tensors of one shape and dtype."""
+def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Tensor], factors: "Factorizations") -> list[Latent]:
+    """The latents of tensors that have one shape and dtype."""
     if 0 < shape.rank <= largest_rank(specs[0]):
         return factors.latents(specs, shape.rank, shape.coarseness)
     view = matrix_view(specs[0].shape) or (specs[0].count,)
@@ -126,8 +146,8 @@ def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Te
     ]
 
 
-class Factors:
-    """The factors of each matrix at a rank, in all bases that are worth a look; those last asked for are kept, for each matrix."""
+class Factorizations:
+    """Decompositions of all matrices: factors of a rank in several bases. The last factors of each matrix are kept."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._svds = SVDCache(weights)
@@ -136,8 +156,17 @@ class Factors:
         self._typical: dict[str, float] = {}
 
     def latents(self, specs: Sequence[TensorSpec], rank: int, coarseness: float) -> list[Latent]:
-        """Latents of factors of matrices of one shape; of each those whose symbols seem to take the fewest bits under steps of this
-        coarseness.
+        """Latents of the factors of matrices of one shape.
+
+        Each matrix gets the basis in which the symbols of its factors take the fewest bits, by an estimate.
+
+        Args:
+            specs: the matrices.
+            rank: of the factors.
+            coarseness: the step size, relative to the typical size of the numbers.
+
+        Returns:
+            The latents of all matrices, grouped by basis.
         """
         names = tuple(spec.name for spec in specs)
         kept, found = self._last.get(names, (0, []))
@@ -153,7 +182,7 @@ class Factors:
         return latents
 
     def _factored(self, names: Sequence[str], rank: int) -> "list[_Factored]":
-        """The factors of matrices of one shape, in all bases that are worth a look."""
+        """The factors of matrices of one shape, in all candidate bases."""
         U, S, Vh = self._svds.leading_together(names, rank)
         root = S[:, :rank].sqrt()
         A, B = U[:, :, :rank] * root[:, None], root[:, :, None] * Vh[:, :rank]
@@ -162,34 +191,37 @@ class Factors:
         return _in_bases(A, B)
 
     def typical(self, names: Sequence[str], whole: Tensor) -> list[float]:
-        """The typical size of the numbers of each of some tensors (T, ...), which is worked out once."""
+        """The typical size of the numbers in each of T tensors (T, ...), computed once for each name."""
         if any(name not in self._typical for name in names):
             self._typical |= zip(names, _typical(whole), strict=True)
         return [self._typical[name] for name in names]
 
     def singular_values(self, name: str) -> Tensor:
-        """All of a matrix's, largest first."""
+        """All singular values of a matrix, the largest first."""
         return self._svds.singular_values(name)
 
     def prepare(self, names: Sequence[str]) -> None:
-        """Decompose matrices that will be asked for, those of one shape together."""
+        """Decompose matrices that will be needed. Those of one shape share an operation."""
         self._svds.prepare(names)
 
     def release(self) -> None:
-        """Let go of a large network's factors: those that a descent moves are its own, and these would be held beside them."""
+        """Free the factors of a large network. A descent has its own copy, and two copies would double the memory."""
         if large_network(self._parameters):
             self._last.clear()
 
 
 class _Factored:
-    """Factors (R, m, k) and (R, k, n), in bases of these periods, of those of some matrices that are in these `rows`."""
+    """Factors (R, m, k) and (R, k, n) of R matrices, in the bases with these periods.
+
+    `rows` has the place of each of the R matrices among all matrices of the shape.
+    """
 
     def __init__(self, periods: tuple[int, int], parts: Sequence[Tensor], rows: Sequence[int]) -> None:
         self.periods, self._parts, self._places = periods, parts, {row: place for place, row in enumerate(rows)}
         self._sizes = [_typical(part) for part in parts]
 
     def prices(self, coarseness: float) -> dict[int, float]:
-        """Σ ln(1 + |u|) of each row, which is about in proportion to the bits that its factors' symbols take."""
+        """Σ ln(1 + |u|) of each row: roughly proportional to the bits of its factors' symbols."""
         of_parts = []
         for part, sizes in zip(self._parts, self._sizes, strict=True):
             scaled = part / _steps([coarseness * size for size in sizes], part)
@@ -197,7 +229,7 @@ class _Factored:
         return {row: sum(part[place] for part in of_parts) for row, place in self._places.items()}
 
     def latents(self, specs: Mapping[int, TensorSpec], coarseness: float) -> list[Latent]:
-        """Latents of some of the rows."""
+        """The latents of some of the rows."""
         places = [self._places[row] for row in specs]
         steps = [[coarseness * sizes[place] for place in places] for sizes in self._sizes]
         chosen = self._parts if len(places) == len(self._places) else [part[places] for part in self._parts]
@@ -213,16 +245,17 @@ def _divided(part: Tensor, steps: Sequence[float]) -> Tensor:
 
 
 def _steps(steps: Sequence[float], part: Tensor) -> Tensor | float:
-    """Numbers of T tensors to divide (T, ...) by; of one tensor the number."""
+    """The steps of T tensors in a shape that divides (T, ...)."""
     return (
         steps[0] if len(steps) == 1 else torch.tensor(steps, dtype=part.dtype).to(part.device).reshape(-1, *[1] * (part.dim() - 1))
     )
 
 
 def _factored_large(A: Tensor, B: Tensor) -> list[Tensor]:
-    """The factors of a large matrix, in float32, with the components rotated where they are few: the rotation is found on some rows.
+    """The factors of a large matrix in float32. If there are few components, they are rotated by `quartimax` of some of the rows.
 
-    The bases of waves are for sides of at most some hundred rows, and a rotation of many components takes the cube of their number.
+    Bases of waves are not tried, because they are for sides of at most `MOST_ROWS` rows. Many components are not rotated, because a rotation
+    takes time in proportion to the cube of their number.
     """
     rank = A.shape[1]
     if 1 < rank <= _ROTATED:
@@ -235,8 +268,9 @@ def _factored_large(A: Tensor, B: Tensor) -> list[Tensor]:
 
 
 def _in_bases(A: Tensor, B: Tensor) -> list[_Factored]:
-    """The same products (T, m, k) · (T, k, n) in several bases, of their sides and of their components; the latter make one factor or the
-    other sparse.
+    """The products (T, m, k) · (T, k, n) in several bases: of the two sides (waves), and of the components.
+
+    Each basis of the components makes one of the two factors sparse.
     """
     likely = [list(itertools.product(*sides)) for sides in zip(_likely_periods(A), _likely_periods(B.mT), strict=True)]
     found: list[_Factored] = []
@@ -251,10 +285,10 @@ def _in_bases(A: Tensor, B: Tensor) -> list[_Factored]:
 
 
 def _likely_periods(factors: Tensor) -> list[list[int]]:
-    """For each of some factors (T, m, k): 0, for no basis, and the period up to the rows that gathers its energy in the fewest waves, where
-    few they are.
+    """The periods to try for each of T factors (T, m, k): 0, for no basis, and perhaps one period.
 
-    What all rows have in common, as those of an LSTM's gates have, is no wave.
+    This is the period, of at most m, under which the energy of the factor is in the fewest waves. It is tried only if these are clearly fewer
+    than the rows. The mean over the rows is removed first: rows that share a part, as those of an LSTM's gates do, are no wave.
     """
     rows = factors.shape[1]
     if not 16 <= rows <= MOST_ROWS:
@@ -262,15 +296,15 @@ def _likely_periods(factors: Tensor) -> list[list[int]]:
     factors = factors - factors.mean(1, keepdim=True)
     periods = range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)
     spreads = torch.stack([_spread(factors, period) for period in periods])
-    best = plain_numbers(spreads.argmin(0))
-    gathered = plain_numbers(spreads.amin(0) < _entropy(factors.square().sum(2)) - _GATHERED)
+    best = python_numbers(spreads.argmin(0))
+    gathered = python_numbers(spreads.amin(0) < _entropy(factors.square().sum(2)) - _GATHERED)
     return [[0, periods[place]] if is_wave else [0] for place, is_wave in zip(best, gathered, strict=True)]
 
 
 def _spread(factors: Tensor, period: int) -> Tensor:
-    """The entropy (T,), in nats, of how the energy of factors (T, m, k) is shared among the waves of a period and the rows beyond it."""
+    """The entropy (T,), in nats, of the energy of factors (T, m, k) over the waves of a period and the rows beyond it."""
     energy = torch.fft.rfft(factors[:, :period], dim=1).abs().square().sum(2) / period
-    pairs = energy[:, 1 : (period + 1) // 2]  # all but the constant and the alternating wave are a cosine and a sine
+    pairs = energy[:, 1 : (period + 1) // 2]  # each frequency is a cosine and a sine, except the constant and the alternating wave
     single = energy[:, (period + 1) // 2 :]
     return _entropy(torch.cat([energy[:, :1], pairs, pairs, single, factors[:, period:].square().sum(2)], 1))
 
@@ -281,7 +315,7 @@ def _entropy(energy: Tensor) -> Tensor:
 
 
 def _in_basis(factors: Tensor, period: int) -> Tensor:
-    """Factors (T, m, k) in coordinates of a side's basis, all of whose columns have nearly the same norm."""
+    """Factors (T, m, k) in the coordinates of a side's basis. Its columns are orthogonal, with nearly the same norm."""
     if not period:
         return factors
     F = scaled_basis(factors.shape[1], period, factors.device).double()
@@ -290,23 +324,24 @@ def _in_basis(factors: Tensor, period: int) -> Tensor:
 
 
 def _price(factor: Tensor, coarseness: float) -> float:
-    """Σ ln(1 + |u|), which is about in proportion to the bits that a factor's symbols take."""
+    """Σ ln(1 + |u|): roughly proportional to the bits of a factor's symbols."""
     return float((factor / (coarseness * _typical(factor[None])[0])).abs().log1p().sum())
 
 
 def largest_rank(spec: TensorSpec) -> int:
-    """The largest rank at which factors hold at most half of the matrix's numbers; 0 where there is none."""
+    """The largest rank at which the factors have at most half as many numbers as the matrix; 0 if there is none."""
     view = matrix_view(spec.shape)
     return 0 if view is None else view[0] * view[1] // (2 * (view[0] + view[1]))
 
 
 def _typical(parts: Tensor) -> list[float]:
-    """Of each of some tensors (T, ...) the size √(Σx⁴ / 3Σx²) of the numbers that matter, 1 for zeros: the root mean square of a normal
-    distribution's, more of sparse ones.
+    """√(Σx⁴ / 3Σx²) of each of T tensors (T, ...): the typical size of the numbers that matter; 1 if all are zero.
+
+    For normally distributed numbers this is the root mean square. For sparse numbers it is larger, because zeros do not count.
     """
     within = tuple(range(1, parts.dim()))
     largest = parts.abs().amax(within, keepdim=True)
     squares = (parts / largest).square()
     fourths = squares.square().sum(within) / (3 * squares.sum(within))
     sizes = largest.flatten() * fourths.sqrt()
-    return [size if size > 0 else 1.0 for size in plain_numbers(sizes)]  # of zeros it is no number
+    return [size if size > 0 else 1.0 for size in python_numbers(sizes)]  # NaN for a tensor of zeros

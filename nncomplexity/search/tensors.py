@@ -1,4 +1,4 @@
-"""What the searches of one network share: which of its tensors move, which have a gradient, and their decompositions."""
+"""What the searches of one network have in common: which tensors may change, which have a gradient, and their decompositions."""
 
 import functools
 
@@ -8,24 +8,25 @@ from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
 from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.start import Factors, of_low_rank
+from nncomplexity.search.start import Factorizations, of_low_rank
 
 _STEEP = 1e15
-"""The product of a tensor's largest number and largest gradient from which on the gradient is of no use: a mask, whose least change in units
-of its own size is a step over a cliff. The squares of larger ones float32 doesn't hold.
+"""If the product of a tensor's largest number and largest gradient is above this, a descent ignores the gradient.
+
+Such a tensor is a mask: the smallest change relative to its size changes the loss completely. Squares of larger products overflow in float32.
 """
 _MANY = 750_000
-"""Parameters of which the gradients of a default budget can't put each in its place: those of factors are fewer."""
+"""Above so many parameters a descent begins with factors, because the default budget has too few steps to move each parameter by itself."""
 
 
 class Tensors:
     """The tensors of a network, as searches see them.
 
     Attributes:
-        moving: those that may be coarse-grained, but for zeros and ones.
-        held: the others, as they are, by first name. Those that are all 0 or all 1, as biases and gains are made, cost next to nothing.
-            And they have no sizes to tell a step from: moved, all their elements change at once.
-        factors: decompositions of those that move.
+        moving: the tensors that may change. A tensor of only 0 or only 1 is not among them.
+        held: the other tensors, unchanged, by first name. Tensors of only 0 or only 1, as new biases and gains are, cost almost no bits. They
+            also have no spread from which a step size could be chosen: one step too large changes all elements at once.
+        factors: the decompositions of the moving tensors.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -39,23 +40,26 @@ class Tensors:
             **as_made,
             **{spec.name: problem.exact(spec) for spec in specs if spec.name not in free_names},
         }
-        self.factors = Factors(problem.weights)
+        self.factors = Factorizations(problem.weights)
         self._distortion, self._largest = problem.distortion, problem.largest
         self._gradient_names: frozenset[str] | None = None
 
     @property
     def large(self) -> bool:
-        """Whether candidates are to be held once and decoded tensor by tensor."""
+        """Whether the network is so large that a candidate is decoded tensor by tensor, to save memory."""
         return large_network(sum(spec.count for spec in self.moving))
 
     @functools.cached_property
     def factored(self) -> bool:
-        """Whether a descent begins with factors however long it is: its network is of low rank, or has too many numbers to put in order."""
+        """Whether a descent begins with factors: the network is of low rank, or has more than `_MANY` parameters."""
         specs = self.with_gradient()
         return sum(spec.count for spec in specs) > _MANY or of_low_rank(specs, self.factors)
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
-        """The tensors that a gradient reaches which a descent can follow; none for a loss without one. Costs a gradient, once."""
+        """The moving tensors with a gradient that a descent can follow; none if the loss has no gradient.
+
+        The first call measures a gradient.
+        """
         if self._gradient_names is None:
             measured = self._distortion.gradient(self._distortion.weights)
             grads = measured[1] if measured else {}
@@ -64,7 +68,7 @@ class Tensors:
         return tuple(spec for spec in self.moving if spec.name in self._gradient_names)
 
     def without_gradient(self) -> tuple[TensorSpec, ...]:
-        """The others that move, such as running statistics and masks."""
+        """The other moving tensors, such as running statistics and masks."""
         reached = {spec.name for spec in self.with_gradient()}
         return tuple(spec for spec in self.moving if spec.name not in reached)
 
@@ -73,6 +77,6 @@ class Tensors:
 
 
 def _constant(weight: Tensor) -> int | None:
-    """0 or 1 where all elements are that. The first one rules most tensors out."""
+    """0 or 1 if all elements have this value; otherwise None. The first element alone decides for most tensors, which saves time."""
     first = float(weight.reshape(-1)[0])
     return int(first) if first in (0, 1) and bool((weight == first).all()) else None

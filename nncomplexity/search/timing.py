@@ -1,42 +1,39 @@
-"""A limit on the time of a search, which ends it as a progress callback may: by `StopSearch`, with the best file so far."""
+"""A limit on the time of a search. When the time is over, the progress callback raises `StopSearch`, which keeps the best file so far."""
 
-import math
 import time
 from collections.abc import Callable
 
-from nncomplexity.errors import InputError
 from nncomplexity.search.contract import Progress, StopSearch
-from nncomplexity.words import is_number, plain_number
+from nncomplexity.words import checked_number
 
 
 class TimeLimit:
-    """Seconds that all ε of a run share, counted from when this is made.
+    """The seconds for all ε of a run. The time begins when this object is made.
 
     Args:
         seconds: the limit, above 0.
         clock: gives the time in seconds.
 
     Attributes:
-        reached: whether a search was ended by it.
+        reached: whether the limit ended a search.
 
-    Raises InputError where `seconds` is no finite number above 0.
+    Raises:
+        InputError: `seconds` is not a finite number above 0.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        plain = plain_number(seconds)
-        if not is_number(plain) or not 0 < plain < math.inf:
-            raise InputError(f"time_limit: expected a finite number of seconds above 0, got {plain!r}")
-        self.seconds, self.reached = float(plain), False
+        self.seconds = checked_number("time_limit", seconds, "a finite number of seconds above 0", lambda number: number > 0)
+        self.reached = False
         self._clock = clock
         self._end = self._part_end = clock() + self.seconds
 
     def share(self, count: int) -> None:
-        """Give what comes next its even part of what is left for `count` searches, itself among them."""
+        """Give the search that begins now 1/`count` of the time left. `count` is the number of searches left, with this one."""
         now = self._clock()
         self._part_end = now + max(0.0, self._end - now) / count
 
     def watching(self, progress: Progress) -> Progress:
-        """The callback, which raises `StopSearch` once the time of the search in progress is over."""
+        """A progress callback that calls `progress`, and raises `StopSearch` when the present search's time is over."""
 
         def watched(done: float, total: float, what: str) -> None:
             progress(done, total, what)

@@ -1,4 +1,4 @@
-"""The candidates of a search: measured while the budget lasts, the smallest within each ε kept, and confirmed at the end."""
+"""The candidates of a search. Each is measured, the smallest ones within each ε are kept, and the answers are measured again at the end."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, 
 from nncomplexity.search.tensors import Tensors
 
 _KEPT = 3
-"""Candidates that are kept for each ε, should the smallest not be confirmed; of a large network one, as each is as long as the network."""
+"""Candidates to keep for each ε, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
 _BISECTION = 6
-"""Evaluations that a bisection over uniform steps takes."""
+"""The evaluations of a bisection over uniform steps."""
 
 
 class Kept(NamedTuple):
-    """A candidate that is within some ε: its bits, its tensors as a file has them, and what found it."""
+    """A candidate within some ε: its bits, its tensors as a file has them, and its origin."""
 
     bits: float
     tensors: list[CoarseTensor]
@@ -28,18 +28,18 @@ class Kept(NamedTuple):
 
 
 class Trials:
-    """What was measured in one search, for all ε that it is to answer.
+    """The measurements of one search, for all its ε.
 
     Args:
         problem: the network and its loss.
-        tensors: which of its tensors move.
-        eps: the ε to be answered. A candidate is kept for each one that it is within.
-        budget: evaluations in all; infinite where the search ends by itself. One for each ε is kept back, to measure its answer.
-        expected: how many a search without a budget may take, which its progress is told by.
+        tensors: which of its tensors may change.
+        eps: all ε. A candidate is kept for each ε that it is within.
+        budget: evaluations in all; infinite if the search ends when it has converged. One for each ε is reserved, to measure the answer.
+        expected: the evaluations that a search without a budget may need, for its progress bar.
 
     Attributes:
         kept: the candidates for each ε, the smallest first.
-        descended: whether a descent was made.
+        descended: whether there was a descent.
     """
 
     def __init__(self, problem: Problem, tensors: Tensors, eps: Sequence[float], budget: float, expected: float = 0.0) -> None:
@@ -52,20 +52,21 @@ class Trials:
 
     @property
     def spent(self) -> float:
+        """Evaluations since the search began."""
         return self.distortion.evaluations - self._begin[0]
 
     @property
     def left(self) -> float:
-        """Evaluations not yet spent, but for those that measure the answers."""
+        """Evaluations that are left, without those reserved for the answers."""
         return self.budget - len(self.kept) - self.spent
 
     def last(self, cost: float) -> bool:
-        """Whether so many evaluations more would leave too few for uniform quantization to find an answer, where an ε has none yet."""
+        """Whether some ε has no candidate yet, and `cost` more evaluations would leave too few for uniform quantization to find one."""
         return self.left < cost + _BISECTION and not all(self.kept.values())
 
     @contextmanager
     def at_most(self, evaluations: float) -> Iterator[None]:
-        """A part of the search that may spend so many evaluations, if there are as many left."""
+        """A context in which the search may spend at most so many evaluations."""
         budget, self.budget = self.budget, min(self.budget, self.spent + len(self.kept) + evaluations)
         try:
             yield
@@ -77,24 +78,28 @@ class Trials:
         return self.distortion.tolerance(eps)
 
     def best(self, eps: float) -> float:
-        """Bits of the smallest candidate within ε; infinite where there is none."""
+        """Bits of the smallest candidate within ε; infinite if there is none."""
         return self.kept[eps][0].bits if self.kept[eps] else math.inf
 
     def whole(self, moving: Mapping[str, CoarseTensor]) -> list[CoarseTensor]:
-        """All tensors, in their order: those given, and those that the search keeps as they are."""
+        """All tensors in the skeleton's order: those in `moving`, and those that do not change."""
         coarse = {**self.tensors.held, **moving}
         return [coarse[spec.name] for spec in self.problem.skeleton.tensors]
 
     def bits(self, tensors: Sequence[CoarseTensor]) -> float:
+        """Bits of coarse tensors, as `Problem.weigh` counts them."""
         return self.problem.weigh(tensors)
 
     def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | None = None) -> float:
-        """The distortion of a candidate, kept where it serves; infinite when the budget is spent.
+        """Measure a candidate, and keep it for each ε that it is within.
 
         Args:
-            moving: its tensors that aren't held.
-            origin: what it comes from.
-            bits: an estimate of its bits, until `weigh`; None weighs it at once.
+            moving: its coarse tensors that may change, by first name.
+            origin: see `Candidate`.
+            bits: an estimate of its bits, which `weigh` replaces later; None counts them now.
+
+        Returns:
+            Its distortion; infinite if the budget is spent, or if the candidate has no finite loss.
         """
         if self.left < 1:
             return math.inf
@@ -110,8 +115,15 @@ class Trials:
         return distortion if math.isfinite(distortion) else math.inf
 
     def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | None = None) -> None:
-        """Remember a measured candidate for every ε that it is within and whose last one is larger, unless it has an infinity in it that
-        the original hasn't.
+        """Keep a measured candidate for each ε that it is within, if it is smaller than the best one so far.
+
+        A candidate with an element beyond the range of its dtype is not kept: it would decode to an infinity.
+
+        Args:
+            tensors: all its coarse tensors, in the skeleton's order.
+            distortion: the measured distortion.
+            origin: see `Candidate`.
+            bits: an estimate of its bits; None counts them.
         """
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
         if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
@@ -126,7 +138,7 @@ class Trials:
                     del kept[1 if self.tensors.large else _KEPT :]
 
     def weigh(self) -> None:
-        """Weigh the candidates of a large network that are known by estimates."""
+        """Count the bits of a large network's candidates, which were only estimated so far."""
         if self.tensors.large:
             weighed: dict[int, Kept] = {}
             for kept in self.kept.values():
@@ -135,10 +147,13 @@ class Trials:
                     kept[place] = weighed[id(one)]
 
     def found(self, stopped: bool = False) -> list[Found]:
-        """For each ε the smallest candidate, written, decoded and measured again; what the search took, in equal shares.
+        """The smallest candidate for each ε, written, decoded and measured again, with an equal share of the effort.
 
         Args:
-            stopped: whether the search was ended before it was done.
+            stopped: whether the search was ended early.
+
+        Returns:
+            An answer for each ε.
         """
         confirmed: dict[int, Candidate] = {}
         answers: list[Candidate | None] = []
@@ -147,7 +162,7 @@ class Trials:
             for one in kept:
                 try:
                     candidate = confirmed.get(id(one)) or self.problem.written(one.tensors, origin=one.origin)
-                except FormatError:  # it asks for more work than so short a payload may
+                except FormatError:  # decoding it would take more work than the format allows for so short a payload
                     continue
                 confirmed[id(one)] = candidate
                 if self.problem.feasible(candidate, eps):
@@ -163,12 +178,13 @@ class Trials:
         ]
 
     def _lost(self, eps: float, answer: Candidate | None) -> bool:
-        """Whether descents were made for nothing: none came within ε, or uniform quantization's file is smaller than all of theirs."""
+        """Whether there were descents, and none came within ε or was smaller than the file of uniform quantization."""
         if not self.descended or (answer is not None and not answer.bits):
             return False
         return answer is None or answer.origin == UNIFORM or eps not in self._by_descent
 
     def report(self, what: str) -> None:
+        """Call the progress callback, which may raise `StopSearch`."""
         values = ", ".join(f"{eps:g}" for eps in self.kept) if len(self.kept) <= 3 else f"{max(self.kept):g} to {min(self.kept):g}"
         total = self.budget if math.isfinite(self.budget) else max(self._expected, self.spent)
         self.problem.progress(min(self.spent, total), total, f"ε = {values}: {what}")

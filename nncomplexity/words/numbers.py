@@ -146,7 +146,3 @@ def shown(value: object) -> str:
     except ValueError:  # Python refuses to print an integer of many thousand digits
         text = f"{type(value).__name__} too long to print"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-plain_number, plain_numbers = python_number, python_numbers
-"""The names that these functions had before."""

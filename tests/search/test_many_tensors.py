@@ -20,7 +20,7 @@ from nncomplexity.network.weights import TensorSpec, skeleton_of
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.looks import _numbers, numbers
 from nncomplexity.search.points import CoarseGraining
-from nncomplexity.search.start import Factors, Shape, latents_at
+from nncomplexity.search.start import Factorizations, Shape, latents_at
 
 
 class Counting(TorchDispatchMode):
@@ -125,7 +125,7 @@ def test_decoding_together_is_decoding_each() -> None:
     weights = mixed()
     specs = skeleton_of(weights).tensors
     for shape in (Shape(0, 0.25), Shape(2, 0.25)):
-        pieces = [latent.coarse() for latent in latents_at(shape, specs, weights, Factors(weights))]
+        pieces = [latent.coarse() for latent in latents_at(shape, specs, weights, Factorizations(weights))]
         together = decoded_together(specs, pieces)
         assert list(together) == [spec.name for spec in specs]
         for spec, piece in zip(specs, pieces, strict=True):
@@ -138,10 +138,10 @@ def test_decoding_together_is_decoding_each() -> None:
 @pytest.mark.parametrize("rank", [0, 1, 2, 4])
 def test_starts_of_all_are_those_of_each(rank: int) -> None:
     weights = mixed()
-    specs, factors = skeleton_of(weights).tensors, Factors(weights)
+    specs, factors = skeleton_of(weights).tensors, Factorizations(weights)
     for coarseness in (0.5, 0.1):
         for spec, latent in zip(specs, latents_at(Shape(rank, coarseness), specs, weights, factors), strict=True):
-            (alone,) = latents_at(Shape(rank, coarseness), [spec], weights, Factors({spec.name: weights[spec.name]}))
+            (alone,) = latents_at(Shape(rank, coarseness), [spec], weights, Factorizations({spec.name: weights[spec.name]}))
             assert latent.spec == spec
             assert latent.periods == alone.periods
             assert latent.step == pytest.approx(alone.step, rel=1e-6)
