@@ -172,15 +172,15 @@ class SearchGroup(MethodGroup):
     seed: Seed = 0
     seeds: Seeds = 1
 
-    def checked(self) -> "Search":
+    def checked(self) -> "CheckedSearch":
         """The search that they ask for. Raises InputError for the first option that isn't usable."""
         seconds = time_value(self.time_limit)
         method = method_named(self.method, self.budget)
-        return Search(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
+        return CheckedSearch(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
 
 
 @dataclass(frozen=True)
-class Search:
+class CheckedSearch:
     """A search that a command line asks for, checked."""
 
     options: SearchGroup

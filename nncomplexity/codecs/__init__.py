@@ -23,7 +23,7 @@ from nncomplexity.codecs.contract import SYMBOL_LIMIT, Codec, Coder, Frequencies
 from nncomplexity.codecs.entropy import Entropy, EntropyReader
 from nncomplexity.codecs.general import General
 from nncomplexity.codecs.matrix import VERSION, KnownKind, Matrix, MatrixState
-from nncomplexity.codecs.models import Bits, Choice, Natural, Planes, Signed, Tally, length_tally, single, within
+from nncomplexity.codecs.models import Bits, Categorical, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.codecs.registry import CODECS, codec_named, codec_numbered, number_of, register_codec
 from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_together
 
@@ -34,7 +34,7 @@ __all__ = [
     "SYMBOL_LIMIT",
     "VERSION",
     "Bits",
-    "Choice",
+    "Categorical",
     "Codec",
     "Coder",
     "Entropy",

@@ -20,7 +20,7 @@ from nncomplexity.codecs.lines import DeadLines, Marks
 from nncomplexity.codecs.models import (
     FIRST_BLOCK,
     FIRST_OF_OWN,
-    Choice,
+    Categorical,
     Natural,
     Signed,
     Tally,
@@ -112,7 +112,7 @@ class Matrix:
     def _read(self, coder: Coder, peak: int) -> Integers:
         """What follows the peak."""
         lines = self.state.lines
-        if self.state.version == 1 or not Choice(lines.marked).one(coder, None):
+        if self.state.version == 1 or not Categorical(lines.marked).one(coder, None):
             return self.read_cells(coder, peak)
         marks = lines.code(coder, (self.columns, self.rows))
         return marks.whole(self.inner(marks).read_cells(coder, peak)).reshape(-1)
@@ -120,7 +120,7 @@ class Matrix:
     def marks(self, coder: Coder, grid: Integers) -> Marks | None:
         """Whether dead lines of symbols (columns, rows) are marked, and which; None where they aren't."""
         marks = self.state.lines.worthwhile(grid)
-        Choice(self.state.lines.marked).one(coder, int(marks is not None))
+        Categorical(self.state.lines.marked).one(coder, int(marks is not None))
         return None if marks is None else self.state.lines.code(coder, (self.columns, self.rows), marks)
 
     def inner(self, marks: Marks) -> "Matrix":
@@ -130,7 +130,7 @@ class Matrix:
 
     def read_cells(self, coder: Coder, peak: int) -> Integers:
         """The symbols behind the peak and the marks."""
-        kind = Choice(self.state.kinds).one(coder, None)
+        kind = Categorical(self.state.kinds).one(coder, None)
         return self._by_kind(coder, None, peak, kind)
 
     def write_cells(self, coder: Coder, symbols: Integers, peak: int) -> None:
@@ -139,7 +139,7 @@ class Matrix:
             coder.bits += self._weigh(symbols, peak)[0]
             return
         kind = self._lightest(symbols, peak)[1] if self.known is None else self.known.kind
-        Choice(self.state.kinds).one(coder, kind)
+        Categorical(self.state.kinds).one(coder, kind)
         self._by_kind(coder, symbols, peak, kind)
 
     def _by_kind(self, coder: Coder, symbols: Integers | None, peak: int, kind: int) -> Integers:
@@ -164,7 +164,7 @@ class Matrix:
         """Bits of what follows the peak and the marks, and the kind; the state learns."""
         bits, kind, tables, levels = self._lightest(symbols, peak)
         meter = Meter()
-        Choice(self.state.kinds).one(meter, kind)
+        Categorical(self.state.kinds).one(meter, kind)
         if not kind:
             self.state.tables, self.state.levels = tables, levels
         return meter.bits + bits, kind

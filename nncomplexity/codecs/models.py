@@ -59,8 +59,8 @@ def _length_prior(typical: int) -> Integers:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One symbol in [0, size) under a tally."""
+class Categorical:
+    """One symbol of an alphabet [0, size), under the frequencies of a tally."""
 
     tally: Tally
 

@@ -5,7 +5,7 @@ expects of entry (i, j) the magnitude
 
     μ = g · ρ_i · γ_j,   ρ_i = (Σ_{j'<j} |v_ij'| + a·g) / (g·(j + a)),   γ_j likewise from the rows of column j read before,
 
-with g the mean magnitude of the tensor so far and a a weight of prior belief. μ, on a logarithmic ladder, picks one of a few
+with g the mean magnitude of the tensor so far and a a weight of prior belief. μ, on a logarithmic grid, picks one of a few
 tables of magnitudes that the whole file shares; each begins as the geometric distribution of mean μ and learns. All of it is
 IEEE additions, multiplications and divisions of float64, which are the same on every machine.
 """
@@ -20,14 +20,14 @@ import numpy as np
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
 from nncomplexity.codecs.learning import weigh_contexts
-from nncomplexity.codecs.models import Choice, Tally, flat_tally, room_for, single, wide_uniform
+from nncomplexity.codecs.models import Categorical, Tally, flat_tally, room_for, single, wide_uniform
 
 _DIRECT = 16
 """Magnitudes below this are tokens themselves; above, a token is an octave and its two leading mantissa bits."""
 _MANTISSA_BITS = 2
 _TOKENS = _DIRECT + (SYMBOL_LIMIT.bit_length() - _DIRECT.bit_length() + 1 << _MANTISSA_BITS)
 _LOWEST = -14
-"""The ladder of expected magnitudes runs from 2^(-14/2) in steps of √2."""
+"""The grid of expected magnitudes runs from 2^(-14/2) in steps of √2."""
 _CONTEXTS = 64
 _FIRST_BLOCK = 32
 BELIEF = 4.0
@@ -36,7 +36,7 @@ _PRIOR_TOTAL = 4096
 GAIN = 192
 """What a symbol adds to its entry of a table."""
 LEVELS = 44
-"""Rungs of the ladder at which a matrix may begin."""
+"""The number of grid values at which a matrix may begin."""
 _ROOT = 1.4142135623730951
 _HALF_ROOT = _ROOT / 2
 _GROUP = 1 << 16
@@ -47,7 +47,7 @@ _GATHER = 1 << 12
 """Symbols whose tables are laid side by side at once."""
 
 
-def _ladder() -> Frequencies:
+def _means() -> Frequencies:
     """(contexts,) expected magnitudes; √2 to the nearest float64, powers of two exactly."""
     steps = np.arange(_CONTEXTS) + _LOWEST
     return np.ldexp(np.where(steps % 2 == 0, 1.0, _ROOT), steps // 2)
@@ -61,9 +61,9 @@ def _token_floor(token: int) -> int:
     return _DIRECT + mantissa * (_DIRECT >> _MANTISSA_BITS) << octave
 
 
-LADDER = _ladder()
+MEANS = _means()
 """(contexts,) the expected magnitudes that contexts stand for."""
-_RUNGS = LADDER[1:].tolist()
+_ABOVE_FIRST = MEANS[1:].tolist()
 _FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
 WIDTHS = np.array(
     [max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()], dtype=np.int8
@@ -72,7 +72,7 @@ WIDTHS = np.array(
 
 def _geometric_tables() -> Integers:
     """(contexts, tokens) whole numbers ∝ θ^m (1 − θ) summed over a token's magnitudes, θ = μ / (1 + μ), by products alone."""
-    theta = LADDER / (1.0 + LADDER)
+    theta = MEANS / (1.0 + MEANS)
     tail = np.ones((_CONTEXTS, _TOKENS + 1))  # P(magnitude >= floor), by repeated squaring of θ
     powers = [theta]
     for _ in range(SYMBOL_LIMIT.bit_length()):
@@ -93,7 +93,7 @@ def fresh_tables() -> Frequencies:
 
 
 def fresh_levels() -> Tally:
-    """A tally of the rungs of the ladder at which matrices begin."""
+    """A tally of the grid values at which matrices begin."""
     return flat_tally(LEVELS, 16)
 
 
@@ -114,8 +114,8 @@ class Magnitudes:
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, then the magnitudes column by column; tables and levels learn."""
         level = None if magnitudes is None else min(int(context_of(magnitudes.mean())), LEVELS - 1)
-        level = int(Choice(levels).code(coder, single(level))[0])
-        scales = _Scales(float(LADDER[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
+        level = int(Categorical(levels).code(coder, single(level))[0])
+        scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
         alphabet = int(alphabet_of(self.peak))
         if magnitudes is None:
             return self._read(coder, scales, alphabet, tables)
@@ -242,13 +242,13 @@ def _mean(total: Any, count: Any, belief: float, prior: Any) -> Any:
 
 
 def context_of(expected: Frequencies) -> Integers:
-    """Expected magnitudes, which are above 0, to indices of the nearest rung at or below, the lowest for those below it.
+    """Expected magnitudes, which are above 0, to the index of the largest grid value at or below them, and 0 for magnitudes below the grid.
 
-    The exponent tells two rungs, and the significand which of them it is: powers of two scale without rounding.
+    The exponent leaves two grid values, and the significand decides between them. Nothing is rounded, because the grid has powers of two.
     """
     significands, exponents = np.frexp(expected)
-    rungs: Integers = 2 * exponents.astype(np.int64) + (significands >= _HALF_ROOT) - (2 + _LOWEST)
-    return np.minimum(np.maximum(rungs, 0), _CONTEXTS - 1)
+    places: Integers = 2 * exponents.astype(np.int64) + (significands >= _HALF_ROOT) - (2 + _LOWEST)
+    return np.minimum(np.maximum(places, 0), _CONTEXTS - 1)
 
 
 def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphabet: int, tables: Frequencies) -> Integers:
@@ -315,8 +315,8 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
     for j, column in enumerate(decoded):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
         mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
-        rungs = {seen: bisect_right(_RUNGS, mean * ((seen + prior) / belief)) for seen in set(sums)}
-        context = [rungs[seen] for seen in sums]
+        places = {seen: bisect_right(_ABOVE_FIRST, mean * ((seen + prior) / belief)) for seen in set(sums)}
+        context = [places[seen] for seen in sums]
         if alphabet <= _DIRECT:
             values = coder.categorical(None, used.take(context, axis=0), model.rows).tolist()
             for row, token in zip(context, values, strict=True):

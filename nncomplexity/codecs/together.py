@@ -18,7 +18,7 @@ from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Frequencies, Integers
 from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, KnownKind, Matrix, MatrixState, span_limit
 from nncomplexity.codecs.models import FIRST_OF_OWN, LENGTHS, Tally, block_edges, length_tally
-from nncomplexity.codecs.scales import GAIN, LADDER, LEVELS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
+from nncomplexity.codecs.scales import GAIN, LEVELS, MEANS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
 
 LARGEST = 1 << 12
 """Symbols of a matrix from which on it is weighed by itself, at no greater cost."""
@@ -215,7 +215,7 @@ class _Batch:
         where = (self.starts[members][:, None] + np.arange(rows * columns)).reshape(-1)
         self.symbols[where] = stacked.reshape(-1)
         self.levels[members] = levels
-        self.contexts[where] = contexts_of(sizes, LADDER[levels], profiles).reshape(-1)
+        self.contexts[where] = contexts_of(sizes, MEANS[levels], profiles).reshape(-1)
         starts, lengths = blocks_of(rows)
         within = np.repeat(np.arange(len(starts)), lengths)
         self.blocks[where] = np.tile((np.arange(columns)[:, None] * len(starts) + within).reshape(-1), len(members))

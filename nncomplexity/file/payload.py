@@ -18,7 +18,7 @@ from nncomplexity.codecs import (
     MOST,
     VERSION,
     Bits,
-    Choice,
+    Categorical,
     Codec,
     Coder,
     Entropy,
@@ -91,13 +91,13 @@ class _Walk:
     precision: int = 0
     exponent: int = -4
     rank: int = 8
-    forms: Choice = field(default_factory=lambda: Choice(Tally(_FORM_PRIOR, 64)))
-    other_forms: Choice = field(default_factory=lambda: Choice(Tally(_OTHER_FORM_PRIOR, 8)))
-    bases: Choice = field(default_factory=lambda: Choice(Tally(_BASIS_PRIOR, 8)))
+    forms: Categorical = field(default_factory=lambda: Categorical(Tally(_FORM_PRIOR, 64)))
+    other_forms: Categorical = field(default_factory=lambda: Categorical(Tally(_OTHER_FORM_PRIOR, 8)))
+    bases: Categorical = field(default_factory=lambda: Categorical(Tally(_BASIS_PRIOR, 8)))
     period: int = 0
-    unlike: Choice = field(default_factory=lambda: Choice(Tally(np.array([8, 8]), 8)))
+    unlike: Categorical = field(default_factory=lambda: Categorical(Tally(np.array([8, 8]), 8)))
     margins: Natural = field(default_factory=lambda: Natural(length_tally()))
-    layouts: Choice = field(default_factory=lambda: Choice(Tally(np.array([8, 8, 8]), 8)))
+    layouts: Categorical = field(default_factory=lambda: Categorical(Tally(np.array([8, 8, 8]), 8)))
     layout_numbers: Natural = field(default_factory=lambda: Natural(length_tally(2)))
     exponents: Signed = field(default_factory=lambda: Signed(length_tally(2)))
     ranks: Signed = field(default_factory=lambda: Signed(length_tally()))
@@ -391,7 +391,7 @@ class _Escape:
 def _walk(walk: _Walk, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None) -> list[CoarseTensor]:
     """Code all tensors in the order of their names, or in version 1 in that of the skeleton; what is read is in that of the skeleton."""
     precision = None if tensors is None else _precision(tensors)
-    walk.precision = within(walk.integer(precision, Choice(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
+    walk.precision = within(walk.integer(precision, Categorical(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
     specs = skeleton.real.tensors
     order = range(len(specs)) if walk.state.version == 1 else skeleton.by_name
     if tensors is not None and isinstance(walk.records, _Scale) and _are_plain(specs, tensors):

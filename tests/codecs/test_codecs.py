@@ -13,7 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nncomplexity.codecs import CODECS, Bits, Choice, Codec, General, Matrix, MatrixState, Planes, Signed, codec_named, length_tally
+from nncomplexity.codecs import (
+    CODECS,
+    Bits,
+    Categorical,
+    Codec,
+    General,
+    Matrix,
+    MatrixState,
+    Planes,
+    Signed,
+    codec_named,
+    length_tally,
+)
 from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Piece, Pieces, encode, matrix_shape, read, write
@@ -141,7 +153,7 @@ def test_records_of_every_model_come_back(codec: Codec) -> None:
     rng = np.random.default_rng(0)
     state = MatrixState()
     records = [
-        (np.array([3]), lambda: Choice(flat_tally(9))),
+        (np.array([3]), lambda: Categorical(flat_tally(9))),
         (np.array([-70_000]), lambda: Signed(length_tally())),
         (np.array([2**51 + 1]), lambda: Bits(52)),
         (np.array([200]), lambda: Bits(9)),

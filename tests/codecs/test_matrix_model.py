@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from nncomplexity.codecs import (
     SYMBOL_LIMIT,
-    Choice,
+    Categorical,
     Matrix,
     MatrixState,
     Meter,
@@ -218,8 +218,8 @@ def table_record(low: int, span: int) -> bytes:
     """A record (4, 1) that claims a table of its own from `low` to `low + span`."""
     encoder, state = Encoder(), MatrixState()
     Natural(state.peaks).code(encoder, single(9))
-    Choice(state.lines.marked).code(encoder, single(0))
-    Choice(state.kinds).code(encoder, single(1))
+    Categorical(state.lines.marked).code(encoder, single(0))
+    Categorical(state.kinds).code(encoder, single(1))
     Signed(length_tally()).code(encoder, single(low))
     Natural(length_tally()).code(encoder, single(span))
     encoder.categorical(np.zeros(4, dtype=np.int64), flat_tally(min(span, 100) + 1).frequencies, 4)
@@ -238,8 +238,8 @@ def list_record(low: int, gaps: list[int]) -> bytes:
     """A record (4, 1) of zeros that claims a table of values with these gaps."""
     encoder, state = Encoder(), MatrixState()
     Natural(state.peaks).code(encoder, single(9))
-    Choice(state.lines.marked).code(encoder, single(0))
-    Choice(state.kinds).code(encoder, single(2))
+    Categorical(state.lines.marked).code(encoder, single(0))
+    Categorical(state.kinds).code(encoder, single(2))
     Signed(length_tally()).code(encoder, single(low))
     Natural(length_tally()).code(encoder, single(len(gaps)))
     naturals(encoder, np.array(gaps) - 1, len(gaps), length_tally())
@@ -320,10 +320,10 @@ def marked_record(dead_columns: list[int], dead_rows: list[int], cells: list[int
     """A record (4, 2) that marks these lines and has these symbols in the others, under a table of 0 and 1."""
     encoder, state = Encoder(), MatrixState()
     Natural(state.peaks).code(encoder, single(1))
-    Choice(state.lines.marked).code(encoder, single(1))
+    Categorical(state.lines.marked).code(encoder, single(1))
     for marks in (dead_columns, dead_rows):
         adaptive(encoder, np.array(marks), len(marks), flat_tally(2))
-    Choice(state.kinds).code(encoder, single(1))
+    Categorical(state.kinds).code(encoder, single(1))
     Signed(length_tally()).code(encoder, single(0))
     Natural(length_tally()).code(encoder, single(1))
     adaptive(encoder, np.array(cells), len(cells), flat_tally(2, 4))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nncomplexity.codecs import (
     Bits,
-    Choice,
+    Categorical,
     Meter,
     Model,
     Natural,
@@ -85,7 +85,7 @@ def shared(model: Callable[[Tally], Model], tally: Callable[[], Tally], count: i
 
 @given(st.lists(st.integers(0, 6), max_size=30))
 def test_choices(symbols: list[int]) -> None:
-    check(shared(Choice, lambda: flat_tally(7, 3), len(symbols)), [[symbol] for symbol in symbols])
+    check(shared(Categorical, lambda: flat_tally(7, 3), len(symbols)), [[symbol] for symbol in symbols])
 
 
 @given(st.lists(NATURALS, max_size=30))
@@ -131,7 +131,7 @@ def test_what_comes_again_gets_cheaper() -> None:
     tally, costs = flat_tally(5, 8), []
     for _ in range(20):
         meter = Meter()
-        Choice(tally).code(meter, single(2))
+        Categorical(tally).code(meter, single(2))
         costs.append(meter.bits)
     assert costs[0] == pytest.approx(math.log2(5))
     assert all(later < earlier for earlier, later in itertools.pairwise(costs))

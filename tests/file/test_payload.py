@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncomplexity.codecs import CODECS, Bits, Choice, Natural, Signed, Tally, codec_named, length_tally, single
+from nncomplexity.codecs import CODECS, Bits, Categorical, Natural, Signed, Tally, codec_named, length_tally, single
 from nncomplexity.codecs.coder import Encoder
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, encode, weigh
@@ -166,17 +166,17 @@ class Forger:
         prior = np.ones(53, dtype=np.int64)
         prior[[0, 1, 2, 3, 52]] = 64
         self.precision = precision
-        self.code(Choice(Tally(prior)), precision)
+        self.code(Categorical(Tally(prior)), precision)
         self.forms, self.kept = Tally(np.array([64, 64, 64, 32, 32, 1]), 64), Tally(np.array([8, 32, 1, 8, 16]), 8)
         self.ranks, self.exponents = length_tally(3), length_tally(2)
         self.layouts, self.layout_numbers = Tally(np.array([8, 8, 8]), 8), length_tally(2)
         self.bases, self.margins = Tally(np.array([48, 4, 4]), 8), length_tally(3)
 
-    def code(self, model: Choice | Signed | Bits, value: int) -> None:
+    def code(self, model: Categorical | Signed | Bits, value: int) -> None:
         model.code(self.encoder, single(value))
 
     def form(self, form: int, *, kept: bool = False) -> None:
-        self.code(Choice(self.kept if kept else self.forms), form)
+        self.code(Categorical(self.kept if kept else self.forms), form)
 
     def step(self, exponent: int) -> None:
         self.code(Signed(self.exponents), exponent)
@@ -187,13 +187,13 @@ class Forger:
         self.code(Signed(self.ranks), difference)
 
     def basis(self, kind: int, margin: int | None = None) -> None:
-        self.code(Choice(self.bases), kind)
+        self.code(Categorical(self.bases), kind)
         if margin is not None:
             Natural(self.margins).code(self.encoder, single(margin))
 
     def layout(self, kind: int, number: int) -> None:
         self.form(PIECES)
-        self.code(Choice(self.layouts), kind)
+        self.code(Categorical(self.layouts), kind)
         Natural(self.layout_numbers).code(self.encoder, single(number))
 
     def refused(self, spec: Skeleton) -> str:

@@ -296,7 +296,7 @@ class Ranges:
         return [[-v if v and next(negative) else v for v in column] for column in columns]
 
     def magnitudes(self, R, C, profile, peak):
-        start = ladder(self.choice([1] * 44, 16, "levels"))
+        start = grid_mean(self.choice([1] * 44, 16, "levels"))
         A = sum(floor_of(t) <= peak for t in range(124))
         columns, rows, S = [], [0] * R, 0
         for j in range(C):
@@ -306,7 +306,7 @@ class Ranges:
                 gamma = (float(c) + 8.0 * (g * profile[j])) / float(a + 8)
                 last = min(R, 2 * a if a else 32)
                 mus = [gamma * ((float(r) + 4.0 * g) / (g * (j + 4.0))) for r in rows[a:last]]
-                contexts = [sum(ladder(i) <= mu for i in range(1, 64)) for mu in mus]
+                contexts = [sum(grid_mean(i) <= mu for i in range(1, 64)) for mu in mus]
                 tokens = [self.categorical(self.tables[context][:A]) for context in contexts]
                 for context, token in zip(contexts, tokens, strict=True):
                     self.tables[context][token] += 192
@@ -381,13 +381,13 @@ def floor_of(token):
     return token if token < 16 else 16 + 4 * ((token - 16) % 4) << (token - 16) // 4
 
 
-def ladder(c):
+def grid_mean(c):
     return ldexp(1.0 if c % 2 == 0 else float.fromhex("0x1.6a09e667f3bcdp+0"), (c - 14) // 2)
 
 
 @cache
 def geometric(c):
-    theta = ladder(c) / (1.0 + ladder(c))
+    theta = grid_mean(c) / (1.0 + grid_mean(c))
     powers = [theta]
     while len(powers) < 32:
         powers.append(powers[-1] * powers[-1])
