@@ -3,23 +3,23 @@
 No code of a checkpoint is run to read it.
 
 - `steps`: the training step of a checkpoint, and the order of numbered names
-- `contents`: what the readers give
-- `archive`: zip archives looked through before anything is made of them
+- `contents`: the result of reading a file
+- `archive`: checks of zip archives before they are read
 - `ctrl_c`: Ctrl-C while a checkpoint is read
 - `pickled`: files of `torch.save`, without running code from them
 - `selection`: which state dict of a training loop's dictionary is the network
-- `training_state`: what training loops keep beside the weights, read without calling its own types
-- `safetensors`: `.safetensors` files, read and written, ties included
-- `single`: one file, its format told by its first bytes
+- `training_state`: other content of a training loop's checkpoint, read without calling its types
+- `safetensors`: reading and writing `.safetensors` files, with ties
+- `single`: one file of any format, which its first bytes show
 - `sharded`: an index and its shards
 - `folder`: which file of a model's folder is the network
-- `loading`: all of them behind `load_checkpoint`
-- `stepkeys`: which number beside the weights counts the training, by its name
-- `stepnames`: which number in a file's name counts the training
-- `counters`: numbers that a training loop keeps beside the weights
+- `loading`: `load_checkpoint`, one function for all formats
+- `stepkeys`: which number in a checkpoint is the training step, by its name
+- `stepnames`: which number in a file's name is the training step
+- `counters`: the numbers in a checkpoint besides the weights
 - `runs`: which checkpoints of a folder belong to one run
-- `kinds`: what a file is that is no checkpoint, by its first bytes
-- `placeholders`: stand-ins for the classes that a pickle names, which do nothing
+- `kinds`: what a file is if it is not a checkpoint, by its first bytes
+- `placeholders`: classes that do nothing, in place of the classes that a pickle names
 - `modules`: whole modules, as `torch.save(model, FILE)` writes them
 - `legacy`: files of `torch.save` from before PyTorch 1.6
 - `arrays`: NumPy arrays in the place of tensors

@@ -1,7 +1,7 @@
-"""Zip archives of checkpoints, looked through before anything is made of them: whole records, of their checksums, that unpack to no bomb.
+"""Checks of a zip archive before it is read: its records are whole, their checksums are right, and they do not unpack to too many bytes.
 
-PyTorch's reader checks neither the checksums of records nor, in all versions, that they are as long as they are said to be: the bytes that
-follow would be read as weights.
+PyTorch's reader does not check the checksums. Not all of its versions check the length of a record either: if a record is shorter than its
+header says, the bytes after it would be read as weights.
 """
 
 import io
@@ -17,9 +17,9 @@ from torch import Tensor, strided
 from nncomplexity.errors import FormatError
 
 _LEAST, _RATIO = 1 << 28, 32
-"""A file may unpack to 256 MiB, or to 32 times its own bytes where that is more: compressed weights take at least a tenth."""
+"""A file may unpack to 256 MiB, or to 32 times its length if that is more. Compression makes weights at most about ten times smaller."""
 _LOCAL = struct.Struct("<26xHH")
-"""Of a record's own header, the lengths of its name and of the extra field behind it."""
+"""The header of a record: from it, the lengths of the name and of the extra field that follow."""
 _PART = 1 << 20
 
 
@@ -27,8 +27,8 @@ def check_records(content: bytes) -> list[str]:
     """The names of the records in a zip archive.
 
     Raises:
-        BadZipFile: the archive is damaged: a record is cut, overlaps another one or hasn't its checksum; a name stands there twice; or
-            the records unpack to more than `allowance` bytes.
+        BadZipFile: the archive is damaged. A record is cut, overlaps another one or has a wrong checksum, a name occurs twice, or the
+            records unpack to more than `allowance` bytes.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -47,7 +47,7 @@ def check_records(content: bytes) -> list[str]:
 
 
 def allowance(length: int) -> int:
-    """The most bytes that a file of so many may unpack to.
+    """The most bytes to which a file of this length may unpack.
 
     >>> allowance(1_000_000) == 2**28, allowance(10**9) == 32 * 10**9
     (True, True)
@@ -56,12 +56,12 @@ def allowance(length: int) -> int:
 
 
 def check_unpacked(file: Path, tensors: Iterable[Tensor], length: int) -> None:
-    """Refuse tensors that have more elements than a file of so many bytes may unpack to.
+    """Check that tensors are not larger than the length of their file allows.
 
-    A file can say of one number that it is a tensor of any shape, all of whose elements lie in one place.
+    With a stride of 0, a file of a few bytes can hold a tensor of any shape, whose elements are all the same number.
 
     Raises:
-        FormatError: they have.
+        FormatError: they are larger.
     """
     sizes = {id(one): one.numel() * one.element_size() for one in tensors if one.layout == strided}
     if sum(sizes.values()) > allowance(length):
@@ -72,7 +72,7 @@ def check_unpacked(file: Path, tensors: Iterable[Tensor], length: int) -> None:
 
 
 def _check_places(content: bytes, records: list[zipfile.ZipInfo], end: int) -> None:
-    """Raises BadZipFile where a record's bytes aren't between its header and the next one."""
+    """Raises BadZipFile if the bytes of a record do not end before the next header."""
     ends = [*sorted(record.header_offset for record in records), end]
     following = dict(pairwise(ends))
     for record in records:
@@ -84,7 +84,7 @@ def _check_places(content: bytes, records: list[zipfile.ZipInfo], end: int) -> N
 
 
 def _check_sums(archive: zipfile.ZipFile, records: list[zipfile.ZipInfo]) -> None:
-    """Raises BadZipFile where a record hasn't its checksum; where PyTorch was told to write none, they all are 0."""
+    """Raises BadZipFile if a record has a wrong checksum. If PyTorch was told to write no checksums, all of them are 0."""
     if not any(record.CRC for record in records):
         return
     for record in records:

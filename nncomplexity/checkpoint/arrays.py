@@ -1,7 +1,7 @@
-"""Arrays of NumPy in the place of tensors: `.npz` archives, and plain pickles of dictionaries of arrays.
+"""NumPy arrays instead of tensors: `.npz` archives, and pickles of dictionaries of arrays.
 
-A plain pickle is read by an unpickler that knows a dozen names and stands-in for each of them: what NumPy's functions would make of the
-bytes is made here, where it is checked, and nothing that the file names is called.
+A pickle is read by an unpickler that knows a dozen names, and has a class of its own for each. So nothing that the file names is called. The
+arrays are made here from the bytes, with checks.
 """
 
 import io
@@ -31,7 +31,7 @@ _NO_TENSOR = "left out what has no form as a tensor"
 
 
 class _Array:
-    """An array as a pickle makes it: of nothing at first, then of its state; or of its bytes."""
+    """An array as a pickle makes it: first empty and then from its state, or at once from its bytes."""
 
     def __init__(self, data: object = None, dtype: object = None, shape: object = None, order: object = None) -> None:
         self.value = _array(data, dtype, shape, order)
@@ -53,7 +53,7 @@ def is_arrays(content: bytes) -> bool:
 
 
 def read_archive(file: Path, content: bytes) -> Contents:
-    """The arrays of an .npz archive as tensors. Raises FormatError where it is damaged, InputError where no array has a form as a tensor."""
+    """The arrays of an .npz archive as tensors. Raises FormatError if it is damaged, and InputError if no array can be a tensor."""
     tensors: dict[str, Tensor] = {}
     left_out = []
     try:
@@ -68,7 +68,7 @@ def read_archive(file: Path, content: bytes) -> Contents:
                     left_out.append(name)
                 else:
                     tensors[name] = tensor
-    except Exception as error:  # a damaged entry ends in whatever exception its bytes lead to
+    except Exception as error:  # a damaged entry can cause any exception
         raise FormatError(f"{file}: an .npz archive that is cut or damaged; fetch it again ({str(error)[:120]})") from error
     if not tensors:
         raise InputError(
@@ -80,11 +80,11 @@ def read_archive(file: Path, content: bytes) -> Contents:
 
 
 def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
-    """The arrays in a plain pickle as tensors: of its dictionary, or of one in it.
+    """The arrays in a pickle as tensors. They are in its dictionary, or in a dictionary within it.
 
     Raises:
-        InputError: it names anything but NumPy's arrays and plain types, or holds no dictionary of arrays.
-        FormatError: it is damaged.
+        InputError: the file names other types than NumPy's arrays and Python's basic types, or has no dictionary of arrays.
+        FormatError: the file is damaged.
     """
     try:
         found = _Unpickler(file, content).load()
@@ -98,11 +98,11 @@ def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
     given = _with_tensors(found, {})
     if not isinstance(given, Mapping) or not _holds_tensors(given, set()):
         raise FormatError(f"{file}: a pickle that torch.save did not write, without arrays by name in it; {_REMEDY}")
-    return chosen_of(given, key, str(file), ["read a plain pickle of arrays"])
+    return chosen_of(given, key, str(file), ["read a pickle of arrays"])
 
 
 class _Unpickler(pickle._Unpickler):
-    """The unpickler in Python, as the one in C allots memory for whatever number of objects a file claims to have."""
+    """The unpickler in Python. The one in C allocates memory for as many objects as a damaged file claims to have."""
 
     def __init__(self, file: Path, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
@@ -120,10 +120,10 @@ class _Unpickler(pickle._Unpickler):
 
 
 def known_names() -> dict[str, Any]:
-    """What a plain pickle may name, with what stands for it. The classes are made anew, so that a file can't change them for the next one."""
+    """The names that a pickle of arrays may use, and their classes. These are new for each file, so that no file can change them."""
     array = type("Array", (_Array,), {})
     made: dict[str, Any] = {"_codecs.encode": lambda *given: _encoded(*given), "collections.OrderedDict": OrderedDict}
-    made["builtins.bytes"] = lambda *_: b""  # how pickles before protocol 3 have no bytes at all
+    made["builtins.bytes"] = lambda *_: b""  # pickles before protocol 3 have an empty bytes object as this call
     for core in ("core", "_core"):
         made[f"numpy.{core}.multiarray._reconstruct"] = lambda *_: array()
         made[f"numpy.{core}.numeric._frombuffer"] = lambda *given: array(*given)
@@ -131,14 +131,14 @@ def known_names() -> dict[str, Any]:
 
 
 def _encoded(text: object, encoding: object = None) -> bytes:
-    """Bytes as pickles before protocol 3 hold them."""
+    """The bytes that pickles before protocol 3 hold as a text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise ValueError("bytes in an encoding of their own")
     return text.encode("latin1")
 
 
 def _array(data: object, dtype: object, shape: object, order: object) -> NDArray[Any] | None:
-    """The array of these bytes, None where it isn't one of numbers."""
+    """The array of these bytes; None if it is not an array of numbers."""
     name = f"{dtype.order}{dtype.name}" if isinstance(dtype, DtypeName) else ""
     if not PLAIN_DTYPE.fullmatch(name) or not isinstance(data, bytes | bytearray) or order not in ("C", "F"):
         return None
@@ -149,7 +149,7 @@ def _array(data: object, dtype: object, shape: object, order: object) -> NDArray
 
 
 def _tensor(array: NDArray[Any]) -> Tensor | None:
-    """A copy of an array, None for dtypes that PyTorch lacks."""
+    """A copy of an array as a tensor; None for a dtype that PyTorch does not have."""
     try:
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     except TypeError:
@@ -157,7 +157,7 @@ def _tensor(array: NDArray[Any]) -> Tensor | None:
 
 
 def _with_tensors(value: Any, done: dict[int, Any]) -> Any:
-    """The same dictionaries with a tensor for each array; the same one where an array stands there twice."""
+    """The same dictionaries with a tensor for each array. An array that occurs twice is one tensor."""
     if id(value) in done:
         return done[id(value)]
     if isinstance(value, dict):
@@ -167,7 +167,7 @@ def _with_tensors(value: Any, done: dict[int, Any]) -> Any:
         return made
     if isinstance(value, _Array):
         done[id(value)] = None if value.value is None else _tensor(value.value)
-        value.value = None  # its bytes aren't needed twice
+        value.value = None  # frees the bytes, which the tensor holds now
         return done[id(value)]
     return value
 

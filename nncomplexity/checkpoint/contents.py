@@ -1,4 +1,4 @@
-"""What the readers of files give: tensors, and what was chosen and left out to get them."""
+"""The result of reading a file: its tensors, and what was chosen and left out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 FORMAT = "format"
-"""What metadata say of the file under this name is never a tie; safetensors for PyTorch writes "pt" there."""
+"""The metadata entry for the file's format, which is never a tie. The safetensors library writes "pt" there for PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -14,19 +14,19 @@ class Contents:
     """Tensors of one file, or of several shards together."""
 
     tensors: dict[str, Tensor]
-    """By name, on the CPU, in memory of their own."""
+    """By name, on the CPU. They share no memory with anything else."""
     metadata: dict[str, str]
     ties: Mapping[str, str] = field(default_factory=dict)
-    """Names that were left out of the file for those that they are tied to, and that may be among the metadata."""
+    """The names that the file does not have as tensors, each with the name that it is tied to."""
     counters: Mapping[str, int | float] = field(default_factory=dict)
-    """Numbers that stand beside the tensors, by their dotted paths in the file."""
+    """The numbers in the file besides the tensors, by their dotted paths."""
     key: str | None = None
-    """The dotted path of the state dict within the file; None where the file is one."""
+    """The dotted path of the state dict in the file; None if the whole file is the state dict."""
     notes: tuple[str, ...] = ()
-    """What was guessed and what was left out, a sentence each."""
+    """What was guessed and what was left out, in a sentence each."""
 
     def tied(self) -> dict[str, Tensor]:
-        """The tensors, and under the names that are tied to them the same ones once more."""
+        """The tensors by all their names: tied names have the same tensor."""
         aliases = {
             alias: self.tensors[kept]
             for alias, kept in self.ties.items()

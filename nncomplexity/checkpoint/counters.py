@@ -1,4 +1,4 @@
-"""Numbers that a training loop keeps beside the weights, by their dotted paths: among them may be the training step."""
+"""The numbers in a checkpoint besides the weights, by their dotted paths. One of them may be the training step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ _DEPTH = 6
 
 
 def counters_of(content: Mapping[Any, Any], weights: Mapping[Any, Any]) -> dict[str, int | float]:
-    """All numbers in a file's dictionary but those of the weights, of which only what bears the name of a count is taken.
+    """All numbers in a file's dictionary outside the weights, and numbers among the weights that have the name of a count.
 
     >>> import torch
     >>> weights = {"w": torch.ones(2), "scale": torch.tensor(3.0)}
@@ -42,6 +42,6 @@ def _numbers(
 def _among_weights(weights: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[str, int | float]]:
     for name, value in weights.items():
         counts = name in AMONG_WEIGHTS and not (isinstance(value, Tensor) and value.dtype.is_floating_point)
-        beside = not path and isinstance(name, str) and not isinstance(value, Tensor)
-        if (counts or beside) and (number := number_in(value)) is not None:
+        at_top = not path and isinstance(name, str) and not isinstance(value, Tensor)
+        if (counts or at_top) and (number := number_in(value)) is not None:
             yield ".".join((*path, name)), number

@@ -1,4 +1,4 @@
-"""Ctrl-C while a checkpoint is read: it ends the reading as such, whatever the libraries that read make of it."""
+"""Ctrl-C while a checkpoint is read ends in KeyboardInterrupt, also if a library turns it into another exception."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ from types import FrameType
 
 @contextmanager
 def ctrl_c_as_such() -> Iterator[None]:
-    """What Ctrl-C ends within the block ends in KeyboardInterrupt.
+    """A context in which Ctrl-C always ends in KeyboardInterrupt.
 
-    It comes as an exception in the midst of a library's code, and some of it takes any exception for its own: PyTorch says then that it
-    could not determine a tensor's shape, which would be a message on a damaged file.
+    Ctrl-C is an exception at any point of a library's code, and some code catches all exceptions as its own. PyTorch then says that it could
+    not determine a tensor's shape, and the file would be called damaged.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came.
@@ -29,7 +29,7 @@ def ctrl_c_as_such() -> Iterator[None]:
     """
     of_main = threading.current_thread() is threading.main_thread()
     if not of_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # what another handler does is its own affair
+        yield  # the program has a handler of its own, which decides
         return
     came = False
 

@@ -16,7 +16,7 @@ STANDARD = (
     "adapter_model.safetensors",
     "adapter_model.bin",
 )
-"""What Hugging Face's libraries write, the first to be taken first; `adapter_model` is what peft trained."""
+"""The names that Hugging Face's libraries write, in the order of preference. `adapter_model` is an adapter of peft."""
 
 SUFFIXES = (".safetensors", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".pth.tar", ".bin", ".ckpt")
 _TRAINERS = re.compile(
@@ -25,15 +25,15 @@ _TRAINERS = re.compile(
 )
 _NETWORKS = re.compile(r"(^|[-_.])(model|net|network)([-_.0-9]|$)", re.IGNORECASE)
 SHARD = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{5}(\.\w+)")
-"""The name of a shard, which others of its kind and an index stand beside."""
+"""The name of a shard, one of several files with an index."""
 _LISTED = 6
 
 
 def model_file(folder: Path) -> Path:
-    """The checkpoint in a folder: the first of the standard names that is there, else the only one.
+    """The checkpoint in a folder: the first of the standard names that exists, or else the only checkpoint.
 
     Raises:
-        InputError: there is none, or several and none of a standard name; it lists what is there.
+        InputError: there is no checkpoint, or there are several and none has a standard name. The message lists them.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as name:
@@ -67,7 +67,7 @@ def model_file(folder: Path) -> Path:
 
 
 def is_of_trainer(name: str) -> bool:
-    """Whether a file bears the name of what trainers write beside a network: the state of an optimizer, a scheduler or random generators.
+    """Whether a file has the name of a trainer's other files: the state of an optimizer, a scheduler or random generators.
 
     >>> [is_of_trainer(name) for name in ("optimizer.pt", "opt000100.pt", "rng_state_0.pth", "model_optim_rng.pt", "opt-125m.pt")]
     [True, True, True, False, False]
@@ -77,7 +77,7 @@ def is_of_trainer(name: str) -> bool:
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file bears the name of a shard; `epoch-1-of-3.pt` is none, and neither is `epoch-00001-of-00003.pt`.
+    """Whether a file has the name of a shard. `epoch-1-of-3.pt` and `epoch-00001-of-00003.pt` are not shards.
 
     >>> [is_shard(name) for name in ("model-00001-of-00002.safetensors", "epoch-1-of-3.pt", "epoch-00001-of-00003.pt")]
     [True, False, False]

@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint: its first bytes tell, and what to do follows."""
+"""What a file is if it is not a checkpoint, by its first bytes, and what to do about it."""
 
 import re
 from collections.abc import Collection
@@ -34,15 +34,15 @@ _AT_FOUR = {
     b"ET12": "an ExecuTorch program; name the checkpoint that it was made from",
 }
 _ONNX = re.compile(rb"\x08[\x01-\x20](\x12[\x01-\x7f][ -~]|:)")
-"""The fields of a ModelProto as exporters write them: the version of the format, then the producer's name, or the graph."""
+"""The first fields of a ModelProto, as exporters write them: the version of the format, then the producer's name or the graph."""
 _MESSAGE_PACK = re.compile(rb"([\x81-\x8f]|\xde..|\xdf....)([\xa1-\xbf]|\xd9.)[ -~]", re.DOTALL)
-"""A map whose first key is a text."""
+"""A map of MessagePack whose first key is a text."""
 _TITLE = re.compile(r"<title[^>]*>\s*(.{1,200}?)\s*</title>", re.IGNORECASE | re.DOTALL)
 _TAR, _HEAD, _LONGEST_LINK, _SHOWN = 257, 4096, 1024, 60
 
 
 def what_it_is(content: bytes) -> str:
-    """What a file with these bytes is, and what to do, as the end of a sentence; of one that isn't known what was expected.
+    """What a file with these bytes is, and what to do, as the end of a sentence. For an unknown file, it says what was expected.
 
     >>> print(what_it_is(b"<!DOCTYPE html><title>Sign in</title>"))
     an HTML page, 'Sign in', as a server sends in place of a file; fetch the file itself, logged in where that is needed
@@ -69,7 +69,7 @@ def what_it_is(content: bytes) -> str:
 
 
 def what_archive_it_is(names: Collection[str]) -> str:
-    """The same of a zip archive that holds these names and is no checkpoint.
+    """The same for a zip archive with these names that is not a checkpoint.
 
     >>> print(what_archive_it_is(["model.pt", "readme.md"]))
     a zip archive that torch.save did not write, of model.pt, readme.md; unpack it, and name the checkpoint that is in it
@@ -87,7 +87,7 @@ def what_archive_it_is(names: Collection[str]) -> str:
 
 
 def _text(content: bytes) -> str | None:
-    """What a text is; None for other files."""
+    """What a text file is; None for other files."""
     try:
         text = content[:_HEAD].decode("utf-8-sig", errors="strict" if len(content) <= _HEAD else "ignore").strip()
     except UnicodeDecodeError:

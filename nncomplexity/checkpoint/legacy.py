@@ -1,7 +1,7 @@
-"""Files of `torch.save` as it wrote them before PyTorch 1.6: five pickles, one behind the other, then the tensors' bytes.
+"""Files of `torch.save` from before PyTorch 1.6: five pickles, and then the tensors' bytes.
 
-A whole module stands there with the source text of its classes: each class is a persistent id `("module", class, file, source)`, which
-`torch.load(weights_only=True)` refuses, since its safe reader knows ids of storages only.
+A whole module has the source text of its classes with it: each class is a persistent id `("module", class, file, source)`. The safe reader of
+`torch.load(weights_only=True)` refuses such ids, because it knows only the ids of storages. So they are replaced before the file is read.
 """
 
 import io
@@ -11,13 +11,13 @@ from typing import Any
 from nncomplexity.checkpoint.placeholders import names_in
 
 _MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The first pickle, behind its protocol: one number."""
+"""The first pickle, after its protocol: one number that marks the format."""
 _BEFORE = 3
-"""Pickles before that of the object: the number, the format's version, the system's sizes of integers."""
+"""The number of pickles before the object's: the mark, the format's version, and the sizes of integers."""
 
 
 class ClassWithSource:
-    """Called with what such an id holds, it gives the class."""
+    """A stand-in that is called with the content of such an id, and returns the class that the id names."""
 
     def __new__(cls, _: object, named: object, *__: object) -> Any:
         """The class that the id names."""
@@ -25,19 +25,19 @@ class ClassWithSource:
 
 
 def is_legacy(content: bytes) -> bool:
-    """Whether a file with these bytes is of that format."""
+    """Whether a file with these bytes has this format."""
     return content[2:].startswith(_MAGIC)
 
 
 def legacy_names(content: bytes) -> set[str]:
-    """The classes and functions that the object in such a file names."""
+    """The names of classes and functions in such a file."""
     stream = io.BytesIO(content)
     stream.seek(_object_at(content))
     return names_in(stream)
 
 
 def without_sources(content: bytes) -> bytes:
-    """The file with a call of `ClassWithSource` in the place of each class with its source; the same bytes where it has none."""
+    """The file with a call of `ClassWithSource` in place of each class with source text. Without such classes, the bytes do not change."""
     stream = io.BytesIO(content)
     stream.seek(_object_at(content))
     call = f"c{ClassWithSource.__module__}\n{ClassWithSource.__qualname__}\n".encode()
@@ -57,7 +57,7 @@ def _object_at(content: bytes) -> int:
 
 
 def _classes(stream: io.BytesIO) -> list[tuple[int, int]]:
-    """For each such id in a pickle, where its tuple begins and where the id is made of it."""
+    """For each such id in a pickle, the place where its tuple begins and the place where the id is made from the tuple."""
     found: list[tuple[int, int]] = []
     texts: dict[object, str] = {}
     marks: list[tuple[int, list[str | None]]] = []

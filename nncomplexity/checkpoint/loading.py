@@ -1,4 +1,4 @@
-"""Any checkpoint behind one function, `load_checkpoint`."""
+"""`load_checkpoint`: one function for all formats of checkpoints."""
 
 import hashlib
 import json
@@ -29,47 +29,47 @@ from nncomplexity.words import is_file, path_of
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds, and which file or files it is."""
+    """The content of a checkpoint, and the files that it was read from."""
 
     path: Path
-    """The file that was read: of a folder the one in it, of shards their index."""
+    """The file that was read. For a folder it is a file in it, and for shards their index."""
     sha256: str
-    """Hexadecimal digest of the file's bytes; of shards that of the lines `DIGEST  NAME`, sorted by name."""
+    """The SHA-256 of the file's bytes, in hexadecimal. For shards, that of the lines `DIGEST  NAME`, sorted by name."""
     tensors: dict[str, Tensor] = field(repr=False)
-    """Tensors by name, on the CPU, in memory of their own; tied names have one tensor."""
+    """Tensors by name, on the CPU. Tied names have the same tensor."""
     metadata: dict[str, str] = field(repr=False)
-    """Of a .safetensors file its own; of a pickled one the plain values at its top; of shards the index's too."""
+    """The metadata of a .safetensors file; the numbers and texts at the top of a pickled file; for shards, also the metadata of the index."""
     step: int | float | None = None
-    """The training step, by metadata or name."""
+    """The training step, from the metadata or the name; None if neither has it."""
     step_from: str | None = None
-    """What said it, such as "metadata iter_num"."""
+    """The source of the step, such as "metadata iter_num"."""
     key: str | None = None
-    """Where in the file the tensors are, a dotted path; None where the file is a state dict."""
+    """The dotted path of the tensors in the file; None if the whole file is a state dict."""
     files: tuple[Path, ...] = ()
-    """Every file that tensors came from."""
+    """All files with tensors."""
     notes: tuple[str, ...] = ()
-    """What was guessed and what was left out, a sentence each."""
+    """What was guessed and what was left out, in a sentence each."""
 
 
 def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, steps: StepRule = USUAL) -> Checkpoint:
     """Read a checkpoint: a .safetensors file, one of torch.save, an index of shards, an .npz file, or a model's folder.
 
-    A file's format is told by its content. The dictionary of a training loop is searched for the network's state dict. A file that is
-    written meanwhile is read again, a few times.
+    The content of a file shows its format. In the dictionary of a training loop, the network's state dict is searched for. If the file is
+    being written at this time, it is read again, a few times.
 
     Args:
         path: the file or folder.
         key: where the state dict is in a pickled file: `model_state_dict`, or a dotted path such as `agent.policy`; `.` is the file's
             own dictionary. None takes the file's own, or guesses, and says so in `notes`.
-        steps: where the training step is looked for, in place of the usual rule.
+        steps: where to look for the training step, instead of the usual rule.
 
     Returns:
-        The tensors by name, and what is known of where they are from.
+        The tensors by name, and their origin.
 
     Raises:
-        InputError: there is no such file, it asks for what can run code, it isn't clear which tensors are meant, or
-            it was written each time that it was read.
-        FormatError: it is of another kind, cut or damaged.
+        InputError: there is no such file, it names functions that can run code, it isn't clear which tensors are meant, or the file
+            changed each time that it was read.
+        FormatError: the file is not a checkpoint, or it is cut or damaged.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors
@@ -129,7 +129,7 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
 
 
 def _numbers(contents: Contents, steps: StepRule) -> dict[str, int | float]:
-    """What may say the step: the numbers beside the tensors, and where one is named that stands among them, that one."""
+    """The numbers that may be the step: those besides the tensors, and the one that the rule names, also if it is among the tensors."""
     numbers = dict(contents.counters)
     if steps.key is not None and steps.key not in numbers:
         name = steps.key.removeprefix(f"{contents.key}.")
@@ -139,12 +139,12 @@ def _numbers(contents: Contents, steps: StepRule) -> dict[str, int | float]:
 
 
 def _trainer_state(file: Path, reading: Reading) -> dict[str, int | float]:
-    """The numbers of the trainer_state.json beside a file of a standard name; none where there is none."""
-    beside = file.parent / TRAINER_STATE
-    if not is_standard(file) or not is_file(beside):
+    """The numbers of the trainer_state.json in the folder of a file with a standard name; empty if there is none."""
+    state = file.parent / TRAINER_STATE
+    if not is_standard(file) or not is_file(state):
         return {}
     try:
-        document = json.loads(reading.content(beside))
+        document = json.loads(reading.content(state))
     except (ValueError, RecursionError):
         return {}
     return (

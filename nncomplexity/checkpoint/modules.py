@@ -1,6 +1,6 @@
 """Whole modules, as `torch.save(model, FILE)` writes them: their tensors, under the names that `state_dict()` gives them.
 
-Nothing of the module's code is needed for that: parameters, buffers and modules within stand in three dictionaries of each module.
+The code of the module is not needed, because each module holds its parameters, its buffers and its submodules in three dictionaries.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,20 @@ _PARTS = ("_parameters", "_buffers", "_modules")
 
 
 def is_module(value: object) -> bool:
-    """Whether an object was a module: it has the dictionaries that every `nn.Module` has."""
+    """Whether an object was a module: it has the three dictionaries of every `nn.Module`."""
     state = plain_mapping(value)
     return state is not None and all(isinstance(state.get(part), Mapping) for part in _PARTS)
 
 
 def modules_opened(content: object, where: str) -> tuple[object, dict[str, str]]:
-    """What a file holds with a state dict in the place of each module, and the modules' classes by their dotted paths.
+    """The content of a file with a state dict in place of each module, and the classes of the modules by their dotted paths.
 
     Args:
-        content: what the file holds: a module, or a dictionary that may hold some, on any level.
+        content: a module, or a dictionary with modules on any level.
         where: the file's name, for messages.
 
     Raises:
-        InputError: a module within one keeps its tensors in a way of its own.
+        InputError: a submodule does not keep its tensors in these dictionaries.
     """
     if is_module(content):
         return state_dict_of(content, where), {"": name_of(content)}
@@ -39,10 +39,10 @@ def modules_opened(content: object, where: str) -> tuple[object, dict[str, str]]
 def state_dict_of(module: object, where: str) -> dict[str, Tensor]:
     """A module's parameters and buffers as `state_dict()` names them, without the buffers that aren't persistent.
 
-    What a class does otherwise in a `state_dict()` of its own, or by hooks, isn't known here.
+    A class with a `state_dict()` of its own, or with hooks, may give other names. These are not known here, because no code is run.
 
     Raises:
-        InputError: a module within keeps its tensors in a way of its own.
+        InputError: a submodule does not keep its tensors in the usual dictionaries.
     """
     return dict(_tensors(module, "", where, ()))
 
@@ -75,7 +75,7 @@ def _unread(value: object, name: str, expected: str, where: str) -> InputError:
 
 
 def _opened(value: object, path: tuple[str, ...], where: str, classes: dict[str, str], done: dict[int, Any]) -> object:
-    """The same object for the same object, so that a module that stands there twice is one state dict."""
+    """The object with state dicts in place of modules. A module that occurs twice gives one state dict."""
     if id(value) in done:
         return done[id(value)]
     if is_module(value):

@@ -1,8 +1,8 @@
 """Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and refuses every other type. The types in `training_state`, of what
-training loops keep with the weights, it builds as plain values or empty objects; for all others that a file names it gets stand-ins
-(`placeholders`), from which whole modules are read (`modules`).
+`torch.load(weights_only=True)` makes tensors and basic containers, and refuses every other type. It gets replacements for the types that
+training loops save with the weights (`training_state`), and placeholders for all other types (`placeholders`). Whole modules are read from
+the placeholders (`modules`).
 """
 
 import io
@@ -38,32 +38,34 @@ _OBJECT = "data.pkl"
 
 
 def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
-    """The state dict in a file of torch.save, names of one storage tied; the file's plain values at the top are its metadata.
+    """The state dict in a file of torch.save. Tensors with one storage are tied, and the numbers and texts at the file's top are its metadata.
 
     Args:
         file: its name, for messages.
-        content: its bytes, of a zip archive or of the format before that.
+        content: its bytes, as a zip archive or in the format before it.
         key: where the state dict is; see `select`.
 
     Raises:
-        FormatError: the file is damaged or none of torch.save's.
-        InputError: it names what acts, such as `eval`, or holds no one state dict.
+        FormatError: the file is damaged, or torch.save did not write it.
+        InputError: the file names functions that can run code, such as `eval`, or it isn't clear which state dict is meant.
     """
     found, notes = _unpickled(file, content)
     return chosen_of(found, key, str(file), notes)
 
 
 def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> Contents:
-    """What of the objects in a file is the network, and what stands beside it; `notes` are those on how it was read.
+    """The network and the other content among the objects of a file. `notes` say how the file was read.
 
     Raises:
-        InputError: that isn't clear.
+        InputError: it isn't clear which object is the network.
     """
     chosen = select(found, key, where)
     tensors, left_out = tensors_of(chosen.state)
     tied = skeleton_of(tensors).expand(tensors)
     content: Mapping[Any, Any] = found if isinstance(found, Mapping) else {}
-    plain = {name: str(value) for name, value in content.items() if isinstance(name, str) and isinstance(value, (str, int, float))}
+    metadata = {
+        name: str(value) for name, value in content.items() if isinstance(name, str) and isinstance(value, (str, int, float))
+    }
     said = list(notes)
     if chosen.guessed:
         others = f", not the one under {listed(chosen.others)}" if chosen.others else ""
@@ -71,7 +73,7 @@ def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> C
     if left_out:
         said.append(f"left out what is no tensor: {listed(left_out)}")
     numbers = counters_of(content, chosen.state)
-    return Contents({name: tied[name] for name in tensors}, plain, counters=numbers, key=chosen.key, notes=tuple(said))
+    return Contents({name: tied[name] for name in tensors}, metadata, counters=numbers, key=chosen.key, notes=tuple(said))
 
 
 def _unpickled(file: Path, content: bytes) -> tuple[object, list[str]]:
@@ -83,7 +85,7 @@ def _unpickled(file: Path, content: bytes) -> tuple[object, list[str]]:
         return _loaded(content, {}), []
     except UnpicklingError as error:
         message = str(error)
-    except Exception as error:  # the unpickler meets damage with whatever exception the next byte leads to
+    except Exception as error:  # a damaged pickle can cause any exception
         raise FormatError(f"{file}: {_not_ours(error)}") from error
     if "GLOBAL" not in message and "persistent_load" not in message:
         raise FormatError(f"{file}: {_not_ours(UnpicklingError(message))}")
@@ -107,13 +109,13 @@ def _with_stand_ins(file: Path, content: bytes, *, legacy: bool) -> tuple[object
             raise InputError(f"{file}: it holds tensors of a class of their own, of {listed(foreign(names))}; {REMEDY}") from error
         raise FormatError(f"{file}: {_not_ours(error)}") from error
     if not classes:
-        return found, [f"read objects of other types than tensors as plain data, without their code: {listed(foreign(names))}"]
+        return found, [f"read objects of other types than tensors as data, without their code: {listed(foreign(names))}"]
     where = [f"{kind} under {path!r}" if path else kind for path, kind in classes.items()]
     return found, [f"read a whole module, {listed(where)}, by the names of its state_dict(), without its code"]
 
 
 def _filled(content: bytes, kinds: dict[str, type]) -> object:
-    """The objects, where classes that turn out to be dictionaries or lists get a stand-in that can be filled."""
+    """The objects. A class that is a dictionary or a list, which only an attempt shows, gets a placeholder that can be filled."""
     while True:
         try:
             return _loaded(content, kinds)
@@ -127,12 +129,12 @@ def _filled(content: bytes, kinds: dict[str, type]) -> object:
 def _loaded(content: bytes, kinds: Mapping[str, type]) -> Any:
     classes = [named(name, kind) for name, kind in kinds.items()]
     with warnings.catch_warnings(), stand_ins(classes):
-        warnings.simplefilter("ignore")  # on pickle protocols; what can't be read is an error
+        warnings.simplefilter("ignore")  # about pickle protocols; an unreadable file is an error anyway
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _check_archive(file: Path, content: bytes) -> None:
-    """Raises FormatError where a zip file is damaged, or none of torch.save's."""
+    """Raises FormatError if a zip file is damaged, or if torch.save did not write it."""
     try:
         names = check_records(content)
     except zipfile.BadZipFile as error:

@@ -1,8 +1,7 @@
-"""Stand-ins for the classes and functions that a pickle names: they keep what they are given as plain data, and do nothing with it.
+"""Placeholders for the classes and functions that a pickle names. They keep the data that they get, and do nothing with it.
 
-A file of `torch.save` may hold objects of any class: whole modules, options, enumerations. To read what is in them, nothing of theirs needs
-to be imported or called. Each name is given a class of our own, `torch.load(weights_only=True)` makes objects of it, and the state that
-the file has for them stays a dictionary.
+A file of `torch.save` may hold objects of any class: whole modules, options, enumerations. Their data can be read without their code. Each name
+gets a class of ours, from which `torch.load(weights_only=True)` makes objects. The state of an object stays a dictionary.
 """
 
 import io
@@ -45,7 +44,7 @@ _HARMLESS = frozenset(
         ),
     )
 )
-"""Modules of Python's library whose classes and functions stand beside networks. A file that names others wants to act, and is refused."""
+"""Modules of Python's standard library that checkpoints may name. A file that names other ones could run code, and is refused."""
 _PLAIN = frozenset(("_codecs.encode",)) | {
     f"builtins.{name}"
     for name in (
@@ -53,39 +52,39 @@ _PLAIN = frozenset(("_codecs.encode",)) | {
         *("str", "tuple", "type", "Ellipsis", "NotImplemented"),
     )
 }
-"""Names of other modules that are harmless, too."""
+"""Harmless names from other modules."""
 
 
 class Inert:
-    """An object of a class that the file names, or what a function that it names would have returned.
+    """The placeholder for an object of a class that the file names, or for the result of a function that it names.
 
     Attributes:
-        state: what the file has for it, mostly its attributes by name; None where it has nothing.
+        state: the state in the file, mostly the attributes by name; None if there is none.
     """
 
     state: object = None
 
     def __new__(cls, *_: object, **__: object) -> Any:
-        """Take whatever the file gives, and hold nothing of it."""
+        """Take any arguments, and keep none of them."""
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
     def __setitem__(self, name: object, value: object) -> None:
-        """Takes what some versions of PyTorch give to an object without asking whether it is a dictionary."""
+        """Ignore an item. Some versions of PyTorch set items without checking that the object is a dictionary."""
 
 
 class InertMapping(Inert):
-    """The same for a class that is a dictionary: PyTorch fills plain ones only."""
+    """The placeholder for a class that is a dictionary. It is an `OrderedDict`, because PyTorch fills no other classes."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
         """An empty ordered dictionary."""
-        return OrderedDict()  # the one that may also be given attributes
+        return OrderedDict()  # which, unlike a dict, may get attributes
 
 
 class InertList(Inert):
-    """The same for a class that is a list."""
+    """The placeholder for a class that is a list."""
 
     def __new__(cls, *_: object, **__: object) -> Any:
         """An empty list."""
@@ -93,13 +92,13 @@ class InertList(Inert):
 
 
 def named(name: str, kind: type) -> type:
-    """A class of its own for each name, as PyTorch knows an allowed type by its module and name."""
+    """A class with this name. Each name needs its own, because PyTorch identifies an allowed type by its module and name."""
     module, _, short = name.rpartition(".")
     return type(short, (kind,), {"__module__": module, "__qualname__": short})
 
 
 def name_of(made: object) -> str:
-    """The name that an inert object's class was made for.
+    """The name of the class that a placeholder stands for.
 
     >>> name_of(named("mytask.Net", Inert)())
     'mytask.Net'
@@ -108,7 +107,7 @@ def name_of(made: object) -> str:
 
 
 def names_in(pickled: io.BytesIO) -> set[str]:
-    """The classes and functions that the next pickle of a stream names, in Python 3's words; nothing of it is loaded.
+    """The classes and functions that the next pickle of a stream names, by their names in Python 3. Nothing is loaded.
 
     >>> import pickle
     >>> names_in(io.BytesIO(pickle.dumps({"shape": complex(1, 2)}, protocol=2)))
@@ -123,7 +122,7 @@ def names_in(pickled: io.BytesIO) -> set[str]:
 
 
 def in_python_3(module: str, name: str) -> str:
-    """A dotted name, where it is Python 2's that of Python 3, as pickles before protocol 3 have them.
+    """A dotted name. A name of Python 2, as pickles before protocol 3 have, becomes that of Python 3.
 
     >>> in_python_3("__builtin__", "xrange"), in_python_3("mytask", "Net")
     ('builtins.range', 'mytask.Net')
@@ -133,7 +132,7 @@ def in_python_3(module: str, name: str) -> str:
 
 
 def refused(names: Iterable[str]) -> list[str]:
-    """Those of the names that no network needs: functions of Python itself and of its library that act, such as `eval` and `os.system`.
+    """The names that can run code and that no network needs: functions of Python and its library, such as `eval` and `os.system`.
 
     >>> refused(["functools.partial", "builtins.eval", "torch.nn.modules.linear.Linear"])
     ['builtins.eval']
@@ -142,7 +141,7 @@ def refused(names: Iterable[str]) -> list[str]:
 
 
 def foreign(names: Iterable[str]) -> list[str]:
-    """Those of the names that are neither Python's nor PyTorch's nor NumPy's; all where there is no other.
+    """The names that are not from Python, PyTorch or NumPy; all names if there is no such name.
 
     >>> foreign(["torch._utils._rebuild_tensor_v2", "mytask.Config", "collections.OrderedDict"])
     ['mytask.Config']
@@ -157,7 +156,7 @@ def _is_refused(name: str) -> bool:
 
 
 def plain_mapping(value: object) -> Mapping[Any, Any] | None:
-    """An inert object's attributes; None where its class kept them in a way of its own."""
+    """The attributes of a placeholder's object; None if its class kept them in another form."""
     state = value.state if isinstance(value, Inert) else None
     if isinstance(state, tuple) and len(state) == 2:  # of a class with slots
         state = state[0]

@@ -1,4 +1,4 @@
-"""Which checkpoints of a folder are one run: a network and its average, or two networks of one training, are not."""
+"""Which checkpoints of a folder belong to one run. A network and its average are two runs, and so are two networks of one training."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,13 +13,13 @@ _SEPARATORS = "-_=. "
 
 @dataclass(frozen=True)
 class Told:
-    """What a checkpoint's path says of it.
+    """The parts of a checkpoint's path.
 
     Attributes:
-        folder: the folder of its run: the one above the part of the path that tells the step.
+        folder: the folder of the run, above the part of the path that has the step.
         name: the rest of the path.
-        without_word: the rest of the path without the number and its word, of a file called `step_100_ema.pt` "ema".
-        without_number: the rest without the number, "step_ema".
+        without_word: the rest of the path without the number and its word: "ema" for `step_100_ema.pt`.
+        without_number: the rest without the number: "step_ema".
     """
 
     folder: str
@@ -29,7 +29,7 @@ class Told:
 
 
 def place_of_step(path: PurePath, step: float) -> Place | None:
-    """Where a path tells a step that is known: by the rule, else where the file's name has that number; None where it doesn't.
+    """Where a path has a known step: by the rule, or else where the file's name has this number; None if it does not.
 
     >>> place_of_step(PurePath("run/G_100.pt"), 100).count.said
     '100'
@@ -42,7 +42,7 @@ def place_of_step(path: PurePath, step: float) -> Place | None:
 
 
 def told_by(path: PurePath, place: Place | None) -> Told:
-    """What a path says, whose step stands at `place`.
+    """The parts of a path whose step is at `place`.
 
     >>> told = [told_by(path, place_of(path)) for path in map(PurePath, ("run/ema_0.9999_000100.pt", "out/step-5/unet/model.safetensors"))]
     >>> [(one.folder, one.without_word) for one in told]
@@ -61,14 +61,14 @@ def told_by(path: PurePath, place: Place | None) -> Told:
 
 
 def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict[str, str]:
-    """What tells the networks of one folder apart, by path; empty for all where no two of them are of one step.
+    """Labels that distinguish the networks of one folder, by path. All are empty if no two networks have the same step.
 
     Args:
-        told: what each path says.
-        steps: paths with their steps; one that has no step is told by nothing.
+        told: the parts of each path.
+        steps: the paths with their steps. A path without a step has no label.
 
     Returns:
-        What is to come after the name of the folder, for each path.
+        The text to add to the folder's name, for each path.
 
     >>> steps = {"model100.pt": 100, "model200.pt": 200, "ema_100.pt": 100}
     >>> labels({path: told_by(PurePath(path), place_of(PurePath(path))) for path in steps}, steps.items())
@@ -87,7 +87,7 @@ def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict
 
 
 def _shortened(named: dict[str, str]) -> dict[str, str]:
-    """The names without the ends that all of them have in common: "unet" and "vae" of "unet/model" and "vae/model"."""
+    """The names without the end that all of them share: "unet" and "vae" for "unet/model" and "vae/model"."""
     parts = {path: name.split("/") for path, name in named.items()}
     while parts and all(len(some) > 1 for some in parts.values()) and len({some[-1] for some in parts.values()}) == 1:
         parts = {path: some[:-1] for path, some in parts.items()}

@@ -1,7 +1,7 @@
-"""`.safetensors` files, read and written, ties included.
+"""Reading and writing `.safetensors` files, with ties.
 
-The format can't say that two names share one tensor, so `safetensors.torch.save_model` leaves all but one of the names out and notes
-each in the metadata, as {left out: kept}. Both directions here keep that custom.
+The format has no ties. So `safetensors.torch.save_model` writes a tied tensor under one of its names, and adds {other name: this name} to the
+metadata for each other name. Reading and writing here follow this convention.
 """
 
 import json
@@ -23,11 +23,11 @@ from nncomplexity.network import skeleton_of
 from nncomplexity.words import listed
 
 _RESERVED = "__metadata__"
-"""The key of a header that is no tensor."""
+"""The key in a header that is not a tensor."""
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether a file that begins so is one: the length of its header, of which four bytes are always zero, then an object in JSON."""
+    """Whether a file with these first bytes is one: the header's length, of which four bytes are always zero, and then a JSON object."""
     return head[4:9] == b"\0\0\0\0{"
 
 
@@ -35,8 +35,8 @@ def read_safetensors(file: Path, content: bytes) -> Contents:
     """All tensors of a file with these bytes, in the order of their names.
 
     Raises:
-        FormatError: it is cut or damaged.
-        InputError: a tensor has a dtype that PyTorch can't compute with.
+        FormatError: the file is cut or damaged.
+        InputError: a tensor has a dtype with which PyTorch can't compute.
     """
     try:
         tensors = safetensors.torch.load(content)
@@ -56,7 +56,7 @@ def read_safetensors(file: Path, content: bytes) -> Contents:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The texts that the header holds besides its tensors, which has been checked."""
+    """The metadata in a header that was checked before."""
     return dict(_header(content).get(_RESERVED) or {})
 
 
@@ -71,17 +71,17 @@ def _whole_number(tensor: Tensor) -> int | float | None:
 
 
 def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors to a .safetensors file, whole or not at all; each tied tensor once, the other names noted in the metadata.
+    """Write tensors to a .safetensors file, completely or not at all. A tied tensor is written once, with its other names in the metadata.
 
     Raises:
-        InputError: the file can't be written, a tensor has a dtype that the format lacks, or a name that it keeps to itself.
+        InputError: the file can't be written, or a tensor has a dtype that the format does not have or a name that it reserves.
     """
     if _RESERVED in tensors:
         raise InputError(f"{path}: safetensors has no room for a tensor named {_RESERVED!r}; rename it")
     kept: dict[str, Tensor] = {}
     metadata = {FORMAT: "pt"}
     for spec in skeleton_of(tensors).tensors:
-        # A tensor named like the entry of the metadata that names the format is kept, since it can't be noted there as tied.
+        # A tensor with the name `FORMAT` is always written: the metadata entry of this name is the format, so it can't be a tie.
         first, *others = sorted(spec.names, key=lambda name: (name != FORMAT, name))
         # The format refuses tensors that share storage, as two slices of one tensor do.
         kept[first] = tensors[first].detach().cpu().contiguous().clone()

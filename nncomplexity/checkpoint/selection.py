@@ -1,4 +1,4 @@
-"""Which state dict of a training loop's dictionary is the network: the one named, or the one that can only be meant."""
+"""Which state dict in a training loop's dictionary is the network: the named one, or the only likely one."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,26 +11,26 @@ from nncomplexity.errors import InputError
 from nncomplexity.words import listed
 
 TOP = "."
-"""The key of the dictionary itself, where its tensors are meant and not those of a dictionary in it."""
+"""The key that stands for the whole dictionary, instead of a dictionary in it."""
 
 _NETWORK = frozenset(
     f"{name}{ending}"
     for name in ("model", "net", "network", "module")
     for ending in ("", "_state_dict", "_state", "_dict", "_weights", "_params")
 ) | {"state_dict", "state", "weights", "params"}
-"""What training loops call the network. An average of the weights (`ema`) is taken only where it stands alone."""
+"""The usual names of the network in training loops. An average of the weights (`ema`) is chosen only if there is no other."""
 _OPTIMIZER = re.compile(r"optim|(^|_)opt(_|\d|$)")
 _NO_NETWORK = re.compile(
     rf"{_OPTIMIZER.pattern}|sched|scaler|rng|random_state|^(callbacks|loops|hparams|hyper_parameters)$|_extra_state$"
 )
 _LISTED = 8
-"""How many names a message lists."""
+"""The most names in a message."""
 
 _Path = tuple[str, ...]
 
 
 class OptimizerError(InputError):
-    """A file holds the state of an optimizer, and no network."""
+    """The file has the state of an optimizer and no network."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,29 @@ class Selection:
     """The state dict that was chosen."""
 
     key: str | None
-    """Its dotted path, None for the dictionary itself."""
+    """Its dotted path; None for the whole dictionary."""
     state: Mapping[Any, Any]
     guessed: bool
-    """Whether a rule chose among several, or went into a dictionary without being told."""
+    """Whether a rule chose it, instead of the caller."""
     others: tuple[str, ...] = ()
-    """Keys of those not chosen."""
+    """The keys of the other state dicts."""
 
 
 def select(content: object, key: str | None, where: str) -> Selection:
-    """The state dict that `key` names, or that is meant where no key is given.
+    """The state dict that `key` names; without a key, the only likely one.
 
-    A dictionary that holds tensors by name and no further dictionary of tensors is a state dict itself. Else the network is the one
-    nested dictionary whose name is a usual one (`state_dict`, `model_state_dict`, `model`, `net`, ...), or the only one that holds
-    tensors. Dictionaries of optimizers, schedulers and random states are never it.
+    A dictionary of tensors that has no other dictionary of tensors in it is the state dict. Otherwise it is the one nested dictionary with a
+    usual name (`state_dict`, `model_state_dict`, `model`, `net`, ...), or the only one with tensors. A dictionary of an optimizer, a
+    scheduler or a random state is never chosen.
 
     Args:
-        content: what the file holds.
-        key: a dotted path; "." is the dictionary itself.
+        content: the content of the file.
+        key: a dotted path; "." is the whole dictionary.
         where: the file's name, for messages.
 
     Raises:
-        InputError: there is none, several could be meant, or `key` names none.
-        OptimizerError: there is an optimizer's state and nothing else.
+        InputError: there is no state dict, there are several likely ones, or `key` names none.
+        OptimizerError: there is only the state of an optimizer.
 
     >>> import torch
     >>> weights = {"weight": torch.eye(2)}
@@ -127,7 +127,7 @@ def _named(content: Mapping[Any, Any], key: str, where: str, found: Mapping[_Pat
 
 
 def _ways(content: Mapping[Any, Any], key: str) -> Iterator[_Path]:
-    """The ways to a dotted path's entry, usually one; a name may hold dots itself."""
+    """The paths that a dotted path can stand for. There may be several, because a name may contain dots."""
     if key in content:
         yield (key,)
     for name, value in content.items():
@@ -136,13 +136,13 @@ def _ways(content: Mapping[Any, Any], key: str) -> Iterator[_Path]:
 
 
 def _state_dicts(content: Mapping[Any, Any]) -> Iterator[tuple[_Path, Mapping[Any, Any]]]:
-    """Every dictionary of tensors that may be a network, each once, whatever names it has; the outermost one comes last."""
+    """Each dictionary of tensors that may be a network, once, also if it has several names. The outermost one comes last."""
     if "param_groups" in content:
         return
     nested = list(_nested(content, (), {id(content)}))
     yield from nested
     tensors = tensors_of(content)[0]
-    # Beside a nested state dict, scalars and random states don't make the outer dictionary one.
+    # If there is a nested state dict, scalars and random states at the top do not make the outer dictionary a state dict.
     if any(not nested or (tensor.dim() and not _NO_NETWORK.search(name.lower())) for name, tensor in tensors.items()):
         yield (), content
 

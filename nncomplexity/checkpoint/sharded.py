@@ -1,7 +1,7 @@
-"""Checkpoints in several files: an index in JSON says which name stands in which shard.
+"""Checkpoints in several files. An index in JSON has the shard of each name.
 
 The index is what Hugging Face writes as `model.safetensors.index.json` and `pytorch_model.bin.index.json`:
-`{"metadata": {...}, "weight_map": {name: file}}`. The shards are looked for beside the index and nowhere else.
+`{"metadata": {...}, "weight_map": {name: file}}`. Shards must be in the folder of the index.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from nncomplexity.file import Reading
 from nncomplexity.words import is_file, listed
 
 _SHOWN = 100
-"""Characters of a name in a message."""
+"""The most characters of a name in a message."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Which shard each name stands in, by the index at `path`."""
+    """The shard of each name, by the index at `path`."""
 
     path: Path
     weight_map: Mapping[str, str]
@@ -36,7 +36,7 @@ class Index:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """The shards' names, sorted."""
+        """The names of the shards, sorted."""
         return tuple(sorted(set(self.weight_map.values())))
 
     @property
@@ -46,15 +46,15 @@ class Index:
 
 
 def is_index(file: Path, content: bytes) -> bool:
-    """Whether a file with these bytes is to be read as an index: an object in JSON, or what bears the name of one."""
+    """Whether to read a file as an index: it is a JSON object, or it has the name of an index."""
     return not is_safetensors(content) and (content[:64].lstrip().startswith(b"{") or file.name.endswith(".index.json"))
 
 
 def read_index(path: Path, content: bytes) -> Index:
-    """The index of shards at `path`, which has these bytes.
+    """The index of shards with these bytes, which are from the file `path`.
 
     Raises:
-        FormatError: it is no index, or names a shard that is not in its folder.
+        FormatError: it is not an index, or it names a shard outside its folder.
     """
     try:
         document: Any = json.loads(content.decode("utf-8"))
@@ -71,25 +71,25 @@ def read_index(path: Path, content: bytes) -> Index:
     for shard in weight_map.values():
         if not _stays_inside(shard):
             raise FormatError(
-                f"{path}: expected shards beside the index, got {shard[:_SHOWN]!r}, which leads out of its folder; fetch it again"
+                f"{path}: expected shards in the folder of the index, got {shard[:_SHOWN]!r}, which leads out of its folder; fetch it again"
             )
     about = document.get("metadata")
-    plain = (
+    metadata = (
         {name: str(value) for name, value in about.items() if isinstance(value, (str, int, float))}
         if isinstance(about, dict)
         else {}
     )
-    return Index(path, weight_map, plain)
+    return Index(path, weight_map, metadata)
 
 
 def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
-    """The tensors of all shards, and a digest: the SHA-256 of a line `DIGEST  NAME` for each shard in the order of their names.
+    """The tensors of all shards, and a digest: the SHA-256 of the lines `DIGEST  NAME` of the shards, sorted by name.
 
-    That is what `sha256sum SHARDS | sha256sum` prints. Names that stand in a shard and not in the index are left out, and listed.
+    `sha256sum SHARDS | sha256sum` prints the same digest. Tensors that are not in the index are left out, with a note.
 
     Raises:
         InputError: a shard is missing.
-        FormatError: one is damaged, or lacks a tensor that should stand in it.
+        FormatError: a shard is damaged, or does not have a tensor that the index says it has.
     """
     missing = [file.name[:_SHOWN] for file in index.files if not is_file(file)]
     if missing:
@@ -106,7 +106,7 @@ def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
         content = reading.content(file)
         contents = read_single(file, content)
         lines += f"{hashlib.sha256(content).hexdigest()}  {shard}\n"
-        del content  # before the next one comes
+        del content  # frees the memory before the next shard is read
         found[shard] = contents.tensors
         metadata |= contents.metadata
         ties |= contents.ties
@@ -130,7 +130,7 @@ def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
 
 
 def _stays_inside(shard: str) -> bool:
-    """Whether a path leads nowhere but into the index's folder, on any system."""
+    """Whether a path stays inside the folder of the index, on any operating system."""
     windows, posix = PureWindowsPath(shard), PurePosixPath(shard)
     anchored = windows.anchor or posix.anchor
     return bool(windows.name) and not anchored and ".." not in windows.parts and shard.isprintable()

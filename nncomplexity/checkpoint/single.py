@@ -1,4 +1,4 @@
-"""One file of tensors of whichever format: told by its first bytes, not by its name."""
+"""One file of tensors in any format. Its first bytes show the format, and not its name."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ _HEAD = 64
 
 
 def head_of(file: Path) -> bytes:
-    """The first bytes of a file. Raises InputError where it can't be read, or is no regular file."""
+    """The first bytes of a file. Raises InputError if it can't be read, or is not a regular file."""
     try:
-        if file.exists() and not file.is_file():  # opening a pipe would wait for who writes it
+        if file.exists() and not file.is_file():  # opening a pipe would wait for a writer
             raise InputError(f"{file}: it is not a regular file; name {EXPECTED}")
         with file.open("rb") as opened:
             return opened.read(_HEAD)
@@ -31,11 +31,11 @@ def read_single(file: Path, content: bytes, key: str | None = None) -> Contents:
     Args:
         file: its name, for messages.
         content: its bytes.
-        key: where in a pickled file the state dict is; None guesses.
+        key: the path of the state dict in a pickled file; None finds it.
 
     Raises:
-        InputError: `key` leads nowhere.
-        FormatError: the file is of another kind, cut or damaged, or unpacks to far more than its own bytes.
+        InputError: there is nothing at `key`.
+        FormatError: the file has another format, is cut or damaged, or unpacks to far more than its length.
     """
     contents = _contents(file, content, key)
     check_unpacked(file, contents.tensors.values(), len(content))

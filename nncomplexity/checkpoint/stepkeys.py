@@ -1,4 +1,4 @@
-"""Which of the numbers that a checkpoint keeps beside its weights counts the training, by their names."""
+"""Which number in a checkpoint is the training step, by the name of the number."""
 
 import re
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ STEPS = (
     *("iter_num", "n_iter", "itr", "num_updates", "n_updates", "update", "updates", "current_step", "cur_step", "current_iter"),
     *("cur_iter", "train_step", "training_step", "trained_steps", "trained_iterations", "steps_run", "optimizer_step", "opt_step"),
 )
-"""Names of counts of updates, the first to be taken first."""
+"""Names of counts of updates, in the order of preference."""
 EPOCHS = ("epoch", "epochs", "current_epoch", "cur_epoch", "epoch_num", "epochs_run", "epochs_trained")
-"""Names of counts of passes over the data, which are coarser."""
+"""Names of counts of epochs. They are used if there is no count of updates."""
 AMONG_WEIGHTS = frozenset(("global_step", "step", "iteration", "iter_num"))
-"""Names of counts that a state dict itself may hold, each as a tensor of one whole number."""
+"""Names of counts that a state dict may have as a tensor of one integer."""
 _PLACES = (
     *("", "meta.", "metadata.", "info.", "state.", "train_state.", "training_state.", "trainer_state.", "trainer.", "progress."),
     *("counters.", "extra_state.", "extra.", "extra_state.train_iterator."),
 )
-"""Where in a checkpoint counts stand: at its top, else in a dictionary of such a name. Those of options are settings."""
+"""The dictionaries in a checkpoint in which counts are looked for, after its top level. Numbers among options are settings."""
 _LARGEST = 10**18
 _HISTORY = re.compile(r"optimizer_history\.(\d+)\.num_updates")
-"""Fairseq's: one entry for each optimizer that there was."""
+"""The count of fairseq, which has an entry for each optimizer."""
 
 
 def counted(numbers: Mapping[str, int | float], names: tuple[str, ...]) -> tuple[str, int | float] | None:
-    """The first of the counts of these names, with the dotted path at which it stands; None where none is a number of at least 0.
+    """The first count with one of these names, and its dotted path; None if there is no such number of at least 0.
 
     >>> counted({"meta.epoch": 3, "meta.iter": 1200, "args.step": 5}, STEPS)
     ('meta.iter', 1200)
@@ -54,7 +54,7 @@ def counted(numbers: Mapping[str, int | float], names: tuple[str, ...]) -> tuple
 
 
 def number_in(value: Any) -> int | float | None:
-    """The number below 10¹⁸ that a value is: one of Python's, a text that says one, or a tensor that holds one; else None.
+    """The value as a number below 10¹⁸, from a Python number, a text or a tensor with one element; otherwise None.
 
     >>> [number_in(value) for value in (3, "1200", "1e999", True, torch.tensor(700), torch.ones(3), "many")]
     [3, 1200, None, None, 700, None, None]

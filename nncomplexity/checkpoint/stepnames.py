@@ -1,8 +1,8 @@
-"""Which of the numbers in a file's name counts the training, by the words beside them.
+"""Which number in a file's name is the training step, by the words next to it.
 
-A name is taken apart into words and numbers. A number counts where a word says so: `step_100`, `epoch=3`, `checkpoint-500`. One without
-such a word counts where its place is clear: beside a word such as `model`, with zeros in front of it, or alone. Accuracies, learning rates,
-dates, versions, sizes, seeds and hashes are known by their form or their word, and never count. docs/results.md has the rule in full.
+A name is divided into words and numbers. A number is the step if a word says so: `step_100`, `epoch=3`, `checkpoint-500`. A number without such
+a word is the step if its place is clear: next to a word such as `model`, with leading zeros, or alone. Accuracies, learning rates, dates,
+versions, sizes, seeds and hashes are recognised by their form or their word, and are never the step. docs/results.md has the whole rule.
 """
 
 import re
@@ -20,19 +20,19 @@ _EPOCH = _words("epoch epochs ep")
 _SAVED = _words("checkpoint ckpt chkpt chk snapshot")
 _NETWORK = _words("model net network weights weight params state save saved")
 _ROLE = _words("ema swa generator discriminator policy agent actor critic teacher student")
-"""Words for networks that tell several of one folder apart."""
+"""Words that distinguish several networks of one training."""
 _PLANNED = _words("max total num n warmup accum accumulation inference sampling denoising per every grad")
-"""Words before `steps` that make it a setting."""
+"""Words before `steps` after which the number is a setting."""
 _SCORE = _words("acc accuracy loss err error f1 top auc iou miou map bleu score psnr ssim fid ppl perplexity val")
 _LABEL = _words(
     "seed rank fold split v ver version rev gpu node worker shard part layer layers head heads dim bs batch batchsize size lr wd decay "
     "best run exp experiment trial job id task class classes patch res resolution scale crop stage block depth width hidden seq len year "
     "port px"
 )
-"""Words whose numbers tell networks apart, and not moments of their training."""
+"""Words whose numbers distinguish networks, and not steps of one training."""
 _UNITS = {"k": 1_000, "m": 1_000_000}
 _SIZES = frozenset((16, 32, 64, 96, 128, 160, 192, 224, 256, 384, 448, 512, 768, 1024, 2048))
-"""Widths and resolutions: files that differ in one of these alone may well be other networks."""
+"""Widths and resolutions. Files that differ only in such a number may be different networks."""
 _DIGITS = 18
 _PADDED = 3
 
@@ -56,25 +56,25 @@ _TOKEN = re.compile(
 
 
 class Clear(IntEnum):
-    """How clearly a number counts the training, the clearest last."""
+    """How clear it is that a number is the training step; the clearest is last."""
 
     BARE = 1
-    """By its place alone."""
+    """Only by its place."""
     SAVED = 2
-    """Behind a word for a checkpoint."""
+    """After a word for a checkpoint."""
     EPOCH = 3
     STEP = 4
 
 
 @dataclass(frozen=True)
 class Count:
-    """A number in a name that counts the training."""
+    """A number in a name that may be the training step."""
 
     value: int | float
     clear: Clear
     start: int
     end: int
-    """Where its digits stand in the name."""
+    """Where its digits are in the name."""
     said: str
     """The number with its word, as in the name."""
 
@@ -86,11 +86,11 @@ class _Token:
     start: int
     end: int
     joined: bool
-    """Whether nothing stands between it and the one before it."""
+    """Whether there is nothing between it and the token before it."""
 
 
 def counts_in(name: str) -> list[Count]:
-    """The numbers of a name, without its ending, that count the training: the clearest first, and of these the last one in the name.
+    """The numbers of a name that may be the training step. The clearest comes first; among equally clear ones, the last in the name.
 
     >>> [(count.said, count.value) for count in counts_in("epoch=3-step=1200-val_loss=0.25")]
     [('step=1200', 1200), ('epoch=3', 3)]
@@ -102,9 +102,9 @@ def counts_in(name: str) -> list[Count]:
 
 
 def varying(names: Iterable[str]) -> dict[str, Count]:
-    """Of names that are alike but for one whole number, that number: what counts where no word says it.
+    """The number in which names differ, if they differ only in one integer. It is the step if no word says another one.
 
-    Numbers that are something else by their form or their word never do; nor do widths, resolutions and years alone.
+    A number that is something else by its form or its word is never the step. Neither are numbers that are all widths, resolutions or years.
 
     >>> {name: count.value for name, count in varying(["a-1-x", "a-2-x", "b-7", "vit-224", "vit-384", "c_v1", "c_v2"]).items()}
     {'a-1-x': 1, 'a-2-x': 2}
@@ -129,7 +129,7 @@ def varying(names: Iterable[str]) -> dict[str, Count]:
 
 
 def _tokens(name: str) -> list[_Token]:
-    """The words and numbers of a name. A capital letter before a small one begins a word, too."""
+    """The words and numbers of a name. A capital letter before a small one also begins a word."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "\0", name)
     small = re.sub("[A-Z]", lambda match: match[0].lower(), apart)
     found: list[_Token] = []
@@ -151,7 +151,7 @@ def _tokens(name: str) -> list[_Token]:
 
 
 def _worded(name: str, tokens: Sequence[_Token]) -> Iterator[Count]:
-    """Numbers beside the words that say what they count: the one behind a word, else the one right before it."""
+    """The numbers next to words for steps: the number after a word, or else the number directly before it."""
     taken: set[int] = set()
     for index, token in enumerate(tokens):
         clear = _clear(token.text)
@@ -174,7 +174,10 @@ def _clear(word: str) -> Clear | None:
 
 
 def _behind(name: str, tokens: Sequence[_Token], index: int, clear: Clear) -> _Token | None:
-    """The number behind a word. Of a checkpoint's several, such as epoch and update, the last; of steps also one in groups of three."""
+    """The number after a word.
+
+    After a word for a checkpoint it is the last of several, such as epoch and update. After a word for steps it may be in groups of three digits.
+    """
     numbers = list(tokens[index + 1 :])
     if not numbers or not _is_number(numbers[0], clear):
         return None
@@ -191,20 +194,20 @@ def _behind(name: str, tokens: Sequence[_Token], index: int, clear: Clear) -> _T
 
 
 def _before(tokens: Sequence[_Token], index: int) -> _Token | None:
-    """The number before a word, as in 500steps and net_500_iters; not the one of v2_steps."""
+    """The number before a word, as in 500steps and net_500_iters, but not in v2_steps."""
     number = tokens[index - 1]
     return number if _is_number(number, Clear.STEP) and not (index > 1 and number.joined) else None
 
 
 def _is_number(token: _Token, clear: Clear) -> bool:
-    """Whether a token behind a word is its number. After a word for steps, what looks like a date is one, too."""
+    """Whether a token after a word is its number. After a word for steps, it may also have the form of a date."""
     return token.kind == "whole" or (
         clear > Clear.SAVED and (token.kind == "decimal" or (token.kind == "date" and token.text.isdigit()))
     )
 
 
 def _placed(name: str, tokens: Sequence[_Token]) -> Iterator[Count]:
-    """Whole numbers without a word for what they count, whose place is clear."""
+    """Integers without a word for steps whose place is clear."""
     for index, token in enumerate(tokens):
         if not _is_free(tokens, index) or _is_year(int(token.text)):
             continue
@@ -222,7 +225,7 @@ def _placed(name: str, tokens: Sequence[_Token]) -> Iterator[Count]:
 
 
 def _is_free(tokens: Sequence[_Token], index: int) -> bool:
-    """Whether a token is a whole number that is nothing else by its word or by letters joined to it."""
+    """Whether a token is an integer, and neither its word nor letters joined to it give it another meaning."""
     token = tokens[index]
     if token.kind != "whole" or (index + 1 < len(tokens) and tokens[index + 1].joined):  # 7b, 16bit
         return False
@@ -231,12 +234,12 @@ def _is_free(tokens: Sequence[_Token], index: int) -> bool:
     word = tokens[index - 1]
     if word.text in _LABEL or word.text in _STEP | _EPOCH | _SAVED:
         return False
-    # resnet50 and a hash are no counts; model50 and opt000100 are
+    # The numbers in resnet50 and in a hash are not steps; those in model50 and opt000100 are.
     return not token.joined or word.text in _NETWORK | _ROLE or (_is_padded(token) and not word.joined)
 
 
 def _bare(name: str, tokens: Sequence[_Token], index: int) -> Count:
-    """A number that counts by its place. A word such as `model` before it belongs to it, one such as `ema` tells networks apart."""
+    """A number that is the step by its place. A word such as `model` before it belongs to it; a word such as `ema` is the name of a network."""
     word = tokens[index - 1] if index and tokens[index - 1].text in _NETWORK else tokens[index]
     return _count(name, tokens[index], Clear.BARE, context=(word,))
 

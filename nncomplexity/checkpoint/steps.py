@@ -1,4 +1,4 @@
-"""The training step of a checkpoint, from its metadata or its name, and the order in which numbered names are meant.
+"""The training step of a checkpoint, from its metadata or its name, and the order of numbered names.
 
 docs/results.md has the rule in words.
 """
@@ -13,7 +13,7 @@ from nncomplexity.checkpoint.stepnames import Clear, Count, counts_in
 from nncomplexity.errors import InputError
 
 TRAINER_STATE = "trainer_state.json"
-"""What transformers writes beside the weights of a step."""
+"""The file of the transformers library with the state of training, in the folder of the weights."""
 _ENDINGS = re.compile(
     r"(\.index\.json|\.safetensors|\.pt|\.pth|\.tar|\.bin|\.ckpt|\.npz|\.pkl|\.pickle|\.h5|\.msgpack|\.weights)+$|\.[a-z]+$",
     re.IGNORECASE,
@@ -24,31 +24,30 @@ _STANDARD = re.compile(
     r"|model_optim_rng|mp_rank_[0-9]+(_[0-9]+)*(_model_states)?)(\.(fp16|bf16|fp32|non_ema))?",
     re.IGNORECASE,
 )
-"""Stems that are the same in every folder, so that the folder's name tells checkpoints apart."""
+"""Names that are the same in every folder, so that only the folder's name distinguishes checkpoints."""
 _PART = re.compile(
     r"unet|unet_ema|ema|vae|transformer|text_encoder(_[0-9])?|encoder|decoder|prior|controlnet|lora|adapter|weights|params|model|network"
     r"|state|default|pytorch|hf|(mp|tp|pp)_rank_[0-9]+(_[0-9]+)*",
     re.IGNORECASE,
 )
-"""Folders for a part of a checkpoint: the one above them is of the step."""
+"""Folders for a part of a checkpoint. The folder above has the step."""
 _MOMENT = re.compile(r"best|last|latest|final|init|initial|pretrained|base", re.IGNORECASE)
-"""What says that a file is of some step of its own, whatever its folder is called."""
+"""Words for a file with a step of its own. The name of its folder then says nothing about the step."""
 _LEVELS = 4
 _EXAMPLE = r"such as 'step(\d+)'"
 
 
 @dataclass(frozen=True)
 class StepRule:
-    """Where the step is to be looked for, in place of the usual rule.
+    """Where to look for the step, instead of the usual rule.
 
     Attributes:
-        pattern: a regular expression, whose first group is the number; it is looked for in the path, and the last match counts.
-        key: the dotted path of the number in the checkpoint's dictionary or its metadata.
-        varying: the number in the file's name that is taken where no word says one, since the files beside it differ from it in that
-            number alone.
+        pattern: a regular expression whose first group is the number. It is searched in the path, and the last match is used.
+        key: the dotted path of the number in the checkpoint's dictionary or metadata.
+        varying: the number in which the file's name differs from its neighbours' names. It is the step if no word says another one.
 
     Raises:
-        InputError: one of them isn't usable, or both are given.
+        InputError: pattern or key is not usable, or both are given.
 
     >>> StepRule(pattern="step")
     Traceback (most recent call last):
@@ -83,7 +82,7 @@ USUAL = StepRule()
 
 @dataclass(frozen=True)
 class Step:
-    """A training step, and what said it: "metadata iter_num", "name: checkpoint-500"."""
+    """A training step, and its source: "metadata iter_num", "name: checkpoint-500"."""
 
     value: int | float
     said_by: str
@@ -91,29 +90,29 @@ class Step:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a path its step stands."""
+    """Where the step is in a path."""
 
     count: Count
     part: int
-    """Which part of the path: 0 is the file, 1 its folder."""
+    """The part of the path: 0 is the file, and 1 is its folder."""
 
 
 def find_step(
     path: PurePath, numbers: Mapping[str, int | float], rule: StepRule = USUAL, *, trainer: Mapping[str, int | float] | None = None
 ) -> Step | None:
-    """The training step that a checkpoint is of, None where nothing says it.
+    """The training step of a checkpoint.
 
     Args:
         path: the file, or the index of its shards.
-        numbers: what stands beside its weights, by dotted paths.
-        rule: what to follow in place of the usual rule.
-        trainer: the numbers of the trainer_state.json beside it.
+        numbers: the numbers in the checkpoint besides the weights, by dotted paths.
+        rule: the rule to use instead of the usual one.
+        trainer: the numbers of the trainer_state.json in its folder.
 
     Returns:
-        The step and what says it; None where nothing does.
+        The step and its source; None if there is no step.
 
     Raises:
-        InputError: the rule's pattern finds something that is no number.
+        InputError: the rule's pattern matches something that is not a number.
 
     >>> from pathlib import Path
     >>> find_step(Path("run/ckpt.pt"), {"iter_num": 5000})
@@ -137,7 +136,7 @@ def find_step(
 
 
 def step_of(metadata: Mapping[str, str], path: PurePath) -> int | float | None:
-    """The training step alone, by the usual rule, of metadata that are texts.
+    """The training step alone, by the usual rule, from metadata that are texts.
 
     >>> from pathlib import Path
     >>> step_of({"epoch": "3", "global_step": "1200"}, Path("last.ckpt"))
@@ -154,10 +153,10 @@ def step_of(metadata: Mapping[str, str], path: PurePath) -> int | float | None:
 
 
 def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
-    """Where a path tells the step, None where it doesn't.
+    """Where the step is in a path; None if the path does not have it.
 
     Raises:
-        InputError: the rule's pattern finds something that is no number.
+        InputError: the rule's pattern matches something that is not a number.
     """
     if rule.pattern is not None:
         return _matched(path, rule.pattern)
@@ -189,7 +188,7 @@ def is_standard(path: PurePath) -> bool:
 
 
 def natural_key(path: PurePath) -> tuple[tuple[tuple[str, int], ...], ...]:
-    """A key that sorts paths as people number them, folder by folder: 9 before 10, whatever the zeros in front.
+    """A key that sorts paths by their numbers, folder by folder: 9 before 10, with or without leading zeros.
 
     >>> from pathlib import Path
     >>> [str(path) for path in sorted(map(Path, ["epoch_10.pt", "epoch_9.pt", "best.pt", "epoch_010.pt"]), key=natural_key)]
@@ -202,7 +201,7 @@ def natural_key(path: PurePath) -> tuple[tuple[tuple[str, int], ...], ...]:
 
 
 def _of_folder(path: PurePath, *, numbers_alone: bool) -> Place | None:
-    """The count in the name of the folder that holds a file, or one above those for parts of a checkpoint."""
+    """The step in the name of a file's folder, or of the folder above if that folder is for a part of a checkpoint."""
     for level, folder in enumerate(path.parent.parts[: -_LEVELS - 1 : -1], start=1):
         found = next(
             (count for count in counts_in(folder) if count.clear > Clear.BARE or (numbers_alone and folder.isdecimal())), None
@@ -215,7 +214,7 @@ def _of_folder(path: PurePath, *, numbers_alone: bool) -> Place | None:
 
 
 def _matched(path: PurePath, pattern: str) -> Place | None:
-    """What the last match of a pattern in a path says."""
+    """The step in the last match of a pattern in a path."""
     text = path.as_posix()
     match = next(reversed(list(re.finditer(pattern, text))), None)
     if match is None or match[1] is None:

@@ -1,10 +1,9 @@
-"""What training loops keep beside the weights: numbers of NumPy, options, paths, dates. It is read without calling its own types.
+"""Other content of a training loop's checkpoint: NumPy numbers, options, paths, dates. It is read without calling its types.
 
-`torch.load(weights_only=True)` refuses a whole file for one NumPy number in it, such as the best accuracy so far. Allowing it NumPy's
-functions would be a hole: a dtype from a pickle says itself at which bytes of an array there are pointers. Nothing beside the weights
-is needed but what is plain, so each name here stands for a class of this module, which takes whatever a file gives it and does nothing
-with it: a number becomes Python's, a container a plain one, and all else an object that holds nothing. Other names are refused, unless
-the caller has stand-ins for them, too.
+`torch.load(weights_only=True)` refuses a whole file if it has one NumPy number, such as the best accuracy so far. To allow NumPy's functions
+would be unsafe, because a dtype from a pickle can declare any bytes of an array to be pointers. So each name here gets a class of this module. It
+accepts all that the file gives, and does nothing with it: a number becomes a Python number, a container a basic one, and everything else an
+empty object. Other names are refused, unless the caller has placeholders for them.
 """
 
 import re
@@ -20,20 +19,20 @@ from nncomplexity.checkpoint.placeholders import named
 
 
 class _Nothing:
-    """Made of anything, and holds none of it."""
+    """An object that accepts any arguments, and keeps none."""
 
     def __new__(cls, *_: object) -> Any:
         return super().__new__(cls)
 
     def __setstate__(self, _: object) -> None:
-        """As an object without it would get the attributes that the file names."""
+        """Ignore the state. Without this method, the object would get the attributes that the file names."""
 
 
 class _Text(str):
-    """A text of some class, as `torch.__version__` is."""
+    """A text of a class of its own, as `torch.__version__` is."""
 
     def __setstate__(self, _: object) -> None:
-        """As above."""
+        """Ignore the state."""
 
 
 class _Dictionary:
@@ -47,13 +46,13 @@ class _List:
 
 
 class DtypeName(_Nothing):
-    """A dtype's name and byte order; of what else a file says of it, nothing is taken."""
+    """The name and the byte order of a dtype. Everything else that a file says of the dtype is ignored."""
 
     name: object = None
     order: object = "="
 
     def __new__(cls, name: object = None, *_: object) -> Any:
-        """Keep the name, and nothing else of what the file gives."""
+        """Keep the name, and ignore the other arguments."""
         made = super().__new__(cls)
         made.name = name
         return made
@@ -64,7 +63,7 @@ class DtypeName(_Nothing):
 
 
 class _Scalar:
-    """A number or text of NumPy's, as Python's; nothing where it is of another dtype."""
+    """A NumPy number or text as a Python one; an empty object for another dtype."""
 
     def __new__(cls, dtype: object = None, data: object = None, *_: object) -> Any:
         name = f"{dtype.order}{dtype.name}" if isinstance(dtype, DtypeName) else ""
@@ -74,7 +73,7 @@ class _Scalar:
 
 
 PLAIN_DTYPE = re.compile(r"[<>=](b1|[iu][1248]|f[248]|c8|c16|U[1-9][0-9]{0,3})")
-"""Dtypes whose bytes are numbers or text, whatever they are."""
+"""Dtypes for which any bytes are valid numbers or texts."""
 
 _STAND_INS: dict[type, tuple[str, ...]] = {
     # NumPy 2 renamed numpy.core
@@ -87,7 +86,7 @@ _STAND_INS: dict[type, tuple[str, ...]] = {
         "numpy.core.multiarray._reconstruct",
         "numpy._core.multiarray._reconstruct",
         "numpy.ndarray",
-        # what a defaultdict is made with
+        # the argument of a defaultdict
         "builtins.bool",
         "builtins.dict",
         "builtins.float",
@@ -118,22 +117,22 @@ _STAND_INS: dict[type, tuple[str, ...]] = {
 
 
 def plain_classes() -> dict[str, type]:
-    """The names above, each with a class of its own."""
+    """The names above, each with its class."""
     return {name: named(name, kind) for kind, names in _STAND_INS.items() for name in names}
 
 
 _ALLOWED = plain_classes()
 
 _one_at_a_time = threading.Lock()
-"""What PyTorch allows is one list for the whole process."""
+"""A lock, because PyTorch has one list of allowed types for the whole process."""
 
 
 @contextmanager
 def stand_ins(more: Iterable[type] = ()) -> Iterator[None]:
-    """For the time of a `torch.load(weights_only=True)`, the names above stand for the classes above, and those of `more` for themselves.
+    """A context in which `torch.load(weights_only=True)` uses the classes above for their names, and the classes in `more`.
 
-    What the caller's program has allowed is allowed still; where it has allowed one of these names itself, the type here goes first,
-    since NumPy's functions and these can't be mixed in one file.
+    Types that the caller's program has allowed stay allowed. If it has allowed one of the names above, the class here is used, because NumPy's
+    functions and these classes can't be mixed in one file.
 
     >>> import io, numpy, torch
     >>> file = io.BytesIO()

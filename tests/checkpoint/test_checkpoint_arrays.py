@@ -77,7 +77,7 @@ def test_an_archive_holds_its_step_and_no_objects(tmp_path: Path) -> None:
 def test_a_plain_pickle_of_arrays_is_read(tmp_path: Path, protocol: int) -> None:
     checkpoint = load_checkpoint(written(tmp_path / "net.pkl", ARRAYS, protocol))
     same(checkpoint.tensors, ARRAYS)
-    assert checkpoint.notes == ("read a plain pickle of arrays",)
+    assert checkpoint.notes == ("read a pickle of arrays",)
     checkpoint.tensors["matrix"].zero_()
 
 

@@ -592,7 +592,7 @@ def test_other_types_are_read_as_plain_data_and_named(tmp_path, value, zipped):
     checkpoint = load_checkpoint(saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": value, "step": 3}, zipped=zipped))
     same(checkpoint.tensors, WEIGHTS)
     assert (checkpoint.key, checkpoint.step) == ("model", 3)
-    assert checkpoint.notes[0].startswith("read objects of other types than tensors as plain data, without their code: ")
+    assert checkpoint.notes[0].startswith("read objects of other types than tensors as data, without their code: ")
 
 
 @FORMATS

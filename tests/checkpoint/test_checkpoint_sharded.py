@@ -144,7 +144,9 @@ def test_a_shard_that_leads_out_of_the_folder_is_refused(tmp_path, shard):
     (tmp_path / "model").mkdir()
     save_file(FIRST, tmp_path / "secret.safetensors")
     index = write(tmp_path / "model", weight_map=dict.fromkeys(FIRST, shard))
-    with pytest.raises(FormatError, match=r"expected shards beside the index, got .*, which leads out of its folder") as caught:
+    with pytest.raises(
+        FormatError, match=r"expected shards in the folder of the index, got .*, which leads out of its folder"
+    ) as caught:
         load_checkpoint(index)
     assert "\n" not in str(caught.value)
 
