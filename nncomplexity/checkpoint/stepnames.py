@@ -176,7 +176,7 @@ def _clear(word: str) -> Clear | None:
 def _behind(name: str, tokens: Sequence[_Token], index: int, clear: Clear) -> _Token | None:
     """The number after a word.
 
-    After a word for a checkpoint it is the last of several, such as epoch and update. After a word for steps it may be in groups of three digits.
+    After a word for a checkpoint, it is the last of several, such as epoch and update. After a word for steps, it may be in groups of digits.
     """
     numbers = list(tokens[index + 1 :])
     if not numbers or not _is_number(numbers[0], clear):

@@ -1,9 +1,9 @@
 """Other content of a training loop's checkpoint: NumPy numbers, options, paths, dates. It is read without calling its types.
 
-`torch.load(weights_only=True)` refuses a whole file if it has one NumPy number, such as the best accuracy so far. To allow NumPy's functions
-would be unsafe, because a dtype from a pickle can declare any bytes of an array to be pointers. So each name here gets a class of this module. It
-accepts all that the file gives, and does nothing with it: a number becomes a Python number, a container a basic one, and everything else an
-empty object. Other names are refused, unless the caller has placeholders for them.
+`torch.load(weights_only=True)` refuses a whole file if it has one NumPy number, such as the best accuracy so far. To allow NumPy's
+functions would be unsafe, because a dtype from a pickle can declare any bytes of an array to be pointers. So each name here gets a class
+of this module. It accepts all that the file gives, and does nothing with it: a number becomes a Python number, a container a basic one,
+and everything else an empty object. Other names are refused, unless the caller has placeholders for them.
 """
 
 import re

@@ -25,17 +25,17 @@ MAGIC = b"\x89COARSE\n"
 _HEAD = struct.Struct("<8sHIQ")
 _DIGEST = hashlib.sha256().digest_size
 _EXTENTS = 1 << 48
-"""Shapes are kept within what numpy and torch can hold, so that their sizes can be worked out at all."""
+"""The largest extent of a shape that is read. NumPy and PyTorch can hold the products of such extents as integers."""
 _LEAST = 4
-"""Bytes that an element counts for at least."""
+"""The least number of bytes that an element counts for, against `limit`."""
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORED}
 DEFAULT_LIMIT = 1 << 30
-"""Bytes of decoded weights that a reader accepts unless told otherwise."""
+"""The default limit of a reader: bytes of decoded weights."""
 
 
 @dataclass(frozen=True)
 class CoarseFile:
-    """A file's content: what was coded, by which codec, and the bytes themselves. Coarse tensors are those of `skeleton.real`."""
+    """The content of a file: the coarse tensors, which are those of `skeleton.real`, the codec, and the bytes."""
 
     skeleton: Skeleton
     tensors: tuple[CoarseTensor, ...]
@@ -43,31 +43,31 @@ class CoarseFile:
     payload: bytes
     content: bytes
     base_sha256: str | None = None
-    """The digest of the base that the tensors are differences from; None where they are the weights themselves."""
+    """The digest of the base, if the tensors are differences from one; otherwise None."""
     base: Base | None = field(default=None, repr=False)
-    """That base, where it was given; the skeleton's tensors then hold theirs."""
+    """The base itself, if it was given by `on`. The specifications in `skeleton` then hold its tensors."""
     version: int = VERSION
-    """Of the format."""
+    """The version of the format."""
 
     def __repr__(self) -> str:
         return f"CoarseFile({self.bits} bits, {len(self.tensors)} tensors, codec {self.codec.name!r})"
 
     @property
     def bits(self) -> int:
-        """8 × the payload's length in bytes: the bits that count."""
+        """The complexity in bits: 8 × the payload's length in bytes."""
         return 8 * len(self.payload)
 
     @property
     def file_bits(self) -> int:
-        """Bits of the whole file, skeleton and checksum included."""
+        """Bits of the whole file, with skeleton and checksum."""
         return 8 * len(self.content)
 
     @usual_switches()
     def weights(self) -> dict[str, Tensor]:
-        """The decoded tensors under all their names; bit-identical wherever they are decoded.
+        """The decoded tensors under all their names. They have the same bits on every machine.
 
         Raises:
-            InputError: the file is relative to a base and wasn't given it by `on`.
+            InputError: the file is relative to a base that was not given by `on`.
         """
         if self.base_sha256 is not None and self.base is None:
             self.on(None)
@@ -77,10 +77,10 @@ class CoarseFile:
         )
 
     def on(self, base: Base | None) -> "CoarseFile":
-        """The file with the base that its weights are relative to, or with None where they are relative to none.
+        """The file together with its base; `base` is None for a file without one.
 
         Raises:
-            InputError: that isn't the one by whose digest the file knows it.
+            InputError: the base does not have the digest that the file has for it.
         """
         came = None if base is None else base.sha256
         if came == self.base_sha256:
@@ -95,15 +95,22 @@ class CoarseFile:
 
 
 def _by_itself(tensor: Tensor) -> Tensor:
-    """The tensor in memory of its own: views of one memory can't be written to other formats, and keep each other alive."""
+    """The tensor in memory of its own. Views of shared memory can't be written to other formats, and keep the whole memory alive."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 @usual_switches()
 def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, base: Base | None = None) -> CoarseFile:
-    """Encode, then decode what was encoded: the result holds what a reader will find, not what the writer was given.
+    """Encode the tensors, and decode the result: the returned file has what a reader will find, and not what the writer got.
 
-    With a base, the coarse tensors of those that have one are differences from it.
+    Args:
+        skeleton: names, shapes, dtypes and ties.
+        tensors: one coarse tensor for each tensor of `skeleton.real`. For a tensor that is in the base, it is the difference from the base.
+        codec: the codec of the payload.
+        base: the base, if the tensors are relative to one.
+
+    Returns:
+        The file.
     """
     payload = encode(skeleton, tensors, codec)
     names = _skeleton_json(skeleton, None if base is None else base.sha256)
@@ -113,15 +120,20 @@ def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, bas
 
 @usual_switches()
 def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
-    """Decode a file's bytes, from whomever they come.
+    """Decode the bytes of a file, also from an untrusted source.
 
-    One that is relative to a base gets it by `CoarseFile.on`; all but its weights can be read without.
+    A file that is relative to a base gets the base by `CoarseFile.on`. Only `weights` needs it.
 
-    Time and memory are bounded by the file's length and `limit`, the most bytes of weights to make.
+    Args:
+        content: the bytes.
+        limit: the most bytes of decoded weights. With the file's length, it bounds time and memory.
+
+    Returns:
+        The file.
 
     Raises:
-        FormatError: the file is wrong, and how.
-        InputError: the limit is no number.
+        FormatError: the bytes are not a valid file.
+        InputError: the limit is not a number of at least 0.
     """
     limit = python_number(limit)
     if not is_number(limit) or limit < 0:
@@ -130,7 +142,7 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
 
 
 def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
-    """What `read` gives; unless it is checked, whether the payload ends as it should is taken on trust."""
+    """`read`. If `checked` is False, the end of the payload is not checked: for bytes that were just encoded."""
     if not content.startswith(MAGIC):
         raise FormatError(f"no .coarse file: expected it to begin with {MAGIC!r}, got {content[:8]!r}")
     if len(content) < _HEAD.size:
@@ -148,7 +160,7 @@ def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
     skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
-    # Symbols take more room than the 8 or 16 bits that they may decode to.
+    # The symbols of a tensor with 8 or 16 bits take more memory than the tensor.
     size = sum(prod(max(extent, 1) for extent in spec.shape) * max(spec.dtype.itemsize, _LEAST) for spec in skeleton.tensors)
     if size > limit:
         raise FormatError(
@@ -166,14 +178,14 @@ def load(
 
     Args:
         path: the file.
-        base: the module or tensors that the file is relative to; None where it is relative to none.
-        limit: the most bytes of weights to make.
+        base: the module or tensors that the file is relative to; None for a file without a base.
+        limit: the most bytes of decoded weights.
 
     Returns:
         The decoded tensors by name; tied names share one tensor.
 
     Raises:
-        InputError: it isn't such a file, its base is another one, or the limit is no number.
+        InputError: it isn't a `.coarse` file, it has another base, or the limit is not a number.
     """
     file = read_file(path, limit=limit)
     given = base if base is None or isinstance(base, Base) else base_of(base)
@@ -206,7 +218,7 @@ def _skeleton_json(skeleton: Skeleton, base_sha256: str | None = None) -> bytes:
 
 
 def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
-    """The skeleton, and the digest of the base where the file is relative to one."""
+    """The skeleton, and the digest of the base; None for a file without a base."""
     try:
         entries = json.loads(text)
         base = entries.pop(0)["base"] if isinstance(entries, list) and entries and isinstance(entries[0], dict) else None

@@ -1,9 +1,8 @@
-"""Coarse-grained tensors: the forms in which a file may hold one, and the exact arithmetic that decodes them.
+"""Coarse tensors: the forms in which a file can hold a tensor, and the exact arithmetic that decodes them.
 
-Every decoder must get the same bits. Symbols are integers, so a product of factors is exact in float64, in any order of summation,
-as long as it stays below 2⁵³; it is then multiplied by one step, added to the base's element where the tensor has a base, and rounded once
-to the tensor's dtype, elementwise, in that order. All of it may run on any device that has float64: symbols go there, and the same bits
-come of them.
+Every decoder must get the same bits. Symbols are integers, so a product of factors is exact in float64 for any order of summation, as
+long as it stays below 2⁵³. Then each element is multiplied by one step, added to the element of the base if there is one, and rounded
+once to the tensor's dtype. This gives the same bits on every device that has float64.
 """
 
 import functools
@@ -24,9 +23,9 @@ from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is
 
 EXACT_LIMIT = 2.0**53
 _WAVES = 32
-"""Multiplications that an element of a basis counts for."""
+"""An element of a basis counts for so many multiplications, because it must be computed."""
 _AT_ONCE = 1 << 22
-"""Elements of a tensor that are held in float64 at once."""
+"""The most elements of a tensor that are in float64 at one time, to save memory."""
 _NARROW = (np.int8, np.int16, np.int32)
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
@@ -40,12 +39,12 @@ INTEGERS: dict[torch.dtype, type[np.generic]] = {
     torch.uint8: np.uint8,
     torch.bool: np.bool_,
 }
-"""The dtypes whose elements may be symbols themselves."""
+"""The dtypes whose elements can be used as symbols directly."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Every element is `value`, which is 0 or 1: gone, or a norm's gain as it was made. On a base 0 is the base, bit for bit."""
+    """Every element is `value`: 0, or 1 as for a new norm's gain. With a base, 0 is the base itself, bit for bit."""
 
     value: int
 
@@ -58,7 +57,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Dense:
-    """Element i is symbols_i · step; symbols in the tensor's own shape. Integers and truth values are symbols under a step of 1."""
+    """Element i is symbols_i · step. The symbols have the tensor's shape. Integer and boolean tensors have step 1."""
 
     symbols: Integers
     step: float = 1.0
@@ -76,8 +75,8 @@ class Dense:
 class LowRank:
     """The matrix view (m, n) of the tensor is (T_a · A · B · T_bᵀ) · step · 2^−shift with symbols A (m, k) and B (k, n).
 
-    T_a (m, m) and T_b (n, n) are the bases of `nncomplexity.linalg.basis` with these periods and the shift is the sum of theirs; a period of 0
-    leaves a basis out. The step is step_a · step_b.
+    T_a (m, m) and T_b (n, n) are the bases of `nncomplexity.linalg.basis` with these periods, and `shift` is the sum of their shifts. A
+    period of 0 means no basis. The step is step_a · step_b.
     """
 
     A: Integers
@@ -92,7 +91,7 @@ class LowRank:
         return int(self.A.shape[1])
 
     def step(self, spec: TensorSpec) -> float:
-        """step_a · step_b. Raises FormatError, which names the tensor, where it isn't finite."""
+        """step_a · step_b. Raises FormatError with the tensor's name if it is not finite."""
         step = self.step_a * self.step_b
         if not math.isfinite(step):
             raise FormatError(
@@ -122,8 +121,8 @@ class LowRank:
         return _made(product, scale, spec, shape, device)
 
     def _along(self, side: int, symbols: Integers, spec: TensorSpec, device: torch.device) -> Tensor:
-        """One factor's symbols, (rows, k), in the basis of its side, as float64."""
-        # By PyTorch, whose threads the caller has set: NumPy's BLAS would start its own, which wait at full speed.
+        """The symbols (rows, k) of one factor times the basis of its side, as float64."""
+        # By PyTorch, with the caller's number of threads: NumPy's BLAS would start its own threads, which use the processor while they wait.
         factor = _doubles(symbols, device)
         period = self.periods[side]
         if not period:
@@ -134,7 +133,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Lossless:
-    """The elements' bytes, little-endian, (count · itemsize,); on a base, XORed with those of the base."""
+    """The bytes of the elements, little-endian, (count · itemsize,). With a base, they are XORed with the bytes of the base."""
 
     data: NDArray[np.uint8]
 
@@ -148,7 +147,7 @@ Piece = Constant | Dense | LowRank | Lossless
 
 @dataclass(frozen=True)
 class Pieces:
-    """The tensor in another layout, each piece in a form of its own."""
+    """A tensor in another layout. Each piece has a form of its own."""
 
     layout: Layout
     pieces: tuple[Piece, ...]
@@ -164,7 +163,7 @@ CoarseTensor = Piece | Pieces
 
 
 class Decodable(Protocol):
-    """What gives a tensor: a coarse one, or one on its way there."""
+    """An object that decodes to a tensor."""
 
     def decode(self, spec: TensorSpec, device: torch.device) -> Tensor:
         """The tensor, in the dtype of its spec."""
@@ -172,7 +171,7 @@ class Decodable(Protocol):
 
 
 class Decoded(Mapping[str, Tensor]):
-    """The tensors that coarse ones decode to, by first name, each decoded on a device whenever it is asked for and not kept."""
+    """The decoded tensors by first name. A tensor is decoded at each access and not kept, to save memory."""
 
     def __init__(self, specs: Sequence[TensorSpec], tensors: Sequence[Decodable], device: torch.device = CPU) -> None:
         self._device = device
@@ -190,8 +189,10 @@ class Decoded(Mapping[str, Tensor]):
 
 
 def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor], device: torch.device = CPU) -> dict[str, Tensor]:
-    """The tensors that coarse ones decode to, by first name; small ones of a kind in one operation, as views of one memory."""
-    found: dict[str, Tensor] = dict.fromkeys((spec.name for spec in specs), torch.empty(0, device="cpu"))  # in their order
+    """The decoded tensors by first name. Small ones of one form and shape share an operation and are views of one memory."""
+    found: dict[str, Tensor] = dict.fromkeys(
+        (spec.name for spec in specs), torch.empty(0, device="cpu")
+    )  # in the order of the specifications
     dense: dict[torch.dtype, list[tuple[TensorSpec, Dense]]] = {}
     factored: dict[object, list[tuple[TensorSpec, LowRank]]] = {}
     for spec, coarse in zip(specs, tensors, strict=True):
@@ -214,11 +215,11 @@ def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor
 
 
 def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.device) -> dict[str, Tensor]:
-    """Tensors of one shape from factors of one rank."""
+    """The tensors of a group with one shape, from factors of one rank."""
     spec = group[0][0]
     A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
     steps = [coarse.step(one) for one, coarse in group]
-    if A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()) >= EXACT_LIMIT:  # one may be beyond it
+    if A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()) >= EXACT_LIMIT:  # some product may not be exact
         return {one.name: coarse.decode(one, device) for one, coarse in group}
     products = torch.matmul(A, B).add_(0.0).mul_(torch.tensor(steps, dtype=torch.float64, device="cpu").to(device)[:, None, None])
     values = round_once(products.reshape(-1, *spec.shape), spec.dtype)
@@ -233,14 +234,14 @@ def lossless(tensor: Tensor) -> Lossless:
 def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Lossless:
     """A tensor of any dtype, bit for bit, in the cheapest form.
 
-    It is a constant where all its elements are 0 or all are 1; integers and truth values are symbols where these hold them; else it is
-    its bytes. On a base that is said of the difference, of bytes that of their bits.
+    It is a constant if all elements are 0 or all are 1. Integers and truth values are symbols if they are within the symbols' range. All
+    else is bytes. With a base, the form is that of the difference, and bytes are XORed with the base's.
     """
     if base is not None:
         return _exact_on(base, tensor)
     stored = lossless(tensor)
     for value in (0, 1):
-        # Bytes, since −0 equals 0 and isn't it. Those of the first element rule most tensors out.
+        # Bytes are compared, because −0.0 equals 0.0 but has other bits. The first element decides for most tensors, which saves time.
         first, wanted = stored.data[: tensor.dtype.itemsize], _bytes_of(value, tensor.dtype)
         if first.tobytes() in (b"", wanted) and np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):
             return Constant(value)
@@ -257,7 +258,7 @@ def _bytes_of(value: int, dtype: torch.dtype) -> bytes:
 
 
 def dense(symbols: Integers, step: float) -> Constant | Dense:
-    """Symbols under a step: a constant where all elements come to 0 or all to 1."""
+    """A tensor of symbols and a step; a constant if all elements are 0 or all are 1."""
     if not symbols.any():
         return Constant(0)
     value = float(symbols.item(0)) * step
@@ -265,7 +266,7 @@ def dense(symbols: Integers, step: float) -> Constant | Dense:
 
 
 def dense_of(symbols: Integers, shapes: Sequence[Sequence[int]], step: float) -> list[Constant | Dense]:
-    """Symbols (n,) of tensors of these shapes, one after another and none of them empty, under a step: each tensor as `dense` has it."""
+    """`dense` for several tensors, none of them empty, whose symbols (n,) are concatenated."""
     counts = [math.prod(shape) for shape in shapes]
     starts = np.cumsum([0, *counts[:-1]], dtype=np.int64)
     low, high = np.minimum.reduceat(symbols, starts).tolist(), np.maximum.reduceat(symbols, starts).tolist()
@@ -279,7 +280,7 @@ def dense_of(symbols: Integers, shapes: Sequence[Sequence[int]], step: float) ->
 
 
 def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int]) -> CoarseTensor:
-    """A tensor whose pieces these are; whole where it needs none, since all are one constant, or dense under one step.
+    """The tensor with these pieces. It is one constant or dense tensor if all pieces are the same constant, or dense with the same step.
 
     >>> united(Blocks(0, 2), [Constant(0), Constant(0)], (4, 3))
     Constant(value=0)
@@ -294,9 +295,7 @@ def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int])
 
 
 def narrow(symbols: Tensor) -> Integers:
-    """Symbols, integers of any dtype on any device, in the narrowest of 1, 2, 4 and 8 bytes that has room for their negatives.
-
-    Most of a network's are a few units.
+    """Symbols in the smallest of 1, 2, 4 and 8 bytes that can hold them and their negatives. This saves memory, because most are small.
 
     >>> narrow(torch.tensor([-127.0, 3.0])).dtype, narrow(torch.tensor([128])).dtype
     (dtype('int8'), dtype('int16'))
@@ -308,14 +307,14 @@ def narrow(symbols: Tensor) -> Integers:
 
 
 def narrowed(symbols: Integers) -> Integers:
-    """The same of an array on the CPU."""
+    """`narrow` for an array."""
     largest = max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
     found: Integers = symbols.astype(next((dtype for dtype in _NARROW if largest <= np.iinfo(dtype).max), np.int64))
     return found
 
 
 def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:
-    """Whether an element is beyond the range of the tensor's dtype, so that it decodes to an infinity.
+    """Whether some element is beyond the range of the tensor's dtype. It would decode to an infinity.
 
     >>> spec = TensorSpec(("w",), (2,), torch.float16)
     >>> [overflows(Dense(np.array([-2, 1]), step), spec) for step in (32752.0, 32800.0)]
@@ -323,13 +322,13 @@ def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:
     """
     pieces = coarse.pieces if isinstance(coarse, Pieces) else (coarse,)
     numbers = [piece for piece in pieces if isinstance(piece, Dense | LowRank)] if spec.quantizable else []
-    # What the types of the symbols allow comes first: of nearly every tensor it tells, without a look at a number.
+    # The range of the symbols' dtype decides for nearly every tensor, and takes no time. Only then are the symbols read.
     possible = any(_reach(piece, _allowed) > spec.room and _reach(piece, _most) > spec.room for piece in numbers)
     return possible and not is_finite(coarse.decode(spec))
 
 
 def _reach(coarse: Dense | LowRank, most: Callable[[Integers], float]) -> float:
-    """A bound on the size of an element, from one on the symbols."""
+    """An upper bound on the magnitude of an element, from the largest magnitude of a symbol by `most`."""
     if isinstance(coarse, Dense):
         return most(coarse.symbols) * coarse.step
     sides = (len(coarse.A), coarse.B.shape[1])
@@ -365,7 +364,7 @@ def form_of(coarse: CoarseTensor) -> str:
 
 
 def matrix_shape(spec: TensorSpec) -> tuple[int, int] | None:
-    """(m, n) of the tensor's matrix view, or None where it has none."""
+    """(m, n) of the tensor's matrix view; None if it has none."""
     return matrix_view(spec.shape)
 
 
@@ -374,7 +373,7 @@ def _exact_on(base: Tensor, tensor: Tensor) -> Constant | Dense | Lossless:
     if not changed.data.any():
         return Constant(0)
     if tensor.dtype in INTEGERS:
-        with np.errstate(over="ignore"):  # it may wrap around, and so does the decoder's sum
+        with np.errstate(over="ignore"):  # the difference may wrap around, and the decoder's sum then wraps back
             changes = np.asarray(_int64(tensor) - _int64(base))
         if (changes == 1).all():
             return Constant(1)
@@ -399,7 +398,7 @@ def _integers(symbols: Integers, spec: TensorSpec) -> Tensor:
         wrapped = sums & 1 if spec.dtype == torch.bool else sums
         return torch.from_numpy(wrapped.astype(INTEGERS[spec.dtype]).reshape(spec.shape))
     values: NDArray[np.generic] = symbols.astype(INTEGERS[spec.dtype]).reshape(spec.shape)
-    negative = spec.dtype == torch.uint64 and bool((symbols < 0).any())  # which would come back from 2^64 less so much
+    negative = spec.dtype == torch.uint64 and bool((symbols < 0).any())  # they would decode to numbers near 2^64
     if negative or not np.array_equal(values.astype(np.int64), symbols):
         raise FormatError(f"{spec.name}: symbols go beyond what {spec.dtype} holds: the payload is damaged")
     return torch.from_numpy(values)
@@ -415,18 +414,18 @@ def _check_exact(reach: float, spec: TensorSpec) -> None:
 
 
 def _doubles(symbols: Integers, device: torch.device) -> Tensor:
-    """Symbols as float64 on a device; off a payload they lie column by column."""
+    """Symbols as float64 on a device. Those read from a payload are stored column by column."""
     return torch.from_numpy(np.ascontiguousarray(symbols)).to(device).double()
 
 
 def _made(
     values: Callable[[slice, slice], Tensor], step: float, spec: TensorSpec, shape: tuple[int, int], device: torch.device
 ) -> Tensor:
-    """The tensor whose matrix view of this shape is values · step; of a large one a part at a time is held in float64.
+    """The tensor with the matrix view values · step. Only a part of a large tensor is in float64 at one time.
 
     Args:
-        values: float64 of some rows and columns, which are the caller's to change.
-        step: what they are multiplied by.
+        values: a function that gives the float64 values of some rows and columns. The result may be changed in place.
+        step: the factor.
         spec: the tensor's shape, dtype and base.
         shape: (rows, columns) of its matrix view.
         device: where it is made.
@@ -453,14 +452,14 @@ def _rounded(values: Tensor, step: float, spec: TensorSpec, base: Tensor | None)
 
 
 def _used(A: Integers, B: Integers) -> NDArray[np.bool_]:
-    """(k,) which components of two factors aren't zero."""
+    """(k,) whether each component is nonzero in both factors."""
     return np.logical_and(A.any(axis=0), B.any(axis=1))
 
 
 def multiplications(A: Integers, B: Integers, periods: tuple[int, int]) -> int:
-    """How many a product of factors (m, k) and (k, n) takes in these bases, zero rows, columns and components left out.
+    """The multiplications to decode factors (m, k) and (k, n) in these bases, without zero rows, columns and components.
 
-    A basis counts for some multiplications itself: its waves have to be made.
+    A basis counts, too, because its elements must be computed.
     """
     used = _used(A, B)
     rank = int(np.count_nonzero(used))

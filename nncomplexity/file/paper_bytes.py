@@ -1,7 +1,7 @@
-"""The size that the paper's figures are in: bzip2 over a pickle of float32 arrays.
+"""The size in the paper's figures: bzip2 over a pickle of float32 arrays.
 
-A `.coarse` file holds small integers; the authors' recipe holds the float32 numbers that they stand for, four bytes each, which bzip2
-can only partly undo, and pays for pickle's names and headers. Figures published with it compare with `paper_bytes`, never with `bits`.
+A `.coarse` file has small integers. The authors' recipe has the float32 numbers that they stand for, four bytes each, which bzip2 undoes only
+in part. It also pays for pickle's names and headers. So published figures compare with `paper_bytes`, and never with `bits`.
 """
 
 import bz2
@@ -16,7 +16,7 @@ from nncomplexity.file.coarse import Constant, Dense, Lossless, LowRank, Piece
 from nncomplexity.network import Skeleton, TensorSpec
 
 _PROTOCOL = 4
-"""Named, so that a later Python's default doesn't move published sizes."""
+"""A fixed protocol, so that a new default of Python does not change the sizes."""
 
 Array = NDArray[np.float32] | NDArray[np.uint8]
 

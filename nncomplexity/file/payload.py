@@ -1,7 +1,7 @@
-"""The payload of a file: the walk over all tensors, written once for encoder, decoder and meter.
+"""The payload of a file: one pass over all tensors, with the same code for encoder, decoder and meter.
 
-Order: the precision of steps, then tensor by tensor its form and what the form needs. Complex tensors are coded as pairs of reals, so
-that coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
+Order: the precision of the step sizes, and then for each tensor its form and the content of the form. Complex tensors are coded as pairs
+of real ones, so coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
 """
 
 import functools
@@ -61,7 +61,7 @@ from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import MOST_BLOCKS, Blocks, Folding, Layout, Skeleton, TensorSpec, pieces_of
 
 ESCAPE = 0xFF
-"""A payload that begins with this byte names its codec in the next one; any other is entropy-coded."""
+"""If a payload begins with this byte, the next byte is the number of its codec. Every other payload is entropy-coded."""
 
 _ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS, _PIECES = range(6)
 _FORM_PRIOR = np.array([64, 64, 64, 32, 32, 1])
@@ -72,16 +72,16 @@ _ROW_BLOCKS, _COLUMN_BLOCKS, _FOLDING = range(3)
 _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
 _FREE_WORK, _WORK_PER_ELEMENT, _WORK_PER_BYTE = 1 << 32, 1 << 8, 1 << 16
-"""Multiplications for products of factors that any payload may ask for, and those for each element of a tensor and each of its bytes."""
+"""The most multiplications for products of factors: for any payload, and in addition for each element and each byte of the payload."""
 _FREE_PARTS, _PARTS_PER_BYTE = 1 << 10, 8
-"""Tensors that aren't constant, and pieces, that any payload may have, and those for each of its bytes."""
+"""The most tensors and pieces that are not constant: for any payload, and in addition for each byte."""
 _OVERHEAD = 64
-"""Bytes that the fields of one tensor can take under a byte codec, generously."""
+"""An upper bound on the bytes of one tensor's fields under a byte codec."""
 
 
 @dataclass
 class _Walk:
-    """What the tensors of one payload share while they are coded."""
+    """The state that the tensors of one payload share while they are coded."""
 
     records: Records
     work: float = math.inf

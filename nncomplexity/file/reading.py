@@ -1,8 +1,8 @@
-"""Files read once, whole, and as they were at one moment.
+"""Reading files once, completely, and in one consistent state.
 
-Training writes checkpoints anew, and a file that is mapped changes under a measurement: a row would be of half the old network and half
-the new, and a file that is cut ends the process with SIGBUS. So each file is read into memory, all that is said of it is said of those
-bytes, and what changed meanwhile is read again.
+A training loop may write a checkpoint again during a measurement. If the file were mapped into memory, half of the network could be the old and
+half the new one, and a shortened file would end the process with SIGBUS. So each file is read into memory, everything is computed from
+these bytes, and a file that changed while it was read is read again.
 """
 
 import os
@@ -16,12 +16,12 @@ from typing import BinaryIO, TypeVar
 from nncomplexity.errors import FormatError, InputError
 
 PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between two attempts to read what changes; after the last of them it has failed."""
+"""Seconds between attempts to read a file that changes. After the last pause there is one more attempt."""
 _RECENT = 2.0
-"""Seconds for which a file's time of change may be that of a later change, too: some file systems count in twos."""
+"""Two changes of a file within so many seconds may have the same time stamp: some file systems count in steps of two seconds."""
 _PART = 1 << 22
 _PATIENCE, _LOOKS_AGAIN = 2.0, 0.01
-"""Seconds to wait for the first byte of a pipe, and between two looks."""
+"""Seconds to wait for the first byte of a pipe, and between two attempts to read it."""
 Found = TypeVar("Found")
 _State = tuple[int, int, int]
 
@@ -34,7 +34,7 @@ class Reading:
     """One attempt to read a file, or several that belong together.
 
     Args:
-        expected: what to name instead of a file that can't be read, for messages.
+        expected: what kind of file was expected, for the message about a file that can't be read.
     """
 
     def __init__(self, expected: str) -> None:
@@ -45,12 +45,12 @@ class Reading:
     def content(self, file: Path) -> bytes:
         """The file's bytes.
 
-        A pipe, which has no state and can be read once, is read as long as somebody writes it. What else is no regular file isn't read: a
-        device may have no end.
+        A pipe can be read only once, and is read until its writer closes it. Other special files are refused, because a device may have no
+        end.
 
         Raises:
             InputError: the file can't be read.
-            ChangedError: it was written meanwhile.
+            ChangedError: it was written at the same time.
         """
         try:
             kind = file.stat().st_mode
@@ -64,7 +64,7 @@ class Reading:
                 written = max(before.st_mtime, before.st_ctime)
                 self._states[file], self._newest = _state(before), max(self._newest, written)
                 settled = _state(os.fstat(opened.fileno())) == _state(before) and len(content) == before.st_size
-                if settled and _is_recent(written):  # a change within the same tick of the clock leaves the time as it is
+                if settled and _is_recent(written):  # a change within one tick of the clock does not change the time stamp
                     settled = _holds(opened, content)
         except OSError as error:
             raise InputError(f"{file}: cannot read it ({error.strerror or error}); name {self._expected}") from error
@@ -78,14 +78,14 @@ class Reading:
         return content
 
     def _piped(self, file: Path) -> bytes:
-        """What is written to a pipe. Raises InputError where nobody begins to: to wait for it could take for ever."""
+        """The content of a pipe. Raises InputError if nobody writes to it, because waiting could take for ever."""
         content, last = bytearray(), time.monotonic() + _PATIENCE
         pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
             while True:
                 try:
                     part = os.read(pipe, _PART)
-                except BlockingIOError:  # there is a writer, who isn't done
+                except BlockingIOError:  # the writer has not closed the pipe
                     select.select([pipe], [], [])
                     continue
                 content += part
@@ -98,20 +98,20 @@ class Reading:
             os.close(pipe)
 
     def changed(self) -> bool:
-        """Whether one of the files is another one by now, or has other bytes."""
+        """Whether one of the files was replaced, or has other bytes now."""
         return any(_state_now(file) != state for file, state in self._states.items())
 
     def may_be_unfinished(self) -> bool:
-        """Whether one of the files was written so lately that it may be half of what it is to be."""
+        """Whether one of the files was written so recently that it may be incomplete."""
         return _is_recent(self._newest)
 
 
 def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> Found:
-    """What `read` gives for files that don't change while it reads them; where they do, it is called again, a few times.
+    """The result of `read` for files that do not change at the same time. If they change, `read` is called again, a few times.
 
     Args:
-        read: reads files by the `Reading` that it is given, and by nothing else.
-        name: what it reads, for messages.
+        read: a function that reads files only by the `Reading` that it gets.
+        name: the name of the file, for messages.
         expected: as for `Reading`.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Files written whole or not at all, and on the disk when the call returns.
+"""Writing files completely or not at all. When the call returns, the file is on the disk.
 
-Bytes go to a temporary file beside the target, to the disk, and only then to the target's name. A process that is killed in between leaves
-its temporary file; the next one to write into that folder removes it. A temporary file is locked for as long as it is written, and the
-lock ends with its process, so that nobody's is removed who is still at work.
+The bytes go to a temporary file in the folder of the target, then to the disk (fsync), and then the file is renamed. A process that is
+killed in between leaves its temporary file, which the next process that writes into the folder removes. A temporary file is locked while
+it is written, and a lock ends with its process. So no process removes the file of another one that is still running.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from nncomplexity.words import path_of
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # Windows has none; there a file that is open can't be removed
+except ImportError:  # Windows does not have it, and does not remove open files
     _fcntl = None
 
 _PREFIX = ".nncomplexity."
 _OLD = 3600.0
-"""Seconds after which a temporary file is taken for left behind where there are no locks."""
+"""Without locks, a temporary file of this age in seconds is taken to be from a process that was killed."""
 
 
 def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `path` whole or not at all, with what is on the disk in place of what it held. Raises InputError where it can't be written."""
+    """Write a file completely or not at all. Raises InputError if it can't be written."""
     target = path_of(path)
     if target.is_symlink():
-        target = Path(os.path.realpath(target))  # what a link leads to is written, and the link stays
+        target = Path(os.path.realpath(target))  # the target of a symbolic link is written, and the link stays
     _remove_left_behind(target.parent)
     try:
         handle, name = _temporary_file(target.parent)
@@ -58,7 +58,7 @@ def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def _temporary_file(folder: Path) -> tuple[int, str]:
-    """A new file in the folder, open and locked, and its name."""
+    """A new file in the folder, open and locked: its descriptor and its name."""
     while True:
         handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
         if _fcntl is None:
@@ -67,13 +67,13 @@ def _temporary_file(folder: Path) -> tuple[int, str]:
             _fcntl.flock(handle, _fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, name
-        os.close(handle)  # another process took it for one left behind, as it wasn't locked yet
+        os.close(handle)  # another process removed it before it was locked
 
 
 def _remove_left_behind(folder: Path) -> None:
-    """Remove temporary files of processes that are no more."""
+    """Remove the temporary files of processes that have ended."""
     for file in _temporary(folder):
-        with contextlib.suppress(OSError):  # it is locked, as its process writes it, or another user's, or gone by now
+        with contextlib.suppress(OSError):  # its process still writes it, it belongs to another user, or it is gone
             if _fcntl is None:
                 if time.time() - file.stat().st_mtime > _OLD:
                     file.unlink()
@@ -91,7 +91,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """The new name on the disk, too, where the system can do that for a folder."""
+    """Write the folder to the disk, so that the new name is there too. Not all systems can do this."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
