@@ -95,6 +95,45 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     return Weighed(bits, kinds, dict(zip(chosen.tolist(), contexts, strict=False)))
 
 
+def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
+    """(T,) bits of matrices of symbols (rows, columns), at least as many rows as columns, each of them alone in a file.
+
+    The models are those of `weigh_together`, and none learns from another: small matrices without dead lines are weighed together all
+    the same, as each finds the tables that a file begins with.
+    """
+    bits = np.zeros(len(symbols))
+    waiting: list[int] = []
+    waits = 0
+    for index, one in enumerate(symbols):
+        if one.size > LARGEST or not (one.any(axis=0).all() and one.any(axis=1).all()):
+            meter = Meter()
+            Matrix(*one.shape, MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
+            bits[index] = meter.bits
+        elif one.size:
+            if waits + one.size > MOST:
+                bits[waiting] = _weigh_fresh([symbols[place] for place in waiting])
+                waiting, waits = [], 0
+            waiting.append(index)
+            waits += one.size
+    if waiting:
+        bits[waiting] = _weigh_fresh([symbols[place] for place in waiting])
+    return bits
+
+
+def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
+    """(T,) bits of matrices without dead lines, none of them empty, each under tables that have learned nothing."""
+    state, every = MatrixState(), np.arange(len(symbols))
+    matrices = [Matrix(*one.shape, state) for one in symbols]
+    stacks, peaks, nothing = _stacked(matrices, symbols, every), np.zeros(every.size, dtype=np.int64), np.zeros(every.size, np.bool_)
+    for members, stack in stacks:
+        peaks[members] = np.abs(stack).max(axis=(1, 2))
+    batch = _Batch(matrices, stacks, peaks, every)
+    weights = np.stack([_ByScale(batch, state).bits(nothing), *batch.tables()])
+    choices = _learning(weights.argmin(axis=0), state.kinds, nothing) + _learning(0 * every, state.lines.marked, nothing)
+    found: Frequencies = _lengths(peaks) + choices + weights.min(axis=0)
+    return found
+
+
 def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:
     """Those of the matrices that are chosen, by shape: their indices, and their symbols (matrices, rows, columns)."""
     shapes: dict[tuple[int, int], list[int]] = {}

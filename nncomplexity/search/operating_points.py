@@ -15,7 +15,7 @@ from torch import Tensor
 from nncomplexity.file import CoarseTensor
 from nncomplexity.linalg import lower_hull, matrix_view
 from nncomplexity.network import Layout, TensorSpec, pieces_of
-from nncomplexity.search.forms import Form, InPieces, Zero
+from nncomplexity.search.forms import Form, InPieces, Zero, coded
 from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan, pruned_scans
 
 _HEADER = 5.0
@@ -93,7 +93,7 @@ def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
         return []
     widest = likely[np.argsort(-wins[likely], kind="stable")]
     shown = np.sort(widest[: min(int(most), _WEIGHINGS)]) if most >= FEW else likely[:0]
-    exact = np.array([scan.forms[index].coded(matrix) for index in shown.tolist()])
+    exact = np.array(coded([scan.forms[index] for index in shown.tolist()], matrix))
     corrected = scan.bits * (np.interp(np.arange(len(wins)), shown, (exact + 1) / (scan.bits[shown] + 1)) if len(shown) else 1.0)
     corrected[shown] = exact
     return [(scan.forms[index], _HEADER + float(corrected[index]), scan.errors[index].tolist()) for index in likely.tolist()]

@@ -142,7 +142,7 @@ def test_the_rate_is_near_what_the_coder_takes(shape, mean) -> None:
     symbols = torch.from_numpy(magnitudes * generator.choice([-1, 1], shape)).float()
     rate = Rate()
     rate.update([symbols])
-    coded = coded_bits(symbols.reshape(len(symbols), -1).double())
+    coded = coded_bits([symbols.reshape(len(symbols), -1).double()])[0]
     assert rate.bits == pytest.approx(coded, rel=0.2, abs=40)
     assert rate.slopes[0].shape == shape
 
