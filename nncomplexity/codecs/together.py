@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Frequencies, Integers
+from nncomplexity.codecs.lines import DeadLines
 from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, KnownKind, Matrix, MatrixState, span_limit
 from nncomplexity.codecs.models import FIRST_OF_OWN, LENGTHS, Tally, block_edges, length_tally
 from nncomplexity.codecs.scales import GAIN, LADDER, LEVELS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
@@ -105,7 +106,7 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
     waiting: list[int] = []
     waits = 0
     for index, one in enumerate(symbols):
-        if one.size > LARGEST or not (one.any(axis=0).all() and one.any(axis=1).all()):
+        if one.size > LARGEST:
             meter = Meter()
             Matrix(*one.shape, MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
             bits[index] = meter.bits
@@ -121,17 +122,30 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
 
 
 def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
-    """(T,) bits of matrices without dead lines, none of them empty, each under tables that have learned nothing."""
+    """(T,) bits of matrices, none of them empty, each under tables that have learned nothing."""
     state, every = MatrixState(), np.arange(len(symbols))
-    matrices = [Matrix(*one.shape, state) for one in symbols]
-    stacks, peaks, nothing = _stacked(matrices, symbols, every), np.zeros(every.size, dtype=np.int64), np.zeros(every.size, np.bool_)
-    for members, stack in stacks:
-        peaks[members] = np.abs(stack).max(axis=(1, 2))
-    batch = _Batch(matrices, stacks, peaks, every)
+    matrices, symbols = [Matrix(*one.shape, state) for one in symbols], list(symbols)
+    peaks = np.array([max(int(one.max()), -int(one.min())) for one in symbols])
+    bits, marked = _lengths(peaks), np.zeros(every.size, dtype=np.int64)
+    chosen = np.flatnonzero(peaks)
+    if not chosen.size:
+        return bits
+    for index in chosen.tolist():
+        one, lines = symbols[index], DeadLines()
+        if one.any(axis=0).all() and one.any(axis=1).all():
+            continue
+        marks = lines.worthwhile(one.T)
+        if marks is not None:
+            meter = Meter()
+            lines.code(meter, one.T.shape, marks)
+            matrices[index], symbols[index] = matrices[index].inner(marks), marks.part(one.T).T
+            marked[index], bits[index] = 1, bits[index] + meter.bits
+    nothing = np.zeros(chosen.size, dtype=np.bool_)
+    batch = _Batch(matrices, _stacked(matrices, symbols, chosen), peaks, chosen)
     weights = np.stack([_ByScale(batch, state).bits(nothing), *batch.tables()])
-    choices = _learning(weights.argmin(axis=0), state.kinds, nothing) + _learning(0 * every, state.lines.marked, nothing)
-    found: Frequencies = _lengths(peaks) + choices + weights.min(axis=0)
-    return found
+    choices = _learning(weights.argmin(axis=0), state.kinds, nothing) + _learning(marked[chosen], state.lines.marked, nothing)
+    bits[chosen] += choices + weights.min(axis=0)
+    return bits
 
 
 def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:

@@ -108,14 +108,20 @@ def _wins(scan: Scan) -> NDArray[np.int64]:
     for ratio in _RATIOS if len(count) else ():
         errors = scan.errors @ np.array([1.0, ratio, 1.0])
         highest = max(float(errors.max()), 1e-300)
-        least = max(float(errors[errors > 0].min(initial=highest)), 1e-300)
-        prices = np.geomspace(0.1 / highest, 10 * (1 + float(scan.bits.max())) / least, _PRICES)
+        lowest = max(float(errors[errors > 0].min(initial=highest)), 1e-300)
+        prices = np.geomspace(0.1 / highest, 10 * (1 + float(scan.bits.max())) / lowest, _PRICES)
         cost = scan.bits + prices[:, None] * errors
-        padded = np.pad(cost, ((0, 0), (1, 1)), constant_values=math.inf)
-        minima = np.where((cost <= padded[:, :-2]) & (cost <= padded[:, 2:]), cost, math.inf)
-        np.add.at(count, cost.argmin(1), 1)
+        falls = cost[:, 1:] <= cost[:, :-1]
+        rises = cost[:, :-1] <= cost[:, 1:]
+        minima = cost.copy()
+        minima[:, 1:][~falls] = math.inf
+        minima[:, :-1][~rises] = math.inf
+        best = cost.argmin(1)
+        least = cost[np.arange(_PRICES), best]
         minima[np.arange(_PRICES), minima.argmin(1)] = math.inf
-        np.add.at(count, minima.argmin(1)[minima.min(1) <= _CLOSE * cost.min(1)], 1)
+        second = minima.argmin(1)
+        close = minima[np.arange(_PRICES), second] <= _CLOSE * least
+        count += np.bincount(best, minlength=len(count)) + np.bincount(second[close], minlength=len(count))
     return count
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.linalg import SVDCache, balanced
-from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, entropy_bits, rows_entropy_bits
+from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, rows_entropy_bits
 from nncomplexity.search.lattice import lattice_basis
 from nncomplexity.search.start import quartimax
 
@@ -187,11 +187,14 @@ def fitted(W: Tensor, A: Tensor, B: Tensor) -> Scan:
 
 def _component_bits(factors: Tensor, alive: Tensor) -> Floats:
     """(s,) bits of the components of factors (s, k, n), or (1, k, n), that are alive (s, k), see `entropy_bits`."""
-    if not len(alive):
-        return np.zeros(0)
-    bits = np.broadcast_to(rows_entropy_bits(factors.flatten(1).numpy(force=True)), len(alive)).copy()
-    for index in torch.nonzero(~alive.all(1))[:, 0].tolist():
-        bits[index] = entropy_bits(factors[index % len(factors)][alive[index]])
+    bits, counts = np.zeros(len(alive)), alive.sum(1).numpy(force=True)
+    for count in np.unique(counts).tolist():
+        those = np.flatnonzero(counts == count)
+        if count == factors.shape[1] and len(factors) == 1:
+            symbols = factors
+        else:
+            symbols = factors.expand(len(alive), *factors.shape[1:])[those][alive[those]].reshape(len(those), -1)
+        bits[those] = rows_entropy_bits(symbols.reshape(len(symbols), -1).numpy(force=True))
     return bits
 
 
