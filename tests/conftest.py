@@ -1,11 +1,15 @@
 """What tests of several files need: a folder to call from, and from which tasks are imported."""
 
+import os
 import random
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+
+# One thread each, for tests and the programs that they start: two at a time have a core each, and small operations gain nothing by more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

@@ -25,7 +25,7 @@ from nncomplexity.codecs.general import General
 from nncomplexity.codecs.matrix import VERSION, KnownKind, Matrix, MatrixState
 from nncomplexity.codecs.models import Bits, Categorical, Natural, Planes, Signed, Tally, length_tally, single, within
 from nncomplexity.codecs.registry import CODECS, codec_named, codec_numbered, number_of, register_codec
-from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_together
+from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_each, weigh_together
 
 __all__ = [
     "CODECS",
@@ -61,6 +61,7 @@ __all__ = [
     "number_of",
     "register_codec",
     "single",
+    "weigh_each",
     "weigh_together",
     "within",
 ]

@@ -4,6 +4,7 @@ A record whose model bounds its symbols takes the width of the bounds; another i
 least of 1, 2 and 4 bytes that holds them. The models' probabilities are not used.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -96,11 +97,20 @@ class ByteWriter:
 
     def one(self, value: int | None, model: Single) -> int:
         """Write one number as a record of its own."""
-        return int(self.record(single(value), model)[0])
+        assert value is not None
+        assert model.bounds is not None
+        low, high = model.bounds
+        self._parts.append(value.to_bytes(_width(low, high, signed=low < 0), "little", signed=low < 0))
+        return value
+
+    @property
+    def data(self) -> bytes:
+        """What is to be compressed, the same for every compressor."""
+        return b"".join(self._parts)
 
     def finish(self) -> bytes:
         """The payload."""
-        return self._compress(b"".join(self._parts))
+        return self._compress(self.data)
 
 
 class ByteReader:
@@ -144,6 +154,7 @@ class ByteReader:
         return part
 
 
+@functools.lru_cache(maxsize=1 << 8)
 def _width(low: int, high: int, *, signed: bool) -> int:
     for width in _WIDTHS:
         bottom, top = (-(1 << 8 * width - 1), (1 << 8 * width - 1) - 1) if signed else (0, (1 << 8 * width) - 1)
@@ -152,5 +163,6 @@ def _width(low: int, high: int, *, signed: bool) -> int:
     raise AssertionError("symbols fit into 64 bits")
 
 
+@functools.lru_cache(maxsize=1 << 8)
 def _dtype(low: int, high: int) -> str:
     return f"<{'i' if low < 0 else 'u'}{_width(low, high, signed=low < 0)}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Frequencies, Integers
+from nncomplexity.codecs.lines import DeadLines
 from nncomplexity.codecs.matrix import SIGN_GAIN, SIGN_WEIGHT, TABLE_GAIN, KnownKind, Matrix, MatrixState, span_limit
 from nncomplexity.codecs.models import FIRST_OF_OWN, LENGTHS, Tally, block_edges, length_tally
 from nncomplexity.codecs.scales import GAIN, LEVELS, MEANS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
@@ -93,6 +94,58 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     scale.learn(found == 0)
     contexts = np.split(batch.contexts.astype(np.int8), batch.starts[1:]) if keep else []
     return Weighed(bits, kinds, dict(zip(chosen.tolist(), contexts, strict=False)))
+
+
+def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
+    """(T,) bits of matrices of symbols (rows, columns), at least as many rows as columns, each of them alone in a file.
+
+    The models are those of `weigh_together`, and none learns from another: small matrices without dead lines are weighed together all
+    the same, as each finds the tables that a file begins with.
+    """
+    bits = np.zeros(len(symbols))
+    waiting: list[int] = []
+    waits = 0
+    for index, one in enumerate(symbols):
+        if one.size > LARGEST:
+            meter = Meter()
+            Matrix(*one.shape, MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
+            bits[index] = meter.bits
+        elif one.size:
+            if waits + one.size > MOST:
+                bits[waiting] = _weigh_fresh([symbols[place] for place in waiting])
+                waiting, waits = [], 0
+            waiting.append(index)
+            waits += one.size
+    if waiting:
+        bits[waiting] = _weigh_fresh([symbols[place] for place in waiting])
+    return bits
+
+
+def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
+    """(T,) bits of matrices, none of them empty, each under tables that have learned nothing."""
+    state, every = MatrixState(), np.arange(len(symbols))
+    matrices, symbols = [Matrix(*one.shape, state) for one in symbols], list(symbols)
+    peaks = np.array([max(int(one.max()), -int(one.min())) for one in symbols])
+    bits, marked = _lengths(peaks), np.zeros(every.size, dtype=np.int64)
+    chosen = np.flatnonzero(peaks)
+    if not chosen.size:
+        return bits
+    for index in chosen.tolist():
+        one, lines = symbols[index], DeadLines()
+        if one.any(axis=0).all() and one.any(axis=1).all():
+            continue
+        marks = lines.worthwhile(one.T)
+        if marks is not None:
+            meter = Meter()
+            lines.code(meter, one.T.shape, marks)
+            matrices[index], symbols[index] = matrices[index].inner(marks), marks.part(one.T).T
+            marked[index], bits[index] = 1, bits[index] + meter.bits
+    nothing = np.zeros(chosen.size, dtype=np.bool_)
+    batch = _Batch(matrices, _stacked(matrices, symbols, chosen), peaks, chosen)
+    weights = np.stack([_ByScale(batch, state).bits(nothing), *batch.tables()])
+    choices = _learning(weights.argmin(axis=0), state.kinds, nothing) + _learning(marked[chosen], state.lines.marked, nothing)
+    bits[chosen] += choices + weights.min(axis=0)
+    return bits
 
 
 def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:

@@ -37,7 +37,7 @@ from nncomplexity.file.coarse import (
     united,
 )
 from nncomplexity.file.paper_bytes import paper_bytes
-from nncomplexity.file.payload import encode, weigh
+from nncomplexity.file.payload import encode, lengths, weigh
 from nncomplexity.file.reading import Reading, read_settled
 from nncomplexity.file.saving import save_bytes, sync_folder
 
@@ -60,6 +60,7 @@ __all__ = [
     "encode",
     "exact",
     "form_of",
+    "lengths",
     "load",
     "matrix_shape",
     "narrow",

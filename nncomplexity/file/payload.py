@@ -24,6 +24,7 @@ from nncomplexity.codecs import (
     Entropy,
     EntropyReader,
     Frequencies,
+    General,
     Integers,
     KnownKind,
     Ledger,
@@ -250,6 +251,22 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
     return bytes([ESCAPE, number_of(codec)]) + writer.finish()
 
 
+def lengths(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codecs: Sequence[Codec]) -> list[int]:
+    """Bytes of the payload under each codec; what byte compressors get is made once for all of them."""
+    data: bytes | None = None
+    found = []
+    for codec in codecs:
+        if isinstance(codec, General):
+            if data is None:
+                writer = codec.writer()
+                _walk(_Walk(writer), skeleton, tensors)
+                data = writer.data
+            found.append(2 + len(codec.compress(data)))
+        else:
+            found.append(len(encode(skeleton, tensors, codec)))
+    return found
+
+
 def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True) -> tuple[Codec, list[CoarseTensor]]:
     """The codec that wrote the payload and the coarse tensors in it.
 
@@ -323,9 +340,15 @@ class _Scale:
         self._ledger.begin(index)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
+        if self._keep:  # a writer is told of matrices alone, which learn from nothing else
+            assert symbols is not None
+            return symbols
         return model.code(self._ledger, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
+        if self._keep:
+            assert value is not None
+            return value
         return model.one(self._ledger, value)
 
     def defer(self, symbols: Integers, model: Matrix) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import overload
 
 from nncomplexity.codecs import CODECS, Codec
-from nncomplexity.file import CoarseTensor, Constant, encode, weigh, write
+from nncomplexity.file import CoarseTensor, Constant, lengths, weigh, write
 from nncomplexity.linalg import large_network
 from nncomplexity.search import LOSSLESS, Candidate, Problem
 
@@ -33,7 +33,8 @@ class LosslessFile:
             bits = {self._codec: 8 * math.ceil(sum(weigh(problem.distortion.stored, self._tensors)) / 8)}
         else:
             self._tensors = list(self._tensors)
-            bits = {codec: 8 * len(encode(problem.distortion.stored, self._tensors, codec)) for codec in CODECS}
+            sizes = lengths(problem.distortion.stored, self._tensors, CODECS)
+            bits = {codec: 8 * size for codec, size in zip(CODECS, sizes, strict=True)}
             self._codec = min(CODECS, key=lambda codec: bits[codec])
         self.bits_by_codec |= {codec.name: count for codec, count in bits.items()}
         self.bits = bits[self._codec]

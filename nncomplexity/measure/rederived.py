@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.codecs import CODECS, VERSION
 from nncomplexity.errors import InputError
-from nncomplexity.file import CoarseFile, encode, exact
+from nncomplexity.file import CoarseFile, exact, lengths
 from nncomplexity.linalg import large_network
 from nncomplexity.measure.claims import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Claim, alike, close, same
 from nncomplexity.measure.layers import layers_of
@@ -273,7 +273,8 @@ def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoin
     known = [codec for codec in CODECS if said.get(codec.name) is not None]
     if large_network(stored.parameters):  # weighed there, to the next byte
         known = [codec for codec in known if codec.name == CODECS[0].name]
-    here = {codec.name: 8 * len(encode(stored, whole, codec)) for codec in known}
+    sizes = lengths(stored, whole, known)
+    here = {codec.name: 8 * size for codec, size in zip(known, sizes, strict=True)}
     slack = 0.001 if large_network(stored.parameters) else 0.0
     wrong = next((name for name, bits in here.items() if abs(bits - said[name]) > slack * bits), None)
     names = [wrong] if wrong else list(here)

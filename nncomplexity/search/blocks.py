@@ -14,11 +14,13 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.network import TensorSpec, added
-from nncomplexity.search.latent import Latent, rounded, scaled_basis
+from nncomplexity.search.latent import Alike, Latent, alike, rounded, scaled_basis
 from nncomplexity.search.rate import Rate
 
 _MEAN, _SQUARES = 0.95, 0.99
 _TINY = 1e-20
+_FEW = 32
+"""Latents of a block of which each is by itself, however alike they are."""
 
 
 class Adam:
@@ -50,17 +52,21 @@ class Block:
         lean: whether moments are held in bfloat16, and rounded numbers aren't kept: for those of large networks.
 
     Attributes:
+        latents: in the order of the vector.
         firmness: f.
     """
 
     def __init__(self, latents: Sequence[Latent], lean: bool) -> None:
-        self.latents, self._lean, self.firmness = latents, lean, 1.0
-        parts = [part for latent in latents for part in latent.parts]
+        # Few latents are by themselves, whatever they are like: sums over the vector hang on its order.
+        groups = [group.latents for group in alike(latents)] if len(latents) > _FEW else [[latent] for latent in latents]
+        self._groups = [Group(group) for group in groups]
+        self.latents = [latent for group in groups for latent in group]
+        self._lean, self.firmness = lean, 1.0
+        parts = [part for group in self._groups for part in group.parts]
         self._shapes, self._sizes = [part.shape for part in parts], [part.numel() for part in parts]
-        self._u = torch.cat([part.reshape(-1).float() for part in parts])
-        views = self._views(self._u)
-        for latent in latents:
-            latent.parts = [next(views) for _ in latent.parts]
+        self._u = torch.cat([part.reshape(-1) for part in parts])
+        for group, views in self._views(self._u):
+            group.hold(views)
         moments = torch.bfloat16 if lean else torch.float32
         self._adam = Adam(self._u, moments)
         self._adam_scale = Adam(torch.zeros(len(latents), dtype=torch.float32, device="cpu"), torch.float32)
@@ -74,7 +80,7 @@ class Block:
 
     def weigh(self) -> None:
         """Work out the rate's slopes anew."""
-        self._rate.update(list(self._views(rounded(self._u))))
+        self._rate.update([part for _, parts in self._views(rounded(self._u)) for part in parts])
 
     def forget(self) -> None:
         """Let go of the rounded numbers: the latents or the firmness have changed."""
@@ -82,30 +88,23 @@ class Block:
 
     def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
         """The weights of each tensor, in its dtype."""
-        for latent, values in self._values():
-            yield latent.spec, _weight(latent, values, device)
+        for group, values in self._values():
+            yield from zip(group.specs, group.weights(values, device), strict=True)
 
     def pulls(self, gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """∂d/∂u, flat, and ∂d/∂log s of each latent, from ∂d/∂W by first name."""
-        flat = torch.zeros_like(self._u)
-        views = self._views(flat)
-        scales = list[float]()
-        for latent, values in self._values():
-            targets = [next(views) for _ in latent.parts]
-            gradient = gradients.get(latent.spec.name)
-            along = 0.0
-            if gradient is not None:
-                found, along = _chain(latent, values, gradient)
-                for target, pull in zip(targets, found, strict=True):
-                    target.copy_(pull)
-            scales.append(along)
-        return torch.nan_to_num_(flat, 0.0, 0.0, 0.0), torch.tensor(scales, dtype=torch.float32, device="cpu").nan_to_num_(
-            0.0, 0.0, 0.0
-        )
+        pulls, scales = list[Tensor](), list[float]()
+        for group, values in self._values():
+            found, along = group.chain(values, gradients)
+            pulls += [pull.reshape(-1) for pull in found]
+            scales += along
+        flat = torch.nan_to_num_(torch.cat(pulls), 0.0, 0.0, 0.0)
+        return flat, torch.tensor(scales, dtype=torch.float32, device="cpu").nan_to_num_(0.0, 0.0, 0.0)
 
     def pressure(self) -> Tensor:
         """∂R/∂u, flat."""
-        return torch.cat([self._rate.gradient(index, u).reshape(-1) for index, u in enumerate(self._views(self._u))])
+        parts = [part for _, parts in self._views(self._u) for part in parts]
+        return torch.cat([self._rate.gradient(index, part).reshape(-1) for index, part in enumerate(parts)])
 
     def move(self, pull: Tensor, pressure: Tensor, rate: float) -> None:
         """One step against ∂d/∂u + λ·∂R/∂u."""
@@ -118,20 +117,68 @@ class Block:
         for latent, change in zip(self.latents, self._adam_scale.direction(along, along.square()).tolist(), strict=True):
             latent.log_scale -= rate * change
 
-    def _values(self) -> Iterator[tuple[Latent, list[Tensor]]]:
-        """Each latent with the numbers of its parts, as far rounded as `firmness` says."""
+    def _values(self) -> Iterator[tuple["Group", list[Tensor]]]:
+        """Each group with the numbers of its parts, as far rounded as `firmness` says."""
         flat = self._kept
         if flat is None:
             flat = rounded(self._u)
             if self.firmness < 1:
                 flat = self._u.lerp(flat, self.firmness)
             self._kept = None if self._lean else flat
-        views = self._views(flat)
-        for latent in self.latents:
-            yield latent, [next(views) for _ in latent.parts]
+        return self._views(flat)
 
-    def _views(self, flat: Tensor) -> Iterator[Tensor]:
-        return (one.view(shape) for one, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True))
+    def _views(self, flat: Tensor) -> Iterator[tuple["Group", list[Tensor]]]:
+        """Each group with its parts of a vector, each (T, ...)."""
+        parts = (one.view(shape) for one, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True))
+        return ((group, [next(parts) for _ in group.parts]) for group in self._groups)
+
+
+class Group:
+    """Latents that are alike (`nncomplexity.search.latent.alike`), or one, which operations do for at once.
+
+    Attributes:
+        specs: of T tensors.
+        parts: what they hold side by side, each (T, ...), float32.
+    """
+
+    def __init__(self, latents: Sequence[Latent]) -> None:
+        self._latents, self.specs = latents, [latent.spec for latent in latents]
+        self.parts = [part.float() for part in Alike(latents).parts]
+
+    def hold(self, views: Sequence[Tensor]) -> None:
+        """Let the latents hold these numbers from now on, each (T, ...)."""
+        self.parts = list(views)
+        for latent, parts in zip(self._latents, zip(*(part.unbind() for part in views), strict=True), strict=True):
+            latent.parts = list(parts)
+
+    def weights(self, values: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+        """The tensors that these numbers, each (T, ...), stand for."""
+        first, scales = self.specs[0], [latent.scale for latent in self._latents]
+        if len(scales) == 1 or max(scales) * SYMBOL_LIMIT > first.room:
+            return [_weight(latent, [part[row] for part in values], device) for row, latent in enumerate(self._latents)]
+        product = values[0] if len(values) == 1 else values[0] @ values[1]
+        weights = product * torch.tensor(scales, dtype=product.dtype, device="cpu").reshape(-1, *[1] * (product.dim() - 1))
+        return weights.reshape(-1, *first.shape).to(device, first.dtype).unbind()
+
+    def chain(self, values: Sequence[Tensor], gradients: Mapping[str, Tensor]) -> tuple[list[Tensor], list[float]]:
+        """∂d/∂u of each part (T, ...), and ∂d/∂log s of each tensor, from ∂d/∂W by first name; zeros for those that have none."""
+        given = [gradients.get(spec.name) for spec in self.specs]
+        if len(given) == 1:
+            if given[0] is None:
+                return [torch.zeros_like(part) for part in values], [0.0]
+            pulls, along = _chain(self._latents[0], [part[0] for part in values], given[0])
+            return pulls, [along]
+        scales = torch.tensor([latent.scale for latent in self._latents], dtype=torch.float64, device="cpu")
+        nothing = torch.zeros(self.specs[0].shape, dtype=torch.float32, device="cpu")
+        stack = torch.stack([nothing if one is None else one for one in given]).flatten(1)
+        pull = (stack.double() * scales[:, None]).to(values[0])
+        if len(values) == 1:
+            pull = pull.reshape(values[0].shape)
+            return [pull], (pull * values[0]).flatten(1).sum(1).tolist()
+        A, B = values
+        pull = pull.reshape(len(given), A.shape[1], B.shape[2])
+        pull_a, pull_b = pull @ B.mT, A.mT @ pull
+        return [pull_a, pull_b], (pull_a * A).flatten(1).sum(1).tolist()
 
 
 def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -1,6 +1,7 @@
 """What a tensor may be coded as, and what its symbols take."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.codecs import Matrix, MatrixState, Meter
+from nncomplexity.codecs import weigh_each
 from nncomplexity.file import CoarseTensor, Constant, LowRank, dense, narrow, united
 from nncomplexity.network import Layout
 from nncomplexity.search.latent import snapped
@@ -21,8 +22,13 @@ _RANK = 8.0
 class Form(Protocol):
     """What a tensor may be coded as."""
 
-    def coded(self, matrix: Tensor) -> float:
-        """Bits of the symbols of a matrix under the coder, alone in a file."""
+    @property
+    def overhead(self) -> float:
+        """About what it takes besides its symbols, in bits."""
+        ...
+
+    def symbols(self, matrix: Tensor) -> list[Tensor]:
+        """The matrices of symbols that the coder gets for a matrix of weights."""
         ...
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
@@ -34,8 +40,10 @@ class Form(Protocol):
 class Zero:
     """Nothing is left of it."""
 
-    def coded(self, _: Tensor) -> float:
-        return 0.0
+    overhead = 0.0
+
+    def symbols(self, _: Tensor) -> list[Tensor]:
+        return []
 
     def piece(self, _: Tensor, __: int) -> CoarseTensor:
         return Constant(0)
@@ -47,8 +55,10 @@ class Uniform:
 
     step: float
 
-    def coded(self, matrix: Tensor) -> float:
-        return coded_bits((matrix.double() / self.step).round_())
+    overhead = 0.0
+
+    def symbols(self, matrix: Tensor) -> list[Tensor]:
+        return [(matrix.double() / self.step).round_()]
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(self.step, precision)
@@ -68,8 +78,10 @@ class Pruned:
     step: float
     alive: Tensor
 
-    def coded(self, matrix: Tensor) -> float:
-        return Uniform(self.step).coded(matrix.double() * self.alive)
+    overhead = 0.0
+
+    def symbols(self, matrix: Tensor) -> list[Tensor]:
+        return Uniform(self.step).symbols(matrix.double() * self.alive)
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         # By way of float64: PyTorch has no arithmetic of one-byte floats.
@@ -79,34 +91,27 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Factors:
-    """Two factors' symbols (m, k) and (k, n), and the scale of their product."""
+    """Two factors' symbols (m, k) and (k, n), and the scale of their product.
+
+    Components that one factor has lost are left out of a file, and strong ones come first in it.
+    """
 
     A: Tensor
     B: Tensor
     scale: float = 1.0
 
-    def transposed(self) -> "Factors":
-        return Factors(self.B.T, self.A.T, self.scale)
+    overhead = _RANK
 
-    def fitted(self, W: Tensor) -> "Factors":
-        """Without components that one factor has lost, strong ones first, under the scale that fits W (m, n) best: 0 where nothing is left."""
+    def symbols(self, _: Tensor) -> list[Tensor]:
         kept = torch.nonzero(self.A.any(0) & self.B.any(1))[:, 0]
         order = kept[torch.argsort(self.A[:, kept].abs().sum(0), descending=True, stable=True)]
-        A, B = self.A[:, order], self.B[order]
-        energy = float(((A.T @ A) * (B @ B.T)).sum())
-        return Factors(A, B, float(((A.T @ W) * B).sum()) / energy if energy else 0.0)
+        return [self.A[:, order], self.B[order]]
 
-    def kept_energy(self, W: Tensor) -> float:
-        """How much of the energy of W (m, n) a fitted product holds."""
-        return self.scale * float(((self.A.T @ W) * self.B).sum())
-
-    def coded(self, _: Tensor) -> float:
-        return _RANK + coded_bits(self.A) + coded_bits(self.B)
-
-    def piece(self, _: Tensor, precision: int) -> CoarseTensor:
+    def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         step = 2.0 ** (math.frexp(abs(self.scale))[1] // 2)  # a power of two is exact in any precision: the other step has the rest
-        A = self.A * math.copysign(1.0, self.scale)
-        return LowRank(narrow(A), narrow(self.B), snapped(abs(self.scale) / step, precision), step)
+        A, B = self.symbols(weight)
+        A = A * math.copysign(1.0, self.scale)
+        return LowRank(narrow(A), narrow(B), snapped(abs(self.scale) / step, precision), step)
 
 
 @dataclass(frozen=True)
@@ -116,23 +121,31 @@ class InPieces:
     layout: Layout
     forms: tuple[Form, ...]
 
-    def coded(self, matrix: Tensor) -> float:
-        return sum(form.coded(part) for form, part in zip(self.forms, self.layout.apart(matrix), strict=True))
+    @property
+    def overhead(self) -> float:
+        return sum(form.overhead for form in self.forms)
+
+    def symbols(self, matrix: Tensor) -> list[Tensor]:
+        parts = zip(self.forms, self.layout.apart(matrix), strict=True)
+        return [symbols for form, part in parts for symbols in form.symbols(part)]
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         pieces = [form.piece(part, precision) for form, part in zip(self.forms, self.layout.apart(weight), strict=True)]
         return united(self.layout, pieces, weight.shape)
 
 
-def coded_bits(symbols: Tensor) -> float:
-    """Bits of a matrix of symbols under the coder, alone in a file."""
-    rows, columns = symbols.shape
-    if columns > rows:
-        return coded_bits(symbols.T)
-    meter = Meter()
-    flat = np.ascontiguousarray(symbols.T.numpy(force=True)).reshape(-1).astype(np.int64)
-    Matrix(rows, columns, MatrixState()).code(meter, flat)
-    return meter.bits
+def coded(forms: Sequence[Form], matrix: Tensor) -> list[float]:
+    """Bits of a matrix in each of these forms under the coder, alone in a file."""
+    symbols = [form.symbols(matrix) for form in forms]
+    weighed = iter(coded_bits([one for each in symbols for one in each]))
+    return [form.overhead + sum(next(weighed) for _ in each) for form, each in zip(forms, symbols, strict=True)]
+
+
+def coded_bits(symbols: Sequence[Tensor]) -> list[float]:
+    """Bits of matrices of symbols under the coder, each alone in a file."""
+    upright = [one if one.shape[0] >= one.shape[1] else one.T for one in symbols]
+    bits: list[float] = weigh_each([one.numpy(force=True).astype(np.int64) for one in upright]).tolist()
+    return bits
 
 
 def entropy_bits(symbols: Tensor) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from nncomplexity.file import CoarseTensor
 from nncomplexity.linalg import lower_hull, matrix_view
 from nncomplexity.network import Layout, TensorSpec, pieces_of
-from nncomplexity.search.forms import Form, InPieces, Zero
+from nncomplexity.search.forms import Form, InPieces, Zero, coded
 from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan, pruned_scans
 
 _HEADER = 5.0
@@ -93,7 +93,7 @@ def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
         return []
     widest = likely[np.argsort(-wins[likely], kind="stable")]
     shown = np.sort(widest[: min(int(most), _WEIGHINGS)]) if most >= FEW else likely[:0]
-    exact = np.array([scan.forms[index].coded(matrix) for index in shown.tolist()])
+    exact = np.array(coded([scan.forms[index] for index in shown.tolist()], matrix))
     corrected = scan.bits * (np.interp(np.arange(len(wins)), shown, (exact + 1) / (scan.bits[shown] + 1)) if len(shown) else 1.0)
     corrected[shown] = exact
     return [(scan.forms[index], _HEADER + float(corrected[index]), scan.errors[index].tolist()) for index in likely.tolist()]
@@ -108,14 +108,20 @@ def _wins(scan: Scan) -> NDArray[np.int64]:
     for ratio in _RATIOS if len(count) else ():
         errors = scan.errors @ np.array([1.0, ratio, 1.0])
         highest = max(float(errors.max()), 1e-300)
-        least = max(float(errors[errors > 0].min(initial=highest)), 1e-300)
-        prices = np.geomspace(0.1 / highest, 10 * (1 + float(scan.bits.max())) / least, _PRICES)
+        lowest = max(float(errors[errors > 0].min(initial=highest)), 1e-300)
+        prices = np.geomspace(0.1 / highest, 10 * (1 + float(scan.bits.max())) / lowest, _PRICES)
         cost = scan.bits + prices[:, None] * errors
-        padded = np.pad(cost, ((0, 0), (1, 1)), constant_values=math.inf)
-        minima = np.where((cost <= padded[:, :-2]) & (cost <= padded[:, 2:]), cost, math.inf)
-        np.add.at(count, cost.argmin(1), 1)
+        falls = cost[:, 1:] <= cost[:, :-1]
+        rises = cost[:, :-1] <= cost[:, 1:]
+        minima = cost.copy()
+        minima[:, 1:][~falls] = math.inf
+        minima[:, :-1][~rises] = math.inf
+        best = cost.argmin(1)
+        least = cost[np.arange(_PRICES), best]
         minima[np.arange(_PRICES), minima.argmin(1)] = math.inf
-        np.add.at(count, minima.argmin(1)[minima.min(1) <= _CLOSE * cost.min(1)], 1)
+        second = minima.argmin(1)
+        close = minima[np.arange(_PRICES), second] <= _CLOSE * least
+        count += np.bincount(best, minlength=len(count)) + np.bincount(second[close], minlength=len(count))
     return count
 
 

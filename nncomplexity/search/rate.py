@@ -10,7 +10,6 @@ R is linear in a. Its slope log₂((1 + μ) / μ) is largest if a row or a colum
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 _BELIEF = 4.0
@@ -20,7 +19,7 @@ _LEAST = 1e-4
 
 
 class Rate:
-    """The rate of some matrices (m, n) or vectors (n,) of symbols, and its slopes.
+    """The rate of some matrices (T, m, n) or vectors (T, n), T of one shape together, of symbols, and its slopes.
 
     Attributes:
         slopes: bits for each unit of magnitude, in the shape of each part.
@@ -36,9 +35,8 @@ class Rate:
         self.bits, self.slopes = 0.0, []
         for part in symbols:
             magnitudes = part.abs()
-            expected = _expected(magnitudes.reshape(len(part), -1) if part.dim() > 1 else magnitudes.reshape(-1, 1)).reshape(
-                part.shape
-            )
+            matrices = magnitudes.flatten(2) if part.dim() > 2 else magnitudes.reshape(len(part), -1, 1)
+            expected = _expected(matrices).reshape(part.shape)
             slope = ((1 + expected) / expected).log2_()
             self.bits += float((magnitudes * slope).sum() + expected.log1p().sum() * 1.4426950408889634 + (magnitudes > 0).sum())
             self.slopes.append(slope)
@@ -49,11 +47,11 @@ class Rate:
 
 
 def _expected(magnitudes: Tensor) -> Tensor:
-    """μ (m, n) of magnitudes (m, n)."""
-    rows, columns = magnitudes.shape
-    mean = max(float(magnitudes.mean()), 0.01 / max(magnitudes.numel(), 1))
+    """μ (T, m, n) of magnitudes (T, m, n)."""
+    _, rows, columns = magnitudes.shape
+    mean = magnitudes.flatten(1).mean(1)[:, None, None].clamp(min=0.01 / max(rows * columns, 1))
     if rows == 1 or columns == 1:
-        return torch.full_like(magnitudes, max(mean, _LEAST))
-    by_row = (magnitudes.sum(1, keepdim=True) + _BELIEF * mean) / (columns + _BELIEF)
-    by_column = (magnitudes.sum(0, keepdim=True) + _BELIEF * mean) / (rows + _BELIEF)
+        return mean.clamp(min=_LEAST).expand_as(magnitudes)
+    by_row = (magnitudes.sum(2, keepdim=True) + _BELIEF * mean) / (columns + _BELIEF)
+    by_column = (magnitudes.sum(1, keepdim=True) + _BELIEF * mean) / (rows + _BELIEF)
     return (by_row * by_column / mean).clamp_(min=_LEAST)

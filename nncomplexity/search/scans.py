@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +20,12 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.linalg import SVDCache, balanced
-from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, entropy_bits, rows_entropy_bits
+from nncomplexity.search.forms import Factors, Form, Pruned, Uniform, rows_entropy_bits
 from nncomplexity.search.lattice import lattice_basis
 from nncomplexity.search.start import quartimax
 
 Floats = NDArray[np.float64]
+Several = TypeVar("Several")
 
 _OCTAVES = 14
 """The finest step is so many halvings below the root mean square."""
@@ -79,9 +81,9 @@ def dense_scan(matrix: Tensor, *, grids: bool = True) -> Scan:
     return Scan([Uniform(step) for step in fitted.tolist()], inflation * bits, inflation * errors.reshape(-1, PARTS))
 
 
-def batched(steps: Sequence[float], count: int) -> Iterator[Sequence[float]]:
+def batched(values: Sequence[Several], count: int) -> Iterator[Sequence[Several]]:
     """So many at a time."""
-    return (steps[first : first + count] for first in range(0, len(steps), count))
+    return (values[first : first + count] for first in range(0, len(values), count))
 
 
 def _steps(values: Tensor, ratio: float) -> list[float]:
@@ -145,21 +147,55 @@ def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:
     """Factors of the ranks that may take fewer bits than the matrix itself, `whole`, with as large an error, in several bases each."""
     W = matrix.double()
     svds = SVDCache({"W": matrix})
-    found: list[Factors] = []
+    pairs: list[tuple[Tensor, Tensor]] = []
     for rank in ranks_worth_trying(svds.singular_values("W"), W.shape, whole):
         A, B = balanced(svds.leading("W", rank), rank)
         for target in (A, B.T):
-            found += _rounded(W, A @ quartimax(target))
+            pairs += _rounded(W, A @ quartimax(target))
         for side, target in ((A, W), (B.T, W.T)):
             D = lattice_basis(side)
             if D is not None:
                 on_lattice = _on_lattice(target, (side @ D).round())
-                found += on_lattice if side is A else [factors.transposed() for factors in on_lattice]
-    kept = [factors for factors in (one.fitted(W) for one in found) if factors.scale]
-    energy = float(W.square().sum())
-    errors = [max(energy - factors.kept_energy(W), 0.0) for factors in kept]
-    bits = [entropy_bits(factors.A) + entropy_bits(factors.B) for factors in kept]
-    return Scan(kept, np.array(bits), np.array([(0.0, 0.0, error) for error in errors]).reshape(-1, PARTS))
+                pairs += on_lattice if side is A else [(other.mT, one.mT) for one, other in on_lattice]
+    scans = [fitted(W, *pair) for pair in pairs]
+    if not scans:
+        return Scan([], np.zeros(0), np.zeros((0, PARTS)))
+    bits, errors = (np.concatenate(each) for each in zip(*((scan.bits, scan.errors) for scan in scans), strict=True))
+    return Scan([form for scan in scans for form in scan.forms], bits, errors)
+
+
+def fitted(W: Tensor, A: Tensor, B: Tensor) -> Scan:
+    """Factors under the scales that fit W (m, n) best, without those of which nothing is left.
+
+    Args:
+        W: the matrix, float64.
+        A: symbols of first factors (s, m, k), or (1, m, k) of the one that all have.
+        B: the same of second factors (s, k, n).
+    """
+    along = ((A.mT @ W) * B).sum((1, 2))
+    energies = ((A.mT @ A) * (B @ B.mT)).sum((1, 2))
+    scales = torch.where(energies > 0, along / energies, 0.0)
+    kept = torch.nonzero(scales)[:, 0]
+    A, B = (sides if len(sides) < len(scales) else sides[kept] for sides in (A, B))
+    errors = np.zeros((len(kept), PARTS))
+    errors[:, -1] = (W.square().sum() - scales * along)[kept].clamp(min=0.0).numpy(force=True)
+    alive = A.any(1) & B.any(2)
+    bits = _component_bits(A.mT, alive) + _component_bits(B, alive)
+    sides = (one.expand(len(kept), *one.shape[1:]) for one in (A, B))
+    return Scan([Factors(*one) for one in zip(*sides, scales[kept].tolist(), strict=True)], bits, errors)
+
+
+def _component_bits(factors: Tensor, alive: Tensor) -> Floats:
+    """(s,) bits of the components of factors (s, k, n), or (1, k, n), that are alive (s, k), see `entropy_bits`."""
+    bits, counts = np.zeros(len(alive)), alive.sum(1).numpy(force=True)
+    for count in np.unique(counts).tolist():
+        those = np.flatnonzero(counts == count)
+        if count == factors.shape[1] and len(factors) == 1:
+            symbols = factors
+        else:
+            symbols = factors.expand(len(alive), *factors.shape[1:])[those][alive[those]].reshape(len(those), -1)
+        bits[those] = rows_entropy_bits(symbols.reshape(len(symbols), -1).numpy(force=True))
+    return bits
 
 
 def ranks_worth_trying(S: Tensor, shape: Sequence[int], whole: Scan) -> list[int]:
@@ -186,23 +222,35 @@ def ranks_worth_trying(S: Tensor, shape: Sequence[int], whole: Scan) -> list[int
     return sorted(rank for _, rank in sorted(worth)[:_RANKS])
 
 
-def _rounded(W: Tensor, A: Tensor) -> list[Factors]:
-    """A factor (m, k) in some basis under steps from coarse to fine, and the other one, fitted to its symbols, under the same."""
+def _rounded(W: Tensor, A: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """A factor (m, k) in some basis under steps from coarse to fine, and the other one, fitted to its symbols, under the same.
+
+    Returns symbols (s, m, k) and (s, k, n), some steps at once.
+    """
     found = []
     for coarseness in _COARSENESS:
         symbols = (A / (coarseness * _size(A))).round()
         if bool(symbols.any(0).all()):
             other = torch.linalg.lstsq(symbols, W).solution
-            found.append(Factors(symbols, (other / (coarseness * _size(other))).round()))
-    return found
+            found.append((symbols, (other / (coarseness * _size(other))).round()))
+    together = _at_once(A.shape[1], W)
+    return [(torch.stack(one), torch.stack(other)) for one, other in (zip(*some, strict=True) for some in batched(found, together))]
 
 
-def _on_lattice(W: Tensor, symbols: Tensor) -> list[Factors]:
-    """One factor's symbols (m, k), and the other factor, fitted to them, under a scan of its steps."""
+def _on_lattice(W: Tensor, symbols: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """One factor's symbols (m, k), as (1, m, k), and the other factor, fitted to them, under a scan of its steps: some of these at once."""
     if int(torch.linalg.matrix_rank(symbols)) < symbols.shape[1]:
         return []
     other = torch.linalg.lstsq(symbols, W).solution
-    return [Factors(symbols, (other / step).round()) for step in _steps(other, _LATTICE) if _size(other) < _SMALL * step]
+    size = _size(other)
+    steps = [step for step in _steps(other, _LATTICE) if size < _SMALL * step]
+    together = _at_once(len(other), W)
+    return [(symbols[None], (other / torch.tensor(some).to(other)[:, None, None]).round()) for some in batched(steps, together)]
+
+
+def _at_once(rank: int, W: Tensor) -> int:
+    """How many pairs of factors of W (m, n) are worked out at once."""
+    return max(1, _TOGETHER // (rank * max(W.shape)))
 
 
 def _size(x: Tensor) -> float:

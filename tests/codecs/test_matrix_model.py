@@ -19,6 +19,7 @@ from nncomplexity.codecs import (
     Signed,
     length_tally,
     single,
+    weigh_each,
     weigh_together,
 )
 from nncomplexity.codecs.coder import Decoder, Encoder
@@ -97,6 +98,13 @@ def test_matrices_weigh_together_what_they_weigh_one_after_another(drawn: list[C
     decoder = Decoder(payload)
     for case in drawn:
         assert (case.model(reader).code(decoder, None) == case.symbols).all()
+
+
+@given(st.lists(cases() | st.builds(alike, st.integers(0, 99)), max_size=30))
+@settings(max_examples=30)
+def test_each_matrix_weighs_what_it_weighs_alone_in_a_file(drawn: list[Case]) -> None:
+    alone = [weighed([replace(case, profile=None)])[0] for case in drawn]
+    np.testing.assert_allclose(weigh_each([case.symbols.reshape(case.columns, case.rows).T for case in drawn]), alone, rtol=1e-9)
 
 
 def entropy_and_table(symbols: np.ndarray) -> tuple[float, float]:

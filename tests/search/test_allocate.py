@@ -14,11 +14,11 @@ from nncomplexity.measure import rate_distortion
 from nncomplexity.network import Distortion, TensorSpec, skeleton_of
 from nncomplexity.search import Problem
 from nncomplexity.search.allocate import Allocate
-from nncomplexity.search.forms import Factors, Zero, coded_bits, entropy_bits
+from nncomplexity.search.forms import Zero, coded, coded_bits, entropy_bits
 from nncomplexity.search.lagrangian import Lagrangian
 from nncomplexity.search.lattice import lattice_basis
 from nncomplexity.search.operating_points import Curve, curve_of
-from nncomplexity.search.scans import PARTS, dense_scan, low_rank_scan, ranks_worth_trying
+from nncomplexity.search.scans import PARTS, dense_scan, fitted, low_rank_scan, ranks_worth_trying
 from nncomplexity.search.sensitivity import Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
@@ -90,7 +90,7 @@ def test_the_points_of_a_tensor_are_what_its_coarse_tensors_take_and_miss() -> N
     for index in range(1, len(curve.forms)):
         decoded = curve.piece(index, precision=40).decode(curve.spec)
         assert float((decoded.double() - weight.double()).square().sum()) == pytest.approx(curve.errors[index].sum(), rel=1e-3)
-        assert abs(curve.bits[index] - curve.forms[index].coded(weight)) < 20 + 0.01 * curve.bits[index]
+        assert abs(curve.bits[index] - coded([curve.forms[index]], weight)[0]) < 20 + 0.01 * curve.bits[index]
     assert (np.diff(curve.bits) >= 0).all()
 
 
@@ -107,7 +107,8 @@ def test_a_tensor_on_a_grid_is_found_on_it(step: float) -> None:
 def test_the_coder_tells_a_step_from_its_half() -> None:
     whole = torch.randint(-2, 3, (40, 30), generator=generator()).double()
     assert entropy_bits(2 * whole) < 1.01 * entropy_bits(whole)
-    assert coded_bits(2 * whole) > coded_bits(whole) + 4
+    doubled, single = coded_bits([2 * whole, whole])
+    assert doubled > single + 4
 
 
 @pytest.mark.parametrize("rank", [2, 3, 4])
@@ -149,9 +150,24 @@ def test_ranks_are_tried_where_they_may_pay() -> None:
 def test_factors_lose_components_that_one_of_them_has_lost() -> None:
     A = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]])
     B = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
-    fitted = Factors(A, B).fitted(0.5 * A @ B)
-    assert (fitted.A.tolist(), fitted.B.tolist(), fitted.scale) == ([[2.0], [3.0]], [[1.0, -1.0]], 0.5)
-    assert Factors(A, torch.zeros(3, 2)).fitted(A @ B).scale == 0
+    scan = fitted(0.5 * A @ B, A[None], torch.stack([B, torch.zeros(3, 2)]))
+    (form,) = scan.forms
+    assert form.scale == 0.5
+    assert [one.tolist() for one in form.symbols(A @ B)] == [[[2.0], [3.0]], [[1.0, -1.0]]]
+    assert scan.errors.tolist() == [[0, 0, 0]]
+    assert scan.bits.tolist() == [entropy_bits(A[:, 2:]) + entropy_bits(B[2:])]
+
+
+def test_many_factors_are_fitted_as_each_is() -> None:
+    W = torch.randn(9, 7, generator=generator(), dtype=torch.float64)
+    A = torch.randint(-2, 3, (1, 9, 3), generator=generator(1)).double()
+    B = torch.randint(-1, 2, (40, 3, 7), generator=generator(2)).double() * (torch.rand(40, 3, 1, generator=generator(3)) > 0.3)
+    for many in (fitted(W, A, B), fitted(W, A.expand(40, 9, 3), B)):
+        alone = [fitted(W, A, one[None]) for one in B]
+        assert [form.scale for form in many.forms] == pytest.approx([form.scale for scan in alone for form in scan.forms])
+        assert many.bits.tolist() == [bits for scan in alone for bits in scan.bits]
+        for form, error in zip(many.forms, many.errors[:, 2], strict=True):
+            assert float((W - form.scale * form.A @ form.B).square().sum()) == pytest.approx(error)
 
 
 # Sensitivities

@@ -81,7 +81,8 @@ def test_gradients_are_autograd_s_of_the_product(form, lean) -> None:
     block = Block([latent], lean)
     pull, along = block.pulls({"w": C})
     # The same in float64 by autograd, with the rounded numbers as leaves.
-    _, values = next(iter(block._values()))
+    _, parts = next(iter(block._values()))
+    values = [part[0] for part in parts]
     leaves = [value.double().requires_grad_() for value in values]
     log_scale = torch.tensor(latent.log_scale, dtype=torch.float64, requires_grad=True)
     product = leaves[0]
@@ -141,10 +142,10 @@ def test_the_rate_is_near_what_the_coder_takes(shape, mean) -> None:
     magnitudes = generator.geometric(1 / (1 + expected)) - 1
     symbols = torch.from_numpy(magnitudes * generator.choice([-1, 1], shape)).float()
     rate = Rate()
-    rate.update([symbols])
-    coded = coded_bits(symbols.reshape(len(symbols), -1).double())
+    rate.update([symbols[None]])
+    coded = coded_bits([symbols.reshape(len(symbols), -1).double()])[0]
     assert rate.bits == pytest.approx(coded, rel=0.2, abs=40)
-    assert rate.slopes[0].shape == shape
+    assert rate.slopes[0].shape == (1, *shape)
 
 
 def test_the_rate_pulls_towards_zero_most_where_a_row_is_nearly_empty() -> None:
@@ -152,13 +153,13 @@ def test_the_rate_pulls_towards_zero_most_where_a_row_is_nearly_empty() -> None:
     symbols[3] = 0
     symbols[3, 5] = 1
     rate = Rate()
-    rate.update([symbols])
+    rate.update([symbols[None]])
     latent = torch.full((8, 8), 1.5)
-    gradient = rate.gradient(0, latent)
+    gradient = rate.gradient(0, latent)[0]
     assert (gradient > 0).all()
     assert (gradient[3] > gradient[:3]).all()
-    assert torch.equal(rate.gradient(0, -latent), -gradient)
-    torch.testing.assert_close(rate.gradient(0, latent - 1), gradient + 1)  # the sign goes too
+    assert torch.equal(rate.gradient(0, -latent)[0], -gradient)
+    torch.testing.assert_close(rate.gradient(0, latent - 1)[0], gradient + 1)  # the sign goes too
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=60), st.floats(1e-6, 1e3))

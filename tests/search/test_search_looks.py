@@ -11,6 +11,8 @@ from nncomplexity import estimate, load, rate_distortion
 from nncomplexity.search import allocate, contract, looks, tensors, tight
 from nncomplexity.search.moves import Plan
 
+BUDGET = 150
+"""Evaluations that are enough for a layout to show in the answer."""
 Weights = dict[str, Tensor]
 
 
@@ -53,7 +55,7 @@ def as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("eps", [0.1, 0.01])
 def test_a_separable_kernel_is_folded_and_takes_fewer_bits(eps: float, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, loss = separable()
-    report = estimate(weights, loss, eps)
+    report = estimate(weights, loss, eps, budget=BUDGET)
     kernel = report.layers[0]
     assert (kernel.form, kernel.layout) == ("low_rank", "axes 0, 2 × 1, 3")
     assert kernel.rank is not None
@@ -65,7 +67,7 @@ def test_a_separable_kernel_is_folded_and_takes_fewer_bits(eps: float, tmp_path,
     assert json.loads(report.to_json())["results"][0]["layers"][0]["layout"] == "axes 0, 2 × 1, 3"
     assert "low rank, axes 0, 2 × 1, 3" in report._repr_html_()
     as_they_are(monkeypatch)
-    whole = estimate(weights, loss, eps)
+    whole = estimate(weights, loss, eps, budget=BUDGET)
     assert whole.layers[0].layout is None
     assert report.bits < 0.8 * whole.bits
 
@@ -73,7 +75,7 @@ def test_a_separable_kernel_is_folded_and_takes_fewer_bits(eps: float, tmp_path,
 @pytest.mark.parametrize("eps", [0.1, 0.01])
 def test_what_an_adapter_changed_of_a_fused_projection_is_in_blocks(eps: float, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, base, loss = adapted()
-    report = estimate(weights, loss, eps, relative_to=base)
+    report = estimate(weights, loss, eps, relative_to=base, budget=BUDGET)
     [layer] = report.layers
     assert (layer.form, layer.rank, layer.step) == ("blocks", None, None)
     assert layer.layout is not None
@@ -81,20 +83,20 @@ def test_what_an_adapter_changed_of_a_fused_projection_is_in_blocks(eps: float, 
     assert ", zero, low rank " in layer.layout
     assert loss(report.coarse_weights()).item() == report.coarse_loss
     as_they_are(monkeypatch)
-    assert report.bits < estimate(weights, loss, eps, relative_to=base).bits
+    assert report.bits < estimate(weights, loss, eps, relative_to=base, budget=BUDGET).bits
 
 
 def test_projections_side_by_side_are_blocks_of_columns() -> None:
     weights, base, loss = adapted()
     turned, turned_base = {"qkv": weights["qkv"].T.contiguous()}, {"qkv": base["qkv"].T}
-    [layer] = estimate(turned, lambda weights: loss({"qkv": weights["qkv"].T}), 0.1, relative_to=turned_base).layers
+    [layer] = estimate(turned, lambda weights: loss({"qkv": weights["qkv"].T}), 0.1, relative_to=turned_base, budget=BUDGET).layers
     assert layer.layout is not None
     assert layer.layout.startswith("3 blocks of columns: low rank ")
 
 
 def test_a_curve_takes_them_in_pieces_too() -> None:
     weights, loss = separable()
-    curve = rate_distortion(weights, loss, [0.1, 0.05, 0.02, 0.01])
+    curve = rate_distortion(weights, loss, [0.1, 0.05, 0.02, 0.01], budget=BUDGET)
     assert [report.layers[0].layout for report in curve.reports] == ["axes 0, 2 × 1, 3"] * 4
 
 
@@ -119,7 +121,7 @@ def test_and_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (contract, tensors):
         monkeypatch.setattr(module, "large_network", lambda _: True)
     kernel, distance = separable()
-    for report in (estimate(weights, loss, 0.1, relative_to=base), estimate(kernel, distance, 0.1)):
+    for report in (estimate(weights, loss, 0.1, relative_to=base, budget=BUDGET), estimate(kernel, distance, 0.1, budget=BUDGET)):
         assert report.layers[0].layout is not None
         assert report.distortion <= 0.1
 
@@ -128,7 +130,7 @@ def test_complex_kernels_are_folded_as_their_parts() -> None:
     kernel = torch.einsum(
         "or,riw->oiw", torch.complex(normal(0, 24, 1), normal(1, 24, 1)), torch.complex(normal(2, 1, 6, 8), normal(3, 1, 6, 8))
     )
-    report = estimate({"kernel": kernel}, lambda weights: (weights["kernel"] - kernel).abs().square().mean(), 0.01)
+    report = estimate({"kernel": kernel}, lambda weights: (weights["kernel"] - kernel).abs().square().mean(), 0.01, budget=BUDGET)
     assert torch.view_as_real(report.coarse_weights()["kernel"] - kernel).square().sum(-1).mean().item() == pytest.approx(
         report.coarse_loss
     )
