@@ -22,6 +22,7 @@ from nncomplexity.search.dual import Dual
 from nncomplexity.search.latent import Latent, candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
+from nncomplexity.search.trust import TrustRegion
 
 _WARMUP, _LAST_RATE = 0.05, 0.02
 """The share of a cycle in which the learning rate rises, and its last value over its highest."""
@@ -65,6 +66,7 @@ class Cycle:
         batches: the examples of its steps.
         steps: how many.
         integral: where the dual variable goes on from.
+        trust: the trust region, None for a cycle that may go anywhere.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Cycle:
         batches: Batches,
         steps: int,
         integral: float = 0.0,
+        trust: TrustRegion | None = None,
     ) -> None:
         self._trials, self._settings, self._eps, self._latents, self._fixed = trials, settings, eps, latents, fixed
         self._batches, self._steps = batches, steps
@@ -90,11 +93,14 @@ class Cycle:
         }
         self._mean: float | None = None
         self._within = False
+        self._trust = trust
 
     def run(self) -> Ended:
         """All steps, the landings that are needed, and the last rounding."""
         trials, settings = self._trials, self._settings
         blocks = blocks_of(self._latents, self._large)
+        if self._trust:
+            self._trust.begin(blocks)
         # A measurement on all examples is worth no more than the steps between two.
         between = max(
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(0.5 / (GRADIENT_COST * self._batches.share))
@@ -125,8 +131,11 @@ class Cycle:
                 block.weigh()
         batch = self._batches.next()
         distortion, gradients = self._gradient(blocks, batch)
-        rate = self._rate(step)
         value = self._dual.at(self._averaged(distortion))
+        if self._trust and self._mean is not None and self._trust.leaves(self._mean, blocks):
+            self._mean = None
+            return
+        rate = self._rate(step) * (self._trust.factor if self._trust else 1.0)
         outside = float(self._mean is None or self._mean > 0)  # nothing is gained by a loss below the original's
         norms: list[tuple[float, float]] = []
         for block in blocks:

@@ -1,5 +1,7 @@
 """What a search has without a descent: uniform quantization, and single moves for a loss without a gradient."""
 
+import math
+
 from nncomplexity.file import Constant, Piece, decoded_together
 from nncomplexity.search.contract import MOVES, UNIFORM
 from nncomplexity.search.latent import PRECISION, candidate_of
@@ -26,6 +28,7 @@ class Fallback:
 
     def __init__(self, trials: Trials) -> None:
         self.trials, self.tensors = trials, trials.tensors
+        self.nothing = math.inf
         self._steps = Quantize().grid()[::-1]
         self._grid_bits: dict[int, float] = {}
         self._measured: set[int] = set()
@@ -61,7 +64,7 @@ class Fallback:
     def first_answer(self, eps: float) -> None:
         """All weights zero; uniform quantization at the coarsest of Algorithm 2's steps that a bisection finds within ε."""
         limit = self.trials.limit(eps)
-        self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
+        self.nothing = self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
         first_that(lambda index: self._measure(index) <= limit, len(self._steps))
 
     def quantize(self, eps: float) -> None:

@@ -39,14 +39,17 @@ def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
     return _first_near(trials, fixed, eps, [(FINEST, rank) for rank in ranks])[1]
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> float:
-    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection."""
-    return _first_near(trials, fixed, eps, [(coarseness, 0) for coarseness in COARSENESS])[0]
+def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, rank: int = 0) -> float:
+    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the rank costs."""
+    shapes = [(coarseness, rank) for coarseness in COARSENESS]
+    return _first_near(trials, fixed, eps, shapes, 2 * _CUT if rank else _CUT)[0]
 
 
-def _first_near(trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]]) -> tuple[float, int]:
-    """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within a few ε."""
-    limit = _CUT * trials.limit(eps)
+def _first_near(
+    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = _CUT
+) -> tuple[float, int]:
+    """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within `cut` ε."""
+    limit = cut * trials.limit(eps)
 
     def holds(index: int) -> bool:
         return trials.measure({**fixed, **candidate_of(at_the_weights(trials, *shapes[index]))}) <= limit

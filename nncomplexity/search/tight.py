@@ -3,11 +3,12 @@
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Descents in cycles (`nncomplexity.search.descent`) from a few starts: factors of a network of low rank, the weights themselves, and the
-   answer of bit allocation. The start whose cycles have found the smallest file goes on alone.
-3. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
+2. Short cycles of descent (`nncomplexity.search.descent`) from the answer of bit allocation, in a trust region (`nncomplexity.search.trust`).
+3. Longer cycles that may go anywhere, from other starts: factors of a network of low rank, and the weights themselves. The start whose cycles
+   have found the smallest file goes on alone.
+4. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
    within ε has ended.
-4. Uniform quantization once more, for every step size whose file would be smaller.
+5. Uniform quantization once more, for every step size whose file would be smaller.
 
 Without a budget the search stops after a doubling that saved less than `gain` of the bits, or after `most` steps. What it does doesn't
 depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is searched by uniform
@@ -31,6 +32,7 @@ from nncomplexity.search.looks import with_looks
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
+from nncomplexity.search.trust import TrustRegion
 
 _TRIED = 8
 """For how many first cycles' steps every start is tried."""
@@ -38,8 +40,6 @@ _JUDGED = 32
 """How many first cycles' steps there are at least before the search is taken to have converged."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
-_FACTORS_COARSENESS = 0.7
-"""The step size of factors, in typical numbers of theirs, as a share of that of weights: errors of two factors add up."""
 _SCANNED = 64
 """The most tensors of a network that isn't large for bit allocation to scan them, which takes some tens of milliseconds each."""
 _FINER = 0.6
@@ -92,6 +92,9 @@ class Start:
         latents: where the last cycle that landed has ended; before that the start.
         integral: where the dual variable was.
         landed: whether a cycle has.
+        trust: its trust region; None for large networks, whose latents are not held twice.
+        careful: whether the cycles of its trial stay in the trust region.
+        missed: whether the last cycle has not landed though one before it had. The next one stays in the trust region.
     """
 
     make: Callable[[float], list[Latent]]
@@ -99,6 +102,9 @@ class Start:
     latents: list[Latent]
     integral: float = 0.0
     landed: bool = False
+    trust: TrustRegion | None = None
+    careful: bool = False
+    missed: bool = False
 
     def finer(self) -> None:
         """Begin anew from a finer start."""
@@ -175,9 +181,13 @@ class Search:
 
     def _starts(self) -> Iterator[Callable[[], Start | None]]:
         """What makes each start, in turn."""
-        # A large network's steps are dear, and too few to find what bit allocation knows from the weights.
-        starts = [self._factored, self._near, self._at_the_weights]
-        yield from [self._allocated, *starts] if self._trials.tensors.large else [*starts, self._allocated]
+        yield from [self._careful, self._factored, self._near, self._at_the_weights]
+
+    def _careful(self) -> Start:
+        """The answer of bit allocation, or step sizes that are nearly fine enough: a start that is within a few ε already."""
+        start = self._allocated() or self._near()
+        start.careful = start.trust is not None
+        return start
 
     def _near(self) -> Start:
         return self._weights(near(self._trials, self._fixed, self._eps))
@@ -189,7 +199,7 @@ class Search:
         if not self._trials.tensors.factored:
             return None
         rank = lowest_rank(self._trials, self._fixed, self._eps)
-        return self._weights(_FACTORS_COARSENESS * self._settings.coarseness, rank) if rank else None
+        return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
 
     def _weights(self, coarseness: float, rank: int = 0) -> Start:
         return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness, rank), coarseness)
@@ -214,28 +224,41 @@ class Search:
         def jittery(coarseness: float) -> list[Latent]:
             return jittered(make(coarseness), self._trials.problem.seed)
 
-        return Start(jittery, coarseness, jittery(coarseness))
+        target = self._settings.target * self._eps
+        trust = None if self._trials.tensors.large else TrustRegion(self._eps, target, self._fallback.nothing)
+        return Start(jittery, coarseness, jittery(coarseness), trust=trust)
 
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged."""
-        settings, trials, first = self._settings, self._trials, self._settings.first
+        settings, trials = self._settings, self._trials
+        tried = _TRIED * settings.first
         while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
-            before, steps = trials.best(self._eps), done or first
-            landed = self._cycle(start, steps)
+            # In a trust region the first steps land; elsewhere too few are lost.
+            before, steps = trials.best(self._eps), done or (settings.first if start.careful else tried)
+            landed = self._cycle(start, steps, start.missed or (start.careful and done < tried))
             done += steps
             if math.isfinite(before):
                 self.last_gain = 1 - trials.best(self._eps) / before
                 by_descent = trials.kept[self._eps][0].origin == DESCENT  # else it has yet to come to what is known
-                self.converged = landed and by_descent and done >= _JUDGED * first and self.last_gain < settings.gain
-                if self.converged and settings.budget is None and done > _TRIED * first:
+                self.converged = landed and by_descent and done >= _JUDGED * settings.first and self.last_gain < settings.gain
+                if self.converged and settings.budget is None and done > tried:
                     return
 
-    def _cycle(self, start: Start, steps: int) -> bool:
+    def _cycle(self, start: Start, steps: int, careful: bool) -> bool:
         """One cycle; one that doesn't land within ε goes back to where the last one has, or to a finer start."""
         kept = [latent.copy() for latent in start.latents] if start.landed else None
         ended = Cycle(
-            self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps, start.integral
+            self._trials,
+            self._settings,
+            self._eps,
+            start.latents,
+            self._fixed,
+            self._batches,
+            steps,
+            start.integral,
+            start.trust if careful else None,
         ).run()
+        start.missed = start.landed and not ended.within
         if ended.within:
             start.integral, start.landed = ended.integral, True
         else:
