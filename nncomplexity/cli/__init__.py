@@ -1,6 +1,10 @@
 """What the command line does. A command parses its options, calls one function, and prints. docs/cli.md is the reference.
 
+Its modules name what they need of other wings by the package, as in `nncomplexity.measure.estimate`, which loads it when the function runs.
+Only `words`, which doesn't need PyTorch, is imported at their tops.
+
 - `commands`: the commands together, exit codes, and errors as one line
+- `loading`: what a command needs, loaded when it runs
 - `options`: the options that commands share
 - `groups`: these options in groups, of which a command has one parameter each
 - `subject`: the network and the functions that a command line names, found and loaded

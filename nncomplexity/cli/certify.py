@@ -1,11 +1,14 @@
 """The command `certify`: a small JSON that says what was found of a file, and of what exactly, for others to verify."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import nncomplexity
 from nncomplexity.cli import table
 from nncomplexity.cli.basefile import base_file, read_on
 from nncomplexity.cli.options import (
@@ -35,9 +38,6 @@ from nncomplexity.cli.options import (
 from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.cli.subject import load_network, task_of
 from nncomplexity.errors import InputError
-from nncomplexity.file import DEFAULT_LIMIT
-from nncomplexity.measure import certificate, check_claims, check_left_out, hashes_of
-from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.words import eps_named, printable
 
 Data = Annotated[
@@ -70,7 +70,7 @@ def certify(
     classes: Classes = None,
     left_out_is_architecture: LeftOutIsArchitecture = False,
     data: Data = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: Limit = None,
 ) -> int:
     """Write a certificate of a .coarse file: what verify finds of it, with the hashes of the file, its weights, the task and the data.
 
@@ -91,21 +91,29 @@ def certify(
     with stdout_for_results():
         task = task_of(loss_fn, model, risk_fn, device, [out], named)
         original = load_network(against, key, task, outputs=[out])
-        found = check_claims(
+        found = nncomplexity.measure.check_claims(
             coarse, task, against=original, eps=value, faithfulness=None if named is None or loss_fn is None else named.make()
         )
         if risk_fn:
-            check_left_out(numbers_left_out(task.network(coarse.weights())), left_out_is_architecture)
-        constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
+            nncomplexity.measure.check_left_out(
+                nncomplexity.network.numbers_left_out(task.network(coarse.weights())), left_out_is_architecture
+            )
+        constant = nncomplexity.network.constant_risk(task.risk, coarse.weights()) if risk_fn else None
     promise = promised.of(found.bits, found.risk, constant)
     print(table.verified(file, found, promise, width=page_width()), flush=True)
     if not found.holds:
         return FAILED
     about: dict[str, Any] = {"checkpoint": Path(against).name, "loss_fn": loss_fn, "model": model, "risk_fn": risk_fn}
-    about |= {**(named.described() if named else {}), "data": list(hashes_of(data or ())), "file": Path(file).name}
+    about |= {
+        **(named.described() if named else {}),
+        "data": list(nncomplexity.measure.hashes_of(data or ())),
+        "file": Path(file).name,
+    }
     try:
         with stdout_for_results():
-            document = certificate(coarse, found, task=task, against=original, eps=value, bound=promise, about=about)
+            document = nncomplexity.measure.certificate(
+                coarse, found, task=task, against=original, eps=value, bound=promise, about=about
+            )
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     write_json(out, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))

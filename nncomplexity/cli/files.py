@@ -1,11 +1,13 @@
 """The commands on files: `decompress` and `verify`."""
 
+from __future__ import annotations
+
 import json
 from typing import Annotated
 
 import typer
 
-from nncomplexity.checkpoint import SUFFIXES, save_safetensors
+import nncomplexity
 from nncomplexity.cli import table
 from nncomplexity.cli.basefile import base_file, read_on
 from nncomplexity.cli.certify import Data
@@ -36,9 +38,6 @@ from nncomplexity.cli.options import (
 from nncomplexity.cli.outputs import STDOUT, check_writable, page_width, stdout_for_results, write_json
 from nncomplexity.cli.subject import load_network, task_of
 from nncomplexity.errors import InputError
-from nncomplexity.file import DEFAULT_LIMIT
-from nncomplexity.measure import SCHEMA, Typed, check_claims, check_left_out, hashes_of, read_report
-from nncomplexity.network import constant_risk, numbers_left_out
 from nncomplexity.version import __version__
 from nncomplexity.words import eps_named, printable
 
@@ -48,7 +47,7 @@ def decompress(
     out: Annotated[str, typer.Option(metavar="FILE", help="The .safetensors file to write.")],
     base: BasePath = None,
     base_key: BaseKey = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: Limit = None,
 ) -> None:
     """Decode a .coarse file to a .safetensors checkpoint, with the same bits on every machine.
 
@@ -56,11 +55,11 @@ def decompress(
       nncomplexity decompress model.coarse --out coarse.safetensors
       nncomplexity decompress tuned.coarse --base base.safetensors --out coarse.safetensors
     """
-    if out.endswith(SUFFIXES) and not out.endswith(".safetensors"):
+    if out.endswith(nncomplexity.checkpoint.SUFFIXES) and not out.endswith(".safetensors"):
         raise InputError(f"--out: expected a name that ends in .safetensors, got {out}; choose such a name")
     check_writable([out], inputs=[file, base])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[out])
-    save_safetensors(out, coarse.weights())
+    nncomplexity.checkpoint.save_safetensors(out, coarse.weights())
     skeleton = coarse.skeleton
     print(
         f"wrote {printable(out)}: {len(skeleton.tensors):,} tensors, {skeleton.parameters:,} parameters, from {coarse.bits:,} bits",
@@ -97,7 +96,7 @@ def verify(
     classes: Classes = None,
     left_out_is_architecture: LeftOutIsArchitecture = False,
     data: Data = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: Limit = None,
     json_file: Json = None,
 ) -> int:
     """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
@@ -129,20 +128,20 @@ def verify(
     json_path = None if json_file == STDOUT else json_file
     check_writable([json_path], inputs=[file, base, against, claims, *(data or ())])
     coarse = read_on(file, base_file(base, base_key, "--base"), limit=limit, outputs=[json_path])
-    reported = read_report(claims, file) if claims is not None else None
+    reported = nncomplexity.measure.read_report(claims, file) if claims is not None else None
     with stdout_for_results():
         task = task_of(loss_fn, model, risk_fn, device, [json_path], named)
         original = load_network(against, key, task, outputs=[json_path]) if against is not None else None
         functions = {"loss_fn": loss_fn, "model": model, "risk_fn": risk_fn, "outputs": outputs, "inputs": inputs}
-        typed = Typed(
+        typed = nncomplexity.measure.Typed(
             n=n,
             delta=delta,
             chance=promised.chance,
             functions={**functions, "divergence": divergence, "probe": probe},
-            task=hashes_of(task.files),
-            data=None if data is None else hashes_of(data),
+            task=nncomplexity.measure.hashes_of(task.files),
+            data=None if data is None else nncomplexity.measure.hashes_of(data),
         )
-        found = check_claims(
+        found = nncomplexity.measure.check_claims(
             coarse,
             task,
             against=original,
@@ -152,10 +151,12 @@ def verify(
             typed=typed,
         )
         if risk_fn:
-            check_left_out(numbers_left_out(task.network(coarse.weights())), left_out_is_architecture)
-        constant = constant_risk(task.risk, coarse.weights()) if risk_fn else None
+            nncomplexity.measure.check_left_out(
+                nncomplexity.network.numbers_left_out(task.network(coarse.weights())), left_out_is_architecture
+            )
+        constant = nncomplexity.network.constant_risk(task.risk, coarse.weights()) if risk_fn else None
     promise = promised.of(found.bits, found.risk, constant)
-    extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
+    extra = {"schema": nncomplexity.measure.SCHEMA, "version": __version__, "file": file, "bound": promise and promise.to_dict()}
     document = json.dumps({**extra, **found.to_dict()}, indent=1, ensure_ascii=False, allow_nan=False)
     write_json(json_path, document)
     print(document if json_file == STDOUT else table.verified(file, found, promise, width=page_width()), flush=True)

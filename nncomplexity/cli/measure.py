@@ -1,11 +1,13 @@
 """The command `measure`: the bits of the smallest file found within each ε."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nncomplexity.bounds import Bound
+import nncomplexity
 from nncomplexity.cli import table
 from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRiskGroup, SearchGroup
 from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, BoundOptions, Json, eps_value
@@ -19,9 +21,10 @@ from nncomplexity.cli.outputs import (
     stdout_for_results,
 )
 from nncomplexity.cli.subject import CommandInputs, load_inputs
-from nncomplexity.measure import Report, check_left_out, estimate
-from nncomplexity.network import constant_risk, numbers_left_out
-from nncomplexity.search import FROM_OUTSIDE, Interrupt
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import Bound
+    from nncomplexity.measure import Report
 
 
 def measure(
@@ -89,12 +92,14 @@ def measure(
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
         if risk.risk_fn:
-            check_left_out(numbers_left_out(subject.network), risk.left_out_is_architecture)
+            nncomplexity.measure.check_left_out(
+                nncomplexity.network.numbers_left_out(subject.network), risk.left_out_is_architecture
+            )
             promise = promise.with_labels(subject.faithfulness or subject.task.loss_fn)
     # Ctrl-C ends the search; what was found until then is written and shown all the same.
-    with Interrupt(FROM_OUTSIDE) as interrupt:
+    with nncomplexity.search.Interrupt(nncomplexity.search.FROM_OUTSIDE) as interrupt:
         with search.running(interrupt, subject.task) as options:
-            reports = estimate(
+            reports = nncomplexity.measure.estimate(
                 subject.network,
                 subject.task.loss_fn,
                 values,
@@ -128,6 +133,6 @@ def measure(
 def _bounds(subject: CommandInputs, promise: BoundOptions, reports: Sequence[Report]) -> list[Bound | None]:
     """What the bits of each report promise, by the risk of its decoded weights."""
     with stdout_for_results():
-        constant = constant_risk(subject.task.risk, subject.original.tensors)
+        constant = nncomplexity.network.constant_risk(subject.task.risk, subject.original.tensors)
         risks = [subject.task.risk(report.coarse_weights()) for report in reports]
     return [promise.of(report.bits, risk, constant) for report, risk in zip(reports, risks, strict=True)]
