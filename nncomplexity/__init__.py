@@ -10,7 +10,18 @@ from nncomplexity.moved import serve_old_names
 from nncomplexity.version import __version__
 
 if TYPE_CHECKING:
-    from nncomplexity import bounds, checkpoint, codecs, dynamics, file, linalg, measure, network, search, show, training, words
+    from nncomplexity import bounds as bounds
+    from nncomplexity import checkpoint as checkpoint
+    from nncomplexity import codecs as codecs
+    from nncomplexity import dynamics as dynamics
+    from nncomplexity import file as file
+    from nncomplexity import linalg as linalg
+    from nncomplexity import measure as measure
+    from nncomplexity import network as network
+    from nncomplexity import search as search
+    from nncomplexity import show as show
+    from nncomplexity import training as training
+    from nncomplexity import words as words
     from nncomplexity.dynamics import Follow, Tracker, track
     from nncomplexity.errors import FormatError, InputError
     from nncomplexity.file import load
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
         estimate,
         local_learning_coefficient,
         rate_distortion,
+        read_results,
     )
     from nncomplexity.network import Divergence, loss_from
     from nncomplexity.search import Interrupt, StopSearch
@@ -36,7 +48,7 @@ _NAMES = {
     "file": ("load",),
     "measure": (
         *("BestBound", "Curve", "Langevin", "Layer", "LearningCoefficient", "Report"),
-        *("best_bound", "estimate", "local_learning_coefficient", "rate_distortion"),
+        *("best_bound", "estimate", "local_learning_coefficient", "rate_distortion", "read_results"),
     ),
     "network": ("Divergence", "loss_from"),
     "search": ("Interrupt", "StopSearch"),
@@ -65,24 +77,13 @@ __all__ = [
     "Tracker",
     "__version__",
     "best_bound",
-    "bounds",
-    "checkpoint",
-    "codecs",
-    "dynamics",
     "estimate",
-    "file",
-    "linalg",
     "load",
     "local_learning_coefficient",
     "loss_from",
-    "measure",
-    "network",
     "rate_distortion",
-    "search",
-    "show",
+    "read_results",
     "track",
-    "training",
-    "words",
 ]
 
 

@@ -13,6 +13,7 @@
 - `certificate`: a small report of one file with the hashes of all that it is about
 - `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
 - `best_bound`: the smallest bound over all files of a search
+- `results`: results files as records, for tables
 - `spread`: how far apart several searches of one network end
 """
 
@@ -38,6 +39,7 @@ from nncomplexity.measure.learning_coefficient import (
 from nncomplexity.measure.rederived import Typed
 from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, check_left_out, json_text, reports_dict, reports_json
 from nncomplexity.measure.reported import read_report
+from nncomplexity.measure.results import read_results
 from nncomplexity.measure.verify import Verification, check_claims
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "local_learning_coefficient",
     "rate_distortion",
     "read_report",
+    "read_results",
     "reports_dict",
     "reports_json",
 ]

@@ -10,11 +10,14 @@ from nncomplexity.show.html.page import page
 from nncomplexity.show.html.svg import svg
 from nncomplexity.show.plots import KINDS, chart, default_kind, draw, read_results, save
 from nncomplexity.show.plots.drawing import picture_format
-from nncomplexity.show.plots.results import Results
+from nncomplexity.show.plots.results import Failure, Measurement, Network, Results
 from nncomplexity.show.plots.runs import runs_of
 
 __all__ = [
     "KINDS",
+    "Failure",
+    "Measurement",
+    "Network",
     "Results",
     "chart",
     "curve_html",
