@@ -14,6 +14,7 @@
 - `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
 - `best_bound`: the smallest bound over all files of a search
 - `results`: results files as records, for tables
+- `json_schema`: JSON Schemas of results files
 - `spread`: how far apart several searches of one network end
 """
 
@@ -29,6 +30,7 @@ from nncomplexity.measure.best_bound import BestBound, best_bound
 from nncomplexity.measure.certificate import certificate, hashes_of
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, default_eps, rate_distortion
 from nncomplexity.measure.estimate import Options, SearchOptions, estimate
+from nncomplexity.measure.json_schema import json_schema
 from nncomplexity.measure.learning_coefficient import (
     Langevin,
     LearningCoefficient,
@@ -70,6 +72,7 @@ __all__ = [
     "default_eps",
     "estimate",
     "hashes_of",
+    "json_schema",
     "json_text",
     "langevin_dynamics",
     "local_learning_coefficient",
