@@ -11,8 +11,8 @@ Only `words`, which doesn't need PyTorch, is imported at their tops.
 - `basefile`: a base named on the command line
 - `outputs`: the files and streams for results, checked before the search begins
 - `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands; `show` has `plot` and `report`, `files` has `decompress` and `verify`
-- `certify`: the command `certify`
-- `table`, `curve_table`, `track_table`: results as tables for people
+- `certify`, `compare`: the commands of these names
+- `table`, `curve_table`, `track_table`, `compare_table`: results as tables for people
 """
 
 from nncomplexity.cli.commands import main

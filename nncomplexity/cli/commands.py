@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from nncomplexity.cli.bound import bound
 from nncomplexity.cli.certify import certify
+from nncomplexity.cli.compare import compare
 from nncomplexity.cli.curve import curve
 from nncomplexity.cli.files import decompress, verify
 from nncomplexity.cli.groups import grouped
@@ -125,6 +126,7 @@ app.command(short_help="Check claims about a .coarse file.")(needing("measure", 
 app.command(short_help="Write what was found of a .coarse file, for others to check.")(needing("measure", certify))
 app.command(short_help="Complexity over training: a row for each checkpoint.")(needing("dynamics", grouped(track)))
 app.command(short_help="Draw a figure of results files.")(needing("show", plot))
+app.command(short_help="Put runs side by side.")(needing("show", compare))
 app.command(short_help="Write a web page about results files.")(needing("show", report))
 
 
