@@ -97,7 +97,7 @@ def test_the_command_at_a_step(workplace: Path, capsys: pytest.CaptureFixture[st
     seeds(workplace, "a.jsonl", [1.0])
     seeds(workplace, "b.jsonl", [0.5])
     assert main(["compare", "a.jsonl", "b.jsonl", "--step", "100"]) == 0
-    ratios = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["b.jsonl"]]
+    ratios = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.strip().startswith("b.jsonl, step 100")]
     assert ratios[-2:] == ["1", "1"]  # its sizes at both ε beside those of a.jsonl
     assert main(["compare", "a.jsonl", "b.jsonl", "--step", "7"]) == 2
     assert "nothing was measured at step 7" in capsys.readouterr().err
