@@ -16,6 +16,7 @@ from nncomplexity.cli.compare import compare
 from nncomplexity.cli.curve import curve
 from nncomplexity.cli.files import decompress, verify
 from nncomplexity.cli.groups import grouped
+from nncomplexity.cli.init import init
 from nncomplexity.cli.loading import needing
 from nncomplexity.cli.measure import measure
 from nncomplexity.cli.options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
@@ -126,6 +127,7 @@ app.command(short_help="Check claims about a .coarse file.")(needing("measure", 
 app.command(short_help="Write what was found of a .coarse file, for others to check.")(needing("measure", certify))
 app.command(short_help="Complexity over training: a row for each checkpoint.")(needing("dynamics", grouped(track)))
 app.command(short_help="Draw a figure of results files.")(needing("show", plot))
+app.command(short_help="Write a commented module with a loss, to begin with.")(needing("checkpoint", init))
 app.command(short_help="Put runs side by side.")(needing("show", compare))
 app.command(short_help="Write a web page about results files.")(needing("show", report))
 
