@@ -1,12 +1,14 @@
 """Where the console script and the processes of `track` begin.
 
-It is outside the package, whose import brings PyTorch's and takes seconds. So Ctrl-C is minded from the start, and no process outlives the
-one that started it.
+It is outside the package and imports nothing but Python's own modules. So Ctrl-C is minded from the start, and no process outlives the one
+that started it.
 """
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -15,15 +17,23 @@ _INTERRUPTED = 130
 
 def main() -> int:
     """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later."""
+    with ctrl_c_ends():
+        from nncomplexity.cli import main as run
+    return run()
+
+
+@contextmanager
+def ctrl_c_ends() -> Iterator[None]:
+    """Within the block Ctrl-C ends the process at once, with one line: for imports, which could make anything of an exception."""
     # A shell may run this program in the background with Ctrl-C ignored; the handler is then not Python's own.
-    minded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    minded = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if minded:
         signal.signal(signal.SIGINT, _end)
-    from nncomplexity.cli import main as run
-
-    if minded:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    try:
+        yield
+    finally:
+        if minded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

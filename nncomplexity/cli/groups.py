@@ -3,15 +3,16 @@
 `grouped` makes of a command with groups one whose parameters are their fields, which is what typer reads and `--help` shows.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from nncomplexity.bounds import LossUnit
-from nncomplexity.checkpoint import StepRule
+import nncomplexity
 from nncomplexity.cli.basefile import BaseFile, base_file
 from nncomplexity.cli.options import (
     BoundOptions,
@@ -47,11 +48,14 @@ from nncomplexity.cli.options import (
     time_value,
 )
 from nncomplexity.cli.outputs import check_writable, progress_bar, stdout_for_results
-from nncomplexity.codecs import codec_named
-from nncomplexity.measure import SearchOptions
-from nncomplexity.network import NamedDivergence, Task
-from nncomplexity.search import Interrupt, method_named
-from nncomplexity.search import Method as SearchMethod
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import LossUnit
+    from nncomplexity.checkpoint import StepRule
+    from nncomplexity.measure import SearchOptions
+    from nncomplexity.network import NamedDivergence, Task
+    from nncomplexity.search import Interrupt
+    from nncomplexity.search import Method as SearchMethod
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,7 +136,7 @@ class CheckpointGroup:
 
     def steps(self) -> StepRule:
         """Where the training step is looked for. Raises InputError where the options don't say it."""
-        return StepRule(self.step_pattern, self.step_key)
+        return nncomplexity.checkpoint.StepRule(self.step_pattern, self.step_key)
 
 
 @dataclass(frozen=True)
@@ -172,11 +176,12 @@ class SearchGroup(MethodGroup):
     seed: Seed = 0
     seeds: Seeds = 1
 
-    def checked(self) -> "CheckedSearch":
+    def checked(self) -> CheckedSearch:
         """The search that they ask for. Raises InputError for the first option that isn't usable."""
         seconds = time_value(self.time_limit)
-        method = method_named(self.method, self.budget)
-        return CheckedSearch(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
+        method = nncomplexity.search.method_named(self.method, self.budget)
+        codec = None if self.codec is None else nncomplexity.codecs.codec_named(self.codec).name
+        return CheckedSearch(self, method, codec, seconds)
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class CheckedSearch:
         """While it runs: what `estimate` and its like are given, with progress on standard error and the task's folder as the current."""
         given = self.options
         with stdout_for_results(), progress_bar(self.seconds) as progress, task.place():
-            yield SearchOptions(
+            yield nncomplexity.measure.SearchOptions(
                 method=self.method,
                 codec=self.codec,
                 seed=given.seed,

@@ -4,23 +4,16 @@ docs/paper.md says what is the paper's, where its authors' code departs from it,
 """
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from nncomplexity.search.constrained import ConstrainedStudy, load_optuna
 from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
-
-with warnings.catch_warnings():
-    # Optuna loads tqdm, for bars that we don't show; in a notebook without ipywidgets it would warn of them, on red.
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    import optuna
-    from optuna.distributions import BaseDistribution, FloatDistribution
 
 Measure = Callable[[float, float], Point]
 """measure(step, tau) -> the point, its loss measured."""
@@ -56,7 +49,8 @@ class Bayes:
         checked_range("steps", self.steps)
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
-        """The smallest file found for each ε, in the order of `eps`."""
+        """The smallest file found for each ε, in the order of `eps`. Raises InputError where Optuna is not installed."""
+        load_optuna()  # before anything is measured
         gauge = Gauge(problem)
         points = Points(problem, "Bayesian optimisation")
         tries = int(self.budget) - 1
@@ -119,29 +113,22 @@ class Optimizer:
     """
 
     def __init__(self, steps: tuple[float, float], seed: int, tolerance: float, known: Iterable[Point]) -> None:
-        self._gaussian = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
-        self._parzen = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True)
-        with _quiet():
-            self._study = optuna.create_study(sampler=self._gaussian)
-        self._space: dict[str, BaseDistribution] = {"tau": FloatDistribution(0, 1), "step": FloatDistribution(*steps, log=True)}
+        distributions = load_optuna().distributions
+        space = {"tau": distributions.FloatDistribution(0, 1), "step": distributions.FloatDistribution(*steps, log=True)}
+        self._study = ConstrainedStudy(space, seed)
         self._tolerance = tolerance
         for point in known:
-            params = {"tau": point.tau, "step": point.step}
-            violation = {"eps": self._violation(point)}
-            trial = optuna.create_trial(params=params, distributions=self._space, value=self._value(point), constraints=violation)
-            self._study.add_trial(trial)
+            self._study.add({"tau": point.tau, "step": point.step}, self._value(point), self._violation(point))
 
     def run(self, tries: int, measure: Measure) -> None:
         """Measure `tries` points, each where the model of all before it expects the most."""
         for done in range(tries):
-            self._study.sampler = self._gaussian if done < _GAUSSIAN else self._parzen
             # The process is fitted by gradients, also for a caller who turned them off.
             # Its matrices have a row for each trial, where a second thread of the BLAS library waits longer than it works.
-            with _quiet(), threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
-                trial = self._study.ask(self._space)
+            with threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
+                trial = self._study.ask(gaussian=done < _GAUSSIAN)
             point = measure(trial.params["step"], trial.params["tau"])
-            trial.set_constraint("eps", self._violation(point))
-            self._study.tell(trial, self._value(point))
+            self._study.tell(trial, self._value(point), self._violation(point))
 
     def _violation(self, point: Point) -> float:
         """log(distortion / largest allowed), at most 0 within ε; cut off where how far beyond no longer says anything."""
@@ -150,15 +137,3 @@ class Optimizer:
     def _value(self, point: Point) -> float:
         """The logarithm of the size: sizes range over three orders of magnitude."""
         return math.log(point.paper_bytes)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna logs each study, and its Gaussian process how it does without greenlet or where no point is within ε."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with np.errstate(invalid="ignore"):
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

@@ -738,18 +738,24 @@ def test_as_a_program_interrupted(folder):
     assert not list(folder.glob("*coarse*"))
 
 
-def test_the_console_script_interrupted_while_it_loads(tmp_path):
-    (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)")
+@pytest.mark.parametrize(
+    ("package", "argv"), [("typer", ["--version"]), ("torch", ["decompress", "no.coarse", "--out", "no.safetensors"])]
+)
+def test_the_console_script_interrupted_while_it_loads(tmp_path, package, argv):
+    """The command line itself, or what its command needs."""
+    (tmp_path / f"{package}.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)")
     found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["nncomplexity"]
     module, function = found.split(":")
     # As an installed script does, which has its own folder in front of the path.
     path = [str(tmp_path), str(ROOT)]
     script = f"import sys; sys.path[:0] = {path!r}; from {module} import {function}; sys.exit({function}())"
-    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
+    call = [sys.executable, "-c", script, *argv]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "nncomplexity: interrupted\n")
-    (tmp_path / "torch.py").unlink()
-    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"nncomplexity {__version__}\n", "")
+    (tmp_path / f"{package}.py").unlink()
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "interrupted" not in done.stderr
+    assert (done.returncode, done.stdout) == ((0, f"nncomplexity {__version__}\n") if argv == ["--version"] else (2, ""))
 
 
 @pytest.mark.usefixtures("folder")
