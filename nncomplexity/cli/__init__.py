@@ -11,7 +11,7 @@ Only `words`, which doesn't need PyTorch, is imported at their tops.
 - `basefile`: a base named on the command line
 - `outputs`: the files and streams for results, checked before the search begins
 - `measure`, `curve`, `bound`, `track`, `show`, `files`: the commands; `show` has `plot` and `report`, `files` has `decompress` and `verify`
-- `certify`, `compare`, `init`: the commands of these names
+- `certify`, `compare`, `doctor`, `init`: the commands of these names
 - `task_text`: the module that `init` writes
 - `table`, `curve_table`, `track_table`, `compare_table`: results as tables for people
 """
