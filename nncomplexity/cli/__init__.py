@@ -10,7 +10,7 @@ Only `words`, which doesn't need PyTorch, is imported at their tops.
 - `subject`: the network and the functions that a command line names, found and loaded
 - `basefile`: a base named on the command line
 - `outputs`: the files and streams for results, checked before the search begins
-- `measure`, `curve`, `bound`, `track`, `decompress`, `verify`, `certify`, `compare`, `init`: the command of that name
+- `measure`, `curve`, `bound`, `track`, `decompress`, `verify`, `certify`, `compare`, `doctor`, `init`: the command of that name
 - `show`: the commands `plot` and `report`
 - `file_check`: what `verify` and `certify` have in common
 - `task_text`: the module that `init` writes

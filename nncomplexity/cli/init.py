@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import nncomplexity
+from nncomplexity.cli.options import offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.cli.task_text import KINDS, WHAT, Arrays, Linear, TaskPlan, command_of, task_text
 from nncomplexity.errors import InputError
@@ -38,7 +39,7 @@ def init(
     file: Annotated[str, typer.Argument(metavar="FILE.py", help="The module to write, such as mytask.py.")],
     kind: Annotated[
         str | None,
-        typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}. Without it, you are asked.", autocompletion=lambda: list(KINDS)),
+        typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}. Without it, you are asked.", autocompletion=offering(KINDS)),
     ] = None,
     checkpoint: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="The network to measure. A chain of linear layers is read from it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
+
+METHODS = ("tight", "allocate", "bayes", "quantize")
+CODECS = ("entropy", "bzip2", "xz", "gzip", "zstd")
+DIVERGENCES = ("kl", "bernoulli", "mse")
+"""What a shell offers to complete; a test compares them with what there is."""
+
+
+def offering(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """How an option's value may go on, for a shell."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
 
 _FUNCTION = "MODULE:FUNCTION"
 LossFnOrOutputs = Annotated[
@@ -46,7 +58,10 @@ Inputs = Annotated[
 DivergenceKind = Annotated[
     str | None,
     typer.Option(
-        "--divergence", metavar="KIND", help="kl (for logits over classes; the default), bernoulli, mse, or MODULE:FUNCTION."
+        "--divergence",
+        metavar="KIND",
+        help="kl (for logits over classes; the default), bernoulli, mse, or MODULE:FUNCTION.",
+        autocompletion=offering(DIVERGENCES),
     ),
 ]
 ProbeInputs = Annotated[
@@ -96,6 +111,7 @@ LossIn = Annotated[
     typer.Option(
         "--loss-unit",
         metavar="nats|other",
+        autocompletion=offering(("nats", "other")),
         help="Whether the loss is a cross-entropy in nats per example, which gives a description length. Default: found from the loss.",
     ),
 ]
@@ -126,10 +142,17 @@ StepKey = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(metavar="NAME", help="tight: smallest files. allocate: faster. bayes, quantize: Algorithms 1 and 2 of the paper."),
+    typer.Option(
+        metavar="NAME",
+        help="tight: smallest files. allocate: faster. bayes, quantize: Algorithms 1 and 2 of the paper.",
+        autocompletion=offering(METHODS),
+    ),
 ]
 Codec = Annotated[
-    str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.", autocompletion=offering(CODECS)
+    ),
 ]
 Budget = Annotated[
     int | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import nncomplexity
-from nncomplexity.cli.options import number_value
+from nncomplexity.cli.options import number_value, offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
 from nncomplexity.words import eps_named, of_results, printable
@@ -18,6 +18,7 @@ from nncomplexity.words import eps_named, of_results, printable
 if TYPE_CHECKING:
     from nncomplexity.show import Results
 
+CHART_KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")
 ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, instead of the default one.")]
 StepName = Annotated[
@@ -33,7 +34,8 @@ def plot(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="dynamics, measures, rate-distortion, layers, bounds, description-length. The default depends on the data.",
+            help=f"{', '.join(CHART_KINDS)}. The default depends on the data.",
+            autocompletion=offering(CHART_KINDS),
         ),
     ] = None,
     eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε. Can be repeated. Default: all.")] = None,
@@ -44,7 +46,7 @@ def plot(
     mean: Annotated[
         bool, typer.Option("--mean", help="The mean over runs with its standard error, instead of one line for each run.")
     ] = False,
-    unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.")] = "bytes",
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.", autocompletion=offering(("bytes", "bits")))] = "bytes",
     step_name: StepName = None,
     title: Title = None,
 ) -> None:

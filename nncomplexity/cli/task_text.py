@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 KINDS = ("classifier", "language-model", "regression", "function")
 WHAT = {
-    "classifier": "a classifier: the mean cross-entropy of its labels",
-    "language-model": "a language model: the mean cross-entropy of the next token",
-    "regression": "a regression: the mean squared error",
-    "function": "a network by its outputs, without labels: the divergence from the original's outputs",
+    "classifier": "a classifier, by the mean cross-entropy of its labels",
+    "language-model": "a language model, by the mean cross-entropy of the next token",
+    "regression": "a regression, by the mean squared error",
+    "function": "a network without labels, by the divergence from its own outputs",
 }
 
 
@@ -59,7 +59,7 @@ def task_text(plan: TaskPlan) -> str:
     """The module, ready to be imported.
 
     >>> print(task_text(TaskPlan("classifier", (4,), 3)).splitlines()[0])
-    \"\"\"What nncomplexity measures: a classifier: the mean cross-entropy of its labels.
+    \"\"\"A task for nncomplexity: a classifier, by the mean cross-entropy of its labels.
     """
     parts = [_head(plan), _network(plan), _data(plan), _LOSSES[plan.kind]]
     return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -71,10 +71,10 @@ def _head(plan: TaskPlan) -> str:
         plan.kind, []
     )
     lines = [
-        f'"""What nncomplexity measures: {WHAT[plan.kind]}.',
+        f'"""A task for nncomplexity: {WHAT[plan.kind]}.',
         "",
-        "Functions that take `network` get the module that build() makes, in evaluation mode if you say so, with the checkpoint's weights or",
-        "with those of a smaller file. They must be deterministic: the same weights must give the same number.",
+        "Functions that take `network` get the module that build() makes, with the checkpoint's weights or with those of a smaller file. They",
+        "must be deterministic: the same weights must give the same number.",
         '"""',
         "",
         *(["from collections import OrderedDict"] if plan.chain else []),

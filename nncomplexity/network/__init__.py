@@ -8,6 +8,7 @@
 - `modulestate`: a module's tensors, and how to replace their values
 - `losses`: what a loss may return, and losses over examples, which can be computed on a part of them
 - `distortion`: counts calls of the user's loss, and restores all of the user's state
+- `devices`: the devices of this machine
 - `taskmodule`: `mytask:loss`: the user's functions, found and called
 - `usercode`: exceptions of the user's functions in one line, with the file and the line
 - `loading`: ways to put weights into a module so that its parts use them
@@ -23,6 +24,7 @@
 
 from nncomplexity.network.calling import RandomState, fixed_random_state
 from nncomplexity.network.constant import constant, constant_loss, constant_loss_of, constant_risk
+from nncomplexity.network.devices import devices_here
 from nncomplexity.network.distortion import (
     GRADIENT_COST,
     Distortion,
@@ -117,6 +119,7 @@ __all__ = [
     "constant_loss_of",
     "constant_risk",
     "data_named",
+    "devices_here",
     "find_device",
     "find_function",
     "fixed_random_state",
