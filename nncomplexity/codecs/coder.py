@@ -17,6 +17,8 @@ from nncomplexity.errors import FormatError
 _Categorical = constriction.stream.model.Categorical
 _Uniform = constriction.stream.model.Uniform
 _FAMILY = _Categorical(perfect=False)
+_OUTSIDE = "payload points outside every symbol's interval: it is damaged"
+"""What constriction refuses by an AssertionError: the sliver that normalising to 24 bits leaves to no symbol."""
 _WORD_BITS = 32
 _STATE_BITS = 64
 
@@ -101,20 +103,27 @@ class Decoder:
     def equal(self, value: int | None, size: int) -> int:
         """Read one symbol below `size`, all equally likely."""
         assert value is None
-        return int(self._decode(_Uniform(size), 1)[0])
+        return self._one(_Uniform(size))
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         """Read one symbol, then raise its frequency by `gain`."""
         assert value is None
-        value = int(self.categorical(None, frequencies, 1)[0])
+        value = self._one(_Categorical(frequencies, perfect=False)) if frequencies.size > 1 else 0
         frequencies[value] += gain
         return value
 
     def _decode(self, model: object, count_or_frequencies: int | Frequencies) -> Integers:
         try:
             return np.asarray(self._stream.decode(model, count_or_frequencies), dtype=np.int64)
-        except AssertionError as error:  # how constriction refuses the sliver that normalising to 24 bits leaves to no symbol
-            raise FormatError("payload points outside every symbol's interval: it is damaged") from error
+        except AssertionError as error:
+            raise FormatError(_OUTSIDE) from error
+
+    def _one(self, model: object) -> int:
+        """One symbol, without an array around it."""
+        try:
+            return int(self._stream.decode(model))
+        except AssertionError as error:
+            raise FormatError(_OUTSIDE) from error
 
 
 class Checker:

@@ -306,8 +306,8 @@ def test_a_module_that_keeps_what_it_computed_is_measured_and_verified_by_its_we
     (folder / "folding.py").write_text(FOLDING)
     weights = {"a": 4 * torch.eye(4), "b": torch.eye(4, 8)}
     save_file(weights, "folding.safetensors")
-    functions = ("--model", "folding:build", "--loss-fn", "folding:loss")
-    code, out, _ = run("measure", "folding.safetensors", *functions, "--eps", "0.05", "--save", "f.coarse", "--json", "f.json")
+    functions, few = ("--model", "folding:build", "--loss-fn", "folding:loss"), ("--eps", "0.05", "--budget", "60")
+    code, out, _ = run("measure", "folding.safetensors", *functions, *few, "--save", "f.coarse", "--json", "f.json")
     assert code == 0, out
     found = json.loads(Path("f.json").read_text())["results"][0]
     assert found["bits"] > 40  # all weights zero are a loss of ln 4
@@ -778,7 +778,8 @@ def test_the_commands_of_the_reference_run(run):
     assert len(commands) > 6
     for command in commands:
         # Few evaluations will do to see that the options are right.
-        argv = shlex.split(command)[1:] + (["--budget", "30"] if "measure" in command and "--budget" not in command else [])
+        searches = re.match("nncomplexity (measure|curve|track) ", command) and "--budget" not in command
+        argv = shlex.split(command)[1:] + (["--budget", "30"] if searches else [])
         code, _, err = run(*argv)
         assert code == 0, (command, err)
 
