@@ -1,7 +1,7 @@
 """Range coding under given frequencies: an encoder, its decoder, and a meter that only counts bits.
 
-The arithmetic is constriction's range coder (32-bit words, 64-bit state, frequencies normalised to 24 bits; Martin 1979 is the source of
-range coding). Two things are added. Words are stored big-endian and cut to the fewest bytes that still denote a point of the final
+The arithmetic is constriction's range coder (Martin 1979): 32-bit words, a 64-bit state, and frequencies normalised to 24 bits. Two things are
+added. Words are stored big-endian and cut to the fewest bytes that still denote a point of the final
 interval. A decoder reads zeros after the end, so the cut bytes are not needed. Frequencies are integers in float64, for which the
 normalisation is exact. No logarithm or exponential is used, so every machine has the same intervals.
 """
