@@ -52,11 +52,9 @@ class Distortion:
         base: what the weights are coded relative to, or None.
         eps: the smallest ε above 0; 0 if nothing is searched, None if it is not known yet.
 
-    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use it as a
-    context
-    manager: at the end it restores the random state and, if the original module was used, the module. Other threads wait meanwhile.
-        The
-    process has its usual switches meanwhile, except within the user's loss, which has the user's own.
+    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use it as a context
+    manager: at the end it restores the random state and, if the original module was used, the module. Until then other threads wait, and
+    PyTorch's switches have their usual values, except within the user's loss, which has the user's own.
 
     Raises:
         InputError: the weights aren't usable; on entering, the loss isn't a function of them (`nncomplexity.network.soundness`).
