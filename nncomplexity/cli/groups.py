@@ -5,8 +5,10 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -37,6 +39,8 @@ from nncomplexity.cli.options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    Scheduler,
+    SearchJobs,
     Seed,
     Seeds,
     StepKey,
@@ -48,10 +52,12 @@ from nncomplexity.cli.options import (
 )
 from nncomplexity.cli.outputs import progress_bar, stdout_for_results
 from nncomplexity.codecs import codec_named
+from nncomplexity.errors import InputError
 from nncomplexity.measure import SearchOptions
 from nncomplexity.network import NamedDivergence, Task
 from nncomplexity.search import Interrupt, method_named
 from nncomplexity.search import Method as SearchMethod
+from nncomplexity.workers import LocalPool, dask_executor
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,6 +109,33 @@ def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
         )
         for field in fields(group)
     ]
+
+
+def check_workers(jobs: int, scheduler: str | None) -> None:
+    """Raises InputError where both kinds of workers are asked for."""
+    if scheduler is not None and jobs > 1:
+        raise InputError("--scheduler: expected only this or --jobs, got both; leave one out")
+
+
+@contextmanager
+def workers_named(jobs: int, scheduler: str | None) -> Iterator[Executor | None]:
+    """A context manager with who works beside this process: processes, or a cluster.
+
+    Yields:
+        The executor; None for this process alone.
+
+    Raises:
+        InputError: the scheduler can't be reached, or is gone.
+    """
+    with ExitStack() as stack:
+        if scheduler is None:
+            yield None if jobs == 1 else stack.enter_context(LocalPool(jobs))
+            return
+        executor = stack.enter_context(dask_executor(scheduler, "--scheduler"))
+        try:
+            yield executor
+        except InputError as error:  # a command line has no argument of that name
+            raise InputError(re.sub("^executor:", "--scheduler:", str(error))) from error
 
 
 @dataclass(frozen=True)
@@ -160,14 +193,21 @@ class MethodGroup:
 
 @dataclass(frozen=True)
 class SearchGroup(MethodGroup):
-    """The same, and how long and how often it searches."""
+    """The same, and how long, how often and where it searches."""
 
     time_limit: TimeLimit = None
     seed: Seed = 0
     seeds: Seeds = 1
+    jobs: SearchJobs = 1
+    scheduler: Scheduler = None
 
     def checked(self) -> "Search":
         """The search that they ask for. Raises InputError for the first option that isn't usable."""
+        check_workers(self.jobs, self.scheduler)
+        if self.jobs > self.seeds:
+            raise InputError(
+                f"--jobs: expected at most one process for each of the {self.seeds} searches of --seeds, got {self.jobs}"
+            )
         seconds = time_value(self.time_limit)
         method = method_named(self.method, self.budget)
         return Search(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
@@ -187,7 +227,12 @@ class Search:
     def running(self, interrupt: Interrupt, task: Task) -> Iterator[SearchOptions]:
         """While it runs: what `estimate` and its like are given, with progress on standard error and the task's folder as the current."""
         given = self.options
-        with stdout_for_results(), progress_bar(self.seconds) as progress, task.place():
+        with (
+            stdout_for_results(),
+            workers_named(given.jobs, given.scheduler) as executor,
+            progress_bar(self.seconds) as progress,
+            task.place(),
+        ):
             yield SearchOptions(
                 method=self.method,
                 codec=self.codec,
@@ -197,6 +242,7 @@ class Search:
                 exclude=given.exclude or None,
                 time_limit=self.seconds,
                 progress=interrupt.watching(progress),
+                executor=executor,
             )
 
     def about(self) -> dict[str, Any]:

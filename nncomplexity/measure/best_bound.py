@@ -5,6 +5,7 @@ Unlabelled inputs and a labelled holdout are used only after this choice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -138,6 +139,7 @@ def best_bound(
     relative_to: ModuleOrTensors | Base | None = None,
     time_limit: float | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
     left_out_is_architecture: bool = False,
 ) -> BestBound:
     """The smallest bound on the error rate over the files for all ε; with unlabelled inputs also a bound on the original network.
@@ -170,6 +172,7 @@ def best_bound(
         relative_to: as for `rate_distortion`.
         time_limit: as for `rate_distortion`.
         progress: as for `rate_distortion`.
+        executor: as for `rate_distortion`.
         left_out_is_architecture: as for `Report.bound`.
 
     Returns:
@@ -193,20 +196,24 @@ def best_bound(
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
         before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
-        reports = estimate(
-            model,
-            loss_fn,
-            default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked,
-            method=search,
-            codec=codec,
-            seed=seed,
-            include=include,
-            exclude=exclude,
-            relative_to=relative_to,
-            time_limit=time_limit,
-            progress=progress,
-            seeds=seeds,
-        )
+        grid = default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked
+    # Outside, since an executor's threads would wait for this one, and its workers take on the state in which it waits.
+    reports = estimate(
+        model,
+        loss_fn,
+        grid,
+        method=search,
+        codec=codec,
+        seed=seed,
+        include=include,
+        exclude=exclude,
+        relative_to=relative_to,
+        time_limit=time_limit,
+        progress=progress,
+        seeds=seeds,
+        executor=executor,
+    )
+    with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         m = None if before is None else len(before)
 
         def promise(report: Report, least: bool = False) -> Bound:

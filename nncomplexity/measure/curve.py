@@ -1,6 +1,7 @@
 """The rate–distortion curve of a network: bits at many ε, with hull, fits and ε* (Eqs. 5 and 8 of DeMoss et al. 2025)."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -148,6 +149,7 @@ def rate_distortion(
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
     seeds: int = 1,
+    executor: Executor | None = None,
     left_out_is_architecture: bool = False,
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
@@ -177,6 +179,7 @@ def rate_distortion(
         progress: as for `estimate`.
         faithfulness: as for `estimate`.
         seeds: as for `estimate`.
+        executor: as for `estimate`.
         left_out_is_architecture: as for `Report.bound`.
 
     Returns:
@@ -225,6 +228,7 @@ def rate_distortion(
             progress=progress,
             faithfulness=faithfulness,
             seeds=seeds,
+            executor=executor,
         )
         return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 

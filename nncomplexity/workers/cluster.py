@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import is_file
 
 PATIENCE = 5.0
 """Seconds to wait for a scheduler."""
@@ -33,7 +35,13 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
     except ImportError:
         raise InputError(f"{option}: it needs Dask; install it with pip install 'nncomplexity[dask]'") from None
     connect: Any = Client
-    where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    in_file = address.endswith(".json")
+    # For these two Dask would wait without end, or start a cluster of its own.
+    if (in_file and not is_file(Path(address))) or not address:
+        raise InputError(
+            f"{option}: expected the address of a Dask scheduler, such as tcp://10.0.0.1:8786, or its scheduler file, got {address!r}"
+        )
+    where = {"scheduler_file" if in_file else "address": address}
     with _quiet():
         try:
             client = connect(**where, timeout=PATIENCE, set_as_default=False)
