@@ -128,7 +128,8 @@ class Crew(Generic[Task, Result]):
         try:
             result = future.result()
             self._results.append((task, result if self._shared else unpacked(result)))
-        except CancelledError:  # not by us: a scheduler that is gone takes everything back that it was given
+        except CancelledError as error:  # not by us: a scheduler that is gone takes everything back that it was given
+            self._again.append((task, error))
             self._gone = self._gone or (
                 "executor: it withdrew the work that it was given, perhaps because its scheduler ended or the connection to it broke; "
                 f"{_AGAIN}"
