@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
+import nncomplexity
 from nncomplexity.bounds import LossUnit
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli.basefile import BaseFile, base_file
@@ -45,6 +46,7 @@ from nncomplexity.cli.options import (
     Seeds,
     StepKey,
     StepPattern,
+    Storage,
     TimeLimit,
     distortion_of,
     loss_unit_value,
@@ -57,7 +59,6 @@ from nncomplexity.measure import SearchOptions
 from nncomplexity.network import NamedDivergence, Task
 from nncomplexity.search import Interrupt, method_named
 from nncomplexity.search import Method as SearchMethod
-from nncomplexity.workers import LocalPool, dask_executor
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,9 +130,9 @@ def workers_named(jobs: int, scheduler: str | None) -> Iterator[Executor | None]
     """
     with ExitStack() as stack:
         if scheduler is None:
-            yield None if jobs == 1 else stack.enter_context(LocalPool(jobs))
+            yield None if jobs == 1 else stack.enter_context(nncomplexity.workers.LocalPool(jobs))
             return
-        executor = stack.enter_context(dask_executor(scheduler, "--scheduler"))
+        executor = stack.enter_context(nncomplexity.workers.dask_executor(scheduler, "--scheduler"))
         try:
             yield executor
         except InputError as error:  # a command line has no argument of that name
@@ -200,6 +201,7 @@ class SearchGroup(MethodGroup):
     seeds: Seeds = 1
     jobs: SearchJobs = 1
     scheduler: Scheduler = None
+    storage: Storage = None
 
     def checked(self) -> "Search":
         """The search that they ask for. Raises InputError for the first option that isn't usable."""
@@ -210,6 +212,10 @@ class SearchGroup(MethodGroup):
             )
         seconds = time_value(self.time_limit)
         method = method_named(self.method, self.budget)
+        if self.storage is not None:
+            if not isinstance(method, nncomplexity.search.Bayes):
+                raise InputError(f"--storage: expected --method bayes, whose search several processes can share, got {method.name}")
+            method = replace(method, storage=self.storage)
         return Search(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
 
 

@@ -59,6 +59,13 @@ Seeds = Annotated[
     ),
 ]
 Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|FILE",
+        help="With --method bayes: an Optuna storage, as sqlite:///search.db. The same call in several processes shares one search.",
+    ),
+]
 SearchJobs = Annotated[
     int,
     typer.Option(

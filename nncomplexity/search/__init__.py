@@ -8,6 +8,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `points`: a point (τ, Δ) of the paper's searches, and the record of those measured
 - `quantize`: Algorithm 2
 - `bayes`: Algorithm 1
+- `shared`: Algorithm 1 by several processes, in an Optuna storage
 - `tight`: the default method: its stages, its starts and when it stops
 - `settings`: the settings of `tight`
 - `initial`: where its descents begin

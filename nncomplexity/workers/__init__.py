@@ -9,7 +9,7 @@
 
 from nncomplexity.workers.cluster import dask_executor
 from nncomplexity.workers.crew import Crew, checked_executor, in_this_process, sent
-from nncomplexity.workers.local import LocalPool, ThisProcess
+from nncomplexity.workers.local import LocalPool, ThisProcess, start_method_kept, warning_filters
 from nncomplexity.workers.packing import CannotPackError, packed, unpacked
 from nncomplexity.workers.surroundings import Surroundings
 
@@ -24,5 +24,7 @@ __all__ = [
     "in_this_process",
     "packed",
     "sent",
+    "start_method_kept",
     "unpacked",
+    "warning_filters",
 ]

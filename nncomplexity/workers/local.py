@@ -56,7 +56,7 @@ class LocalPool(Executor):
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Make the call in one of the processes."""
-        with _start_method_kept(), _main_hidden():
+        with start_method_kept(), _main_hidden():
             try:
                 future = self._executor.submit(fn, *args, **kwargs)
             except BrokenExecutor:
@@ -87,11 +87,13 @@ class LocalPool(Executor):
         self._end, self._leash = context.Pipe(duplex=False)
         # Processes that each used all cores would wait for one another.
         threads = max(1, torch.get_num_threads() // self.jobs)
-        self._executor = ProcessPoolExecutor(self.jobs, context, begin_worker, (self._end, threads, pickle.dumps(_filters())))
+        self._executor = ProcessPoolExecutor(
+            self.jobs, context, begin_worker, (self._end, threads, pickle.dumps(warning_filters()))
+        )
 
 
 @contextmanager
-def _start_method_kept() -> Iterator[None]:
+def start_method_kept() -> Iterator[None]:
     """Restore the start method afterwards. Otherwise the program could no longer choose its own."""
     before = multiprocessing.get_start_method(allow_none=True)
     try:
@@ -115,7 +117,7 @@ def _main_hidden() -> Iterator[None]:
 Filter = tuple[Any, str, type[Warning], str, int]
 
 
-def _filters() -> list[Filter]:
+def warning_filters() -> list[Filter]:
     """The filters of warnings that can be sent to another process, in reverse order."""
     found = []
     for action, message, category, module, line in reversed(warnings.filters):
