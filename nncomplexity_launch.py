@@ -1,4 +1,4 @@
-"""Where the console script and the processes of `track` begin.
+"""Where the console script and the processes of `LocalPool` begin.
 
 It is outside the package and imports nothing but Python's own modules. So Ctrl-C is minded from the start, and no process outlives the one
 that started it.
@@ -43,10 +43,10 @@ def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def begin_worker(end: Connection, *given: object) -> None:
-    """What a process of `track` does first. It ends as soon as nobody holds the other `end` of a pipe open any more."""
+    """What a process of `LocalPool` does first. It ends as soon as nobody holds the other `end` of a pipe open any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
-    from nncomplexity.dynamics.workers import begin
+    from nncomplexity.workers.local import begin
 
     begin(*given)  # type: ignore[arg-type]
 

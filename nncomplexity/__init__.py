@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nncomplexity import show as show
     from nncomplexity import training as training
     from nncomplexity import words as words
+    from nncomplexity import workers as workers
     from nncomplexity.dynamics import Follow, Tracker, track
     from nncomplexity.errors import FormatError, InputError
     from nncomplexity.file import load
@@ -57,7 +58,21 @@ _NAMES = {
 """Where each public name is. The block above says the same to type checkers."""
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}
 _WINGS = frozenset(
-    ("bounds", "checkpoint", "codecs", "dynamics", "file", "linalg", "measure", "network", "search", "show", "training", "words")
+    (
+        "bounds",
+        "checkpoint",
+        "codecs",
+        "dynamics",
+        "file",
+        "linalg",
+        "measure",
+        "network",
+        "search",
+        "show",
+        "training",
+        "words",
+        "workers",
+    )
 )
 
 __all__ = [

@@ -17,7 +17,7 @@ WINGS = re.findall(r"^\| `(\w+)/` \|", PAGE, flags=re.MULTILINE)
 """From the top to the bottom: a wing imports only from those below it."""
 BELOW_ALL = {"errors", "version"}
 """Modules at the top of the package that every wing may import."""
-OPTIONAL = {"matplotlib", "sklearn", "devinterp", "optuna"}
+OPTIONAL = {"matplotlib", "sklearn", "devinterp", "optuna", "distributed", "cloudpickle"}
 """Packages of the extras, and what one method alone needs: only a call that needs them may load them."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMMAND_LINE_ONLY = {"typer", "rich"}

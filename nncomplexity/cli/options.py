@@ -78,6 +78,26 @@ Seeds = Annotated[
         metavar="K", min=1, help="Number of searches, with seeds from --seed on. The best file is kept, and the spread is shown."
     ),
 ]
+Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|FILE",
+        help="With --method bayes: an Optuna storage, as sqlite:///search.db. The same call in several processes shares one search.",
+    ),
+]
+SearchJobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs", metavar="N", min=1, help="Number of processes for the searches of --seeds, with equal shares of the threads."
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Measure on the Dask cluster with this scheduler, as tcp://10.0.0.1:8786, instead of --jobs."
+    ),
+]
 Model = Annotated[
     str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
 ]

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import nncomplexity
-from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup
-from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Seed, number_value
+from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup, check_workers, workers_named
+from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Jobs, Scheduler, Seed, number_value
 from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results
 from nncomplexity.cli.track_table import row_in_words, tracked
 from nncomplexity.errors import InputError
@@ -38,7 +38,8 @@ class RowsGroup:
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl. Rows that are already in it are kept.")]
     seed: Seed = 0
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Number of seeds, with a row for each.")] = 1
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")] = 1
+    jobs: Jobs = 1
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,14 @@ def track(
     While the training runs, with two processes:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
+    \b
+    On a Dask cluster, which sees the same folder:
+      nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
+          --scheduler tcp://10.0.0.1:8786 --out results.jsonl
     """
     values, named, unit = [eps_named(text, "--eps") for text in rows.eps], distortion.named(), risk.unit()
     guess, follow = nncomplexity.bounds.chance_from(risk.chance, risk.classes, ("--chance", "--classes")), waiting.checked()
+    check_workers(rows.jobs, rows.scheduler)
     check_writable([rows.out], inputs=checkpoints)
     sampler, heard = _sampler(numbers.llc), _Heard(checkpoints, follow is not None)
     try:
@@ -127,7 +133,10 @@ def track(
             functions = {"--model": checkpoint.model, "--risk-fn": risk.risk_fn, "--shuffled": numbers.shuffled}
             model, error, trainer = (_found(option, name) for option, name in functions.items())
             metrics = _metrics(numbers.metric or [])
-            with _bar(heard.waiting if follow else None) as (progress, heard.say):
+            with (
+                workers_named(1, rows.scheduler) as executor,
+                _bar(heard.waiting if follow else None) as (progress, heard.say),
+            ):
                 found = nncomplexity.dynamics.track(
                     checkpoints,
                     loss,
@@ -136,6 +145,7 @@ def track(
                     seed=rows.seed,
                     seeds=rows.seeds,
                     jobs=rows.jobs,
+                    executor=executor,
                     step_pattern=checkpoint.step_pattern,
                     step_key=checkpoint.step_key,
                     untrained=numbers.untrained,

@@ -2,6 +2,7 @@
 
 - `arguments`: checks of the arguments that these functions share
 - `estimate`: from a network, its loss and ε to reports
+- `seeds`: searches with several seeds, in this process or on an executor
 - `layers`: what became of each tensor in a file
 - `lossless`: the network as it is, under every codec, and its file
 - `report`: the result of a measurement

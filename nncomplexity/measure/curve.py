@@ -154,7 +154,7 @@ def rate_distortion(
             None finds out from the loss (`nncomplexity.bounds.is_code_length`).
         left_out_is_architecture: as for `Report.bound`.
         options: those of `estimate`: method, codec, budget (of a single measurement), seed, seeds, include, exclude, relative_to,
-            time_limit, progress and faithfulness.
+            time_limit, progress, faithfulness and executor.
 
     Returns:
         A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.

@@ -9,6 +9,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `quantize`: Algorithm 2
 - `bayes`: Algorithm 1
 - `constrained`: its optimiser, in two versions of Optuna
+- `shared`: Algorithm 1 by several processes, in an Optuna storage
 - `tight`: the default method: its stages, its starts and when it stops
 - `settings`: the settings of `tight`
 - `initial`: where its descents begin

@@ -5,7 +5,9 @@ docs/paper.md says what is the paper's, where its authors' code departs from it,
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +16,7 @@ from threadpoolctl import threadpool_limits
 from nncomplexity.search.constrained import ConstrainedStudy, load_optuna
 from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
-
-Measure = Callable[[float, float], Point]
-"""measure(step, tau) -> the point, its loss measured."""
+from nncomplexity.search.shared import START, Alone, SharedPoints
 
 _START = 12
 """Points measured before there is a model: two probes and ten random points, as many as the authors' code has."""
@@ -36,10 +36,13 @@ class Bayes:
     Attributes:
         budget: loss evaluations for each ε, of which the last measures the file that was written.
         steps: the smallest and the largest Δ, in the units of the weights.
+        storage: where several processes share the search (`SharedPoints`): a URL such as sqlite:///search.db, the name of a file, or a
+            storage of Optuna's. The budget is then that of all processes together, and the result depends on who is first.
     """
 
     budget: float = 62
     steps: tuple[float, float] = (1e-3, 1.0)
+    storage: Any = field(default=None, compare=False, repr=False)  # where it is shared says nothing of what is found
 
     name = "bayes"
     codec = "bzip2"
@@ -61,10 +64,16 @@ class Bayes:
             problem.progress(len(points.measured), total, f"bin size {step:.4g}, singular values {tau:.0%}")
             return points.measure(step, tau)
 
+        turns = Alone(measure) if self.storage is None else SharedPoints(self.storage, problem, self.steps, measure)
         known: list[Point] = []
         with UntilStopped(problem.progress) as first:
             for step, tau in start:
-                known.append(measure(step, tau))
+                if point := turns.measure(START, len(start), step, tau):
+                    known.append(point)
+        others = turns.news()
+        known += [point for part, point in others if part == START]
+        points.measured += [point for _, point in sorted(others, key=lambda one: one[0] != START)]
+        left = tries - (len(known) if self.storage is None else len(start))
         shared = gauge.read().share(max(len(eps), 1))
         efforts: list[Effort] = []
         stopped: list[bool] = []
@@ -74,10 +83,13 @@ class Bayes:
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
+            optimizer, part = Optimizer(self.steps, problem.seed + turns.joined, tolerance, useful), f"eps {value!r}"
+            hear = partial(_hear, turns, points, optimizer, part)
             with UntilStopped(problem.progress) as search:
-                Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
+                optimizer.run(turns.of(part, left), partial(turns.measure, part, left), hear)
             efforts.append(shared + gauge.read())
             stopped.append(first.stopped or search.stopped)
+        points.measured += [point for _, point in turns.news()]
         found = []
         for value, effort, ended in zip(eps, efforts, stopped, strict=True):
             best = points.best(value)
@@ -117,18 +129,29 @@ class Optimizer:
         space = {"tau": distributions.FloatDistribution(0, 1), "step": distributions.FloatDistribution(*steps, log=True)}
         self._study = ConstrainedStudy(space, seed)
         self._tolerance = tolerance
+        self.learn(known)
+
+    def learn(self, known: Iterable[Point]) -> None:
+        """Take in points that were measured elsewhere."""
         for point in known:
             self._study.add({"tau": point.tau, "step": point.step}, self._value(point), self._violation(point))
 
-    def run(self, tries: int, measure: Measure) -> None:
-        """Measure `tries` points, each where the model of all before it expects the most."""
-        for done in range(tries):
+    def run(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
+        """Measure a point in each turn, where the model of all before it expects the most; `hear` may have it learn others first."""
+        for done in turns:
+            hear()
             # The process is fitted by gradients, also for a caller who turned them off.
             # Its matrices have a row for each trial, where a second thread of the BLAS library waits longer than it works.
             with threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
                 trial = self._study.ask(gaussian=done < _GAUSSIAN)
             point = measure(trial.params["step"], trial.params["tau"])
+            if point is None:  # others have taken the last turns
+                continue
             self._study.tell(trial, self._value(point), self._violation(point))
+
+    def allows(self, point: Point) -> bool:
+        """Whether the point is within ε."""
+        return point.distortion <= self._tolerance
 
     def _violation(self, point: Point) -> float:
         """log(distortion / largest allowed), at most 0 within ε; cut off where how far beyond no longer says anything."""
@@ -137,3 +160,10 @@ class Optimizer:
     def _value(self, point: Point) -> float:
         """The logarithm of the size: sizes range over three orders of magnitude."""
         return math.log(point.paper_bytes)
+
+
+def _hear(turns: Alone | SharedPoints, points: Points, optimizer: Optimizer, asked: str) -> None:
+    """Record what other processes have measured, and have the optimiser of an ε learn what is of use to it."""
+    news = turns.news()
+    points.measured += [point for _, point in news]
+    optimizer.learn(point for part, point in news if part in (START, asked) or optimizer.allows(point))

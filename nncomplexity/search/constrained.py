@@ -43,7 +43,7 @@ class ConstrainedStudy:
         self._optuna = load_optuna()
         self._told = hasattr(self._optuna.trial.Trial, "set_constraint")
         asked: dict[str, Any] = {} if self._told else {"constraints_func": _violation_of}
-        with self._quiet():
+        with quiet():
             samplers = self._optuna.samplers
             self._gaussian = samplers.GPSampler(seed=seed, n_startup_trials=1, **asked)
             self._parzen = samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True, **asked)
@@ -62,7 +62,7 @@ class ConstrainedStudy:
     def ask(self, *, gaussian: bool) -> "Trial":
         """The next point, proposed by a Gaussian process or by a tree-structured Parzen estimator."""
         self._study.sampler = self._gaussian if gaussian else self._parzen
-        with self._quiet():
+        with quiet():
             trial: Trial = self._study.ask(self._space)
         return trial
 
@@ -74,20 +74,22 @@ class ConstrainedStudy:
             trial.set_user_attr(_VIOLATION, violation)
         self._study.tell(trial, value)
 
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Optuna logs each study, and its Gaussian process how it does without greenlet or where no point keeps the constraint."""
-        log = self._optuna.logging
-        verbosity = log.get_verbosity()
-        log.set_verbosity(log.ERROR)
-        try:
-            with np.errstate(invalid="ignore"), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", self._optuna.exceptions.ExperimentalWarning
-                )  # version 4 has one for each part of this
-                yield
-        finally:
-            log.set_verbosity(verbosity)
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the block Optuna logs nothing and doesn't warn of parts that may still change, which in version 4 are most of these.
+
+    It logs each study, and its Gaussian process how it does without greenlet or where no point keeps the constraint.
+    """
+    optuna = load_optuna()
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _violation_of(trial: Any) -> tuple[float]:
