@@ -1,6 +1,6 @@
 """nncomplexity measures how complex a trained neural network is: the bits of the smallest file found that decodes to it within ε."""
 
-from nncomplexity.dynamics import Follow, Tracker, track
+from nncomplexity.dynamics import Follow, LogSchedule, Tracker, track
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import load
 from nncomplexity.measure import (
@@ -32,6 +32,7 @@ __all__ = [
     "Langevin",
     "Layer",
     "LearningCoefficient",
+    "LogSchedule",
     "Relative",
     "Report",
     "StopSearch",

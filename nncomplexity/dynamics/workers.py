@@ -166,7 +166,7 @@ class Pool:
     def submit(self, job: Job) -> None:
         """Begin a job."""
         try:
-            with _start_method_kept():
+            with start_method_kept():
                 self._jobs[self._executor.submit(run_pickled, pickled(job, self._settings, self._surroundings))] = job
         except BrokenExecutor:  # a process died while nothing waited for a result
             self._suspects.append(job)
@@ -211,11 +211,13 @@ class Pool:
         self._end, self._leash = context.Pipe(duplex=False)
         # Processes that each used all cores would wait for one another.
         threads = max(1, torch.get_num_threads() // self._count)
-        self._executor = ProcessPoolExecutor(self._count, context, begin_worker, (self._end, threads, pickle.dumps(_filters())))
+        self._executor = ProcessPoolExecutor(
+            self._count, context, begin_worker, (self._end, threads, pickle.dumps(warning_filters()))
+        )
 
 
 @contextmanager
-def _start_method_kept() -> Iterator[None]:
+def start_method_kept() -> Iterator[None]:
     """Restore the start method afterwards. Otherwise the program could no longer choose its own."""
     before = multiprocessing.get_start_method(allow_none=True)
     try:
@@ -227,7 +229,7 @@ def _start_method_kept() -> Iterator[None]:
 Filter = tuple[Any, str, type[Warning], str, int]
 
 
-def _filters() -> list[Filter]:
+def warning_filters() -> list[Filter]:
     """The filters of warnings that can be sent to another process, in reverse order."""
     found = []
     for action, message, category, module, line in reversed(warnings.filters):
