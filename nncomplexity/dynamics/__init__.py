@@ -21,6 +21,7 @@
 """
 
 from nncomplexity.dynamics.arrivals import Follow
+from nncomplexity.dynamics.delivery import warn
 from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
 from nncomplexity.dynamics.metric_names import numbers
 from nncomplexity.dynamics.schedule import Every, LogSchedule
@@ -44,4 +45,5 @@ __all__ = [
     "track",
     "user_divergence",
     "user_function",
+    "warn",
 ]

@@ -40,13 +40,9 @@ class Background:
         executor: where; None is a process of its own, which starts with the first network and ends with this process.
         room: how many networks may wait or be measured at a time.
         take: called with each row, in the order of `submit`, from a thread of the executor.
-
-    Raises:
-        InputError: the executor is none, or works in threads of this process.
     """
 
     def __init__(self, executor: Executor | None, room: int, take: Callable[[Row], None]) -> None:
-        _check_executor(executor)
         self._given, self._room, self._take = executor, room, take
         self._own: _OwnProcess | None = None
         self._useless = False
@@ -165,7 +161,8 @@ def check_imported_by_no_process() -> None:
         )
 
 
-def _check_executor(executor: object) -> None:
+def check_executor(executor: object) -> None:
+    """Raises InputError where it is no executor, or one that works in threads of this process."""
     if executor is not None and not hasattr(executor, "submit"):
         raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
     if isinstance(executor, ThreadPoolExecutor):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Unpack, cast
 
 from nncomplexity.dynamics import metric_names
-from nncomplexity.dynamics.background import Background, check_imported_by_no_process
+from nncomplexity.dynamics.background import Background, check_executor, check_imported_by_no_process
 from nncomplexity.dynamics.delivery import Delivery, warn
 from nncomplexity.dynamics.job import Surroundings
 from nncomplexity.dynamics.live_row import live_row, packed, packed_settings
@@ -70,6 +70,8 @@ class Tracker:
             `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc`, `faithfulness`, `relative_to` and `time_limit`, as `track` takes them.
 
     Attributes:
+        every: at which steps a call measures, as it was given.
+        background: whether another process measures.
         skipped: how many networks were left out because too many waited.
         numbers: the numbers of a row under names that TensorBoard, W&B and MLflow take.
 
@@ -109,14 +111,17 @@ class Tracker:
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
         self._run, self._seed, self._schedule = run, checked_seed(seed), Schedule(every)
-        self._background: Background | None = None
-        if background or executor is not None:
+        self.every, self.background = every, bool(background) or executor is not None
+        check_executor(executor)
+        if self.background:
             check_imported_by_no_process()
             self._packed_settings = packed_settings(self._settings)
-            self._background = Background(executor, room, self._take)
+        # Made when it is needed, so that a tracker can be sent to the processes that train.
+        self._executor, self._room = executor, room
         self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
         self._ready: deque[Row] = deque(maxlen=_KEPT)
         self._measured: set[float] = set()
+        self._elsewhere: Background | None = None
         self._warned = False
         self.skipped = 0
 
@@ -132,8 +137,8 @@ class Tracker:
             return None
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
-        if self._background is not None:
-            self._hand_over(self._background, start, model)
+        if self.background:
+            self._hand_over(start, model)
             return None
         row = live_row(start, unwrapped(model), self._settings)
         self._take(row)
@@ -160,8 +165,8 @@ class Tracker:
         Args:
             wait: False gives up what waits, without rows.
         """
-        if self._background is not None:
-            self._background.close(wait)
+        if self._elsewhere is not None:
+            self._elsewhere.close(wait)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -169,8 +174,9 @@ class Tracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close(wait=kind is None)
 
-    def _hand_over(self, background: Background, start: Row, model: ModuleOrTensors) -> None:
-        if background.full:
+    def _hand_over(self, start: Row, model: ModuleOrTensors) -> None:
+        elsewhere = self._elsewhere = self._elsewhere or Background(self._executor, self._room, self._take)
+        if elsewhere.full:
             self.skipped += 1
             if self.skipped == 1:
                 warn(
@@ -183,7 +189,7 @@ class Tracker:
         except Exception as error:  # the user's classes may raise anything when they are copied
             self._take(failed_row(start, error))
         else:
-            background.submit(start, content)
+            elsewhere.submit(start, content)
 
     def _take(self, row: Row) -> None:
         """A row that is there, in whichever thread."""
