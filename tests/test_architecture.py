@@ -146,7 +146,9 @@ def test_a_wing_says_what_its_files_do(wing: str) -> None:
 def test_nothing_imports_the_integrations() -> None:
     """What they import takes seconds, and is not installed everywhere."""
     integrations = f"{PACKAGE}.integrations"
-    importing = [name for name in FILES if wing_of(name) != "integrations" for found in internal(name) if integrations in found.name]
+    importing = [
+        name for name in FILES if wing_of(name) != "integrations" for found in internal(name) if integrations in found.name
+    ]
     assert not importing
     assert {found.name.split(".")[0] for name in FILES if wing_of(name) != "integrations" for found in IMPORTS[name]}.isdisjoint(
         {"lightning", "transformers", "wandb", "mlflow", "tensorboard"}

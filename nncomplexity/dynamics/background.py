@@ -18,8 +18,8 @@ from nncomplexity.errors import InputError
 from nncomplexity_launch import begin_worker
 
 _DIED = (
-    "the process that measures died; does the program train below `if __name__ == '__main__':`, as it must where other processes "
-    "import it, and is there enough memory?"
+    "the process that measures died, because memory ran out, or because it imported a program that trains when it is imported; put the "
+    "training below `if __name__ == '__main__':`, or give a smaller loss"
 )
 _ENDED = "it was not measured, because the executor lost it or was shut down"
 _NICE = 10

@@ -48,9 +48,10 @@ class Tracker:
     The network and the random state do not change. Of a network in DistributedDataParallel, DataParallel or torch.compile, the network
     inside is measured.
 
-    With `background=True` the call copies the network to the CPU, gives None at once, and another process measures the copy. The rows are
-    the same. `ready()` gives those that are there by now, in the order of the steps, and `close()` waits for the rest. The training must be
-    below `if __name__ == "__main__":`, and the functions at the top of a module. Used as a context manager, the tracker closes itself.
+    With `background=True` the call copies the network to the CPU and gives None at once. Another process measures the copy, with one
+    thread, and gives the row that this process would give with one thread. `ready()` gives the rows that are there by now, in the order of
+    the steps, and `close()` waits for the rest. The training must be below `if __name__ == "__main__":`, and the functions at the top of a
+    module. Used as a context manager, the tracker closes itself.
 
     Each training is a run of its own in the file. If its first step is later than all steps of the last run with the name, it
     continues that run, and after `resume()` in any case. A script that starts again, or a process that runs at the same time, gets a run
