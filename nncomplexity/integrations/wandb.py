@@ -12,6 +12,7 @@ class WandbWriter(Writer):
     """Writes rows and reports to a run. They have an axis of their own, `complexity/step`, so that a row that comes late is kept.
 
     W&B drops values whose step lies behind that of the run. The numbers of a network are often known only when training is at a later step.
+    A loop that logs with `step=` calls the writer after that: what is logged with the same step once more would be dropped.
 
     Args:
         run: a run; None is the one that `wandb.init` started last.

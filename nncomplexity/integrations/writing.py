@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from nncomplexity.dynamics import Row, numbers
+from nncomplexity.dynamics import Row, numbers, warn
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Report, reports_json
 from nncomplexity.show import chart, page, read_results, save
@@ -37,12 +37,21 @@ class Writer:
 
     def __init__(self, prefix: str) -> None:
         numbers(None, prefix)
-        self._prefix = prefix
+        self._prefix, self._warned = prefix, False
 
     def row(self, row: Row | None) -> None:
-        """Write the numbers of a row of a `Tracker` or of `track` at its step. A row that failed, or None, has none."""
-        if values := numbers(row, self._prefix):
-            self._write(values, float((row or {}).get("step") or 0))
+        """Write the numbers of a row of a `Tracker` or of `track` at its step. A row that failed, or None, has none.
+
+        Where the tracker can't be reached there is one warning, and the training goes on.
+        """
+        if not row or not (values := numbers(row, self._prefix)):
+            return
+        try:
+            self._write(values, float(row.get("step") or 0))
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                warn(f"step {row.get('step')}: its numbers were not written ({type(error).__name__}: {error}); training goes on")
 
     def report(self, reports: Reports, *, name: str = "model", step: float = 0) -> None:
         """Write what `estimate` found: its numbers, the rate-distortion picture, report.html, and the `.coarse` file of each ε.
@@ -53,8 +62,8 @@ class Writer:
             step: the training step of the network.
         """
         several = [reports] if isinstance(reports, Report) else list(reports)
-        self._write(numbers(_as_row(several), self._prefix), step)
         with files_of(several, name) as files:
+            self._write(numbers(_as_row(several), self._prefix), step)
             self._keep(files, name, step)
 
     def _write(self, values: dict[str, float], step: float) -> None:
