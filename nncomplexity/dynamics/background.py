@@ -44,8 +44,8 @@ class Background:
 
     def __init__(self, executor: Executor | None, room: int, take: Callable[[Row], None]) -> None:
         self._given, self._room, self._take = executor, room, take
-        self._own: _OwnProcess | None = None
-        self._useless = False
+        self._own: Executor | None = None
+        self._died, self._proved = False, False
         self._pending: deque[_Pending] = deque()
         self._changed, self._taking = threading.Condition(), threading.Lock()
 
@@ -76,19 +76,29 @@ class Background:
         for one in given_up:
             one.future.cancel()
         if self._own:
-            self._own.end(wait)
+            self._own.shutdown(cancel_futures=not wait)
             self._own = None
 
     def _begun(self, start: Row, content: bytes) -> Future[Row]:
         if self._given is not None:
             return self._given.submit(row_of_packed, start, content)
-        if self._useless:
-            raise BrokenExecutor
-        if self._own and self._own.died:
-            self._own.end(wait=False)
-            self._own = None
-        self._own = self._own or _OwnProcess()
-        return self._own.submit(row_behind_training, start, content)
+        try:
+            return self._process().submit(row_behind_training, start, content)
+        except BrokenExecutor:  # it died while it had nothing to do
+            self._died = True
+            return self._process().submit(row_behind_training, start, content)
+
+    def _process(self) -> Executor:
+        """The process of its own, a new one if the last one died."""
+        if self._died:
+            # A process that never gave a row would not do so the next time either, and each start costs seconds.
+            if not self._proved:
+                raise BrokenExecutor
+            if self._own:
+                self._own.shutdown(cancel_futures=True)
+            self._own, self._died = None, False
+        self._own = self._own or own_process()
+        return self._own
 
     def _finished(self, _: Future[Row]) -> None:
         """Pass on the rows at the head of the queue that are there by now."""
@@ -108,41 +118,38 @@ class Background:
         try:
             row = one.future.result()
         except BrokenExecutor:
-            # A process that never gave a row would not do so the next time either, and each start costs seconds.
-            if self._own:
-                self._own.died, self._useless = True, not self._own.proved
+            self._died = self._given is None
             return failed_row(one.start, _DIED)
         except CancelledError:
             return failed_row(one.start, _ENDED)
         except BaseException as error:
             return failed_row(one.start, error)
-        if self._own:
-            self._own.proved = True
+        self._proved = True
         return row
 
 
 class _OwnProcess(ProcessPoolExecutor):
-    """One new process with one thread of its own and a low priority, so that training has the processors first.
-
-    Attributes:
-        proved: whether it has given a row.
-        died: whether it has died.
-    """
+    """One new process with one thread."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads, and CUDA can't be forked
         # The process waits for the end of a pipe that only this process has open, and so ends with it in any way.
         self._end, self._leash = context.Pipe(duplex=False)
-        self.proved, self.died = False, False
         super().__init__(1, context, begin_worker, (self._end, 1, pickle.dumps(warning_filters())))
 
-    def end(self, wait: bool) -> None:
-        """End the process: after its last call, or at once."""
-        if not wait:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the process after its last call, or at once."""
+        if cancel_futures:
             self._leash.close()
-        self.shutdown(wait=True, cancel_futures=True)
-        self._leash.close()
-        self._end.close()
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            self._leash.close()
+            self._end.close()
+
+
+def own_process() -> Executor:
+    """One new process with one thread, which ends when this process ends, in any way."""
+    return _OwnProcess()
 
 
 def row_behind_training(start: Row, content: bytes) -> Row:

@@ -3,10 +3,10 @@
 import mlflow
 
 from nncomplexity.errors import InputError
-from nncomplexity.integrations.writing import Files, Writer
+from nncomplexity.integrations.writing import ComplexityWriter, Files
 
 
-class MLflowWriter(Writer):
+class MLflowWriter(ComplexityWriter):
     """Writes rows and reports to a run. Files are its artifacts, in the folder `complexity` and there in one for each step.
 
     Args:

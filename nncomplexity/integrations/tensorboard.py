@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from nncomplexity.integrations.writing import Files, Writer
+from nncomplexity.integrations.writing import ComplexityWriter, Files
 
 
-class TensorBoardWriter(Writer):
+class TensorBoardWriter(ComplexityWriter):
     """Writes rows and reports beside the other scalars of a run. TensorBoard keeps no files: they go into the run's folder, below `prefix`.
 
     Args:

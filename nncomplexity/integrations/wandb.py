@@ -5,10 +5,10 @@ import re
 import wandb
 
 from nncomplexity.errors import InputError
-from nncomplexity.integrations.writing import Files, Writer
+from nncomplexity.integrations.writing import ComplexityWriter, Files
 
 
-class WandbWriter(Writer):
+class WandbWriter(ComplexityWriter):
     """Writes rows and reports to a run. They have an axis of their own, `complexity/step`, so that a row that comes late is kept.
 
     W&B drops values whose step lies behind that of the run. The numbers of a network are often known only when training is at a later step.

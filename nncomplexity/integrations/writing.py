@@ -32,7 +32,7 @@ class Files:
     others: tuple[Path, ...]
 
 
-class Writer:
+class ComplexityWriter:
     """Writes rows and reports to a tracker of experiments. `prefix` is what the names of all values begin with."""
 
     def __init__(self, prefix: str) -> None:

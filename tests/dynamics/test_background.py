@@ -20,6 +20,7 @@ from nncomplexity.measure import estimate
 from nncomplexity.network import Snapshot, tensors_of, unwrapped
 from tests.cases import dying, to_zero
 from tests.executors import AtOnce, Later
+from tests.pages import run_section
 from tests.training_run import untimed
 
 QUICK: dict[str, Any] = {"method": "quantize", "budget": 3}
@@ -82,6 +83,50 @@ def test_a_process_that_dies_gives_failed_rows_and_is_started_no_more() -> None:
         train(live, 1, 2, close=True)
     assert [row["status"] for row in live.ready()] == ["failed", "failed"]
     assert len(said) == 1
+
+
+def test_a_process_that_had_given_rows_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Executor] = []
+
+    class Dying(AtOnce):
+        """It gives one row, and dies with the second; it is dead from then on."""
+
+        def __init__(self) -> None:
+            made.append(self)
+            self.calls = 0
+
+        def submit(self, *given: Any, **named: Any) -> Future[Any]:
+            self.calls += 1
+            if self.calls == 1:
+                return super().submit(*given, **named)
+            future: Future[Any] = Future()
+            future.set_exception(BrokenExecutor("it died"))
+            if self.calls > 2:
+                raise BrokenExecutor("it is dead")
+            return future
+
+    monkeypatch.setattr("nncomplexity.dynamics.background.own_process", Dying)
+    live = tracker(background=True)
+    with pytest.warns(UserWarning, match="the process that measures died"):
+        train(live, 1, 2, 3, 4)
+    assert [row["status"] for row in live.ready()] == ["measured", "failed", "measured", "failed"]
+    assert len(made) == 2
+
+
+def test_a_process_that_died_when_idle_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle(AtOnce):
+        dead = False
+
+        def submit(self, *given: Any, **named: Any) -> Future[Any]:
+            if self.dead:
+                raise BrokenExecutor("it is dead")
+            self.dead = True
+            return super().submit(*given, **named)
+
+    monkeypatch.setattr("nncomplexity.dynamics.background.own_process", Idle)
+    live = tracker(background=True)
+    train(live, 1, 2, 3)
+    assert [row["status"] for row in live.ready()] == ["measured"] * 3
 
 
 def test_the_copy_is_of_the_moment_of_the_call() -> None:
@@ -322,3 +367,11 @@ def test_resuming_tries_again_what_had_failed(workplace: Path) -> None:
     row = again(1, {"weight": torch.eye(6)})
     assert row is not None
     assert row["status"] == "measured"
+
+
+def test_the_program_of_the_page_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nncomplexity.dynamics.background.own_process", AtOnce)
+    run_section("A loop of your own", workplace)
+    found = [json.loads(line) for line in Path("live.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in found] == [0, 1, 2, 3, 4, 7, 10, 16]
+    assert all(row["warnings"] == [] for row in found)

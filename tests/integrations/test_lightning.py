@@ -23,6 +23,7 @@ from nncomplexity import LogSchedule, Tracker
 from nncomplexity.errors import InputError
 from nncomplexity.integrations import LightningCallback
 from tests.executors import AtOnce, Later
+from tests.pages import penalty_gradient, run_section
 
 ROOT = Path(__file__).parents[2]
 OUT = Path("live.jsonl")
@@ -220,6 +221,38 @@ def test_after_an_error_what_waits_is_given_up() -> None:
 def test_a_wrong_argument_is_said_at_once(wrong: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         wrong()
+
+
+def test_the_program_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nncomplexity.dynamics.background.own_process", AtOnce)
+    trainer = run_section("Lightning", folder)["trainer"]
+    assert steps() == [("mlp", 8), ("mlp", 16)]
+    assert logged(trainer) == {row["step"]: row["bits@0.1"] for row in rows()}
+
+
+def test_regularizers_in_the_loop_of_the_page(folder: Path) -> None:
+    """Each pass sees weights of its own, the optimizer those without noise, and the penalty counts once for four batches."""
+    found = run_section("In Lightning", folder)
+    assert found["trainer"].global_step == 2
+    seen: list[Tensor] = []
+
+    class PenaltyAlone(found["Classifier"]):  # type: ignore[name-defined,misc]
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+            seen.append(self.model[0].weight.detach().clone())
+            return super().training_step((batch[0], batch[1]), index) - cross_entropy(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    module = PenaltyAlone()
+    module.model[2].p = 0.0  # two passes with dropout would not cancel
+    before = module.model[0].weight.detach().clone()
+    expected = penalty_gradient(module.model, "0.weight")
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
+    pl.Trainer(max_steps=1, accelerator="cpu", accumulate_grad_batches=4, **quiet).fit(module, found["batches"]())
+    assert torch.allclose(before - module.model[0].weight.detach(), expected, rtol=0.2, atol=0.1 * float(expected.abs().max()))
+    assert len({tuple(one.flatten().tolist()) for one in seen}) == 4
+    assert not any(torch.equal(one, before) for one in seen)
 
 
 PROGRAM = """

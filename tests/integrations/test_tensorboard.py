@@ -12,6 +12,7 @@ from nncomplexity import Report, estimate, load
 from nncomplexity.errors import InputError
 from nncomplexity.integrations import TensorBoardWriter
 from tests.cases import mean_square
+from tests.pages import run_section
 from tests.written import NUMBERS, PICTURE, network, reports, row, value_in
 
 
@@ -78,3 +79,9 @@ def test_a_wrong_argument_is_said_at_once(tmp_path: Path) -> None:
         TensorBoardWriter(tmp_path).report(reports(), name="a/b")
     with pytest.raises(InputError, match="reports: expected at least one Report, got none"):
         TensorBoardWriter(tmp_path).report([])
+
+
+def test_the_program_of_the_page_runs(workplace: Path) -> None:
+    run_section("TensorBoard, W&B and MLflow", workplace)["summary"].close()
+    assert [one.step for one in read(Path("runs/mlp")).Scalars("complexity/bits_at_0.1")] == [0, 1, 2, 3]
+    assert Path("runs/mlp/complexity/mlp_step_3/report.html").exists()

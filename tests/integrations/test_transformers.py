@@ -16,6 +16,7 @@ from nncomplexity import Tracker
 from nncomplexity.errors import InputError
 from nncomplexity.integrations import TransformersCallback
 from tests.executors import AtOnce, Later
+from tests.pages import penalty_gradient, run_section
 
 OUT = Path("live.jsonl")
 
@@ -215,3 +216,39 @@ def test_a_callback_that_cannot_log_says_so() -> None:
 def test_a_wrong_argument_is_said_at_once() -> None:
     with pytest.raises(InputError, match=r"tracker: expected an nncomplexity.Tracker, got function"):
         TransformersCallback(loss)  # type: ignore[arg-type]
+
+
+def test_the_program_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nncomplexity.dynamics.background.own_process", AtOnce)
+    training = run_section("The Trainer of transformers", folder)["trainer"]
+    assert [(row["run"], row["step"]) for row in rows()] == [("mlp", step) for step in (0, 8, 16)]
+    found = {one["step"]: one["complexity/bits_at_1"] for one in training.state.log_history if "complexity/bits_at_1" in one}
+    assert found == {row["step"]: row["bits@1"] for row in rows()}
+
+
+def test_regularizers_in_the_loop_of_the_page(folder: Path) -> None:
+    """Each pass sees weights of its own, the optimizer those without noise, and the penalty counts once for four batches."""
+    found = run_section("In the Trainer of transformers", folder)
+    assert found["trainer"].state.global_step == 8
+    seen: list[Tensor] = []
+
+    class NoLoss(found["Classifier"]):  # type: ignore[name-defined,misc]
+        def forward(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+            seen.append(self.model[0].weight.detach().clone())
+            return {name: value * 0.0 for name, value in super().forward(x, labels).items()}
+
+    class Watching(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
+            self.weight, self.gradient = (one.clone() for one in (model.model[0].weight.detach(), model.model[0].weight.grad))  # type: ignore
+
+    arguments = TrainingArguments(
+        "out", max_steps=1, per_device_train_batch_size=8, gradient_accumulation_steps=4, max_grad_norm=0.0, report_to="none",
+        use_cpu=True, save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    model, watching = NoLoss(PretrainedConfig()), Watching()
+    before, expected = model.model[0].weight.detach().clone(), penalty_gradient(model.model, "0.weight")
+    found["SimplerTrainer"](model, arguments, train_dataset=found["data"], callbacks=[watching]).train()
+    assert torch.equal(watching.weight, before)
+    assert torch.allclose(watching.gradient, expected, rtol=0.2, atol=0.1 * float(expected.abs().max()))
+    assert len({tuple(one.flatten().tolist()) for one in seen}) == 4
+    assert not any(torch.equal(one, before) for one in seen)
