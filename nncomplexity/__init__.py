@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nncomplexity import codecs as codecs
     from nncomplexity import dynamics as dynamics
     from nncomplexity import file as file
+    from nncomplexity import integrations as integrations
     from nncomplexity import linalg as linalg
     from nncomplexity import measure as measure
     from nncomplexity import network as network
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nncomplexity import training as training
     from nncomplexity import words as words
     from nncomplexity import workers as workers
-    from nncomplexity.dynamics import Follow, Tracker, track
+    from nncomplexity.dynamics import Follow, LogSchedule, Tracker, track
     from nncomplexity.errors import FormatError, InputError
     from nncomplexity.file import load
     from nncomplexity.measure import (
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from nncomplexity.words import Relative
 
 _NAMES = {
-    "dynamics": ("Follow", "Tracker", "track"),
+    "dynamics": ("Follow", "LogSchedule", "Tracker", "track"),
     "errors": ("FormatError", "InputError"),
     "file": ("load",),
     "measure": (
@@ -64,6 +65,7 @@ _WINGS = frozenset(
         "codecs",
         "dynamics",
         "file",
+        "integrations",
         "linalg",
         "measure",
         "network",
@@ -86,6 +88,7 @@ __all__ = [
     "Langevin",
     "Layer",
     "LearningCoefficient",
+    "LogSchedule",
     "Relative",
     "Report",
     "StopSearch",

@@ -13,6 +13,7 @@
 - `usercode`: exceptions of the user's functions in one line, with the file and the line
 - `loading`: ways to put weights into a module so that its parts use them
 - `target`: the argument of a loss: a copy of a module, or a dictionary of tensors
+- `snapshot`: a copy of a network for another process
 - `modes`: whether parts of a network are in training mode and behave differently in it
 - `probes`: slightly changed or random weights, to test a loss with
 - `soundness`: whether a loss can be relied on, before a search and after it
@@ -38,12 +39,14 @@ from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
 from nncomplexity.network.divergence.inputs import Batch, most_frequent_error, read
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
+from nncomplexity.network.modes import evaluating
 from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of
 from nncomplexity.network.namedoutputs import NamedDivergence, data_named, takes_arguments
 from nncomplexity.network.naming import namings, unchanged
 from nncomplexity.network.probes import Probe, random
 from nncomplexity.network.relative import Base, added, base_of, in_dtype
 from nncomplexity.network.selection import Patterns, kept_exactly, patterns_of
+from nncomplexity.network.snapshot import Snapshot, unwrapped
 from nncomplexity.network.target import MappingTarget, ModuleTarget
 from nncomplexity.network.taskmodule import (
     Function,
@@ -104,6 +107,7 @@ __all__ = [
     "Probe",
     "RandomState",
     "Skeleton",
+    "Snapshot",
     "Task",
     "TensorSpec",
     "added",
@@ -120,6 +124,7 @@ __all__ = [
     "constant_risk",
     "data_named",
     "devices_here",
+    "evaluating",
     "find_device",
     "find_function",
     "fixed_random_state",
@@ -153,5 +158,6 @@ __all__ = [
     "takes_arguments",
     "tensors_of",
     "unchanged",
+    "unwrapped",
     "value_of",
 ]

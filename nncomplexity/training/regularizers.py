@@ -103,6 +103,7 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
         with torch.no_grad():
             noise = [torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device) for p in parameters]
             torch._foreach_add_(parameters, noise, alpha=std)
+        torch.clear_autocast_cache()  # a block of torch.autocast around this one may hold casts of θ, and then of θ̃
         versions = _versions(parameters)
         yield
         if versions != _versions(parameters):
@@ -113,6 +114,7 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
     finally:
         with torch.no_grad():
             torch._foreach_copy_(parameters, originals)
+        torch.clear_autocast_cache()
 
 
 def _checked_tensor(given: Tensor) -> Tensor:
