@@ -23,8 +23,8 @@ from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.layout import Arrangement, Layout
 from nncomplexity.network.losses import Divisible, number_of
-from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.modes import modules_named_in
+from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import MappingTarget, ModuleTarget
@@ -158,9 +158,9 @@ class Distortion:
     def moments(self) -> dict[str, Moment]:
         """The second moments of what weights are multiplied by in one evaluation of the original, by first name.
 
-        Only of real weights in linear maps and convolutions that the call shows; none if it fails when it is watched.
+        Only of real weights in linear maps and convolutions that the call shows; none if it fails when it is watched. Without any it
+        isn't counted.
         """
-        self.evaluations += 1
         seen: dict[str, Moment] = {}
 
         def watched(given: Any) -> Any:
@@ -174,6 +174,7 @@ class Distortion:
         with suppress(InputError):
             self._measure(self.weights, loss_fn=watched)
         self._target.renew()
+        self.evaluations += bool(seen)
         return seen
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:

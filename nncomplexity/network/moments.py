@@ -45,7 +45,7 @@ class Moment:
         return (matrix if self.last else matrix.T).reshape(*shape)
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects moments while it is entered. Weights that are multiplied along one axis here and along another there have none.
 
     Args:
@@ -53,7 +53,7 @@ class Watch(TorchDispatchMode):
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._held: dict[int, list[tuple[str, Tensor]]] = {}
         for name, weight in weights.items():
             self._hold(name, weight)
@@ -138,7 +138,11 @@ class Watch(TorchDispatchMode):
     def _whole(self, tensor: Tensor) -> str | None:
         """The name of the weight that a tensor is all of, in its own shape."""
         for name, weight in self._near(tensor):
-            if tensor.storage_offset() == weight.storage_offset() and tensor.shape == weight.shape and tensor.stride() == weight.stride():
+            if (
+                tensor.storage_offset() == weight.storage_offset()
+                and tensor.shape == weight.shape
+                and tensor.stride() == weight.stride()
+            ):
                 return name
         return None
 

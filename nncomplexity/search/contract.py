@@ -75,15 +75,17 @@ def unseen(done: float, total: float, what: str) -> None:
     """Progress that nobody watches."""
 
 
-DESCENT, ALLOCATION, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
+DESCENT, ALLOCATION, COMPENSATED, MOVES, UNIFORM, ROUNDING, LOSSLESS = (
     "descent",
     "bit allocation",
+    "bit allocation with compensated rounding",
     "moves without gradient",
     "uniform quantization",
     "rounding without descent",
     "lossless",
 )
-"""What a file may come from: gradients; a step and a form for each tensor by the Lagrangian; single moves; one step for all weights; a step
+"""What a file may come from: gradients; a step and a form for each tensor by the Lagrangian; the same,
+rounded for the inputs of each layer; single moves; one step for all weights; a step
 and perhaps a rank for each tensor, from which a descent would begin; the network as it is. A method may have words of its own."""
 
 

@@ -8,6 +8,7 @@ takes the fewest bits among all choices of its own distortion, and is found tens
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -32,16 +33,19 @@ class Choice:
         points: (tensors,) the index of the point that each takes.
         precision: mantissa bits.
         multiplier: the λ that gives these points, in distortion for each bit.
+        scale: None where errors are rounded to the nearest; otherwise they are compensated, and steps are larger by so much where they
+            can be (`nncomplexity.search.compensated`).
     """
 
     points: NDArray[np.int64]
     precision: int
     multiplier: float
+    scale: float | None = None
 
     @property
     def key(self) -> bytes:
         """The same for equal choices, and for no others."""
-        return self.points.tobytes() + bytes([self.precision])
+        return self.points.tobytes() + bytes([self.precision]) + (b"" if self.scale is None else struct.pack("<d", self.scale))
 
 
 class Lagrangian:

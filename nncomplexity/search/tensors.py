@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
-from nncomplexity.network import TensorSpec
+from nncomplexity.network import Moment, TensorSpec
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factors, of_low_rank
 
@@ -53,6 +53,14 @@ class Tensors:
         """Whether a descent begins with factors however long it is: its network is of low rank, or has too many numbers to put in order."""
         specs = self.with_gradient()
         return sum(spec.count for spec in specs) > _MANY or of_low_rank(specs, self.factors)
+
+    @functools.cached_property
+    def moments(self) -> dict[str, Moment]:
+        """The moments of what the tensors that move are multiplied by, of those where that can be watched. Costs an evaluation, once, unless
+        there are none.
+        """
+        names = {spec.name for spec in self.moving}
+        return {name: moment for name, moment in self._distortion.moments().items() if name in names}
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The tensors that a gradient reaches which a descent can follow; none for a loss without one. Costs a gradient, once."""
