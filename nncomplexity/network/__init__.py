@@ -7,6 +7,7 @@
 - `naming`: names with and without the prefixes that wrappers write
 - `modulestate`: a module's tensors, and how to replace their values
 - `losses`: what a loss may return, and losses over examples, which can be computed on a part of them
+- `moments`: what the weights of linear maps are multiplied by, watched while a loss runs
 - `distortion`: counts calls of the user's loss, and restores all of the user's state
 - `devices`: the devices of this machine
 - `taskmodule`: `mytask:loss`: the user's functions, found and called
@@ -41,6 +42,7 @@ from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, fo
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
 from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of
+from nncomplexity.network.moments import Moment
 from nncomplexity.network.namedoutputs import NamedDivergence, data_named, takes_arguments
 from nncomplexity.network.naming import namings, unchanged
 from nncomplexity.network.probes import Probe, random
@@ -102,6 +104,7 @@ __all__ = [
     "MeanLoss",
     "ModuleOrTensors",
     "ModuleTarget",
+    "Moment",
     "NamedDivergence",
     "Patterns",
     "Probe",

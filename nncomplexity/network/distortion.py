@@ -24,6 +24,7 @@ from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.layout import Arrangement, Layout
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
+from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import MappingTarget, ModuleTarget
@@ -151,6 +152,28 @@ class Distortion:
         same = all(self.coded[name] is weight for name, weight in self.weights.items())
         other.coded = other.weights if same else other.arrangement.apart(self.coded)
         return other
+
+    def moments(self) -> dict[str, Moment]:
+        """The second moments of what weights are multiplied by in one evaluation of the original, by first name.
+
+        Only of real weights in linear maps and convolutions that the call shows; none if it fails when it is watched. Without any it
+        isn't counted.
+        """
+        seen: dict[str, Moment] = {}
+
+        def watched(given: Any) -> Any:
+            tensors = self._target.tensors(given)
+            watch = Watch({spec.name: tensors[spec.name] for spec in self.stored.tensors if spec.name in tensors})
+            with watch, slow_attention():
+                loss = self._loss_fn(given)
+            seen.update(watch.moments())
+            return loss
+
+        with suppress(InputError):
+            self._measure(self.weights, loss_fn=watched)
+        self._target.renew()
+        self.evaluations += bool(seen)
+        return seen
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
         """L of weights, without counting. Another seed gives other random states."""

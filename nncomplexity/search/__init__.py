@@ -33,6 +33,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `operating_points`: the points of a tensor: bits and squared errors
 - `scans`: a matrix under many steps and of several ranks, with estimated bits and errors
 - `forms`: what a tensor may be coded as, and what its symbols take
+- `compensated`: rounding in which the errors of one column are made up for by others
 - `lattice`: a basis in which a factor is made of small integers
 - `sensitivity`: how much distortion a squared error of a tensor costs, by probes
 """

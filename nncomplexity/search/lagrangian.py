@@ -9,6 +9,7 @@ Shoham and Gersho 1988).
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -33,16 +34,19 @@ class Choice:
         points: (tensors,) the index of each tensor's point.
         precision: mantissa bits.
         multiplier: the λ of these points, in distortion for each bit.
+        scale: None where errors are rounded to the nearest; otherwise they are compensated, and step sizes are larger by this factor
+            where they can be (`nncomplexity.search.compensated`).
     """
 
     points: NDArray[np.int64]
     precision: int
     multiplier: float
+    scale: float | None = None
 
     @property
     def key(self) -> bytes:
         """Bytes that are equal for equal choices, and only for them."""
-        return self.points.tobytes() + bytes([self.precision])
+        return self.points.tobytes() + bytes([self.precision]) + (b"" if self.scale is None else struct.pack("<d", self.scale))
 
 
 class Lagrangian:
