@@ -80,6 +80,7 @@ class AnswersGroup:
         """The divergence that is searched under. Raises InputError where there is neither a loss nor one, or outputs are missing."""
         if self.loss_fn is None and self.inputs is None:
             raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
+        # --outputs alone serves --unlabelled and --holdout. It is a distortion only together with --inputs, and without a loss.
         by_outputs = self.loss_fn is None and self.inputs is not None
         named = nncomplexity.network.NamedDivergence.of(self.outputs, self.inputs, None, "0") if by_outputs else None
         for option, value in (("--unlabelled", self.unlabelled), ("--inputs", self.inputs)):
@@ -139,6 +140,7 @@ def bound(
                 left_out_is_architecture=error.left_out_is_architecture,
                 **options,
             )
+        # A bound below 1 is not vacuous against the worst error, which says almost nothing. People must see this.
         if found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)
 

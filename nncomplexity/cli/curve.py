@@ -105,6 +105,7 @@ def curve(
         if task.risk_fn:
             promise = promise.with_labels(subject.faithfulness or task.loss_fn)
         if not typed:
+            # The default ε depend on the scale of the loss, so the names of the files are known only now, and checked again.
             values = nncomplexity.measure.default_eps(subject.network, task.loss_fn)
             written = files.written([name_of(value) for value in values])
             network.check(checkpoint, written.names)

@@ -250,6 +250,7 @@ class BoundOptions:
         if risk_fn is not None and n is None:
             raise InputError("--n: expected the number of training examples of --risk-fn, got none; add --n N")
         guess = nncomplexity.bounds.chance_from(chance, classes, ("--chance", "--classes"))
+        # A bound of a file without bits costs nothing, and checks n, δ and chance before a search that may take hours.
         nncomplexity.bounds.bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
         return cls(n, delta, guess)
 

@@ -172,6 +172,7 @@ def track(
                     llc=sampler,
                     faithfulness=None if distortion.loss_fn is None else named,
                 )
+    # The rows so far are in the file. They are shown, and then Ctrl-C ends the command as usual.
     except KeyboardInterrupt:
         if heard.rows:
             _print(rows.out, list(heard.rows.values()), len(heard.known))

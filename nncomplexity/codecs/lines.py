@@ -49,6 +49,7 @@ class Marks:
         """The symbols (columns, rows) whose `part` is these cells (n,). Raises FormatError if a marked-alive line is dead."""
         along, across = self.shape
         part = cells.reshape(along, across).T if self.turned else cells.reshape(across, along)
+        # An encoder marks every dead line. Otherwise two different files could hold the same tensor.
         if not (part.any(axis=0).all() and part.any(axis=1).all()):
             raise FormatError("a row or column of a matrix is dead and not marked: the payload is damaged")
         grid = np.zeros((self.columns.size, self.rows.size), dtype=cells.dtype)
@@ -90,10 +91,12 @@ class DeadLines:
         marks = Marks(present.any(axis=1), present.any(axis=0))
         if marks.columns.all() and marks.rows.all():
             return None
+        # The difference in bits between saying that a matrix has marks and that it has none.
         price = math.log2(float(self.marked.frequencies[0] / self.marked.frequencies[1]))
         saved = _saved(marks, int(np.count_nonzero(present)), float(np.abs(grid).mean())) - price
         if saved < _LEAST_SAVING:
             return None
+        # The estimate is rough, so the exact bits of the marks decide. Copies, because nothing is coded yet.
         meter = Meter()
         DeadLines(self.marked, self.alive.copy(), self.dead.copy(), dict(self.known)).code(meter, grid.shape[:2], marks)
         return marks if meter.bits < saved else None
@@ -101,6 +104,7 @@ class DeadLines:
     def _side(self, coder: Coder, dead: Flags | None, count: int) -> Flags:
         """Code which lines (count,) of one side are dead, in up to three groups: formerly alive, formerly dead, unknown."""
         last = self.known.get(count)
+        # Lines that were dead are likely to be dead again. So the two groups have tallies of their own.
         tallies = [flat_tally(2)] if last is None else [self.alive, self.dead]
         found = np.zeros(count, dtype=np.bool_)
         for group, tally in enumerate(tallies):

@@ -97,12 +97,14 @@ class Matrix:
         if not self.count:
             return np.zeros(0, dtype=np.int64)
         peak = None if symbols is None else int(np.abs(symbols).max())
+        # The largest magnitude comes first. It bounds the alphabet, and a matrix of zeros ends here.
         peak = Natural(self.state.peaks).one(coder, peak)
         if peak == 0:
             return np.zeros(self.count, dtype=np.int8)
         if symbols is None:
             return self._read(coder, peak)
         grid = symbols.reshape(self.columns, self.rows)
+        # Version 1 of the format has no marks of dead lines.
         if self.state.version > 1 and (marks := self.marks(coder, grid)):
             self.inner(marks).write_cells(coder, marks.part(grid).reshape(-1), peak)
         else:
@@ -125,6 +127,7 @@ class Matrix:
 
     def inner(self, marks: Marks) -> "Matrix":
         """The model of the living lines, with the shorter side as columns."""
+        # A profile is about columns. If the matrix is transposed, these are rows, and the profile no longer applies.
         profile = None if marks.turned or self.profile is None else self.profile[marks.columns]
         return Matrix(max(marks.shape), min(marks.shape), self.state, profile, self.known)
 
@@ -171,6 +174,7 @@ class Matrix:
 
     def _lightest(self, symbols: Integers, peak: int) -> tuple[float, int, Frequencies, Tally]:
         """The kind with the fewest bits, these bits, and the tables and levels after the scale model."""
+        # Copies, because the tables must learn from these symbols only if the scale model is chosen.
         scale, tables, levels = Meter(), self.state.tables.copy(), self.state.levels.copy()
         self._by_scale(scale, symbols, peak, tables, levels)
         weights = [scale.bits, *self._weigh_tables(symbols)]
@@ -182,11 +186,13 @@ class Matrix:
         span, low = int(symbols.max()) - int(symbols.min()), int(symbols.min())
         by_span, by_list = Meter(), Meter()
         by_span.bits = by_list.bits = math.inf
+        # A table with many more entries than there are symbols can't be the smallest, so its bits are not counted.
         limit = span_limit(self.count)
         distinct = np.count_nonzero(np.bincount(symbols - low)) if span < limit else np.unique(symbols).size
         if span < limit:
             by_span.bits = 0.0
             self._by_span(by_span, symbols)
+        # A list of values costs bits for each value. It pays only if the values are few, compared with the span and the symbols.
         if 2 * distinct <= min(span, self.count, 2 * _LIST_LIMITS[self.state.version]) and span <= SYMBOL_LIMIT:
             by_list.bits = 0.0
             self.by_list(by_list, symbols)
@@ -194,6 +200,7 @@ class Matrix:
 
     def by_list(self, coder: Coder, symbols: Integers | None) -> Integers:
         """Code the symbols under a table of those that occur."""
+        # The values are ascending, so their differences are positive and small, and take fewer bits than the values.
         values, places = (None, None) if symbols is None else np.unique(symbols, return_inverse=True)
         low = Signed(length_tally()).one(coder, None if values is None else int(values[0]))
         more = Natural(length_tally()).one(coder, None if values is None else values.size - 1)
@@ -207,6 +214,7 @@ class Matrix:
         low, high = (None, None) if symbols is None else (int(symbols.min()), int(symbols.max()))
         low = Signed(length_tally()).one(coder, low)
         span = Natural(length_tally()).one(coder, None if high is None else high - low)
+        # Checked before the table is made: a damaged span could otherwise ask for gigabytes.
         within(span, 0, int(span_limit(self.count)), "a table's span")
         high = within(low + span, -SYMBOL_LIMIT, SYMBOL_LIMIT, "a table's largest symbol")
         places = None if symbols is None else symbols - low
@@ -223,6 +231,7 @@ class Matrix:
         magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile, contexts).code(coder, magnitudes, tables, levels)
         signed = magnitudes > 0
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
+        # Signs are nearly fair coins. A strong prior keeps the table from learning noise, and a matrix of one sign still adapts.
         tally = Tally(self.state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN)
         signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally)
         if symbols is not None:

@@ -167,6 +167,7 @@ class Planes:
         numbers = (
             np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
         )
+        # Planes instead of numbers: neighbouring exponent bytes are alike, and the bytes of one number are not.
         for byte in range(self.width):
             decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256))
             if symbols is None:
@@ -225,6 +226,7 @@ def block_edges(count: int, first: int = FIRST_BLOCK) -> tuple[int, ...]:
 
 def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, first: int = FIRST_OF_OWN) -> Integers:
     """Code (count,) integers in [0, 2^31): first all bit lengths under the tally, and then the lower bits, one length after another."""
+    # The exponent of frexp is the bit length of an integer, and 0 for zero.
     given = None if values is None else np.frexp(values)[1].astype(np.int64)
     lengths = adaptive(coder, given, count, tally, first).astype(np.int64)
     decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)

@@ -112,12 +112,14 @@ class Magnitudes:
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, and then the magnitudes column by column. Tables and levels learn from them."""
+        # A writer may choose any level. The mean is close to the best one, and needs no search.
         level = None if magnitudes is None else min(int(context_of(magnitudes.mean())), LEVELS - 1)
         level = int(Categorical(levels).code(coder, single(level))[0])
         scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
         alphabet = int(alphabet_of(self.peak))
         if magnitudes is None:
             return self._read(coder, scales, alphabet, tables)
+        # Contexts of all columns at once could take many times the memory of the matrix.
         group = max(1, _GROUP // self.rows)
         for first in range(0, self.columns, group):
             part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
@@ -173,6 +175,7 @@ class _Scales:
     def context(self, begin: int, start: int, stop: int, column_sum: int) -> Integers:
         """(stop − start,) contexts of a part of the next column's block from `begin` on. `column_sum` is the column's sum before this block."""
         j = self._columns
+        # The prior is the level, the mean of the whole matrix as the writer saw it. So it has a large weight.
         overall = _mean(self._total + column_sum, j * self._rows.size + begin, 8 * BELIEF, self.expected)
         column = _mean(column_sum, begin, 2 * BELIEF, overall * self._profile[j])
         return context_of(column * ((self._rows[start:stop] + BELIEF * overall) / (overall * (j + BELIEF))))
@@ -216,6 +219,7 @@ def contexts_of(
 @functools.lru_cache(maxsize=256)
 def blocks_of(rows: int) -> tuple[Integers, Integers]:
     """The beginnings of a column's blocks, and their sizes. A block is as large as all before it together, and at least 32."""
+    # Doubling blocks: a decoder needs the sums before a block only, and there are few blocks even in a long column.
     starts = [0]
     while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
         starts.append(stop)
@@ -245,6 +249,7 @@ def context_of(expected: Frequencies) -> Integers:
 
     The exponent leaves two grid values, and the significand decides between them. Nothing is rounded, because the grid has powers of two.
     """
+    # A logarithm could round differently on another machine. frexp is exact everywhere.
     significands, exponents = np.frexp(expected)
     places: Integers = 2 * exponents.astype(np.int64) + (significands >= _HALF_ROOT) - (2 + _LOWEST)
     return np.minimum(np.maximum(places, 0), _CONTEXTS - 1)
@@ -256,6 +261,7 @@ def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphab
     coded = []
     for start in range(0, context.size, _GATHER):
         part = slice(start, start + _GATHER)
+        # One row of frequencies for each symbol, so that one call codes all symbols. The part limits the memory of these rows.
         rows = tables[:, :alphabet].take(context[part], axis=0)
         coded.append(coder.categorical(None if tokens is None else tokens[part], rows, len(rows)))
     tokens = coded[0] if len(coded) == 1 else np.concatenate(coded)
@@ -299,6 +305,7 @@ def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: i
     """
     tokens, context = part.reshape(-1), contexts.reshape(-1)
     column = np.repeat(np.arange(len(part)), part.shape[1])
+    # Which earlier symbols change the frequencies of which later ones: all pairs at once, which is fast for so few symbols.
     seen = (context[:, None] == context) & (column < column[:, None])
     added = seen.astype(np.float64) @ (tokens[:, None] == np.arange(alphabet)).astype(np.float64)
     coder.categorical(tokens, tables[:, :alphabet].take(context, axis=0) + GAIN * added, tokens.size)
@@ -314,6 +321,7 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
     for j, column in enumerate(decoded):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
         mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
+        # Rows with the same sum so far have the same context, so it is computed once for each different sum.
         places = {seen: bisect_right(_ABOVE_FIRST, mean * ((seen + prior) / belief)) for seen in set(sums)}
         context = [places[seen] for seen in sums]
         if alphabet <= _DIRECT:

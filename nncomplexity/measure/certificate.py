@@ -59,6 +59,7 @@ def certificate(
         raise InputError(
             f"certificate: {failing.name if failing else 'distortion'} fails, {failing.figures if failing else 'no --against'}"
         )
+    # The digest of the decoded weights lets another program check a decoder of its own.
     weights = file.weights()
     result = {
         "eps": found.eps,

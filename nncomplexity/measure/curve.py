@@ -260,6 +260,7 @@ def bounds_of(reports: Sequence[Report], risk: Risk, *, n: int, delta: float = 0
             risks[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
     # A file of no bits is the network with all weights zero, whose risk is then known without another call.
     empty = next((risks[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
+    # The user's risk may draw random numbers, and the caller's generators must not change.
     with preserved_random_state():
         constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
     return [

@@ -70,6 +70,7 @@ def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = N
     state = given.state_dict() if isinstance(given, nn.Module) else given
     if isinstance(given, nn.Module):
         state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    # As a file would hold them, so that a base from memory and the same base from a file have one digest.
     state = as_read(state)
     tensors = skeleton_of(state, argument).expand({name: _materialized(tensor) for name, tensor in state.items()})
     check_numbers(tensors, argument)
@@ -90,6 +91,7 @@ def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
     [1.0, -0.0]
     """
     exact = base.double()
+    # −0.0 + 0.0 is +0.0, and ∞ − ∞ is NaN, so these elements are taken from the base without adding.
     return round_once(torch.where((change == 0) | exact.isinf(), exact, exact + change), dtype)
 
 

@@ -94,6 +94,7 @@ class Lagrangian:
         """
         left = points > 0
         worth = float((c[:, 0] * self._energies)[left].sum())
+        # All tensors are zero, so there is no step whose precision could matter.
         if not worth:
             return _PRECISIONS[0]
         exact = 0.5 * math.log2(max(math.log(4) * worth / (24 * multiplier * int(left.sum())), 1.0))
@@ -112,6 +113,7 @@ class Path(Sequence[Choice]):
         points = np.stack([curve.best(one / multipliers[:, None]) for curve, one in zip(curves, c, strict=True)], axis=1)
         starts = np.flatnonzero(np.append(True, (points[1:] != points[:-1]).any(1)))
         ends = np.append(starts[1:], len(points)) - 1
+        # The middle of the range of λ for which the choice is best, in logarithms, is the least sensitive to rounding.
         self._multipliers = np.sqrt(multipliers[starts] * multipliers[ends])
         self._lagrangian, self._c = lagrangian, c
         costs = [(curve.errors @ one)[points[starts, index]] for index, (curve, one) in enumerate(zip(curves, c, strict=True))]

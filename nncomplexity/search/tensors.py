@@ -33,6 +33,7 @@ class Tensors:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
         free = [spec for spec in specs if problem.quantizable(spec) and spec.count]
+        # Found before the search, because a candidate with thousands of such tensors would test each of them each time.
         as_made = {spec.name: Constant(value) for spec in free if (value := _constant(self.weights[spec.name])) is not None}
         free_names = {spec.name for spec in free}
         self.moving = tuple(spec for spec in free if spec.name not in as_made)

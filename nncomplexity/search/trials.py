@@ -126,6 +126,7 @@ class Trials:
             bits: an estimate of its bits; None counts them.
         """
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
+        # Its loss may be fine, such as with −∞ in a mask. But the original has a finite number there.
         if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
             return
         if origin == DESCENT:

@@ -234,3 +234,7 @@ def test_integers_are_added_to_their_base(dtype: torch.dtype, base: list[int]) -
     coarse = exact(original, relative.base)
     assert isinstance(coarse, Dense)
     assert torch.equal(coarse.decode(relative), original)
+
+
+def test_a_single_symbol_may_be_a_constant() -> None:
+    assert [dense(np.array([one]), 1.0) for one in (0, 1)] == [Constant(0), Constant(1)]
