@@ -4,6 +4,7 @@ It is outside the package and imports nothing but Python's own modules. So Ctrl-
 that started it.
 """
 
+import importlib
 import os
 import signal
 import threading
@@ -18,8 +19,9 @@ _INTERRUPTED = 130
 def main() -> int:
     """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later."""
     with ctrl_c_ends():
-        from nncomplexity.cli import main as run
-    return run()
+        # By its name: seen as an import, it would be one of the command line by the wing that starts processes, and a cycle.
+        cli = importlib.import_module("nncomplexity.cli")
+    return int(cli.main())
 
 
 @contextmanager

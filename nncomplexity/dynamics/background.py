@@ -3,19 +3,27 @@
 import contextlib
 import multiprocessing
 import os
-import pickle
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 
-from nncomplexity.dynamics.live_row import row_of_packed
+from nncomplexity.dynamics.live_row import CopiedNetwork, row_of_copy
 from nncomplexity.dynamics.rows import failed_row
 from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.workers import start_method_kept, warning_filters
 from nncomplexity.errors import InputError
-from nncomplexity_launch import begin_worker
+from nncomplexity.workers import (
+    LocalPool,
+    checked_executor,
+    in_this_process,
+    module_folders,
+    packed,
+    run,
+    start_method_kept,
+    unpacked,
+)
 
 _DIED = (
     "the process that measures died, because memory ran out, or because it imported a program that trains when it is imported; put the "
@@ -30,7 +38,7 @@ class _Pending:
     """A network that waits for its row."""
 
     start: Row
-    future: Future[Row] = field(default_factory=Future)
+    future: Future[bytes] = field(default_factory=Future)
 
 
 class Background:
@@ -44,7 +52,7 @@ class Background:
 
     def __init__(self, executor: Executor | None, room: int, take: Callable[[Row], None]) -> None:
         self._given, self._room, self._take = executor, room, take
-        self._own: Executor | None = None
+        self._own: LocalPool | None = None
         self._died, self._proved = False, False
         self._pending: deque[_Pending] = deque()
         self._changed, self._taking = threading.Condition(), threading.Lock()
@@ -55,7 +63,7 @@ class Background:
         return len(self._pending) >= self._room
 
     def submit(self, start: Row, content: bytes) -> None:
-        """Hand over a network as `packed` packed it; `start` has the first keys of its row. Only while it isn't `full`."""
+        """Hand over a network as `packed_network` packed it; `start` has the first keys of its row. Only while it isn't `full`."""
         one = _Pending(start)
         with self._changed:
             self._pending.append(one)
@@ -75,32 +83,27 @@ class Background:
             self._changed.wait_for(lambda: not self._pending)
         for one in given_up:
             one.future.cancel()
-        if self._own:
-            self._own.shutdown(cancel_futures=not wait)
-            self._own = None
+        if self._own and wait:
+            self._own.shutdown()
+        elif self._own:
+            self._own.end()
+        self._own = None
 
-    def _begun(self, start: Row, content: bytes) -> Future[Row]:
-        if self._given is not None:
-            return self._given.submit(row_of_packed, start, content)
-        try:
-            return self._process().submit(row_behind_training, start, content)
-        except BrokenExecutor:  # it died while it had nothing to do
-            self._died = True
-            return self._process().submit(row_behind_training, start, content)
+    def _begun(self, start: Row, content: bytes) -> Future[bytes]:
+        ours = self._given is None
+        work = partial(row_behind_training if ours else row_of_copy, start)
+        return (self._given or self._process()).submit(run, packed(work), content, module_folders(), ours)
 
-    def _process(self) -> Executor:
-        """The process of its own, a new one if the last one died."""
-        if self._died:
-            # A process that never gave a row would not do so the next time either, and each start costs seconds.
-            if not self._proved:
-                raise BrokenExecutor
-            if self._own:
-                self._own.shutdown(cancel_futures=True)
-            self._own, self._died = None, False
+    def _process(self) -> LocalPool:
+        """The process of its own, which starts again if it died."""
+        # A process that never gave a row would not do so the next time either, and each start costs seconds.
+        if self._died and not self._proved:
+            raise BrokenExecutor
+        self._died = False
         self._own = self._own or own_process()
         return self._own
 
-    def _finished(self, _: Future[Row]) -> None:
+    def _finished(self, _: Future[bytes]) -> None:
         """Pass on the rows at the head of the queue that are there by now."""
         with self._taking:  # an executor may finish several at a time, in threads of its own
             while (one := self._head()) and one.future.done():
@@ -116,7 +119,7 @@ class Background:
 
     def _row(self, one: _Pending) -> Row:
         try:
-            row = one.future.result()
+            row: Row = unpacked(one.future.result())
         except BrokenExecutor:
             self._died = self._given is None
             return failed_row(one.start, _DIED)
@@ -128,35 +131,16 @@ class Background:
         return row
 
 
-class _OwnProcess(ProcessPoolExecutor):
-    """One new process with one thread."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads, and CUDA can't be forked
-        # The process waits for the end of a pipe that only this process has open, and so ends with it in any way.
-        self._end, self._leash = context.Pipe(duplex=False)
-        super().__init__(1, context, begin_worker, (self._end, 1, pickle.dumps(warning_filters())))
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the process after its last call, or at once."""
-        if cancel_futures:
-            self._leash.close()
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        if wait:
-            self._leash.close()
-            self._end.close()
-
-
-def own_process() -> Executor:
+def own_process() -> LocalPool:
     """One new process with one thread, which ends when this process ends, in any way."""
-    return _OwnProcess()
+    return LocalPool(1, threads=1)
 
 
-def row_behind_training(start: Row, content: bytes) -> Row:
-    """`row_of_packed` in a process of ours, which gives the training the processors first."""
+def row_behind_training(start: Row, copied: CopiedNetwork) -> Row:
+    """`row_of_copy` in a process of ours, which gives the training the processors first."""
     with contextlib.suppress(AttributeError, OSError):  # Windows has no such call
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    return row_of_packed(start, content)
+    return row_of_copy(start, copied)
 
 
 def check_imported_by_no_process() -> None:
@@ -168,12 +152,12 @@ def check_imported_by_no_process() -> None:
         )
 
 
-def check_executor(executor: object) -> None:
-    """Raises InputError where it is no executor, or one that works in threads of this process."""
-    if executor is not None and not hasattr(executor, "submit"):
-        raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
-    if isinstance(executor, ThreadPoolExecutor):
+def executor_elsewhere(given: object) -> Executor | None:
+    """The executor that was given. Raises InputError where it is none, or one that works in threads of this process."""
+    executor = checked_executor(given)
+    if executor is not None and in_this_process(executor):
         raise InputError(
-            "executor: expected one that works in other processes, got a ThreadPoolExecutor, whose threads would share the random "
+            f"executor: expected one that works in other processes, got a {type(executor).__name__}, whose work would share the random "
             "numbers of the training; use background=True, or a ProcessPoolExecutor"
         )
+    return executor

@@ -94,8 +94,8 @@ def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergenc
     return UserFunction(option, f"{module}:{name}", given)
 
 
-def check_sendable(functions: Iterable[UserFunction], executor: Executor) -> None:
-    """Raises InputError for the first function that can't be sent to the workers of the executor."""
+def check_sendable(functions: Iterable[UserFunction], executor: Executor | None) -> None:
+    """Raises InputError for the first function that can't be sent to the workers of the executor; None is new processes."""
     for one in functions:
         try:
             sent(one.function, executor)

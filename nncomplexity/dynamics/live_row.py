@@ -2,16 +2,16 @@
 
 import contextlib
 import functools
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.dynamics.functions import check_picklable
-from nncomplexity.dynamics.job import Surroundings, learning_coefficient, user_values, zero_risk
+from nncomplexity.dynamics.functions import check_sendable
+from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
 from nncomplexity.dynamics.rows import UserValues, failed_row, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, TrackSettings
@@ -27,6 +27,10 @@ from nncomplexity.network import (
     preserved_random_state,
     tensors_of,
 )
+from nncomplexity.workers import CannotPackError, Surroundings, sent, unpacked
+
+CopiedNetwork = tuple[Snapshot, Surroundings, bytes]
+"""A copy of a network, the state of the process that it comes from, and `packed_settings`."""
 
 
 def live_row(start: Row, network: ModuleOrTensors, settings: TrackSettings) -> Row:
@@ -55,35 +59,44 @@ def live_row(start: Row, network: ModuleOrTensors, settings: TrackSettings) -> R
     return row
 
 
-def packed_settings(settings: TrackSettings) -> bytes:
-    """The settings, once for all rows. Raises InputError where they can't be sent to another process."""
-    check_picklable(settings.functions)
+def packed_settings(settings: TrackSettings, executor: Executor | None) -> bytes:
+    """The settings, once for all rows.
+
+    Args:
+        settings: how the rows are measured.
+        executor: who measures; None is a new process.
+
+    Returns:
+        Bytes for `packed_network`.
+
+    Raises:
+        InputError: they can't be sent to another process.
+    """
+    check_sendable(settings.functions, executor)
     try:
-        return pickle.dumps(settings)
-    except Exception as error:  # a method of the user's own
-        raise InputError(
-            f"background: expected settings that can be pickled, because another process measures ({type(error).__name__}: {error}); "
-            "define their classes at the top of a module"
-        ) from None
+        return sent(settings, executor)
+    except CannotPackError as error:  # a method of the user's own
+        raise InputError(f"background: expected settings that can be pickled, because another process measures ({error})") from None
 
 
-def packed(snapshot: Snapshot, surroundings: Surroundings, settings: bytes) -> bytes:
+def packed_network(snapshot: Snapshot, settings: bytes, executor: Executor | None) -> bytes:
     """A network to measure elsewhere, as bytes: the queues of processes would pass tensors through shared memory."""
-    return pickle.dumps((snapshot, surroundings, settings))
+    return sent((snapshot, Surroundings.here(), settings), executor)
 
 
-def row_of_packed(start: Row, content: bytes) -> Row:
-    """`live_row` of what `packed` packed. Other processes run this."""
-    snapshot, surroundings, packed_settings = pickle.loads(content)
-    settings = _unpacked(packed_settings)
-    with preserved_random_state(), surroundings.around():
+def row_of_copy(start: Row, copied: CopiedNetwork) -> Row:
+    """`live_row` of what `packed_network` packed. Other processes run this."""
+    snapshot, surroundings, packed = copied
+    settings = _unpacked(packed)
+    with surroundings.around():
+        surroundings.set_start_method()
         return live_row(start, snapshot.on(torch.device(settings.device)), settings)
 
 
 @functools.lru_cache(1)
 def _unpacked(settings: bytes) -> TrackSettings:
     """The settings, with the user's data in them, are read once and not for each row."""
-    found: TrackSettings = pickle.loads(settings)
+    found: TrackSettings = unpacked(settings)
     return found
 
 

@@ -7,10 +7,9 @@ from types import TracebackType
 from typing import Unpack, cast
 
 from nncomplexity.dynamics import metric_names
-from nncomplexity.dynamics.background import Background, check_executor, check_imported_by_no_process
+from nncomplexity.dynamics.background import Background, check_imported_by_no_process, executor_elsewhere
 from nncomplexity.dynamics.delivery import Delivery, warn
-from nncomplexity.dynamics.job import Surroundings
-from nncomplexity.dynamics.live_row import live_row, packed, packed_settings
+from nncomplexity.dynamics.live_row import live_row, packed_network, packed_settings
 from nncomplexity.dynamics.rows import failed_row, head
 from nncomplexity.dynamics.schedule import Every, Schedule
 from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
@@ -106,17 +105,16 @@ class Tracker:
                 raise InputError(
                     f"{name}: expected no such argument, because a Tracker is called with the network itself; leave it out"
                 )
-        every, executor = options.pop("every", None), options.pop("executor", None)
+        every, executor = options.pop("every", None), executor_elsewhere(options.pop("executor", None))
         background, room = options.pop("background", False), checked_count("queue", options.pop("queue", QUEUE), 1)
         self._settings: TrackSettings = settings_of(loss_fn, eps, **cast(RowOptions, options))
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
         self._run, self._seed, self._schedule = run, checked_seed(seed), Schedule(every)
         self.every, self.background = every, bool(background) or executor is not None
-        check_executor(executor)
         if self.background:
             check_imported_by_no_process()
-            self._packed_settings = packed_settings(self._settings)
+            self._packed_settings = packed_settings(self._settings, executor)
         # Made when it is needed, so that a tracker can be sent to the processes that train.
         self._executor, self._room = executor, room
         self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
@@ -186,7 +184,7 @@ class Tracker:
                 )
             return
         try:
-            content = packed(Snapshot.of(unwrapped(model)), Surroundings.here(), self._packed_settings)
+            content = packed_network(Snapshot.of(unwrapped(model)), self._packed_settings, self._executor)
         except Exception as error:  # the user's classes may raise anything when they are copied
             self._take(failed_row(start, error))
         else:

@@ -8,10 +8,10 @@
 """
 
 from nncomplexity.workers.cluster import dask_executor
-from nncomplexity.workers.crew import Crew, checked_executor, in_this_process, sent
-from nncomplexity.workers.local import LocalPool, ThisProcess, start_method_kept, warning_filters
+from nncomplexity.workers.crew import Crew, checked_executor, in_this_process, run, sent
+from nncomplexity.workers.local import LocalPool, ThisProcess, start_method_kept
 from nncomplexity.workers.packing import CannotPackError, packed, unpacked
-from nncomplexity.workers.surroundings import Surroundings
+from nncomplexity.workers.surroundings import Surroundings, module_folders
 
 __all__ = [
     "CannotPackError",
@@ -22,9 +22,10 @@ __all__ = [
     "checked_executor",
     "dask_executor",
     "in_this_process",
+    "module_folders",
     "packed",
+    "run",
     "sent",
     "start_method_kept",
     "unpacked",
-    "warning_filters",
 ]

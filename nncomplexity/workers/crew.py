@@ -172,10 +172,10 @@ def in_this_process(executor: Executor) -> bool:
     return isinstance(executor, ThisProcess | ThreadPoolExecutor)
 
 
-def sent(given: object, executor: Executor) -> bytes:
-    """An object as bytes for the workers of an executor. Raises CannotPackError where it can't be sent."""
+def sent(given: object, executor: Executor | None) -> bytes:
+    """An object as bytes for the workers of an executor; None is a `LocalPool`. Raises CannotPackError where it can't be sent."""
     # Python's own processes import the program's script, so that they know its functions.
-    knows_main = isinstance(executor, LocalPool | ProcessPoolExecutor) and main_is_a_file()
+    knows_main = isinstance(executor, LocalPool | ProcessPoolExecutor | None) and main_is_a_file()
     return packed(given, main_is_known=knows_main)
 
 

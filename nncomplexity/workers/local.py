@@ -41,13 +41,16 @@ class LocalPool(Executor):
 
     Args:
         jobs: how many processes.
+        threads: how many threads each of them computes with; None shares those of this process evenly.
 
     Raises:
         InputError: `jobs` is no whole number of at least 1.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, threads: int | None = None) -> None:
         self.jobs = checked_count("jobs", jobs, 1)
+        # Processes that each used all cores would wait for one another.
+        self._threads = threads or max(1, torch.get_num_threads() // self.jobs)
         self._running: set[Future[Any]] = set()
         self._start()
 
@@ -85,10 +88,8 @@ class LocalPool(Executor):
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads, and CUDA can't be forked
         self._end, self._leash = context.Pipe(duplex=False)
-        # Processes that each used all cores would wait for one another.
-        threads = max(1, torch.get_num_threads() // self.jobs)
         self._executor = ProcessPoolExecutor(
-            self.jobs, context, begin_worker, (self._end, threads, pickle.dumps(warning_filters()))
+            self.jobs, context, begin_worker, (self._end, self._threads, pickle.dumps(warning_filters()))
         )
 
 
