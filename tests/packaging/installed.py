@@ -48,9 +48,7 @@ def main() -> None:
     assert str(package).startswith(sys.prefix), package
     assert [name for name in FILES if not package.joinpath(name).is_file()] == []
     assert f"nncomplexity {importlib.metadata.version('nncomplexity')}" in program("--version")
-    assert {extra for extra in importlib.metadata.metadata("nncomplexity").get_all("Provides-Extra") or ()} == set(
-        project["optional-dependencies"]
-    )
+    assert set(importlib.metadata.metadata("nncomplexity").get_all("Provides-Extra") or ()) == set(project["optional-dependencies"])
     program("doctor")
     Path("mytask.py").write_text(TASK, encoding="utf-8")
     subprocess.run([sys.executable, "-c", MAKE], check=True)
