@@ -14,8 +14,9 @@ for file in "$work"/dist/*; do
     rm -rf "$work/venv" "$work/elsewhere"
     mkdir "$work/elsewhere"
     "$python" -m venv "$work/venv"
-    began=$(date +%s)
-    "$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$file"
-    echo "installed in $(($(date +%s) - began)) s, $(du --summarize --block-size=1M "$work/venv" | cut --fields=1) MiB"
+    TIMEFORMAT="installed in %0R s, of which the processor worked %0U s"
+    time "$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$root/constraints.txt" "$file"
+    du --summarize --block-size=1M "$work/venv" | cut --fields=1 | sed 's/$/ MiB are installed, with Python and pip/'
+    du --summarize --block-size=1M "$work"/venv/lib/python3*/site-packages/* | sort --numeric-sort --reverse | sed --quiet '1,4s|\S*/||p'
     (cd "$work/elsewhere" && "$work/venv/bin/python" "$root/tests/packaging/installed.py" "$root/pyproject.toml")
 done
