@@ -543,7 +543,7 @@ def measuring(**changes):
 WRONG = [
     ([], "Missing command"),
     (["explode"], "No such command 'explode'"),
-    (["measure", "--help-me"], "No such option: --help-me"),
+    (["measure", "--help-me"], "No such option"),  # versions of typer go on in different words
     (measuring(checkpoint=None), "Missing argument 'CHECKPOINT'"),
     (measuring(eps=None), "Missing option '--eps'"),
     ([*measuring(), "more"], "unexpected extra argument"),
