@@ -53,7 +53,6 @@ WAYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "module": (NET, lambda net: squares(net(X))),
     "inference mode": (NET, inferred),
     "row by row": (NET, lambda net: squares(torch.stack([net(row) for row in X]))),
-    "scripted": (torch.jit.script(NET), lambda net: squares(net(X))),
     "functional_call": (TENSORS, lambda weights: squares(torch.func.functional_call(NET, weights, (X,)))),
     "load_state_dict": (TENSORS, loaded),
     "products": (
@@ -63,7 +62,6 @@ WAYS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_moment_is_the_sum_over_all_inputs_of_a_layer_however_it_is_called(way: str) -> None:
     found = watched(*WAYS[way])
