@@ -252,7 +252,7 @@ class Allocation:
             best, c = self._best[eps]
             shorter = replace(best, precision=best.precision - 1)
             worth = self._bits(shorter) <= (1 - self._method.gain) * self._bits(best)
-            if not worth or self._distortion(shorter, c) > self._trials.limit(eps):
+            if not worth or self._distortion(shorter, c) > self._trials.limit(eps) or self._best[eps][0] is best:
                 break
 
     def _local(self, eps: float) -> None:
