@@ -8,6 +8,7 @@ values) is coded under one adaptive table of its own instead, of all symbols fro
 apart, of those that occur; a writer weighs all and takes the lightest.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,7 @@ class Matrix:
 
     bounds = None
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """How many symbols there are."""
         return self.rows * self.columns

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from nncomplexity.search.tensors import Tensors
 
 _KEPT = 3
 """Candidates that are kept for each ε, should the smallest not be confirmed; of a large network one, as each is as long as the network."""
+Weigh = Callable[[Sequence[CoarseTensor]], float]
+"""What tells the bits of a candidate's tensors."""
 _BISECTION = 6
 """Evaluations that a bisection over uniform steps takes."""
 
@@ -88,13 +90,13 @@ class Trials:
     def bits(self, tensors: Sequence[CoarseTensor]) -> float:
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | None = None) -> float:
+    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | Weigh | None = None) -> float:
         """The distortion of a candidate, kept where it serves; infinite when the budget is spent.
 
         Args:
             moving: its tensors that aren't held.
             origin: what it comes from.
-            bits: an estimate of its bits, until `weigh`; None weighs it at once.
+            bits: an estimate of its bits, until `weigh`, or what tells them; None weighs it at once.
         """
         if self.left < 1:
             return math.inf
@@ -109,7 +111,7 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | None = None) -> None:
+    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | Weigh | None = None) -> None:
         """Remember a measured candidate for every ε that it is within and whose last one is larger, unless it has an infinity in it that
         the original hasn't.
         """
@@ -119,7 +121,8 @@ class Trials:
         if origin == DESCENT:
             self._by_descent.update(within)
         if within:
-            found = Kept(self.bits(tensors) if bits is None else bits, self.problem.whole(tensors), origin)
+            told = bits if isinstance(bits, float) else (bits or self.bits)(tensors)
+            found = Kept(told, self.problem.whole(tensors), origin)
             for kept in (self.kept[eps] for eps in within):
                 if not kept or found.bits < kept[0].bits:
                     kept.insert(0, found)
