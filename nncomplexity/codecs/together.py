@@ -108,7 +108,7 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
     for index, one in enumerate(symbols):
         if one.size > LARGEST:
             meter = Meter()
-            Matrix(*one.shape, MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
+            Matrix(one.shape[0], one.shape[1], MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
             bits[index] = meter.bits
         elif one.size:
             if waits + one.size > MOST:
@@ -124,7 +124,7 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
 def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
     """(T,) bits of matrices, none of them empty, each under tables that have learned nothing."""
     state, every = MatrixState(), np.arange(len(symbols))
-    matrices, symbols = [Matrix(*one.shape, state) for one in symbols], list(symbols)
+    matrices, symbols = [Matrix(one.shape[0], one.shape[1], state) for one in symbols], list(symbols)
     peaks = np.array([max(int(one.max()), -int(one.min())) for one in symbols])
     bits, marked = _lengths(peaks), np.zeros(every.size, dtype=np.int64)
     chosen = np.flatnonzero(peaks)
