@@ -8,6 +8,7 @@ zero, or with few distinct values. Such a tensor has one adaptive table of its o
 greatest or, if these are far apart, only those that occur. A writer counts the bits of all three ways and takes the smallest.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,7 +88,7 @@ class Matrix:
 
     bounds = None
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
         """The number of symbols."""
         return self.rows * self.columns

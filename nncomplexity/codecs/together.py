@@ -242,6 +242,7 @@ class _Batch:
         self.matrices = [matrices[index] for index in chosen.tolist()]
         self.peaks, self.number = peaks[chosen], chosen.size
         self.counts = np.array([matrix.count for matrix in self.matrices])
+        self._profiled = any(matrix.profile is not None for matrix in self.matrices)
         self.starts = np.cumsum(self.counts) - self.counts
         self.owner = np.repeat(np.arange(self.number), self.counts)
         self.place = np.arange(self.owner.size) - np.repeat(self.starts, self.counts)
@@ -262,7 +263,7 @@ class _Batch:
         sizes = np.abs(stacked)
         levels = np.minimum(context_of(sizes.sum(axis=(1, 2)) / (rows * columns)), LEVELS - 1)
         profiles = np.ones((len(members), columns))
-        for row, index in enumerate(members.tolist()):
+        for row, index in enumerate(members.tolist() if self._profiled else ()):
             if (profile := self.matrices[index].profile) is not None:
                 profiles[row] = profile
         where = (self.starts[members][:, None] + np.arange(rows * columns)).reshape(-1)

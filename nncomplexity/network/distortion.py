@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.linalg import no_anomaly_detection, users_switches, usual_switches
+from nncomplexity.linalg import SMALL, no_anomaly_detection, users_switches, usual_switches
 from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
 from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
@@ -246,11 +246,13 @@ class Distortion:
             with no_anomaly_detection():
                 grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
-        for (name, _), grad in zip(leaves, grads, strict=True):
-            if grad is not None:
-                parts = real_view(grad.detach().to(self.device))
-                parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
-                summed[name] = summed[name] + parts if name in summed else parts
+        found = [
+            (name, real_view(grad.detach().to(self.device)))
+            for (name, _), grad in zip(leaves, grads, strict=True)
+            if grad is not None
+        ]
+        for (name, _), parts in zip(found, _numbers([parts for _, parts in found]), strict=True):
+            summed[name] = summed[name] + parts if name in summed else parts
         if summed:
             self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})
         else:
@@ -339,6 +341,25 @@ class Distortion:
                     raise
         self._derives = True
         return self._call(argument, seed, loss_fn)
+
+
+def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients with 0 for what is no number or infinite, at least 16 bits wide. Small ones are looked at together, as most are finite."""
+    wide = [gradient if gradient.dtype.itemsize > 1 else gradient.float() for gradient in gradients]
+    together: dict[torch.dtype, list[int]] = {}
+    for place, gradient in enumerate(wide):
+        if gradient.numel() <= SMALL and gradient.device.type == "cpu":
+            together.setdefault(gradient.dtype, []).append(place)
+    finite = {
+        place
+        for places in together.values()
+        if len(places) > 1 and math.isfinite(float(torch.cat([wide[place].reshape(-1) for place in places]).abs().sum()))
+        for place in places
+    }
+    return [
+        gradient if place in finite else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        for place, gradient in enumerate(wide)
+    ]
 
 
 class _NoGradientError(Exception):
