@@ -18,7 +18,7 @@ from nncomplexity.linalg.spectral import effective_rank, effective_ranks
 from nncomplexity.network import Distortion
 from nncomplexity.network.weights import TensorSpec, skeleton_of
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.looks import _numbers, numbers
+from nncomplexity.search.layouts import _numbers, numbers
 from nncomplexity.search.points import CoarseGraining
 from nncomplexity.search.start import Factorizations, Shape, latents_at
 
