@@ -235,9 +235,6 @@ def is_overload(function: ast.FunctionDef) -> bool:
     return any(isinstance(one, ast.Name) and one.id == "overload" for one in function.decorator_list)
 
 
-SEARCH = f"{PACKAGE}.search"
-"""It is being made again; until then what holds for sizes and names doesn't hold there."""
-HELD = [name for name in FILES if name != SEARCH and not name.startswith(f"{SEARCH}.")]
 FRONT_DOORS = exported(PACKAGE).union(*(exported(f"{PACKAGE}.{wing}") for wing in WINGS))
 """What the package and its wings export: only these may take more arguments."""
 COMMANDS = {(f"{PACKAGE}.cli.{file}", name) for file, name in [("show", "plot")]}
@@ -248,7 +245,7 @@ MOST_LINES = 80
 
 def test_few_functions_take_many_arguments() -> None:
     found = []
-    for module in HELD:
+    for module in FILES:
         for node in definitions(module):
             if isinstance(node, ast.FunctionDef) and node.name not in FRONT_DOORS and (module, node.name) not in COMMANDS:
                 given = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
@@ -259,7 +256,7 @@ def test_few_functions_take_many_arguments() -> None:
 
 def test_no_function_is_long() -> None:
     found = []
-    for module in HELD:
+    for module in FILES:
         for node in definitions(module):
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) is not None else node.body
@@ -270,7 +267,7 @@ def test_no_function_is_long() -> None:
 
 def test_a_class_has_a_name_of_its_own() -> None:
     places: dict[str, list[str]] = {}
-    for module in HELD:
+    for module in FILES:
         for node in definitions(module):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(module)
@@ -280,7 +277,7 @@ def test_a_class_has_a_name_of_its_own() -> None:
 def test_no_call_hides_its_arguments_in_a_tuple() -> None:
     """As in `f(*(a, b), c=c)`: what is given for what is then to be counted."""
     found = []
-    for module in HELD:
+    for module in FILES:
         for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 hidden = [one for one in node.args if isinstance(one, ast.Starred) and isinstance(one.value, ast.Tuple | ast.List)]
@@ -290,7 +287,7 @@ def test_no_call_hides_its_arguments_in_a_tuple() -> None:
 
 def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     """The functions that a wing exports, where they are defined."""
-    for module in HELD:
+    for module in FILES:
         names = exported(f"{PACKAGE}.{wing_of(module)}")
         for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name in names and not is_overload(node):

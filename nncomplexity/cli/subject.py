@@ -72,7 +72,7 @@ def load_inputs(
         checkpoint: the network, as typed.
         network: how it is read.
         loss_fn: the loss, as MODULE:FUNCTION; None where a divergence stands in its place.
-        divergence: the divergence that is searched under or, beside a loss, by which files are examined.
+        divergence: the divergence that is searched under or, with a loss, by which files are examined.
         risk_fn: the risk, as MODULE:FUNCTION.
         outputs: the files that the command will write.
 

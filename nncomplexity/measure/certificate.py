@@ -37,7 +37,7 @@ def certificate(
     bound: Bound | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What was found of a file, as the plain values of a certificate (docs/reliability.md has its keys).
+    """What was found of a file, as the JSON values of a certificate (docs/reliability.md has its keys).
 
     Args:
         file: what was verified.

@@ -173,7 +173,7 @@ def rate_distortion(
     (True, True)
     """
     if risk is not None and n is None:
-        raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
+        raise InputError("n: expected the number of training examples of `risk`, got none; pass n")
     shared = options_for_many_eps(options)
     check_function("risk", risk)
     check_network(model)

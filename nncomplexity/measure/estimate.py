@@ -240,7 +240,7 @@ class _Prepared:
 
 
 def _prepare(distortion: Distortion, request: _Request, seed: int, progress: Progress, limit: TimeLimit | None) -> _Prepared:
-    """Look at the network and its loss before a search: what may change, what ε are in the loss's unit, the lossless file."""
+    """Prepare a search: which tensors may change, each ε in the loss's unit, and the lossless file."""
     about = _relative_to(distortion)
     kept = kept_exactly(distortion.skeleton, distortion.coded, request.include, request.exclude) | _unchanged(distortion)
     # Shares of ε are of the distance to it, so that it is measured before any ε has a value.

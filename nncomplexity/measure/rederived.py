@@ -254,7 +254,7 @@ def _network_claims(book: _Book, found: Evidence) -> None:
     figures = f"{_short(against.sha256)}, {str(book.sha256)[:12]}… claimed"
     book.add(Claim("reported sha256", against.sha256 == book.sha256, figures), "sha256")
     book.same(about, "key", against.key)
-    # What is written is of the present version. An older file was measured beside lossless files of its own version.
+    # What is written is of the present version. An older file was compared with lossless files of its own version.
     if isinstance(about.get("lossless_bits"), Mapping) and file.version == VERSION:
         book.add(_lossless_claim(about["lossless_bits"], found, against), "lossless_bits")
 

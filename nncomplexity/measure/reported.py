@@ -22,8 +22,8 @@ class Reported:
         loss: of the original.
         sha256: of the original's file.
         base_sha256: of the base that the network was measured relative to; None without one.
-        about: the keys of the whole report beside its results.
-        others: how many results of other files stand beside this one.
+        about: the keys of the whole report besides its results.
+        others: the number of results of other files in the report.
     """
 
     result: Mapping[str, Any]

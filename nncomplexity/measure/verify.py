@@ -55,7 +55,7 @@ class Verification:
         return all(claim.holds for claim in self.claims)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; a loss that is not finite is None."""
+        """The values for JSON. A loss that is not finite is None."""
         finite = self.coarse_loss if math.isfinite(self.coarse_loss) else None
         distortion = self.distortion if self.distortion is not None and math.isfinite(self.distortion) else None
         faith = self.faithfulness and self.faithfulness.to_dict()

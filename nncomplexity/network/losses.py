@@ -1,6 +1,6 @@
 """What a loss may return, and losses over examples.
 
-A plain function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
+A function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
 examples, which cost m / n as much, and measure only its candidates on all examples.
 """
 

@@ -70,7 +70,6 @@ def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = N
     state = given.state_dict() if isinstance(given, nn.Module) else given
     if isinstance(given, nn.Module):
         state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    # As a file would hold them, so that a base from memory and the same base from a file have one digest.
     state = as_read(state)
     tensors = skeleton_of(state, argument).expand({name: _materialized(tensor) for name, tensor in state.items()})
     check_numbers(tensors, argument)

@@ -20,7 +20,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor
 - `start`: latents of a rank and a step size
-- `looks`: which tensors `tight` takes in blocks or in another folding
+- `layouts`: which tensors are better in blocks or in another folding
 - `fallback`: uniform quantization, and what there is without a gradient
 - `moves`: single moves, for a loss without a gradient
 - `tensors`: which tensors move, which have a gradient, and their decompositions

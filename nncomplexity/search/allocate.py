@@ -20,8 +20,8 @@ from nncomplexity.search.compensated import Rounding
 from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.forms import entropy_bits
 from nncomplexity.search.lagrangian import Choice, Lagrangian
-from nncomplexity.search.looks import layouts_of
-from nncomplexity.search.operating_points import Curve, curve_of
+from nncomplexity.search.layouts import layouts_of
+from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
@@ -87,7 +87,7 @@ class Allocate:
         return found
 
 
-def curves_of(problem: Problem, tensors: Tensors) -> list[Curve]:
+def curves_of(problem: Problem, tensors: Tensors) -> list[OperatingPoints]:
     """The operating points of all tensors that move; they serve every ε."""
     weights, layouts = problem.weights, layouts_of(problem)
     weighings = _WEIGHED / max(sum(spec.count + _OVERHEAD for spec in tensors.moving), 1)
@@ -103,7 +103,7 @@ class Allocation:
         curves: the operating points.
     """
 
-    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[Curve]) -> None:
+    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[OperatingPoints]) -> None:
         self._method, self._trials, self._lagrangian = method, trials, Lagrangian(curves)
         self._specs = [curve.spec for curve in curves]
         self._groups = groups_of(self._specs, method.groups)

@@ -98,7 +98,7 @@ class Bayes:
 
 
 def start_points(count: int, steps: tuple[float, float], seed: int) -> list[tuple[float, float]]:
-    """`count` points (Δ, τ): two probes at τ = 1, where nothing is decomposed and Algorithm 2 looks, and a Latin hypercube.
+    """`count` points (Δ, τ): two probes at τ = 1, where nothing is decomposed, as in Algorithm 2, and a Latin hypercube.
 
     The hypercube (McKay et al. 1979) has one point in each of as many equal parts of log Δ, and of τ.
     """

@@ -17,7 +17,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomplexity.search.operating_points import Curve
+from nncomplexity.search.operating_points import OperatingPoints
 from nncomplexity.search.scans import Floats
 
 _MULTIPLIERS, _FINEST, _COARSEST = 600, 1e-12, 1e3
@@ -58,7 +58,7 @@ class Lagrangian:
         curves: the tensors' operating points.
     """
 
-    def __init__(self, curves: Sequence[Curve]) -> None:
+    def __init__(self, curves: Sequence[OperatingPoints]) -> None:
         self.curves = curves
         self._energies = np.array([curve.energy for curve in curves])
 

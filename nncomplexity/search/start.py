@@ -11,7 +11,7 @@ from torch import Tensor
 from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
 from nncomplexity.network import TensorSpec, stacked
 from nncomplexity.search.latent import Latent, scaled_basis, sums
-from nncomplexity.search.looks import ESSENCE
+from nncomplexity.search.layouts import ESSENCE
 from nncomplexity.words import python_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))

@@ -192,7 +192,7 @@ def masked() -> Tensor:
         ),
         (
             lambda: Logged(torch.ones(2)),
-            "got Logged, whose class defines all operations itself; pass a plain tensor with its values",
+            "got Logged, whose class defines all operations itself; pass an ordinary tensor with its values",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from nncomplexity.network import distortion as distortion_module
 from nncomplexity.network.weights import TensorSpec, skeleton_of
 from nncomplexity.search.blocks import Block
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.looks import _numbers, numbers
+from nncomplexity.search.layouts import _numbers, numbers
 from nncomplexity.search.points import CoarseGraining
 from nncomplexity.search.start import Factorizations, Shape, latents_at
 
@@ -156,7 +156,7 @@ def test_starts_of_all_are_those_of_each(rank: int) -> None:
 def test_a_step_of_a_descent_does_for_all_what_it_does_for_each(rank: int, firmness: float) -> None:
     weights = {f"{index}.{name}": tensor for index in range(3) for name, tensor in mixed().items() if name not in ("zeros", "far")}
     specs = skeleton_of(weights).tensors
-    latents = latents_at(Shape(rank, 0.5), specs, weights, Factors(weights))
+    latents = latents_at(Shape(rank, 0.5), specs, weights, Factorizations(weights))
     generator = torch.Generator().manual_seed(3)
     gradients = {spec.name: torch.randn(spec.shape, generator=generator) for spec in specs if spec.name != "1.square.0"}
     gradients["2.square.1"][0, 0] = torch.nan

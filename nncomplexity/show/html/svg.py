@@ -131,8 +131,8 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
         return f'<path class="area {shade}" d="{_path(points + back)}Z"/>{_band(ends, "ink")}'
     parts = [_band(ends, shade)]
     if line.drawn and len(points) > 1:
-        looks = f"{line.dash}{' faint' if line.faint else ''}"
-        parts.append(f'<path class="line {shade} {looks}" d="{_path(points)}"/>')
+        style = f"{line.dash}{' faint' if line.faint else ''}"
+        parts.append(f'<path class="line {shade} {style}" d="{_path(points)}"/>')
     # A line of one point would be invisible, so the point gets a mark.
     marked = line.marked if line.marks or len(points) > 1 else replace(line, marks=True).marked
     for at, y, empty in marked:
@@ -143,8 +143,8 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
 
 def _band(ends: Sequence[tuple[float, float, float]], shade: str) -> str:
     """The area between the lower and the upper ends. Empty if there are none."""
-    outline = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
-    return f'<path class="band {shade}" d="{_path(outline)}Z"/>' if outline else ""
+    corners = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
+    return f'<path class="band {shade}" d="{_path(corners)}Z"/>' if corners else ""
 
 
 def _entries(chart: Chart) -> list[tuple[str, str]]:
@@ -162,9 +162,9 @@ def _entries(chart: Chart) -> list[tuple[str, str]]:
 
 
 def _sign(key: Key) -> str:
-    if key.look == "dotted":
+    if key.mark == "dotted":
         return '<path class="line dotted faint cn" d="M0 -4h20"/>'
-    return f'<circle class="mark cn{" hollow" if key.look == "hollow" else ""}" cx="10" cy="-4" r="4"/>'
+    return f'<circle class="mark cn{" hollow" if key.mark == "hollow" else ""}" cx="10" cy="-4" r="4"/>'
 
 
 def _legend(entries: Sequence[tuple[str, str]], width: int, top: float) -> tuple[str, float]:

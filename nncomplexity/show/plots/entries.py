@@ -1,4 +1,4 @@
-"""Plain values from one entry of a results file, a line or a whole document. docs/results.md describes the entries."""
+"""The values of one entry of a results file, a line or a whole document. docs/results.md describes the entries."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

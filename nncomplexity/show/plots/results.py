@@ -1,4 +1,4 @@
-"""The content of results files as plain values: networks, their results at each ε, and failures."""
+"""The content of results files as dataclasses: networks, their results at each ε, and failures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
