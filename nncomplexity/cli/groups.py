@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
-import nncomplexity
 from nncomplexity.bounds import LossUnit
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.cli.basefile import BaseFile, base_file
@@ -57,8 +56,9 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SearchOptions
 from nncomplexity.network import NamedDivergence, Task
-from nncomplexity.search import Interrupt, method_named
+from nncomplexity.search import Bayes, Interrupt, method_named
 from nncomplexity.search import Method as SearchMethod
+from nncomplexity.workers import LocalPool, dask_executor
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,9 +130,9 @@ def workers_named(jobs: int, scheduler: str | None) -> Iterator[Executor | None]
     """
     with ExitStack() as stack:
         if scheduler is None:
-            yield None if jobs == 1 else stack.enter_context(nncomplexity.workers.LocalPool(jobs))
+            yield None if jobs == 1 else stack.enter_context(LocalPool(jobs))
             return
-        executor = stack.enter_context(nncomplexity.workers.dask_executor(scheduler, "--scheduler"))
+        executor = stack.enter_context(dask_executor(scheduler, "--scheduler"))
         try:
             yield executor
         except InputError as error:  # a command line has no argument of that name
@@ -213,7 +213,7 @@ class SearchGroup(MethodGroup):
         seconds = time_value(self.time_limit)
         method = method_named(self.method, self.budget)
         if self.storage is not None:
-            if not isinstance(method, nncomplexity.search.Bayes):
+            if not isinstance(method, Bayes):
                 raise InputError(f"--storage: expected --method bayes, whose search several processes can share, got {method.name}")
             method = replace(method, storage=self.storage)
         return Search(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)

@@ -20,7 +20,7 @@ _TOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedSearch:
     """What a search raised."""
 
     error: Exception
@@ -29,7 +29,7 @@ class Failure:
         # Not every exception comes through pickle whole; its words do.
         known = isinstance(self.error, InputError)
         text = str(self.error) if known else f"{type(self.error).__name__}: {self.error}"
-        return Failure, (InputError(text) if known else RuntimeError(text),)
+        return FailedSearch, (InputError(text) if known else RuntimeError(text),)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SearchOfSeed:
     progress: Callable[[int], Progress | None] | None = None
     """progress(seed) -> the progress of its search, if that is in this process."""
 
-    def __call__(self, seed: int) -> Sequence[Report] | Failure:
+    def __call__(self, seed: int) -> Sequence[Report] | FailedSearch:
         """The reports of the seed, or what its search raised."""
         try:
             if self.progress is not None:
@@ -50,11 +50,11 @@ class SearchOfSeed:
                 self.surroundings.set_start_method()
                 return self.search(seed, None)
         except Exception as error:
-            return Failure(error)
+            return FailedSearch(error)
 
-    def lost(self, seed: int, reason: str) -> Failure:
+    def lost(self, seed: int, reason: str) -> FailedSearch:
         """What stands for the search of a seed whose worker died."""
-        return Failure(InputError(f"seed {seed}: {reason}"))
+        return FailedSearch(InputError(f"seed {seed}: {reason}"))
 
 
 def searches(search: SeedSearch, seeds: range, executor: Executor | None, progress: Progress | None) -> list[Sequence[Report]]:
@@ -91,7 +91,7 @@ def searches(search: SeedSearch, seeds: range, executor: Executor | None, progre
 
 
 def _search_all(
-    crew: Crew[int, Sequence[Report] | Failure], seeds: range, found: dict[int, Sequence[Report]], progress: Progress | None
+    crew: Crew[int, Sequence[Report] | FailedSearch], seeds: range, found: dict[int, Sequence[Report]], progress: Progress | None
 ) -> None:
     waiting = deque(seeds)
     while waiting or crew.running:
@@ -100,7 +100,7 @@ def _search_all(
         while waiting and crew.free:
             crew.submit(waiting.popleft())
         for seed, result in crew.finished(_TOLD):
-            if isinstance(result, Failure):
+            if isinstance(result, FailedSearch):
                 raise result.error
             found[seed] = result
             if any(report.interrupted for report in result):
