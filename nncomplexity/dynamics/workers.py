@@ -13,6 +13,7 @@ from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.workers import Crew, LocalPool, Surroundings, ThisProcess, in_this_process
 
 Workers = Crew[Job, Row]
+_ADVICE = "rows that were measured are in the results file, if there is one, and the same call goes on from there"
 JobProgress = Callable[[Job, float, float, str], None]
 
 
@@ -64,6 +65,6 @@ def workers_for(
         if not in_this_process(executor):
             check_sendable(functions, executor)
         work = Measure(settings, surroundings, search if isinstance(executor, ThisProcess) else None)
-        crew = Crew(executor, work, work.lost)
+        crew = Crew(executor, work, work.lost, _ADVICE)
         stack.callback(crew.close)
         yield crew

@@ -65,13 +65,15 @@ def executor_of(given: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask logs lost connections, of which we tell in one line, and warns of large arguments."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Dask logs lost connections with tracebacks, of which we tell in one line, and warns of large arguments."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    before = [(logger, logger.level) for logger in map(logging.getLogger, names)]  # each has a level of its own
+    for logger, _ in before:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in before:
+            logger.setLevel(level)

@@ -30,7 +30,6 @@ from nncomplexity.workers.surroundings import module_folders, one_thread
 
 DIED = "the process that measured it died, perhaps because memory ran out; use fewer processes at a time, or a smaller loss"
 
-_AGAIN = "what was finished is kept; the same call with an executor that works goes on from there"
 _POLL = 0.2
 """Seconds between two looks at futures that can't be waited for."""
 
@@ -48,13 +47,20 @@ class Crew(Generic[Task, Result]):
         executor: who does the work; the caller shuts it down.
         work: `work(task)` -> result. What it raises counts as the death of its worker, so it should raise nothing.
         lost: `lost(task, reason)` -> the result of a task that was given up.
+        advice: what to do if the executor is gone, for the message.
 
     Raises:
         CannotPackError: the work can't be sent to other processes.
     """
 
-    def __init__(self, executor: Executor, work: Callable[[Task], Result], lost: Callable[[Task, str], Result]) -> None:
-        self._executor, self._work, self._lost = executor, work, lost
+    def __init__(
+        self,
+        executor: Executor,
+        work: Callable[[Task], Result],
+        lost: Callable[[Task, str], Result],
+        advice: str = "call again with an executor that works",
+    ) -> None:
+        self._executor, self._work, self._lost, self._advice = executor, work, lost, advice
         self._most = 1 if isinstance(executor, ThisProcess) else executor.jobs if isinstance(executor, LocalPool) else None
         self._shared = in_this_process(executor)
         self._content = b"" if self._shared else sent(work, executor)
@@ -85,7 +91,7 @@ class Crew(Generic[Task, Result]):
             raise
         except Exception as error:
             self._again.append((task, error))
-            self._gone = f"executor: it takes no more work ({_told(error)}); {_AGAIN}"
+            self._gone = f"executor: it takes no more work ({_told(error)}); {self._advice}"
 
     def finished(self, timeout: float | None) -> list[tuple[Task, Result]]:
         """Finished tasks with their results. Waits at most `timeout` seconds for the first.
@@ -132,7 +138,7 @@ class Crew(Generic[Task, Result]):
             self._again.append((task, error))
             self._gone = self._gone or (
                 "executor: it withdrew the work that it was given, perhaps because its scheduler ended or the connection to it broke; "
-                f"{_AGAIN}"
+                f"{self._advice}"
             )
         except Exception as error:
             if again is None:
@@ -148,7 +154,7 @@ class Crew(Generic[Task, Result]):
         except Exception as error:
             first, self._alone = self._alone, None
             if self._again:
-                self._gone = f"executor: its workers died ({_told(first or error)}) and it takes no more work; {_AGAIN}"
+                self._gone = f"executor: its workers died ({_told(first or error)}) and it takes no more work; {self._advice}"
             else:  # it was the only one, so there is no doubt
                 self._results.append((task, self._lost(task, _reason(first or error))))
 

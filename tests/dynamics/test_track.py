@@ -136,7 +136,7 @@ def test_a_process_that_dies_fails_its_own_row_alone() -> None:
     assert "the process that measured it died" in rows[2]["error"]
     with ProcessPoolExecutor(1) as executor:
         (lost,) = quick("run/step_10.safetensors", "mytask:dying", 1, executor=executor)
-        with pytest.raises(InputError, match=r"executor: it takes no more work \(BrokenProcessPool.*; what was finished is kept"):
+        with pytest.raises(InputError, match=r"executor: it takes no more work \(BrokenProcessPool.*; rows that were measured"):
             quick("run/step_1.safetensors", "mytask:loss", 1, executor=executor)
     assert lost["status"] == "failed"
     assert "the process that measured it died" in lost["error"]

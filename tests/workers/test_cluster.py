@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def test_rows_are_those_of_one_machine_and_a_dead_worker_loses_none_and_a_dead_s
     assert main([*command, "--out", "whole.jsonl"]) == 0
     assert untimed(rows_of("whole.jsonl")) == untimed(alone)
 
+    searched = ["run/step_10.safetensors", "--loss-fn", "mytask:loss", "--eps", "1", *QUICK, "--seeds", "2"]
+    for name in ("measure", "curve"):
+        for options in ([], ["--scheduler", cluster.address]):
+            assert main([name, *searched, *options, "--json", f"{name}{len(options)}.json"]) in (0, 3)
+        one, other = (json.loads(Path(f"{name}{count}.json").read_text())["results"] for count in (0, 2))
+        assert [(one["bits"], one["spread"]) for one in one] == [(one["bits"], one["spread"]) for one in other]
+
     # A worker is killed with a row under way.
     killed: list[int] = []
 
@@ -79,6 +87,38 @@ def test_rows_are_those_of_one_machine_and_a_dead_worker_loses_none_and_a_dead_s
     assert [row["status"] for row in rows_of("ended.jsonl")] in (["measured"], ["measured"] * 2, ["measured"] * 3)
     assert capsys.readouterr().err == ""
     assert untimed(track("run/*", "mytask:slow", 1, out="ended.jsonl", **OPTIONS)) == untimed(alone)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            ["track", "--jobs", "2", "--scheduler", "tcp://127.0.0.1:9", "--out", "rows.jsonl"],
+            "--scheduler: expected only this or --jobs",
+        ),
+        (
+            ["measure", "--seeds", "2", "--jobs", "2", "--scheduler", "tcp://127.0.0.1:9"],
+            "--scheduler: expected only this or --jobs",
+        ),
+        (
+            ["measure", "--seeds", "2", "--jobs", "3"],
+            "--jobs: expected at most one process for each of the 2 searches of --seeds, got 3",
+        ),
+    ],
+)
+def test_a_call_for_workers_that_is_wrong_is_one_line(
+    command: list[str], words: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_training(workplace, (1,))
+    assert main([*command, "run/step_1.safetensors", "--loss-fn", "mytask:loss", "--eps", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"nncomplexity: {words}")
+
+
+def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"--scheduler: it needs Dask; install it with pip install 'nncomplexity\[dask\]'"):
+        dask_executor("tcp://127.0.0.1:9", "--scheduler").__enter__()
 
 
 def test_a_scheduler_that_cannot_be_reached_is_one_line(

@@ -114,7 +114,9 @@ def test_an_executor_that_takes_its_work_back_is_one_line_and_finished_rows_are_
                 future.set_running_or_notify_cancel()
             return future
 
-    with pytest.raises(InputError, match=r"^executor: it withdrew the work that it was given, .*; what was finished is kept; .*"):
+    with pytest.raises(
+        InputError, match=r"^executor: it withdrew the work that it was given, .*; rows that were measured are in the results file"
+    ):
         quick("run/*", "mytask:loss", executor=Gone(), out="results.jsonl")
     assert len(Path("results.jsonl").read_text().splitlines()) == 1
 
