@@ -34,9 +34,9 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     Raises:
         InputError: a file can't be read or is something else, or nothing in them was measured.
 
-    >>> first = read_results("docs/images/dynamics.jsonl")[0]  # doctest: +SKIP
-    >>> first["step"], first["eps"], first["bits"]  # doctest: +SKIP
-    (0, 1.0, 24)
+    >>> first = read_results("docs/images/dynamics.jsonl")[0]
+    >>> first["step"], first["eps"], first["parameters"]
+    (1, 1.0, 211377)
     """
     found = read_networks(paths)
     records = [record for network in (*found.networks, *found.calibrations) for record in _of_network(network, layers=layers)]

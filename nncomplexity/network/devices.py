@@ -7,7 +7,7 @@ def devices_here() -> list[str]:
     """Each device by its name for `--device`, with what it is.
 
     >>> devices_here()[0]
-    'cpu (... threads)'
+    'cpu (... thread...)'
     """
     found = [f"cpu ({torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''})"]
     for index in range(torch.cuda.device_count()):
