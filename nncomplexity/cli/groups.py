@@ -236,7 +236,7 @@ class Search:
         with (
             stdout_for_results(),
             workers_named(given.jobs, given.scheduler) as executor,
-            progress_bar(self.seconds) as progress,
+            progress_bar(self.seconds, "evaluations" if executor is None else "searches") as progress,
             task.place(),
         ):
             yield SearchOptions(

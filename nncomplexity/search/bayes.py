@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
-from nncomplexity.search.shared import START, Alone, SharedPoints
+from nncomplexity.search.shared import START, Alone, Measure, SharedPoints
 
 with warnings.catch_warnings():
     # Optuna loads tqdm, for bars that we don't show; in a notebook without ipywidgets it would warn of them, on red.
@@ -91,7 +91,7 @@ class Bayes:
             optimizer, part = Optimizer(self.steps, problem.seed + turns.joined, tolerance, useful), f"eps {value!r}"
             hear = partial(_hear, turns, points, optimizer, part)
             with UntilStopped(problem.progress) as search:
-                optimizer.run(turns.of(part, left), partial(turns.measure, part, left), hear)
+                optimizer.take_turns(turns.of(part, left), partial(turns.measure, part, left), hear)
             efforts.append(shared + gauge.read())
             stopped.append(opening.stopped or search.stopped)
         points.measured += [point for _, point in turns.news()]
@@ -146,8 +146,12 @@ class Optimizer:
             trial = optuna.create_trial(params=params, distributions=self._space, value=self._value(point), constraints=violation)
             self._study.add_trial(trial)
 
-    def run(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
-        """Measure a point in each turn, where the model of all before it expects the most; `hear` may have it learn others first."""
+    def run(self, tries: int, measure: Measure) -> None:
+        """Measure `tries` points, each where the model of all before it expects the most."""
+        self.take_turns(range(tries), measure, lambda: None)
+
+    def take_turns(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
+        """Measure a point in each turn; `hear` is called before it, and may have the model learn what others have measured."""
         for done in turns:
             hear()
             self._study.sampler = self._gaussian if done < _GAUSSIAN else self._parzen
