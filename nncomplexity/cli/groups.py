@@ -247,7 +247,7 @@ class CheckedSearch:
         with (
             stdout_for_results(),
             workers_named(given.jobs, given.scheduler) as executor,
-            progress_bar(self.seconds) as progress,
+            progress_bar(self.seconds, "evaluations" if executor is None else "searches") as progress,
             task.place(),
         ):
             yield nncomplexity.measure.SearchOptions(

@@ -164,7 +164,7 @@ def _descriptor_redirected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | None]:
+def progress_bar(time_limit: float | None = None, unit: str = "evaluations") -> Iterator[SearchProgress | None]:
     """A progress bar with an estimate of the time left, on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -172,7 +172,7 @@ def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | N
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} evaluations"),
+        TextColumn(f"{{task.completed:.0f}} of {{task.total:.0f}} {unit}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", markup=False),
     )

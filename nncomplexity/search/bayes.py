@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from nncomplexity.search.constrained import ConstrainedStudy, load_optuna
 from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
-from nncomplexity.search.shared import START, Alone, SharedPoints
+from nncomplexity.search.shared import START, Alone, Measure, SharedPoints
 
 _START = 12
 """Points measured before there is a model: two probes and ten random points, as many as the authors' code has."""
@@ -86,7 +86,7 @@ class Bayes:
             optimizer, part = Optimizer(self.steps, problem.seed + turns.joined, tolerance, useful), f"eps {value!r}"
             hear = partial(_hear, turns, points, optimizer, part)
             with UntilStopped(problem.progress) as search:
-                optimizer.run(turns.of(part, left), partial(turns.measure, part, left), hear)
+                optimizer.take_turns(turns.of(part, left), partial(turns.measure, part, left), hear)
             efforts.append(shared + gauge.read())
             stopped.append(first.stopped or search.stopped)
         points.measured += [point for _, point in turns.news()]
@@ -136,8 +136,12 @@ class Optimizer:
         for point in known:
             self._study.add({"tau": point.tau, "step": point.step}, self._value(point), self._violation(point))
 
-    def run(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
-        """Measure a point in each turn, where the model of all before it expects the most; `hear` may have it learn others first."""
+    def run(self, tries: int, measure: Measure) -> None:
+        """Measure `tries` points, each where the model of all before it expects the most."""
+        self.take_turns(range(tries), measure, lambda: None)
+
+    def take_turns(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
+        """Measure a point in each turn; `hear` is called before it, and may have the model learn what others have measured."""
         for done in turns:
             hear()
             # The process is fitted by gradients, also for a caller who turned them off.

@@ -21,6 +21,8 @@ from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
 from nncomplexity.search import Quantize, StopSearch
 from nncomplexity.workers import CannotPackError, LocalPool, Surroundings, ThisProcess, packed, unpacked
+from nncomplexity.workers.local import _main_hidden
+from nncomplexity.workers.packing import main_is_a_file
 from tests.training_run import make_training, untimed
 
 quick = partial(track, eps=1, method="quantize", budget=12)
@@ -316,6 +318,17 @@ def test_searches_that_are_stopped_end_with_those_that_are_done() -> None:
 def test_a_local_pool_has_processes() -> None:
     with pytest.raises(InputError, match="jobs: expected a whole number of at least 1, got 0"):
         LocalPool(0)
+
+
+def test_new_processes_do_not_look_for_the_file_of_a_program_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__spec__", None)
+    for file, known in (("<stdin>", False), (__file__, True)):
+        monkeypatch.setattr(main, "__file__", file, raising=False)
+        assert main_is_a_file() is known
+        with _main_hidden():
+            assert hasattr(main, "__file__") is known
+        assert main.__file__ == file
 
 
 def test_this_process_makes_a_call_when_it_is_submitted() -> None:
