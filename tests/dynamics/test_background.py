@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,10 @@ class Method:
         ({"executor": 3}, "executor: expected a concurrent.futures.Executor, got 3"),
         ({"executor": ThreadPoolExecutor()}, "executor: expected one that works in other processes, got a ThreadPoolExecutor"),
         ({"background": True, "queue": 0}, "queue: expected"),
-        ({"background": True, "metrics": {"mine": lambda _: 0.0}}, "metric mine: expected a function that can be pickled"),
+        (
+            {"background": True, "metrics": {"mine": partial(to_zero, threading.Lock())}},
+            "metric mine: expected a function that can be pickled",
+        ),
         (
             {"background": True, "method": Method(), "budget": None},
             r"background: expected settings that can be pickled.*it holds a lock",
