@@ -3,9 +3,10 @@
 import json
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,12 +224,6 @@ def test_a_network_that_cannot_be_copied_is_a_failed_row(model: Any, reason: str
     assert reason in row["error"]
 
 
-def unsendable() -> Callable[[Any], float]:
-    """A function that holds a lock."""
-    lock = threading.Lock()
-    return lambda _: float(lock.locked())
-
-
 class Method:
     """A method of the user's that can't be sent anywhere."""
 
@@ -246,7 +241,10 @@ class Method:
         ({"executor": 3}, "executor: expected a concurrent.futures.Executor, got 3"),
         ({"executor": ThreadPoolExecutor()}, "executor: expected one that works in other processes, got a ThreadPoolExecutor"),
         ({"background": True, "queue": 0}, "queue: expected"),
-        ({"background": True, "metrics": {"mine": unsendable()}}, "metric mine: expected a function that can be pickled"),
+        (
+            {"background": True, "metrics": {"mine": partial(to_zero, threading.Lock())}},
+            "metric mine: expected a function that can be pickled",
+        ),
         (
             {"background": True, "method": Method(), "budget": None},
             r"background: expected settings that can be pickled.*it holds a lock",
