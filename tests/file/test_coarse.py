@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape
-from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless
+from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless, overflows
 from nncomplexity.linalg import waves
 from nncomplexity.network import TensorSpec
 from tests.golden.reference import rounded
@@ -238,3 +238,17 @@ def test_integers_are_added_to_their_base(dtype: torch.dtype, base: list[int]) -
 
 def test_a_single_symbol_may_be_a_constant() -> None:
     assert [dense(np.array([one]), 1.0) for one in (0, 1)] == [Constant(0), Constant(1)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.bool])
+def test_a_tensor_that_is_its_base_takes_no_symbols(dtype: torch.dtype) -> None:
+    tensor = torch.tensor([0, 1, 1], dtype=dtype)
+    assert exact(tensor, tensor.clone()) == Constant(0)
+    relative = TensorSpec(("w",), (3,), dtype, base=tensor)
+    assert torch.equal(Constant(0).decode(relative), tensor)
+
+
+def test_the_largest_number_of_a_dtype_does_not_overflow() -> None:
+    largest = torch.finfo(torch.float16).max
+    assert not overflows(Dense(np.array([1, -1]), largest), spec(2, dtype=torch.float16))
+    assert overflows(Dense(np.array([1, -2]), largest), spec(2, dtype=torch.float16))
