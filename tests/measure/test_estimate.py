@@ -107,7 +107,7 @@ def test_a_loss_of_examples_is_followed_on_parts_and_answered_on_all(model: nn.M
 
 def test_zeros_and_unused_tensors_cost_next_to_nothing() -> None:
     weights = {"used": torch.randn(20, 20), "unused": torch.randn(300, 300), "zero": torch.zeros(50), "one": torch.ones(50)}
-    report = estimate(weights, lambda w: (w["used"] - weights["used"]).square().mean(), 0.01)
+    report = estimate(weights, lambda w: (w["used"] - weights["used"]).square().mean(), 0.01, budget=200)
     assert {layer.name: layer.form for layer in report.layers}["unused"] == "zero"
     exact = estimate({"z": torch.zeros(100, 100), "o": torch.ones(100)}, lambda w: w["z"].sum() + w["o"].sum(), 0)
     assert exact.bits <= 8
