@@ -51,7 +51,7 @@ FAST = torch.exp(-torch.arange(64, dtype=torch.float64) / 4)  # 1 - exp(-k / 2)
 
 @pytest.mark.parametrize(("share", "expected"), [(0.89, False), (0.91, True)])
 def test_a_network_of_low_rank_has_nine_tenths_of_its_energy_in_few_numbers(share, expected):
-    # Factorizations of rank 6 hold 768 of the 4,096 numbers, those of the next rank tried, 8, a quarter.
+    # Factors of rank 6 hold 768 of the 4,096 numbers, those of the next rank tried, 8, a quarter.
     squares = torch.cat([torch.full((6,), share / 6), torch.full((58,), (1 - share) / 58)]).double()
     weights = {"w": spectrum(squares.sqrt()), "b": torch.randn(64)}
     for scale in (1e-30, 1.0, 1e30):
