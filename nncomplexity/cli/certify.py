@@ -18,12 +18,12 @@ from nncomplexity.words import eps_named, printable
 
 def certify(
     file: CoarseFile,
-    checked: CheckGroup,
     against: Annotated[
         str, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
     ],
     eps: Annotated[str, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file keeps.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="The certificate, a JSON.")],
+    checked: CheckGroup,
 ) -> int:
     """Write a certificate of a .coarse file: what verify finds of it, with the hashes of the file, its weights, the task and the data.
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 def verify(
     file: CoarseFile,
-    checked: CheckGroup,
     against: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
     ] = None,
@@ -33,6 +32,8 @@ def verify(
         typer.Option(metavar="REPORT", help="A report.json, a curve.json or a certificate. Its values for this file are checked."),
     ] = None,
     json_file: Json = None,
+    *,
+    checked: CheckGroup,
 ) -> int:
     """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
 

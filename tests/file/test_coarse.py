@@ -229,7 +229,7 @@ def test_symbols_that_are_all_zero_or_all_one_are_a_constant(symbols: list[int],
     ("dtype", "base"), [(torch.int16, [2, -3, 7]), (torch.uint8, [200, 0, 255]), (torch.bool, [True, False, True])]
 )
 def test_integers_are_added_to_their_base(dtype: torch.dtype, base: list[int]) -> None:
-    original = torch.tensor([0, 1, 1], dtype=dtype)
+    original = torch.tensor([0, 5, 9]).to(dtype)
     relative = TensorSpec(("w",), (3,), dtype, base=torch.tensor(base, dtype=dtype))
     coarse = exact(original, relative.base)
     assert isinstance(coarse, Dense)
