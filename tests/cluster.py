@@ -14,7 +14,7 @@ from pathlib import Path
 
 _PROGRAM = """
 import asyncio, os, sys
-import nncomplexity
+import nncomplexity.dynamics
 from distributed import Scheduler, Worker
 
 async def schedule(told):
