@@ -4,19 +4,28 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What is installed: all of [dev], or what the demo needs.
 STAMP := $(VENV)/.installed
+MEASURING := $(VENV)/.measuring
+INSTALL = bin/pip install --disable-pip-version-check --quiet
 
-.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz clean
+.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz test-oldest wheel audit clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nncomplexity needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+
+$(MEASURING): pyproject.toml constraints.txt | $(BIN)/python
+	$(VENV)/$(INSTALL) --constraint constraints.txt --editable '.[demo]'
 	touch $@
 
-demo: setup
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(VENV)/$(INSTALL) --constraint constraints.txt --editable '.[dev]'
+	touch $(MEASURING) $@
+
+demo: $(MEASURING)
 	cd examples/digits && ../../$(BIN)/nncomplexity measure checkpoints/mlp.safetensors --loss-fn task:loss \
 	    --eps 0.1 --eps 0.01 --risk-fn task:error --n 1437 --classes 10 --save mlp_{eps}.coarse
 	for network in memorised grokked; do \
@@ -55,5 +64,26 @@ fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.kills --kills $(KILLS)
 
+# The oldest version of each dependency that pyproject.toml allows, in an environment of its own; OLDEST_PYTHON may be any from 3.11 to 3.12,
+# the newest that those versions have wheels for.
+OLDEST_PYTHON ?= python3.11
+OLDEST := .venv-oldest
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/pytest -n 2
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/$(INSTALL) --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
+
+# Wheel and sdist, each installed without extras in a new environment, and measured with.
+wheel: setup
+	tests/packaging/distributions.sh $(BIN)/python
+
+# Known vulnerabilities in what constraints.txt pins.
+audit: setup
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

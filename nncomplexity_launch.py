@@ -1,12 +1,15 @@
-"""Where the console script and the processes of `track` begin.
+"""Where the console script and the processes of `LocalPool` begin.
 
-It is outside the package, whose import brings PyTorch's and takes seconds. So Ctrl-C is minded from the start, and no process outlives the
-one that started it.
+It is outside the package and imports nothing but Python's own modules. So Ctrl-C is minded from the start, and no process outlives the one
+that started it.
 """
 
+import importlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -15,15 +18,24 @@ _INTERRUPTED = 130
 
 def main() -> int:
     """Load the command line and run it. Ctrl-C during loading gives one line and the same exit code as later."""
+    with ctrl_c_ends():
+        # By its name: seen as an import, it would be one of the command line by the wing that starts processes, and a cycle.
+        cli = importlib.import_module("nncomplexity.cli")
+    return int(cli.main())
+
+
+@contextmanager
+def ctrl_c_ends() -> Iterator[None]:
+    """Within the block Ctrl-C ends the process at once, with one line: for imports, which could make anything of an exception."""
     # A shell may run this program in the background with Ctrl-C ignored; the handler is then not Python's own.
-    minded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    minded = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if minded:
         signal.signal(signal.SIGINT, _end)
-    from nncomplexity.cli import main as run
-
-    if minded:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    try:
+        yield
+    finally:
+        if minded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -33,10 +45,10 @@ def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def begin_worker(end: Connection, *given: object) -> None:
-    """What a process of `track` does first. It ends as soon as nobody holds the other `end` of a pipe open any more."""
+    """What a process of `LocalPool` does first. It ends as soon as nobody holds the other `end` of a pipe open any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one ends the others
     threading.Thread(target=_end_with, args=(end,), daemon=True).start()
-    from nncomplexity.dynamics.workers import begin
+    from nncomplexity.workers.local import begin
 
     begin(*given)  # type: ignore[arg-type]
 

@@ -1,25 +1,81 @@
-"""nncomplexity measures how complex a trained neural network is: the bits of the smallest file found that decodes to it within ε."""
+"""nncomplexity measures how complex a trained neural network is: the bits of the smallest file found that decodes to it within ε.
 
-from nncomplexity.dynamics import Follow, Tracker, track
-from nncomplexity.errors import FormatError, InputError
-from nncomplexity.file import load
-from nncomplexity.measure import (
-    BestBound,
-    Curve,
-    Langevin,
-    Layer,
-    LearningCoefficient,
-    Report,
-    best_bound,
-    estimate,
-    local_learning_coefficient,
-    rate_distortion,
-)
+Names are loaded when they are first used, because all that measures needs PyTorch, whose import takes seconds.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from nncomplexity.moved import serve_old_names
-from nncomplexity.network import Divergence, loss_from
-from nncomplexity.search import Interrupt, StopSearch
 from nncomplexity.version import __version__
-from nncomplexity.words import Relative
+
+if TYPE_CHECKING:
+    from nncomplexity import bounds as bounds
+    from nncomplexity import checkpoint as checkpoint
+    from nncomplexity import codecs as codecs
+    from nncomplexity import dynamics as dynamics
+    from nncomplexity import file as file
+    from nncomplexity import integrations as integrations
+    from nncomplexity import linalg as linalg
+    from nncomplexity import measure as measure
+    from nncomplexity import network as network
+    from nncomplexity import search as search
+    from nncomplexity import show as show
+    from nncomplexity import training as training
+    from nncomplexity import words as words
+    from nncomplexity import workers as workers
+    from nncomplexity.dynamics import Follow, LogSchedule, Tracker, track
+    from nncomplexity.errors import FormatError, InputError
+    from nncomplexity.file import load
+    from nncomplexity.measure import (
+        BestBound,
+        Curve,
+        Langevin,
+        Layer,
+        LearningCoefficient,
+        Report,
+        best_bound,
+        estimate,
+        local_learning_coefficient,
+        rate_distortion,
+        read_results,
+    )
+    from nncomplexity.network import Divergence, loss_from
+    from nncomplexity.search import Interrupt, StopSearch
+    from nncomplexity.words import Relative
+
+_NAMES = {
+    "dynamics": ("Follow", "LogSchedule", "Tracker", "track"),
+    "errors": ("FormatError", "InputError"),
+    "file": ("load",),
+    "measure": (
+        *("BestBound", "Curve", "Langevin", "Layer", "LearningCoefficient", "Report"),
+        *("best_bound", "estimate", "local_learning_coefficient", "rate_distortion", "read_results"),
+    ),
+    "network": ("Divergence", "loss_from"),
+    "search": ("Interrupt", "StopSearch"),
+    "words": ("Relative",),
+}
+"""Where each public name is. The block above says the same to type checkers."""
+_PLACES = {name: module for module, names in _NAMES.items() for name in names}
+_WINGS = frozenset(
+    (
+        "bounds",
+        "checkpoint",
+        "codecs",
+        "dynamics",
+        "file",
+        "integrations",
+        "linalg",
+        "measure",
+        "network",
+        "search",
+        "show",
+        "training",
+        "words",
+        "workers",
+    )
+)
 
 __all__ = [
     "BestBound",
@@ -32,6 +88,7 @@ __all__ = [
     "Langevin",
     "Layer",
     "LearningCoefficient",
+    "LogSchedule",
     "Relative",
     "Report",
     "StopSearch",
@@ -43,7 +100,26 @@ __all__ = [
     "local_learning_coefficient",
     "loss_from",
     "rate_distortion",
+    "read_results",
     "track",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name or a wing, loaded at its first use (PEP 562)."""
+    if name in _PLACES:
+        found = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    elif name in _WINGS:
+        found = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """What tab completion offers."""
+    return sorted({*globals(), *__all__, *_WINGS})
+
 
 serve_old_names()

@@ -25,6 +25,7 @@ _RENAMED = {
     "listing": "words.text",
     "plain": "words.numbers",
     "plots.chart": "show.plots.elements",
+    "search.looks": "search.layouts",
     "words.listing": "words.text",
     "words.plain": "words.numbers",
 }

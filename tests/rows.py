@@ -34,7 +34,7 @@ def row(
     for value in values:
         bits = round(800 * scale / value**0.5)
         third = bits / 4
-        layer = {"shape": [10, 20], "form": "low_rank", "rank": 3, "step": 0.1, "effective_rank": 2.5}
+        layer = {"shape": [10, 20], "form": "low_rank", "rank": 3, "layer_step": 0.1, "layer_effective_rank": 2.5}
         at = {
             "bits": bits,
             "coarse_loss": 0.01 + value * 0.9,

@@ -17,12 +17,15 @@ WINGS = re.findall(r"^\| `(\w+)/` \|", PAGE, flags=re.MULTILINE)
 """From the top to the bottom: a wing imports only from those below it."""
 BELOW_ALL = {"errors", "version"}
 """Modules at the top of the package that every wing may import."""
-OPTIONAL = {"matplotlib", "sklearn", "devinterp"}
-"""Packages of the extras, which only a call that needs them may load."""
+OPTIONAL = {
+    *("matplotlib", "sklearn", "devinterp", "optuna", "distributed", "cloudpickle"),
+    *("lightning", "transformers", "wandb", "mlflow", "tensorboard"),
+}
+"""Packages of the extras, and what one method alone needs: only a call that needs them may load them."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMMAND_LINE_ONLY = {"typer", "rich"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc"}
-MOST_ENTRIES = 20
+MOST_ENTRIES = 21
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ def imports_of(source: str) -> Iterator[Import]:
     inside = {id(node) for function in ast.walk(tree) if isinstance(function, FUNCTIONS) for node in ast.walk(function)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names if alias.name != PACKAGE]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == PACKAGE:
+            # `nncomplexity.measure.estimate` loads the wing where the function runs.
+            yield Import(f"{PACKAGE}.{node.attr}", node.lineno, in_function=False)
+            continue
         elif isinstance(node, ast.ImportFrom):
             # `from package import name` imports the module package.name where there is one, unless the package exports that name.
             base = "." * node.level + (node.module or "")
@@ -143,9 +150,27 @@ def test_a_wing_says_what_its_files_do(wing: str) -> None:
     assert listed == there
 
 
+def test_nothing_imports_the_integrations() -> None:
+    """What they import takes seconds, and is not installed everywhere."""
+    integrations = f"{PACKAGE}.integrations"
+    importing = [
+        name for name in FILES if wing_of(name) != "integrations" for found in internal(name) if integrations in found.name
+    ]
+    assert importing == [PACKAGE]  # which says to type checkers that there is this wing, and loads it at its first use
+    assert {found.name.split(".")[0] for name in FILES if wing_of(name) != "integrations" for found in IMPORTS[name]}.isdisjoint(
+        {"lightning", "transformers", "wandb", "mlflow", "tensorboard"}
+    )
+
+
 def test_imports_inside_functions_are_of_optional_packages() -> None:
     hidden = {f"{name}:{found.line}": found.name for name, imports in IMPORTS.items() for found in imports if found.in_function}
     assert {place: module for place, module in hidden.items() if module.split(".")[0] not in OPTIONAL} == {}
+
+
+def test_only_the_command_line_names_wings_by_the_package() -> None:
+    """Elsewhere an import at the top says what a file needs."""
+    by_package = [name for name, path in FILES.items() if re.search(rf"^import {PACKAGE}$", path.read_text("utf-8"), re.MULTILINE)]
+    assert {wing_of(name) for name in by_package} == {"cli"}
 
 
 def test_imports_are_absolute() -> None:
@@ -196,7 +221,7 @@ def test_a_room_of_the_benchmarks_imports_only_from_those_below_it(room: str) ->
 
 def test_tests_mirror_the_wings() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders & set(WINGS) == {wing for wing in WINGS if wing != "integrations"}
+    assert folders & set(WINGS) == set(WINGS)
 
 
 def definitions(name: str) -> Iterator[ast.FunctionDef | ast.ClassDef]:
@@ -210,9 +235,6 @@ def is_overload(function: ast.FunctionDef) -> bool:
     return any(isinstance(one, ast.Name) and one.id == "overload" for one in function.decorator_list)
 
 
-SEARCH = f"{PACKAGE}.search"
-"""It is being made again; until then what holds for sizes and names doesn't hold there."""
-HELD = [name for name in FILES if name != SEARCH and not name.startswith(f"{SEARCH}.")]
 FRONT_DOORS = exported(PACKAGE).union(*(exported(f"{PACKAGE}.{wing}") for wing in WINGS))
 """What the package and its wings export: only these may take more arguments."""
 COMMANDS = {(f"{PACKAGE}.cli.{file}", name) for file, name in [("show", "plot")]}
@@ -223,7 +245,7 @@ MOST_LINES = 80
 
 def test_few_functions_take_many_arguments() -> None:
     found = []
-    for module in HELD:
+    for module in FILES:
         for node in definitions(module):
             if isinstance(node, ast.FunctionDef) and node.name not in FRONT_DOORS and (module, node.name) not in COMMANDS:
                 given = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
@@ -234,7 +256,7 @@ def test_few_functions_take_many_arguments() -> None:
 
 def test_no_function_is_long() -> None:
     found = []
-    for module in HELD:
+    for module in FILES:
         for node in definitions(module):
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) is not None else node.body
@@ -245,7 +267,7 @@ def test_no_function_is_long() -> None:
 
 def test_a_class_has_a_name_of_its_own() -> None:
     places: dict[str, list[str]] = {}
-    for module in HELD:
+    for module in FILES:
         for node in definitions(module):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(module)
@@ -255,7 +277,7 @@ def test_a_class_has_a_name_of_its_own() -> None:
 def test_no_call_hides_its_arguments_in_a_tuple() -> None:
     """As in `f(*(a, b), c=c)`: what is given for what is then to be counted."""
     found = []
-    for module in HELD:
+    for module in FILES:
         for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 hidden = [one for one in node.args if isinstance(one, ast.Starred) and isinstance(one.value, ast.Tuple | ast.List)]
@@ -265,7 +287,7 @@ def test_no_call_hides_its_arguments_in_a_tuple() -> None:
 
 def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     """The functions that a wing exports, where they are defined."""
-    for module in HELD:
+    for module in FILES:
         names = exported(f"{PACKAGE}.{wing_of(module)}")
         for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name in names and not is_overload(node):
@@ -298,7 +320,7 @@ def test_functions_of_the_package_explain_arguments_result_and_errors() -> None:
 
 def test_importing_the_package_loads_nothing_optional() -> None:
     unwanted = sorted(OPTIONAL | COMMAND_LINE_ONLY)
-    program = f"import sys, {PACKAGE}; print([name for name in {unwanted} if name in sys.modules])"
+    program = f"import sys, {PACKAGE}.integrations; print([name for name in {unwanted} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "[]"
 
@@ -311,6 +333,7 @@ from {PACKAGE}.bounds import arguments, Bound
 
 def late():
     import json
+    {PACKAGE}.file.load
 """
     found = [(entry.name, entry.in_function) for entry in imports_of(source)]
     assert found == [
@@ -319,4 +342,5 @@ def late():
         (f"{PACKAGE}.bounds", False),
         (f"{PACKAGE}.bounds.arguments", False),
         ("json", True),
+        (f"{PACKAGE}.file", False),
     ]

@@ -37,20 +37,34 @@ def test_what_the_project_asks_for_is_pinned_to_a_version_that_it_takes(requirem
 
 
 def test_what_these_packages_ask_for_is_pinned_too() -> None:
-    missing, seen, wanted = set(), set(), [canonicalize_name(one.name) for one in asked_for()]
+    missing, seen, wanted = set(), set(), list(asked_for())
     while wanted:
-        name = wanted.pop()
-        if name in seen:
+        one = wanted.pop()
+        name = canonicalize_name(one.name)
+        if (name, *sorted(one.extras)) in seen:
             continue
-        seen.add(name)
+        seen.add((name, *sorted(one.extras)))
         if name not in PINS:
             missing.add(name)
         try:
             requirements = metadata.requires(name) or []
         except metadata.PackageNotFoundError:  # an extra that isn't installed here
             continue
-        for one in map(Requirement, requirements):
-            if one.marker is None or one.marker.evaluate({"extra": ""}):
-                wanted.append(canonicalize_name(one.name))
+        for needed in map(Requirement, requirements):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *one.extras)):
+                wanted.append(needed)
     # What comes with every environment, and parts of PyTorch's that come with it for one kind of machine alone.
     assert {name for name in missing if not re.match(r"nvidia-|triton|cuda-|setuptools$|pip$", name)} == set()
+
+
+def test_the_oldest_versions_are_the_floors() -> None:
+    """`make test-oldest` installs constraints-oldest.txt, and runs the tests with it."""
+    text = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8")
+    oldest = dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
+    extras = PROJECT["optional-dependencies"]
+    of_package = [Requirement(text) for text in (*PROJECT["dependencies"], *extras["plots"], *extras["examples"])]
+    assert set(oldest) >= {one.name for one in of_package}
+    for one in of_package:
+        [floor] = [Version(part.version) for part in one.specifier if part.operator == ">="]
+        pinned = Version(oldest[one.name])
+        assert pinned.release[: len(floor.release)] == floor.release, f"{one}: expected the oldest of {floor}, got {pinned}"

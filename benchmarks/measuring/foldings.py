@@ -124,7 +124,7 @@ BUDGET = 400
 def measure(case: Case, method: str, eps: float, seed: int) -> Row:
     """One row: the bits of `case`, presented by that method, and those of what was presented."""
     low_rank = patch("nncomplexity.search.initial.ranks_that_pay", lambda _: [0]) if method == ALL_DENSE else nullcontext()
-    whole = nullcontext() if method == LAID_OUT else patch("nncomplexity.search.tight.with_looks", lambda problem: problem)
+    whole = nullcontext() if method == LAID_OUT else patch("nncomplexity.search.tight.with_layouts", lambda problem: problem)
     with low_rank, whole:
         found = estimate(case.weights, case.loss_fn, eps, seed=seed, budget=BUDGET)
     return {

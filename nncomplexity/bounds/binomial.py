@@ -90,7 +90,7 @@ class HoldoutBound:
         )
 
     def to_dict(self) -> dict[str, float | int]:
-        """Plain values, under the names of the attributes."""
+        """The values for a report, under the names of the attributes."""
         return {"value": self.value, "errors": self.errors, "n": self.n, "risk": self.risk, "delta": self.delta}
 
 

@@ -52,7 +52,7 @@ class DisagreementBound:
         return self.value >= vacuous_from(self.chance)
 
     def to_dict(self) -> dict[str, float | int | bool]:
-        """Plain values, under the names of the attributes; `decoded` is the value of that bound."""
+        """The values for a report, under the names of the attributes; `decoded` is the value of that bound."""
         return {
             "value": self.value,
             "decoded": self.decoded.value,

@@ -62,10 +62,12 @@ def kl_inverse(risk: float, nats: float) -> float:
     checked_number("risk", risk, "a number in [0, 1], the scale of the divergence", lambda share: 0 <= share <= 1)
     if not nats >= 0:
         raise InputError(f"nats: expected a number of nats per example >= 0, got {nats!r}")
+    # kl(0‖p) = −ln(1 − p), so this case has a closed form. One step upwards covers the rounding of expm1.
     if risk == 0:
         return min(1.0, math.nextafter(-math.expm1(-nats), math.inf))
     if risk == 1:
         return 1.0
+    # A subnormal risk would lose precision in the quotients below. A larger risk only makes the bound larger.
     q = max(float(risk), _LEAST_RISK)
     # The bracket depends on the risk alone, so every c tries the same points: that makes the result monotone in c.
     low, high = q, 1.0
@@ -75,6 +77,8 @@ def kl_inverse(risk: float, nats: float) -> float:
             high = middle
         else:
             low = middle
+    # Pinsker's inequality, 2(p − q)² ≤ kl(q‖p), says that the kl bound is never above Hoeffding's. Rounding may not change this
+    # order.
     return min(high, hoeffding_bound(risk, nats))
 
 
@@ -89,6 +93,7 @@ def _weighted_log_ratio(a: float, b: float, difference: float) -> float:
         return 0.0
     if b == 0:
         return math.inf
+    # log1p keeps the digits that the quotient a/b would lose if a and b are close.
     if abs(difference) < a / 2:
         return -a * math.log1p(difference / a)
     # a/b overflows only for b below 1e-308, where the difference of the logarithms is exact enough.

@@ -189,6 +189,7 @@ def bound(
     examples, failure = arguments.check_n(n), arguments.check_delta(delta)
     low, high = arguments.check_range(range)
     mean_loss, guess = arguments.check_risk(risk, low, high), arguments.check_chance(chance, low, high)
+    # A network with all weights zero is a file of no bits, so its bound needs no further choice.
     constant = None if constant_risk is None else arguments.check_risk(constant_risk, low, high, "constant_risk")
 
     def cost(k: float) -> float:
@@ -221,11 +222,13 @@ def most_bits_below(value_at: Callable[[float], float], limit: float) -> float |
     >>> most_bits_below(lambda k: k / 4, 3.0) == math.nextafter(12.0, 0.0)
     True
     """
+    # Not by inverting the formula: the result must agree with the reported values, also with their rounding and clipping.
     if value_at(0.0) >= limit:
         return None
     low, high = 0.0, 1.0
     while value_at(high) < limit:
         low, high = high, 2 * high
+    # Until no float64 is between the two ends. So the result is exact, and needs no tolerance.
     while low < (middle := low + (high - low) / 2) < high:
         if value_at(middle) < limit:
             low = middle

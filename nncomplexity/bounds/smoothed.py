@@ -167,6 +167,8 @@ def smoothed_bound(
 
 def _most_bits_below(bounds: list[Callable[[float], float]], limits: list[float]) -> float | None:
     """The largest K at which one of several bounds is below its limit."""
+    # The bound is the least over the grid, so it is below chance as long as one α is. The K of each α is searched only above the
+    # best K.
     most: float | None = None
     for value_at, limit in zip(bounds, limits, strict=True):
         if value_at(most or 0.0) < limit:
@@ -183,6 +185,7 @@ def _check_probabilities(probabilities: Any) -> NDArray[np.float64]:
     try:
         if isinstance(probabilities, torch.Tensor):
             probabilities = probabilities.detach().to("cpu", torch.float64).numpy()
+        # Float64, because α may be far below the precision of float32.
         right = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"probabilities: expected {expected}, got {shown(probabilities)}") from None

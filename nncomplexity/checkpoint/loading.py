@@ -99,6 +99,7 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
             notes = [f"read {file.name} of the folder"]
     except OSError as error:
         raise InputError(f"{file}: cannot read it ({error.strerror}); name a checkpoint") from error
+    # Everything is read from these bytes, so that digest and tensors belong to the same state of the file.
     content = reading.content(file)
     if is_index(file, content):
         index = read_index(file, content)
@@ -111,6 +112,7 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
     else:
         contents, digest = read_single(file, content, key), hashlib.sha256(content).hexdigest()
         files = (file,)
+    # Frees the bytes of the file before the tensors are copied again by callers.
     del content
     step = find_step(
         file if steps.pattern else file.absolute(), _numbers(contents, steps), steps, trainer=_trainer_state(file, reading)

@@ -45,7 +45,8 @@ _HARMLESS = frozenset(
     )
 )
 """Modules of Python's standard library that checkpoints may name. A file that names other ones could run code, and is refused."""
-_PLAIN = frozenset(("_codecs.encode",)) | {
+# Types such as `list[int]` and `int | str`, in the options of structured configurations, are pickled as calls of operators.
+_PLAIN = frozenset(("_codecs.encode", "_operator.getitem", "_operator.or_", "operator.getitem", "operator.or_")) | {
     f"builtins.{name}"
     for name in (
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set", "slice"),

@@ -120,16 +120,19 @@ def find_step(
     >>> find_step(Path("run/net_v2_at_70.pt"), {}, StepRule(pattern=r"at_(\\d+)"))
     Step(value=70, said_by='name: at_70')
     """
+    # A rule that the caller gives is never mixed with the usual one: no step is better than one from another source.
     if rule.key is not None:
         return None if rule.key not in numbers else Step(numbers[rule.key], f"metadata {rule.key}")
     place = place_of(path, rule)
     named = None if place is None else Step(place.count.value, f"name: {place.count.said}")
     if rule.pattern is not None:
         return named
+    # Counts of updates come before names, because files are renamed and copied, and counts in a file are not.
     if found := counted(numbers, STEPS):
         return Step(found[1], f"metadata {found[0]}")
     if found := counted(trainer or {}, STEPS):
         return Step(found[1], f"{TRAINER_STATE} {found[0]}")
+    # An epoch is coarser than a step, so a clear step in the name comes before it.
     if (place is None or place.count.clear < Clear.STEP) and (found := counted(numbers, EPOCHS)):
         return Step(found[1], f"metadata {found[0]}")
     return named
@@ -160,6 +163,7 @@ def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
     """
     if rule.pattern is not None:
         return _matched(path, rule.pattern)
+    # A standard name such as model.safetensors says nothing. Then the folder is asked.
     stem = stem_of(path.name)
     standard = _STANDARD.fullmatch(stem) is not None
     if not standard:
@@ -168,6 +172,7 @@ def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
             return Place(found[0], 0)
         if rule.varying is not None:
             return Place(replace(rule.varying, said=f"{rule.varying.said} of {stem}, the number that varies"), 0)
+        # A file with a number or a word of its own, such as best.pt, is not of the folder's step.
         if re.search("[0-9]", stem) or _MOMENT.search(stem):
             return None
     return _of_folder(path, numbers_alone=standard)
@@ -219,6 +224,7 @@ def _matched(path: PurePath, pattern: str) -> Place | None:
     match = next(reversed(list(re.finditer(pattern, text))), None)
     if match is None or match[1] is None:
         return None
+    # Python and people write 1_000 for 1000.
     value = number_in(match[1].replace("_", ""))
     if value is None or value < 0:
         raise InputError(f"step_pattern: expected the first group of {pattern!r} to be a number, got {match[1]!r} in {text!r}")

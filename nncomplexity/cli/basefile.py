@@ -1,15 +1,20 @@
 """The base that a command line names: a checkpoint to which other weights are relative."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nncomplexity.checkpoint import load_checkpoint
+import nncomplexity
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
-from nncomplexity.file import CoarseFile, read_file
-from nncomplexity.network import Base, base_of, namings, unchanged
 from nncomplexity.words import printable
+
+if TYPE_CHECKING:
+    from nncomplexity.file import CoarseFile
+    from nncomplexity.network import Base
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,15 @@ class BaseFile:
         Raises:
             InputError: it can't be read, or one of the outputs would overwrite it.
         """
-        checkpoint = load_checkpoint(self.path, self.key)
+        checkpoint = nncomplexity.checkpoint.load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
-        found = namings(checkpoint.tensors, [(name,) for name in names], whole=False)
-        naming = found[0] if len(found) == 1 else unchanged(checkpoint.tensors)
+        found = nncomplexity.network.namings(checkpoint.tensors, [(name,) for name in names], whole=False)
+        naming = found[0] if len(found) == 1 else nncomplexity.network.unchanged(checkpoint.tensors)
         notes = [note.replace("--key", f"{self.option}-key") for note in checkpoint.notes]
         notes += [note] if (note := naming.note("the network's")) else []
         for note in notes:
             print(printable(f"nncomplexity: {self.path}: {note}"), file=sys.stderr)
-        return base_of(naming.of(checkpoint.tensors), self.option, self.path)
+        return nncomplexity.network.base_of(naming.of(checkpoint.tensors), self.option, self.path)
 
 
 def base_file(path: str | None, key: str | None, option: str) -> BaseFile | None:
@@ -47,9 +52,9 @@ def base_file(path: str | None, key: str | None, option: str) -> BaseFile | None
     return None if path is None else BaseFile(path, key, option)
 
 
-def read_on(file: str, base: BaseFile | None, *, limit: int, outputs: Sequence[str | None] = ()) -> CoarseFile:
+def read_on(file: str, base: BaseFile | None, *, limit: int | None, outputs: Sequence[str | None] = ()) -> CoarseFile:
     """The `.coarse` file with that name, on its base. Raises InputError if the base is missing or a different one."""
-    coarse = read_file(file, limit=limit)
+    coarse = nncomplexity.file.read_file(file, limit=nncomplexity.file.DEFAULT_LIMIT if limit is None else limit)
     names = [name for spec in coarse.skeleton.tensors for name in spec.names]
     given = base.load(names, outputs) if base else None
     try:

@@ -1,11 +1,14 @@
 """The command `bound`: the smallest bound over all files of a search, on the decoded network and on the original."""
 
+from __future__ import annotations
+
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import nncomplexity
 from nncomplexity.cli.groups import NetworkGroup, SearchGroup
 from nncomplexity.cli.options import (
     DONE,
@@ -23,9 +26,10 @@ from nncomplexity.cli.outputs import Written, page_width, report_document, stdou
 from nncomplexity.cli.subject import load_inputs
 from nncomplexity.cli.table import page_of, spreads, warnings
 from nncomplexity.errors import InputError
-from nncomplexity.measure import BestBound, best_bound
-from nncomplexity.network import NamedDivergence, data_named, find_function, takes_arguments
-from nncomplexity.search import FROM_OUTSIDE, Interrupt
+
+if TYPE_CHECKING:
+    from nncomplexity.measure import BestBound
+    from nncomplexity.network import NamedDivergence
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (
@@ -76,8 +80,9 @@ class AnswersGroup:
         """The divergence that is searched under. Raises InputError where there is neither a loss nor one, or outputs are missing."""
         if self.loss_fn is None and self.inputs is None:
             raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
+        # --outputs alone serves --unlabelled and --holdout. It is a distortion only together with --inputs, and without a loss.
         by_outputs = self.loss_fn is None and self.inputs is not None
-        named = NamedDivergence.of(self.outputs, self.inputs, None, "0") if by_outputs else None
+        named = nncomplexity.network.NamedDivergence.of(self.outputs, self.inputs, None, "0") if by_outputs else None
         for option, value in (("--unlabelled", self.unlabelled), ("--inputs", self.inputs)):
             if value is not None and self.outputs is None:
                 raise InputError(f"--outputs: expected MODULE:FUNCTION, for the network's outputs on {option}, got none; add it")
@@ -115,12 +120,12 @@ def bound(
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, answers.loss_fn, named, error.risk_fn, written.names)
         task = subject.task
-        outputs = None if answers.outputs is None else find_function(answers.outputs, "--outputs")
+        outputs = None if answers.outputs is None else nncomplexity.network.find_function(answers.outputs, "--outputs")
         fresh = None if answers.unlabelled is None else _data(answers.unlabelled, "--unlabelled")
         test = _holdout(answers.holdout, answers.outputs)
-    with Interrupt(FROM_OUTSIDE) as interrupt:
+    with nncomplexity.search.Interrupt(nncomplexity.search.FROM_OUTSIDE) as interrupt:
         with search.running(interrupt, task) as options:
-            found = best_bound(
+            found = nncomplexity.measure.best_bound(
                 subject.network,
                 task.loss_fn,
                 risk=task.risk_fn or (lambda _: 1.0),
@@ -135,6 +140,7 @@ def bound(
                 left_out_is_architecture=error.left_out_is_architecture,
                 **options,
             )
+        # A bound below 1 is not vacuous against the worst error, which says almost nothing. People must see this.
         if found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)
 
@@ -172,7 +178,7 @@ def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
 
 
 def _data(name: str, option: str) -> Any:
-    data = data_named(name, option)
+    data = nncomplexity.network.data_named(name, option)
     if callable(data) and not hasattr(data, "__iter__"):
         raise InputError(f"{option}: expected a function without arguments that returns inputs, got {name}, which has arguments")
     return data
@@ -180,7 +186,7 @@ def _data(name: str, option: str) -> Any:
 
 def _holdout(name: str | None, outputs: str | None) -> Any:
     """The holdout's data, or a function of the network."""
-    if name is None or takes_arguments(function := find_function(name, "--holdout")):
+    if name is None or nncomplexity.network.takes_arguments(function := nncomplexity.network.find_function(name, "--holdout")):
         return None if name is None else function
     if outputs is None:
         raise InputError("--outputs: expected MODULE:FUNCTION, for the network's answers on --holdout, got none; add it")

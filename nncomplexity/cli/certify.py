@@ -1,27 +1,29 @@
 """The command `certify`: a small JSON that says what was found of a file, and of what exactly, for others to verify."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import nncomplexity
 from nncomplexity.cli import table
 from nncomplexity.cli.file_check import CheckGroup, FileCheck
 from nncomplexity.cli.options import DONE, FAILED, CoarseFile
 from nncomplexity.cli.outputs import page_width, stdout_for_results, write_json
 from nncomplexity.errors import InputError
-from nncomplexity.measure import certificate, hashes_of, json_text
 from nncomplexity.words import eps_named, printable
 
 
 def certify(
     file: CoarseFile,
-    checked: CheckGroup,
     against: Annotated[
         str, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
     ],
     eps: Annotated[str, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file keeps.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="The certificate, a JSON.")],
+    checked: CheckGroup,
 ) -> int:
     """Write a certificate of a .coarse file: what verify finds of it, with the hashes of the file, its weights, the task and the data.
 
@@ -40,16 +42,16 @@ def certify(
     print(table.verified(file, found, bound, width=page_width()), flush=True)
     if not found.holds or check.original is None:  # there is an original, because --against is required
         return FAILED
-    named, data = check.named, list(hashes_of(checked.data or ()))
+    named, data = check.named, list(nncomplexity.measure.hashes_of(checked.data or ()))
     about: dict[str, Any] = {name: getattr(checked, name) for name in ("loss_fn", "model", "risk_fn")}
     about |= {"checkpoint": Path(against).name, **(named.described() if named else {}), "data": data, "file": Path(file).name}
     try:
         with stdout_for_results():
-            document = certificate(
+            document = nncomplexity.measure.certificate(
                 check.coarse, found, task=check.task, against=check.original, eps=value, bound=bound, about=about
             )
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    write_json(out, json_text(document))
+    write_json(out, nncomplexity.measure.json_text(document))
     print(f"\nWritten: {printable(out)}", flush=True)
     return DONE

@@ -12,13 +12,17 @@ from typer.main import get_command
 
 from nncomplexity.cli.bound import bound
 from nncomplexity.cli.certify import certify
+from nncomplexity.cli.compare import compare
 from nncomplexity.cli.curve import curve
 from nncomplexity.cli.decompress import decompress
+from nncomplexity.cli.doctor import doctor
 from nncomplexity.cli.groups import grouped
+from nncomplexity.cli.init import init
+from nncomplexity.cli.loading import needing
 from nncomplexity.cli.measure import measure
 from nncomplexity.cli.options import DONE, INTERRUPTED, PIPE_CLOSED, WRONG_CALL
-from nncomplexity.cli.show import add_commands
-from nncomplexity.cli.track import add_command as add_track
+from nncomplexity.cli.show import plot, report
+from nncomplexity.cli.track import track
 from nncomplexity.cli.verify import verify
 from nncomplexity.errors import InputError
 from nncomplexity.version import __version__
@@ -27,8 +31,11 @@ from nncomplexity.words import printable
 # typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
+_PROGRAM = "nncomplexity"
+_COMPLETION = "_NNCOMPLEXITY_COMPLETE"
+"""The variable by which the script of `--install-completion` asks."""
+
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done; 1 verify found a false claim, or track could not measure a checkpoint; 2 the call or an input is wrong; "
@@ -57,9 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the letter ε must not end a measurement
+    if _COMPLETION in os.environ:
+        app(prog_name=_PROGRAM)  # the shell asks how a line may go on; this ends the process
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with get_command(app).make_context("nncomplexity", list(arguments)) as context:
+        with get_command(app).make_context(_PROGRAM, list(arguments)) as context:
             return int(context.command.invoke(context) or DONE)
     except typer.Exit as leave:
         return leave.exit_code
@@ -117,14 +126,18 @@ def _root(
     """
 
 
-app.command(short_help="Bits of the smallest file found within each ε.")(grouped(measure))
-app.command(short_help="Bits at many ε: the rate-distortion curve.")(grouped(curve))
-app.command(short_help="The smallest bound on the error rate on unseen data.")(grouped(bound))
-app.command(short_help="Decode a .coarse file to .safetensors.")(decompress)
-app.command(short_help="Check claims about a .coarse file.")(grouped(verify))
-app.command(short_help="Write what was found of a .coarse file, for others to check.")(grouped(certify))
-add_track(app)
-add_commands(app)
+app.command(short_help="Bits of the smallest file found within each ε.")(needing("measure", grouped(measure)))
+app.command(short_help="Bits at many ε: the rate-distortion curve.")(needing("measure", grouped(curve)))
+app.command(short_help="The smallest bound on the error rate on unseen data.")(needing("measure", grouped(bound)))
+app.command(short_help="Decode a .coarse file to .safetensors.")(needing("checkpoint", decompress))
+app.command(short_help="Check claims about a .coarse file.")(needing("measure", grouped(verify)))
+app.command(short_help="Write what was found of a .coarse file, for others to check.")(needing("measure", grouped(certify)))
+app.command(short_help="Complexity over training: a row for each checkpoint.")(needing("dynamics", grouped(track)))
+app.command(short_help="Draw a figure of results files.")(needing("show", plot))
+app.command(short_help="Write a commented module with a loss, to begin with.")(needing("checkpoint", init))
+app.command(short_help="Say which versions, devices and extras are there.")(doctor)
+app.command(short_help="Put runs side by side.")(needing("show", compare))
+app.command(short_help="Write a web page about results files.")(needing("show", report))
 
 
 def _fail(message: str, code: int) -> int:

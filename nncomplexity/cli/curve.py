@@ -1,13 +1,15 @@
 """The command `curve`: one network at many ε, and the rate–distortion curve."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from nncomplexity.bounds import LossUnit, is_code_length, why_no_code_length
+import nncomplexity
 from nncomplexity.cli.curve_table import curve_table
 from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRiskGroup, SearchGroup
 from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, Json, eps_value
@@ -21,10 +23,11 @@ from nncomplexity.cli.outputs import (
 )
 from nncomplexity.cli.subject import CommandInputs, load_inputs
 from nncomplexity.errors import InputError
-from nncomplexity.measure import DEFAULT_EPS, Curve, default_eps, rate_distortion
-from nncomplexity.network import constant_loss_of
-from nncomplexity.search import FROM_OUTSIDE, Interrupt
 from nncomplexity.words import Eps, name_of
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import LossUnit
+    from nncomplexity.measure import Curve
 
 _NO_BEST = "--save-best: {why}, or leave --save-best out"
 
@@ -94,7 +97,7 @@ def curve(
     search, promise = searched.checked(), risk.bound_options()
     if files.save_best is not None and risk.n is None:
         raise InputError("--save-best: it needs --n, the number of examples for the description length; add --n N")
-    written = files.written(typed or [name_of(value) for value in DEFAULT_EPS])
+    written = files.written(typed or [name_of(value) for value in nncomplexity.measure.DEFAULT_EPS])
     network.check(checkpoint, written.names)
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
@@ -102,16 +105,17 @@ def curve(
         if task.risk_fn:
             promise = promise.with_labels(subject.faithfulness or task.loss_fn)
         if not typed:
-            values = default_eps(subject.network, task.loss_fn)
+            # The default ε depend on the scale of the loss, so the names of the files are known only now, and checked again.
+            values = nncomplexity.measure.default_eps(subject.network, task.loss_fn)
             written = files.written([name_of(value) for value in values])
             network.check(checkpoint, written.names)
         # A minute of measuring saves a search that could only end without a file to save.
         if files.save_best is not None:
             with task.place():
                 _check_code_length(subject, unit)
-    with Interrupt(FROM_OUTSIDE) as interrupt:
+    with nncomplexity.search.Interrupt(nncomplexity.search.FROM_OUTSIDE) as interrupt:
         with search.running(interrupt, task) as options:
-            found = rate_distortion(
+            found = nncomplexity.measure.rate_distortion(
                 subject.network,
                 task.loss_fn,
                 values,
@@ -141,7 +145,7 @@ def curve(
     if interrupt.caught:
         return INTERRUPTED
     if files.save_best is not None and found.mdl is None:
-        raise InputError(_NO_BEST.format(why=why_no_code_length(None, loss=-1.0, zero_loss=None)))
+        raise InputError(_NO_BEST.format(why=nncomplexity.bounds.why_no_code_length(None, loss=-1.0, zero_loss=None)))
     within = [one.within for one in found.reports]
     # Of the twelve of our own choosing some may be finer than the network allows.
     return DONE if all(within) or (not typed and any(within)) else NOT_WITHIN
@@ -150,10 +154,10 @@ def curve(
 def _check_code_length(subject: CommandInputs, unit: LossUnit | None) -> None:
     """Raises InputError where the network's loss is no code length: the search would only end without a file to save."""
     weights = subject.original.tensors
-    zero_loss = constant_loss_of(subject.task.loss, weights)
+    zero_loss = nncomplexity.network.constant_loss_of(subject.task.loss, weights)
     loss = subject.task.loss(weights)  # this call comes last, because a module keeps the weights of the last call
-    if not is_code_length(unit, loss=loss, zero_loss=zero_loss):
-        raise InputError(_NO_BEST.format(why=why_no_code_length(unit, loss=loss, zero_loss=zero_loss)))
+    if not nncomplexity.bounds.is_code_length(unit, loss=loss, zero_loss=zero_loss):
+        raise InputError(_NO_BEST.format(why=nncomplexity.bounds.why_no_code_length(unit, loss=loss, zero_loss=zero_loss)))
 
 
 def _grid(text: str) -> list[str]:

@@ -1,10 +1,16 @@
 """A curve as a table: a row for each ε, then the fits, ε* and the best bound."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
-from nncomplexity.bounds import rounded_up
+import nncomplexity
 from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, shares, spreads, text_table, warnings
-from nncomplexity.measure import Curve
+
+if TYPE_CHECKING:
+    from nncomplexity.measure import Curve
 
 
 def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, width: int = WIDTH) -> str:
@@ -39,7 +45,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
             f"{report.distortion:.4g}",
         ]
         row += [_share(report.agreement and report.agreement[index]) for index in (0, 1)] if faithful else []
-        row += [rounded_up(bound.value, 4) if bound else "-"] if any(curve.bounds) else []
+        row += [nncomplexity.bounds.rounded_up(bound.value, 4) if bound else "-"] if any(curve.bounds) else []
         row += [f"{length.total_bits:,.0f}" if length else "-"] if any(curve.lengths) else []
         table.add_row(*row)
     parts: list[str | Table] = [head, "", table, "+ on the lower convex hull."]

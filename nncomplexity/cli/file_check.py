@@ -1,13 +1,14 @@
 """What `verify` and `certify` have in common: a `.coarse` file is decoded, and the task's functions measure it again."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nncomplexity.bounds import Bound
-from nncomplexity.checkpoint import Checkpoint
+import nncomplexity
 from nncomplexity.cli.basefile import base_file, read_on
 from nncomplexity.cli.groups import DistortionGroup
 from nncomplexity.cli.options import (
@@ -26,10 +27,14 @@ from nncomplexity.cli.options import (
 )
 from nncomplexity.cli.outputs import check_writable, stdout_for_results
 from nncomplexity.cli.subject import load_network, task_of
-from nncomplexity.file import DEFAULT_LIMIT, CoarseFile
-from nncomplexity.measure import Reported, Typed, Verification, check_claims, check_left_out
-from nncomplexity.network import Divergence, NamedDivergence, Task, constant_risk, numbers_left_out
-from nncomplexity.words import Eps
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import Bound
+    from nncomplexity.checkpoint import Checkpoint
+    from nncomplexity.file import CoarseFile
+    from nncomplexity.measure import Reported, Typed, Verification
+    from nncomplexity.network import Divergence, NamedDivergence, Task
+    from nncomplexity.words import Eps
 
 DEFAULT_DELTA = 0.05
 
@@ -58,7 +63,7 @@ class CheckGroup(DistortionGroup):
             "--data", metavar="FILE", help="A data file that the functions read, identified by its hash. Can be repeated."
         ),
     ] = None
-    limit: Limit = DEFAULT_LIMIT
+    limit: Limit = None
 
     def bound_options(self) -> BoundOptions:
         """The settings of the bound. Raises InputError if they give none."""
@@ -89,7 +94,7 @@ class FileCheck:
     @classmethod
     def load(
         cls, file: str, options: CheckGroup, against: str | None, *, inputs: Sequence[str | None], out: str | None
-    ) -> "FileCheck":
+    ) -> FileCheck:
         """Read the file, find the functions and load the original.
 
         Args:
@@ -130,7 +135,7 @@ class FileCheck:
             InputError: the network has numbers that the file does not hold, and nobody says that they were not learned.
         """
         with stdout_for_results():
-            found = check_claims(
+            found = nncomplexity.measure.check_claims(
                 self.coarse,
                 self.task,
                 against=self.original,
@@ -141,9 +146,9 @@ class FileCheck:
             )
             constant = None
             if self.options.risk_fn:
-                left_out = numbers_left_out(self.task.network(self.coarse.weights()))
-                check_left_out(left_out, self.options.left_out_is_architecture)
-                constant = constant_risk(self.task.risk, self.coarse.weights())
+                left_out = nncomplexity.network.numbers_left_out(self.task.network(self.coarse.weights()))
+                nncomplexity.measure.check_left_out(left_out, self.options.left_out_is_architecture)
+                constant = nncomplexity.network.constant_risk(self.task.risk, self.coarse.weights())
         return found, self.bound.of(found.bits, found.risk, constant)
 
     def _faithfulness(self) -> Divergence | None:

@@ -3,15 +3,17 @@
 `grouped` makes of a command with groups one whose parameters are their fields, which is what typer reads and `--help` shows.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
+from contextlib import ExitStack, contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from nncomplexity.bounds import LossUnit
-from nncomplexity.checkpoint import StepRule
+import nncomplexity
 from nncomplexity.cli.basefile import BaseFile, base_file
 from nncomplexity.cli.options import (
     BoundOptions,
@@ -37,21 +39,30 @@ from nncomplexity.cli.options import (
     RelativeTo,
     RelativeToKey,
     RiskFn,
+    Scheduler,
+    SearchJobs,
     Seed,
     Seeds,
     StepKey,
     StepPattern,
+    Storage,
     TimeLimit,
     distortion_of,
     loss_unit_value,
     time_value,
 )
 from nncomplexity.cli.outputs import check_writable, progress_bar, stdout_for_results
-from nncomplexity.codecs import codec_named
-from nncomplexity.measure import SearchOptions
-from nncomplexity.network import NamedDivergence, Task
-from nncomplexity.search import Interrupt, method_named
-from nncomplexity.search import Method as SearchMethod
+from nncomplexity.errors import InputError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from nncomplexity.bounds import LossUnit
+    from nncomplexity.checkpoint import StepRule
+    from nncomplexity.measure import SearchOptions
+    from nncomplexity.network import NamedDivergence, Task
+    from nncomplexity.search import Interrupt
+    from nncomplexity.search import Method as SearchMethod
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,6 +116,33 @@ def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
+def check_workers(jobs: int, scheduler: str | None) -> None:
+    """Raises InputError where both kinds of workers are asked for."""
+    if scheduler is not None and jobs > 1:
+        raise InputError("--scheduler: expected only this or --jobs, got both; leave one out")
+
+
+@contextmanager
+def workers_named(jobs: int, scheduler: str | None) -> Iterator[Executor | None]:
+    """A context manager with who works beside this process: processes, or a cluster.
+
+    Yields:
+        The executor; None for this process alone.
+
+    Raises:
+        InputError: the scheduler can't be reached, or is gone.
+    """
+    with ExitStack() as stack:
+        if scheduler is None:
+            yield None if jobs == 1 else stack.enter_context(nncomplexity.workers.LocalPool(jobs))
+            return
+        executor = stack.enter_context(nncomplexity.workers.dask_executor(scheduler, "--scheduler"))
+        try:
+            yield executor
+        except InputError as error:  # a command line has no argument of that name
+            raise InputError(re.sub("^executor:", "--scheduler:", str(error))) from error
+
+
 @dataclass(frozen=True)
 class DistortionGroup:
     """How far two networks are apart: a loss, or a divergence between their outputs."""
@@ -132,7 +170,7 @@ class CheckpointGroup:
 
     def steps(self) -> StepRule:
         """Where the training step is looked for. Raises InputError where the options don't say it."""
-        return StepRule(self.step_pattern, self.step_key)
+        return nncomplexity.checkpoint.StepRule(self.step_pattern, self.step_key)
 
 
 @dataclass(frozen=True)
@@ -166,17 +204,30 @@ class MethodGroup:
 
 @dataclass(frozen=True)
 class SearchGroup(MethodGroup):
-    """The same, and how long and how often it searches."""
+    """The same, and how long, how often and where it searches."""
 
     time_limit: TimeLimit = None
     seed: Seed = 0
     seeds: Seeds = 1
+    jobs: SearchJobs = 1
+    scheduler: Scheduler = None
+    storage: Storage = None
 
-    def checked(self) -> "CheckedSearch":
+    def checked(self) -> CheckedSearch:
         """The search that they ask for. Raises InputError for the first option that isn't usable."""
+        check_workers(self.jobs, self.scheduler)
+        if self.jobs > self.seeds:
+            raise InputError(
+                f"--jobs: expected at most one process for each of the {self.seeds} searches of --seeds, got {self.jobs}"
+            )
         seconds = time_value(self.time_limit)
-        method = method_named(self.method, self.budget)
-        return CheckedSearch(self, method, None if self.codec is None else codec_named(self.codec).name, seconds)
+        method = nncomplexity.search.method_named(self.method, self.budget)
+        if self.storage is not None:
+            if not isinstance(method, nncomplexity.search.Bayes):
+                raise InputError(f"--storage: expected --method bayes, whose search several processes can share, got {method.name}")
+            method = replace(method, storage=self.storage)
+        codec = None if self.codec is None else nncomplexity.codecs.codec_named(self.codec).name
+        return CheckedSearch(self, method, codec, seconds)
 
 
 @dataclass(frozen=True)
@@ -193,8 +244,13 @@ class CheckedSearch:
     def running(self, interrupt: Interrupt, task: Task) -> Iterator[SearchOptions]:
         """While it runs: what `estimate` and its like are given, with progress on standard error and the task's folder as the current."""
         given = self.options
-        with stdout_for_results(), progress_bar(self.seconds) as progress, task.place():
-            yield SearchOptions(
+        with (
+            stdout_for_results(),
+            workers_named(given.jobs, given.scheduler) as executor,
+            progress_bar(self.seconds, "evaluations" if executor is None else "searches") as progress,
+            task.place(),
+        ):
+            yield nncomplexity.measure.SearchOptions(
                 method=self.method,
                 codec=self.codec,
                 seed=given.seed,
@@ -203,6 +259,7 @@ class CheckedSearch:
                 exclude=given.exclude or None,
                 time_limit=self.seconds,
                 progress=interrupt.watching(progress),
+                executor=executor,
             )
 
     def about(self) -> dict[str, Any]:

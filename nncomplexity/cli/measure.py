@@ -1,10 +1,12 @@
 """The command `measure`: the bits of the smallest file found within each ε."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nncomplexity.bounds import Bound
+import nncomplexity
 from nncomplexity.cli import table
 from nncomplexity.cli.groups import DistortionGroup, NetworkGroup, OneNetworkRiskGroup, SearchGroup
 from nncomplexity.cli.options import DONE, INTERRUPTED, NOT_WITHIN, Json, eps_value
@@ -17,9 +19,9 @@ from nncomplexity.cli.outputs import (
     stdout_for_results,
 )
 from nncomplexity.cli.subject import load_inputs
-from nncomplexity.measure import bounds_of, check_left_out, estimate
-from nncomplexity.network import numbers_left_out
-from nncomplexity.search import FROM_OUTSIDE, Interrupt
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import Bound
 
 
 def measure(
@@ -84,12 +86,14 @@ def measure(
     with stdout_for_results():
         subject = load_inputs(checkpoint, network, distortion.loss_fn, named, risk.risk_fn, written.names)
         if risk.risk_fn:
-            check_left_out(numbers_left_out(subject.network), risk.left_out_is_architecture)
+            nncomplexity.measure.check_left_out(
+                nncomplexity.network.numbers_left_out(subject.network), risk.left_out_is_architecture
+            )
             promise = promise.with_labels(subject.faithfulness or subject.task.loss_fn)
     # Ctrl-C ends the search; what was found until then is written and shown all the same.
-    with Interrupt(FROM_OUTSIDE) as interrupt:
+    with nncomplexity.search.Interrupt(nncomplexity.search.FROM_OUTSIDE) as interrupt:
         with search.running(interrupt, subject.task) as options:
-            reports = estimate(
+            reports = nncomplexity.measure.estimate(
                 subject.network,
                 subject.task.loss_fn,
                 values,
@@ -108,7 +112,9 @@ def measure(
         def document() -> dict[str, Any]:
             if risk.risk_fn and risk.n is not None:
                 with stdout_for_results():
-                    bounds[:] = bounds_of(reports, subject.task.risk, n=risk.n, delta=risk.delta, chance=promise.chance)
+                    bounds[:] = nncomplexity.measure.bounds_of(
+                        reports, subject.task.risk, n=risk.n, delta=risk.delta, chance=promise.chance
+                    )
             return report_document(reports, files, bounds, lengths, subject.about(**search.about()))
 
         def page() -> str:

@@ -1,19 +1,36 @@
 """The options that several commands have, and the values that they give."""
 
+from __future__ import annotations
+
 import math
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nncomplexity.bounds import Bound, LossUnit, bound, chance_from, check_loss_unit
+import nncomplexity
 from nncomplexity.errors import InputError
-from nncomplexity.network import Divergence, NamedDivergence
 from nncomplexity.words import Eps, eps_named, number_of_text, seconds_of
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import Bound, LossUnit
+    from nncomplexity.network import NamedDivergence
 
 DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 """Exit codes."""
+
+METHODS = ("tight", "allocate", "bayes", "quantize")
+CODECS = ("entropy", "bzip2", "xz", "gzip", "zstd")
+DIVERGENCES = ("kl", "bernoulli", "mse")
+"""What a shell offers to complete; a test compares them with what there is."""
+
+
+def offering(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """How an option's value may go on, for a shell."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
 
 _FUNCTION = "MODULE:FUNCTION"
 LossFnOrOutputs = Annotated[
@@ -41,7 +58,10 @@ Inputs = Annotated[
 DivergenceKind = Annotated[
     str | None,
     typer.Option(
-        "--divergence", metavar="KIND", help="kl (for logits over classes; the default), bernoulli, mse, or MODULE:FUNCTION."
+        "--divergence",
+        metavar="KIND",
+        help="kl (for logits over classes; the default), bernoulli, mse, or MODULE:FUNCTION.",
+        autocompletion=offering(DIVERGENCES),
     ),
 ]
 ProbeInputs = Annotated[
@@ -56,6 +76,26 @@ Seeds = Annotated[
     int,
     typer.Option(
         metavar="K", min=1, help="Number of searches, with seeds from --seed on. The best file is kept, and the spread is shown."
+    ),
+]
+Jobs = Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|FILE",
+        help="With --method bayes: an Optuna storage, as sqlite:///search.db. The same call in several processes shares one search.",
+    ),
+]
+SearchJobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs", metavar="N", min=1, help="Number of processes for the searches of --seeds, with equal shares of the threads."
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="Measure on the Dask cluster with this scheduler, as tcp://10.0.0.1:8786, instead of --jobs."
     ),
 ]
 Model = Annotated[
@@ -91,6 +131,7 @@ LossIn = Annotated[
     typer.Option(
         "--loss-unit",
         metavar="nats|other",
+        autocompletion=offering(("nats", "other")),
         help="Whether the loss is a cross-entropy in nats per example, which gives a description length. Default: found from the loss.",
     ),
 ]
@@ -121,10 +162,17 @@ StepKey = Annotated[
 ]
 Method = Annotated[
     str,
-    typer.Option(metavar="NAME", help="tight: smallest files. allocate: faster. bayes, quantize: Algorithms 1 and 2 of the paper."),
+    typer.Option(
+        metavar="NAME",
+        help="tight: smallest files. allocate: faster. bayes, quantize: Algorithms 1 and 2 of the paper.",
+        autocompletion=offering(METHODS),
+    ),
 ]
 Codec = Annotated[
-    str | None, typer.Option(metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="entropy, bzip2, xz, gzip or zstd. The default depends on the method.", autocompletion=offering(CODECS)
+    ),
 ]
 Budget = Annotated[
     int | None,
@@ -149,7 +197,10 @@ BaseKey = Annotated[
 TimeLimit = Annotated[
     str | None, typer.Option(metavar="TIME", help="Stop after 90s, 10m, 1h or 1:30:00 with the best file so far.")
 ]
-Limit = Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more. Default: 1073741824, which is 1 GiB."),
+]
 CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save has written.")]
 
 
@@ -174,7 +225,7 @@ def eps_value(text: str) -> Eps:
 def loss_unit_value(text: str | None) -> LossUnit | None:
     """The unit of --loss-unit. Raises InputError for any other word."""
     try:
-        return check_loss_unit(text)
+        return nncomplexity.bounds.check_loss_unit(text)
     except InputError:
         raise InputError(f"--loss-unit: expected nats or other, got {text!r}") from None
 
@@ -194,17 +245,18 @@ class BoundOptions:
     chance: float | None
 
     @classmethod
-    def checked(cls, risk_fn: str | None, n: int | None, delta: float, chance: float | None, classes: int | None) -> "BoundOptions":
+    def checked(cls, risk_fn: str | None, n: int | None, delta: float, chance: float | None, classes: int | None) -> BoundOptions:
         """The options, checked. Raises InputError if they give no bound."""
         if risk_fn is not None and n is None:
             raise InputError("--n: expected the number of training examples of --risk-fn, got none; add --n N")
-        guess = chance_from(chance, classes, ("--chance", "--classes"))
-        bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
+        guess = nncomplexity.bounds.chance_from(chance, classes, ("--chance", "--classes"))
+        # A bound of a file without bits costs nothing, and checks n, δ and chance before a search that may take hours.
+        nncomplexity.bounds.bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
         return cls(n, delta, guess)
 
-    def with_labels(self, divergence: object) -> "BoundOptions":
+    def with_labels(self, divergence: object) -> BoundOptions:
         """The same options. If no chance was given, it comes from the labels of the divergence, with a note on standard error."""
-        chance = divergence.chance if isinstance(divergence, Divergence) and self.n is not None else None
+        chance = divergence.chance if isinstance(divergence, nncomplexity.network.Divergence) and self.n is not None else None
         if self.chance is not None or chance is None:
             return self
         print(
@@ -224,7 +276,7 @@ class BoundOptions:
         """
         if risk is None or self.n is None:
             return None
-        return bound(
+        return nncomplexity.bounds.bound(
             bits,
             risk=risk,
             n=self.n,
@@ -239,7 +291,7 @@ def distortion_of(
     loss_fn: str | None, outputs: str | None, inputs: str | None, kind: str | None, probe: str | None
 ) -> NamedDivergence | None:
     """The divergence that the options name. Raises InputError if they name neither a divergence nor a loss."""
-    named = NamedDivergence.of(outputs, inputs, kind, probe)
+    named = nncomplexity.network.NamedDivergence.of(outputs, inputs, kind, probe)
     if loss_fn is None and named is None:
         raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
     return named

@@ -1,5 +1,7 @@
 """The files and streams for results. They are checked before the search begins, and the output of users' code goes elsewhere."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -8,18 +10,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.bounds import Bound, DescriptionLength, LossUnit, why_no_code_length
+import nncomplexity
 from nncomplexity.cli.table import WIDTH
 from nncomplexity.errors import InputError
-from nncomplexity.file import save_bytes
-from nncomplexity.measure import Report, json_text, reports_dict
-from nncomplexity.search import Progress as SearchProgress
 from nncomplexity.words import TimeLeft, printable
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import Bound, DescriptionLength, LossUnit
+    from nncomplexity.measure import Report
+    from nncomplexity.search import Progress as SearchProgress
 
 STDOUT = "-"
 """The name that stands for standard output."""
@@ -103,7 +107,7 @@ class Written:
         """
         try:
             save()
-            text = json_text(document())
+            text = nncomplexity.measure.json_text(document())
             write_json(self._json_file, text)
         finally:
             if self.json != STDOUT:
@@ -118,7 +122,7 @@ def write_json(path: str | None, document: str) -> None:
     """Write the document, completely or not at all. For None, nothing is written."""
     if path is not None:
         # A typed path may have bytes that are not Unicode. Backslash escapes make it valid JSON.
-        save_bytes(path, f"{document}\n".encode(errors="backslashreplace"))
+        nncomplexity.file.save_bytes(path, f"{document}\n".encode(errors="backslashreplace"))
 
 
 def page_width() -> int:
@@ -160,7 +164,7 @@ def _descriptor_redirected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | None]:
+def progress_bar(time_limit: float | None = None, unit: str = "evaluations") -> Iterator[SearchProgress | None]:
     """A progress bar with an estimate of the time left, on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -168,7 +172,7 @@ def progress_bar(time_limit: float | None = None) -> Iterator[SearchProgress | N
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} evaluations"),
+        TextColumn(f"{{task.completed:.0f}} of {{task.total:.0f}} {unit}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", markup=False),
     )
@@ -189,7 +193,7 @@ def no_length(
     subject = reports[0].subject
     if subject.divergence is not None:
         return "the distortion is a divergence between outputs, so it is not a code length of labels"
-    return why_no_code_length(unit, loss=subject.loss, zero_loss=subject.zero_loss)
+    return nncomplexity.bounds.why_no_code_length(unit, loss=subject.loss, zero_loss=subject.zero_loss)
 
 
 def report_document(
@@ -208,7 +212,7 @@ def report_document(
         lengths: None if the number of examples was not given.
         about: entries for the top level of the document.
     """
-    document = reports_dict(reports, **about)
+    document = nncomplexity.measure.reports_dict(reports, **about)
     for entry, report, file, promise, length in zip(document["results"], reports, files, bounds, lengths, strict=True):
         entry |= {"file": file, "codec": report.file.codec.name, "status": report.status, "bound": promise and promise.to_dict()}
         entry["description_length"] = length and {**asdict(length), "total_bits": length.total_bits}

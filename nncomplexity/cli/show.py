@@ -1,19 +1,24 @@
 """The commands that show results: `plot` draws a figure of them, `report` writes a page."""
 
+from __future__ import annotations
+
 import sys
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nncomplexity.cli.options import number_value
+import nncomplexity
+from nncomplexity.cli.options import number_value, offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
-from nncomplexity.file import save_bytes
-from nncomplexity.show import KINDS, Results, chart, default_kind, page, picture_format, read_results, runs_of, save
 from nncomplexity.words import eps_named, of_results, printable
 
+if TYPE_CHECKING:
+    from nncomplexity.show import Results
+
+CHART_KINDS = ("dynamics", "measures", "rate-distortion", "layers", "bounds", "description-length")
 ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json.")]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, instead of the default one.")]
 StepName = Annotated[
@@ -22,16 +27,17 @@ StepName = Annotated[
 ]
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Add `plot` and `report` to the command line."""
-    app.command(short_help="Draw a figure of results files.")(plot)
-    app.command(short_help="Write a web page about results files.")(report)
-
-
 def plot(
     results: ResultsFiles,
     out: Annotated[str, typer.Option(metavar="FILE", help="The figure. The ending .png, .svg or .pdf gives the format.")],
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}. The default depends on the data.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"{', '.join(CHART_KINDS)}. The default depends on the data.",
+            autocompletion=offering(CHART_KINDS),
+        ),
+    ] = None,
     eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε. Can be repeated. Default: all.")] = None,
     step: Annotated[
         list[str] | None,
@@ -40,7 +46,7 @@ def plot(
     mean: Annotated[
         bool, typer.Option("--mean", help="The mean over runs with its standard error, instead of one line for each run.")
     ] = False,
-    unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.")] = "bytes",
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="bytes or bits.", autocompletion=offering(("bytes", "bits")))] = "bytes",
     step_name: StepName = None,
     title: Title = None,
 ) -> None:
@@ -51,18 +57,18 @@ def plot(
       nncomplexity plot run1.jsonl run2.jsonl --mean --eps 0.1 --out mean.pdf
       nncomplexity plot report.json --kind layers --out layers.png
     """
-    picture_format(out)
+    nncomplexity.show.picture_format(out)
     check_writable([out], inputs=results)
     found = _read(results, step_name)
     wanted, steps = (
         [of_results(eps_named(text, "--eps")) for text in eps or []],
         [number_value(text, "--step") for text in step or []],
     )
-    picture = chart(found, kind, eps=wanted, steps=steps, mean=mean, unit=unit)
-    note = save(picture, out, title=title, made_by=found.versions)
+    picture = nncomplexity.show.chart(found, kind, eps=wanted, steps=steps, mean=mean, unit=unit)
+    note = nncomplexity.show.save(picture, out, title=title, made_by=found.versions)
     if note:
         print(f"note: {printable(note)}", file=sys.stderr)
-    print(printable(f"wrote {out}: {kind or default_kind(found)} of {_told(found)}"), flush=True)
+    print(printable(f"wrote {out}: {kind or nncomplexity.show.default_kind(found)} of {_told(found)}"), flush=True)
 
 
 def report(
@@ -82,7 +88,7 @@ def report(
         raise InputError(f"{out}: expected a name that ends in .html; choose such a name")
     check_writable([out], inputs=results)
     found = _read(results, step_name)
-    save_bytes(out, page(found, title=title).encode(errors="backslashreplace"))
+    nncomplexity.file.save_bytes(out, nncomplexity.show.page(found, title=title).encode(errors="backslashreplace"))
     print(printable(f"wrote {out}: {_told(found)}"), flush=True)
 
 
@@ -91,12 +97,12 @@ def _read(names: list[str], step_name: str | None) -> Results:
         raise InputError(
             f"--step-name: expected a word such as epoch, got {step_name!r}; leave it out to use the name in the files"
         )
-    return replace(read_results(names), named_step=step_name and step_name.strip())
+    return replace(nncomplexity.show.read_results(names), named_step=step_name and step_name.strip())
 
 
 def _told(results: Results) -> str:
     """How many checkpoints were read, and how many were left out."""
-    networks, runs = len(results.networks), len(runs_of(results))
+    networks, runs = len(results.networks), len(nncomplexity.show.runs_of(results))
     left = [f"{len(results.failures)} failed"] if results.failures else []
     left += [f"{results.cut_lines} cut"] if results.cut_lines else []
     counted = f"{networks} checkpoint{'s' if networks > 1 else ''}" + (f" of {runs} runs" if runs > 1 else "")

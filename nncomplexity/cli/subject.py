@@ -1,30 +1,25 @@
 """The network, the functions and the base that a command line names: found, loaded and checked."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from nncomplexity.checkpoint import USUAL, Checkpoint, StepRule, load_checkpoint
+import nncomplexity
 from nncomplexity.cli.groups import NetworkGroup
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
-from nncomplexity.network import (
-    Base,
-    Divergence,
-    NamedDivergence,
-    Task,
-    architecture_of,
-    check_numbers,
-    find_device,
-    find_function,
-    folder_of,
-)
 from nncomplexity.version import __version__
 from nncomplexity.words import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nncomplexity.checkpoint import Checkpoint, StepRule
+    from nncomplexity.network import Base, Divergence, NamedDivergence, Task
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class CommandInputs:
             **options,
             "device": self.device,
             "version": __version__,
-            "torch": torch.__version__,
+            "torch": version("torch"),
         }
 
 
@@ -77,7 +72,7 @@ def load_inputs(
         checkpoint: the network, as typed.
         network: how it is read.
         loss_fn: the loss, as MODULE:FUNCTION; None where a divergence stands in its place.
-        divergence: the divergence that is searched under or, beside a loss, by which files are examined.
+        divergence: the divergence that is searched under or, with a loss, by which files are examined.
         risk_fn: the risk, as MODULE:FUNCTION.
         outputs: the files that the command will write.
 
@@ -86,9 +81,9 @@ def load_inputs(
     """
     task = task_of(loss_fn, network.model, risk_fn, network.device, outputs, divergence)
     original = load_network(checkpoint, network.key, task, outputs, network.steps())
-    check_numbers(original.tensors)
+    nncomplexity.network.check_numbers(original.tensors)
     called_on = task.network(original.tensors)
-    names = (name for spec in architecture_of(called_on).tensors for name in spec.names)
+    names = (name for spec in nncomplexity.network.architecture_of(called_on).tensors for name in spec.names)
     base = network.base()
     relative = base.load(names, outputs) if base else None
     # Once, for what may be wrong with it alone: the search may take hours.
@@ -126,20 +121,26 @@ def task_of(
     """
     if loss_fn is None and divergence is None:
         raise InputError("--loss-fn: expected MODULE:FUNCTION, got none; add it")
-    task = Task(
-        device=find_device(device),
-        loss_fn=divergence.make() if loss_fn is None and divergence else find_function(loss_fn or "", "--loss-fn"),
-        build=find_function(model, "--model") if model is not None else None,
-        risk_fn=find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
+    task = nncomplexity.network.Task(
+        device=nncomplexity.network.find_device(device),
+        loss_fn=divergence.make()
+        if loss_fn is None and divergence
+        else nncomplexity.network.find_function(loss_fn or "", "--loss-fn"),
+        build=nncomplexity.network.find_function(model, "--model") if model is not None else None,
+        risk_fn=nncomplexity.network.find_function(risk_fn, "--risk-fn") if risk_fn is not None else None,
     )
-    task = replace(task, folder=folder_of(loss_fn, None if divergence is None else divergence.outputs, model, risk_fn))
+    task = replace(
+        task, folder=nncomplexity.network.folder_of(loss_fn, None if divergence is None else divergence.outputs, model, risk_fn)
+    )
     check_writable(outputs, inputs=task.files)
     return task
 
 
-def load_network(path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule = USUAL) -> Checkpoint:
+def load_network(
+    path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule | None = None
+) -> Checkpoint:
     """The network. Standard error says what was guessed."""
-    checkpoint = load_checkpoint(path, key, steps=steps)
+    checkpoint = nncomplexity.checkpoint.load_checkpoint(path, key, steps=steps or nncomplexity.checkpoint.USUAL)
     check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # the files of a folder are not known earlier
     notes = list(checkpoint.notes)
     if note := task.naming(checkpoint.tensors).note("the module of --model"):

@@ -1,16 +1,21 @@
 """Tables of measurements and of verified claims, in 80 columns and without colour."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from nncomplexity.bounds import Bound, DescriptionLength
-from nncomplexity.measure import Report, Subject, Verification
-from nncomplexity.search import LOSSLESS
+import nncomplexity
 from nncomplexity.words import duration_in_words, form_in_words, listed, printable
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds import Bound, DescriptionLength
+    from nncomplexity.measure import Report, Subject, Verification
 
 WIDTH = 80
 _LISTED = 6
@@ -97,7 +102,7 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
 
 def by(origin: str) -> str:
     """The origin of a file, as a part of a sentence."""
-    return "lossless" if origin == LOSSLESS else f"by {origin}"
+    return "lossless" if origin == nncomplexity.search.LOSSLESS else f"by {origin}"
 
 
 def shares(reports: Sequence[Report]) -> list[str]:

@@ -1,33 +1,31 @@
 """The command `track`: complexity over training, with a row for each checkpoint."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nncomplexity.bounds import chance_from
-from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup, grouped
-from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Seed, number_value
+import nncomplexity
+from nncomplexity.cli.groups import CheckpointGroup, DistortionGroup, MethodGroup, RiskGroup, check_workers, workers_named
+from nncomplexity.cli.options import DONE, FAILED, NOT_WITHIN, Jobs, Scheduler, Seed, number_value
 from nncomplexity.cli.outputs import check_writable, page_width, stdout_for_results
 from nncomplexity.cli.track_table import row_in_words, tracked
-from nncomplexity.dynamics import WAITING, Follow, Row, RowProgress, UserFunction, user_divergence, user_function
-from nncomplexity.dynamics import track as track_all
 from nncomplexity.errors import InputError
-from nncomplexity.measure import Langevin
-from nncomplexity.network import NamedDivergence
 from nncomplexity.words import eps_named, names_in, printable
 
+if TYPE_CHECKING:
+    from nncomplexity.dynamics import Follow, Row, RowProgress, UserFunction
+    from nncomplexity.measure import Langevin
+    from nncomplexity.network import NamedDivergence
+
 _FUNCTION = "MODULE:FUNCTION"
-
-
-def add_command(app: typer.Typer) -> None:
-    """Add `track` to the command line."""
-    app.command(short_help="Complexity over training: a row for each checkpoint.")(grouped(track))
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,8 @@ class RowsGroup:
     out: Annotated[str, typer.Option(metavar="FILE", help="The results.jsonl. Rows that are already in it are kept.")]
     seed: Seed = 0
     seeds: Annotated[int, typer.Option(metavar="K", min=1, help="Number of seeds, with a row for each.")] = 1
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Number of processes. Each gets an equal share of the threads.")] = 1
+    jobs: Jobs = 1
+    scheduler: Scheduler = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class FollowGroup:
         values = {name: number_value(text, options[name]) for name, text in given.items() if text is not None}
         if values and not self.follow:
             raise InputError(f"{options[next(iter(values))]}: this option needs --follow; add it")
-        return Follow(**values) if self.follow else None
+        return nncomplexity.dynamics.Follow(**values) if self.follow else None
 
 
 def track(
@@ -118,9 +117,14 @@ def track(
     While the training runs, with two processes:
       nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
           --follow --jobs 2 --out results.jsonl
+    \b
+    On a Dask cluster, which sees the same folder:
+      nncomplexity track 'run/*.pt' --loss-fn mytask:loss --eps 0.1 \\
+          --scheduler tcp://10.0.0.1:8786 --out results.jsonl
     """
     values, named, unit = [eps_named(text, "--eps") for text in rows.eps], distortion.named(), risk.unit()
-    guess, follow = chance_from(risk.chance, risk.classes, ("--chance", "--classes")), waiting.checked()
+    guess, follow = nncomplexity.bounds.chance_from(risk.chance, risk.classes, ("--chance", "--classes")), waiting.checked()
+    check_workers(rows.jobs, rows.scheduler)
     check_writable([rows.out], inputs=checkpoints)
     sampler, heard = _sampler(numbers.llc), _Heard(checkpoints, follow is not None)
     try:
@@ -129,8 +133,11 @@ def track(
             functions = {"--model": checkpoint.model, "--risk-fn": risk.risk_fn, "--shuffled": numbers.shuffled}
             model, error, trainer = (_found(option, name) for option, name in functions.items())
             metrics = _metrics(numbers.metric or [])
-            with _bar(heard.waiting if follow else None) as (progress, heard.say):
-                found = track_all(
+            with (
+                workers_named(1, rows.scheduler) as executor,
+                _bar(heard.waiting if follow else None) as (progress, heard.say),
+            ):
+                found = nncomplexity.dynamics.track(
                     checkpoints,
                     loss,
                     values,
@@ -138,6 +145,7 @@ def track(
                     seed=rows.seed,
                     seeds=rows.seeds,
                     jobs=rows.jobs,
+                    executor=executor,
                     step_pattern=checkpoint.step_pattern,
                     step_key=checkpoint.step_key,
                     untrained=numbers.untrained,
@@ -164,6 +172,7 @@ def track(
                     llc=sampler,
                     faithfulness=None if distortion.loss_fn is None else named,
                 )
+    # The rows so far are in the file. They are shown, and then Ctrl-C ends the command as usual.
     except KeyboardInterrupt:
         if heard.rows:
             _print(rows.out, list(heard.rows.values()), len(heard.known))
@@ -198,7 +207,7 @@ class _Heard:
 
     def waiting(self) -> None:
         """Hear that there is nothing left to measure for now."""
-        self.say(f"{WAITING}: {' '.join(self.checkpoints)}; rows so far: {len(self.rows)}")
+        self.say(f"{nncomplexity.dynamics.WAITING}: {' '.join(self.checkpoints)}; rows so far: {len(self.rows)}")
 
 
 def _print(out: str, rows: list[Row], known: int) -> None:
@@ -209,22 +218,26 @@ def _print(out: str, rows: list[Row], known: int) -> None:
 
 
 def _loss(loss_fn: str | None, named: NamedDivergence | None) -> UserFunction:
-    return user_divergence(named) if loss_fn is None and named else user_function("--loss-fn", loss_fn or "")
+    return (
+        nncomplexity.dynamics.user_divergence(named)
+        if loss_fn is None and named
+        else nncomplexity.dynamics.user_function("--loss-fn", loss_fn or "")
+    )
 
 
 def _found(option: str, name: str | None) -> UserFunction | None:
-    return None if name is None else user_function(option, name)
+    return None if name is None else nncomplexity.dynamics.user_function(option, name)
 
 
 def _metrics(texts: list[str]) -> dict[str, UserFunction]:
     found = _named("--metric", texts, "NAME=MODULE:FUNCTION, such as test_error=mytask:test_error", "give one of them another name")
-    return {name: user_function(f"--metric {name}", function) for name, function in found.items()}
+    return {name: nncomplexity.dynamics.user_function(f"--metric {name}", function) for name, function in found.items()}
 
 
 def _sampler(texts: list[str] | None) -> Langevin | None:
     if not texts:
         return None
-    names = [field.name for field in fields(Langevin)]
+    names = [field.name for field in fields(nncomplexity.measure.Langevin)]
     expected = f"NAME=VALUE with one of {', '.join(names)}, such as localization=1000"
     found: dict[str, Any] = {}
     for name, value in _named("--llc", texts, expected, "leave one out").items():
@@ -232,7 +245,7 @@ def _sampler(texts: list[str] | None) -> Langevin | None:
             raise InputError(f"--llc: expected {expected}, got {f'{name}={value}'!r}")
         number = number_value(value, f"--llc {name}")
         found[name] = int(number) if number.is_integer() else number
-    return Langevin(**found)
+    return nncomplexity.measure.Langevin(**found)
 
 
 def _named(option: str, texts: list[str], expected: str, twice: str) -> dict[str, str]:
@@ -262,7 +275,7 @@ def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[RowProgress | 
 
         def progress(_done: float, _total: int, what: str) -> None:
             nonlocal waiting
-            before, waiting = waiting, what == WAITING
+            before, waiting = waiting, what == nncomplexity.dynamics.WAITING
             if on_waiting and waiting and not before:
                 on_waiting()
 

@@ -1,17 +1,22 @@
 """Rows as a table: a line for each checkpoint, with its seeds together."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from nncomplexity.bounds import rounded_up
+import nncomplexity
 from nncomplexity.cli.table import WIDTH, page_of, text_table, warned
-from nncomplexity.dynamics import Row
 from nncomplexity.words import listed, names_in, printable
+
+if TYPE_CHECKING:
+    from nncomplexity.dynamics import Row
 
 _MOST_WARNINGS = 3
 
@@ -56,7 +61,7 @@ def _constant(measured: Sequence[Row]) -> list[str]:
         return []
     risks = [row["constant_risk"] for row in constants if row.get("constant_risk") is not None]
     known = f": risk {fmean(risks):.4g} on the examples," if risks else ", and has"
-    value = rounded_up(fmean(row["constant_bound"] for row in constants), 4)
+    value = nncomplexity.bounds.rounded_up(fmean(row["constant_bound"] for row in constants), 4)
     return [f"A constant answer takes 0 bits{known} a bound of {value}."]
 
 
@@ -189,7 +194,7 @@ def _bound(group: Sequence[Row], name: str) -> str:
     """Rounded up, so that no bound looks smaller than it is."""
     values = [row[name] for row in group if row.get(name) is not None]
     spread = f" ± {stdev(values):.2g}" if len(values) > 1 and stdev(values) else ""
-    return f"{rounded_up(fmean(values), 4)}{spread}" if values else "-"
+    return f"{nncomplexity.bounds.rounded_up(fmean(values), 4)}{spread}" if values else "-"
 
 
 def _mean(values: Iterable[float | None], form: str) -> str:

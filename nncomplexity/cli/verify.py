@@ -1,22 +1,26 @@
 """The command `verify`: a `.coarse` file is decoded and measured again, and each claim about it is checked."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import nncomplexity
 from nncomplexity.cli import table
 from nncomplexity.cli.file_check import CheckGroup, FileCheck
 from nncomplexity.cli.options import DONE, FAILED, CoarseFile, Json
 from nncomplexity.cli.outputs import STDOUT, page_width, write_json
 from nncomplexity.errors import InputError
-from nncomplexity.measure import SCHEMA, Typed, hashes_of, json_text, read_report
 from nncomplexity.version import __version__
 from nncomplexity.words import eps_named
+
+if TYPE_CHECKING:
+    from nncomplexity.measure import Typed
 
 
 def verify(
     file: CoarseFile,
-    checked: CheckGroup,
     against: Annotated[
         str | None, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
     ] = None,
@@ -28,6 +32,8 @@ def verify(
         typer.Option(metavar="REPORT", help="A report.json, a curve.json or a certificate. Its values for this file are checked."),
     ] = None,
     json_file: Json = None,
+    *,
+    checked: CheckGroup,
 ) -> int:
     """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
 
@@ -55,10 +61,10 @@ def verify(
         raise InputError("--data: it needs --claims CERTIFICATE, which has the hashes to compare with")
     json_path = None if json_file == STDOUT else json_file
     check = FileCheck.load(file, checked, against, inputs=[claims], out=json_path)
-    reported = read_report(claims, file) if claims is not None else None
+    reported = nncomplexity.measure.read_report(claims, file) if claims is not None else None
     found, bound = check.run(value, reported, _typed(checked, check))
-    extra = {"schema": SCHEMA, "version": __version__, "file": file, "bound": bound and bound.to_dict()}
-    document = json_text({**extra, **found.to_dict()})
+    extra = {"schema": nncomplexity.measure.SCHEMA, "version": __version__, "file": file, "bound": bound and bound.to_dict()}
+    document = nncomplexity.measure.json_text({**extra, **found.to_dict()})
     write_json(json_path, document)
     print(document if json_file == STDOUT else table.verified(file, found, bound, width=page_width()), flush=True)
     return DONE if found.holds else FAILED
@@ -67,11 +73,11 @@ def verify(
 def _typed(checked: CheckGroup, check: FileCheck) -> Typed:
     """What the command line says of the file, for comparison with a report."""
     functions = ("loss_fn", "model", "risk_fn", "outputs", "inputs", "divergence", "probe")
-    return Typed(
+    return nncomplexity.measure.Typed(
         n=checked.n,
         delta=checked.delta,
         chance=check.bound.chance,
         functions={name: getattr(checked, name) for name in functions},
-        task=hashes_of(check.task.files),
-        data=None if checked.data is None else hashes_of(checked.data),
+        task=nncomplexity.measure.hashes_of(check.task.files),
+        data=None if checked.data is None else nncomplexity.measure.hashes_of(checked.data),
     )

@@ -1,21 +1,20 @@
 """Codecs: records of (symbols, model) to bytes and back, under one contract.
 
-Which one? `entropy` is the smallest by far and the default. `bzip2` is the paper's. The others are there to compare with.
-A codec's index in `CODECS` is its number in a file; `register_codec` adds a codec of your own. This wing works on arrays of integers only, and
-never on tensors of PyTorch.
+`entropy` is the default, and gives by far the smallest files. `bzip2` is the paper's codec. The others are for comparison. A codec's index in
+`CODECS` is its number in a file. `register_codec` adds a codec of your own. This wing works only on arrays of integers, not on tensors.
 
-- `contract`: what a model, a coder and a codec owe each other
+- `contract`: the interfaces of models, coders and codecs
 - `coder`: the range coder: encoder, decoder, meter
-- `learning`: weighing adaptive tables without coding
-- `models`: models of single decisions, plain integers and raw bytes
-- `scales`: the scale model: magnitudes by what their row and column have shown
-- `lines`: dead rows and columns of a matrix, marked instead of coded
+- `learning`: the bits of symbols under adaptive tables, without coding them
+- `models`: models of single symbols, integers and bytes
+- `scales`: the scale model: magnitudes given the earlier ones in their row and column
+- `lines`: rows and columns of zeros, which are marked instead of coded
 - `matrix`: the model of a quantized matrix: the scale model, or a table of its own
 - `entropy`: the project's codec: every record in one stream
-- `general`: what the byte compressors share
+- `general`: the common part of the byte compressors
 - `bzip2`, `xz`, `gzip`, `zstd`: the paper's compressor, LZMA, DEFLATE, zstandard
 - `registry`: the codecs by name and number, and codecs of users
-- `together`: weighing many small matrices at once
+- `together`: the bits of many small matrices at once
 """
 
 from nncomplexity.codecs.coder import Meter

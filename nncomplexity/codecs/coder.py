@@ -1,9 +1,9 @@
-"""Range coding under explicit frequencies: an encoder, its decoder, and a meter that only weighs.
+"""Range coding under given frequencies: an encoder, its decoder, and a meter that only counts bits.
 
-The arithmetic is constriction's range coder (32-bit words, 64-bit state, frequencies normalised to 24 bits). Two things are added:
-words are stored big-endian and cut to the fewest bytes that still name a point of the final interval, and a decoder pads its
-input with zeros for ever, so that cutting costs nothing. Frequencies are whole numbers held in float64, on which the
-normalisation is exact; no logarithm or exponential takes part, so every machine derives the same intervals.
+The arithmetic is constriction's range coder (Martin 1979): 32-bit words, a 64-bit state, and frequencies normalised to 24 bits. Two things are
+added. Words are stored big-endian and cut to the fewest bytes that still denote a point of the final
+interval. A decoder reads zeros after the end, so the cut bytes are not needed. Frequencies are integers in float64, for which the
+normalisation is exact. No logarithm or exponential is used, so every machine has the same intervals.
 """
 
 import math
@@ -17,6 +17,8 @@ from nncomplexity.errors import FormatError
 _Categorical = constriction.stream.model.Categorical
 _Uniform = constriction.stream.model.Uniform
 _FAMILY = _Categorical(perfect=False)
+_OUTSIDE = "payload points outside every symbol's interval: it is damaged"
+"""What constriction refuses by an AssertionError: the sliver that normalising to 24 bits leaves to no symbol."""
 _WORD_BITS = 32
 _STATE_BITS = 64
 
@@ -30,7 +32,9 @@ class Encoder:
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
         """Write symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
         assert values is not None
-        if count and frequencies.shape[-1] > 1:  # a certain symbol takes no interval, and constriction refuses its alphabet
+        if (
+            count and frequencies.shape[-1] > 1
+        ):  # a certain symbol needs no bits, and constriction refuses an alphabet of one symbol
             symbols = np.ascontiguousarray(values, dtype=np.int32)
             if frequencies.ndim == 1:
                 self._stream.encode(symbols, _Categorical(frequencies, perfect=False))
@@ -60,7 +64,7 @@ class Encoder:
         return value
 
     def finish(self) -> bytes:
-        """The shortest byte string which, followed by zeros, lies in the final interval.
+        """The shortest byte string that is in the final interval if zeros follow it.
 
         constriction keeps the interval [lower, lower + width) of what follows the first `position` words. It may reach beyond 2^64,
         into the words before; `get_compressed` has then raised those by one if its own point lies there.
@@ -73,9 +77,9 @@ class Encoder:
 
 
 class Decoder:
-    """Reads the decisions back. A damaged stream gives other symbols, or FormatError where it points between all intervals.
+    """Reads symbols. A damaged stream gives other symbols, or FormatError if it denotes a point outside all intervals.
 
-    It never runs out: counts come from its callers, who must have checked them.
+    A stream has no end for the decoder. So callers must check the counts that they ask for.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -101,24 +105,31 @@ class Decoder:
     def equal(self, value: int | None, size: int) -> int:
         """Read one symbol below `size`, all equally likely."""
         assert value is None
-        return int(self._decode(_Uniform(size), 1)[0])
+        return self._one(_Uniform(size))
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         """Read one symbol, then raise its frequency by `gain`."""
         assert value is None
-        value = int(self.categorical(None, frequencies, 1)[0])
+        value = self._one(_Categorical(frequencies, perfect=False)) if frequencies.size > 1 else 0
         frequencies[value] += gain
         return value
 
     def _decode(self, model: object, count_or_frequencies: int | Frequencies) -> Integers:
         try:
             return np.asarray(self._stream.decode(model, count_or_frequencies), dtype=np.int64)
-        except AssertionError as error:  # how constriction refuses the sliver that normalising to 24 bits leaves to no symbol
-            raise FormatError("payload points outside every symbol's interval: it is damaged") from error
+        except AssertionError as error:
+            raise FormatError(_OUTSIDE) from error
+
+    def _one(self, model: object) -> int:
+        """One symbol, without an array around it."""
+        try:
+            return int(self._stream.decode(model))
+        except AssertionError as error:
+            raise FormatError(_OUTSIDE) from error
 
 
 class Checker:
-    """Decodes and encodes again what it has decoded, to see in the end that the payload is the one that an encoder makes."""
+    """Decodes symbols and encodes them again, to check at the end that an encoder would write the same payload."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload, self._decoder, self._encoder = payload, Decoder(payload), Encoder()
@@ -136,17 +147,17 @@ class Checker:
         return self._encoder.equal(self._decoder.equal(value, size), size)
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
-        """Decode a symbol under frequencies that learn, and encode it again; they learn from it once."""
+        """Decode a symbol under adaptive frequencies, and encode it again. The frequencies change once."""
         return self._encoder.learned(self._decoder.learned(value, frequencies, 0), frequencies, gain)
 
     def finish(self) -> None:
-        """Raises FormatError where an encoder would have ended the payload otherwise, or earlier."""
+        """Raises FormatError if an encoder would end the payload in another way, or earlier."""
         if self._encoder.finish() != self._payload:
             raise FormatError("payload goes on or ends otherwise than its decisions do: it is damaged")
 
 
 class Meter:
-    """Adds up −log₂ of the coded probabilities, in bits, and writes nothing."""
+    """Adds up −log₂ of the probabilities of symbols, in bits, and writes nothing."""
 
     def __init__(self) -> None:
         self.bits = 0.0

@@ -1,12 +1,11 @@
-"""The contract between what is coded and how: records of (symbols, model) on one side, bytes on the other.
+"""The interfaces of models, coders and codecs: from records of (symbols, model) to bytes and back.
 
-A *model* knows the shape of a record and how likely its symbols are. A *codec* turns a sequence of records into a payload and back.
-Both directions run through one call, `record(symbols, model) -> symbols`: a writer is given the symbols and returns them, a reader
-is given None and returns what it decoded. The code that lays out a file is therefore written once, and encoder and decoder
-cannot disagree about it.
+A *model* has the number of symbols in a record and their probabilities. A *codec* turns a sequence of records into a payload and back. Both
+directions use one call, `record(symbols, model) -> symbols`. A writer gets the symbols and returns them. A reader gets None and returns the
+decoded symbols. So the code for the order of a file exists once, and encoder and decoder always agree.
 
-Entropy coding splits the work once more. A model drives a *coder*, which knows only frequencies: `Encoder`, `Decoder` and `Meter`
-in `nncomplexity.codecs.coder` write, read and weigh the same decisions.
+For entropy coding, a model calls a *coder*, which knows only frequencies. `Encoder`, `Decoder` and `Meter` in `nncomplexity.codecs.coder` write
+symbols, read them, and count their bits.
 """
 
 from typing import Any, Protocol
@@ -15,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.integer[Any]]
-"""Symbols: int64, or uint8 where they are bytes, of which there may be many."""
+"""Symbols: int64, or uint8 for bytes, because there may be many."""
 Frequencies = NDArray[np.float64]
 
 SYMBOL_LIMIT = 2**31 - 1
-"""The largest magnitude of a symbol that a record may hold."""
+"""The largest magnitude of a symbol."""
 
 
 class Coder(Protocol):
@@ -38,61 +37,61 @@ class Coder(Protocol):
         ...
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
-        """Code one integer in [0, A) under frequencies (A,), of which its own then grows by `gain`."""
+        """Code one integer in [0, A) under frequencies (A,). Its frequency then grows by `gain`."""
         ...
 
 
 class Model(Protocol):
-    """How one record's symbols are distributed, and what must be known to read them back."""
+    """The number and the distribution of a record's symbols."""
 
     @property
     def count(self) -> int:
-        """Symbols in the record; a reader knows it before it reads."""
+        """The number of symbols. A reader knows it before it reads."""
         ...
 
     @property
     def bounds(self) -> tuple[int, int] | None:
-        """Smallest and largest symbol possible where that is known beforehand, else None."""
+        """The smallest and the largest possible symbol; None if they are not known before reading."""
         ...
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
-        """Run the record (count,) through an entropy coder; the same decisions in the same order in both directions."""
+        """Code the record (count,) by an entropy coder, in the same order for writing and reading."""
         ...
 
 
 class Single(Model, Protocol):
-    """A model of records of one symbol."""
+    """A model of a record with one symbol."""
 
     def one(self, coder: Coder, value: int | None) -> int:
-        """The same as `code` of one symbol, without an array around it."""
+        """`code` for the symbol as a number instead of an array, which is faster."""
         ...
 
 
 class Records(Protocol):
-    """One direction of a codec: a writer, a reader or a meter of records."""
+    """A writer, a reader or a meter of records."""
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        """Write `symbols` (count,), or read them where None is given; returns them either way."""
+        """Write `symbols` (count,), or read them if they are None. Both return the symbols."""
         ...
 
     def one(self, value: int | None, model: Single) -> int:
-        """The same of a record of one symbol."""
+        """`record` for one symbol."""
         ...
 
 
 class Writer(Records, Protocol):
-    """Records going into a payload."""
+    """Writes records to a payload."""
 
     def finish(self) -> bytes:
-        """The payload; the writer is not used afterwards."""
+        """The payload. The writer must not be used afterwards."""
         ...
 
 
 class Reader(Records, Protocol):
-    """Records coming out of a payload."""
+    """Reads records from a payload."""
 
     def finish(self) -> None:
-        """Raises FormatError where the payload holds more than its records."""
+        """Raises FormatError if the payload has more than the records that were read."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Entropy coding through range coding: one stream for the whole payload, so no record pays for a word of its own."""
+"""Entropy coding by one range-coded stream for the whole payload, so that no record is rounded up to whole bytes."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from nncomplexity.errors import FormatError
 
 @dataclass(frozen=True)
 class Entropy:
-    """The project's own codec: each record under its model, all in one range-coded stream.
+    """The project's codec: all records in one range-coded stream, each under its model.
 
     >>> from nncomplexity.codecs.matrix import Matrix, MatrixState
     >>> import numpy as np
@@ -27,22 +27,22 @@ class Entropy:
         return EntropyWriter()
 
     def reader(self, payload: bytes, limit: int) -> "EntropyReader":  # noqa: ARG002 - what it reads is bounded by its records
-        """A reader of a payload; what it unpacks is bounded by the records that are asked for."""
+        """A reader of a payload. The records that callers ask for bound the memory, so `limit` is not needed."""
         return EntropyReader(payload)
 
 
 class EntropyWriter:
-    """Runs models against an encoder."""
+    """Writes records by an encoder."""
 
     def __init__(self) -> None:
         self._coder = Encoder()
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        """Write symbols under their model, and give them back."""
+        """Write symbols under their model, and return them."""
         return model.code(self._coder, symbols)
 
     def one(self, value: int | None, model: Single) -> int:
-        """Write one number under its model, and give it back."""
+        """Write one number under its model, and return it."""
         return model.one(self._coder, value)
 
     def finish(self) -> bytes:
@@ -51,12 +51,12 @@ class EntropyWriter:
 
 
 class EntropyReader:
-    """Runs models against a decoder.
+    """Reads records by a decoder.
 
     Args:
-        payload: what to read.
-        checked: whether to see in the end that it ends where and how an encoder's would. Version 1 of the format asked for no more than
-            that it doesn't end in zero bytes.
+        payload: the bytes.
+        checked: whether to check at the end that an encoder would end the payload in the same way. Version 1 of the format only required
+            that the payload does not end in zero bytes.
     """
 
     def __init__(self, payload: bytes, *, checked: bool = True) -> None:
@@ -74,6 +74,6 @@ class EntropyReader:
         return model.one(self._coder, value)
 
     def finish(self) -> None:
-        """Raises FormatError where the payload isn't used up."""
+        """Raises FormatError if the payload has more content."""
         if self._checker is not None:
             self._checker.finish()

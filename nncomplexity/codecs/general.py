@@ -1,7 +1,7 @@
-"""What the general-purpose compressors share: records laid end to end as the narrowest integers, then compressed as one string.
+"""The common part of the general-purpose compressors: records as integers in few bytes, one after another, compressed as one string.
 
-A record whose model bounds its symbols takes the width of the bounds; another is preceded by one byte that says its width, the
-least of 1, 2 and 4 bytes that holds them. The models' probabilities are not used.
+If the model of a record has bounds, they give the number of bytes of each symbol. Otherwise one byte before the record says it: the least
+of 1, 2 and 4 bytes that can hold the symbols. The models' probabilities are not used.
 """
 
 import functools
@@ -16,7 +16,7 @@ from nncomplexity.codecs.models import room_for, single
 from nncomplexity.errors import FormatError
 
 AT_ONCE = 1 << 20
-"""Bytes that are unpacked at once."""
+"""The number of bytes to unpack at once."""
 _WIDTHS = (1, 2, 4, 8)
 _SYMBOL_WIDTHS = _WIDTHS[:3]
 
@@ -28,15 +28,15 @@ class General:
     name: str
     compress: Callable[[bytes], bytes]
     decompress: Callable[[bytes, int], bytes | bytearray]
-    """(payload, most bytes to unpack): raises FormatError where the payload is damaged, cut or followed by something else."""
+    """From (payload, most bytes to unpack) to bytes. Raises FormatError if the payload is damaged or cut, or if something follows it."""
 
     def writer(self) -> "ByteWriter":
         """A writer of a new payload."""
         return ByteWriter(self.compress)
 
     def reader(self, payload: bytes, limit: int) -> "ByteReader":
-        """A reader of a payload. Raises FormatError where it is damaged, or unpacks to more than `limit` bytes."""
-        data = self.decompress(payload, limit + 1)  # read where it lies: it may be most of the memory that there is
+        """A reader of a payload. Raises FormatError if it is damaged, or unpacks to more than `limit` bytes."""
+        data = self.decompress(payload, limit + 1)  # used without a copy, because it may fill most of the memory
         if len(data) > limit:
             raise FormatError(f"{self.name} payload unpacks to more than the {limit} bytes that its tensors can need")
         return ByteReader(data)
@@ -51,18 +51,18 @@ class Stream(Protocol):
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more comes without more data."""
+        """Whether more input is needed to unpack more."""
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the end of the stream."""
+        """The bytes after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        """At most `max_length` bytes of what the data so far unpack to."""
+        """The next unpacked bytes, at most `max_length` of them."""
 
 
 def unpacked(stream: Stream, payload: bytes, most: int, name: str) -> bytearray:
-    """What a stream unpacks to, a part at a time, so that it is in memory once. Raises FormatError where it ends early or late."""
+    """The unpacked bytes of a stream, in parts, so that memory holds them once. Raises FormatError if the stream is cut or longer."""
     data = bytearray()
     while not stream.eof and len(data) < most:
         data += stream.decompress(payload, min(AT_ONCE, most - len(data)))
@@ -82,7 +82,7 @@ class ByteWriter:
         self._compress = compress
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        """Write symbols in the fewest bytes that their model's bounds, or their own, allow."""
+        """Write symbols in the fewest bytes that the bounds of the model, or else the symbols, allow."""
         assert symbols is not None
         bounds = model.bounds
         if bounds is None:
@@ -121,7 +121,7 @@ class ByteReader:
         self._at = 0
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        """The symbols of the next record. Raises FormatError where it is cut, or holds what the model refuses."""
+        """The symbols of the next record. Raises FormatError if it is cut, or if a symbol is outside the model's bounds."""
         assert symbols is None
         low, high = model.bounds or (-SYMBOL_LIMIT, SYMBOL_LIMIT)
         if model.bounds is None:
@@ -142,7 +142,7 @@ class ByteReader:
         return int(self.record(single(value), model)[0])
 
     def finish(self) -> None:
-        """Raises FormatError where bytes are left over."""
+        """Raises FormatError if bytes are left."""
         if self._at != len(self._data):
             raise FormatError(f"{len(self._data) - self._at} bytes are left over after the last tensor")
 

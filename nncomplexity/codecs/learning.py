@@ -1,8 +1,8 @@
-"""Weighing symbols whose tables learn after each block, without coding them.
+"""The bits of symbols under tables that adapt after each block, without coding them.
 
-A coder must take block after block, because each changes the frequencies of the next. What they add up to needs only how often
-each symbol came in earlier blocks under its context, which one sort tells. Searches weigh small matrices thousands of times, and
-there the overhead of coding block after block would be nearly all of the time.
+A coder must code one block after another, because each block changes the frequencies of the next one. The sum of the bits needs only the
+number of times that each symbol occurred in earlier blocks under its context, which one sort gives. A search counts the bits of small
+matrices thousands of times, and coding them block by block would take nearly all of its time.
 """
 
 import itertools
@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from nncomplexity.codecs.contract import Frequencies, Integers
 
 _RADIX_LIMIT = 1 << 16
-"""Keys below this are sorted as 16-bit integers, for which numpy has a radix sort."""
+"""Keys below this are sorted as 16-bit integers, because NumPy has a radix sort for them."""
 
 
 def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencies, gain: int) -> float:
-    """Bits of symbols (n,) under one table (alphabet,), which learns at each of the blocks' edges, from 0 to n.
+    """Bits of symbols (n,) under one adaptive table (alphabet,).
 
-    The table is changed: each symbol has added `gain` to its entry in the end. Here the first symbol finds frequencies 1 : 1, the
-    second 3 : 1 after a gain of 2.
+    The table changes at each edge of the blocks: each symbol of the block adds `gain` to its entry. In the example, the frequencies are 1
+    : 1 for the first symbol, and 3 : 1 for the second one, after a gain of 2.
+
+    Args:
+        symbols: the symbols.
+        edges: the edges of the blocks, from 0 to n.
+        frequencies: the table. At the end it has learned from all symbols.
+        gain: the increase for each symbol.
+
+    Returns:
+        The sum of −log₂ of the probabilities.
 
     >>> weigh_table(np.array([0, 1]), [0, 1, 2], np.ones(2), 2)
     3.0
@@ -38,10 +47,17 @@ def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencie
 
 
 def weigh_contexts(symbols: Integers, contexts: Integers, blocks: Integers, tables: Frequencies, gain: int) -> float:
-    """Bits of symbols (n,), each under the table of its context as it stood when its block began.
+    """Bits of symbols (n,), each under the adaptive table of its context, as it was at the beginning of the symbol's block.
 
-    `tables` (contexts, alphabet) are changed as in `weigh_table`; `contexts` (n,) picks a row of them for each symbol, and `blocks`
-    (n,) numbers the blocks in ascending order.
+    Args:
+        symbols: the symbols.
+        contexts: (n,) the row of `tables` for each symbol.
+        blocks: (n,) the number of each symbol's block, in ascending order.
+        tables: (contexts, alphabet). At the end they have learned from all symbols.
+        gain: the increase for each symbol.
+
+    Returns:
+        The sum of −log₂ of the probabilities.
 
     >>> weigh_contexts(np.array([0, 1]), np.array([0, 0]), np.array([0, 1]), np.ones((1, 2)), 2)
     3.0
@@ -54,7 +70,7 @@ def weigh_contexts(symbols: Integers, contexts: Integers, blocks: Integers, tabl
 
 
 def _log_frequencies(keys: Integers, blocks: Integers, initial: Frequencies, gain: int) -> float:
-    """Σ log₂(initial[key] + gain · times that the key came in earlier blocks), over keys (n,)."""
+    """Σ log₂(initial[key] + gain · occurrences of the key in earlier blocks), over keys (n,)."""
     order = np.argsort(keys.astype(np.uint16) if initial.size <= _RADIX_LIMIT else keys, kind="stable")
     keys, blocks = keys[order], blocks[order]
     firsts = np.flatnonzero(_starts(keys) | _starts(blocks))
@@ -65,7 +81,7 @@ def _log_frequencies(keys: Integers, blocks: Integers, initial: Frequencies, gai
 
 
 def _starts(runs: Integers) -> NDArray[np.bool_]:
-    """(n,) true where a run of equal values begins."""
+    """(n,) whether a run of equal values begins at each place."""
     begins = np.ones(runs.size, dtype=np.bool_)
     np.not_equal(runs[1:], runs[:-1], out=begins[1:])
     return begins

@@ -1,7 +1,7 @@
 """Dead lines of a matrix: columns and rows of zeros, which may be marked instead of coded.
 
-A unit that a network doesn't use is a row of one matrix and a column of the next, and an element of a bias. So the marks of one matrix
-tell much about those of another that has as many lines, and a payload keeps in mind which were dead.
+A unit that a network doesn't use is a row of zeros in one matrix, a column in the next, and an element of a bias. So the marks of one
+matrix predict those of another matrix with as many lines, and the model remembers which lines were dead.
 """
 
 import functools
@@ -20,7 +20,7 @@ from nncomplexity.errors import FormatError
 Flags = NDArray[np.bool_]
 
 _LEAST_SAVING = 4.0
-"""Bits that marks must save by estimate before they are weighed."""
+"""Marks are considered only if they save at least so many bits by an estimate."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,24 @@ class Marks:
 
     @functools.cached_property
     def shape(self) -> tuple[int, int]:
-        """How many rows and columns are alive."""
+        """The numbers of rows and columns that are alive."""
         return int(np.count_nonzero(self.rows)), int(np.count_nonzero(self.columns))
 
     @property
     def turned(self) -> bool:
-        """Whether more columns than rows are alive, so that their transpose is coded."""
+        """Whether more columns than rows are alive. Then the transpose is coded."""
         return self.shape[1] > self.shape[0]
 
     def part(self, grid: Integers) -> Integers:
-        """The lines of symbols (columns, rows) that are alive, as (columns, rows) of the matrix that is coded."""
+        """The living lines of symbols (columns, rows), in the orientation (columns, rows) of the coded matrix."""
         part = grid[np.ix_(self.columns, self.rows)]
         return np.ascontiguousarray(part.T if self.turned else part)
 
     def whole(self, cells: Integers) -> Integers:
-        """The symbols (columns, rows) of which these cells (n,) are `part`. Raises FormatError where a line of them is dead."""
+        """The symbols (columns, rows) whose `part` is these cells (n,). Raises FormatError if a marked-alive line is dead."""
         along, across = self.shape
         part = cells.reshape(along, across).T if self.turned else cells.reshape(across, along)
+        # An encoder marks every dead line. Otherwise two different files could hold the same tensor.
         if not (part.any(axis=0).all() and part.any(axis=1).all()):
             raise FormatError("a row or column of a matrix is dead and not marked: the payload is damaged")
         grid = np.zeros((self.columns.size, self.rows.size), dtype=cells.dtype)
@@ -58,13 +59,13 @@ class Marks:
 
 @dataclass
 class DeadLines:
-    """What a payload knows of dead lines.
+    """The state about dead lines that the matrices of a payload share.
 
     Attributes:
-        marked: a tally of matrices whose dead lines are marked.
-        alive: whether lines are dead that were alive where a matrix last had as many.
-        dead: the same of lines that were dead.
-        known: which lines were dead in the last matrix that marked so many of one side.
+        marked: a tally of whether a matrix has marks.
+        alive: a tally of whether a line is dead, for lines that were alive in the last matrix with as many lines.
+        dead: the same tally for lines that were dead.
+        known: for each number of lines, which were dead in the last matrix with marks.
     """
 
     marked: Tally = field(default_factory=lambda: Tally(np.array([8, 1]), 2))
@@ -73,7 +74,7 @@ class DeadLines:
     known: dict[int, Flags] = field(default_factory=dict)
 
     def code(self, coder: Coder, shape: tuple[int, int], marks: Marks | None = None) -> Marks:
-        """The marks of a matrix of this many columns and rows; those of columns come first.
+        """Code the marks of a matrix with this number of columns and rows. Those of the columns come first.
 
         Raises:
             FormatError: all columns or all rows are dead.
@@ -85,22 +86,25 @@ class DeadLines:
         return Marks(~columns, ~rows)
 
     def worthwhile(self, grid: Integers) -> Marks | None:
-        """The marks of symbols (columns, rows) where they save more than they take, as far as an estimate tells; else None."""
+        """The marks of symbols (columns, rows), if they save more bits than they take by an estimate; otherwise None."""
         present = grid != 0
         marks = Marks(present.any(axis=1), present.any(axis=0))
         if marks.columns.all() and marks.rows.all():
             return None
+        # The difference in bits between saying that a matrix has marks and that it has none.
         price = math.log2(float(self.marked.frequencies[0] / self.marked.frequencies[1]))
         saved = _saved(marks, int(np.count_nonzero(present)), float(np.abs(grid).mean())) - price
         if saved < _LEAST_SAVING:
             return None
+        # The estimate is rough, so the exact bits of the marks decide. Copies, because nothing is coded yet.
         meter = Meter()
         DeadLines(self.marked, self.alive.copy(), self.dead.copy(), dict(self.known)).code(meter, grid.shape[:2], marks)
         return marks if meter.bits < saved else None
 
     def _side(self, coder: Coder, dead: Flags | None, count: int) -> Flags:
-        """(count,) which lines of one side are dead, coded in up to three groups by what is known of them."""
+        """Code which lines (count,) of one side are dead, in up to three groups: formerly alive, formerly dead, unknown."""
         last = self.known.get(count)
+        # Lines that were dead are likely to be dead again. So the two groups have tallies of their own.
         tallies = [flat_tally(2)] if last is None else [self.alive, self.dead]
         found = np.zeros(count, dtype=np.bool_)
         for group, tally in enumerate(tallies):
@@ -112,12 +116,15 @@ class DeadLines:
 
 
 def _saved(marks: Marks, used: int, mean: float) -> float:
-    """About what the zeros of dead lines take where they aren't marked, by the cheaper of the two kinds of tables.
+    """An estimate of the bits that the zeros of dead lines take without marks, under the better of the two kinds of tables.
 
     Args:
         marks: which lines are alive.
-        used: how many symbols aren't 0.
-        mean: the mean magnitude of all.
+        used: the number of symbols that are not 0.
+        mean: the mean magnitude of all symbols.
+
+    Returns:
+        Bits.
     """
     columns, rows = marks.columns.size, marks.rows.size
     left_rows, left_columns = marks.shape
@@ -130,5 +137,5 @@ def _saved(marks: Marks, used: int, mean: float) -> float:
 
 
 def _spread(cells: int, used: int) -> float:
-    """n·log₂ n − z·log₂ z of n cells of which z are 0: what an adaptive table takes, but for what it takes for those that aren't."""
+    """n·log₂ n − z·log₂ z for n cells with z zeros: the bits under an adaptive table, without those of the nonzero cells' frequencies."""
     return sum(sign * count * math.log2(count) for sign, count in ((1, cells), (-1, cells - used)) if count)

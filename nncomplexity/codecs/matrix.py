@@ -1,13 +1,14 @@
-"""The model of a quantized matrix: of three ways to code its symbols, the lightest.
+"""The model of a quantized matrix: the one of three ways to code its symbols that takes the fewest bits.
 
-First, dead rows and columns may be marked (`lines`), which then cost next to nothing: units that a network doesn't use are dead in the
-matrix before them and in the one behind.
+First, dead rows and columns may be marked (`lines`). They then cost almost nothing. A unit that a network doesn't use is a dead row in
+the matrix before it and a dead column in the matrix after it.
 
-Most are magnitudes of the scale model (`scales`) and signs. A tensor which that fits badly (a spike away from zero, few distinct
-values) is coded under one adaptive table of its own instead, of all symbols from the least to the greatest or, where these lie far
-apart, of those that occur; a writer weighs all and takes the lightest.
+Most matrices are coded as magnitudes under the scale model (`scales`) and signs. This model does not fit a tensor with a peak away from
+zero, or with few distinct values. Such a tensor has one adaptive table of its own. The table has all symbols from the least to the
+greatest or, if these are far apart, only those that occur. A writer counts the bits of all three ways and takes the smallest.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,22 +35,22 @@ from nncomplexity.codecs.models import (
 from nncomplexity.codecs.scales import Magnitudes, fresh_levels, fresh_tables
 
 VERSION = 2
-"""The version of the format that is written; version 1 is read, too."""
+"""The version of the format that is written. Version 1 can also be read."""
 TABLE_GAIN = 4
-"""What a symbol adds to its entry of a matrix's own table."""
+"""The increase of a symbol's entry in a matrix's own table."""
 SIGN_WEIGHT, SIGN_GAIN = 8, 2
-"""How many times the file's counts of signs those of a matrix begin with, and what a sign adds."""
+"""The weight of the file's counts of signs at the beginning of a matrix, and the increase for a sign."""
 _TABLE_LIMIT = 1 << 16
 _LIST_LIMITS = {1: 1 << 22, 2: 1 << 16}
-"""The most values of a list, by version of the format; the first had no limit, and its writer never came near this one."""
+"""The most values of a list, by version of the format. Version 1 had no limit, but its writer never reached this number."""
 
 
 @dataclass
 class MatrixState:
-    """What the matrices of one file share: the tables by context, tallies of their levels, sizes and kinds, and the lines known dead."""
+    """The state that the matrices of one file share: tables by context, tallies of levels, sizes and kinds, and dead lines."""
 
     version: int = VERSION
-    """Of the format."""
+    """The version of the format."""
     tables: Frequencies = field(default_factory=fresh_tables)
     kinds: Tally = field(default_factory=lambda: flat_tally(3))
     signs: Tally = field(default_factory=lambda: flat_tally(2))
@@ -59,13 +60,13 @@ class MatrixState:
 
     @property
     def first(self) -> int:
-        """Symbols in the first block of a matrix's own table."""
+        """The number of symbols in the first block of a matrix's own table."""
         return FIRST_BLOCK if self.version == 1 else FIRST_OF_OWN
 
 
 @dataclass(frozen=True)
 class KnownKind:
-    """What weighing found of a matrix: which way is the lightest, and the contexts (n,) of its symbols under the scale model."""
+    """What is known of a matrix whose bits were counted: its kind, and the contexts (n,) of its symbols under the scale model."""
 
     kind: int
     contexts: Integers | None = None
@@ -73,9 +74,9 @@ class KnownKind:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Symbols (rows, columns) of a quantized matrix, in column-major order; columns should be the shorter side.
+    """Symbols (rows, columns) of a quantized matrix, in column-major order. Columns should be the shorter side.
 
-    `profile` (columns,) gives relative magnitudes to expect of the columns, such as those of a factor's partner.
+    `profile` (columns,) has the expected relative magnitudes of the columns, such as those of the other factor's components.
     """
 
     rows: int
@@ -83,26 +84,28 @@ class Matrix:
     state: MatrixState
     profile: Frequencies | None = None
     known: "KnownKind | None" = None
-    """What a writer knows already of the symbols."""
+    """What a writer already knows of the symbols, which saves time."""
 
     bounds = None
 
-    @property
+    @functools.cached_property
     def count(self) -> int:
-        """How many symbols there are."""
+        """The number of symbols."""
         return self.rows * self.columns
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
-        """Write, weigh or read the symbols, (count,) in column-major order; None reads them."""
+        """Code the symbols (count,), in column-major order. If they are None, read them."""
         if not self.count:
             return np.zeros(0, dtype=np.int64)
         peak = None if symbols is None else int(np.abs(symbols).max())
+        # The largest magnitude comes first. It bounds the alphabet, and a matrix of zeros ends here.
         peak = Natural(self.state.peaks).one(coder, peak)
         if peak == 0:
             return np.zeros(self.count, dtype=np.int8)
         if symbols is None:
             return self._read(coder, peak)
         grid = symbols.reshape(self.columns, self.rows)
+        # Version 1 of the format has no marks of dead lines.
         if self.state.version > 1 and (marks := self.marks(coder, grid)):
             self.inner(marks).write_cells(coder, marks.part(grid).reshape(-1), peak)
         else:
@@ -110,7 +113,7 @@ class Matrix:
         return symbols
 
     def _read(self, coder: Coder, peak: int) -> Integers:
-        """What follows the peak."""
+        """Read the symbols and marks that follow the peak."""
         lines = self.state.lines
         if self.state.version == 1 or not Categorical(lines.marked).one(coder, None):
             return self.read_cells(coder, peak)
@@ -118,23 +121,24 @@ class Matrix:
         return marks.whole(self.inner(marks).read_cells(coder, peak)).reshape(-1)
 
     def marks(self, coder: Coder, grid: Integers) -> Marks | None:
-        """Whether dead lines of symbols (columns, rows) are marked, and which; None where they aren't."""
+        """Choose and code the marks of dead lines of symbols (columns, rows); None if they are not marked."""
         marks = self.state.lines.worthwhile(grid)
         Categorical(self.state.lines.marked).one(coder, int(marks is not None))
         return None if marks is None else self.state.lines.code(coder, (self.columns, self.rows), marks)
 
     def inner(self, marks: Marks) -> "Matrix":
-        """The model of the lines that are alive, along the longer side."""
+        """The model of the living lines, with the shorter side as columns."""
+        # A profile is about columns. If the matrix is transposed, these are rows, and the profile no longer applies.
         profile = None if marks.turned or self.profile is None else self.profile[marks.columns]
         return Matrix(max(marks.shape), min(marks.shape), self.state, profile, self.known)
 
     def read_cells(self, coder: Coder, peak: int) -> Integers:
-        """The symbols behind the peak and the marks."""
+        """Read the symbols that follow the peak and the marks."""
         kind = Categorical(self.state.kinds).one(coder, None)
         return self._by_kind(coder, None, peak, kind)
 
     def write_cells(self, coder: Coder, symbols: Integers, peak: int) -> None:
-        """The same, written by the lightest of three ways."""
+        """Write the symbols that follow the peak and the marks, in the way with the fewest bits."""
         if isinstance(coder, Meter):
             coder.bits += self._weigh(symbols, peak)[0]
             return
@@ -148,7 +152,7 @@ class Matrix:
         return self._by_span(coder, symbols) if kind == 1 else self.by_list(coder, symbols)
 
     def weigh(self, symbols: Integers) -> tuple[float, int]:
-        """Bits of the symbols, and the kind that they are coded as: 0 of zeros, which have none."""
+        """Bits of the symbols, and their kind; 0 for zeros, which have no kind."""
         meter, peak = Meter(), int(np.abs(symbols).max(initial=0))
         Natural(self.state.peaks).one(meter, peak)
         if not peak:
@@ -161,7 +165,7 @@ class Matrix:
         return meter.bits + bits, kind
 
     def _weigh(self, symbols: Integers, peak: int) -> tuple[float, int]:
-        """Bits of what follows the peak and the marks, and the kind; the state learns."""
+        """Bits of the symbols after the peak and the marks, and their kind. The state learns from them."""
         bits, kind, tables, levels = self._lightest(symbols, peak)
         meter = Meter()
         Categorical(self.state.kinds).one(meter, kind)
@@ -170,7 +174,8 @@ class Matrix:
         return meter.bits + bits, kind
 
     def _lightest(self, symbols: Integers, peak: int) -> tuple[float, int, Frequencies, Tally]:
-        """Bits under the lightest kind, that kind, and what tables and levels would be after the scale model."""
+        """The kind with the fewest bits, these bits, and the tables and levels after the scale model."""
+        # Copies, because the tables must learn from these symbols only if the scale model is chosen.
         scale, tables, levels = Meter(), self.state.tables.copy(), self.state.levels.copy()
         self._by_scale(scale, symbols, peak, tables, levels)
         weights = [scale.bits, *self._weigh_tables(symbols)]
@@ -178,22 +183,25 @@ class Matrix:
         return weights[kind], kind, tables, levels
 
     def _weigh_tables(self, symbols: Integers) -> tuple[float, float]:
-        """Bits of the symbols under a table of all from least to greatest, and under one of those that occur; ∞ where hopeless."""
+        """Bits under a table of all symbols from least to greatest, and under a table of those that occur; ∞ if it can't be the smallest."""
         span, low = int(symbols.max()) - int(symbols.min()), int(symbols.min())
         by_span, by_list = Meter(), Meter()
         by_span.bits = by_list.bits = math.inf
+        # A table with many more entries than there are symbols can't be the smallest, so its bits are not counted.
         limit = span_limit(self.count)
         distinct = np.count_nonzero(np.bincount(symbols - low)) if span < limit else np.unique(symbols).size
         if span < limit:
             by_span.bits = 0.0
             self._by_span(by_span, symbols)
+        # A list of values costs bits for each value. It pays only if the values are few, compared with the span and the symbols.
         if 2 * distinct <= min(span, self.count, 2 * _LIST_LIMITS[self.state.version]) and span <= SYMBOL_LIMIT:
             by_list.bits = 0.0
             self.by_list(by_list, symbols)
         return by_span.bits, by_list.bits
 
     def by_list(self, coder: Coder, symbols: Integers | None) -> Integers:
-        """The symbols under a table of those that occur."""
+        """Code the symbols under a table of those that occur."""
+        # The values are ascending, so their differences are positive and small, and take fewer bits than the values.
         values, places = (None, None) if symbols is None else np.unique(symbols, return_inverse=True)
         low = Signed(length_tally()).one(coder, None if values is None else int(values[0]))
         more = Natural(length_tally()).one(coder, None if values is None else values.size - 1)
@@ -207,13 +215,14 @@ class Matrix:
         low, high = (None, None) if symbols is None else (int(symbols.min()), int(symbols.max()))
         low = Signed(length_tally()).one(coder, low)
         span = Natural(length_tally()).one(coder, None if high is None else high - low)
+        # Checked before the table is made: a damaged span could otherwise ask for gigabytes.
         within(span, 0, int(span_limit(self.count)), "a table's span")
         high = within(low + span, -SYMBOL_LIMIT, SYMBOL_LIMIT, "a table's largest symbol")
         places = None if symbols is None else symbols - low
         return self._by_table(coder, places, np.arange(low, high + 1, dtype=room_for(max(-low, high))))
 
     def _by_table(self, coder: Coder, places: Integers | None, listed: Integers) -> Integers:
-        """Symbols as their places in an ascending list."""
+        """Code symbols as their places in an ascending list."""
         found = adaptive(coder, places, self.count, flat_tally(listed.size, TABLE_GAIN), self.state.first)
         return listed[found] if places is None else found
 
@@ -223,6 +232,7 @@ class Matrix:
         magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile, contexts).code(coder, magnitudes, tables, levels)
         signed = magnitudes > 0
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
+        # Signs are nearly fair coins. A strong prior keeps the table from learning noise, and a matrix of one sign still adapts.
         tally = Tally(self.state.signs.frequencies * SIGN_WEIGHT, SIGN_GAIN)
         signs = adaptive(coder, negative, int(np.count_nonzero(signed)), tally)
         if symbols is not None:
@@ -232,5 +242,5 @@ class Matrix:
 
 
 def span_limit(count: Any) -> Any:
-    """A table of more symbols than this cannot pay for so many; a number or an array."""
+    """The most entries of a table for which it can still save bits, given the number of symbols. Takes a number or an array."""
     return np.minimum(_TABLE_LIMIT, 4 * count + 64)

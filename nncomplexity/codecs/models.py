@@ -1,7 +1,7 @@
-"""Models of the small integers of a payload: choices, counts, indices and raw bytes.
+"""Models of the small integers of a payload: symbols of an alphabet, counts, indices and bytes.
 
-`Tally` is what a model has learned so far. Records that share a tally share what they learn, in the order of the file, so that
-forms, ranks and steps get cheaper with each tensor and no table of them is ever written.
+A `Tally` has the adaptive frequencies of a model. Records with one tally learn from each other, in the order of the file. So forms, ranks
+and step sizes take fewer bits with each tensor, and no table of frequencies is written.
 """
 
 import functools
@@ -19,36 +19,36 @@ from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
 FIRST_BLOCK, FIRST_OF_OWN = 32, 4
-"""Symbols that are coded under a prior before a table learns: of bytes and of signs, and of the values of one matrix or list alone."""
+"""The symbols in the first block, before a table adapts: for bytes and signs, and for the values of one matrix or list."""
 _AT_ONCE = 1 << 16
-"""Symbols that are handed to a coder at once."""
+"""The most symbols in one call of a coder."""
 LENGTHS = SYMBOL_LIMIT.bit_length() + 1
-"""Bit lengths that there are, 0 among them."""
+"""The number of bit lengths, with 0."""
 
 
 class Tally:
-    """Counts of symbols in [0, size), begun at a prior of positive whole numbers; each seen symbol adds `gain`."""
+    """Adaptive frequencies of symbols in [0, size). They begin with a prior of positive integers, and each symbol adds `gain`."""
 
     def __init__(self, prior: Integers | Frequencies, gain: int = 16) -> None:
         self.frequencies: Frequencies = prior.astype(np.float64)
         self.gain = gain
 
     def copy(self) -> "Tally":
-        """A tally that learns on its own from here on."""
+        """A copy that learns independently."""
         return Tally(self.frequencies, self.gain)
 
     def add(self, symbols: Integers) -> None:
-        """Learn from symbols (n,) that both sides know by now."""
+        """Learn from symbols (n,) that both encoder and decoder know."""
         self.frequencies += self.gain * np.bincount(symbols, minlength=self.frequencies.size)
 
 
 def flat_tally(size: int, gain: int = 2) -> Tally:
-    """All symbols equally likely at first; a gain of 2 is the estimator of Krichevsky and Trofimov (1981)."""
+    """A tally with equal frequencies at first. A gain of 2 is the estimator of Krichevsky and Trofimov (1981)."""
     return Tally(np.ones(size, dtype=np.int64), gain)
 
 
 def length_tally(typical: int = 3) -> Tally:
-    """For `Natural` and `Signed`: bit lengths near `typical` are likely at first, the others ever less."""
+    """A tally for `Natural` and `Signed`. Bit lengths near `typical` have the largest frequencies at first."""
     return Tally(_length_prior(typical))
 
 
@@ -82,7 +82,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Natural:
-    """One integer in [0, 2^31): its bit length under a tally, then the bits below the leading one."""
+    """One integer in [0, 2^31): its bit length under a tally, and then the bits after the leading one."""
 
     tally: Tally
 
@@ -104,7 +104,7 @@ class Natural:
 
 @dataclass(frozen=True)
 class Signed:
-    """One integer of magnitude below 2^31: `Natural` for the magnitude, then a sign unless it is zero."""
+    """One integer with a magnitude below 2^31: `Natural` for the magnitude, and then a sign unless it is zero."""
 
     tally: Tally
 
@@ -129,7 +129,7 @@ class Signed:
 
 @dataclass(frozen=True)
 class Bits:
-    """One integer of `width` equally likely bits: fields with no more to say about them."""
+    """One integer of `width` bits, all values equally likely."""
 
     width: int
 
@@ -151,9 +151,10 @@ class Bits:
 
 @dataclass(frozen=True)
 class Planes:
-    """Bytes (uint8) of `count // width` numbers of `width` bytes each, number after number; one adaptive table a byte position.
+    """The bytes (uint8) of `count // width` numbers with `width` bytes each. Each byte position has an adaptive table.
 
-    Sign and exponent bytes of trained weights are far from uniform while the mantissa's are not: apart, each finds its own table.
+    The reason for separate tables: in trained weights, bytes with sign and exponent are far from uniform, and bytes of the mantissa are nearly
+    uniform.
     """
 
     count: int
@@ -162,10 +163,11 @@ class Planes:
     bounds = (0, 255)
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
-        """The bytes (count,), written plane by plane; None reads them."""
+        """Code the bytes (count,), one byte position after another. None reads them."""
         numbers = (
             np.empty((self.count // self.width, self.width), dtype=np.uint8) if symbols is None else symbols.reshape(-1, self.width)
         )
+        # Planes instead of numbers: neighbouring exponent bytes are alike, and the bytes of one number are not.
         for byte in range(self.width):
             decoded = adaptive(coder, None if symbols is None else numbers[:, byte], len(numbers), flat_tally(256))
             if symbols is None:
@@ -178,10 +180,10 @@ def _singly(one: Callable[[Coder, int | None], int], coder: Coder, symbols: Inte
 
 
 def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK) -> Integers:
-    """Code (count,) symbols under a tally that learns after each block, of `first` symbols or half of what has been seen.
+    """Code (count,) symbols under a tally that learns after each block. A block has `first` symbols, or as many as half of all before it.
 
-    Whole blocks keep both directions vectorised: the price against learning after every symbol is a fraction of a bit for each
-    table entry and doubling of the length.
+    Blocks allow vectorised code in both directions. They cost a fraction of a bit more than learning after every symbol, for each entry of the
+    table and each doubling of the length.
     """
     edges = block_edges(count, first)
     if isinstance(coder, Meter):
@@ -202,20 +204,20 @@ def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, f
 
 
 def parts_of(start: int, stop: int) -> list[slice]:
-    """[start, stop) in parts that are coded at once, so that what a call returns is never large."""
+    """[start, stop) in parts for one call of a coder each, to limit the memory."""
     if stop - start <= _AT_ONCE:
         return [slice(start, stop)] if stop > start else []
     return [slice(first, min(first + _AT_ONCE, stop)) for first in range(start, stop, _AT_ONCE)]
 
 
 def room_for(largest: int) -> type[np.signedinteger[Any]]:
-    """The narrowest integers that hold magnitudes up to this one, and their negatives."""
+    """The smallest integer type for magnitudes up to this one, with both signs."""
     return next((dtype for dtype in (np.int8, np.int16, np.int32) if largest <= np.iinfo(dtype).max), np.int64)
 
 
 @functools.lru_cache(maxsize=1 << 10)
 def block_edges(count: int, first: int = FIRST_BLOCK) -> tuple[int, ...]:
-    """Where the blocks of `adaptive` begin, and the end of the last."""
+    """The beginnings of the blocks of `adaptive`, and the end of the last one."""
     edges = [0]
     while edges[-1] < count:
         edges.append(min(count, edges[-1] + max(first, edges[-1] // 2)))
@@ -223,7 +225,8 @@ def block_edges(count: int, first: int = FIRST_BLOCK) -> tuple[int, ...]:
 
 
 def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, first: int = FIRST_OF_OWN) -> Integers:
-    """Code (count,) integers in [0, 2^31): all bit lengths, adaptive under the tally, then length by length the bits below them."""
+    """Code (count,) integers in [0, 2^31): first all bit lengths under the tally, and then the lower bits, one length after another."""
+    # The exponent of frexp is the bit length of an integer, and 0 for zero.
     given = None if values is None else np.frexp(values)[1].astype(np.int64)
     lengths = adaptive(coder, given, count, tally, first).astype(np.int64)
     decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
@@ -257,12 +260,12 @@ def _bits(coder: Coder, value: int | None, width: int) -> int:
 
 
 def single(value: int | None) -> Integers | None:
-    """A record of one symbol, or none where it is to be read."""
+    """A record of one symbol; None to read it."""
     return None if value is None else np.array([value], dtype=np.int64)
 
 
 def within(value: int, low: int, high: int, what: str) -> int:
-    """`value` where it is in [low, high], as every count from a file must be before it is used; raises FormatError."""
+    """`value`, after a check that it is in [low, high], as for every count from a file. Raises FormatError."""
     if not low <= value <= high:
         raise FormatError(f"{what} is {value}, outside {low} to {high}: the payload is damaged")
     return value

@@ -1,13 +1,12 @@
-"""The scale model: the magnitudes of a quantized matrix under the scale that their row and column have shown so far.
+"""The scale model: the magnitudes of a quantized matrix, given the scales of their row and column so far.
 
-Rows and columns of trained factors differ in scale: components fade, neurons die. Instead of writing scales down, the decoder
-expects of entry (i, j) the magnitude
+Rows and columns of trained matrices differ in scale. A file has no scales. Instead, the decoder expects for entry (i, j) the magnitude
 
     μ = g · ρ_i · γ_j,   ρ_i = (Σ_{j'<j} |v_ij'| + a·g) / (g·(j + a)),   γ_j likewise from the rows of column j read before,
 
-with g the mean magnitude of the tensor so far and a a weight of prior belief. μ, on a logarithmic grid, picks one of a few
-tables of magnitudes that the whole file shares; each begins as the geometric distribution of mean μ and learns. All of it is
-IEEE additions, multiplications and divisions of float64, which are the same on every machine.
+where g is the mean magnitude of the tensor so far, and a is the weight of the prior. μ is rounded down to a logarithmic grid. Each value
+of the grid is a context with an adaptive table of magnitudes, which the whole file shares and which begins as the geometric distribution
+with mean μ. Only additions, multiplications and divisions of float64 are used, which give the same results on every machine (IEEE 754).
 """
 
 import functools
@@ -23,7 +22,7 @@ from nncomplexity.codecs.learning import weigh_contexts
 from nncomplexity.codecs.models import Categorical, Tally, flat_tally, room_for, single, wide_uniform
 
 _DIRECT = 16
-"""Magnitudes below this are tokens themselves; above, a token is an octave and its two leading mantissa bits."""
+"""A magnitude below this is its own token. Above, a token is the octave and the two leading mantissa bits."""
 _MANTISSA_BITS = 2
 _TOKENS = _DIRECT + (SYMBOL_LIMIT.bit_length() - _DIRECT.bit_length() + 1 << _MANTISSA_BITS)
 _LOWEST = -14
@@ -31,20 +30,20 @@ _LOWEST = -14
 _CONTEXTS = 64
 _FIRST_BLOCK = 32
 BELIEF = 4.0
-"""Magnitudes as expected that a row begins with; a column begins with twice as many."""
+"""The weight of the prior of a row, in magnitudes. For a column it is twice as large."""
 _PRIOR_TOTAL = 4096
 GAIN = 192
-"""What a symbol adds to its entry of a table."""
+"""The increase of a symbol's entry in a table."""
 LEVELS = 44
 """The number of grid values at which a matrix may begin."""
 _ROOT = 1.4142135623730951
 _HALF_ROOT = _ROOT / 2
 _GROUP = 1 << 16
-"""Symbols whose contexts a writer works out at once."""
+"""The number of symbols whose contexts a writer computes at once."""
 _AT_ONCE = 256
-"""Symbols of a matrix whose columns are coded at once, which takes their number squared."""
+"""Matrices of at most so many symbols are coded all columns at once, in time quadratic in the symbols."""
 _GATHER = 1 << 12
-"""Symbols whose tables are laid side by side at once."""
+"""The number of symbols whose tables are gathered at once."""
 
 
 def _means() -> Frequencies:
@@ -88,7 +87,7 @@ _PRIOR = _geometric_tables()
 
 
 def fresh_tables() -> Frequencies:
-    """(contexts, tokens) the tables as a file begins with them."""
+    """(contexts, tokens) the tables at the beginning of a file."""
     return _PRIOR.astype(np.float64)
 
 
@@ -99,9 +98,9 @@ def fresh_levels() -> Tally:
 
 @dataclass(frozen=True)
 class Magnitudes:
-    """Magnitudes (rows, columns) of a matrix that isn't zero, in column-major order; none is above `peak`.
+    """Magnitudes (rows, columns) of a matrix that isn't zero, in column-major order. None is above `peak`.
 
-    `profile` (columns,) gives relative magnitudes to expect of the columns.
+    `profile` (columns,) has the expected relative magnitudes of the columns.
     """
 
     rows: int
@@ -109,16 +108,18 @@ class Magnitudes:
     peak: int
     profile: Frequencies | None = None
     known: Integers | None = None
-    """(n,) the contexts of all, where a writer knows them already."""
+    """(n,) the contexts of all symbols, if a writer knows them already."""
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
-        """Code the level, then the magnitudes column by column; tables and levels learn."""
+        """Code the level, and then the magnitudes column by column. Tables and levels learn from them."""
+        # A writer may choose any level. The mean is close to the best one, and needs no search.
         level = None if magnitudes is None else min(int(context_of(magnitudes.mean())), LEVELS - 1)
         level = int(Categorical(levels).code(coder, single(level))[0])
         scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
         alphabet = int(alphabet_of(self.peak))
         if magnitudes is None:
             return self._read(coder, scales, alphabet, tables)
+        # Contexts of all columns at once could take many times the memory of the matrix.
         group = max(1, _GROUP // self.rows)
         for first in range(0, self.columns, group):
             part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
@@ -156,7 +157,7 @@ class Magnitudes:
 
 
 class _Scales:
-    """What the magnitudes of the columns read so far let expect of the next ones."""
+    """The expected magnitudes of the next columns, from those of the columns so far."""
 
     def __init__(self, expected: float, rows: int, profile: Frequencies) -> None:
         starts, self.sizes = blocks_of(rows)
@@ -166,20 +167,21 @@ class _Scales:
         self._total, self._columns = 0, 0
 
     def add(self, column: Integers, column_sum: int) -> None:
-        """Take in a whole column (rows,)."""
+        """Learn from a whole column (rows,)."""
         self._rows += column
         self._total += column_sum
         self._columns += 1
 
     def context(self, begin: int, start: int, stop: int, column_sum: int) -> Integers:
-        """(stop − start,) contexts in the next column's block from `begin` on, whose column has summed to `column_sum` before it."""
+        """(stop − start,) contexts of a part of the next column's block from `begin` on. `column_sum` is the column's sum before this block."""
         j = self._columns
+        # The prior is the level, the mean of the whole matrix as the writer saw it. So it has a large weight.
         overall = _mean(self._total + column_sum, j * self._rows.size + begin, 8 * BELIEF, self.expected)
         column = _mean(column_sum, begin, 2 * BELIEF, overall * self._profile[j])
         return context_of(column * ((self._rows[start:stop] + BELIEF * overall) / (overall * (j + BELIEF))))
 
     def contexts(self, part: Integers) -> Integers:
-        """(columns, rows) contexts of all blocks of the next columns, which are taken in; equal to `context` block by block."""
+        """(columns, rows) contexts of the next columns, which are then learned from. Equal to `context` for each block."""
         profile = self._profile[self._columns : self._columns + len(part)]
         seen = self._rows, self._total, self._columns
         found: Integers = contexts_of(part[None], np.array([self.expected]), profile[None], seen)[0]
@@ -195,9 +197,9 @@ def contexts_of(
 
     Args:
         parts: the magnitudes.
-        expected: (matrices,) the mean magnitude that each begins with.
-        profiles: (matrices, columns) relative magnitudes to expect of the columns.
-        seen: of columns before these, the sums over their rows, the sum of all, and how many there were.
+        expected: (matrices,) the mean magnitude that each matrix begins with.
+        profiles: (matrices, columns) the expected relative magnitudes of the columns.
+        seen: for the columns before these: their row sums, the sum of all, and the number of columns.
     """
     rows_before, total_before, columns_before = seen
     count, columns, rows = parts.shape
@@ -216,7 +218,8 @@ def contexts_of(
 
 @functools.lru_cache(maxsize=256)
 def blocks_of(rows: int) -> tuple[Integers, Integers]:
-    """Where the blocks of a column begin, and their sizes: as much again as there was, 32 at least."""
+    """The beginnings of a column's blocks, and their sizes. A block is as large as all before it together, and at least 32."""
+    # Doubling blocks: a decoder needs the sums before a block only, and there are few blocks even in a long column.
     starts = [0]
     while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
         starts.append(stop)
@@ -224,12 +227,12 @@ def blocks_of(rows: int) -> tuple[Integers, Integers]:
 
 
 def alphabet_of(peak: Any) -> Any:
-    """How many tokens magnitudes up to a peak have; a number or an array."""
+    """The number of tokens for magnitudes up to a peak. Takes a number or an array."""
     return np.searchsorted(_FLOORS, peak, side="right")
 
 
 def tokens_of(magnitudes: Integers) -> Integers:
-    """(n,) the tokens of magnitudes, which are their own below 16."""
+    """(n,) the tokens of magnitudes."""
     tokens = magnitudes.copy()
     large = np.flatnonzero(magnitudes >= _DIRECT)
     tokens[large] = np.searchsorted(_FLOORS, magnitudes[large], side="right") - 1
@@ -237,7 +240,7 @@ def tokens_of(magnitudes: Integers) -> Integers:
 
 
 def _mean(total: Any, count: Any, belief: float, prior: Any) -> Any:
-    """The mean of `count` numbers that sum to `total`, with `belief` more of the size of `prior`; numbers or arrays."""
+    """The mean of `count` numbers with the sum `total`, and of `belief` further numbers equal to `prior`. Takes numbers or arrays."""
     return (total + belief * prior) / (count + belief)
 
 
@@ -246,17 +249,19 @@ def context_of(expected: Frequencies) -> Integers:
 
     The exponent leaves two grid values, and the significand decides between them. Nothing is rounded, because the grid has powers of two.
     """
+    # A logarithm could round differently on another machine. frexp is exact everywhere.
     significands, exponents = np.frexp(expected)
     places: Integers = 2 * exponents.astype(np.int64) + (significands >= _HALF_ROOT) - (2 + _LOWEST)
     return np.minimum(np.maximum(places, 0), _CONTEXTS - 1)
 
 
 def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphabet: int, tables: Frequencies) -> Integers:
-    """Code magnitudes (n,), each under its context's table of (alphabet,) tokens, and let the tables learn."""
+    """Code magnitudes (n,), each under the table of its context (alphabet,). The tables learn from them."""
     tokens = None if magnitudes is None else tokens_of(magnitudes)
     coded = []
     for start in range(0, context.size, _GATHER):
         part = slice(start, start + _GATHER)
+        # One row of frequencies for each symbol, so that one call codes all symbols. The part limits the memory of these rows.
         rows = tables[:, :alphabet].take(context[part], axis=0)
         coded.append(coder.categorical(None if tokens is None else tokens[part], rows, len(rows)))
     tokens = coded[0] if len(coded) == 1 else np.concatenate(coded)
@@ -271,7 +276,7 @@ def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphab
 def _read_block(
     coder: Coder, scales: _Scales, begin: int, column_sum: int, alphabet: int, tables: Frequencies, block: Integers
 ) -> None:
-    """Read a large block, which begins at a row, as `_tokens` does, but so that little is held besides what it fills."""
+    """`_tokens` for reading a large block that begins at a row, with little memory besides the result."""
     parts = [slice(first, min(first + _GATHER, block.size)) for first in range(0, block.size, _GATHER)]
     contexts, tokens = np.empty(block.size, dtype=np.int8), np.empty(block.size, dtype=np.int8)
     for part in parts:
@@ -285,7 +290,7 @@ def _read_block(
 
 
 def _add_low_bits(coder: Coder, magnitudes: Integers | None, tokens: Integers, decoded: Integers) -> None:
-    """Code what magnitudes are above the beginnings of their tokens, which `decoded` holds, and add it there."""
+    """Code the differences of magnitudes from the beginnings of their tokens, and add them to `decoded`, which has these beginnings."""
     widths = WIDTHS[tokens]
     for width in (np.flatnonzero(np.bincount(widths)[1:]) + 1).tolist():
         chosen = widths == width
@@ -294,12 +299,13 @@ def _add_low_bits(coder: Coder, magnitudes: Integers | None, tokens: Integers, d
 
 
 def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: int, tables: Frequencies) -> None:
-    """Code magnitudes (columns, rows) that are tokens themselves, a column a block, as `_tokens` does column by column.
+    """Code magnitudes (columns, rows) that are their own tokens, if each column is one block. Equal to `_tokens` for each column.
 
-    What a symbol finds in its table is what was there, and what the columns before it have added under its context.
+    The frequencies for a symbol are those of its table, plus the increases by earlier columns under its context.
     """
     tokens, context = part.reshape(-1), contexts.reshape(-1)
     column = np.repeat(np.arange(len(part)), part.shape[1])
+    # Which earlier symbols change the frequencies of which later ones: all pairs at once, which is fast for so few symbols.
     seen = (context[:, None] == context) & (column < column[:, None])
     added = seen.astype(np.float64) @ (tokens[:, None] == np.arange(alphabet)).astype(np.float64)
     coder.categorical(tokens, tables[:, :alphabet].take(context, axis=0) + GAIN * added, tokens.size)
@@ -307,7 +313,7 @@ def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: i
 
 
 def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: int, tables: Frequencies) -> Integers:
-    """Magnitudes of a matrix whose columns are a block each. So few are worked on faster one by one than as arrays."""
+    """Read the magnitudes of a matrix whose columns are one block each. For so few, Python numbers are faster than arrays."""
     profile = [1.0] * model.columns if model.profile is None else model.profile.tolist()
     decoded = np.empty((model.columns, model.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
     sums, total = [0] * model.rows, 0
@@ -315,6 +321,7 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
     for j, column in enumerate(decoded):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
         mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
+        # Rows with the same sum so far have the same context, so it is computed once for each different sum.
         places = {seen: bisect_right(_ABOVE_FIRST, mean * ((seen + prior) / belief)) for seen in set(sums)}
         context = [places[seen] for seen in sums]
         if alphabet <= _DIRECT:
@@ -331,7 +338,7 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
 
 
 def _weigh_tokens(part: Integers, contexts: Integers, alphabet: int, tables: Frequencies, sizes: Integers) -> float:
-    """Bits of what `_tokens` codes for the blocks of columns (columns, rows); the tables learn."""
+    """Bits of `_tokens` for the blocks of columns (columns, rows). The tables learn from them."""
     tokens = part.reshape(-1) if alphabet <= _DIRECT else np.searchsorted(_FLOORS, part.reshape(-1), side="right") - 1
     blocks = np.repeat(np.arange(len(part) * sizes.size), np.tile(sizes, len(part)))
     used = np.ascontiguousarray(tables[:, :alphabet])

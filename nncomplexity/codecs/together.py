@@ -108,7 +108,7 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
     for index, one in enumerate(symbols):
         if one.size > LARGEST:
             meter = Meter()
-            Matrix(*one.shape, MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
+            Matrix(one.shape[0], one.shape[1], MatrixState()).code(meter, np.ascontiguousarray(one.T, dtype=np.int64).reshape(-1))
             bits[index] = meter.bits
         elif one.size:
             if waits + one.size > MOST:
@@ -124,7 +124,7 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
 def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
     """(T,) bits of matrices, none of them empty, each under tables that have learned nothing."""
     state, every = MatrixState(), np.arange(len(symbols))
-    matrices, symbols = [Matrix(*one.shape, state) for one in symbols], list(symbols)
+    matrices, symbols = [Matrix(one.shape[0], one.shape[1], state) for one in symbols], list(symbols)
     peaks = np.array([max(int(one.max()), -int(one.min())) for one in symbols])
     bits, marked = _lengths(peaks), np.zeros(every.size, dtype=np.int64)
     chosen = np.flatnonzero(peaks)
@@ -242,6 +242,7 @@ class _Batch:
         self.matrices = [matrices[index] for index in chosen.tolist()]
         self.peaks, self.number = peaks[chosen], chosen.size
         self.counts = np.array([matrix.count for matrix in self.matrices])
+        self._profiled = any(matrix.profile is not None for matrix in self.matrices)
         self.starts = np.cumsum(self.counts) - self.counts
         self.owner = np.repeat(np.arange(self.number), self.counts)
         self.place = np.arange(self.owner.size) - np.repeat(self.starts, self.counts)
@@ -262,7 +263,7 @@ class _Batch:
         sizes = np.abs(stacked)
         levels = np.minimum(context_of(sizes.sum(axis=(1, 2)) / (rows * columns)), LEVELS - 1)
         profiles = np.ones((len(members), columns))
-        for row, index in enumerate(members.tolist()):
+        for row, index in enumerate(members.tolist() if self._profiled else ()):
             if (profile := self.matrices[index].profile) is not None:
                 profiles[row] = profile
         where = (self.starts[members][:, None] + np.arange(rows * columns)).reshape(-1)

@@ -13,23 +13,37 @@
 - `arrivals`: new checkpoints of a running training
 - `tracking`: `track`: from checkpoints to rows
 - `tracker`: `Tracker`: rows from within a training loop
+- `schedule`: at which training steps a `Tracker` measures
+- `live_row`: the row of a network at hand, in this process or in another one
+- `background`: a process, or an executor, that measures while this process trains
+- `metric_names`: the numbers of a row under names that trackers of experiments take
 - `delivery`: writes the rows of a `Tracker` to a results file
 """
 
 from nncomplexity.dynamics.arrivals import Follow
+from nncomplexity.dynamics.delivery import warn
 from nncomplexity.dynamics.functions import UserFunction, user_divergence, user_function
-from nncomplexity.dynamics.settings import Row
-from nncomplexity.dynamics.tracker import Tracker
+from nncomplexity.dynamics.metric_names import numbers
+from nncomplexity.dynamics.schedule import Every, LogSchedule
+from nncomplexity.dynamics.settings import Given, Row, RowOptions
+from nncomplexity.dynamics.tracker import Tracker, TrackerOptions
 from nncomplexity.dynamics.tracking import WAITING, RowProgress, track
 
 __all__ = [
     "WAITING",
+    "Every",
     "Follow",
+    "Given",
+    "LogSchedule",
     "Row",
+    "RowOptions",
     "RowProgress",
     "Tracker",
+    "TrackerOptions",
     "UserFunction",
+    "numbers",
     "track",
     "user_divergence",
     "user_function",
+    "warn",
 ]

@@ -7,6 +7,7 @@ Each training is a run of its own. The run is chosen when a row is written, from
 
 - If the step of the first row is later than all steps of the last run with the Tracker's name, it continues this run: the training
   was resumed.
+- If the training says that it was resumed, it continues this run at any step.
 - Otherwise, or if another process writes the same run, a new run `name (2)` starts: the training started again, or it is another
   rank.
 
@@ -56,6 +57,13 @@ class Delivery:
         self._seen = len(rows)
         self._waiting: list[Row] = []
         self._begun, self._failed = False, False
+        self._resumed = False
+
+    def resume(self) -> set[float]:
+        """Continue the last run with the name, whatever its steps are. Returns the steps at which it has been measured."""
+        self._resumed = True
+        rows = self._alike(rows_of(self._path))
+        return {row["step"] for row in rows if row["run"] == self._run and row.get("status") == "measured"}
 
     def deliver(self, row: Row) -> None:
         """Write the rows that couldn't be written before, and this row with the name of its run."""
@@ -88,7 +96,7 @@ class Delivery:
         alike = self._alike(rows)
         others = any(one["run"] == self._run for one in self._alike(rows[self._seen :]))
         steps = [one["step"] for one in alike if one["run"] == self._run and one.get("step") is not None]
-        if not others and (self._begun or not steps or max(steps) < row["step"]):
+        if not others and (self._begun or self._resumed or not steps or max(steps) < row["step"]):
             return self._run
         taken, number = {one["run"] for one in alike}, 2
         while (name := self._numbered(number)) in taken:

@@ -1,13 +1,14 @@
-"""The user's functions, as they are sent to other processes: by name if the command line got a name, otherwise pickled."""
+"""The user's functions, as they are sent to other processes: by name if the command line got a name, otherwise packed."""
 
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nncomplexity.errors import InputError
 from nncomplexity.network import Divergence, Function, NamedDivergence, find_function, folder_of
+from nncomplexity.workers import CannotPackError, sent
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergenc
     return UserFunction(option, f"{module}:{name}", given)
 
 
-def check_picklable(functions: list[UserFunction]) -> None:
-    """Raises InputError for the first function that can't be sent to another process."""
+def check_sendable(functions: Iterable[UserFunction], executor: Executor | None) -> None:
+    """Raises InputError for the first function that can't be sent to the workers of the executor; None is new processes."""
     for one in functions:
         try:
-            pickle.dumps(one.function)
-        except Exception as error:  # pickle may raise anything, because it runs code of the object
+            sent(one.function, executor)
+        except CannotPackError as error:
             raise InputError(
-                f"{one.option}: expected a function that can be pickled, because other processes call it, got {one.name} "
-                f"({type(error).__name__}); define it at the top of a module, name it as MODULE:FUNCTION, or use one worker"
+                f"{one.option}: expected a function that can be pickled, because other processes call it, got {one.name} ({error}); or use "
+                "one process"
             ) from None

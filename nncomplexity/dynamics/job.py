@@ -5,11 +5,8 @@ Losses, risks and metrics draw their random numbers from a fixed state of their 
 """
 
 import contextlib
-import multiprocessing
-import os
-import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,25 +20,22 @@ from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, me
 from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.dynamics.sources import named_step
 from nncomplexity.errors import InputError
-from nncomplexity.linalg import Switches
 from nncomplexity.measure import LearningCoefficient, Report, estimate, local_learning_coefficient
 from nncomplexity.network import (
     LossFn,
     ModuleOrTensors,
-    RandomState,
     Task,
     check_numbers,
     constant,
     constant_risk,
     preserved_random_state,
-    random_state,
     risk_of,
-    set_random_state,
     tensors_of,
     value_of,
 )
 from nncomplexity.search import Progress
 from nncomplexity.words import Eps, Relative
+from nncomplexity.workers import Surroundings
 
 LEFT_OUT = "left_out"
 """The key of a result that is not a row, because its file holds an optimizer's state."""
@@ -74,36 +68,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """The state of the process that called `track`. Other processes use it, so that their rows are the same.
-
-    Attributes:
-        folder: the current folder, to which paths and modules refer.
-        random: the state of the random generators.
-        switches: the settings of the program that are not the usual ones.
-        start_method: how a loss starts processes, for example for a DataLoader; None is the default of the system.
-    """
-
-    folder: str
-    random: RandomState
-    switches: Switches
-    start_method: str | None
-
-    @classmethod
-    def here(cls) -> "Surroundings":
-        """The state of this process."""
-        start_method = multiprocessing.get_start_method(allow_none=True)
-        return cls(os.getcwd(), random_state(), Switches.now(), start_method)  # noqa: PTH109
-
-    @contextlib.contextmanager
-    def around(self) -> Iterator[None]:
-        """A context manager in which this process has this state."""
-        with contextlib.chdir(self.folder), self.switches.on():
-            set_random_state(self.random)
-            yield
-
-
-@dataclass(frozen=True)
 class JobNetwork:
     """A network to measure, and its origin for the row."""
 
@@ -111,17 +75,6 @@ class JobNetwork:
     about: Row = field(default_factory=dict)
     """Keys of the row from the checkpoint."""
     loss_fn: Any = None
-
-
-def run_pickled(content: bytes) -> Row:
-    """`measure` for a job that `pickled` packed. Other processes run this."""
-    job, settings, surroundings = pickle.loads(content)
-    return measure(job, settings, surroundings)
-
-
-def pickled(job: Job, settings: TrackSettings, surroundings: Surroundings) -> bytes:
-    """A job as bytes, because the queues of processes would pass tensors through shared memory."""
-    return pickle.dumps((job, settings, surroundings))
 
 
 def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
@@ -132,10 +85,7 @@ def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progr
         try:
             for one in (*settings.functions, *([job.trainer] if job.trainer else [])):
                 one.get()  # imported in this folder, before one of them is called in another folder
-            # A module may set the start method when it is imported, but only once.
-            # A DataLoader in the loss must find here the start method that it would have found there.
-            if surroundings.start_method and not multiprocessing.get_start_method(allow_none=True):
-                multiprocessing.set_start_method(surroundings.start_method)
+            surroundings.set_start_method()
             subject = _subject(job, settings)
             start |= subject.about
             return _measured(job, settings, surroundings, subject, start, progress)
@@ -144,7 +94,8 @@ def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progr
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a trainer of the user's may call sys.exit()
-            return failed_row(start, error)
+            failed = failed_row(start, error)
+            return failed | {"error": f"{failed['error']}{surroundings.lacking}"}
 
 
 def start_of(job: Job, settings: TrackSettings) -> Row:
@@ -176,7 +127,7 @@ def _subject(job: Job, settings: TrackSettings) -> JobNetwork:
 def _measured(
     job: Job, settings: TrackSettings, surroundings: Surroundings, subject: JobNetwork, start: Row, progress: Progress | None
 ) -> Row:
-    set_random_state(surroundings.random)  # making a calibration may have changed the random state
+    surroundings.set_random()  # making a calibration may have changed the random state
     check_numbers(subject.tensors)
     task = Task(
         device=torch.device(settings.device),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nncomplexity.dynamics.rowcheck import fault_of
 from nncomplexity.dynamics.settings import Row, TrackSettings
@@ -19,8 +19,10 @@ from nncomplexity.words import path_of
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # Windows has no fcntl, so nothing stops two processes from writing at the same time
+except ImportError:  # Windows has no fcntl: a file beside this one is locked there
     _fcntl = None
+if TYPE_CHECKING or _fcntl is None:
+    from filelock import FileLock
 
 PATIENCE = 5.0
 """Seconds to wait for another process: a `Tracker` keeps the file only for one line."""
@@ -70,7 +72,6 @@ class ResultsFile:
             state = os.fstat(self._file.fileno())
             if state.st_size == 0 and state.st_nlink:  # nothing was written
                 os.unlink(self.path)  # noqa: PTH108
-        _unlock(self._file)
         self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -94,8 +95,9 @@ class ResultsFile:
         """Write all rows anew where the file was removed, or is another one by now that has none. Raises InputError where that can't be."""
         if self._is_there():
             return
+        if self._file.lock_beside:  # the new file has the same lock
+            self._file.close()
         rows, file = self.rows, _opened(self.path, time.monotonic() + PATIENCE)
-        _unlock(self._file)
         self._file.close()
         self._file = file
         self.rows = self._read()
@@ -184,11 +186,30 @@ def line_of(row: Mapping[str, Any]) -> bytes:
     return f"{text}\n".encode(errors="backslashreplace")
 
 
-def _opened(path: str, until: float) -> FileIO:
+class _LockedFile(FileIO):
+    """A file that is unlocked when it is closed.
+
+    Attributes:
+        lock_beside: the lock where the file itself can't be locked.
+    """
+
+    lock_beside: "FileLock | None" = None
+
+    def close(self) -> None:
+        """Unlock and close. Closing is not enough: a fork, such as a DataLoader's worker, may have the file open too."""
+        with contextlib.suppress(OSError, ValueError):  # a file that is closed has no number
+            if self.lock_beside is not None:
+                self.lock_beside.release()
+            elif _fcntl is not None:
+                _fcntl.flock(self.fileno(), _fcntl.LOCK_UN)
+        super().close()
+
+
+def _opened(path: str, until: float) -> _LockedFile:
     """The file, open and locked. It waits until the time `until` for another process."""
     while True:
         try:
-            file = FileIO(path, "a+")
+            file = _LockedFile(path, "a+")
         except OSError as error:
             raise InputError(f"{path}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
         try:
@@ -213,24 +234,20 @@ def _check_regular(path: str) -> None:
         raise InputError(f"{path}: it is not a regular file; choose another file for `out`")
 
 
-def _lock(file: FileIO) -> bool:
+def _lock(file: _LockedFile) -> bool:
     """Lock the file until it is closed; False if another process has it."""
-    if _fcntl is None:
-        return True
     try:
-        _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-    except BlockingIOError:
+        if _fcntl is None:
+            beside = FileLock(f"{os.fsdecode(file.name)}.lock", timeout=0)
+            beside.acquire()
+            file.lock_beside = beside
+        else:
+            _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+    except (BlockingIOError, TimeoutError):
         return False
     except OSError:
         pass  # the file system has no locks
     return True
-
-
-def _unlock(file: FileIO) -> None:
-    """Unlock the file. Closing it is not enough: a fork, such as a DataLoader's worker, may have it open too."""
-    if _fcntl is not None:
-        with contextlib.suppress(OSError):
-            _fcntl.flock(file.fileno(), _fcntl.LOCK_UN)
 
 
 def _parsed(content: bytes, path: str) -> tuple[list[Row], bytes]:

@@ -51,6 +51,8 @@ class Done:
         if identity in known:
             return known[identity]
         for where, row in known.items():
+            # The row belongs to another checkpoint: to one of this call, to a moved one that took the row, or to a copy that is
+            # still there.
             if where in others or (where, job.seed) in self._moved or os.path.exists(where):  # noqa: PTH110
                 continue
             if _named(where) == _named(identity):  # otherwise it is another point of the training

@@ -140,8 +140,16 @@ def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
 
 
 def _layer(layer: Layer) -> Row:
-    keys = ("name", "form", "rank", "step", "bits", "effective_rank")
-    return {**{key: getattr(layer, key) for key in keys}, "shape": list(layer.shape)}
+    """One layer. No key of it is a key of rows, so that tables of layers can have the row's columns beside them."""
+    return {
+        "name": layer.name,
+        "form": layer.form,
+        "rank": layer.rank,
+        "layer_step": layer.step,
+        "bits": layer.bits,
+        "layer_effective_rank": layer.effective_rank,
+        "shape": list(layer.shape),
+    }
 
 
 def _reason(error: str | BaseException) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict, Unpack, cast
 
 import torch
@@ -13,8 +13,19 @@ from nncomplexity.codecs import codec_named
 from nncomplexity.dynamics.functions import UserDivergence, UserFunction, user_divergence, user_function
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Langevin, Options, SeveralEps, check_examples, checked_eps, checked_method, langevin_dynamics
-from nncomplexity.network import Divergence, NamedDivergence, Patterns, find_device, folder_of, patterns_of
-from nncomplexity.search import Method, Progress, method_named
+from nncomplexity.network import (
+    Base,
+    Divergence,
+    ModuleOrTensors,
+    NamedDivergence,
+    Patterns,
+    base_of,
+    find_device,
+    folder_of,
+    patterns_of,
+    unwrapped,
+)
+from nncomplexity.search import Method, Progress, TimeLimit, method_named
 from nncomplexity.version import __version__
 from nncomplexity.words import Eps, Relative, name_of, names_in
 
@@ -84,6 +95,8 @@ class TrackSettings:
     key: str | None = None
     device: str = "cpu"
     faithfulness: UserDivergence | None = None
+    relative_to: Base | None = None
+    time_limit: float | None = None
 
     @property
     def functions(self) -> list[UserFunction]:
@@ -106,6 +119,8 @@ class TrackSettings:
             "exclude": self.exclude,
             "progress": progress,
             "faithfulness": None if self.faithfulness is None else cast(Divergence, self.faithfulness.get()),
+            "relative_to": self.relative_to,
+            "time_limit": self.time_limit,
         }
 
     def described(self) -> dict[str, Any]:
@@ -134,6 +149,8 @@ class TrackSettings:
             "exclude": None if self.exclude is None else list(self.exclude),
             "key": self.key,
             "device": self.device,
+            **({} if self.relative_to is None else {"relative_to": self.relative_to.sha256}),
+            **({} if self.time_limit is None else {"time_limit": self.time_limit}),
             "version": __version__,
             "torch": torch.__version__,
         }
@@ -193,6 +210,10 @@ class RowOptions(TypedDict, total=False):
     """The device of the weights that the functions get."""
     faithfulness: Divergence | NamedDivergence | None
     """A `Divergence` by which rows say how faithful files are that are searched under a loss."""
+    relative_to: ModuleOrTensors | Base | None
+    """A base, whose bits are free, as in `estimate`. Its tensors are copied now, so it may be the network that is about to train."""
+    time_limit: float | None
+    """Seconds for the searches of each row, as in `estimate`. The same call then does not give the same row twice."""
 
 
 def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOptions]) -> TrackSettings:
@@ -234,7 +255,17 @@ def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOpti
         key=options.get("key"),
         device=device,
         faithfulness=None if (given := options.get("faithfulness")) is None else user_divergence(given),
+        relative_to=None if (base := options.get("relative_to")) is None else _kept_base(base),
+        time_limit=None if (limit := options.get("time_limit")) is None else TimeLimit(limit).seconds,
     )
+
+
+def _kept_base(given: ModuleOrTensors | Base) -> Base:
+    """The base with tensors of its own, because those of a network that trains will change."""
+    if isinstance(given, Base):
+        return given
+    base = base_of(unwrapped(given), "relative_to")
+    return replace(base, tensors={name: tensor.clone() for name, tensor in base.tensors.items()})
 
 
 def _check_sampler(llc: object, n: int | None) -> None:

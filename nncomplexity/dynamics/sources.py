@@ -70,7 +70,7 @@ def find_sources(
 
     A pattern may have `*`, `?`, `[…]`, and `**` for any number of folders. For a folder that matches, the checkpoint with a
     standard name is used. A folder that is typed and has none stands for all files in it. For shards, the index is used. Files that
-    trainers write beside a network, such as the state of an optimizer, are left out.
+    trainers write with a network, such as the state of an optimizer, are left out.
 
     Args:
         patterns: one or several, as typed.
@@ -173,7 +173,7 @@ def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
         if Path(path).is_dir():
             found += [path] if _is_model(path) else []
         elif is_of_trainer(PurePath(path).name) and path.endswith((*SUFFIXES, *_DATA)):
-            left_out[path] = "files that trainers write beside a network"
+            left_out[path] = "files that trainers write with a network"
         elif _is_checkpoint(path, pattern):
             found.append(path)
     return _without_shards(found, left_out)

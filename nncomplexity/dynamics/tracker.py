@@ -1,31 +1,42 @@
 """Measures a network while it trains, from within the training loop."""
 
-import contextlib
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Unpack
+from collections import deque
+from concurrent.futures import Executor
+from types import TracebackType
+from typing import Unpack, cast
 
-from torch import Tensor, nn
-
+from nncomplexity.dynamics import metric_names
+from nncomplexity.dynamics.background import Background, check_imported_by_no_process, executor_elsewhere
 from nncomplexity.dynamics.delivery import Delivery, warn
-from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
-from nncomplexity.dynamics.results_file import line_of
-from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
+from nncomplexity.dynamics.live_row import live_row, packed_network, packed_settings
+from nncomplexity.dynamics.rows import failed_row, head
+from nncomplexity.dynamics.schedule import Every, Schedule
 from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
 from nncomplexity.errors import InputError
-from nncomplexity.measure import SeveralEps, checked_seed, estimate
-from nncomplexity.network import (
-    MappingTarget,
-    ModuleOrTensors,
-    ModuleTarget,
-    check_network,
-    left_as_it_was,
-    preserved_random_state,
-    tensors_of,
-)
-from nncomplexity.words import Eps, checked_number
+from nncomplexity.measure import SeveralEps, checked_seed
+from nncomplexity.network import ModuleOrTensors, Snapshot, unwrapped
+from nncomplexity.words import Eps, checked_count, checked_number
+
+_KEPT = 1000
+"""Rows that `ready` keeps for a caller who never asks for them."""
+
+
+QUEUE = 4
+"""How many networks may wait in the background unless told otherwise."""
+
+
+class TrackerOptions(RowOptions, total=False):
+    """How a `Tracker` measures, besides its loss, ε, file and seed."""
+
+    every: Every
+    """At which steps a call measures: a number n for every n steps, a `LogSchedule`, or None for each call."""
+    background: bool
+    """Measure in another process."""
+    executor: Executor | None
+    """An executor with processes to use instead."""
+    queue: int
+    """How many networks may wait in the background; 4 unless given."""
 
 
 class Tracker:
@@ -33,10 +44,17 @@ class Tracker:
 
     The rows are those of `track`, with null instead of the file's name and digest. If a network can't be measured, its row has
     `status` "failed". A row that can't be written is kept until it can. Each problem gives one warning, and the training goes on.
-    The network and the random state do not change.
+    The network and the random state do not change. Of a network in DistributedDataParallel, DataParallel or torch.compile, the network
+    inside is measured.
+
+    With `background=True` the call copies the network to the CPU and gives None at once. Another process measures the copy, with one
+    thread, and gives the row that this process would give with one thread. `ready()` gives the rows that are there by now, in the order of
+    the steps, and `close()` waits for the rest. The training must be below `if __name__ == "__main__":`, and the functions at the top of a
+    module. Used as a context manager, the tracker closes itself.
 
     Each training is a run of its own in the file. If its first step is later than all steps of the last run with the name, it
-    continues that run. A script that starts again, or a process that runs at the same time, gets a run `name (2)`, and so on.
+    continues that run, and after `resume()` in any case. A script that starts again, or a process that runs at the same time, gets a run
+    `name (2)`, and so on.
 
     Args:
         loss_fn: a deterministic function of the network; put a module in eval mode if that matters. Or a `Divergence`: each row
@@ -45,18 +63,32 @@ class Tracker:
         out: a results.jsonl to which the rows are added. If it exists, its rows must have the same settings.
         run: the name of the run in the rows.
         seed: the seed of the searches.
-        settings: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc` and `faithfulness`, as
-            `track` takes them.
+        options: `every`, at which steps a call measures: a number n for every n steps, a `LogSchedule`, or None for each call. A call at
+            another step gives None. `background`: measure in another process, with one thread and a low priority, on the device `device`.
+            `executor`: an executor with processes to use instead, which the caller shuts down. `queue`: how many networks may wait in the
+            background; without room for another one it is left out, and counted in `skipped`. And `method`, `codec`, `budget`, `include`,
+            `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc`, `faithfulness`, `relative_to` and `time_limit`, as `track` takes them.
+
+    Attributes:
+        every: at which steps a call measures, as it was given.
+        background: whether another process measures.
+        skipped: how many networks were left out because too many waited.
+        numbers: the numbers of a row under names that TensorBoard, W&B and MLflow take.
 
     Raises:
         InputError: an argument isn't usable.
 
+    >>> from torch import nn
     >>> model = nn.Linear(64, 8)
-    >>> tracker = Tracker(lambda network: (network.weight ** 2).mean(), eps=0.1, method="quantize", budget=20)
-    >>> row = tracker(1, model)
+    >>> tracker = Tracker(lambda network: (network.weight ** 2).mean(), eps=0.1, method="quantize", budget=20, every=100)
+    >>> row = tracker(100, model)
     >>> row["status"], row["step"], row["bits@0.1"] < row["raw_bits"]
-    ('measured', 1, True)
+    ('measured', 100, True)
+    >>> tracker(101, model) is None, tracker.numbers(row)["complexity/bits_at_0.1"] == row["bits@0.1"]
+    (True, True)
     """
+
+    numbers = staticmethod(metric_names.numbers)
 
     def __init__(
         self,
@@ -66,93 +98,108 @@ class Tracker:
         out: str | os.PathLike[str] | None = None,
         run: str | None = None,
         seed: int = 0,
-        **settings: Unpack[RowOptions],
+        **options: Unpack[TrackerOptions],
     ) -> None:
         for name in ("model", "key"):
-            if name in settings:
+            if name in options:
                 raise InputError(
                     f"{name}: expected no such argument, because a Tracker is called with the network itself; leave it out"
                 )
-        self._settings: TrackSettings = settings_of(loss_fn, eps, **settings)
+        every, executor = options.pop("every", None), executor_elsewhere(options.pop("executor", None))
+        background, room = options.pop("background", False), checked_count("queue", options.pop("queue", QUEUE), 1)
+        self._settings: TrackSettings = settings_of(loss_fn, eps, **cast(RowOptions, options))
         if run is not None and not isinstance(run, str):
             raise InputError(f"run: expected the name of the run, a text, or None, got {run!r}")
-        self._run, self._seed = run, checked_seed(seed)
+        self._run, self._seed, self._schedule = run, checked_seed(seed), Schedule(every)
+        self.every, self.background = every, bool(background) or executor is not None
+        if self.background:
+            check_imported_by_no_process()
+            self._packed_settings = packed_settings(self._settings, executor)
+        # Made when it is needed, so that a tracker can be sent to the processes that train.
+        self._executor, self._room = executor, room
         self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
+        self._ready: deque[Row] = deque(maxlen=_KEPT)
+        self._measured: set[float] = set()
+        self._elsewhere: Background | None = None
         self._warned = False
+        self.skipped = 0
 
-    def __call__(self, step: float, model: ModuleOrTensors) -> Row:
-        """The network's row at this step, which also goes to `out`.
+    def __call__(self, step: float, model: ModuleOrTensors) -> Row | None:
+        """The network's row at this step, which also goes to `out`. None where it is measured in the background, or not at this step.
 
         Raises:
             InputError: the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
             KeyboardInterrupt: Ctrl-C came.
         """
         step = _number(step)
+        if not self._schedule.due(step) or step in self._measured:
+            return None
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}
         start = head(self._settings, **about, step=step, step_from="the training loop", seed=self._seed)
-        try:
-            # In this order, because other threads wait at the first one.
-            with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
-                row = self._measured(start, model)
-            line_of(row)  # a row that can't be written as JSON counts as failed
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # no error in a row may end the training
-            row = failed_row(start, error)
-            if not self._warned:
-                self._warned = True
-                warn(
-                    f"step {step:g} could not be measured: {row['error']}; training goes on, and later failures are only in the rows"
-                )
-        if self._delivery is not None:
-            self._delivery.deliver(row)
+        if self.background:
+            self._hand_over(start, model)
+            return None
+        row = live_row(start, unwrapped(model), self._settings)
+        self._take(row)
         return row
 
-    def _measured(self, start: Row, model: ModuleOrTensors) -> Row:
-        check_network(model)
-        settings, loss_fn = self._settings, self._settings.loss_fn.get()
-        if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search does not change it
-            keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
-        else:  # a user's function may load the weights into the network that trains
-            keeping = left_as_it_was(model)
-        with keeping as tensors:
-            network = model if isinstance(model, nn.Module) else tensors
-            norm = l2_norm(tensors)
-            (original,) = self._values(network, [tensors])
-            llc = learning_coefficient(settings, loss_fn, network, self._seed)
-            reports = estimate(network, loss_fn, settings.eps, **settings.options(self._seed))
-            coarse = self._values(network, [report.coarse_weights() for report in reports])
-            with _lent(network) as lent:
-                nothing = zero_risk(settings, lent, tensors)
-            return measured_row(start, settings, norm, reports, original, coarse, llc, nothing)
+    def ready(self) -> list[Row]:
+        """The rows since the last call, in the order of their steps; at most the last 1000."""
+        rows = list[Row]()
+        while self._ready:
+            rows.append(self._ready.popleft())
+        return rows
 
-    def _values(self, model: ModuleOrTensors, several: Sequence[Mapping[str, Tensor]]) -> list[UserValues]:
-        """Risk and metrics of the network with each of these weights."""
-        if self._settings.risk_fn is None and not self._settings.metrics:
-            return [UserValues() for _ in several]
-        with _lent(model) as network:
-            return [user_values(self._settings, partial(network, weights)) for weights in several]
+    def resume(self) -> None:
+        """Say that this training continues from a checkpoint of the last run with this name in `out`.
 
+        Steps that this run has already are not measured again, and later ones belong to it too.
+        """
+        if self._delivery is not None:
+            self._measured |= self._delivery.resume()
 
-@contextlib.contextmanager
-def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
-    """Lend the network with other weights: a fresh copy, or the network itself if it can't be copied.
+    def close(self, wait: bool = True) -> None:
+        """Wait for the networks that are measured in the background, and end its process. A later call starts it again.
 
-    Its own weights are restored at the end.
+        Args:
+            wait: False gives up what waits, without rows.
+        """
+        if self._elsewhere is not None:
+            self._elsewhere.close(wait)
 
-    Yields:
-        A function of weights that gives the network with them.
-    """
-    target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
+    def __enter__(self) -> "Tracker":
+        return self
 
-    def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
-        target.renew()
-        return target.load(weights)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close(wait=kind is None)
 
-    try:
-        yield network
-    finally:
-        target.restore()
+    def _hand_over(self, start: Row, model: ModuleOrTensors) -> None:
+        elsewhere = self._elsewhere = self._elsewhere or Background(self._executor, self._room, self._take)
+        if elsewhere.full:
+            self.skipped += 1
+            if self.skipped == 1:
+                warn(
+                    f"step {start['step']:g} was left out, because measuring is slower than training; give every= more steps, or a "
+                    "smaller budget=; training goes on, and `skipped` counts such steps"
+                )
+            return
+        try:
+            content = packed_network(Snapshot.of(unwrapped(model)), self._packed_settings, self._executor)
+        except Exception as error:  # the user's classes may raise anything when they are copied
+            self._take(failed_row(start, error))
+        else:
+            elsewhere.submit(start, content)
+
+    def _take(self, row: Row) -> None:
+        """A row that is there, in whichever thread."""
+        if row["status"] == "failed" and not self._warned:
+            self._warned = True
+            warn(
+                f"step {row['step']:g} could not be measured: {row['error']}; training goes on, and later failures are only in the rows"
+            )
+        if self._delivery is not None:
+            self._delivery.deliver(row)
+        self._ready.append(row)
 
 
 def _number(step: object) -> float:

@@ -12,8 +12,8 @@ from typing import Unpack
 from nncomplexity.checkpoint import StepRule
 from nncomplexity.dynamics.arrivals import Arrivals, Follow
 from nncomplexity.dynamics.calibration import first_usable
-from nncomplexity.dynamics.functions import UserFunction, check_picklable, user_function
-from nncomplexity.dynamics.job import LEFT_OUT, Job, Surroundings
+from nncomplexity.dynamics.functions import UserFunction, user_function
+from nncomplexity.dynamics.job import LEFT_OUT, Job
 from nncomplexity.dynamics.results_file import ResultsFile
 from nncomplexity.dynamics.resume import Done, Known, known_of
 from nncomplexity.dynamics.settings import Given, Row, RowOptions, TrackSettings, settings_of
@@ -22,6 +22,7 @@ from nncomplexity.dynamics.workers import Workers, workers_for
 from nncomplexity.errors import InputError
 from nncomplexity.measure import SeveralEps, check_function, checked_seeds
 from nncomplexity.words import Eps, checked_count, listed, path_of
+from nncomplexity.workers import Surroundings, checked_executor
 
 RowProgress = Callable[[float, int, str], None]
 """progress(rows done, rows in all, what is going on). A running search counts as a fraction of a row."""
@@ -73,7 +74,8 @@ def track(
         constant: also measure the network with all weights zero.
         shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it too.
         jobs: number of processes; 1 measures in this process.
-        executor: an executor to use instead of own processes. Threads run one after the other.
+        executor: a `concurrent.futures.Executor`, or a Dask client, to use instead of own processes (docs/distributed.md). Threads run
+            one after the other.
         follow: wait for new checkpoints.
         progress: called as `progress(done, total, what)`.
         on_row: called as `on_row(row, known)` for each row, also for those that `out` already has.
@@ -85,7 +87,8 @@ def track(
         The rows of the checkpoints in their natural order, then those of the calibrations.
 
     Raises:
-        InputError: an argument isn't usable, no checkpoint is found, or `out` holds rows of other settings or is in use.
+        InputError: an argument isn't usable, no checkpoint is found, `out` holds rows of other settings or is in use, or the executor
+            is gone; rows that were measured before are then in `out`.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors
@@ -102,13 +105,10 @@ def track(
         check_function(name, function)
     if follow is not None and not isinstance(follow, Follow):
         raise InputError(f"follow: expected a Follow, such as Follow(poll=10), got {follow!r}")
-    if executor is not None and not hasattr(executor, "submit"):
-        raise InputError(f"executor: expected a concurrent.futures.Executor, got {executor!r}")
+    executor = checked_executor(executor)
     trainer = None if shuffled is None else user_function("shuffled", shuffled)
     if untrained and settings.model is None:
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model")
-    if trainer is not None and (jobs > 1 or executor is not None):
-        check_picklable([trainer])
     surroundings = Surroundings.here()
     patterns, steps = patterns_of(checkpoints), StepRule(step_pattern, step_key)
     sources = find_sources(patterns, least=0 if follow else 1, steps=steps, on_note=on_note)
@@ -120,8 +120,8 @@ def track(
             if note and on_note:
                 on_note(f"{os.fspath(out or '')}: {note}")
         tracking = Tracking(settings, every_seed, file, progress, on_row, steps, on_note)
-        workers = workers_for(jobs, executor, settings, surroundings, tracking.search)
-        stack.callback(workers.close)
+        functions = [*settings.functions, *([trainer] if trainer else [])]
+        workers = stack.enter_context(workers_for(jobs, executor, functions, settings, surroundings, tracking.search))
         if follow is None:
             # Digests are read only where there are rows that could be theirs: a checkpoint may have gigabytes.
             tracking.add([(source, known_of(source, settings.key, steps) if tracking.done else None) for source in sources])
@@ -187,12 +187,14 @@ class Tracking:
                     self.add_calibration("constant", path=path)
                     constant = False
             while self._waiting and workers.free:
+                self._tell(workers.running + 1)
                 workers.submit(self._waiting.popleft())
             if self._waiting or workers.running:
                 active = time.monotonic()
-                self._tell(workers.running)
                 for job, row in workers.finished(follow.poll if arrivals else None):
                     self._record(job, row, known=False)
+                if workers.running:
+                    self._tell(workers.running)
             elif arrivals is None:
                 return
             # What arrived unfinished is taken now, as it is: nobody will write on.

@@ -157,11 +157,13 @@ def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
         state = "cut" if len(content) < expected else "followed by something else"
         raise FormatError(f".coarse file is {state}: its header promises {expected} bytes, got {len(content)}")
     body = content[:-_DIGEST]
+    # Checked before the content is parsed, so that damage is reported as damage.
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
     skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
     # The symbols of a tensor with 8 or 16 bits take more memory than the tensor.
     size = sum(prod(max(extent, 1) for extent in spec.shape) * max(spec.dtype.itemsize, _LEAST) for spec in skeleton.tensors)
+    # Checked before anything is decoded: a few bytes can describe terabytes of zeros.
     if size > limit:
         raise FormatError(
             f".coarse file decodes to {size} bytes of weights, above the limit of {limit}; raise it if you trust the file"
@@ -188,6 +190,7 @@ def load(
         InputError: it isn't a `.coarse` file, it has another base, or the limit is not a number.
     """
     file = read_file(path, limit=limit)
+    # The digest of a base takes time, so a base that has one is not digested again.
     given = base if base is None or isinstance(base, Base) else base_of(base)
     try:
         return file.on(given).weights()
@@ -229,6 +232,7 @@ def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
                 TensorSpec(tuple(_name(name) for name in names), _shape(shape), _DTYPES[dtype]) for names, dtype, shape in entries
             )
         )
+        # One skeleton has one text. Spaces or another order could carry information that no bits are counted for.
         if _skeleton_json(skeleton, base) != text:
             raise ValueError("it is spelled otherwise, which could hide something")
         if any(len(spec.real.shape) > DIMENSIONS for spec in skeleton.tensors):

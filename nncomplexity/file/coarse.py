@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -337,7 +337,12 @@ def _reach(coarse: Dense | LowRank, most: Callable[[Integers], float]) -> float:
 
 
 def _allowed(symbols: Integers) -> float:
-    return float(np.iinfo(symbols.dtype).max)
+    return _largest_of(symbols.dtype)
+
+
+@functools.cache
+def _largest_of(dtype: np.dtype[np.signedinteger[Any]]) -> float:
+    return float(np.iinfo(dtype).max)
 
 
 def _most(symbols: Integers) -> float:

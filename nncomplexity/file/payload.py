@@ -370,12 +370,17 @@ class _Scale:
         lengths = np.frexp(np.abs(changes))[1]
         self._ledger.note(walk.exponents.tally, lengths.tolist(), indices)
         taken = np.maximum(lengths - 1, 0) + (changes != 0) + walk.precision  # bits below the leading one, the sign, the mantissa
+        self._ledger.close()
+        models: dict[tuple[int, ...], tuple[tuple[int, int], Matrix]] = {}  # of tensors of one shape all is the same
         for (index, spec, coarse), bits in zip(dense, taken.tolist(), strict=True):
-            m, n = matrix_shape(spec) or (spec.count, 1)
-            symbols = coarse.symbols.reshape(m, n)
-            self._ledger.begin(index)
-            self._ledger.bits += bits
-            self.defer(symbols if m >= n else symbols.T, Matrix(max(m, n), min(m, n), walk.state))
+            if spec.shape not in models:
+                m, n = matrix_shape(spec) or (spec.count, 1)
+                models[spec.shape] = (m, n), Matrix(max(m, n), min(m, n), walk.state)
+            shape, model = models[spec.shape]
+            symbols = coarse.symbols.reshape(shape)
+            self._ledger.parts[index] += bits
+            self._ledger.part = index
+            self.defer(symbols if shape[0] >= shape[1] else symbols.T, model)
 
     def settle(self) -> None:
         """Weigh what waits."""

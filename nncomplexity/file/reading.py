@@ -20,7 +20,7 @@ PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
 _RECENT = 2.0
 """Two changes of a file within so many seconds may have the same time stamp: some file systems count in steps of two seconds."""
 _PART = 1 << 22
-_PATIENCE, _LOOKS_AGAIN = 2.0, 0.01
+_PATIENCE, _RETRY = 2.0, 0.01
 """Seconds to wait for the first byte of a pipe, and between two attempts to read it."""
 Found = TypeVar("Found")
 _State = tuple[int, int, int]
@@ -93,7 +93,7 @@ class Reading:
                     return bytes(content)
                 if not part and time.monotonic() > last:
                     raise InputError(f"{file}: it is a pipe to which nobody writes; name {self._expected}")
-                time.sleep(0 if part else _LOOKS_AGAIN)
+                time.sleep(0 if part else _RETRY)
         finally:
             os.close(pipe)
 

@@ -78,6 +78,7 @@ def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     found = []
     with np.errstate(over="ignore", invalid="ignore"):
         for kind, a, b in (("log", slope, level), ("power", power, float(np.exp(scale)))):
+            # R² is in bits for both formulas, although the power law is fitted to logarithms. So the two can be compared.
             error = float(((y - Fit(kind, a, b, 0.0)(np.exp(x))) ** 2).sum())
             found.append(Fit(kind, a, b, 1 - error / spread if spread else 1.0, len(used)))
     return tuple(fit for fit in found if all(map(math.isfinite, (fit.a, fit.b, fit.r2))))
@@ -105,6 +106,7 @@ def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
     for index in sorted(range(len(points)), key=points.__getitem__):
         if hull and points[index][0] == points[hull[-1]][0]:
             continue
+        # Andrew's monotone chain (1979): a corner that is not convex is removed.
         while len(hull) > 1 and _turn(*(points[at] for at in (hull[-2], hull[-1], index))) <= 0:
             hull.pop()
         hull.append(index)

@@ -285,7 +285,7 @@ class SVDCache:
         return weight.detach().reshape(shape)
 
     def _sketch(self, name: str, matrix: Tensor) -> Sketch:
-        """The sketch of a large matrix; sketches are small beside their matrices, and all of them are kept."""
+        """The sketch of a large matrix; sketches are small compared with their matrices, so all of them are kept."""
         if name not in self._sketches:
             if not torch.isfinite(matrix).all():
                 raise InputError(f"{name}: expected finite values, got a NaN or an infinity; such a matrix has no SVD")

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+
+def _has_autocast(device: str) -> bool:
+    try:
+        torch.is_autocast_enabled(device)
+    except RuntimeError:  # a kind of device that this version has no autocast for
+        return False
+    return True
+
+
+_AUTOCAST = tuple(device for device in ("cpu", "cuda", "mps", "xpu") if _has_autocast(device))
 _TINY = sys.float_info.min
 
 

@@ -2,6 +2,7 @@
 
 - `arguments`: checks of the arguments that these functions share
 - `estimate`: from a network, its loss and ε to reports
+- `seeds`: searches with several seeds, in this process or on an executor
 - `layers`: what became of each tensor in a file
 - `lossless`: the network as it is, under every codec, and its file
 - `report`: the result of a measurement
@@ -13,6 +14,8 @@
 - `certificate`: a small report of one file with the hashes of all that it is about
 - `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
 - `best_bound`: the smallest bound over all files of a search
+- `results`: results files as records, for tables
+- `json_schema`: JSON Schemas of results files
 - `spread`: how far apart several searches of one network end
 """
 
@@ -28,6 +31,7 @@ from nncomplexity.measure.best_bound import BestBound, best_bound
 from nncomplexity.measure.certificate import certificate, hashes_of
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, bounds_of, default_eps, rate_distortion
 from nncomplexity.measure.estimate import Options, SearchOptions, estimate
+from nncomplexity.measure.json_schema import json_schema
 from nncomplexity.measure.learning_coefficient import (
     Langevin,
     LearningCoefficient,
@@ -38,6 +42,7 @@ from nncomplexity.measure.learning_coefficient import (
 from nncomplexity.measure.rederived import Typed
 from nncomplexity.measure.report import SCHEMA, Layer, Report, Subject, check_left_out, json_text, reports_dict, reports_json
 from nncomplexity.measure.reported import Reported, read_report
+from nncomplexity.measure.results import read_results
 from nncomplexity.measure.verify import Verification, check_claims
 
 __all__ = [
@@ -70,11 +75,13 @@ __all__ = [
     "default_eps",
     "estimate",
     "hashes_of",
+    "json_schema",
     "json_text",
     "langevin_dynamics",
     "local_learning_coefficient",
     "rate_distortion",
     "read_report",
+    "read_results",
     "reports_dict",
     "reports_json",
 ]

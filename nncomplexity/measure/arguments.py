@@ -25,8 +25,8 @@ def python_eps(eps: object) -> object:
 
 def checked_eps(eps: object) -> list[Eps]:
     """One ε or several as a list; raises InputError where one is neither a distortion bound nor a share that makes one."""
-    plain = python_eps(eps)
-    values = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str | bytes | bytearray) else [plain]
+    given = python_eps(eps)
+    values = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray) else [given]
     if not values:
         raise InputError("eps: expected at least one value, got none")
     checked = list[Eps]()
@@ -45,7 +45,7 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
     """The method of that name and budget, or the object that was given.
 
     Raises:
-        InputError: it is neither, or an object comes with a budget beside its own.
+        InputError: it is neither, or an object comes with another budget than its own.
 
     >>> checked_method("quantize", 20)
     Quantize(budget=20, steps=(0.001, 1.0))

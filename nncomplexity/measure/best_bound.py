@@ -173,12 +173,10 @@ def best_bound(
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
         before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
-        reports = estimate(
-            model,
-            loss_fn,
-            default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked,
-            **shared,
-        )
+        grid = default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked
+    # Outside, since an executor's threads would wait for this one, and its workers take on the state in which it waits.
+    reports = estimate(model, loss_fn, grid, **shared)
+    with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         m = None if before is None else len(before)
 
         def promise(report: Report, least: bool = False) -> Bound:

@@ -37,7 +37,7 @@ def certificate(
     bound: Bound | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What was found of a file, as the plain values of a certificate (docs/reliability.md has its keys).
+    """What was found of a file, as the JSON values of a certificate (docs/reliability.md has its keys).
 
     Args:
         file: what was verified.
@@ -59,6 +59,7 @@ def certificate(
         raise InputError(
             f"certificate: {failing.name if failing else 'distortion'} fails, {failing.figures if failing else 'no --against'}"
         )
+    # The digest of the decoded weights lets another program check a decoder of its own.
     weights = file.weights()
     result = {
         "eps": found.eps,

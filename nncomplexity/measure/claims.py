@@ -25,7 +25,7 @@ class Claim:
     name: str
     holds: bool
     figures: str
-    """What was found, and beside it what was claimed."""
+    """What was found, and what was claimed."""
 
 
 def close(name: str, found: float, claimed: float, *, of: float = 0.0) -> Claim:
@@ -52,7 +52,7 @@ def same(name: str, found: object, claimed: object) -> Claim:
 
 
 def alike(one: object, other: object) -> bool:
-    """Whether two plain values are the same in this sense."""
+    """Whether two JSON values are the same in this sense."""
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, bool) or isinstance(other, bool) or not isinstance(one, int | float) or not isinstance(other, int | float):

@@ -154,7 +154,7 @@ def rate_distortion(
             None finds out from the loss (`nncomplexity.bounds.is_code_length`).
         left_out_is_architecture: as for `Report.bound`.
         options: those of `estimate`: method, codec, budget (of a single measurement), seed, seeds, include, exclude, relative_to,
-            time_limit, progress and faithfulness.
+            time_limit, progress, faithfulness and executor.
 
     Returns:
         A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
@@ -173,7 +173,7 @@ def rate_distortion(
     (True, True)
     """
     if risk is not None and n is None:
-        raise InputError("n: expected the number of training examples that `risk` looks at, got none; pass n")
+        raise InputError("n: expected the number of training examples of `risk`, got none; pass n")
     shared = options_for_many_eps(options)
     check_function("risk", risk)
     check_network(model)
@@ -260,6 +260,7 @@ def bounds_of(reports: Sequence[Report], risk: Risk, *, n: int, delta: float = 0
             risks[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
     # A file of no bits is the network with all weights zero, whose risk is then known without another call.
     empty = next((risks[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
+    # The user's risk may draw random numbers, and the caller's generators must not change.
     with preserved_random_state():
         constant = constant_risk(risk, reports[0].coarse_weights()) if empty is None else empty
     return [

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypedDict, Unpack, overload
 
 from nncomplexity.codecs import codec_named
@@ -14,6 +16,7 @@ from nncomplexity.measure.arguments import SeveralEps, check_function, checked_e
 from nncomplexity.measure.layers import layers_of, ranks_by_name
 from nncomplexity.measure.lossless import LosslessFile
 from nncomplexity.measure.report import RelativeTo, Report, Subject, best_of
+from nncomplexity.measure.seeds import searches
 from nncomplexity.network import (
     Base,
     Distortion,
@@ -45,6 +48,7 @@ from nncomplexity.search import (
     unseen,
 )
 from nncomplexity.words import Eps, Relative, listed
+from nncomplexity.workers import checked_executor
 
 
 class SearchOptions(TypedDict, total=False):
@@ -59,6 +63,7 @@ class SearchOptions(TypedDict, total=False):
     exclude: Patterns
     time_limit: float | None
     progress: Progress | None
+    executor: Executor | None
 
 
 class Options(SearchOptions, total=False):
@@ -107,6 +112,7 @@ def estimate(
     progress: Progress | None = None,
     faithfulness: Divergence | None = None,
     seeds: int = 1,
+    executor: Executor | None = None,
 ) -> Report | tuple[Report, ...]:
     """Bits of the smallest file whose decoded weights have a loss within ε of the model's (Eqs. 5-7 of DeMoss et al. 2025).
 
@@ -132,12 +138,15 @@ def estimate(
         faithfulness: a `Divergence` that measures how faithful the file is, if the search uses a loss. The search does not use it.
         seeds: number of searches, with the seeds from `seed` on. Each ε gets the smallest file of all, and `spread` has the
             variation of the sizes. The effort is that of all searches, and they share a time limit evenly.
+        executor: a `concurrent.futures.Executor`, or a Dask client, whose workers make the searches, each its own seed
+            (docs/distributed.md). The result is the same as without.
 
     Returns:
         One report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
     Raises:
-        InputError: an argument isn't usable, the loss isn't the same for the same weights, or a module doesn't follow its weights.
+        InputError: an argument isn't usable, the loss isn't the same for the same weights, a module doesn't follow its weights, or the
+            executor is gone.
 
     >>> import torch
     >>> weights = {"w": torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))}
@@ -155,9 +164,12 @@ def estimate(
         time_limit=None if time_limit is None else TimeLimit(time_limit).seconds,
         faithfulness=faithfulness,
     )
-    every_seed = checked_seeds(seed, seeds)
+    every_seed, executor = checked_seeds(seed, seeds), checked_executor(executor)
     check_function("progress", progress)
-    reports = _best_of_searches(model, loss_fn, request, every_seed, progress)
+    if request.time_limit is not None:
+        request = replace(request, time_limit=request.time_limit / len(every_seed))
+    runs = searches(partial(_searched, model, loss_fn, request), every_seed, executor, progress)
+    reports = runs[0] if len(every_seed) == 1 else best_of(runs)
     return tuple(reports) if isinstance(python_eps(eps), Sequence) else reports[0]
 
 
@@ -178,27 +190,6 @@ class _Request:
     def __post_init__(self) -> None:
         if not isinstance(self.faithfulness, Divergence | None):
             raise InputError(f"faithfulness: expected a Divergence, got {type(self.faithfulness).__name__}")
-
-
-def _best_of_searches(
-    model: ModuleOrTensors, loss_fn: LossFn, request: _Request, seeds: range, progress: Progress | None
-) -> Sequence[Report]:
-    """The reports of the best of the searches with these seeds, in the order of the ε."""
-    if request.time_limit is not None:
-        request = replace(request, time_limit=request.time_limit / len(seeds))
-    runs: list[Sequence[Report]] = []
-    for seed in seeds:
-        runs.append(_searched(model, loss_fn, request, seed, _told(progress, len(runs), len(seeds))))
-        if any(report.interrupted for report in runs[-1]):
-            break
-    return runs[0] if len(seeds) == 1 else best_of(runs)
-
-
-def _told(progress: Progress | None, done: int, count: int) -> Progress | None:
-    """The progress of one of several searches, as a part of the progress of all."""
-    if progress is None or count == 1:
-        return progress
-    return lambda spent, total, what: progress(spent + done * total, count * total, f"search {done + 1} of {count}, {what}")
 
 
 def _searched(
@@ -249,7 +240,7 @@ class _Prepared:
 
 
 def _prepare(distortion: Distortion, request: _Request, seed: int, progress: Progress, limit: TimeLimit | None) -> _Prepared:
-    """Look at the network and its loss before a search: what may change, what ε are in the loss's unit, the lossless file."""
+    """Prepare a search: which tensors may change, each ε in the loss's unit, and the lossless file."""
     about = _relative_to(distortion)
     kept = kept_exactly(distortion.skeleton, distortion.coded, request.include, request.exclude) | _unchanged(distortion)
     # Shares of ε are of the distance to it, so that it is measured before any ε has a value.

@@ -88,6 +88,7 @@ class _Book:
         self.about, self.result, self.loss = reported.about, reported.result, reported.loss
         self.base_sha256, self.sha256 = reported.base_sha256, reported.sha256
         self.claims: list[Claim] = []
+        # A dictionary instead of a set keeps the order of the report.
         self.left = dict.fromkeys((*_names(self.about), *_names(self.result)))
 
     def add(self, claim: Claim, *keys: str) -> None:
@@ -200,6 +201,7 @@ def _bound_claims(book: _Book, found: Evidence) -> None:
             said = promise["constant_risk"]
             claim = same("reported constant_risk", constant, said)
             book.add(claim if constant is None else close("reported constant_risk", constant, said), "bound.constant_risk")
+    # The bound is computed from the reported risk: a small difference of the measured risk is a claim of its own.
     derived = bound_of(found.file.bits, promise).to_dict()
     keys = [key for key in ("value", "vacuous", "bits_needed", "constant_bound") if key in promise]
     wrong = next((key for key in keys if not alike(derived[key], promise[key])), None)
@@ -213,6 +215,7 @@ def _length_claims(book: _Book, found: Evidence) -> None:
     length = book.result.get("description_length")
     if not isinstance(length, Mapping) or not length:
         return
+    # A report has n only with a bound. Without it, the bits of the data can't be derived again.
     n = found.typed.n or (book.result.get("bound") or {}).get("n")
     data = length["data_bits"] if n is None else n * found.coarse_loss / math.log(2)
     holds = (
@@ -251,7 +254,7 @@ def _network_claims(book: _Book, found: Evidence) -> None:
     figures = f"{_short(against.sha256)}, {str(book.sha256)[:12]}… claimed"
     book.add(Claim("reported sha256", against.sha256 == book.sha256, figures), "sha256")
     book.same(about, "key", against.key)
-    # What is written is of the present version. An older file was measured beside lossless files of its own version.
+    # What is written is of the present version. An older file was compared with lossless files of its own version.
     if isinstance(about.get("lossless_bits"), Mapping) and file.version == VERSION:
         book.add(_lossless_claim(about["lossless_bits"], found, against), "lossless_bits")
 

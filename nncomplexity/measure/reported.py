@@ -22,8 +22,8 @@ class Reported:
         loss: of the original.
         sha256: of the original's file.
         base_sha256: of the base that the network was measured relative to; None without one.
-        about: the keys of the whole report beside its results.
-        others: how many results of other files stand beside this one.
+        about: the keys of the whole report besides its results.
+        others: the number of results of other files in the report.
     """
 
     result: Mapping[str, Any]
@@ -50,6 +50,7 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
     try:
         results = document["results"]
         named = [result for result in results if _is_named(result, file)] or _best_of(document, file) or results
+        # A file that was renamed is still found if the report has only one result.
         if len(named) != 1:
             raise InputError(f"{path}: expected one result whose file is {Path(file).name!r}, got {len(named)} results without it")
         base = document.get("relative_to") or {}

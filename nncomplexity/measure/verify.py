@@ -55,7 +55,7 @@ class Verification:
         return all(claim.holds for claim in self.claims)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; a loss that is not finite is None."""
+        """The values for JSON. A loss that is not finite is None."""
         finite = self.coarse_loss if math.isfinite(self.coarse_loss) else None
         distortion = self.distortion if self.distortion is not None and math.isfinite(self.distortion) else None
         faith = self.faithfulness and self.faithfulness.to_dict()
@@ -110,12 +110,14 @@ def check_claims(
         loss = task.loss(against.tensors)
         if not math.isfinite(loss):
             raise InputError(f"--against: expected a finite loss of the original weights, got {loss}; check data and model")
+        # Equal losses may mean a lossless file, or a loss that ignores its weights. Random weights distinguish the two.
         if loss == coarse_loss and _is_same_for_others(task, weights, loss):
             claims.append(Claim("weights", False, f"{loss:.6g} is the loss of random weights, too: it doesn't follow them"))
     asked = eps
     eps = eps if eps is not None or reported is None else float(reported.result["eps"])
     if isinstance(eps, Relative):
         eps = None if loss is None else eps.of(loss=loss, zero_loss=constant_loss_of(task.loss, weights))
+    # From the reported loss if there is no original. That loss is then taken on trust.
     distortion = None if loss is None else abs(loss - coarse_loss)
     if distortion is not None and eps is not None:
         figures = f"{distortion:.6g} = |{loss:.6g} − {coarse_loss:.6g}|, at most ε = {eps:g} claimed"

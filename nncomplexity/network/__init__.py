@@ -7,11 +7,14 @@
 - `naming`: names with and without the prefixes that wrappers write
 - `modulestate`: a module's tensors, and how to replace their values
 - `losses`: what a loss may return, and losses over examples, which can be computed on a part of them
+- `moments`: what the weights of linear maps are multiplied by, watched while a loss runs
 - `distortion`: counts calls of the user's loss, and restores all of the user's state
+- `devices`: the devices of this machine
 - `taskmodule`: `mytask:loss`: the user's functions, found and called
 - `usercode`: exceptions of the user's functions in one line, with the file and the line
 - `loading`: ways to put weights into a module so that its parts use them
 - `target`: the argument of a loss: a copy of a module, or a dictionary of tensors
+- `snapshot`: a copy of a network for another process
 - `modes`: whether parts of a network are in training mode and behave differently in it
 - `probes`: slightly changed or random weights, to test a loss with
 - `soundness`: whether a loss can be relied on, before a search and after it
@@ -23,6 +26,7 @@
 
 from nncomplexity.network.calling import RandomState, fixed_random_state
 from nncomplexity.network.constant import constant, constant_loss, constant_loss_of, constant_risk
+from nncomplexity.network.devices import devices_here
 from nncomplexity.network.distortion import (
     GRADIENT_COST,
     Distortion,
@@ -36,12 +40,15 @@ from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
 from nncomplexity.network.divergence.inputs import Batch, most_frequent_error, read
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
+from nncomplexity.network.modes import evaluating
 from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of
+from nncomplexity.network.moments import Moment
 from nncomplexity.network.namedoutputs import NamedDivergence, data_named, takes_arguments
 from nncomplexity.network.naming import namings, unchanged
 from nncomplexity.network.probes import Probe, random
 from nncomplexity.network.relative import Base, added, base_of, in_dtype
 from nncomplexity.network.selection import Patterns, kept_exactly, patterns_of
+from nncomplexity.network.snapshot import Snapshot, unwrapped
 from nncomplexity.network.target import MappingTarget, ModuleTarget
 from nncomplexity.network.taskmodule import (
     Function,
@@ -97,11 +104,13 @@ __all__ = [
     "MeanLoss",
     "ModuleOrTensors",
     "ModuleTarget",
+    "Moment",
     "NamedDivergence",
     "Patterns",
     "Probe",
     "RandomState",
     "Skeleton",
+    "Snapshot",
     "Task",
     "TensorSpec",
     "added",
@@ -117,6 +126,8 @@ __all__ = [
     "constant_loss_of",
     "constant_risk",
     "data_named",
+    "devices_here",
+    "evaluating",
     "find_device",
     "find_function",
     "fixed_random_state",
@@ -150,5 +161,6 @@ __all__ = [
     "takes_arguments",
     "tensors_of",
     "unchanged",
+    "unwrapped",
     "value_of",
 ]

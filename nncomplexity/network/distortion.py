@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.linalg import no_anomaly_detection, users_switches, usual_switches
+from nncomplexity.linalg import SMALL, no_anomaly_detection, users_switches, usual_switches
 from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
 from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.layout import Arrangement, Layout
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
+from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import MappingTarget, ModuleTarget
@@ -52,11 +53,9 @@ class Distortion:
         base: what the weights are coded relative to, or None.
         eps: the smallest ε above 0; 0 if nothing is searched, None if it is not known yet.
 
-    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use it as a
-    context
-    manager: at the end it restores the random state and, if the original module was used, the module. Other threads wait meanwhile.
-        The
-    process has its usual switches meanwhile, except within the user's loss, which has the user's own.
+    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use it as a context
+    manager: at the end it restores the random state and, if the original module was used, the module. Until then other threads wait, and
+    PyTorch's switches have their usual values, except within the user's loss, which has the user's own.
 
     Raises:
         InputError: the weights aren't usable; on entering, the loss isn't a function of them (`nncomplexity.network.soundness`).
@@ -154,6 +153,28 @@ class Distortion:
         other.coded = other.weights if same else other.arrangement.apart(self.coded)
         return other
 
+    def moments(self) -> dict[str, Moment]:
+        """The second moments of what weights are multiplied by in one evaluation of the original, by first name.
+
+        Only of real weights in linear maps and convolutions that the call shows; none if it fails when it is watched. Without any it
+        isn't counted.
+        """
+        seen: dict[str, Moment] = {}
+
+        def watched(given: Any) -> Any:
+            tensors = self._target.tensors(given)
+            watch = Watch({spec.name: tensors[spec.name] for spec in self.stored.tensors if spec.name in tensors})
+            with watch, slow_attention():
+                loss = self._loss_fn(given)
+            seen.update(watch.moments())
+            return loss
+
+        with suppress(InputError):
+            self._measure(self.weights, loss_fn=watched)
+        self._target.renew()
+        self.evaluations += bool(seen)
+        return seen
+
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
         """L of weights, without counting. Another seed gives other random states."""
         return self._measure(weights, seed)
@@ -225,11 +246,13 @@ class Distortion:
             with no_anomaly_detection():
                 grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
-        for (name, _), grad in zip(leaves, grads, strict=True):
-            if grad is not None:
-                parts = real_view(grad.detach().to(self.device))
-                parts = torch.nan_to_num(parts if parts.dtype.itemsize > 1 else parts.float(), nan=0.0, posinf=0.0, neginf=0.0)
-                summed[name] = summed[name] + parts if name in summed else parts
+        found = [
+            (name, real_view(grad.detach().to(self.device)))
+            for (name, _), grad in zip(leaves, grads, strict=True)
+            if grad is not None
+        ]
+        for (name, _), parts in zip(found, _numbers([parts for _, parts in found]), strict=True):
+            summed[name] = summed[name] + parts if name in summed else parts
         if summed:
             self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})
         else:
@@ -318,6 +341,25 @@ class Distortion:
                     raise
         self._derives = True
         return self._call(argument, seed, loss_fn)
+
+
+def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients with 0 for what is no number or infinite, at least 16 bits wide. Small ones are looked at together, as most are finite."""
+    wide = [gradient if gradient.dtype.itemsize > 1 else gradient.float() for gradient in gradients]
+    together: dict[torch.dtype, list[int]] = {}
+    for place, gradient in enumerate(wide):
+        if gradient.numel() <= SMALL and gradient.device.type == "cpu":
+            together.setdefault(gradient.dtype, []).append(place)
+    finite = {
+        place
+        for places in together.values()
+        if len(places) > 1 and math.isfinite(float(torch.cat([wide[place].reshape(-1) for place in places]).abs().sum()))
+        for place in places
+    }
+    return [
+        gradient if place in finite else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        for place, gradient in enumerate(wide)
+    ]
 
 
 class _NoGradientError(Exception):

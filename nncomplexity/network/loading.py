@@ -64,6 +64,7 @@ def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
     """
     modes = [(part, part.training) for part in module.modules()] if wanted else []
     if wanted:
+        # Some modules, such as LoRA layers, merge weights in eval mode, and take new weights only in training mode.
         module.train()
     yield
     for part, training in modes:
@@ -84,6 +85,7 @@ class Attributes:
         self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._contents: list[tuple[dict[str, Any], str, Any]] = []
         for part in parts:
+            # Cached properties are computed from weights, so they must not survive a change of the weights.
             cached = _cached_properties(part)
             kept = {name: value for name, value in vars(part).items() if name not in cached}
             registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)

@@ -1,6 +1,6 @@
 """What a loss may return, and losses over examples.
 
-A plain function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
+A function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
 examples, which cost m / n as much, and measure only its candidates on all examples.
 """
 
@@ -132,6 +132,7 @@ class MeanLoss:
                     f"per_example: expected a tensor with one loss for each of {len(x)} rows, got {came}; use reduction='none'"
                 )
             sums.append(losses.sum())
+        # Sums divided by n, and not a mean of means: the last batch may be smaller than the others.
         return torch.stack(sums).sum() / len(inputs)
 
 
@@ -160,6 +161,7 @@ def loss_from(
         return MeanLoss(per_example, *_pair(data), batch)
     if not isinstance(data, Iterable):
         raise InputError(f"data: expected a pair of tensors (inputs, targets) or a DataLoader of pairs, got {type(data).__name__}")
+    # Read once: a loader that shuffles or augments would be another function at each call, and ε would have no meaning.
     pairs = [_pair(given) for given in data]
     if not pairs:
         raise InputError("data: expected at least one batch of (inputs, targets), got none")

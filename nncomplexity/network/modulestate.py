@@ -233,14 +233,21 @@ def own_tensors(module: nn.Module) -> Sequence[Tensor]:
 
 
 def copied(module: nn.Module) -> nn.Module | None:
-    """A copy that shares nothing with the module. None if it can't be made, or if a `__deepcopy__` returns the same object."""
+    """A copy that shares nothing with the module.
+
+    None if it can't be made, if a `__deepcopy__` returns the same object, or if it returns one with other tensors, as that of Keras does, which
+    makes the network anew and gives its weights other names.
+    """
     try:
         other = copy.deepcopy(module, _results(module))
     except Exception:
         return None
     mine, others = ([*one.modules()] for one in (module, other))  # kept alive, so that no two of them have the same id
     shared = {id(part) for part in mine} & {id(part) for part in others}
-    tensors, copies = ([*own_tensors(one), *tensors_of(one).values()] for one in (module, other))
+    state, of_copy = tensors_of(module), tensors_of(other)
+    if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in of_copy.items()}:
+        return None
+    tensors, copies = [*own_tensors(module), *state.values()], [*own_tensors(other), *of_copy.values()]
     return None if shared or _storages(tensors) & _storages(copies) else other
 
 

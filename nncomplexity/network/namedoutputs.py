@@ -41,7 +41,7 @@ class NamedDivergence:
             return None
         if outputs is None or inputs is None:
             missing, there = ("--outputs", "--inputs") if outputs is None else ("--inputs", "--outputs")
-            raise InputError(f"{missing}: expected MODULE:FUNCTION beside {there}, got none; add it")
+            raise InputError(f"{missing}: expected MODULE:FUNCTION with {there}, got none; add it")
         return cls(outputs, inputs, kind or "kl", probe)
 
     def make(self) -> Divergence:

@@ -90,6 +90,7 @@ def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
     [1.0, -0.0]
     """
     exact = base.double()
+    # −0.0 + 0.0 is +0.0, and ∞ − ∞ is NaN, so these elements are taken from the base without adding.
     return round_once(torch.where((change == 0) | exact.isinf(), exact, exact + change), dtype)
 
 

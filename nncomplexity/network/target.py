@@ -60,6 +60,10 @@ class Target:
         """The module as the user gave it. Ask for it before weights are put into it."""
         raise NotImplementedError
 
+    def tensors(self, given: Any) -> Mapping[str, Tensor]:
+        """The tensors of an argument of a loss, by name; they are those that the loss uses, not copies."""
+        raise NotImplementedError
+
     def forget_between(self) -> None:
         """From now on, restore the first content of all parts whenever weights are put in."""
 
@@ -148,6 +152,10 @@ class ModuleTarget(Target):
         if self._attributes is not None:
             self._attributes.restore()
         return self._module
+
+    def tensors(self, given: nn.Module) -> dict[str, Tensor]:
+        """Those of the module's state dict."""
+        return tensors_of(given)
 
     def forget_between(self) -> None:
         """Put back, whenever weights are put in, what the parts hold now."""
@@ -256,6 +264,10 @@ class MappingTarget(Target):
     def untouched(self) -> dict[str, Tensor]:
         """A new dictionary with copies of the original weights."""
         return self.load(self.weights)
+
+    def tensors(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the dictionary."""
+        return given
 
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
         """A new dictionary with copies of these weights, and those of them that a gradient is taken by."""

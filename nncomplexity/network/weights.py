@@ -200,7 +200,7 @@ def _not_in_memory(tensor: Tensor) -> str | None:
             return "which has no memory of its own within vmap, grad or functionalize; call it outside of them"
         return "which has no memory of its own, like quantized and masked tensors; dequantize it first, or pass its parts"
     if _answers_itself(tensor) and _answers_itself(tensor.detach().reshape(-1)[:0].cpu()):  # nothing is copied from an accelerator
-        return "whose class defines all operations itself; pass a plain tensor with its values"
+        return "whose class defines all operations itself; pass an ordinary tensor with its values"
     return None
 
 

@@ -8,6 +8,8 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `points`: a point (τ, Δ) of the paper's searches, and the record of those measured
 - `quantize`: Algorithm 2
 - `bayes`: Algorithm 1
+- `constrained`: its optimiser, in two versions of Optuna
+- `shared`: Algorithm 1 by several processes, in an Optuna storage
 - `tight`: the default method: its stages, its starts and when it stops
 - `settings`: the settings of `tight`
 - `initial`: where its descents begin
@@ -18,7 +20,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor
 - `start`: latents of a rank and a step size
-- `looks`: which tensors `tight` takes in blocks or in another folding
+- `layouts`: which tensors are better in blocks or in another folding
 - `fallback`: uniform quantization, and what there is without a gradient
 - `moves`: single moves, for a loss without a gradient
 - `tensors`: which tensors move, which have a gradient, and their decompositions
@@ -31,6 +33,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `operating_points`: the points of a tensor: bits and squared errors
 - `scans`: a matrix under many steps and of several ranks, with estimated bits and errors
 - `forms`: what a tensor may be coded as, and what its symbols take
+- `compensated`: rounding in which the errors of one column are made up for by others
 - `lattice`: a basis in which a factor is made of small integers
 - `sensitivity`: how much distortion a squared error of a tensor costs, by probes
 """

@@ -2,20 +2,26 @@
 
 Each tensor has operating points, with bits and squared errors (`nncomplexity.search.operating_points`). What a squared error costs is measured
 by losses (`nncomplexity.search.sensitivity`), and the Lagrangian (`nncomplexity.search.lagrangian`) chooses points for all tensors at one λ,
-which is bisected on the measured distortion of the decoded candidates. What is left of the budget are local steps.
+which is bisected on the measured distortion of the decoded candidates. Where the inputs of layers can be watched, weights are then rounded
+with compensated errors (`nncomplexity.search.compensated`), under steps that are larger by a common factor, bisected in the same way. What is
+left of the budget are local steps.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from nncomplexity.file import CoarseTensor
-from nncomplexity.search.contract import ALLOCATION, Found, Problem, UntilStopped, checked_budget
+from nncomplexity.file import CoarseTensor, Dense
+from nncomplexity.network import Moment
+from nncomplexity.search.compensated import Rounding
+from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
+from nncomplexity.search.forms import entropy_bits
 from nncomplexity.search.lagrangian import Choice, Lagrangian
-from nncomplexity.search.looks import layouts_of
-from nncomplexity.search.operating_points import Curve, curve_of
+from nncomplexity.search.layouts import layouts_of
+from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
@@ -31,6 +37,12 @@ _LEAST, _HUGE = 1e-4, 1e300
 """What a distortion counts for at least, as a share of ε, and at most."""
 _IDLE, _HALVINGS = 12, 14
 """Local steps that lead nowhere new before they end, and halvings of the range of λ in search of one."""
+_PROBED, _NEAREST = 40, 60
+"""Evaluations for sensitivities, and for all stages before errors are compensated, where they can be. They don't depend on the budget,
+so that a larger one continues the search of a smaller one.
+"""
+_LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 7, 4
+"""The largest factor of the steps where errors are compensated, and evaluations for it, of a large network fewer."""
 _FINE = 20
 """Mantissa bits of steps where rounding them isn't to matter."""
 
@@ -75,7 +87,7 @@ class Allocate:
         return found
 
 
-def curves_of(problem: Problem, tensors: Tensors) -> list[Curve]:
+def curves_of(problem: Problem, tensors: Tensors) -> list[OperatingPoints]:
     """The operating points of all tensors that move; they serve every ε."""
     weights, layouts = problem.weights, layouts_of(problem)
     weighings = _WEIGHED / max(sum(spec.count + _OVERHEAD for spec in tensors.moving), 1)
@@ -91,12 +103,13 @@ class Allocation:
         curves: the operating points.
     """
 
-    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[Curve]) -> None:
+    def __init__(self, method: Allocate, trials: Trials, curves: Sequence[OperatingPoints]) -> None:
         self._method, self._trials, self._lagrangian = method, trials, Lagrangian(curves)
         self._specs = [curve.spec for curve in curves]
         self._groups = groups_of(self._specs, method.groups)
         self._measured: dict[bytes, float] = {}
         self._best: dict[float, tuple[Choice, Floats]] = {}
+        self._rounding = Rounding({})
 
     def run(self, eps: float) -> None:
         """Allocate under equal sensitivities, and under measured ones; then local steps, until the budget is spent.
@@ -106,15 +119,33 @@ class Allocation:
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
             return
-        sensitivities = self._sensitivities(eps)
-        self._bisect(eps, sensitivities.equal(), _ROUGH)
-        self._bisect(eps, sensitivities.measured())
-        if eps in self._best:
-            self._bisect(eps, self._of_low_rank(eps))
+        moments = self._trials.tensors.moments if self._trials.left >= 1 else {}
+        with self._trials.at_most(_NEAREST if moments else self._trials.left):
+            sensitivities = self._sensitivities(eps)
+            self._bisect(eps, sensitivities.equal(), _ROUGH)
+            with self._trials.at_most(_PROBED if moments else self._trials.left):
+                c = sensitivities.measured()
+            self._bisect(eps, c)
+            if eps in self._best:
+                self._bisect(eps, self._of_low_rank(eps))
+        if moments and eps in self._best:
+            self._compensate(eps, moments)
         if not self._trials.tensors.large:
             self._shorter_steps(eps)
             self._local(eps)
         self._trials.weigh()
+
+    def _compensate(self, eps: float, moments: Mapping[str, Moment]) -> None:
+        """Round the best choice with compensated errors, under the largest common factor of the steps that is within ε, by bisection."""
+        self._rounding = Rounding(moments)
+        (best, c), limit = self._best[eps], self._trials.limit(eps)
+        within, beyond = 1.0, _LARGEST_SCALE
+        for _ in range(_FEW_SCALES if self._trials.tensors.large else _SCALES):
+            scale = math.sqrt(within * beyond)
+            if self._distortion(replace(best, scale=scale), c) <= limit:
+                within = scale
+            else:
+                beyond = scale
 
     def answer(self, eps: float) -> dict[str, CoarseTensor] | None:
         """The tensors of the best choice within ε, by first name; None where there is none."""
@@ -180,11 +211,16 @@ class Allocation:
         if choice.key not in self._measured:
             if self._trials.left < 1:
                 return math.inf
+            pieces, before = self._pieces(choice), {eps: self._trials.best(eps) for eps in self._trials.kept}
             # To weigh a large network takes longer than its loss: estimates tell which candidate is the smaller.
-            bits = self._bits(choice) if self._trials.tensors.large else None
-            distortion = self._measured[choice.key] = self._trials.measure(self._pieces(choice), ALLOCATION, bits)
+            bits = self._estimate(choice, pieces) if self._trials.tensors.large else None
+            origin = ALLOCATION if choice.scale is None else COMPENSATED
+            distortion = self._measured[choice.key] = self._trials.measure(pieces, origin, bits)
             for eps in self._trials.kept:
-                smaller = eps not in self._best or self._bits(choice) < self._bits(self._best[eps][0])
+                if choice.scale is None:
+                    smaller = eps not in self._best or self._bits(choice) < self._bits(self._best[eps][0])
+                else:  # what its symbols take isn't known before they are weighed
+                    smaller = self._trials.best(eps) < before[eps]
                 if distortion <= self._trials.limit(eps) and smaller:
                     self._best[eps] = choice, c
         return self._measured[choice.key]
@@ -194,7 +230,21 @@ class Allocation:
 
     def _pieces(self, choice: Choice) -> dict[str, CoarseTensor]:
         chosen = zip(self._lagrangian.curves, choice.points.tolist(), strict=True)
-        return {curve.spec.name: curve.piece(point, choice.precision) for curve, point in chosen}
+        if choice.scale is None:
+            return {curve.spec.name: curve.piece(point, choice.precision) for curve, point in chosen}
+        return {
+            curve.spec.name: self._rounding.piece(curve.spec.name, curve.forms[point], curve.weight, choice.precision, choice.scale)
+            for curve, point in chosen
+        }
+
+    def _estimate(self, choice: Choice, pieces: Mapping[str, CoarseTensor]) -> float:
+        """What a choice takes, as the curves know it; by as much less as the entropy of the symbols tells where errors are compensated."""
+        bits = self._bits(choice)
+        for curve, point in zip(self._lagrangian.curves, choice.points.tolist(), strict=True) if choice.scale is not None else ():
+            compensated, nearest = pieces[curve.spec.name], curve.piece(point, choice.precision)
+            if isinstance(compensated, Dense) and isinstance(nearest, Dense):
+                bits += entropy_bits(torch.from_numpy(compensated.symbols)) - entropy_bits(torch.from_numpy(nearest.symbols))
+        return bits
 
     def _shorter_steps(self, eps: float) -> None:
         """Fewer mantissa bits for the best choice's steps, while that is within ε and saves anything to speak of."""
@@ -202,7 +252,7 @@ class Allocation:
             best, c = self._best[eps]
             shorter = replace(best, precision=best.precision - 1)
             worth = self._bits(shorter) <= (1 - self._method.gain) * self._bits(best)
-            if not worth or self._distortion(shorter, c) > self._trials.limit(eps):
+            if not worth or self._distortion(shorter, c) > self._trials.limit(eps) or self._best[eps][0] is best:
                 break
 
     def _local(self, eps: float) -> None:
@@ -216,6 +266,7 @@ class Allocation:
                 factors[group] = math.exp(self._method.spread * generator.standard_normal())
             wanted = (1 - gain) * self._bits(best)
             choice = self._smaller(c * factors, best.multiplier, wanted)
+            choice = choice and replace(choice, scale=best.scale)
             if choice is None or choice.key in self._measured:
                 idle += 1
                 if idle == _IDLE:

@@ -4,26 +4,19 @@ docs/paper.md says what is the paper's, where its authors' code departs from it,
 """
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from nncomplexity.search.constrained import ConstrainedStudy, load_optuna
 from nncomplexity.search.contract import Found, Problem, UntilStopped, checked_budget
 from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_range
-
-with warnings.catch_warnings():
-    # Optuna loads tqdm, for bars that we don't show; in a notebook without ipywidgets it would warn of them, on red.
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    import optuna
-    from optuna.distributions import BaseDistribution, FloatDistribution
-
-Measure = Callable[[float, float], Point]
-"""measure(step, tau) -> the point, its loss measured."""
+from nncomplexity.search.shared import START, Alone, Measure, SharedPoints
 
 _START = 12
 """Points measured before there is a model: two probes and ten random points, as many as the authors' code has."""
@@ -43,10 +36,13 @@ class Bayes:
     Attributes:
         budget: loss evaluations for each ε, of which the last measures the file that was written.
         steps: the smallest and the largest Δ, in the units of the weights.
+        storage: where several processes share the search (`SharedPoints`): a URL such as sqlite:///search.db, the name of a file, or a
+            storage of Optuna's. The budget is then that of all processes together, and the result depends on who is first.
     """
 
     budget: float = 62
     steps: tuple[float, float] = (1e-3, 1.0)
+    storage: Any = field(default=None, compare=False, repr=False)  # where it is shared says nothing of what is found
 
     name = "bayes"
     codec = "bzip2"
@@ -56,7 +52,8 @@ class Bayes:
         checked_range("steps", self.steps)
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
-        """The smallest file found for each ε, in the order of `eps`."""
+        """The smallest file found for each ε, in the order of `eps`. Raises InputError where Optuna is not installed."""
+        load_optuna()  # before anything is measured
         gauge = Gauge(problem)
         points = Points(problem, "Bayesian optimisation")
         tries = int(self.budget) - 1
@@ -67,10 +64,16 @@ class Bayes:
             problem.progress(len(points.measured), total, f"bin size {step:.4g}, singular values {tau:.0%}")
             return points.measure(step, tau)
 
+        turns = Alone(measure) if self.storage is None else SharedPoints(self.storage, problem, self.steps, measure)
         known: list[Point] = []
         with UntilStopped(problem.progress) as first:
             for step, tau in start:
-                known.append(measure(step, tau))
+                if point := turns.measure(START, len(start), step, tau):
+                    known.append(point)
+        others = turns.news()
+        known += [point for part, point in others if part == START]
+        points.measured += [point for _, point in sorted(others, key=lambda one: one[0] != START)]
+        left = tries - (len(known) if self.storage is None else len(start))
         shared = gauge.read().share(max(len(eps), 1))
         efforts: list[Effort] = []
         stopped: list[bool] = []
@@ -80,10 +83,13 @@ class Bayes:
             tolerance = problem.distortion.tolerance(value)
             # Points that another ε crowded together just beyond this one would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
+            optimizer, part = Optimizer(self.steps, problem.seed + turns.joined, tolerance, useful), f"eps {value!r}"
+            hear = partial(_hear, turns, points, optimizer, part)
             with UntilStopped(problem.progress) as search:
-                Optimizer(self.steps, problem.seed, tolerance, useful).run(tries - len(known), measure)
+                optimizer.take_turns(turns.of(part, left), partial(turns.measure, part, left), hear)
             efforts.append(shared + gauge.read())
             stopped.append(first.stopped or search.stopped)
+        points.measured += [point for _, point in turns.news()]
         found = []
         for value, effort, ended in zip(eps, efforts, stopped, strict=True):
             best = points.best(value)
@@ -92,7 +98,7 @@ class Bayes:
 
 
 def start_points(count: int, steps: tuple[float, float], seed: int) -> list[tuple[float, float]]:
-    """`count` points (Δ, τ): two probes at τ = 1, where nothing is decomposed and Algorithm 2 looks, and a Latin hypercube.
+    """`count` points (Δ, τ): two probes at τ = 1, where nothing is decomposed, as in Algorithm 2, and a Latin hypercube.
 
     The hypercube (McKay et al. 1979) has one point in each of as many equal parts of log Δ, and of τ.
     """
@@ -119,29 +125,37 @@ class Optimizer:
     """
 
     def __init__(self, steps: tuple[float, float], seed: int, tolerance: float, known: Iterable[Point]) -> None:
-        self._gaussian = optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
-        self._parzen = optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True)
-        with _quiet():
-            self._study = optuna.create_study(sampler=self._gaussian)
-        self._space: dict[str, BaseDistribution] = {"tau": FloatDistribution(0, 1), "step": FloatDistribution(*steps, log=True)}
+        distributions = load_optuna().distributions
+        space = {"tau": distributions.FloatDistribution(0, 1), "step": distributions.FloatDistribution(*steps, log=True)}
+        self._study = ConstrainedStudy(space, seed)
         self._tolerance = tolerance
+        self.learn(known)
+
+    def learn(self, known: Iterable[Point]) -> None:
+        """Take in points that were measured elsewhere."""
         for point in known:
-            params = {"tau": point.tau, "step": point.step}
-            violation = {"eps": self._violation(point)}
-            trial = optuna.create_trial(params=params, distributions=self._space, value=self._value(point), constraints=violation)
-            self._study.add_trial(trial)
+            self._study.add({"tau": point.tau, "step": point.step}, self._value(point), self._violation(point))
 
     def run(self, tries: int, measure: Measure) -> None:
         """Measure `tries` points, each where the model of all before it expects the most."""
-        for done in range(tries):
-            self._study.sampler = self._gaussian if done < _GAUSSIAN else self._parzen
+        self.take_turns(range(tries), measure, lambda: None)
+
+    def take_turns(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
+        """Measure a point in each turn; `hear` is called before it, and may have the model learn what others have measured."""
+        for done in turns:
+            hear()
             # The process is fitted by gradients, also for a caller who turned them off.
             # Its matrices have a row for each trial, where a second thread of the BLAS library waits longer than it works.
-            with _quiet(), threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
-                trial = self._study.ask(self._space)
+            with threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
+                trial = self._study.ask(gaussian=done < _GAUSSIAN)
             point = measure(trial.params["step"], trial.params["tau"])
-            trial.set_constraint("eps", self._violation(point))
-            self._study.tell(trial, self._value(point))
+            if point is None:  # others have taken the last turns
+                continue
+            self._study.tell(trial, self._value(point), self._violation(point))
+
+    def allows(self, point: Point) -> bool:
+        """Whether the point is within ε."""
+        return point.distortion <= self._tolerance
 
     def _violation(self, point: Point) -> float:
         """log(distortion / largest allowed), at most 0 within ε; cut off where how far beyond no longer says anything."""
@@ -152,13 +166,8 @@ class Optimizer:
         return math.log(point.paper_bytes)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna logs each study, and its Gaussian process how it does without greenlet or where no point is within ε."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with np.errstate(invalid="ignore"):
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+def _hear(turns: Alone | SharedPoints, points: Points, optimizer: Optimizer, asked: str) -> None:
+    """Record what other processes have measured, and have the optimiser of an ε learn what is of use to it."""
+    news = turns.news()
+    points.measured += [point for _, point in news]
+    optimizer.learn(point for part, point in news if part in (START, asked) or optimizer.allows(point))

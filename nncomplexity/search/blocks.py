@@ -197,7 +197,7 @@ class Group:
             return pulls, [along]
         scales = torch.tensor([latent.scale for latent in self._latents], dtype=torch.float64, device="cpu")
         nothing = torch.zeros(self.specs[0].shape, dtype=torch.float32, device="cpu")
-        stack = torch.stack([nothing if one is None else one for one in given]).flatten(1)
+        stack = torch.stack([nothing if one is None else one for one in given]).reshape(len(given), -1)
         pull = (stack.double() * scales[:, None]).to(values[0])
         if len(values) == 1:
             pull = pull.reshape(values[0].shape)

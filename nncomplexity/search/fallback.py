@@ -1,8 +1,9 @@
 """What a search has without a descent: uniform quantization, and single moves for a loss without a gradient."""
 
 import math
+from collections.abc import Sequence
 
-from nncomplexity.file import Constant, Piece, decoded_together
+from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
 from nncomplexity.search.contract import MOVES, UNIFORM
 from nncomplexity.search.latent import PRECISION, candidate_of
 from nncomplexity.search.moves import Plan, improve
@@ -83,15 +84,19 @@ class Fallback:
     def _measure(self, index: int) -> float:
         """The distortion of the network under one of Algorithm 2's steps."""
         self._measured.add(index)
-        return self.trials.measure(self._quantized(index), UNIFORM)
+        return self.trials.measure(self._quantized(index), UNIFORM, lambda tensors: self._bits_of(index, tensors))
 
     def _quantized(self, index: int) -> dict[str, Piece]:
         return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
 
     def _bits_at(self, index: int) -> float:
         """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""
+        return self._bits_of(index, None)
+
+    def _bits_of(self, index: int, tensors: Sequence[CoarseTensor] | None) -> float:
+        """The same, where the network under that step may be at hand."""
         if index not in self._grid_bits:
-            self._grid_bits[index] = self.trials.bits(self.trials.whole(self._quantized(index)))
+            self._grid_bits[index] = self.trials.bits(tensors or self.trials.whole(self._quantized(index)))
         return self._grid_bits[index]
 
     def moves(self, eps: float, budget: float) -> None:

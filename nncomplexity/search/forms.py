@@ -113,6 +113,10 @@ class Factors:
         A = A * math.copysign(1.0, self.scale)
         return LowRank(narrow(A), narrow(B), snapped(abs(self.scale) / step, precision), step)
 
+    def transposed(self) -> "Factors":
+        """The factors of the transposed matrix."""
+        return Factors(self.B.T, self.A.T, self.scale)
+
 
 @dataclass(frozen=True)
 class InPieces:

@@ -9,6 +9,7 @@ Shoham and Gersho 1988).
 """
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -16,7 +17,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nncomplexity.search.operating_points import Curve
+from nncomplexity.search.operating_points import OperatingPoints
 from nncomplexity.search.scans import Floats
 
 _MULTIPLIERS, _FINEST, _COARSEST = 600, 1e-12, 1e3
@@ -33,16 +34,19 @@ class Choice:
         points: (tensors,) the index of each tensor's point.
         precision: mantissa bits.
         multiplier: the λ of these points, in distortion for each bit.
+        scale: None where errors are rounded to the nearest; otherwise they are compensated, and step sizes are larger by this factor
+            where they can be (`nncomplexity.search.compensated`).
     """
 
     points: NDArray[np.int64]
     precision: int
     multiplier: float
+    scale: float | None = None
 
     @property
     def key(self) -> bytes:
         """Bytes that are equal for equal choices, and only for them."""
-        return self.points.tobytes() + bytes([self.precision])
+        return self.points.tobytes() + bytes([self.precision]) + (b"" if self.scale is None else struct.pack("<d", self.scale))
 
 
 class Lagrangian:
@@ -54,7 +58,7 @@ class Lagrangian:
         curves: the tensors' operating points.
     """
 
-    def __init__(self, curves: Sequence[Curve]) -> None:
+    def __init__(self, curves: Sequence[OperatingPoints]) -> None:
         self.curves = curves
         self._energies = np.array([curve.energy for curve in curves])
 
@@ -90,6 +94,7 @@ class Lagrangian:
         """
         left = points > 0
         worth = float((c[:, 0] * self._energies)[left].sum())
+        # All tensors are zero, so there is no step whose precision could matter.
         if not worth:
             return _PRECISIONS[0]
         exact = 0.5 * math.log2(max(math.log(4) * worth / (24 * multiplier * int(left.sum())), 1.0))
@@ -108,6 +113,7 @@ class Path(Sequence[Choice]):
         points = np.stack([curve.best(one / multipliers[:, None]) for curve, one in zip(curves, c, strict=True)], axis=1)
         starts = np.flatnonzero(np.append(True, (points[1:] != points[:-1]).any(1)))
         ends = np.append(starts[1:], len(points)) - 1
+        # The middle of the range of λ for which the choice is best, in logarithms, is the least sensitive to rounding.
         self._multipliers = np.sqrt(multipliers[starts] * multipliers[ends])
         self._lagrangian, self._c = lagrangian, c
         costs = [(curve.errors @ one)[points[starts, index]] for index, (curve, one) in enumerate(zip(curves, c, strict=True))]

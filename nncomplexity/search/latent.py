@@ -72,6 +72,7 @@ class Latent:
         """
         if self.spec.base is not None or not overflows(coarse, self.spec):
             return coarse
+        # In float64 nothing overflows, so the largest element tells by how much the scale must shrink.
         wide = coarse.decode(replace(self.spec, dtype=torch.float64))
         smaller = (self.spec.room / float(wide.abs().max())) ** (1 / len(self.parts))
         if isinstance(coarse, LowRank):
@@ -161,6 +162,7 @@ def _factors(latent: Latent, A: Integers, B: Integers) -> Piece:
         return Constant(0)
     # Large components come first, because the codec adapts from column to column, and neighbours should be alike.
     order = np.flatnonzero(kept)[np.argsort(-np.abs(A[:, kept]).sum(axis=0), kind="stable")]
+    # Both factors have the step √s: only the product of the steps matters, and an equal step takes few bits.
     return LowRank(A[:, order], B[order], latent.step, latent.step, latent.periods)
 
 

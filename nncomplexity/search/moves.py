@@ -89,8 +89,10 @@ def improve(
                     return list(current.values())
                 trial = coarsen(plan)
                 cost = _bits(plan.spec, trial)
+                # Bits are known without a loss, so a move that saves none costs no evaluation.
                 if cost >= bits[name]:
                     continue
+                # All of ε is free after 80 % of the budget, so that the last fifth can use it.
                 share = _FIRST_SHARE + (1 - _FIRST_SHARE) * min(1.0, 1.25 * spent())
                 if measure(coarse | {name: trial}) <= limit * share:
                     current[name], coarse[name], bits[name] = plan, trial, cost

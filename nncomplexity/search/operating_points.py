@@ -1,7 +1,7 @@
-"""The operating points of a tensor: what it may be coded as, each with its bits and its squared error.
+"""The operating points of a tensor: the forms in which it may be coded, each with its bits and its squared error.
 
-Bits are estimated for all forms by the entropy of their symbols. Those that may be on the lower convex hull are weighed by the coder itself:
-a step and its half give symbols of one entropy, and dead rows cost less than that.
+The bits of all forms are estimated by the entropy of their symbols. For forms that may be on the lower convex hull, the coder counts the
+bits. It is more exact: for example, dead rows cost fewer bits than the entropy says.
 """
 
 import math
@@ -31,8 +31,8 @@ _NARROW = 4
 
 
 @dataclass(frozen=True)
-class Curve:
-    """The operating points of one tensor, from few bits to many. The first is that nothing is left.
+class OperatingPoints:
+    """The operating points of one tensor, from few bits to many: its rate–distortion curve. The first point is the tensor of zeros.
 
     Attributes:
         spec: the tensor's.
@@ -63,7 +63,7 @@ class Curve:
         return float(self.errors[0, 1])
 
 
-def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout | None = None) -> Curve:
+def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout | None = None) -> OperatingPoints:
     """The operating points of a tensor, about so many of which are weighed by the coder; the others are estimated.
 
     With a layout its pieces' points are among them.
@@ -78,7 +78,7 @@ def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout 
         pieces = zip(pieces_of(spec, layout), layout.apart(weight), strict=True)
         points += _in_pieces(layout, [curve_of(one, piece, weighings) for one, piece in pieces])
     forms, bits, errors = zip(*_on_hulls(points), strict=True)
-    return Curve(spec, weight, forms, np.array(bits), np.array(errors))
+    return OperatingPoints(spec, weight, forms, np.array(bits), np.array(errors))
 
 
 Points = Sequence[tuple[Form, float, Sequence[float]]]
@@ -141,7 +141,7 @@ def _on_hulls(points: Points) -> Points:
     return [points[index] for index in sorted(kept, key=lambda index: points[index][1])]
 
 
-def _in_pieces(layout: Layout, curves: Sequence[Curve]) -> Points:
+def _in_pieces(layout: Layout, curves: Sequence[OperatingPoints]) -> Points:
     """The points of a tensor whose pieces have these; errors in all of them cost the same."""
     highest = max(float(curve.errors.sum(1).max()) for curve in curves) or 1.0
     prices = np.geomspace(0.1, 1e9, _PRICES)[:, None] / highest * np.ones(PARTS)

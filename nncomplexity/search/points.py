@@ -104,6 +104,7 @@ class _Matrices:
         left = np.logical_and(A.any(axis=(1, 2)), B.any(axis=(1, 2)))
         for spec, one, other, any_left in zip(specs, A, B, left.tolist(), strict=True):
             factors = LowRank(one, other, step, step)
+            # Factors of zeros would cost bits for their shape. A constant does not.
             if not any_left:
                 yield spec.name, Constant(0)
             elif not overflows(factors, spec):

@@ -44,7 +44,7 @@ _RANKS, _HIGHEST = 5, 256
 _COARSENESS = [2.0 ** (-index / 4) for index in range(-3, 26)]
 """Steps of factors, relative to their root mean square."""
 _SMALL = 32.0
-"""The largest root mean square of symbols beside a factor on a lattice."""
+"""The largest root mean square of the other factor's symbols, if one factor is on a lattice."""
 
 
 PARTS = 3

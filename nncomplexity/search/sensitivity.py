@@ -93,6 +93,8 @@ class Sensitivities:
         """
         found = self.equal()
         for group in self._groups:
+            # The group's share of the limit is 1/√groups of it, and distortion grows with the square of the noise: hence the
+            # fourth root.
             noise = self._noise * len(self._groups) ** 0.25
             cost, noise = self._known(group, noise)
             for index in group if math.isfinite(cost) else ():
@@ -161,6 +163,7 @@ class Sensitivities:
         """A tensor plus normal noise. For one tensor the noise is always the same, except for its size and sign."""
         weight = self._trials.distortion.weights[self._specs[index].name]
         generator = torch.Generator().manual_seed(1_000_003 * self._seed + index)
+        # Drawn on the CPU, so that all devices get the same noise.
         drawn = torch.randn(weight.shape, generator=generator, device="cpu").mul_(noise * self._sizes[index])
         room = torch.finfo(weight.dtype).max  # numbers of a mask may be at the end of the range
         return (weight.double() + drawn.to(weight.device)).clamp_(-room, room).to(weight.dtype)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from nncomplexity.errors import InputError
 from nncomplexity.search.contract import Found, Method, Problem, UntilStopped
-from nncomplexity.search.looks import with_looks
+from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.tight import Search, Tight
 from nncomplexity.search.trials import Trials
@@ -47,7 +47,7 @@ class Sweep:
         ordered = sorted(set(eps))
         if len(ordered) == 1:
             return self.method.search(problem, eps)
-        problem = with_looks(problem)
+        problem = with_layouts(problem)
         if problem.deadline:
             problem.deadline.share(1)
         efforts = 1 + self.share * (len(ordered) - 1)

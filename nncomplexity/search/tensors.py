@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
-from nncomplexity.network import TensorSpec
+from nncomplexity.network import Moment, TensorSpec
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.start import Factorizations, of_low_rank
 
@@ -33,6 +33,7 @@ class Tensors:
         specs = problem.skeleton.tensors
         self.weights = problem.weights
         free = [spec for spec in specs if problem.quantizable(spec) and spec.count]
+        # Found before the search, because a candidate with thousands of such tensors would test each of them each time.
         as_made = {spec.name: Constant(value) for spec in free if (value := _constant(self.weights[spec.name])) is not None}
         free_names = {spec.name for spec in free}
         self.moving = tuple(spec for spec in free if spec.name not in as_made)
@@ -54,6 +55,15 @@ class Tensors:
         """Whether a descent begins with factors: the network is of low rank, or has more than `_MANY` parameters."""
         specs = self.with_gradient()
         return sum(spec.count for spec in specs) > _MANY or of_low_rank(specs, self.factors)
+
+    @functools.cached_property
+    def moments(self) -> dict[str, Moment]:
+        """The moments of what the tensors that move are multiplied by, of those where that can be watched.
+
+        They cost an evaluation, once, unless there are none.
+        """
+        names = {spec.name for spec in self.moving}
+        return {name: moment for name, moment in self._distortion.moments().items() if name in names}
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The moving tensors with a gradient that a descent can follow; none if the loss has no gradient.

@@ -28,7 +28,7 @@ from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.initial import at_an_answer, at_the_weights, jittered, lowest_rank, near
 from nncomplexity.search.latent import Latent
-from nncomplexity.search.looks import with_looks
+from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
@@ -59,7 +59,7 @@ class Tight(Settings):
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
         """The smallest file found within each ε."""
-        problem = with_looks(problem)
+        problem = with_layouts(problem)
         tensors = Tensors(problem)
         found = []
         for done, value in enumerate(eps):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from nncomplexity.search.tensors import Tensors
 
 _KEPT = 3
 """Candidates to keep for each ε, in case the smallest one has another loss as a file. A large network keeps one, to save memory."""
+Weigh = Callable[[Sequence[CoarseTensor]], float]
+"""Gives the bits of a candidate's coarse tensors."""
 _BISECTION = 6
 """The evaluations of a bisection over uniform steps."""
 
@@ -90,13 +92,13 @@ class Trials:
         """Bits of coarse tensors, as `Problem.weigh` counts them."""
         return self.problem.weigh(tensors)
 
-    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | None = None) -> float:
+    def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | Weigh | None = None) -> float:
         """Measure a candidate, and keep it for each ε that it is within.
 
         Args:
             moving: its coarse tensors that may change, by first name.
             origin: see `Candidate`.
-            bits: an estimate of its bits, which `weigh` replaces later; None counts them now.
+            bits: an estimate of its bits, which `weigh` replaces later, or a function that counts them; None counts them now.
 
         Returns:
             Its distortion; infinite if the budget is spent, or if the candidate has no finite loss.
@@ -114,7 +116,7 @@ class Trials:
         self.report("starting")
         return distortion if math.isfinite(distortion) else math.inf
 
-    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | None = None) -> None:
+    def keep(self, tensors: Sequence[CoarseTensor], distortion: float, origin: str, bits: float | Weigh | None = None) -> None:
         """Keep a measured candidate for each ε that it is within, if it is smaller than the best one so far.
 
         A candidate with an element beyond the range of its dtype is not kept: it would decode to an infinity.
@@ -123,15 +125,17 @@ class Trials:
             tensors: all its coarse tensors, in the skeleton's order.
             distortion: the measured distortion.
             origin: see `Candidate`.
-            bits: an estimate of its bits; None counts them.
+            bits: an estimate of its bits, or a function that counts them; None counts them.
         """
         within = [eps for eps in self.kept if distortion <= self.limit(eps)]
+        # Its loss may be fine, such as with −∞ in a mask. But the original has a finite number there.
         if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
             return
         if origin == DESCENT:
             self._by_descent.update(within)
         if within:
-            found = Kept(self.bits(tensors) if bits is None else bits, self.problem.whole(tensors), origin)
+            told = bits if isinstance(bits, float) else (bits or self.bits)(tensors)
+            found = Kept(told, self.problem.whole(tensors), origin)
             for kept in (self.kept[eps] for eps in within):
                 if not kept or found.bits < kept[0].bits:
                     kept.insert(0, found)

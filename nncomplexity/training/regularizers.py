@@ -98,11 +98,14 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
     if not parameters:
         yield
         return
+    # A copy, because subtracting the noise again would not restore the last bits.
     originals = [p.detach().clone() for p in parameters]
     try:
         with torch.no_grad():
             noise = [torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device) for p in parameters]
             torch._foreach_add_(parameters, noise, alpha=std)
+        torch.clear_autocast_cache()  # a block of torch.autocast around this one may hold casts of θ, and then of θ̃
+        # An optimizer step inside the block would be undone without a word. The version counters of the tensors show it.
         versions = _versions(parameters)
         yield
         if versions != _versions(parameters):
@@ -113,6 +116,7 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
     finally:
         with torch.no_grad():
             torch._foreach_copy_(parameters, originals)
+        torch.clear_autocast_cache()
 
 
 def _checked_tensor(given: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ _CLOCK = re.compile(r"(?:(\d+):)?(\d+):([0-5]?\d(?:\.\d+)?)")
 
 
 def seconds_of(text: str, argument: str) -> float:
-    """Seconds of a duration: `90s`, `10m`, `1h`, `2d`, `1:30:00`, `5:00`, or plain seconds.
+    """Seconds of a duration: `90s`, `10m`, `1h`, `2d`, `1:30:00`, `5:00`, or seconds.
 
     Raises:
         InputError: it is none, or zero; the message names the argument.
@@ -25,7 +25,7 @@ def seconds_of(text: str, argument: str) -> float:
     elif found := _CLOCK.fullmatch(text.strip()):
         seconds = 3600 * float(found[1] or 0) + 60 * float(found[2]) + float(found[3])
     if not 0 < seconds < float("inf"):
-        raise InputError(f"{argument}: expected a time above 0, such as 90s, 10m, 1h, 1:30:00 or plain seconds, got {text!r}")
+        raise InputError(f"{argument}: expected a time above 0, such as 90s, 10m, 1h, 1:30:00 or seconds, got {text!r}")
     return seconds
 
 

@@ -57,7 +57,7 @@ Eps = float | Relative
 
 
 class Share(float):
-    """ε of results that was given as a share. It sorts by the share, is written as a percentage, and is never equal to a plain number.
+    """ε of results that was given as a share. It sorts by the share, is written as a percentage, and is never equal to a number.
 
     >>> f"{Share(0.01):g}", Share(0.01) == Share(0.01), Share(0.01) == 0.01
     ('1%', True, False)

@@ -7,12 +7,14 @@ caller's. Every message has one form: "NAME: expected WHAT, got VALUE".
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-from torch import Tensor
 
 from nncomplexity.errors import InputError
+
+if TYPE_CHECKING:  # this wing is loaded by the command line, which must not wait for PyTorch
+    from torch import Tensor
 
 _LONGEST = 60
 """Characters of a value in a message."""
@@ -34,7 +36,7 @@ def python_number(value: Any) -> Any:
     return value
 
 
-def python_numbers(values: Tensor) -> list[Any]:
+def python_numbers(values: "Tensor") -> list[Any]:
     """A row of numbers as Python's own.
 
     Off the CPU each is read by itself, as single numbers of a search are: nothing but its symbols is moved.
@@ -96,7 +98,8 @@ def _float(value: Any) -> float:
     if isinstance(value, bool | str | bytes | complex):  # NumPy drops the imaginary part, with a warning
         return math.nan
     try:
-        return float(value.item() if isinstance(value, Tensor | np.ndarray) else value)
+        # Arrays and tensors of one element have item(), whatever their number of dimensions.
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return math.nan
 

@@ -24,6 +24,7 @@ from nncomplexity.bounds import (
     rounded_up,
 )
 from nncomplexity.bounds.chance import vacuous_from
+from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.bounds.kinds import paid_bits
 from nncomplexity.bounds.occam import most_bits_below
 from nncomplexity.bounds.rounding import rounded_up_below
@@ -49,6 +50,10 @@ def test_hoeffding_is_eq_4_with_bits_times_ln_2() -> None:
     assert bound(500, risk=0.1, n=10_000, delta=0.05, kind="hoeffding", self_delimiting=True).value == pytest.approx(
         expected, rel=1e-14
     )
+
+
+def test_no_bound_of_hoeffding_is_above_one() -> None:
+    assert hoeffding_bound(0.9, 5.0) == 1.0
 
 
 def test_paper_pays_twice_the_logarithm_of_the_length() -> None:
@@ -223,6 +228,10 @@ def test_chance_is_one_unless_given_or_outside_the_range(limits: tuple[float, fl
     assert bound(10, risk=limits[0], n=100, range=limits).chance == expected
 
 
+def test_most_bits_below_stays_below_a_limit_that_a_power_of_two_meets() -> None:
+    assert most_bits_below(lambda k: k / 4, 4.0) == math.nextafter(16.0, 0.0)
+
+
 def test_most_bits_below_is_none_where_zero_bits_are_too_many() -> None:
     assert most_bits_below(lambda k: 1 + k, 1.0) is None
 
@@ -298,6 +307,11 @@ def test_rounding_is_upwards_and_by_less_than_one_digit(value: float, digits: in
     exact, shown = Fraction(repr(value)), Fraction(rounded_up(value, digits))
     assert exact <= shown
     assert shown - exact < Fraction(10) ** (math.floor(math.log10(value)) - digits + 2)
+
+
+def test_more_digits_are_for_a_limit_above_the_value_alone() -> None:
+    assert rounded_up_below(0.123456, 0.123456, digits=3) == rounded_up(0.123456, 3) == "0.124"
+    assert rounded_up_below(0.123456, 0.1239, digits=3) == "0.1235"
 
 
 def test_what_has_few_digits_stays_as_it_is() -> None:

@@ -125,3 +125,10 @@ def test_a_bound_is_printed_rounded_upwards() -> None:
     printed = float(found.sentence().split("at most ")[1].split(",")[0])
     assert found.value <= printed < found.value * 1.01
     assert "at most 1, by 100 errors" in holdout_bound(100, 100).sentence()
+
+
+@pytest.mark.parametrize("disagreements", range(0, 60, 3))
+def test_the_bound_on_the_original_is_never_rounded_below_the_sum_of_its_parts(disagreements: int) -> None:
+    found = disagreement_bound(880, risk=0.146, n=1437, disagreements=disagreements, m=360)
+    assert Fraction(found.value) >= Fraction(found.decoded.value) + Fraction(found.limit)
+    assert found.value == pytest.approx(found.decoded.value + found.limit, rel=1e-15)

@@ -11,12 +11,14 @@ import functools
 import hashlib
 import importlib
 import io
+import operator
 import os
 import pickle
 import random
 import shutil
 import subprocess
 import types
+import typing
 import uuid
 import warnings
 import zipfile
@@ -563,6 +565,7 @@ def test_code_in_a_plain_pickle_does_not_run(tmp_path):
         (subprocess.run, r"subprocess\.run"),
         (shutil.rmtree, r"shutil\.rmtree"),
         (importlib.import_module, r"importlib\.import_module"),
+        (operator.methodcaller, r"(_operator|operator)\.methodcaller"),
     ],
 )
 def test_what_acts_is_refused_with_what_to_do(tmp_path, value, name, zipped):
@@ -593,6 +596,20 @@ def test_other_types_are_read_as_plain_data_and_named(tmp_path, value, zipped):
     same(checkpoint.tensors, WEIGHTS)
     assert (checkpoint.key, checkpoint.step) == ("model", 3)
     assert checkpoint.notes[0].startswith("read objects of other types than tensors as data, without their code: ")
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "kind",
+    [list[int], dict[str, list[float]], int | None, typing.Optional[int], typing.Dict[str, int], typing.Callable[[int], str]],  # noqa: UP006, UP045
+    ids=str,
+)
+def test_types_with_parameters_in_structured_options_are_no_hindrance(tmp_path, kind, zipped):
+    """As OmegaConf's structured configurations keep them in the hyperparameters of a checkpoint of Lightning."""
+    content = {"state_dict": WEIGHTS, "hyper_parameters": {"cfg": Reduced(Config, kind)}, "global_step": 7}
+    checkpoint = load_checkpoint(saved(tmp_path / "last.ckpt", content, zipped=zipped))
+    same(checkpoint.tensors, WEIGHTS)
+    assert (checkpoint.key, checkpoint.step) == ("state_dict", 7)
 
 
 @FORMATS

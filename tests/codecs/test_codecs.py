@@ -26,6 +26,7 @@ from nncomplexity.codecs import (
     codec_named,
     length_tally,
 )
+from nncomplexity.codecs.general import AT_ONCE
 from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Piece, Pieces, encode, matrix_shape, read, write
@@ -268,6 +269,12 @@ def test_a_bomb_is_not_unpacked(codec: General) -> None:
     tracemalloc.stop()
     assert f"{codec.name} payload unpacks to more than the" in message
     assert peak < 1 << 24
+
+
+@pytest.mark.parametrize("codec", [codec for codec in BYTE_CODECS if codec.name in ("bzip2", "xz")], ids=lambda codec: codec.name)
+def test_no_byte_more_than_asked_for_is_unpacked(codec: General) -> None:
+    most = AT_ONCE + 10
+    assert len(codec.decompress(codec.compress(bytes(3 * AT_ONCE)), most)) == most
 
 
 def forged(data: bytes) -> bytes:

@@ -346,3 +346,10 @@ def test_marks_that_leave_nothing_or_miss_a_dead_line_are_refused() -> None:
             Matrix(4, 2, MatrixState()).code(Decoder(marked_record(columns, rows, [])), None)
     with pytest.raises(FormatError, match="a row or column of a matrix is dead and not marked"):
         Matrix(4, 2, MatrixState()).code(Decoder(marked_record([0, 1], [0, 0, 1, 1], [1, 0])), None)
+
+
+def test_a_long_column_is_read_back_in_parts() -> None:
+    """The last block of so many rows has more symbols than are gathered at once, and not so many that they are two full parts."""
+    symbols = np.random.default_rng(0).integers(-9, 9, 13_000)
+    case = Case(13_000, 1, symbols)
+    assert (case.model(MatrixState()).code(Decoder(written([case])), None) == symbols).all()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from nncomplexity.dynamics import results_file
 from nncomplexity.dynamics.results_file import ResultsFile, rows_of
@@ -186,9 +187,28 @@ def test_rows_are_read_beside_another_process(file: Path) -> None:
         rows_of(str(file.parent))
 
 
+def test_one_process_at_a_time_where_the_file_itself_cannot_be_locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: a file beside it is locked."""
+    monkeypatch.setattr(results_file, "_fcntl", None)
+    monkeypatch.setattr(results_file, "FileLock", FileLock, raising=False)
+    with ResultsFile(file) as first:
+        first.append(row(1))
+        with pytest.raises(InputError, match="another process is writing it; wait for its end"):
+            ResultsFile(file, patience=0)
+    for step in (2, 3):
+        with ResultsFile(file, patience=0) as later:
+            later.append(row(step))
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2, 3]
+    write_rows(file, [], end="my notes\n")
+    for _ in range(2):  # the lock is gone with the first error
+        with pytest.raises(InputError, match=r"expected a results.jsonl"):
+            ResultsFile(file, patience=0)
+
+
 def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.setattr(results_file, "_fcntl", None)
+    monkeypatch.setattr(results_file, "FileLock", FileLock, raising=False)
     monkeypatch.delattr(os, "pread", raising=False)
     write_rows(file, [row(1)], end="{")
     with ResultsFile(file) as opened:

@@ -126,7 +126,7 @@ def test_networks_their_averages_and_optimizers_of_one_folder(capsys: pytest.Cap
         write_optimizer(f"run/adam{step:06d}.pt")  # whose name doesn't say it
     assert main(["track", "run", *CALL]) == 0
     printed = capsys.readouterr()
-    assert "left out files that trainers write beside a network: opt000100.pt, opt000200.pt" in printed.err
+    assert "left out files that trainers write with a network: opt000100.pt, opt000200.pt" in printed.err
     assert "left out the states of optimizers: adam000100.pt, adam000200.pt" in printed.err
     assert [line for line in printed.out.splitlines() if line.endswith(":")] == ["run/ema_0.9999:", "run:"]
     assert [(row["run"], row["step"]) for row in rows_of()] == [

@@ -390,3 +390,19 @@ def test_a_file_that_another_process_writes_is_no_reason_not_to_begin() -> None:
 def test_nothing_is_left_where_nothing_was_measured() -> None:
     tracker()
     assert not Path(OUT).exists()
+
+
+def test_a_file_that_stays_unwritable_gives_one_warning_and_loses_no_row(tmp_path: Path) -> None:
+    out, weights = tmp_path / "results.jsonl", {"w": torch.linspace(-1, 1, 20)}
+    tracker = Tracker(lambda tensors: (tensors["w"] ** 2).mean(), 0.1, out=out, method="quantize", budget=3)
+    out.unlink(missing_ok=True)
+    out.mkdir()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tracker(1, weights)
+        tracker(2, weights)
+    (only,) = caught
+    assert "training goes on, and rows are kept until they can be written" in str(only.message)
+    out.rmdir()
+    tracker(3, weights)
+    assert [json.loads(line)["step"] for line in out.read_text().splitlines()] == [1, 2, 3]

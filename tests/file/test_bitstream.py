@@ -32,7 +32,7 @@ from nncomplexity.file import (
     write,
 )
 from nncomplexity.file.coarse import lossless
-from nncomplexity.network import Skeleton, TensorSpec, skeleton_of
+from nncomplexity.network import Skeleton, TensorSpec, base_of, skeleton_of
 from tests.framing import framed
 from tests.golden import make, reference
 
@@ -421,3 +421,12 @@ def test_long_names_and_links_are_written_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "there").read_bytes() == b"linked"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_on_its_base_has_weights_and_without_it_none() -> None:
+    base, weights = base_of({"w": torch.arange(4.0)}), {"w": torch.tensor([0.0, 1.5, 2.0, 2.5])}
+    skeleton = base.under(skeleton_of(weights))
+    content = write(skeleton, [Dense(np.array([0, 1, 0, -1]), 0.5)], codec_named("entropy"), base).content
+    assert torch.equal(read(content).on(base).weights()["w"], weights["w"])
+    with pytest.raises(InputError, match="base"):
+        read(content).weights()

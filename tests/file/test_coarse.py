@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape
-from nncomplexity.file.coarse import INTEGERS, Lossless, lossless
+from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless, overflows
 from nncomplexity.linalg import waves
 from nncomplexity.network import TensorSpec
 from tests.golden.reference import rounded
@@ -213,3 +213,42 @@ def test_forms_have_names() -> None:
 def test_only_what_has_two_extents_and_entries_is_a_matrix() -> None:
     shapes = {(): None, (4,): None, (3, 0): None, (3, 4): (3, 4), (8, 3, 2, 2): (8, 12)}
     assert {shape: matrix_shape(spec(*shape)) for shape in shapes} == shapes
+
+
+@pytest.mark.parametrize(
+    ("symbols", "step", "value"),
+    [([0, 0], 0.1, 0), ([1, 1], 1.0, 1), ([2, 2], 0.5, 1), ([1, 0], 1.0, None), ([2, 2], 1.0, None), ([-1, -1], 1.0, None)],
+)
+def test_symbols_that_are_all_zero_or_all_one_are_a_constant(symbols: list[int], step: float, value: int | None) -> None:
+    coarse = dense(np.array(symbols), step)
+    assert coarse == Constant(value) if value is not None else isinstance(coarse, Dense)
+    assert coarse.decode(spec(2)).tolist() == [symbol * step for symbol in symbols]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "base"), [(torch.int16, [2, -3, 7]), (torch.uint8, [200, 0, 255]), (torch.bool, [True, False, True])]
+)
+def test_integers_are_added_to_their_base(dtype: torch.dtype, base: list[int]) -> None:
+    original = torch.tensor([0, 5, 9]).to(dtype)
+    relative = TensorSpec(("w",), (3,), dtype, base=torch.tensor(base, dtype=dtype))
+    coarse = exact(original, relative.base)
+    assert isinstance(coarse, Dense)
+    assert torch.equal(coarse.decode(relative), original)
+
+
+def test_a_single_symbol_may_be_a_constant() -> None:
+    assert [dense(np.array([one]), 1.0) for one in (0, 1)] == [Constant(0), Constant(1)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.bool])
+def test_a_tensor_that_is_its_base_takes_no_symbols(dtype: torch.dtype) -> None:
+    tensor = torch.tensor([0, 1, 1], dtype=dtype)
+    assert exact(tensor, tensor.clone()) == Constant(0)
+    relative = TensorSpec(("w",), (3,), dtype, base=tensor)
+    assert torch.equal(Constant(0).decode(relative), tensor)
+
+
+def test_the_largest_number_of_a_dtype_does_not_overflow() -> None:
+    largest = torch.finfo(torch.float16).max
+    assert not overflows(Dense(np.array([1, -1]), largest), spec(2, dtype=torch.float16))
+    assert overflows(Dense(np.array([1, -2]), largest), spec(2, dtype=torch.float16))

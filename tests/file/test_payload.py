@@ -15,7 +15,7 @@ from nncomplexity.codecs.coder import Encoder
 from nncomplexity.errors import FormatError
 from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, encode, weigh
 from nncomplexity.file.coarse import Lossless, lossless, multiplications
-from nncomplexity.file.payload import decode, split_step
+from nncomplexity.file.payload import _Walk, decode, split_step
 from nncomplexity.network import Blocks, Skeleton, TensorSpec
 
 ENTROPY = codec_named("entropy")
@@ -380,3 +380,11 @@ def test_an_unsigned_tensor_has_no_negative_symbols() -> None:
     for dtype in (torch.uint8, torch.uint64):
         with pytest.raises(FormatError, match=r"symbols go beyond what torch\.uint"):
             Dense(np.array([3, -1])).decode(TensorSpec(("n",), (2,), dtype))
+
+
+def test_a_payload_may_have_as_many_parts_as_its_length_allows_and_no_more() -> None:
+    walk, spec = _Walk(Encoder(), parts=3), TensorSpec(("w",), (2,), torch.float32)
+    walk.count(2, spec)
+    walk.count(1, spec)
+    with pytest.raises(FormatError, match="w: more tensors and pieces than a payload of this length may have"):
+        walk.count(1, spec)

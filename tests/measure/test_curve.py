@@ -85,7 +85,7 @@ def test_eps_may_be_an_array():
 
 def test_a_risk_needs_n():
     weights, loss = two_layers()
-    with pytest.raises(InputError, match="n: expected the number of training examples that `risk` looks at, got none; pass n"):
+    with pytest.raises(InputError, match="n: expected the number of training examples of `risk`, got none; pass n"):
         rate_distortion(weights, loss, EPS, risk=lambda _: 0.0)
     with pytest.raises(InputError, match=r"eps: expected a sequence of numbers, got 0.1; estimate takes a single one"):
         rate_distortion(weights, loss, 0.1)

@@ -17,7 +17,7 @@ from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.search.latent import rounded
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
+from nncomplexity.search.start import Factorizations, Shape, latents_at, quartimax, ranks_that_pay
 from tests.cases import cross_entropy_of
 
 METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]
@@ -107,7 +107,7 @@ def test_a_loss_of_examples_is_followed_on_parts_and_answered_on_all(model: nn.M
 
 def test_zeros_and_unused_tensors_cost_next_to_nothing() -> None:
     weights = {"used": torch.randn(20, 20), "unused": torch.randn(300, 300), "zero": torch.zeros(50), "one": torch.ones(50)}
-    report = estimate(weights, lambda w: (w["used"] - weights["used"]).square().mean(), 0.01)
+    report = estimate(weights, lambda w: (w["used"] - weights["used"]).square().mean(), 0.01, budget=200)
     assert {layer.name: layer.form for layer in report.layers}["unused"] == "zero"
     exact = estimate({"z": torch.zeros(100, 100), "o": torch.ones(100)}, lambda w: w["z"].sum() + w["o"].sum(), 0)
     assert exact.bits <= 8
@@ -243,12 +243,12 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
         "noise": torch.randn(31, 40, generator=generator),
     }
     specs = skeleton_of(weights).tensors
-    waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factors(weights))
+    waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factorizations(weights))
     assert (waves.periods, noise.periods) == ((29, 0), (0, 0))
     assert rounded(waves.parts[0]).any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
     # Rows that have much in common are no waves, though a basis of waves would hold that in its constant.
     common = {"w": torch.randn(31, 40, generator=generator) + 3 * torch.randn(40, generator=generator)}
-    assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factors(common))[0].periods == (0, 0)
+    assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factorizations(common))[0].periods == (0, 0)
     error = (replace(waves, precision=6).coarse().decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()
     assert error < 0.15
 

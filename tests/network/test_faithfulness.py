@@ -273,8 +273,8 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
     ("given", "words"),
     [
         ([], "--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither"),
-        (["--outputs", "T:logits"], "--inputs: expected MODULE:FUNCTION beside --outputs"),
-        (["--inputs", "T:inputs"], "--outputs: expected MODULE:FUNCTION beside --inputs"),
+        (["--outputs", "T:logits"], "--inputs: expected MODULE:FUNCTION with --outputs"),
+        (["--inputs", "T:inputs"], "--outputs: expected MODULE:FUNCTION with --inputs"),
         (["--loss-fn", "T:loss", "--probe", "0.1"], "--probe: it needs --outputs and --inputs"),
         (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "kind: expected kl, bernoulli, mse"),
         (

@@ -281,3 +281,34 @@ def test_a_module_that_cannot_be_copied_again_is_refused() -> None:
     CopiedTwice.copies = 0
     with pytest.raises(InputError, match="model: it can't be copied again; pass a mapping of tensors"):
         estimate(CopiedTwice(2, 2), lambda net: net.weight.square().mean(), 0.1)
+
+
+class MadeAnew(nn.Module):
+    """As networks of Keras, a copy of which is made from their configuration, with other names and other values."""
+
+    def __init__(self, name: str = "sequential") -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(len(name))
+        self.held = nn.ParameterDict({f"{name}/kernel": nn.Parameter(torch.randn(4, 3, generator=generator))})
+
+    def __deepcopy__(self, memo: dict[int, object]) -> nn.Module:
+        return MadeAnew("dense")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        (kernel,) = self.held.values()
+        return inputs @ kernel
+
+
+def test_a_module_whose_copy_has_other_names_is_measured_in_place() -> None:
+    module = MadeAnew()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    inputs = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
+    report = estimate(module, lambda net: net(inputs).square().mean(), 0.1, budget=30)
+    (kernel,) = before.values()
+    plain = estimate(
+        {"held.sequential/kernel": kernel}, lambda w: (inputs @ w["held.sequential/kernel"]).square().mean(), 0.1, budget=30
+    )
+    assert report.within
+    assert report.loss == pytest.approx(plain.loss)
+    assert [layer.name for layer in report.layers] == ["held.sequential/kernel"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())

@@ -17,7 +17,7 @@ from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.forms import Zero, coded, coded_bits, entropy_bits
 from nncomplexity.search.lagrangian import Lagrangian
 from nncomplexity.search.lattice import lattice_basis
-from nncomplexity.search.operating_points import Curve, curve_of
+from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import PARTS, dense_scan, fitted, low_rank_scan, ranks_worth_trying
 from nncomplexity.search.sensitivity import Sensitivities, groups_of
 from nncomplexity.search.tensors import Tensors
@@ -35,7 +35,7 @@ def spec(*shape: int, name: str = "w") -> TensorSpec:
 # The Lagrangian
 
 
-def random_curves(seed: int, tensors: int, points: int) -> list[Curve]:
+def random_curves(seed: int, tensors: int, points: int) -> list[OperatingPoints]:
     """Curves whose bits rise as their errors fall, convex or not."""
     draw = np.random.default_rng(seed)
     curves = []
@@ -43,7 +43,7 @@ def random_curves(seed: int, tensors: int, points: int) -> list[Curve]:
         bits = np.append(1.0, 1 + np.cumsum(draw.uniform(1, 100, points - 1)))
         errors = np.zeros((points, PARTS))
         errors[:, 1] = np.sort(draw.uniform(0, 1, points))[::-1]
-        curves.append(Curve(spec(points, name=str(index)), torch.ones(points), [Zero()] * points, bits, errors))
+        curves.append(OperatingPoints(spec(points, name=str(index)), torch.ones(points), [Zero()] * points, bits, errors))
     return curves
 
 

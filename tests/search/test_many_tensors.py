@@ -12,13 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nncomplexity import estimate
 from nncomplexity.codecs import CODECS
+from nncomplexity.file import encode, lengths
 from nncomplexity.file.coarse import Constant, Dense, Lossless, LowRank, Piece, decoded_together
 from nncomplexity.linalg.lowrank import SVDCache, svd
 from nncomplexity.linalg.spectral import effective_rank, effective_ranks
 from nncomplexity.network import Distortion
+from nncomplexity.network import distortion as distortion_module
 from nncomplexity.network.weights import TensorSpec, skeleton_of
+from nncomplexity.search.blocks import Block
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.looks import _numbers, numbers
+from nncomplexity.search.layouts import _numbers, numbers
 from nncomplexity.search.points import CoarseGraining
 from nncomplexity.search.start import Factorizations, Shape, latents_at
 
@@ -146,6 +149,62 @@ def test_starts_of_all_are_those_of_each(rank: int) -> None:
             assert latent.periods == alone.periods
             assert latent.step == pytest.approx(alone.step, rel=1e-6)
             torch.testing.assert_close(latent.coarse().decode(spec), alone.coarse().decode(spec))
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("firmness", [0.4, 1.0])
+def test_a_step_of_a_descent_does_for_all_what_it_does_for_each(rank: int, firmness: float) -> None:
+    weights = {f"{index}.{name}": tensor for index in range(3) for name, tensor in mixed().items() if name not in ("zeros", "far")}
+    specs = skeleton_of(weights).tensors
+    latents = latents_at(Shape(rank, 0.5), specs, weights, Factorizations(weights))
+    generator = torch.Generator().manual_seed(3)
+    gradients = {spec.name: torch.randn(spec.shape, generator=generator) for spec in specs if spec.name != "1.square.0"}
+    gradients["2.square.1"][0, 0] = torch.nan
+    together, alone = (
+        Block([latent.copy() for latent in latents], lean=False),
+        [Block([latent.copy()], lean=False) for latent in latents],
+    )
+    for block in (together, *alone):
+        block.firmness = firmness
+        block.weigh()
+    by_name = {block.latents[0].spec.name: block for block in alone}
+    assert len(together.latents) == len(alone)
+    found = {spec.name: weight for spec, weight in together.weights(torch.device("cpu"))}
+    pull, along = together.pulls(gradients)
+    singly = [by_name[latent.spec.name] for latent in together.latents]
+    pulls = [block.pulls(gradients) for block in singly]
+    parts = [part for latent in together.latents for part in latent.parts]
+    assert sorted(torch.cat([part.reshape(-1) for part in parts]).tolist()) == sorted(together._u.tolist())
+    for block in singly:
+        ((spec, weight),) = block.weights(torch.device("cpu"))
+        torch.testing.assert_close(found[spec.name], weight)
+    torch.testing.assert_close(along, torch.cat([one for _, one in pulls]), rtol=1e-4, atol=1e-5)
+    for whole, each in ((pull, [one for one, _ in pulls]), (together.pressure(), [block.pressure() for block in singly])):
+        torch.testing.assert_close(whole.sort().values, torch.cat(each).sort().values, rtol=1e-4, atol=1e-5)
+    assert together.bits == pytest.approx(sum(block.bits for block in alone), rel=1e-5)
+
+
+def test_the_sizes_under_all_codecs_are_those_of_the_payloads() -> None:
+    weights = mixed()
+    skeleton, problem = skeleton_of(weights), problem_of(weights)
+    tensors = [problem.exact(spec) for spec in skeleton.tensors]
+    tensors[0] = problem.quantized(skeleton.tensors[0], 0.1)
+    assert lengths(skeleton, tensors, CODECS) == [len(encode(skeleton, tensors, codec)) for codec in CODECS]
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_no_number_in_one_of_many_gradients_is_nothing(wrong: float) -> None:
+    weights = experts(3)
+    factors = {name: torch.full((8, 8), float(index)) for index, name in enumerate(weights)}
+    factors["experts.1.w"][2, 3] = wrong
+    distortion = Distortion(weights, lambda w: sum(tensor.square().sum() for tensor in w.values()))
+    with distortion:
+        measured = distortion.gradient(weights)
+        assert measured is not None
+        gradients = distortion_module._numbers(list(factors.values()))
+    for name, gradient in zip(weights, gradients, strict=True):
+        torch.testing.assert_close(measured[1][name], 2 * weights[name])
+        assert torch.equal(gradient, torch.where(factors[name].isfinite(), factors[name], 0.0))
 
 
 def test_decompositions_of_all_are_those_of_each() -> None:

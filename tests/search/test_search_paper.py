@@ -1,6 +1,7 @@
 """Algorithms 1 and 2 of DeMoss et al. 2025, on networks small enough to say beforehand what they must find."""
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 from torch import Tensor
 
 from nncomplexity.codecs import codec_named
@@ -19,6 +21,7 @@ from nncomplexity.file import Constant, Dense, LowRank, paper_bytes, read
 from nncomplexity.network import Distortion
 from nncomplexity.search import Bayes, Found, Problem, Quantize
 from nncomplexity.search.bayes import Optimizer, start_points
+from nncomplexity.search.constrained import ConstrainedStudy
 from nncomplexity.search.points import CoarseGraining, Point, Points
 
 Weights = Mapping[str, Tensor]
@@ -361,3 +364,26 @@ def test_a_budget_is_a_number_of_evaluations(method: type[Bayes] | type[Quantize
 def test_bin_sizes_are_a_range(method: type[Bayes] | type[Quantize], steps: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="steps: expected a pair of numbers 0 < low < high, got"):
         method(steps=steps)
+
+
+def test_without_optuna_only_bayes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(
+        InputError, match=r"method: bayes needs the package optuna, which is not installed; pip install 'optuna>=4.2'"
+    ):
+        searched(Bayes(budget=4), [0.5])
+    (found,) = searched(Quantize(budget=4), [0.5])
+    assert found.best is not None
+
+
+def test_a_constrained_study_prefers_the_side_that_keeps_the_constraint() -> None:
+    # The value falls to the left, and only the right half keeps the constraint: its minimum is at the middle.
+    study = ConstrainedStudy({"x": FloatDistribution(0.0, 1.0)}, seed=0)
+    study.add({"x": 0.9}, 0.9, 0.5 - 0.9)
+    study.add({"x": 0.1}, 0.1, 0.5 - 0.1)
+    seen = []
+    for done in range(12):
+        trial = study.ask(gaussian=done < 8)
+        seen.append(trial.params["x"])
+        study.tell(trial, seen[-1], 0.5 - seen[-1])
+    assert min((x for x in seen if x >= 0.5), default=1.0) < 0.6

@@ -175,7 +175,7 @@ def test_the_legend_says_what_hollow_marks_are(tmp_path: Path) -> None:
     document = report(eps=(1.0, 0.3, 0.1), lossless_bits={"bzip2": 10**6})
     document["results"][1]["bits"] = 10**5
     found = chart(results_of(tmp_path, document), "rate-distortion")
-    assert [(key.label, key.look) for key in found.keys][:2] == [("on the lower convex hull", "filled"), ("above it", "hollow")]
+    assert [(key.label, key.mark) for key in found.keys][:2] == [("on the lower convex hull", "filled"), ("above it", "hollow")]
     (legend,) = draw(found).legends
     shown = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)}
     assert shown["above it"].get_markerfacecolor() == "white"
@@ -189,7 +189,7 @@ def test_lossless_answers_are_hollow_and_the_legend_says_so(tmp_path: Path, kind
     found = chart(read_results(write_rows(tmp_path / "r.jsonl", rows)), kind)
     hollow = [(line.label, x) for line in found.panels[0].lines for x, _, empty in line.marked if empty]
     assert hollow == [("ε = 0.1", 2)]
-    assert [(key.label, key.look) for key in found.keys] == [("nothing smaller than the lossless file found", "hollow")]
+    assert [(key.label, key.mark) for key in found.keys] == [("nothing smaller than the lossless file found", "hollow")]
     draw(found)
     plain = chart(read_results(write_rows(tmp_path / "r.jsonl", [row(1), row(2)])), kind)
     assert plain.keys == ()

@@ -4,6 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.training import spectral_entropy_penalty, spectral_gradient, weight_noise
+from tests.pages import run_section
 
 SHAPES = [(1, 1), (2, 2), (5, 5), (7, 3), (3, 7), (1, 4), (60, 70)]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -415,3 +417,42 @@ def test_both_regularizers_lower_the_entropy_in_a_training_loop() -> None:
             (model(torch.eye(8)).mean().square() + spectral_entropy_penalty(model, beta=1.0)).backward()
         optimizer.step()
     assert spectral_entropy_penalty(model, beta=1.0).item() < 0.8 * before
+
+
+def test_noise_is_seen_within_a_block_of_autocast_that_stays_open() -> None:
+    """Autocast keeps the casts of weights until its block ends."""
+    layer, x = nn.Linear(4, 4), torch.eye(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first = layer(x).detach()
+        with weight_noise(layer, std=1.0):
+            noisy, expected = layer(x).detach(), x @ layer.weight.detach().T + layer.bias.detach()
+        last = layer(x).detach()
+    assert torch.allclose(noisy.float(), expected.float(), atol=0.1)
+    assert not torch.allclose(noisy, first, atol=0.1)
+    assert torch.equal(last, first)
+
+
+def test_summed_gradients_of_scaled_losses_are_those_of_the_whole_batch() -> None:
+    """Mixed precision by a scaler, and gradients of four batches: the penalty counts once."""
+    x, y = gaussian(16, 6).float(), gaussian(16, 3, seed=1).float()
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3)
+    (((model(x) - y) ** 2).mean() + spectral_entropy_penalty(model, beta=0.5)).backward()
+    expected = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    scaler, optimizer = torch.amp.GradScaler("cpu"), torch.optim.SGD(model.parameters(), lr=1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    for part in range(4):
+        chosen = slice(4 * part, 4 * part + 4)
+        with weight_noise(model, std=0.0), torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = ((model(x[chosen]).float() - y[chosen]) ** 2).mean() + spectral_entropy_penalty(model, beta=0.5)
+            scaler.scale(loss / 4).backward()
+    scaler.step(optimizer)
+    for p, start, gradient in zip(model.parameters(), before, expected, strict=True):
+        assert torch.allclose(start - p.detach(), gradient, atol=0.03)
+
+
+def test_the_loop_of_the_page_runs(workplace: Path) -> None:
+    found = run_section("In a loop of your own", workplace)
+    assert found["index"] == 7
+    assert all(torch.isfinite(p).all() for p in found["model"].parameters())

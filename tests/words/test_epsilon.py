@@ -260,11 +260,11 @@ def test_fine_eps_of_the_default_grid_are_no_failure_and_given_ones_are(
     fine = ("--eps", "1e-13", "--eps", "1e-14")
     assert call("curve", "loss", *fine, "--eps", "1e-15")[0] == NOT_WITHIN
     assert call("curve", "loss", *fine, "--eps", "5%")[0] == NOT_WITHIN
-    monkeypatch.setattr("nncomplexity.cli.curve.default_eps", lambda *_: [Relative(0.05), 1e-13, 1e-14])
+    monkeypatch.setattr("nncomplexity.measure.default_eps", lambda *_: [Relative(0.05), 1e-13, 1e-14])
     code, out, _ = call("curve", "loss")
     assert code == DONE
     assert "1e-14 *" in out
-    monkeypatch.setattr("nncomplexity.cli.curve.default_eps", lambda *_: [1e-13, 1e-14, 1e-15])
+    monkeypatch.setattr("nncomplexity.measure.default_eps", lambda *_: [1e-13, 1e-14, 1e-15])
     assert call("curve", "loss")[0] == NOT_WITHIN
 
 

@@ -42,7 +42,7 @@ class Fidelity:
         return None if self.agreement is None or self.most_bits is None else 1 - self.agreement
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values. A divergence that isn't finite becomes None."""
+        """The values for a report. A divergence that isn't finite becomes None."""
         return {key: _finite(value) for key, value in {**asdict(self), "flips": self.flips}.items()}
 
     def in_words(self) -> str:

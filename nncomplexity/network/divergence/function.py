@@ -129,7 +129,7 @@ class Divergence:
         return found
 
     def described(self) -> dict[str, Any]:
-        """A description in plain values: the name of the function of outputs, the number of inputs, their digest, and the kind."""
+        """A description for reports: the name of the function of outputs, the number of inputs, their digest, and the kind."""
         name = getattr(self.outputs, "__qualname__", type(self.outputs).__qualname__)
         module = getattr(self.outputs, "__module__", None) or type(self.outputs).__module__
         return {

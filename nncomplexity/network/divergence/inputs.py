@@ -93,6 +93,7 @@ def digest(batches: Sequence[Batch]) -> str:
     for batch in batches:
         tensors = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
         for name in sorted(tensors):
+            # Name, dtype and shape are included, because the same bytes can be other inputs.
             found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
             found.update(tensors[name].contiguous().cpu().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
@@ -120,6 +121,7 @@ def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tu
     n = count(batches)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(_SPLIT_SEED), device="cpu")
     cut = int(n * share)
+    # Sorted, so that the examples keep their order.
     parts = (order[cut:].sort().values, order[:cut].sort().values)
     first, second = (tuple(batches[number].take(rows) for number, rows in taken(batches, part)) for part in parts)
     return first, second

@@ -33,7 +33,7 @@ class Kind:
     Attributes:
         name: what users call it.
         between: the divergences (u,) of outputs (u, ...) from the original's.
-        answers: the answers of outputs (u, ...), as whole numbers or truth values; None if outputs are plain numbers.
+        answers: the answers of outputs (u, ...), as whole numbers or truth values; None if outputs are numbers without classes.
         last: whether the last axis of the outputs has the classes, so that each position of the other axes is one token.
     """
 

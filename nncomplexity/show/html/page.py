@@ -99,6 +99,7 @@ def _with_shared_limits(each: Sequence[tuple[float, Chart]]) -> list[tuple[float
     firsts = [chart.panels[0].y for _, chart in each]
     limits = [axis.limits or (0.0, 1.0) for axis in firsts]
     log = any(axis.log for axis in firsts)
+    # A logarithmic axis has no place for 0, so only limits above 0 count.
     low = min((low for low, _ in limits if low > 0), default=1.0) if log else min(low for low, _ in limits)
     high = max(high for _, high in limits)
     found = []
@@ -132,6 +133,7 @@ def _layers(results: Results, eps: float, charts: dict[str, Chart]) -> str:
     runs = runs_of(results)
     own = next(run.label for run in runs if network in run.networks)
     wanted = [(run.label, one) for run in runs for one in (results.eps_over_training if trained(results) else (eps,))]
+    # Each picture is in the page twice, for wide and narrow screens. Many runs at many ε would make a page of megabytes.
     if len(wanted) > MOST_PICTURES:
         wanted = [(run, one) for run, one in wanted if one == eps]
     pictures: list[str] = []

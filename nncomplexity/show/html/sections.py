@@ -125,18 +125,18 @@ def promise(point: Measurement, chance: float) -> tuple[str, str]:
     ]
     chance = chance if bound.chance is None else bound.chance
     details, shown = ", ".join(term for term in terms if term), rounded_up(bound.value, 4)
-    beside = (
+    remark = (
         ""
         if bound.constant_bound is None
         else f" A constant answer takes 0 bits and has a bound of {rounded_up(bound.constant_bound, 4)}."
     )
     if chance >= 1:
-        beside += " Chance was not given, so this does not say whether the file is better than a guess."
+        remark += " Chance was not given, so this does not say whether the file is better than a guess."
     if bound.vacuous:
         no_better = f"the bound is {shown}, no better than {chance:.4g}, which needs no learning."
-        return "Vacuous", f"at ε = {point.eps:g}: {no_better}{beside} ({details}.)"
+        return "Vacuous", f"at ε = {point.eps:g}: {no_better}{remark} ({details}.)"
     sure = f"with probability {1 - bound.delta:.6g} " if bound.delta is not None else ""
-    return "Not vacuous", f"at ε = {point.eps:g}: {sure}the error on unseen data is at most {shown}.{beside} ({details}.)"
+    return "Not vacuous", f"at ε = {point.eps:g}: {sure}the error on unseen data is at most {shown}.{remark} ({details}.)"
 
 
 def failures(results: Results) -> str:

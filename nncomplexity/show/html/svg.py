@@ -79,6 +79,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
     ends += [(_y(panel.y, level.value, down), level.label, level.colour) for level in panel.levels]
+    # Labels of lines that end close together are moved apart, so that they don't overlap.
     for (_, label, index), y in zip(ends, spread([end[0] for end in ends], LINE_HEIGHT, top + 2, bottom - 2), strict=True):
         parts.append(f'<text class="label {_colour(index)}" x="{right + 8:.1f}" y="{y + 4:.1f}">{escape(label)}</text>')
     return "".join(parts)
@@ -117,6 +118,7 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
     if line.base:
         lows = [_y(panel.y, value, down) for value in line.base]
         if panel.bars:
+            # Less than half of the distance between bars, so that there is a gap.
             half = min(26.0, (across[1] - across[0]) / max(len(x.names), 1) * 0.31)
             bars = "".join(
                 f'<path class="area {shade}" d="M{at - half:.1f} {high:.1f}H{at + half:.1f}V{low:.1f}H{at - half:.1f}Z"/>'
@@ -129,8 +131,9 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
         return f'<path class="area {shade}" d="{_path(points + back)}Z"/>{_band(ends, "ink")}'
     parts = [_band(ends, shade)]
     if line.drawn and len(points) > 1:
-        looks = f"{line.dash}{' faint' if line.faint else ''}"
-        parts.append(f'<path class="line {shade} {looks}" d="{_path(points)}"/>')
+        style = f"{line.dash}{' faint' if line.faint else ''}"
+        parts.append(f'<path class="line {shade} {style}" d="{_path(points)}"/>')
+    # A line of one point would be invisible, so the point gets a mark.
     marked = line.marked if line.marks or len(points) > 1 else replace(line, marks=True).marked
     for at, y, empty in marked:
         place_ = f'cx="{_x(x, at, across):.1f}" cy="{_y(panel.y, y, down):.1f}"'
@@ -140,8 +143,8 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
 
 def _band(ends: Sequence[tuple[float, float, float]], shade: str) -> str:
     """The area between the lower and the upper ends. Empty if there are none."""
-    outline = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
-    return f'<path class="band {shade}" d="{_path(outline)}Z"/>' if outline else ""
+    corners = [(at, high) for at, _, high in ends] + [(at, low) for at, low, _ in reversed(ends)]
+    return f'<path class="band {shade}" d="{_path(corners)}Z"/>' if corners else ""
 
 
 def _entries(chart: Chart) -> list[tuple[str, str]]:
@@ -159,9 +162,9 @@ def _entries(chart: Chart) -> list[tuple[str, str]]:
 
 
 def _sign(key: Key) -> str:
-    if key.look == "dotted":
+    if key.mark == "dotted":
         return '<path class="line dotted faint cn" d="M0 -4h20"/>'
-    return f'<circle class="mark cn{" hollow" if key.look == "hollow" else ""}" cx="10" cy="-4" r="4"/>'
+    return f'<circle class="mark cn{" hollow" if key.mark == "hollow" else ""}" cx="10" cy="-4" r="4"/>'
 
 
 def _legend(entries: Sequence[tuple[str, str]], width: int, top: float) -> tuple[str, float]:

@@ -25,7 +25,7 @@ FORMATS = ("png", "svg", "pdf")
 WIDTH_INCHES = 3.5
 """The width of one column of a paper, in inches."""
 LONGEST_LABEL, MOST_LABELS = 16, 7
-"""The largest number and length of labels beside the curves. Otherwise the labels are in a legend below."""
+"""The largest number and length of labels next to the curves. Otherwise the labels are in a legend below."""
 NOTE = 70
 """Letters in a line of the notes."""
 HEADING = 42

@@ -104,7 +104,7 @@ class Key:
     """An entry of the legend for a kind of mark or line, for all colours."""
 
     label: str
-    look: str
+    mark: str
     """"filled" or "hollow" for marks, or "dotted" for a line."""
 
 
@@ -124,7 +124,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis, and what stands beside it."""
+    """A mark on an axis, and its label."""
 
     value: float
     label: str

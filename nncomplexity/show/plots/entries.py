@@ -1,4 +1,4 @@
-"""Plain values from one entry of a results file, a line or a whole document. docs/results.md describes the entries."""
+"""The values of one entry of a results file, a line or a whole document. docs/results.md describes the entries."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,11 +79,16 @@ def network_of_row(name: str, row: JsonObject) -> Network | Failure:
         metrics=dict(_metrics(row, "")),
         others=dict(_others(row, settings)),
         settings=settings,
-        points=tuple(_point(row, eps, f"@{name}", settings) for eps, name in zip(_all_eps(row), names_in(row), strict=True)),
+        zero_loss=_number(row.get("zero_loss")),
+        spent=_spent([row]),
+        points=tuple(
+            _point(row, eps, value, f"@{name}", settings)
+            for eps, value, name in zip(_all_eps(row), row["eps"], names_in(row), strict=True)
+        ),
     )
 
 
-def _point(row: JsonObject, eps: float, at: str, settings: JsonObject) -> Measurement:
+def _point(row: JsonObject, eps: float, in_units: object, at: str, settings: JsonObject) -> Measurement:
     value = _number(row.get(f"bound{at}"))
     bound = None
     if value is not None:
@@ -102,6 +107,8 @@ def _point(row: JsonObject, eps: float, at: str, settings: JsonObject) -> Measur
         mdl_bits=_number(row.get(f"mdl_bits{at}")),
         bound=bound,
         metrics=dict(_metrics(row, at)),
+        others=dict(_others(row, settings, at)),
+        eps_in_units=_number(in_units),
         layers=_layers(row.get(f"layers{at}")),
         shared_bits=_number(row.get(f"shared_bits{at}")),
         origin=_words(row.get(f"origin{at}")),
@@ -133,6 +140,8 @@ def network_of_report(name: str, report: JsonObject) -> Network:
         seed=_whole(report.get("seed")),
         method=settings.get("method"),
         bzip2_bits=_number((report.get("lossless_bits") or {}).get("bzip2")),
+        zero_loss=_number(report.get("zero_loss")),
+        spent=_spent(results),
         settings=settings,
         points=tuple(_result(result) for result in results),
         curve=_curve(report["curve"], results) if report.get("curve") else None,
@@ -159,6 +168,9 @@ def _result(result: JsonObject) -> Measurement:
         agreement=_number((faithful.get("searched") or {}).get("agreement")),
         held_out_agreement=_number((faithful.get("held_out") or {}).get("agreement")),
         spread=None if logs[0] is None or logs[1] is None else (logs[0], logs[1]),
+        searches=_whole(spread.get("searches")),
+        eps_in_units=_number(result["eps"]),
+        seconds=_number(result.get("seconds")),
     )
 
 
@@ -194,9 +206,10 @@ def _layers(layers: Sequence[JsonObject] | None) -> tuple[LayerBits, ...]:
             shape=tuple(extent for extent in layer.get("shape") or () if isinstance(extent, int)),
             form=str(layer.get("form", "")),
             rank=_whole(layer.get("rank")),
-            step=_number(layer.get("step")),
+            # Rows have other names than reports, since a row has a step and an effective rank of its own.
+            step=_number(layer.get("layer_step", layer.get("step"))),
             bits=_bits(layer, "bits"),
-            effective_rank=_number(layer.get("effective_rank")),
+            effective_rank=_number(layer.get("layer_effective_rank", layer.get("effective_rank"))),
             layout=None if layer.get("layout") is None else str(layer["layout"]),
         )
         for layer in layers or ()
@@ -211,6 +224,15 @@ def _about(entry: JsonObject) -> dict[str, Any]:
         "parameters": _whole(entry.get("parameters")),
         "raw_bits": _number(entry.get("raw_bits")),
     }
+
+
+def _spent(entries: Sequence[JsonObject]) -> dict[str, float]:
+    """What the measurement took for all ε together."""
+    found: dict[str, float] = {}
+    for key in ("evaluations", "seconds", "cpu_seconds"):
+        known = [value for entry in entries if (value := _number(entry.get(key))) is not None]
+        found |= {key: sum(known)} if known else {}
+    return found
 
 
 def _settings(settings: JsonObject) -> dict[str, Any]:
@@ -238,10 +260,10 @@ def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:
             yield name, number
 
 
-def _others(row: JsonObject, settings: JsonObject) -> Iterator[tuple[str, float]]:
+def _others(row: JsonObject, settings: JsonObject, at: str = "") -> Iterator[tuple[str, float]]:
     """The other metrics: their names end neither in "error" nor in "accuracy"."""
     for name in settings.get("metrics") or ():
-        value = _number(row.get(name))
+        value = _number(row.get(f"{name}{at}"))
         if not name.endswith(METRIC_ENDINGS) and value is not None:
             yield name, value
 

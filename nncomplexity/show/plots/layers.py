@@ -51,6 +51,7 @@ def layers(
     else:
         own = replace(results, networks=tuple(network for one in runs for network in one.networks))
         tables = [(label, _by_eps(seeds, chosen)) for label, seeds in networks_at(own)]
+    # A run with one step has no area. It is left out if other runs have several steps.
     longest = max((len(table) for _, table in tables), default=0)
     tables = [(label, table) for label, table in tables if len(table) > (1 if over_steps and longest > 1 else 0)]
     if not tables:
@@ -63,6 +64,7 @@ def layers(
         for stack in table.values():
             for name, bits in stack.parts.items():
                 totals[name] = max(totals.get(name, 0.0), bits)
+    # One order for all panels, the largest layers at the bottom, so that a layer has the same place and colour everywhere.
     names = sorted(totals, key=lambda name: -totals[name])
     stacks = [_stack(table, names, unit) for _, table in tables]
     axis = values_axis("complexity", [0.0, *heights(line for stack in stacks for line in stack)], log=False, unit=unit)

@@ -20,7 +20,7 @@ def measures(results: Results, *, eps: Sequence[float] = (), mean: bool = False,
         InputError: the networks have no steps.
     """
     further = other_measures(results, mean=mean, unit=unit)
-    return over_training("measures", "Complexity beside other measures", results, further, eps=eps, mean=mean, unit=unit)
+    return over_training("measures", "Complexity and other measures", results, further, eps=eps, mean=mean, unit=unit)
 
 
 def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes") -> list[Panel]:

@@ -113,8 +113,8 @@ def sign(key: Key) -> Any:
     from matplotlib.lines import Line2D
 
     grey = colour(NEUTRAL)
-    if key.look in ("filled", "hollow"):
-        face = grey if key.look == "filled" else "white"
+    if key.mark in ("filled", "hollow"):
+        face = grey if key.mark == "filled" else "white"
         return Line2D([], [], linewidth=0, marker="o", markersize=3.8, markerfacecolor=face, markeredgecolor=grey)
     return Line2D([], [], color=grey, linestyle=":", linewidth=1.0)
 

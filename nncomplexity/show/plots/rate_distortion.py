@@ -48,6 +48,7 @@ def rate_distortion(
             notes.append(f"{label}: {fit.sentence()}" if len(networks) > 1 else f"Fit: {fit.sentence()}")
     if not lines:
         raise InputError("rate-distortion: no chosen network has a file with a distortion above 0; choose another step or eps")
+    # Margins in proportion, because the axis is logarithmic.
     x_values = [value for line in lines for value in line.x]
     low, high = min(x_values), max(x_values)
     x_axis = Axis("distortion (loss units)", log=True, limits=(low / 1.3, high * 1.3))

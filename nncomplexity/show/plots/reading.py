@@ -24,6 +24,12 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     have other weights or losses with one name, for example runs in different folders. Their runs are then named after the files
     too.
 
+    Args:
+        paths: one or several results.jsonl, report.json and curve.json files.
+
+    Returns:
+        The networks with their results, each once, and what failed.
+
     Raises:
         InputError: in one line, where a file can't be read, is something else, or nothing in them was measured.
     """

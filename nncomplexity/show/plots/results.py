@@ -1,4 +1,4 @@
-"""The content of results files as plain values: networks, their results at each ε, and failures."""
+"""The content of results files as dataclasses: networks, their results at each ε, and failures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,6 +77,14 @@ class Measurement:
     """The share of held-out inputs on which it does."""
     spread: tuple[float, float] | None = None
     """Mean and standard deviation of ln(bits) over several searches."""
+    searches: int | None = None
+    """The number of these searches."""
+    others: Mapping[str, float] = field(default_factory=dict)
+    """Other metrics of the decoded weights, such as losses."""
+    eps_in_units: float | None = None
+    """ε in the loss's unit, also where it was given as a share; None where that isn't known."""
+    seconds: float | None = None
+    """Of this ε alone; None where only the time of all ε together is known."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,9 @@ class Network:
     others: Mapping[str, float] = field(default_factory=dict)
     """Other metrics of the original weights, such as losses."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    zero_loss: float | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """`evaluations`, `seconds` and `cpu_seconds` for all ε together, as far as they are known."""
     points: tuple[Measurement, ...] = ()
     curve: CurveSummary | None = None
 

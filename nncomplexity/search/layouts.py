@@ -1,9 +1,10 @@
-"""Which tensors a search takes in pieces: those whose energy few numbers hold there, and many as they are.
+"""The layout of each tensor: in blocks or in another folding, if far fewer numbers then hold most of its energy.
 
-The energy of a matrix is the sum of its squared singular values, and k components of (m, n) are k·(m + n) numbers. For each tensor the
-numbers that hold nine tenths of its energy are counted in its matrix view, in blocks and in other foldings (`network.layout`). No loss takes
-part. Of trained networks hardly a tensor is taken in pieces; those that it is said of are made so: kernels that act along one axis
-after the other, and fused projections of which a low-rank adapter changed some.
+The energy of a matrix is the sum of its squared singular values, and k components of an (m, n) matrix are k·(m + n) numbers. For each
+tensor, the numbers that hold nine tenths of the energy are counted in its matrix view, in blocks and in other foldings
+(`nncomplexity.network.Layout`). No loss is measured. Hardly any tensor of a trained network gets another layout. Those that do have such
+a structure by construction: kernels that act along one axis after the other, and fused projections of which a low-rank adapter changed
+only some.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,43 +19,44 @@ from nncomplexity.search.contract import Problem
 from nncomplexity.words import python_numbers
 
 ESSENCE = 0.9
-"""The share of the energy that is what matters of a matrix."""
+"""The share of a matrix's energy that its components must hold."""
 _CLEARLY = 0.6
-"""Pieces are taken where they need at most this share of the whole's numbers."""
+"""Pieces are chosen if they need less than this share of the numbers of the whole tensor."""
 _FUSED = (2, 3, 4)
-"""How many projections or gates are stored as one: of gated units; keys, queries and values, or a GRU's gates; an LSTM's."""
+"""The numbers of projections or gates in one matrix: 2 for gated units; 3 for queries, keys and values, or a GRU; 4 for an LSTM."""
 _MOST_FOLDINGS = 15
-"""Those of five axes."""
+"""The number of foldings of a tensor with five axes. Tensors with more axes are not folded."""
 _LEAST_SIDE = 4
 """Blocks with a shorter side are too small to have a rank."""
 
 
-def with_looks(problem: Problem) -> Problem:
-    """The problem with the tensors in pieces that are better so."""
+def with_layouts(problem: Problem) -> Problem:
+    """The problem with each tensor in its best layout."""
     return problem.laid_out(layouts_of(problem))
 
 
 def layouts_of(problem: Problem) -> dict[str, Layout]:
-    """The layouts of the tensors that are better in pieces, by first name."""
+    """The layouts of the tensors that need far fewer numbers in pieces, by first name."""
     taken = {name for spec in problem.skeleton.tensors for name in spec.names}
     groups: dict[object, list[TensorSpec]] = {}
     for spec in problem.skeleton.tensors:
         if matrix_view(spec.shape) and problem.quantizable(spec) and f"{spec.name}[0]" not in taken:
             key = (spec.shape, problem.weights[spec.name].dtype) if spec.count <= SMALL else spec.name
             groups.setdefault(key, []).append(spec)
-    found = {spec.name: layout for specs in groups.values() for spec, layout in _looks(problem, specs)}
+    found = {spec.name: layout for specs in groups.values() for spec, layout in _chosen(problem, specs)}
     return {spec.name: found[spec.name] for spec in problem.skeleton.tensors if spec.name in found}
 
 
-def _looks(problem: Problem, specs: Sequence[TensorSpec]) -> Iterator[tuple[TensorSpec, Layout]]:
-    """Which tensors of one shape are better in pieces, and in which."""
+def _chosen(problem: Problem, specs: Sequence[TensorSpec]) -> Iterator[tuple[TensorSpec, Layout]]:
+    """The tensors of one shape that need far fewer numbers in pieces, each with its layout."""
     layouts, view = list(candidates(specs[0].shape)), matrix_view(specs[0].shape)
     if not layouts or view is None:
         return
     weights = [problem.weights[spec.name] for spec in specs]
     choices = [_numbers([layout.apart(weight) for weight in weights]) for layout in layouts]
     fewest = [min(zip(each, layouts, strict=True), key=lambda choice: choice[0]) for each in zip(*choices, strict=True)]
-    most = prod(view)  # that the whole can take
+    # The whole tensor is decomposed only if its pieces are promising, because that takes the most time.
+    most = prod(view)
     likely = [place for place, (count, _) in enumerate(fewest) if count < _CLEARLY * most]
     if likely:
         whole = _numbers([[weights[place].reshape(view)] for place in likely])
@@ -64,7 +66,7 @@ def _looks(problem: Problem, specs: Sequence[TensorSpec]) -> Iterator[tuple[Tens
 
 
 def candidates(shape: Sequence[int]) -> Iterator[Layout]:
-    """The layouts worth a look: blocks of a matrix, of a large one only where they are square, and foldings of what has more axes."""
+    """The layouts to try: blocks of a matrix, and foldings of a tensor with more axes. A large matrix is tried only in square blocks."""
     if len(shape) == 2:
         for blocks in (Blocks(axis, count) for axis in (0, 1) for count in _FUSED):
             square = shape[blocks.axis] == blocks.count * shape[1 - blocks.axis]
@@ -76,19 +78,19 @@ def candidates(shape: Sequence[int]) -> Iterator[Layout]:
 
 
 def _affordable(layout: Layout, shape: Sequence[int]) -> Iterator[Layout]:
-    """The layout, unless its pieces have short sides whose cube takes too long."""
+    """The layout, unless its pieces are too large for a decomposition."""
     piece = layout.shapes(shape)[0]
     if not large_matrix(piece) or min(piece) <= RANKED:
         yield layout
 
 
 def numbers(pieces: Sequence[Tensor]) -> int:
-    """The fewest numbers, of factors or of whole pieces (m, n), that hold `ESSENCE` of the energy of all pieces together."""
+    """The least number of numbers, in factors or whole pieces (m, n), that hold `ESSENCE` of the energy of all pieces together."""
     return _numbers([pieces])[0]
 
 
 def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
-    """The same of several tensors of one shape, each in as many pieces."""
+    """`numbers` for several tensors of one shape, each in the same number of pieces."""
     pieces = torch.stack([stacked(one) for one in tensors]) if len(tensors) > 1 else stacked(tensors[0])[None]
     pieces = pieces if pieces.dtype.itemsize > 1 else pieces.float()  # few operations take 8-bit floats
     largest = pieces.abs().amax((1, 2, 3), keepdim=True)

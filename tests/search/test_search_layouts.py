@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from nncomplexity import estimate, load, rate_distortion
-from nncomplexity.search import allocate, contract, looks, tensors, tight
+from nncomplexity.search import allocate, contract, layouts, tensors, tight
 from nncomplexity.search.moves import Plan
 
 BUDGET = 150
@@ -48,7 +48,7 @@ def adapted(seed: int = 0, rank: int = 2, width: int = 32) -> tuple[Weights, Wei
 
 
 def as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tight, "with_looks", lambda problem: problem)
+    monkeypatch.setattr(tight, "with_layouts", lambda problem: problem)
     monkeypatch.setattr(allocate, "layouts_of", lambda _: {})
 
 
@@ -146,21 +146,21 @@ def test_tensors_without_such_structure_stay_whole(shape: tuple[int, ...]) -> No
 def test_numbers_that_hold_nine_tenths_of_the_energy() -> None:
     """Against singular values chosen by hand: diagonal matrices have them on their diagonals."""
     strong, weak = torch.diag(torch.tensor([3.0, 2.0, 0.1, 0.1])), torch.diag(torch.tensor([1.0, 0.1, 0.1, 0.1]))
-    assert looks.numbers([strong]) == 2 * (4 + 4)  # 9 + 4 of 13.02, and 9 alone is too little
-    assert looks.numbers([weak]) == 8
-    assert looks.numbers([strong, weak]) == 16  # 13 of 14.05
-    assert looks.numbers([torch.eye(4)]) == 16  # no factors of rank 4: the matrix itself has fewer numbers
-    assert looks.numbers([1e30 * strong.double() * 1e200]) == 16
-    assert looks.numbers([torch.zeros(4, 4)]) == 0
+    assert layouts.numbers([strong]) == 2 * (4 + 4)  # 9 + 4 of 13.02, and 9 alone is too little
+    assert layouts.numbers([weak]) == 8
+    assert layouts.numbers([strong, weak]) == 16  # 13 of 14.05
+    assert layouts.numbers([torch.eye(4)]) == 16  # no factors of rank 4: the matrix itself has fewer numbers
+    assert layouts.numbers([1e30 * strong.double() * 1e200]) == 16
+    assert layouts.numbers([torch.zeros(4, 4)]) == 0
 
 
 def test_large_matrices_are_looked_at_as_far_as_that_is_cheap() -> None:
-    assert [layout.in_words(()) for layout in looks.candidates((768, 2304))] == ["3 blocks of columns"]
-    assert list(looks.candidates((50257, 768))) == []
-    assert list(looks.candidates((8192, 3 * 8192))) == []  # a decomposition of each block would take too long
-    assert len(list(looks.candidates((48, 12)))) == 3 + 2  # 2, 3 or 4 blocks of rows, 2 or 3 of columns: four are too narrow
-    assert len(list(looks.candidates((64, 32, 3, 3)))) == 7
-    assert list(looks.candidates((2,) * 7)) == []
+    assert [layout.in_words(()) for layout in layouts.candidates((768, 2304))] == ["3 blocks of columns"]
+    assert list(layouts.candidates((50257, 768))) == []
+    assert list(layouts.candidates((8192, 3 * 8192))) == []  # a decomposition of each block would take too long
+    assert len(list(layouts.candidates((48, 12)))) == 3 + 2  # 2, 3 or 4 blocks of rows, 2 or 3 of columns: four are too narrow
+    assert len(list(layouts.candidates((64, 32, 3, 3)))) == 7
+    assert list(layouts.candidates((2,) * 7)) == []
 
 
 def test_names_like_those_of_pieces_are_no_trouble() -> None:

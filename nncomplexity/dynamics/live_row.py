@@ -1,0 +1,148 @@
+"""The row of a network that is at hand, without a checkpoint: one that trains in this process, or a copy of one."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.dynamics.functions import check_sendable
+from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
+from nncomplexity.dynamics.results_file import line_of
+from nncomplexity.dynamics.rows import UserValues, failed_row, l2_norm, measured_row
+from nncomplexity.dynamics.settings import Row, TrackSettings
+from nncomplexity.errors import InputError
+from nncomplexity.measure import estimate
+from nncomplexity.network import (
+    MappingTarget,
+    ModuleOrTensors,
+    ModuleTarget,
+    Snapshot,
+    check_network,
+    left_as_it_was,
+    preserved_random_state,
+    tensors_of,
+)
+from nncomplexity.workers import CannotPackError, Surroundings, sent, unpacked
+
+CopiedNetwork = tuple[Snapshot, Surroundings, bytes]
+"""A copy of a network, the state of the process that it comes from, and `packed_settings`."""
+
+
+def live_row(start: Row, network: ModuleOrTensors, settings: TrackSettings) -> Row:
+    """The row of a network; a failed one where it can't be measured. The network and the random state do not change.
+
+    Args:
+        start: the first keys of the row, with the seed of the search.
+        network: a module or tensors by name.
+        settings: how it is measured.
+
+    Returns:
+        The row, which can be written as JSON.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came.
+    """
+    try:
+        # In this order, because other threads wait at the first one.
+        with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
+            row = _measured(start, network, settings)
+        line_of(row)  # a row that can't be written as JSON counts as failed
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # no error in a row may end the training
+        return failed_row(start, error)
+    return row
+
+
+def packed_settings(settings: TrackSettings, executor: Executor | None) -> bytes:
+    """The settings, once for all rows.
+
+    Args:
+        settings: how the rows are measured.
+        executor: who measures; None is a new process.
+
+    Returns:
+        Bytes for `packed_network`.
+
+    Raises:
+        InputError: they can't be sent to another process.
+    """
+    check_sendable(settings.functions, executor)
+    try:
+        return sent(settings, executor)
+    except CannotPackError as error:  # a method of the user's own
+        raise InputError(f"background: expected settings that can be pickled, because another process measures ({error})") from None
+
+
+def packed_network(snapshot: Snapshot, settings: bytes, executor: Executor | None) -> bytes:
+    """A network to measure elsewhere, as bytes: the queues of processes would pass tensors through shared memory."""
+    return sent((snapshot, Surroundings.here(), settings), executor)
+
+
+def row_of_copy(start: Row, copied: CopiedNetwork) -> Row:
+    """`live_row` of what `packed_network` packed. Other processes run this."""
+    snapshot, surroundings, packed = copied
+    settings = _unpacked(packed)
+    with surroundings.around():
+        surroundings.set_start_method()
+        return live_row(start, snapshot.on(torch.device(settings.device)), settings)
+
+
+@functools.lru_cache(1)
+def _unpacked(settings: bytes) -> TrackSettings:
+    """The settings, with the user's data in them, are read once and not for each row."""
+    found: TrackSettings = unpacked(settings)
+    return found
+
+
+def _measured(start: Row, model: ModuleOrTensors, settings: TrackSettings) -> Row:
+    check_network(model)
+    loss_fn, seed = settings.loss_fn.get(), start["seed"]
+    if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search does not change it
+        keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
+    else:  # a user's function may load the weights into the network that trains
+        keeping = left_as_it_was(model)
+    with keeping as tensors:
+        network = model if isinstance(model, nn.Module) else tensors
+        norm = l2_norm(tensors)
+        (original,) = _values(settings, network, [tensors])
+        llc = learning_coefficient(settings, loss_fn, network, seed)
+        reports = estimate(network, loss_fn, settings.eps, **settings.options(seed))
+        coarse = _values(settings, network, [report.coarse_weights() for report in reports])
+        with _lent(network) as lent:
+            nothing = zero_risk(settings, lent, tensors)
+        return measured_row(start, settings, norm, reports, original, coarse, llc, nothing)
+
+
+def _values(settings: TrackSettings, model: ModuleOrTensors, several: Sequence[Mapping[str, Tensor]]) -> list[UserValues]:
+    """Risk and metrics of the network with each of these weights."""
+    if settings.risk_fn is None and not settings.metrics:
+        return [UserValues() for _ in several]
+    with _lent(model) as network:
+        return [user_values(settings, partial(network, weights)) for weights in several]
+
+
+@contextlib.contextmanager
+def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
+    """Lend the network with other weights: a fresh copy, or the network itself if it can't be copied.
+
+    Its own weights are restored at the end.
+
+    Yields:
+        A function of weights that gives the network with them.
+    """
+    target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
+
+    def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
+        target.renew()
+        return target.load(weights)
+
+    try:
+        yield network
+    finally:
+        target.restore()

@@ -1,0 +1,87 @@
+"""What the callbacks do in every training loop. Nothing that fails here ends a training."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from nncomplexity.dynamics import Tracker, numbers, warn
+from nncomplexity.errors import InputError
+from nncomplexity.network import evaluating
+from nncomplexity.words import checked_count
+
+Log = Callable[[dict[str, float], int], None]
+"""log(numbers by name, the step of their network)."""
+
+
+class LoopHooks:
+    """A tracker at the moments that a training loop has. To be called on one process only, that of rank zero.
+
+    Args:
+        tracker: measures. If it has no `every`, the network is measured at the end of an epoch, otherwise at these steps.
+        epochs: at the end of every how many epochs.
+        part: the name of the module that is measured within the one that trains, such as "model"; "" is that one itself.
+        prefix: what the names of all numbers begin with.
+
+    Raises:
+        InputError: an argument isn't usable.
+    """
+
+    def __init__(self, tracker: Tracker, epochs: int, part: str, prefix: str) -> None:
+        if not isinstance(tracker, Tracker):
+            raise InputError(f"tracker: expected an nncomplexity.Tracker, got {type(tracker).__name__}")
+        if not isinstance(part, str):
+            raise InputError(f"part: expected the name of a module, such as 'model', got {part!r}")
+        numbers(None, prefix)
+        self.tracker, self._part, self._prefix = tracker, part, prefix
+        self._epochs = checked_count("epochs", epochs, 1)
+        self._warned = False
+
+    def begin(self, step: int, model: nn.Module) -> None:
+        """Training begins, or is resumed from a checkpoint if the step is above 0."""
+        with self._unharmed():
+            if step > 0:
+                self.tracker.resume()
+            elif self.tracker.every is not None:
+                self._measure(step, model)
+
+    def after_step(self, step: int, model: nn.Module, log: Log) -> None:
+        """An optimizer step, or a batch without one, is done."""
+        with self._unharmed():
+            if self.tracker.every is not None:
+                self._measure(step, model)
+            self._send(log)
+
+    def after_epoch(self, epoch: int, step: int, model: nn.Module, log: Log) -> None:
+        """So many epochs are done."""
+        with self._unharmed():
+            if self.tracker.every is None and epoch % self._epochs == 0:
+                self._measure(step, model)
+            self._send(log)
+
+    def end(self, log: Log, *, wait: bool = True) -> None:
+        """Training is over: log what is measured, after waiting for the rest, or without it."""
+        with self._unharmed():
+            self.tracker.close(wait)
+            self._send(log)
+
+    def _measure(self, step: int, model: nn.Module) -> None:
+        network = model.get_submodule(self._part)
+        with evaluating(network.modules()):  # and each part as it was, afterwards
+            self.tracker(step, network)
+
+    def _send(self, log: Log) -> None:
+        for row in self.tracker.ready():
+            # The step of the snapshot: the loop's own step is later by now.
+            if values := numbers(row, self._prefix):
+                log(values, row["step"])
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                text = " ".join(f"{type(error).__name__}: {error}".split())
+                warn(f"complexity could not be measured or logged: {text}; training goes on, and this is said once")

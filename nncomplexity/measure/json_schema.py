@@ -1,0 +1,34 @@
+"""JSON Schemas of the files that results are written to, for programs that read them."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from nncomplexity.errors import InputError
+
+KINDS = ("report", "curve", "row")
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a kind of results file.
+
+    The schemas are files of the package, `nncomplexity/measure/schemas/KIND.schema.json`. They allow keys that they don't name, since later
+    versions may add some (docs/results.md).
+
+    Args:
+        kind: "report" for report.json, "curve" for curve.json, "row" for a line of results.jsonl.
+
+    Returns:
+        The schema, as a document of its own.
+
+    Raises:
+        InputError: for another word.
+
+    >>> json_schema("curve")["title"]
+    'curve.json of nncomplexity'
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    text = files("nncomplexity.measure").joinpath("schemas", f"{kind}.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

@@ -1,0 +1,114 @@
+"""Searches with several seeds, in this process or on an executor. The seeds give the same files wherever they are searched."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from nncomplexity.errors import InputError
+from nncomplexity.measure.report import Report
+from nncomplexity.network import preserved_random_state
+from nncomplexity.search import Progress, StopSearch
+from nncomplexity.workers import CannotPackError, Crew, Surroundings, ThisProcess
+
+SeedSearch = Callable[[int, Progress | None], Sequence[Report]]
+"""search(seed, progress) -> a report for each ε."""
+
+_TOLD = 0.5
+"""Seconds between two reports of progress, each of which may end the searches."""
+
+
+@dataclass(frozen=True)
+class FailedSearch:
+    """What a search raised."""
+
+    error: Exception
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not every exception comes through pickle whole; its words do.
+        known = isinstance(self.error, InputError)
+        text = str(self.error) if known else f"{type(self.error).__name__}: {self.error}"
+        return FailedSearch, (InputError(text) if known else RuntimeError(text),)
+
+
+@dataclass(frozen=True)
+class SearchOfSeed:
+    """The work for a seed, in any process."""
+
+    search: SeedSearch
+    surroundings: Surroundings
+    progress: Callable[[int], Progress | None] | None = None
+    """progress(seed) -> the progress of its search, if that is in this process."""
+
+    def __call__(self, seed: int) -> Sequence[Report] | FailedSearch:
+        """The reports of the seed, or what its search raised."""
+        try:
+            if self.progress is not None:
+                return self.search(seed, self.progress(seed))
+            with preserved_random_state(), self.surroundings.around():
+                self.surroundings.set_start_method()
+                return self.search(seed, None)
+        except Exception as error:
+            return FailedSearch(error)
+
+    def lost(self, seed: int, reason: str) -> FailedSearch:
+        """What stands for the search of a seed whose worker died."""
+        return FailedSearch(InputError(f"seed {seed}: {reason}"))
+
+
+def searches(search: SeedSearch, seeds: range, executor: Executor | None, progress: Progress | None) -> list[Sequence[Report]]:
+    """The reports of the searches with these seeds, in their order. A search that was ended early is the last one.
+
+    Args:
+        search: the search of one seed; it is sent to other processes.
+        seeds: the seeds.
+        executor: who searches; None is this process.
+        progress: told of the evaluations in this process, or of the searches that an executor has done.
+
+    Returns:
+        The reports of each search.
+
+    Raises:
+        InputError: a search failed, or the network or a function can't be sent to other processes.
+    """
+    here = executor is None
+    told = (lambda seed: _part(progress, seed - seeds[0], len(seeds))) if here else None
+    work = SearchOfSeed(search, Surroundings.here(), told)
+    try:
+        crew = Crew(executor or ThisProcess(), work, work.lost)
+    except CannotPackError as error:
+        raise InputError(f"executor: expected a network and functions that can be sent to other processes ({error})") from None
+    found: dict[int, Sequence[Report]] = {}
+    try:
+        _search_all(crew, seeds, found, None if here else progress)
+    except StopSearch:
+        if not found:
+            return [search(seeds[0], progress)]  # which ends at once, with the lossless file
+    finally:
+        crew.close()
+    return [found[seed] for seed in sorted(found)]
+
+
+def _search_all(
+    crew: Crew[int, Sequence[Report] | FailedSearch], seeds: range, found: dict[int, Sequence[Report]], progress: Progress | None
+) -> None:
+    waiting = deque(seeds)
+    while waiting or crew.running:
+        if progress:
+            progress(len(found), len(seeds), f"{len(found)} of {len(seeds)} searches done")
+        while waiting and crew.free:
+            crew.submit(waiting.popleft())
+        for seed, result in crew.finished(_TOLD):
+            if isinstance(result, FailedSearch):
+                raise result.error
+            found[seed] = result
+            if any(report.interrupted for report in result):
+                waiting.clear()
+
+
+def _part(progress: Progress | None, done: int, count: int) -> Progress | None:
+    """The progress of one of several searches, as a part of the progress of all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda spent, total, what: progress(spent + done * total, count * total, f"search {done + 1} of {count}, {what}")

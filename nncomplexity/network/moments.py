@@ -1,0 +1,237 @@
+"""Second moments of what the weights of linear maps are multiplied by, watched while a loss runs.
+
+A linear layer or a convolution multiplies a weight (m, k) by inputs x (k,): to second order an error E (m, k) of the weight costs in
+proportion to tr(E·H·Eᵀ), with H = Σ x·xᵀ over all inputs. The products are watched below the level of modules, so that a layer counts
+however it is called: as a module, as a function of a mapping's tensors, or in a fused projection.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_MOST_NUMBERS = 1 << 25
+"""Numbers of all moments together: 256 MiB."""
+_AT_ONCE = 1 << 22
+"""Numbers of inputs that are multiplied at once."""
+_COPIES = {"aten::_to_copy", "aten::clone", "aten::copy_"}
+"""Operations that give a tensor the values of another one, such as autocast, and load_state_dict() within a loss."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The second moment of the inputs that a weight is multiplied by.
+
+    Attributes:
+        H: (k, k) Σ x·xᵀ, float64, on the CPU.
+        last: whether the sum of the product runs over the last axes of the weight, which has k elements there, or over the first.
+    """
+
+    H: Tensor
+    last: bool = True
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """A weight in any shape as the matrix (m, k) of the linear map."""
+        return weight.reshape(-1, len(self.H)) if self.last else weight.reshape(len(self.H), -1).T
+
+    def back(self, matrix: Tensor, shape: Sequence[int]) -> Tensor:
+        """The weight in its shape from that matrix."""
+        return (matrix if self.last else matrix.T).reshape(*shape)
+
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Collects moments while it is entered. Weights that are multiplied along one axis here and along another there have none.
+
+    Args:
+        weights: the tensors that the loss uses, by name. Only these objects' memory is known, and that of copies of them.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._held: dict[int, list[tuple[str, Tensor]]] = {}
+        for name, weight in weights.items():
+            self._hold(name, weight)
+        self._sums: dict[str, tuple[Tensor, bool]] = {}
+        self._dropped: set[str] = set()
+        self._numbers = 0
+
+    def moments(self) -> dict[str, Moment]:
+        """The moments of the weights that were seen in products, by name."""
+        found = {name: Moment(H.cpu(), last) for name, (H, last) in self._sums.items() if name not in self._dropped}
+        return {name: moment for name, moment in found.items() if bool(moment.H.isfinite().all())}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the operation, and look at its arguments if it is a product or a copy."""
+        named = kwargs or {}
+        name = func._schema.name
+        look = _PRODUCTS.get(name)
+        if look is None and name not in _COPIES:
+            with self:  # one that is made of others, such as linear() in inference mode, is seen as these
+                parts = func.decompose(*args, **named)
+            if parts is not NotImplemented:
+                return parts
+        found = func(*args, **named)
+        if look is not None:
+            look(self, found, *args)
+        elif name in _COPIES:
+            self._follow(found, args[1] if name == "aten::copy_" else args[0])
+        return found
+
+    def product(self, x: Tensor, V: Tensor) -> None:
+        """x (r, k) · V (k, p), where one or the other may be a weight, or transposed, or some of its rows."""
+        for inputs, weight in ((x, V), (V.T, x.T)):
+            found = self._weight(weight)
+            if found is not None:
+                self._add(*found, inputs)
+
+    def batched(self, x: Tensor, V: Tensor) -> None:
+        """x (b, r, k) · V (b, k, p), where a weight is the same for all b."""
+        for inputs, weight in ((x, V), (V.mT, x.mT)):
+            if len(weight) == 1 or (len(weight) and weight.stride(0) == 0):
+                found = self._weight(weight[0])
+                if found is not None:
+                    self._add(*found, inputs.reshape(-1, inputs.shape[-1]))
+
+    def convolution(self, x: Tensor, weight: Tensor, how: "Convolution") -> None:
+        """A convolution of x (n, channels, …), but for transposed and grouped ones."""
+        name = self._whole(weight)
+        if name is None or how.transposed or how.groups != 1:
+            return
+        sides = weight.shape[2:]
+        per_input = max(1, weight[0].numel() * x[0, 0].numel()) if len(x) else 1
+        for part in torch.split(x, max(1, _AT_ONCE // per_input)):
+            self._add(name, True, patches(part, sides, how))
+
+    def recurrent(self, x: Tensor, W: Tensor, U: Tensor, state: Tensor, states: Tensor, reverse: bool) -> None:
+        """A layer of an LSTM: W times inputs x (t, b, k), and U times the states (t, b, h) before those that it gives."""
+        first = state.reshape(1, *states.shape[1:])
+        before = torch.cat([states[1:], first] if reverse else [first, states[:-1]])
+        for weight, inputs in ((W, x), (U, before)):
+            name = self._whole(weight)
+            if name is not None:
+                self._add(name, True, inputs.reshape(-1, inputs.shape[-1]))
+
+    def drop(self, weight: Tensor) -> None:
+        """A use of a weight that is no product with inputs, so that its moments don't say what its errors cost."""
+        name = self._whole(weight)
+        if name is not None:
+            self._dropped.add(name)
+
+    def _hold(self, name: str, weight: Tensor) -> None:
+        if weight.layout == torch.strided and weight.numel() and weight.is_floating_point():
+            self._held.setdefault(weight.untyped_storage().data_ptr(), []).append((name, weight))
+
+    def _follow(self, copy: Tensor, source: Tensor) -> None:
+        """Know the copy of a weight, too."""
+        name = self._whole(source)
+        if name is not None and copy.shape == source.shape and self._whole(copy) != name:
+            self._hold(name, copy)
+
+    def _whole(self, tensor: Tensor) -> str | None:
+        """The name of the weight that a tensor is all of, in its own shape."""
+        for name, weight in self._near(tensor):
+            if (
+                tensor.storage_offset() == weight.storage_offset()
+                and tensor.shape == weight.shape
+                and tensor.stride() == weight.stride()
+            ):
+                return name
+        return None
+
+    def _weight(self, V: Tensor) -> tuple[str, bool] | None:
+        """The weight whose elements V (k, p) holds, k of them to a sum, and whether these lie along its last axes."""
+        k, p = V.shape
+        for name, weight in self._near(V):
+            count, offset = weight.numel(), V.storage_offset() - weight.storage_offset()
+            if k < 2 or count % k or not 0 <= offset < count or not weight.is_contiguous():
+                continue
+            m = count // k
+            if V.stride(0) == 1 and (p == 1 or V.stride(1) == k) and offset % k == 0 and offset // k + p <= m:
+                return name, True
+            if V.stride(0) == m and (p == 1 or V.stride(1) == 1) and offset + p <= m:
+                return name, False
+        return None
+
+    def _near(self, tensor: Tensor) -> Sequence[tuple[str, Tensor]]:
+        """The weights that lie in the same memory."""
+        return self._held.get(tensor.untyped_storage().data_ptr(), ()) if tensor.layout == torch.strided else ()
+
+    def _add(self, name: str, last: bool, x: Tensor) -> None:
+        """Add the moment of inputs x (r, k)."""
+        k = x.shape[1]
+        if name not in self._sums:
+            if self._numbers + k * k > _MOST_NUMBERS:
+                return
+            self._numbers += k * k
+            self._sums[name] = torch.zeros(k, k, dtype=torch.float64, device=x.device), last
+        H, before = self._sums[name]
+        if len(H) != k or before != last:
+            self._dropped.add(name)
+            return
+        for part in torch.split(x, max(1, _AT_ONCE // k)):
+            rows = part if part.dtype == torch.float64 else part.float()
+            H += rows.T @ rows
+
+
+@contextmanager
+def slow_attention() -> Iterator[None]:
+    """Attention and transformer layers of PyTorch as the operations that they are made of, not as one."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """How a convolution goes over its inputs, as PyTorch has it: one number for each side of the kernel."""
+
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
+    transposed: bool = False
+    output_padding: Sequence[int] = ()
+    groups: int = 1
+
+
+def patches(x: Tensor, sides: Sequence[int], how: Convolution) -> Tensor:
+    """(places, channels · ∏ sides) what a kernel with these sides is multiplied by at each place of inputs x (n, channels, …).
+
+    >>> x = torch.arange(12.0).reshape(1, 1, 3, 4)
+    >>> patches(x, (2, 2), Convolution((1, 2), (0, 0), (1, 1))).tolist()[0]
+    [0.0, 1.0, 4.0, 5.0]
+    """
+    padding = [amount for side in reversed(how.padding) for amount in (side, side)]
+    windows = F.pad(x, padding)
+    for axis, (side, stride, dilation) in enumerate(zip(sides, how.stride, how.dilation, strict=True), start=2):
+        windows = windows.unfold(axis, (side - 1) * dilation + 1, stride)[..., ::dilation]
+    spatial = len(sides)
+    order = [0, *range(2, 2 + spatial), 1, *range(2 + spatial, 2 + 2 * spatial)]
+    return windows.permute(order).reshape(-1, x.shape[1] * prod(sides))
+
+
+_PRODUCTS: Mapping[str, Callable[..., None]] = {
+    "aten::mm": lambda watch, _, x, V, *__: watch.product(x, V),
+    "aten::addmm": lambda watch, _, __, x, V, *___: watch.product(x, V),
+    "aten::_addmm_activation": lambda watch, _, __, x, V, *___: watch.product(x, V),
+    "aten::mv": lambda watch, _, V, x, *__: watch.product(V, x[:, None]),
+    "aten::addmv": lambda watch, _, __, V, x, *___: watch.product(V, x[:, None]),
+    "aten::bmm": lambda watch, _, x, V, *__: watch.batched(x, V),
+    "aten::baddbmm": lambda watch, _, __, x, V, *___: watch.batched(x, V),
+    "aten::convolution": lambda watch, _, x, weight, __, *how: watch.convolution(x, weight, Convolution(*how)),
+    "aten::mkldnn_rnn_layer": lambda watch, found, x, W, U, _, __, state, ___, reverse, *____: watch.recurrent(
+        x, W, U, state, found[0], reverse
+    ),
+    "aten::embedding": lambda watch, _, weight, *__: watch.drop(weight),
+}
+"""What is looked at after an operation, given its result and its arguments."""

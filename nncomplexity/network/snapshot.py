@@ -1,0 +1,88 @@
+"""A network as it is at one moment: a copy on the CPU that can be sent to another process while the network trains on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nncomplexity.errors import InputError
+from nncomplexity.network.modulestate import copied, settle, tensors_of
+from nncomplexity.network.weights import ModuleOrTensors, Skeleton, as_read, check_network, check_whole, skeleton_of
+
+_INNER = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""The attribute in which a wrapper of PyTorch's holds the network itself."""
+
+
+def unwrapped(model: ModuleOrTensors) -> ModuleOrTensors:
+    """The network inside DistributedDataParallel, DataParallel and torch.compile; anything else does not change.
+
+    A forward pass of DistributedDataParallel waits for the other processes. A measurement on one of them would wait for ever.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> unwrapped(nn.DataParallel(layer)) is layer
+    True
+    """
+    while isinstance(model, nn.Module):
+        # Known by name, so that torch.distributed and the compiler need not be loaded.
+        inner = next((_INNER[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in _INNER and _of_torch(kind)), None)
+        if inner is None:
+            break
+        model = getattr(model, inner)
+    return model
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a network that shares no memory with it. Two copies of one state are equal bit by bit.
+
+    Attributes:
+        network: a module on the CPU, or tensors there by the first of their names.
+        skeleton: which names share one tensor. Pickling separates such tensors, so they are joined again afterwards.
+    """
+
+    network: ModuleOrTensors
+    skeleton: Skeleton
+
+    @classmethod
+    def of(cls, model: ModuleOrTensors) -> "Snapshot":
+        """The network now.
+
+        Raises:
+            InputError: it is none, holds only a part of its weights, or can't be copied.
+
+        >>> layer = nn.Linear(2, 1)
+        >>> before, kept = layer.weight.tolist(), Snapshot.of(layer)
+        >>> _ = nn.init.zeros_(layer.weight)
+        >>> kept.on(torch.device("cpu")).weight.tolist() == before
+        True
+        """
+        check_network(model)
+        if not isinstance(model, nn.Module):
+            tensors = as_read(model)
+            skeleton = skeleton_of(tensors)
+            return cls({spec.name: tensors[spec.name].detach().to("cpu", copy=True) for spec in skeleton.tensors}, skeleton)
+        for name, part in model.named_modules():
+            check_whole(name or type(part).__name__, part, "model")
+        skeleton = skeleton_of(tensors_of(model))
+        copy = copied(model)
+        if copy is None:
+            raise InputError(
+                f"model: a {type(model).__name__} can't be copied, which a measurement in the background needs; "
+                "pass model.state_dict(), or leave `background` and `executor` out"
+            )
+        return cls(copy.cpu(), skeleton)
+
+    def on(self, device: torch.device) -> ModuleOrTensors:
+        """The network on a device, with the ties that it had; the module itself, moved there, or a new dictionary."""
+        if isinstance(self.network, nn.Module):
+            settle(tensors_of(self.network), self.skeleton)
+            moved = self.network.to(device)
+            settle(tensors_of(moved), self.skeleton)
+            return moved
+        held: Mapping[str, Tensor] = self.network
+        return self.skeleton.expand({name: tensor.to(device) for name, tensor in held.items()})
+
+
+def _of_torch(kind: type) -> bool:
+    return kind.__module__.startswith("torch.")

@@ -1,0 +1,113 @@
+"""`doctor` tells what is installed; completion tells how a line may go on."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import nncomplexity
+from nncomplexity.cli import main
+from nncomplexity.cli.doctor import Needed, needed_from, needed_here
+from nncomplexity.cli.options import CODECS as OFFERED_CODECS
+from nncomplexity.cli.options import DIVERGENCES, METHODS
+from nncomplexity.cli.show import CHART_KINDS
+from nncomplexity.codecs import CODECS
+from nncomplexity.network.divergence.kinds import _KINDS
+from nncomplexity.search.methods import _METHODS
+from nncomplexity.show import KINDS
+
+ROOT = Path(__file__).parents[2]
+REQUIRED = [
+    "torch>=2.4",
+    "no-such-package>=1.5",
+    'matplotlib>=3.8; extra == "plots"',
+    'absent>=2; extra == "llc"',
+    'ruff; extra == "dev"',
+]
+
+
+def test_versions_devices_and_extras_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: REQUIRED)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    words = " ".join(out.split())
+    assert f"nncomplexity {nncomplexity.__version__}, Python {sys.version.split()[0]}" in words
+    assert f"torch {torch.__version__} >= 2.4" in words
+    assert "no-such-package is missing: pip install 'no-such-package>=1.5'" in words
+    assert "Devices: cpu (" in words
+    assert "Extra plots: there." in words
+    assert "Extra llc: lacks absent; pip install 'nncomplexity[llc]'." in words
+    assert "dev" not in words.split("Devices")[1]
+
+
+def test_with_all_that_is_needed_it_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["torch>=2.4", "numpy"])
+    assert main(["doctor"]) == 0
+
+
+def test_without_a_package_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def requires(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    assert list(needed_here()) == []
+    assert main(["doctor"]) == 0
+    assert "It is not installed as a package" in capsys.readouterr().out
+
+
+def test_a_pytorch_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def devices() -> list[str]:
+        raise OSError("libtorch_cpu.so: cannot open shared object file")
+
+    monkeypatch.setattr("nncomplexity.network.devices_here", devices)
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["torch>=2.4"])
+    assert main(["doctor"]) == 1
+    assert "PyTorch can't be loaded: libtorch_cpu.so: cannot open shared object file" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "floor", "extra"),
+    [("torch>=2.4", "2.4", None), ('dask[distributed]>=2026.8; extra == "dask"', "2026.8", "dask"), ("rich", "", None)],
+)
+def test_a_line_of_the_metadata_is_read(text: str, floor: str, extra: str | None) -> None:
+    found = needed_from(text)
+    assert found is not None
+    assert (found.floor, found.extra, found.fits) == (floor, extra, True)
+    assert needed_from('nncomplexity[plots]; extra == "dev"') is None
+
+
+def test_versions_compare_by_their_numbers() -> None:
+    assert [Needed("a", "2.10", None, found).fits for found in ("2.9", "2.10.1", "2.10.0+cpu", "3.0rc1", None)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_what_completion_offers_is_what_there_is() -> None:
+    assert tuple(_METHODS) == METHODS
+    assert tuple(codec.name for codec in CODECS) == OFFERED_CODECS
+    assert tuple(_KINDS) == DIVERGENCES
+    assert CHART_KINDS == KINDS
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nncomplexity me", ["measure"]),
+        ("nncomplexity measure --loss-", ["--loss-fn", "--loss-unit"]),
+        ("nncomplexity measure a.pt --method a", ["allocate"]),
+        ("nncomplexity plot a.jsonl --kind d", ["dynamics", "description-length"]),
+    ],
+)
+def test_a_line_is_completed(line: str, words: list[str]) -> None:
+    asked = {"_NNCOMPLEXITY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    program = [sys.executable, "-c", "import sys, nncomplexity_launch; sys.exit(nncomplexity_launch.main())"]
+    done = subprocess.run(program, env={**os.environ, **asked}, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, words, "")
