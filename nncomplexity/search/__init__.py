@@ -25,6 +25,7 @@ Which one? `tight` is the default and the smallest where ε is not small. `alloc
 - `moves`: single moves, for a loss without a gradient
 - `tensors`: which tensors move, which have a gradient, and their decompositions
 - `trials`: the candidates of a search: measured, kept for every ε that they are within, confirmed
+- `trust`: the trust region of short cycles: which steps are taken back
 - `sweep`: many ε, each from where the one before has ended
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search

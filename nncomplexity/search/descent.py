@@ -65,8 +65,6 @@ class Cycle:
         fixed: the coarse tensors that don't move, besides those that the search keeps as they are.
         batches: the examples of its steps.
         steps: how many.
-        integral: where the dual variable goes on from.
-        trust: the trust region, None for a cycle that may go anywhere.
     """
 
     def __init__(
@@ -78,12 +76,11 @@ class Cycle:
         fixed: dict[str, Piece],
         batches: Batches,
         steps: int,
-        integral: float = 0.0,
-        trust: TrustRegion | None = None,
     ) -> None:
         self._trials, self._settings, self._eps, self._latents, self._fixed = trials, settings, eps, latents, fixed
         self._batches, self._steps = batches, steps
-        self._dual = Dual(settings, eps, steps, integral)
+        self._dual = Dual(settings, eps, steps)
+        self._trust: TrustRegion | None = None
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
         self._held = {
@@ -93,14 +90,22 @@ class Cycle:
         }
         self._mean: float | None = None
         self._within = False
-        self._trust = trust
 
-    def run(self) -> Ended:
-        """All steps, the landings that are needed, and the last rounding."""
+    def run(self, integral: float = 0.0, trust: TrustRegion | None = None) -> Ended:
+        """All steps, the landings that are needed, and the last rounding.
+
+        Args:
+            integral: where the dual variable goes on from.
+            trust: the trust region, None for a cycle that may go anywhere.
+
+        Returns:
+            How the cycle has ended.
+        """
         trials, settings = self._trials, self._settings
         blocks = blocks_of(self._latents, self._large)
-        if self._trust:
-            self._trust.begin(blocks)
+        self._dual.integral, self._trust = integral, trust
+        if trust:
+            trust.begin(blocks)
         # A measurement on all examples is worth no more than the steps between two.
         between = max(
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(0.5 / (GRADIENT_COST * self._batches.share))

@@ -247,17 +247,8 @@ class Search:
     def _cycle(self, start: Start, steps: int, careful: bool) -> bool:
         """One cycle; one that doesn't land within ε goes back to where the last one has, or to a finer start."""
         kept = [latent.copy() for latent in start.latents] if start.landed else None
-        ended = Cycle(
-            self._trials,
-            self._settings,
-            self._eps,
-            start.latents,
-            self._fixed,
-            self._batches,
-            steps,
-            start.integral,
-            start.trust if careful else None,
-        ).run()
+        cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
+        ended = cycle.run(start.integral, start.trust if careful else None)
         start.missed = start.landed and not ended.within
         if ended.within:
             start.integral, start.landed = ended.integral, True
