@@ -17,7 +17,7 @@ from nncomplexity.network import MeanLoss, skeleton_of
 from nncomplexity.search import Bayes, Method, Quantize, Tight
 from nncomplexity.search.latent import rounded
 from nncomplexity.search.moves import Plan
-from nncomplexity.search.start import Factors, Shape, latents_at, quartimax, ranks_that_pay
+from nncomplexity.search.start import Factorizations, Shape, latents_at, quartimax, ranks_that_pay
 from tests.cases import cross_entropy_of
 
 METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)]
@@ -243,7 +243,7 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
         "noise": torch.randn(31, 40, generator=generator),
     }
     specs = skeleton_of(weights).tensors
-    waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factors(weights))
+    waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factorizations(weights))
     assert (waves.periods, noise.periods) == ((29, 0), (0, 0))
     assert rounded(waves.parts[0]).any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
     # Rows that have much in common are no waves, though a basis of waves would hold that in its constant.

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from nncomplexity import InputError, estimate
 from nncomplexity.network import skeleton_of
 from nncomplexity.search import Quantize, StopSearch, Sweep, Tight
-from nncomplexity.search.start import Factors, of_low_rank
+from nncomplexity.search.start import Factorizations, of_low_rank
 from tests.cases import MANY_EPS, two_layers
 
 
@@ -56,10 +56,10 @@ def test_a_network_of_low_rank_has_nine_tenths_of_its_energy_in_few_numbers(shar
     weights = {"w": spectrum(squares.sqrt()), "b": torch.randn(64)}
     for scale in (1e-30, 1.0, 1e30):
         scaled = {name: weight * scale for name, weight in weights.items()}
-        assert of_low_rank(skeleton_of(scaled).tensors, Factors(scaled)) is expected
+        assert of_low_rank(skeleton_of(scaled).tensors, Factorizations(scaled)) is expected
     # Beside as many numbers that no rank cuts, what is kept is more, and so is what it takes.
     more = weights | {"rest": torch.ones(1, 4096)}
-    assert not of_low_rank(skeleton_of(more).tensors, Factors(more))
+    assert not of_low_rank(skeleton_of(more).tensors, Factorizations(more))
 
 
 def test_zeros_and_ones_stay_as_they_are():
