@@ -248,7 +248,7 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
     assert rounded(waves.parts[0]).any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
     # Rows that have much in common are no waves, though a basis of waves would hold that in its constant.
     common = {"w": torch.randn(31, 40, generator=generator) + 3 * torch.randn(40, generator=generator)}
-    assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factors(common))[0].periods == (0, 0)
+    assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factorizations(common))[0].periods == (0, 0)
     error = (replace(waves, precision=6).coarse().decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()
     assert error < 0.15
 
