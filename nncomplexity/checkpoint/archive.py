@@ -71,6 +71,26 @@ def check_unpacked(file: Path, tensors: Iterable[Tensor], length: int) -> None:
         )
 
 
+def check_backed(file: Path, tensors: Iterable[Tensor], content: bytes) -> None:
+    """Refuse tensors that are longer than the records of their archive.
+
+    PyTorch's own reader has looked at this only since some version; before, memory behind a short record was taken for weights.
+
+    Raises:
+        FormatError: they are.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        records = sorted((one.file_size for one in archive.infolist() if "/data/" in one.filename), reverse=True)
+    plain = (one for one in tensors if one.layout == strided and one.device.type == "cpu")
+    held = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in plain}
+    sizes = sorted(held.values(), reverse=True)
+    # Each storage has a record of its own that is as long: then the first of one are as long as the first of the other.
+    if len(sizes) > len(records) or any(size > record for size, record in zip(sizes, records, strict=False)):
+        raise FormatError(
+            f"{file}: a pickled checkpoint that is cut or damaged; fetch it again (a record is shorter than its tensor)"
+        )
+
+
 def _check_places(content: bytes, records: list[zipfile.ZipInfo], end: int) -> None:
     """Raises BadZipFile if the bytes of a record do not end before the next header."""
     ends = [*sorted(record.header_offset for record in records), end]

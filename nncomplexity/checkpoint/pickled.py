@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from nncomplexity.checkpoint.archive import check_records
+from nncomplexity.checkpoint.archive import check_backed, check_records
 from nncomplexity.checkpoint.contents import Contents
 from nncomplexity.checkpoint.counters import counters_of
 from nncomplexity.checkpoint.kinds import what_archive_it_is
@@ -50,7 +50,10 @@ def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
         InputError: the file names functions that can run code, such as `eval`, or it isn't clear which state dict is meant.
     """
     found, notes = _unpickled(file, content)
-    return chosen_of(found, key, str(file), notes)
+    contents = chosen_of(found, key, str(file), notes)
+    if not is_legacy(content):
+        check_backed(file, contents.tensors.values(), content)
+    return contents
 
 
 def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> Contents:

@@ -73,8 +73,9 @@ class LoopHooks:
     def _send(self, log: Log) -> None:
         for row in self.tracker.ready():
             # The step of the snapshot: the loop's own step is later by now.
-            if values := numbers(row, self._prefix):
-                log(values, row["step"])
+            with self._unharmed():  # a row that can't be logged takes no other with it
+                if values := numbers(row, self._prefix):
+                    log(values, row["step"])
 
     @contextmanager
     def _unharmed(self) -> Iterator[None]:

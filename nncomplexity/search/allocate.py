@@ -112,7 +112,7 @@ class Allocation:
         self._rounding = Rounding({})
 
     def run(self, eps: float) -> None:
-        """Allocate under equal sensitivities, and under measured ones; then local steps, until the budget is spent.
+        """Allocate under equal sensitivities, and under measured ones; compensate errors; then local steps, until the budget is spent.
 
         A large network has enough tensors and steps for λ alone to come near ε.
         """

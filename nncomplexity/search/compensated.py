@@ -23,6 +23,8 @@ DAMPING = 0.01
 """What is added to the diagonal of H, as a share of its mean: that of the publication."""
 _RIDGE = 1e-9
 """The same where a factor is fitted: enough for components that are alike."""
+_LEAST = 1e-290
+"""The energy of inputs at or below which they are taken for zero: float64 has nothing to add to its diagonal."""
 _TOGETHER = 64
 """Columns that are rounded before the ones after them move."""
 
@@ -82,7 +84,7 @@ class Rounding:
     """
 
     def __init__(self, moments: Mapping[str, Moment]) -> None:
-        self._moments = {name: moment for name, moment in moments.items() if bool(moment.H.any())}
+        self._moments = {name: moment for name, moment in moments.items() if float(moment.H.diagonal().sum()) > _LEAST}
         self._compensations = {name: Compensation(moment.H) for name, moment in self._moments.items()}
 
     def piece(self, name: str, form: Form, weight: Tensor, precision: int, scale: float = 1.0) -> CoarseTensor:
@@ -129,6 +131,8 @@ class Rounding:
         if not len(B):
             return form
         inner = B @ moment.H @ B.T
+        if not inner.diagonal().sum() > _LEAST:
+            return form
         ridge = _RIDGE * inner.diagonal().mean() * torch.eye(len(B), dtype=torch.float64)
         A = torch.linalg.solve(inner + ridge, B @ moment.H @ W.T).T
         A = Compensation(inner).rounded(A / (abs(given.scale) * scale))

@@ -1,7 +1,7 @@
-"""`tight` for many ε at once: one annealing path of λ, of which every candidate serves every ε that it is within.
+"""`tight` for many ε at once, from the finest to the coarsest. Every candidate is kept for every ε that it is within.
 
-The finest ε is searched as by itself. From where that has ended, cycles lead outwards from one ε to the next, each time from the latents
-and the dual variable of the last: what the coarser one needs is in the finer one's file already, and λ has to rise a little only.
+The finest ε is searched as if it were alone. The search for each coarser ε then begins with the latents and the dual variable at which the one
+before it has ended (a warm start). The finer file already contains what the coarser one needs, and λ only has to grow.
 """
 
 import math
@@ -22,9 +22,10 @@ class Sweep:
 
     Attributes:
         method: the search for one ε, with its budget.
-        share: the effort for each ε after the first, as a share of that for one ε by itself.
+        share: the effort for each ε after the first, as a share of the effort for a single ε.
 
-    Raises InputError where the share isn't in (0, 1].
+    Raises:
+        InputError: the share isn't in (0, 1].
     """
 
     method: Tight = field(default_factory=Tight)
@@ -39,7 +40,7 @@ class Sweep:
 
     @property
     def budget(self) -> float | None:
-        """Loss evaluations for an ε that is searched by itself; None for a search that ends by itself."""
+        """Loss evaluations for a single ε; None if the search ends when it has converged."""
         return self.method.budget
 
     def search(self, problem: Problem, eps: Sequence[float]) -> Sequence[Found]:
@@ -71,5 +72,5 @@ class Sweep:
 
 
 def for_many_eps(method: Method) -> Method:
-    """`Tight` as the sweep that answers many ε by one path; any other method as it is."""
+    """`Tight` becomes a `Sweep`. Any other method is returned unchanged."""
     return Sweep(method) if isinstance(method, Tight) else method

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from nncomplexity.checkpoint import load_checkpoint, single
-from nncomplexity.checkpoint.archive import check_records, check_unpacked
+from nncomplexity.checkpoint.archive import check_backed, check_records, check_unpacked
 from nncomplexity.errors import FormatError, InputError
 
 WEIGHTS = {"a": torch.arange(1000.0), "b": torch.ones(10)}
@@ -52,6 +52,15 @@ def test_a_record_that_is_shorter_than_its_tensor(plain: Path, tmp_path: Path) -
     short = rewritten(plain, tmp_path / "short.pt", lambda name, content: content[:100] if name.endswith("data/0") else content)
     with pytest.raises(FormatError, match=r"short\.pt: a pickled checkpoint that is cut or damaged"):
         load_checkpoint(short)
+
+
+def test_tensors_that_are_longer_than_the_records_of_their_file_are_refused(plain: Path) -> None:
+    """As a version of PyTorch gives them that doesn't look at a record's length."""
+    tensors = [tensor.clone() for tensor in WEIGHTS.values()]
+    check_backed(plain, tensors, plain.read_bytes())
+    for longer in ([torch.zeros(100_000), *tensors[1:]], [tensors[0], torch.zeros(11)], [*tensors, torch.zeros(1)]):
+        with pytest.raises(FormatError, match=r"a record is shorter than its tensor"):
+            check_backed(plain, longer, plain.read_bytes())
 
 
 def lengthened(content: bytes, name: bytes, size: int, *, sums: bool = True) -> bytes:

@@ -24,6 +24,7 @@ from nncomplexity.codecs import (
 )
 from nncomplexity.codecs.coder import Decoder, Encoder
 from nncomplexity.codecs.models import adaptive, flat_tally, naturals
+from nncomplexity.codecs.scales import Magnitudes, fresh_levels, fresh_tables
 from nncomplexity.errors import FormatError
 
 
@@ -348,8 +349,9 @@ def test_marks_that_leave_nothing_or_miss_a_dead_line_are_refused() -> None:
         Matrix(4, 2, MatrixState()).code(Decoder(marked_record([0, 1], [0, 0, 1, 1], [1, 0])), None)
 
 
-def test_a_long_column_is_read_back_in_parts() -> None:
-    """The last block of so many rows has more symbols than are gathered at once, and not so many that they are two full parts."""
-    symbols = np.random.default_rng(0).integers(-9, 9, 13_000)
-    case = Case(13_000, 1, symbols)
-    assert (case.model(MatrixState()).code(Decoder(written([case])), None) == symbols).all()
+def test_a_long_column_is_written_and_read_in_parts() -> None:
+    """Its last block has more symbols than are gathered at once, and fewer than two full parts."""
+    magnitudes = np.abs(np.random.default_rng(0).integers(-9, 9, 13_000))
+    model, encoder = Magnitudes(13_000, 1, 9), Encoder()
+    model.code(encoder, magnitudes, fresh_tables(), fresh_levels())
+    assert (model.code(Decoder(encoder.finish()), None, fresh_tables(), fresh_levels()) == magnitudes).all()

@@ -28,7 +28,7 @@ HOSTILE: dict[str, tuple[tuple[int, ...], CoarseTensor, str]] = {
 }
 DECODE = """
 import resource, sys
-import nncomplexity
+import nncomplexity.file
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[2:]:
     weights = nncomplexity.load(path, limit=int(sys.argv[1]))

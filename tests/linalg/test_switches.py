@@ -286,7 +286,7 @@ def test_a_gradient_that_is_nan_counts_as_zero_under_anomaly_detection_too() -> 
 
 
 def test_switches_set_for_single_backends_are_left_alone() -> None:
-    before = torch.backends.mkldnn.matmul.fp32_precision if hasattr(torch.backends.mkldnn.matmul, "fp32_precision") else None
+    before = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", None)
     if before is None:
         pytest.skip("this PyTorch has one switch for all backends")
     try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from nncomplexity.network import Distortion, Moment
+from nncomplexity.network import Distortion, Moment, moments
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -195,3 +195,12 @@ def test_watching_leaves_the_module_and_the_random_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(part._forward_hooks or part.training for part in net.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_moments_beyond_the_memory_for_them_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "_MOST_NUMBERS", 80)
+    assert watched(NET, lambda net: squares(net(X))).keys() == {"0.weight"}
+
+
+def test_an_overflow_shows_nothing() -> None:
+    assert watched({"w": drawn(6, 4)}, lambda given: (torch.full((3, 6), 1e30) @ given["w"]).sum() * 0.0 + given["w"].sum()) == {}

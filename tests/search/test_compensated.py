@@ -112,6 +112,12 @@ def test_what_is_not_known_or_beyond_the_range_is_rounded_as_it_was() -> None:
     assert rounded(correlated(6), Uniform(1e36), huge).isfinite().all()
 
 
+def test_inputs_of_next_to_nothing_are_taken_for_unknown() -> None:
+    weight = drawn(4, 6).float()
+    for H in (torch.zeros(6, 6).double(), torch.full((6, 6), 5e-324).double()):
+        assert torch.equal(rounded(H, Uniform(0.3), weight), Uniform(0.3).piece(weight, 20).decode(spec(4, 6)).double())
+
+
 # In the search
 
 
