@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nncomplexity import estimate
 from nncomplexity.linalg import sizes
 from nncomplexity.measure import Report, rate_distortion
+from nncomplexity.network import Distortion
 
 EXAMPLES = torch.randn(256, 40, generator=torch.Generator().manual_seed(5))
 
@@ -84,4 +85,6 @@ CASES: dict[str, Callable[[dict[str, Tensor], dict[str, Tensor]], list[bytes]]] 
 
 
 if __name__ == "__main__":
+    # Operations on the stand-in aren't seen below its own tensors, so the inputs of layers can't be watched there: nowhere, then.
+    Distortion.moments = lambda _: {}  # type: ignore[method-assign]
     print(json.dumps({name: compared(search) for name, search in CASES.items()}))

@@ -31,4 +31,4 @@ def value_in(row: dict[str, Any], name: str) -> float:
     key, _, eps = name.partition("_at_")
     if eps:
         return row[f"{key}@{ {'1pct': '1%', '1e06': '1e+06'}.get(eps, eps) }"]
-    return row["layers@0.5"][0]["effective_rank"] if key == "effective_rank_of_w" else row[key]
+    return row["layers@0.5"][0]["layer_effective_rank"] if key == "effective_rank_of_w" else row[key]

@@ -51,7 +51,7 @@ def _values(row: Row) -> Iterator[tuple[str, Any]]:
     yield from ((key, value) for key, value in row.items() if key not in _NO_NUMBERS)
     # The effective rank is that of the original matrix, so it is the same for every ε.
     layers = next((value for key, value in row.items() if key.startswith("layers@")), None) or ()
-    yield from ((f"effective_rank_of_{layer['name']}", layer.get("effective_rank")) for layer in layers)
+    yield from ((f"effective_rank_of_{layer['name']}", layer.get("layer_effective_rank")) for layer in layers)
 
 
 def _named(key: str, at: str) -> str:

@@ -46,7 +46,8 @@ class NamedDivergence:
 
     def make(self) -> Divergence:
         """The divergence, the same object at each call. Raises InputError if a name can't be used."""
-        return _made(self)
+        # In another folder the same name is another function; a worker may see several. The divergence keeps it, so its id stays its own.
+        return _made(self, id(find_function(self.outputs, "--outputs")))
 
     def described(self) -> dict[str, Any]:
         """Its keys in reports and rows."""
@@ -54,7 +55,7 @@ class NamedDivergence:
 
 
 @functools.lru_cache(maxsize=4)
-def _made(named: NamedDivergence) -> Divergence:
+def _made(named: NamedDivergence, _: int) -> Divergence:
     kind: Any = find_function(named.kind, "--divergence") if ":" in named.kind else named.kind
     probe: Any = 0.2 if named.probe is None else data_named(named.probe, "--probe") if ":" in named.probe else _share(named.probe)
     outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")

@@ -45,6 +45,7 @@ def test_every_kind_runs_as_it_is_written(workplace: Path, capsys: pytest.Captur
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model", [None, "models:Net"])
 def test_what_is_written_is_in_order(tmp_path: Path, kind: str, model: str | None) -> None:
+    pytest.importorskip("ruff")
     chain = () if model else (Linear("0", 12, 4, True), Linear("2", 4, 3, False))
     for plan in (TaskPlan(kind, (3, 4), 3, model), TaskPlan(kind, (3, 4), 3, chain=chain)):
         (tmp_path / "mytask.py").write_text(task_text(plan), encoding="utf-8")

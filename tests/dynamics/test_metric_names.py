@@ -40,7 +40,7 @@ def test_other_names() -> None:
 
 @given(st.text(min_size=1))
 def test_a_tensor_of_any_name_has_a_name_that_is_taken(name: str) -> None:
-    row = {"status": "measured", "layers@0.1": [{"name": name, "effective_rank": 2.0}]}
+    row = {"status": "measured", "layers@0.1": [{"name": name, "layer_effective_rank": 2.0}]}
     ((found, value),) = numbers(row).items()
     assert re.fullmatch(r"complexity/effective_rank_of_[A-Za-z0-9_.-]+", found)
     assert value == 2.0

@@ -17,7 +17,8 @@ PACKAGES = {
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_that_is_missing_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
+    for name in {package, *(name for name in sys.modules if name.startswith(f"{package}."))}:  # other tests import its modules
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"nncomplexity.integrations.{package}", raising=False)
     with pytest.raises(InputError, match=rf"it needs the package '{package}.*'; pip install 'nncomplexity\[integrations\]'"):
         getattr(nncomplexity.integrations, PACKAGES[package])

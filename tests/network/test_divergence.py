@@ -2,6 +2,8 @@
 
 import math
 import pickle
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncomplexity.errors import InputError
-from nncomplexity.network import Divergence, read
+from nncomplexity.network import Divergence, NamedDivergence, read
 from nncomplexity.network.divergence import Faithfulness, Fidelity
 from nncomplexity.network.divergence.inputs import count, split, taken
 from nncomplexity.network.divergence.kinds import bernoulli, kind_of, kl, squared_error, units
@@ -449,3 +451,20 @@ def test_units_are_examples_or_tokens() -> None:
     assert units(torch.zeros(3, 4, 5), None, kind_of("kl")).shape == (12, 5)
     assert units(torch.zeros(3, 4, 5), None, kind_of("mse")).shape == (3, 20)
     assert units(torch.zeros(3), None, kind_of("bernoulli")).shape == (3, 1)
+
+
+def test_the_same_names_in_another_folder_are_another_divergence(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that serves several calls has modules of one name from several folders."""
+    named = NamedDivergence("outputs_here:logits", "outputs_here:inputs")
+    found = []
+    for width in (2, 3):
+        folder = workplace / str(width)
+        folder.mkdir()
+        (folder / "outputs_here.py").write_text(
+            f"import torch\ndef logits(network, x): return x\ndef inputs(): return torch.eye({width})\n", encoding="utf-8"
+        )
+        monkeypatch.chdir(folder)
+        monkeypatch.delitem(sys.modules, "outputs_here", raising=False)
+        found.append(named.make())
+        assert named.make() is found[-1]
+    assert found[0] is not found[1]

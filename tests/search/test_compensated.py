@@ -14,6 +14,7 @@ from nncomplexity.network import Moment, TensorSpec
 from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.compensated import DAMPING, Compensation, Rounding
 from nncomplexity.search.forms import Factors, Pruned, Uniform, Zero
+from nncomplexity.search.scans import fitted
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -86,7 +87,8 @@ def test_each_form_is_rounded_for_the_outputs() -> None:
     alive = torch.ones(24, 16)
     alive[::3] = 0
     U, S, V = torch.linalg.svd(weight.double(), full_matrices=False)
-    factors = Factors((4 * U[:, :5] * S[:5].sqrt()).round(), (4 * S[:5, None].sqrt() * V[:5]).round()).fitted(weight.double())
+    A, B = (4 * U[:, :5] * S[:5].sqrt()).round(), (4 * S[:5, None].sqrt() * V[:5]).round()
+    [factors] = fitted(weight.double(), A[None], B[None]).forms
     for form in (Uniform(0.4), Pruned(0.4, alive), factors):
         nearest = form.piece(weight, 20).decode(spec(24, 16)).double()  # type: ignore[attr-defined]
         found = rounded(H, form, weight)
