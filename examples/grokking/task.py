@@ -37,7 +37,7 @@ class Task:
         """Mean cross-entropy of the answer over the training examples, or over some of them (m,), nats per example: 0-d, differentiable."""
         examples = self._on_device(network, "train")
         examples = examples if rows is None else examples[rows.to(examples.answers.device)]
-        return functional.cross_entropy(self._logits(network, examples), examples.answers)
+        return functional.cross_entropy(self.logits(network, examples.tokens), examples.answers)
 
     @property
     def mean_loss(self) -> "MeanCrossEntropy":
@@ -48,8 +48,24 @@ class Task:
         """Share of wrong answers on the 'train' or 'test' examples."""
         examples = self._on_device(network, part)
         with torch.no_grad():
-            wrong = self._logits(network, examples).argmax(1) != examples.answers
+            wrong = self.logits(network, examples.tokens).argmax(1) != examples.answers
         return wrong.double().mean().item()
+
+    def logits(self, network: Network, tokens: Tensor) -> Tensor:
+        """The network's outputs (m, p) for equations (m, n) of tokens."""
+        if isinstance(network, nn.Module):
+            return network(tokens)
+        if {name: tensor.shape for name, tensor in network.items()} != self._shapes:
+            raise InputError(
+                f"weights: they are not those of a network for {self.config.operation} modulo {self.config.prime} with "
+                f"{self.config.layers} layer(s); set GROKKING_RUN to the folder of the run that they come from"
+            )
+        return functional_call(self._model, dict(network), (tokens,))
+
+    def tokens(self) -> Tensor:
+        """All equations (p², n), those of training and of test, in an order that tells nothing of their part."""
+        both = torch.cat([self._examples[part].tokens for part in ("train", "test")])
+        return both[torch.randperm(len(both), generator=torch.Generator().manual_seed(0))]
 
     def size(self, part: str = "train") -> int:
         """Number of 'train' or 'test' examples."""
@@ -62,17 +78,6 @@ class Task:
     def _on_device(self, network: Network, part: str) -> Examples:
         tensors = network.parameters() if isinstance(network, nn.Module) else network.values()
         return self._examples[part].to(next(iter(tensors)).device)
-
-    def _logits(self, network: Network, examples: Examples) -> Tensor:
-        if isinstance(network, nn.Module):
-            return network(examples.tokens)
-        if {name: tensor.shape for name, tensor in network.items()} != self._shapes:
-            raise InputError(
-                f"weights: they are not those of a network for {self.config.operation} modulo {self.config.prime} with "
-                f"{self.config.layers} layer(s); set GROKKING_RUN to the folder of the run that they come from"
-            )
-        return functional_call(self._model, dict(network), (examples.tokens,))
-
 
 class MeanCrossEntropy:
     """Mean training cross-entropy, nats per example, which can be taken over some of the examples.
@@ -128,3 +133,13 @@ def test_error(network: Network) -> float:
 def build() -> Decoder:
     """The network, for `--model`."""
     return _chosen().build()
+
+
+def outputs(network: Network, tokens: Tensor) -> Tensor:
+    """The network's logits for some equations, for `--outputs`: with `inputs`, a distortion between functions."""
+    return _chosen().logits(network, tokens)
+
+
+def inputs() -> Tensor:
+    """All equations of the chosen run, for `--inputs`."""
+    return _chosen().tokens()
