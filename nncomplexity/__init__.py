@@ -7,7 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nncomplexity.moved import serve_old_names
-from nncomplexity.version import __version__
+
+__version__ = "0.1.0"
+"""The build reads it from here, without an import."""
 
 if TYPE_CHECKING:
     from nncomplexity import bounds as bounds
