@@ -6,10 +6,8 @@ Names are loaded when they are first used, because all that measures needs PyTor
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nncomplexity.moved import serve_old_names
-
-__version__ = "0.1.0"
-"""The build reads it from here, without an import."""
+from nncomplexity.version import __version__
+from nncomplexity.words import serve_old_names
 
 if TYPE_CHECKING:
     from nncomplexity import bounds as bounds

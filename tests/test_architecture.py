@@ -15,7 +15,7 @@ PACKAGE = "nncomplexity"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WINGS = re.findall(r"^\| `(\w+)/` \|", PAGE, flags=re.MULTILINE)
 """From the top to the bottom: a wing imports only from those below it."""
-BELOW_ALL = {"errors"}
+BELOW_ALL = {"errors", "version"}
 """Modules at the top of the package that every wing may import."""
 OPTIONAL = {
     *("matplotlib", "sklearn", "devinterp", "optuna", "distributed", "cloudpickle"),
@@ -67,8 +67,6 @@ def imports_of(source: str) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom):
             # `from package import name` imports the module package.name where there is one, unless the package exports that name.
             base = "." * node.level + (node.module or "")
-            if base == PACKAGE and [alias.name for alias in node.names] == ["__version__"]:
-                continue  # the version is written at the very top, and loads nothing
             public = exported(base)
             submodules = [
                 f"{base}.{alias.name}" for alias in node.names if alias.name not in public and f"{base}.{alias.name}" in FILES

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import nncomplexity
-from nncomplexity.moved import MOVED, serve_old_names
+from nncomplexity.words.moved import MOVED, serve_old_names
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())

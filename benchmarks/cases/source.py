@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 
-from nncomplexity import __version__
+from nncomplexity.version import __version__
 
 ROOT = "nncomplexity.search"
 """The searches, and with what they import the file format, the codecs and the arithmetic."""

@@ -7,9 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from examples.grokking.task import Task
-from nncomplexity import __version__, estimate
+from nncomplexity import estimate
 from nncomplexity.errors import InputError
 from nncomplexity.search import Progress, method_named
+from nncomplexity.version import __version__
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from nncomplexity import __version__
 from nncomplexity.cli.bound import bound
 from nncomplexity.cli.certify import certify
 from nncomplexity.cli.compare import compare
@@ -26,6 +25,7 @@ from nncomplexity.cli.show import plot, report
 from nncomplexity.cli.track import track
 from nncomplexity.cli.verify import verify
 from nncomplexity.errors import InputError
+from nncomplexity.version import __version__
 from nncomplexity.words import printable
 
 # typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.

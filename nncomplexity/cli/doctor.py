@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nncomplexity
-from nncomplexity import __version__
 from nncomplexity.cli.options import DONE, FAILED
 from nncomplexity.cli.outputs import page_width
 from nncomplexity.cli.table import page_of, text_table
+from nncomplexity.version import __version__
 from nncomplexity.words import printable
 
 if TYPE_CHECKING:

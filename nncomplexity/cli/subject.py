@@ -9,10 +9,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import nncomplexity
-from nncomplexity import __version__
 from nncomplexity.cli.groups import NetworkGroup
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
+from nncomplexity.version import __version__
 from nncomplexity.words import printable
 
 if TYPE_CHECKING:

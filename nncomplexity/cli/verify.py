@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import nncomplexity
-from nncomplexity import __version__
 from nncomplexity.cli import table
 from nncomplexity.cli.file_check import CheckGroup, FileCheck
 from nncomplexity.cli.options import DONE, FAILED, CoarseFile, Json
 from nncomplexity.cli.outputs import STDOUT, page_width, write_json
 from nncomplexity.errors import InputError
+from nncomplexity.version import __version__
 from nncomplexity.words import eps_named
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import Any, TypedDict, Unpack, cast
 
 import torch
 
-from nncomplexity import __version__
 from nncomplexity.bounds import LossUnit, bound, check_loss_unit
 from nncomplexity.codecs import codec_named
 from nncomplexity.dynamics.functions import UserDivergence, UserFunction, user_divergence, user_function
@@ -27,6 +26,7 @@ from nncomplexity.network import (
     unwrapped,
 )
 from nncomplexity.search import Method, Progress, TimeLimit, method_named
+from nncomplexity.version import __version__
 from nncomplexity.words import Eps, Relative, name_of, names_in
 
 Row = dict[str, Any]

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from nncomplexity import __version__
 from nncomplexity.bounds import Bound
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.errors import InputError
@@ -22,6 +21,7 @@ from nncomplexity.measure.claims import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
 from nncomplexity.measure.report import SCHEMA
 from nncomplexity.measure.verify import Verification
 from nncomplexity.network import Divergence, Task, base_of, constant_loss_of
+from nncomplexity.version import __version__
 from nncomplexity.words import Eps, Relative
 
 _VERSION = 1

@@ -6,6 +6,7 @@
 - `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
 - `progress`: progress as one line of text, in terminals and notebooks
 - `epsilon`: ε as people give it: a number in the loss's unit, or a share
+- `moved`: names of modules as they were before
 - `units`: sizes on axes, with one unit for each axis
 """
 
@@ -21,6 +22,7 @@ from nncomplexity.words.epsilon import (
     names_in,
     of_results,
 )
+from nncomplexity.words.moved import serve_old_names
 from nncomplexity.words.numbers import (
     checked_count,
     checked_number,
@@ -61,6 +63,7 @@ __all__ = [
     "python_number",
     "python_numbers",
     "seconds_of",
+    "serve_old_names",
     "show_progress",
     "shown",
     "unit_for",

@@ -217,7 +217,7 @@ def test_a_curve_without_eps_has_a_grid_of_its_losss_scale(scale: float, first: 
     curve = rate_distortion(weights, loss, budget=30)
     assert [report.eps_relative is None for report in curve.reports] == [grid is DEFAULT_EPS] * 12
     assert all(report.within for report in curve.reports[:6])
-    assert len({report.bits for report in curve.reports}) > 4, "the grid tells files apart"
+    assert len({report.bits for report in curve.reports}) >= 4, "the grid tells files apart"
 
 
 # --- the command line ---

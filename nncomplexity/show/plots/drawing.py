@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nncomplexity import __version__
 from nncomplexity.errors import InputError
 from nncomplexity.file import save_bytes
 from nncomplexity.show.plots.elements import Axis, Chart, Tick, place, ticks
@@ -17,6 +16,7 @@ from nncomplexity.show.plots.fonts import fonts_for, missing_sentence
 from nncomplexity.show.plots.lettering import breadth, one_line, shortened, wrapped
 from nncomplexity.show.plots.palette import GREY, INK
 from nncomplexity.show.plots.panels import FONT, PANEL_INCHES, draw_panel, sign
+from nncomplexity.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -29,7 +29,7 @@ _RENAMED = {
     "words.listing": "words.text",
     "words.plain": "words.numbers",
 }
-_PACKAGE = __name__.rpartition(".")[0]
+_PACKAGE = __name__.partition(".")[0]
 MOVED = {f"{_PACKAGE}.{name}": f"{_PACKAGE}.{wing}.{name}" for wing, names in _WINGS.items() for name in names}
 MOVED |= {f"{_PACKAGE}.{old}": f"{_PACKAGE}.{new}" for old, new in _RENAMED.items()}
 """Old names of modules, and their present names."""
