@@ -1,0 +1,33 @@
+"""Two measures of complexity along one training: the bits of the smallest file, and the local learning coefficient λ."""
+
+import torch
+from matplotlib.figure import Figure
+
+from examples.digits import task
+from nncomplexity import Langevin, estimate, local_learning_coefficient
+
+STEPS = [0, 10, 30, 100]
+SAMPLER = Langevin(chains=2, draws=60, burn_in=60)
+
+torch.manual_seed(0)
+network = task.mlp()
+optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+sizes, coefficients = [], []
+for step in range(STEPS[-1] + 1):
+    if step in STEPS:
+        report = estimate(network, task.loss, eps=0.1, budget=60)
+        found = local_learning_coefficient(network, task.loss, n=task.TRAIN_EXAMPLES, sampler=SAMPLER)
+        print(f"step {step}: loss {report.loss:.2f}, {report.bits:,} bits, λ = {found.value:.1f} ± {found.error:.1f}")
+        sizes.append(report.bits)
+        coefficients.append(found.value)
+    optimizer.zero_grad()
+    task.loss(network).backward()
+    optimizer.step()
+
+figure = Figure(figsize=(7, 3), layout="constrained")
+left, right = figure.subplots(1, 2)
+left.plot(STEPS, sizes, marker="o")
+left.set(xlabel="training step", ylabel="bits within ε = 0.1", title="Smallest file")
+right.plot(STEPS, coefficients, marker="s", color="C1")
+right.set(xlabel="training step", ylabel="λ", title="Local learning coefficient")
+figure.savefig("learning_coefficient.svg")
