@@ -40,7 +40,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if not (ROOT / path).exists():
         return markdown  # a page of the reference
     parts = CODE.split(markdown)
-    return "".join(part if code else LINK.sub(lambda link: moved(link, path), part) for code, part in zip(_flags(parts), parts, strict=True))
+    return "".join(
+        part if code else LINK.sub(lambda link: moved(link, path), part) for code, part in zip(_flags(parts), parts, strict=True)
+    )
 
 
 def moved(link: re.Match[str], page: PurePosixPath) -> str:

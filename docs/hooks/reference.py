@@ -51,7 +51,10 @@ def names_of(module: str) -> list[str]:
         for name in ast.literal_eval(node.value)
     }
     imported = [
-        (node.module, alias.name) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module for alias in node.names
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
     ]
     return sorted({name for origin, name in imported if name in public and is_defined(origin, name)}, key=str.lower)
 

@@ -1,19 +1,22 @@
 """A bound on the error of a classifier on unseen data, from the bits of its file and its errors on the training examples."""
 
+import os
+
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from examples.digits import task
 from nncomplexity import rate_distortion
 
+BUDGET = float(os.environ.get("GALLERY_BUDGET", 100))
 CHANCE = 0.9
-weights = load_file("examples/digits/checkpoints/mlp.safetensors")
+weights = load_file("examples/digits/checkpoints/convnet.safetensors")
 curve = rate_distortion(
-    weights, task.loss, [1, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05], risk=task.error, n=task.TRAIN_EXAMPLES, chance=CHANCE, budget=400
+    weights, task.loss, [1, 0.5, 0.3, 0.1], risk=task.error, n=task.TRAIN_EXAMPLES, chance=CHANCE, budget=BUDGET
 )
 report, bound = curve.best_bound
 print(f"best at ε = {report.eps_told}: {report.bits:,} bits")
-print(bound.sentence())
+print(bound.sentence().replace(". ", ".\n"))
 print(f"share of test images that the file's network gets wrong: {task.error(report.coarse_weights(), 'test'):.3f}")
 
 eps = [report.eps for report in curve.reports]

@@ -1,7 +1,9 @@
 """A tiny language model, measured by its own answers: the divergence of its predictions needs text, but no right answers."""
 
+import codecs
 import contextlib
 import io
+import os
 
 import torch
 from matplotlib.figure import Figure
@@ -10,10 +12,11 @@ from torch.nn.functional import cross_entropy
 
 from nncomplexity import Divergence, estimate
 
-with contextlib.redirect_stdout(io.StringIO()) as printed:
-    import this  # the Zen of Python: this import prints it
-text = printed.getvalue()
-CONTEXT, EPS = 8, [1, 0.3, 0.1, 0.03]
+BUDGET = float(os.environ.get("GALLERY_BUDGET", 100))
+CONTEXT, EPS = 8, [1, 0.3, 0.1]
+with contextlib.redirect_stdout(io.StringIO()):
+    import this  # prints the Zen of Python, and keeps it with its letters exchanged
+text = codecs.decode(this.s, "rot13")
 
 letters = sorted(set(text))
 codes = torch.tensor([letters.index(letter) for letter in text])
@@ -21,10 +24,10 @@ contexts, following = codes.unfold(0, CONTEXT, 1)[:-1], codes[CONTEXT:]  # (m, 8
 
 torch.manual_seed(0)
 network = nn.Sequential(
-    nn.Embedding(len(letters), 12), nn.Flatten(), nn.Linear(12 * CONTEXT, 96), nn.ReLU(), nn.Linear(96, len(letters))
+    nn.Embedding(len(letters), 8), nn.Flatten(), nn.Linear(8 * CONTEXT, 32), nn.ReLU(), nn.Linear(32, len(letters))
 )
 optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-for _ in range(60):
+for _ in range(200):
     optimizer.zero_grad()
     loss = cross_entropy(network(contexts), following)
     loss.backward()
@@ -32,7 +35,7 @@ for _ in range(60):
 print(f"{len(text)} letters, loss {loss.item():.2f} nats per letter")
 
 divergence = Divergence(lambda network, contexts: network(contexts), contexts, kind="kl")
-reports = estimate(network, divergence, eps=EPS, budget=100)
+reports = estimate(network, divergence, eps=EPS, budget=BUDGET)
 for report in reports:
     seen, unseen = report.agreement.searched, report.agreement.held_out
     print(

@@ -1,0 +1,90 @@
+"""The site of docs/ builds without a warning; its links lead somewhere, and its search and its reference have what is in the package."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import nncomplexity
+
+pytest.importorskip("mkdocs")
+pytest.importorskip("mkdocstrings")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", "docs/mkdocs.yml", "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Links(HTMLParser):
+    """The targets of links and pictures of a page, and its anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.anchors.add(given.get("id") or "")
+        self.targets += [value for name in ("href", "src") if (value := given.get(name))]
+
+
+def dead(site: Path, pages: dict[Path, Links]) -> Iterator[str]:
+    for path, page in pages.items():
+        for target in page.targets:
+            place, _, anchor = target.partition("#")
+            if re.match(r"(https?|data|mailto|javascript):", target) or path.name == "404.html":
+                continue
+            file = (path.parent / unquote(place)).resolve() if place else path
+            file = file / "index.html" if file.is_dir() else file
+            if (
+                not file.is_relative_to(site)
+                or not file.is_file()
+                or (anchor and file in pages and unquote(anchor) not in pages[file].anchors)
+            ):
+                yield f"{path.relative_to(site)}: {target}"
+
+
+def test_links_of_the_site_lead_somewhere_on_it(site: Path) -> None:
+    pages = {path.resolve(): Links(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    assert len(pages) > 40
+    assert list(dead(site.resolve(), pages)) == []
+
+
+def test_a_link_out_of_the_docs_leads_to_a_copy(site: Path) -> None:
+    targets = Links((site / "index.html").read_text(encoding="utf-8")).targets
+    assert "repository/examples/digits/index.html" in targets
+    assert "Handwritten digits" in (site / "repository/examples/digits/index.html").read_text(encoding="utf-8")
+
+
+def test_search_knows_the_pages_and_the_docstrings(site: Path) -> None:
+    places = {one["location"]: one["text"] for one in json.loads((site / "search/search_index.json").read_text("utf-8"))["docs"]}
+    assert {"quickstart.html#i-have-a-checkpoint", "quickstart.html#i-train", "quickstart.html#i-want-a-bound"} <= set(places)
+    assert "reference/nncomplexity.html#nncomplexity.estimate" in places
+    assert "gallery/grokking.html" in places
+
+
+@pytest.mark.parametrize("name", sorted(set(nncomplexity.__all__) - {"__version__"}))
+def test_the_reference_has_every_name_with_its_docstring(site: Path, name: str) -> None:
+    page = (site / "reference" / "nncomplexity.html").read_text(encoding="utf-8")
+    assert f'id="nncomplexity.{name}"' in page
+
+
+def test_examples_of_docstrings_are_code(site: Path) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (site / "reference").glob("*.html")]
+    assert any("highlight" in page for page in pages)
+    assert not any(re.search(r"<blockquote>\s*<blockquote>", page) for page in pages)
