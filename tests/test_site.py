@@ -16,6 +16,7 @@ import nncomplexity
 pytest.importorskip("mkdocs")
 pytest.importorskip("mkdocstrings")
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 

@@ -45,8 +45,8 @@ for report in reports:
 figure = Figure(figsize=(5, 3.2), layout="constrained")
 axis = figure.subplots()
 sizes = [report.bits / 8 for report in reports]
-axis.semilogx(sizes, [report.agreement.searched for report in reports], marker="o", label="contexts of the search")
-axis.semilogx(sizes, [report.agreement.held_out for report in reports], marker="s", label="held-out contexts")
+axis.plot(sizes, [report.agreement.searched for report in reports], marker="o", label="contexts of the search")
+axis.plot(sizes, [report.agreement.held_out for report in reports], marker="s", label="held-out contexts")
 axis.set(xlabel="bytes", ylabel="agreement with the original", title="A language model of the Zen of Python")
 axis.legend()
 figure.savefig("language_model.svg")

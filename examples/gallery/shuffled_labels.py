@@ -45,8 +45,8 @@ for name, answers, mark in (("true labels", labels, "o"), ("shuffled labels", sh
     print(f"{name}: training loss {loss(network).item():.2f}")
     for report in reports:
         print(f"  ε = {report.eps_told}: {report.bits / 8:,.0f} bytes")
-    axis.loglog(EPS, [report.bits / 8 for report in reports], marker=mark, label=name)
+    axis.semilogx(EPS, [report.bits / 8 for report in reports], marker=mark, label=name)
 
-axis.set(xlabel="ε (nats per example)", ylabel="bytes", title="300 digits, learned by one perceptron each")
+axis.set(xlabel="ε (nats per example)", ylabel="bytes", ylim=(0, None), title="300 digits, learned by one perceptron each")
 axis.legend()
 figure.savefig("shuffled_labels.svg")

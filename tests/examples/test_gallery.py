@@ -14,6 +14,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "gallery"
 NAMES = sorted(path.stem for path in (ROOT / "examples" / "gallery").glob("[!_]*.py"))
 MOST_LINES = 60
+BUDGETS = {"bound": 100}
+"""Where a smaller budget changes more than numbers: a bound would be vacuous, and say so."""
+SMALL_BUDGET = 10
+SLOW = {"grokking"}
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -31,8 +35,8 @@ def block(name: str, language: str) -> str:
 
 
 def without_numbers(printed: str) -> list[str]:
-    """The lines of an output. How a bound's sentences go depends on whether it is vacuous, which a smaller budget changes."""
-    return [NUMBER.sub("#", line) for line in printed.splitlines() if "acuous" not in line]
+    """The lines of an output but for their numbers, which depend on the budget and on the machine."""
+    return [NUMBER.sub("#", line) for line in printed.splitlines()]
 
 
 def test_every_program_has_a_page_a_picture_and_a_place_in_the_list() -> None:
@@ -51,13 +55,13 @@ def test_the_page_shows_the_program_its_output_and_its_picture(name: str) -> Non
     assert f"]({name}.svg)" in page(name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES])
 def test_the_program_prints_what_the_page_shows_and_draws(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GALLERY_BUDGET", "10")
+    monkeypatch.setenv("GALLERY_BUDGET", str(BUDGETS.get(name, SMALL_BUDGET)))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
