@@ -16,7 +16,7 @@ SAMPLER = Langevin(chains=2, draws=round(BUDGET), burn_in=round(BUDGET))
 torch.manual_seed(0)
 network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-sizes, coefficients = [], []
+sizes, coefficients, errors = [], [], []
 for step in range(STEPS[-1] + 1):
     if step in STEPS:
         report = estimate(network, task.loss, eps=0.1, budget=BUDGET)
@@ -26,6 +26,7 @@ for step in range(STEPS[-1] + 1):
         )
         sizes.append(report.bits)
         coefficients.append(found.value)
+        errors.append(found.error)
     optimizer.zero_grad()
     task.loss(network).backward()
     optimizer.step()
@@ -33,7 +34,7 @@ for step in range(STEPS[-1] + 1):
 figure = Figure(figsize=(7, 3), layout="constrained")
 left, right = figure.subplots(1, 2)
 left.plot(STEPS, sizes, marker="o")
-left.set(xlabel="training step", ylabel="bits within ε = 0.1", title="Smallest file")
-right.plot(STEPS, coefficients, marker="s", color="C1")
-right.set(xlabel="training step", ylabel="λ", title="Local learning coefficient")
+left.set(xlabel="training step", ylabel="bits within ε = 0.1", ylim=(0, None), title="Smallest file")
+right.errorbar(STEPS, coefficients, errors, marker="s", color="C1")
+right.set(xlabel="training step", ylabel="λ", ylim=(0, None), title="Local learning coefficient")
 figure.savefig("learning_coefficient.svg")
