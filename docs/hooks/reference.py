@@ -28,11 +28,17 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages: one entry for each function and class."""
+    """Add the pages: one entry for each function and class, on the first page that has it."""
+    entries: dict[str, str] = {}
     for module, about in PAGES.items():
-        if names := names_of(module):
-            entries = "\n\n".join(f"::: {module}.{name}" for name in names)
-            files.append(File.generated(config, place_of(module), content=f"# {module}\n\n{about}\n\n{entries}\n"))
+        names = {name: origin for name in names_of(module) if (origin := origin_of(module, name))}
+        new = [f"::: {origin}.{name}" for name, origin in names.items() if f"{origin}.{name}" not in entries]
+        elsewhere = [f"[{name}][{origin}.{name}]" for name, origin in names.items() if f"{origin}.{name}" in entries]
+        entries |= {f"{origin}.{name}": module for name, origin in names.items()}
+        if names:
+            more = [f"{', '.join(elsewhere)}: see [{PACKAGE}]({PACKAGE}.md)."] if elsewhere else []
+            content = "\n\n".join([f"# {module}", about, *more, *new, ""])
+            files.append(File.generated(config, place_of(module), content=content))
     return files
 
 
@@ -43,33 +49,29 @@ def place_of(module: str) -> str:
 
 def names_of(module: str) -> list[str]:
     """The functions and classes that a module exports. Constants and types are explained where they are used."""
-    tree = ast.parse(source_of(module))
     public = {
         name
-        for node in tree.body
+        for node in ast.parse(source_of(module)).body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
         for name in ast.literal_eval(node.value)
     }
-    imported = [
-        (node.module, alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    ]
-    return sorted({name for origin, name in imported if name in public and is_defined(origin, name)}, key=str.lower)
+    return sorted((name for name in public if origin_of(module, name)), key=str.lower)
 
 
-def is_defined(module: str, name: str) -> bool:
-    """Whether the name is a function or a class of this module, or of the one that it imports the name from."""
+def origin_of(module: str, name: str) -> str | None:
+    """The module that defines a function or class, which this module has or imports; None for anything else.
+
+    The place of the definition is the only name without two meanings: `nncomplexity.measure.estimate` is a function and also its module.
+    """
     tree = ast.parse(source_of(module))
     if any(isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name for node in tree.body):
-        return True
+        return module
     origins = [
         node.module
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == name for alias in node.names)
     ]
-    return any(is_defined(origin, name) for origin in origins)
+    return next((found for origin in origins if (found := origin_of(origin, name))), None)
 
 
 def source_of(module: str) -> str:
