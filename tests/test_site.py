@@ -1,6 +1,7 @@
 """The site of docs/ builds without a warning; its links lead somewhere, and its search and its reference have what is in the package."""
 
 import html
+import importlib.util
 import inspect
 import json
 import re
@@ -8,7 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
@@ -29,6 +31,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def hook(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "hooks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Links(HTMLParser):
@@ -105,3 +116,32 @@ def test_examples_lists_and_tables_are_what_they_are_on_github(site: Path) -> No
             for mark in re.finditer(r"^(<p>)?([-*|]|&gt;&gt;&gt;) .*|\| ?--|\*\*\w", text, re.MULTILINE)
         ]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "expected"),
+    [
+        ("docs/index.md", "[a](../README.md#how-to-read-this)", "[a](repository/README.md#how-to-read-this)"),
+        ("docs/extending/codec.md", "[a](../cli.md)", "[a](../cli.md)"),
+        ("README.md", "![a](docs/images/sizes.svg)", "![a](../images/sizes.svg)"),
+        ("README.md", "[`a`](examples/digits)", "`a`"),
+        ("README.md", "[a](https://example.org/a.md)", "[a](https://example.org/a.md)"),
+        ("README.md", "[a](gone.md)", "[a](gone.md)"),
+    ],
+)
+def test_a_link_is_moved_to_where_its_target_is_on_the_site(page: str, link: str, expected: str) -> None:
+    outside = hook("outside")
+    assert outside.LINK.sub(lambda found: outside.moved(found, PurePosixPath(page)), link) == expected
+
+
+def test_a_function_named_like_its_module_is_found() -> None:
+    reference = hook("reference")
+    assert reference.origin_of("nncomplexity", "estimate") == "nncomplexity.measure.estimate"
+    assert reference.origin_of("nncomplexity.measure", "DEFAULT_EPS") is None
+    assert set(reference.names_of("nncomplexity")) == set(nncomplexity.__all__) - {"__version__"}
+
+
+def test_a_fence_stands_around_the_lines_of_an_example() -> None:
+    text = "Twice.\n\n>>> for x in (1, 2):\n...     2 * x\n2\n4\n\nNo more."
+    fenced = "Twice.\n\n```pycon\n>>> for x in (1, 2):\n...     2 * x\n2\n4\n```\n\nNo more."
+    assert hook("examples").fenced(text) == fenced
