@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 MEASURING := $(VENV)/.measuring
 INSTALL = bin/pip install --disable-pip-version-check --quiet
 
-.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz test-oldest wheel audit clean
+.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz test-oldest wheel audit docs clean
 
 setup: $(STAMP)
 
@@ -80,6 +80,10 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 # Wheel and sdist, each installed without extras in a new environment, and measured with.
 wheel: setup
 	tests/packaging/distributions.sh $(BIN)/python
+
+# The site of docs/, in build/site; a warning is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml
 
 # Known vulnerabilities in what constraints.txt pins.
 audit: setup

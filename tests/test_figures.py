@@ -20,7 +20,7 @@ from examples.grokking.training import Trainer
 from nncomplexity import estimate
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*/*.md"))]
 SPREAD = 0.2
 """By how much the floating point of another machine may move a size."""
 

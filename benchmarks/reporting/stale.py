@@ -20,10 +20,13 @@ from nncomplexity.training import spectral_entropy_penalty
 UNKNOWN = "not recorded"
 GROKKING = "examples/grokking/results"
 """A folder of runs, whose measurements tell their versions line by line."""
+GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.json"))
+"""The records of the gallery's pictures."""
 PICTURES = {
     "docs/images/sizes.svg": "docs/images/sizes.json",
     "docs/images/dynamics.svg": "docs/images/dynamics.json",
     "docs/images/tight_vs_peers.svg": "benchmarks/results/tight_vs_peers.json",
+    **{path.with_suffix(".svg").as_posix(): path.as_posix() for path in (found.relative_to(ROOT) for found in GALLERY)},
     **{f"examples/grokking/figures/figure_{number:02d}.png": GROKKING for number in range(1, 12)},
 }
 """Each picture that a page shows, and the record of what it shows."""

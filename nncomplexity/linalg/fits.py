@@ -22,7 +22,7 @@ class Fit:
         kind: "log", bits = a·ln D + b (DeMoss et al. 2025, Fig. 4), or "power", bits = b·D^a.
         a, b: the two numbers of the formula.
         r2: the share 1 − Σ(bits − fitted)² / Σ(bits − mean)² of the variance of the *bits* that the formula explains, for both
-        kinds.
+            kinds.
         points: the number of points that it was fitted to.
     """
 

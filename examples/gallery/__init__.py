@@ -1,0 +1,1 @@
+"""Worked examples on real data, each with its picture: `python -m examples.gallery.digits` from the repository's root."""
