@@ -47,10 +47,11 @@ class Measuring:
     train: Images
     test: Images
     examples: int | None = None
+    budget: float | None = None
 
     @classmethod
-    def read(cls, archive: Path, folder: Path, examples: int | None = None) -> "Measuring":
-        return cls(archive, folder, Images.read(archive, "train"), Images.read(archive, "test"), examples)
+    def read(cls, archive: Path, folder: Path, examples: int | None = None, budget: float | None = None) -> "Measuring":
+        return cls(archive, folder, Images.read(archive, "train"), Images.read(archive, "test"), examples, budget)
 
     @property
     def searched(self) -> Images:
@@ -60,7 +61,7 @@ class Measuring:
         """The row of a file that `tight` finds and that is saved to `path`; raises ValueError where another process finds it otherwise."""
         name = case.name.removeprefix("mnist/")
         loss = self.searched.divergence(name) if distortion == "kl" else self.searched.loss(name)
-        report = estimate(case.weights, loss, eps, seed=seed)
+        report = estimate(case.weights, loss, eps, budget=self.budget, seed=seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         report.save(path)
         decoded = report.coarse_weights()
@@ -141,7 +142,7 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
                 for seed in plan.seeds:
                     path = plan.files / f"{case.name.removeprefix('mnist/')}-{distortion}-{eps:g}-{seed}.coarse"
                     row = record.row(
-                        {**key, "method": "tight", "seed": seed},
+                        {**key, "method": "tight", "budget": plan.budget, "seed": seed},
                         lambda case=case, distortion=distortion, eps=eps, seed=seed, path=path: measuring.tight(
                             case, distortion, eps, seed, path
                         ),
@@ -175,12 +176,13 @@ def main() -> None:
     parser.add_argument("--eps", type=float, nargs="+", default=EPS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--examples", type=int, help="training images of the search; all where it isn't given")
+    parser.add_argument("--budget", type=float, help="evaluations of a search; without it, it goes on until it has converged")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--files", type=Path, default=OUTPUT.with_suffix(""), help="the folder of the files that are found")
     plan = parser.parse_args()
     torch.set_num_threads(plan.threads)
-    measuring = Measuring.read(plan.data.resolve(), plan.networks.resolve(), plan.examples)
+    measuring = Measuring.read(plan.data.resolve(), plan.networks.resolve(), plan.examples, plan.budget)
     run(measuring, networks(plan.networks, measuring.searched, tuple(plan.cases)), plan)
 
 

@@ -69,20 +69,35 @@ def _start(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator) * (2 / inputs) ** 0.5 if len(shape) > 1 else torch.zeros(shape)
 
 
-def bounded(case: Case, name: str, images: tuple[Images, Images], examples: int | None, eps: list[float], seed: int) -> Row:
+@dataclass(frozen=True)
+class Searching:
+    """How the files are searched.
+
+    Attributes:
+        eps: of the files.
+        examples: the images that the search looks at; all where it is None.
+        budget: evaluations for each ε; None searches until it has converged.
+    """
+
+    eps: tuple[float, ...] = EPS
+    examples: int | None = None
+    budget: float | None = None
+
+
+def bounded(case: Case, train: Images, test: Images, how: Searching, seed: int) -> Row:
     """One row: the smallest bound, its file's ε, bytes and errors, and the holdout bound of the original."""
-    train, test = images
     begin = time.process_time()
     best = best_bound(
         case.weights,
-        train.first(examples).loss(name),
+        train.first(how.examples).loss(case.name.removeprefix("mnist/")),
         risk=train.error,
         n=len(train.labels),
         chance=CHANCE,
         delta=DELTA,
         outputs=logits,
         holdout=(test.pixels, test.labels),
-        eps=eps,
+        eps=list(how.eps),
+        budget=how.budget,
         seed=seed,
     )
     decoded = best.report.coarse_weights()
@@ -110,11 +125,13 @@ def main() -> None:
     parser.add_argument("--eps", type=float, nargs="+", default=EPS)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--examples", type=int, help="training images of the search; all where it isn't given")
+    parser.add_argument("--budget", type=float, help="evaluations for each ε; without it, searches go on until they have converged")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     train, test = Images.read(given.data, "train"), Images.read(given.data, "test")
+    how = Searching(tuple(given.eps), given.examples, given.budget)
     record = Record.open(given.output, {"eps": list(given.eps), "seeds": list(given.seeds), "delta": DELTA})
     cases = networks(given.networks, train, tuple(given.cases)) if given.networks and set(given.cases) & set(NAMES) else []
     if "small" in given.cases:
@@ -122,9 +139,8 @@ def main() -> None:
     for case in cases:
         record.cases[case.name] = {**case.about(), "train_error": train.error(case.weights), "test_error": test.error(case.weights)}
         for seed in given.seeds:
-            name = case.name.removeprefix("mnist/")
-            key = {"case": case.name, "eps": list(given.eps), "examples": given.examples, "seed": seed}
-            row = record.row(key, partial(bounded, case, name, (train, test), given.examples, list(given.eps), seed))
+            key = {"case": case.name, "eps": list(how.eps), "examples": how.examples, "budget": how.budget, "seed": seed}
+            row = record.row(key, partial(bounded, case, train, test, how, seed))
             print(
                 f"{case.name}, seed {seed}: bound {row['bound']:.1%} at {row['bytes']:,} bytes, ε = {row['chosen_eps']:g}",
                 flush=True,

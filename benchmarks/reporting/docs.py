@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.reporting import comparison, curve, families, foldings, paper, scale, stale
+from benchmarks.reporting import comparison, curve, families, foldings, mnist, paper, scale, stale
 from benchmarks.reporting.comparison import RESULTS, read, recorded
 from benchmarks.reporting.picture import draw
 
 DOCS = ROOT / "docs" / "benchmarks.md"
 SCALING = ROOT / "docs" / "scaling.md"
 PICTURE = ROOT / "docs" / "images" / "tight_vs_peers.svg"
+MNIST_PICTURE = ROOT / "docs" / "images" / "mnist.svg"
 
 
 def sections() -> dict[str, str]:
@@ -40,10 +41,15 @@ def sections() -> dict[str, str]:
         "families": families.families,
         "foldings": foldings.foldings,
         "scale": scale.scale,
+        "mnist": mnist.all_points,
+        "mnist_bound": mnist.all_bounds,
     }
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
             found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
+    if "mnist" in found:
+        bounds = read(RESULTS / "mnist_bound.json") if "mnist_bound" in found else None
+        found["front"] = _signed(mnist.front(read(RESULTS / "mnist.json"), bounds), "mnist")
     if "curve" in found:
         found["curve_default"] = _signed(curve.curve_default(read(RESULTS / "curve.json")), "curve")
         found["curve_budgets"] = _signed(curve.curve_budgets(read(RESULTS / "curve.json")), "curve")
@@ -73,6 +79,8 @@ def write_docs() -> None:
     if (RESULTS / "scale.json").exists():
         SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), scaling()), encoding="utf-8")
     draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").told())
+    if (RESULTS / "mnist.json").exists():
+        mnist.draw(read(RESULTS / "mnist.json"), MNIST_PICTURE, made_by=stale.made("benchmarks/results/mnist.json").told())
 
 
 def scaling() -> dict[str, str]:

@@ -23,6 +23,7 @@ GROKKING = "examples/grokking/results"
 PICTURES = {
     "docs/images/sizes.svg": "docs/images/sizes.json",
     "docs/images/dynamics.svg": "docs/images/dynamics.json",
+    "docs/images/mnist.svg": "benchmarks/results/mnist.json",
     "docs/images/tight_vs_peers.svg": "benchmarks/results/tight_vs_peers.json",
     **{f"examples/grokking/figures/figure_{number:02d}.png": GROKKING for number in range(1, 12)},
 }

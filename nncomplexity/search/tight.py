@@ -79,7 +79,8 @@ class Tight(Settings):
     def expected(self, problem: Problem) -> float:
         """Evaluations that a search without a budget may take."""
         share = Batches(problem.distortion, self.batch, problem.seed).share
-        return GRADIENT_COST * share * self.most + 4 * self.checks + Allocate().budget
+        steps = GRADIENT_COST * share * self.most
+        return steps + 4 * self.checks + min(Allocate().budget, steps)
 
 
 @dataclass
@@ -215,7 +216,9 @@ class Search:
         trials = self._trials
         if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
-        with trials.at_most(Allocate().budget):
+        # A start is worth no more than all the steps from it, which cost less than one evaluation each where there are many examples.
+        steps = GRADIENT_COST * self._batches.share * self._settings.most
+        with trials.at_most(min(Allocate().budget, steps)):
             allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))
             allocation.run(self._eps)
         return allocation.answer(self._eps)
