@@ -19,6 +19,7 @@ from benchmarks.measuring import mnist, mnist_check
 from benchmarks.measuring.mnist_bound import SHAPES, Searching, Training, bounded
 from benchmarks.reporting import mnist as reporting
 from nncomplexity import estimate
+from nncomplexity.file import read_file
 
 SHAPES_300 = {"0.weight": (12, 784), "0.bias": (12,), "2.weight": (8, 12), "2.bias": (8,), "4.weight": (10, 8), "4.bias": (10,)}
 SHAPES_5 = {
@@ -194,3 +195,15 @@ def test_the_picture_is_the_same_each_time_and_has_the_published_points(tmp_path
     assert all(
         word in text for word in ("LeNet-5-Caffe", "MIRACLE, exchange format", "tight, loss", "measured by nncomplexity 0.1.0")
     )
+
+
+def test_every_recorded_file_is_kept_is_small_and_has_its_bytes() -> None:
+    rows = [row for row in json.loads(mnist_check.RECORD.read_text(encoding="utf-8"))["rows"] if "file" in row]
+    assert rows
+    for row in rows:
+        file = mnist_check.RECORD.with_suffix("") / row["file"]
+        assert read_file(file).bits == 8 * row["bytes"]
+        assert file.stat().st_size < 16_000
+        assert row["verified"]
+        assert row["checked"]["holds"]
+        assert row["checked"]["test_error"] == row["test_error"]

@@ -40,11 +40,12 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Training:
-    """How the small convnet is trained."""
+    """How the small convnet is trained: cross-entropy plus `shrink` times the sum of all weights' magnitudes, which leaves many near 0."""
 
     epochs: int = 12
     batch: int = 128
     rate: float = 4e-3
+    shrink: float = 2e-4
     seed: int = 0
 
     def run(self, images: Images) -> dict[str, Tensor]:
@@ -57,7 +58,8 @@ class Training:
         for _ in range(self.epochs):
             for rows in torch.randperm(len(images.labels), generator=generator).split(self.batch):
                 optimizer.zero_grad()
-                F.cross_entropy(logits(weights, images.pixels[rows]), images.labels[rows]).backward()
+                loss = F.cross_entropy(logits(weights, images.pixels[rows]), images.labels[rows])
+                (loss + self.shrink * sum(weight.abs().sum() for weight in weights.values())).backward()
                 optimizer.step()
                 schedule.step()
         return {name: weight.detach() for name, weight in weights.items()}
