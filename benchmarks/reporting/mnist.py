@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("svg")
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from benchmarks.cases.published import BOUNDS, SIZES
 from benchmarks.cases.record import Content, Row
@@ -141,7 +141,7 @@ def _examples(row: Row) -> str:
 
 def draw(content: Content, path: Path, *, made_by: str) -> None:
     """Write the picture, bytes against test error with the published points; nothing in it depends on the time or the machine."""
-    cases = [case for case in TITLES if case in content["cases"]]
+    cases = list(dict.fromkeys(size.case for size in SIZES))
     with plt.rc_context({"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}):
         drawing, axes = plt.subplots(1, len(cases), figsize=(4.4 * len(cases) + 0.6, 3.8), squeeze=False, layout="constrained")
         for axis, case in zip(axes[0], cases, strict=True):
@@ -159,13 +159,16 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
                         marker=mark,
                         label=method,
                     )
-            axis.axvline(
-                content["cases"][case]["test_error"], c=PUBLISHED, linewidth=0.8, linestyle=":", label="the original network"
-            )
+            if case in content["cases"]:
+                error = content["cases"][case]["test_error"]
+                axis.axvline(error, c=PUBLISHED, linewidth=0.8, linestyle=":", label="the original network")
             axis.set_yscale("log")
+            low, high = axis.get_ylim()
+            axis.set_ylim(low / 2, 2 * high)
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axis.yaxis.set_minor_formatter(NullFormatter())
-            axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+            axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=2))
             axis.set_title(TITLES[case], fontsize=9)
             axis.set_xlabel("test error")
             axis.set_ylabel("bytes")
