@@ -171,6 +171,7 @@ def made_up() -> dict[str, Any]:
 def test_the_first_table_has_the_smallest_file_that_is_no_worse_than_the_published_one() -> None:
     bounds = {
         "rows": [
+            {"case": "mnist/small", "bound": 0.12, "seed": 0, "examples": None},
             {"case": "mnist/small", "bound": 0.09, "seed": 0, "examples": None},
             {"case": "mnist/lenet5", "bound": 0.13, "seed": 0, "examples": None},
         ]

@@ -71,7 +71,7 @@ def front(sizes: Content, bounds: Content | None) -> str:
         lines.append([what, told, f"{known.bytes:,}", f"{known.method}; {known.source}"])
     if bounds is not None:
         best_case = min({row["case"] for row in bounds["rows"]}, key=lambda case: _bound(bounds, case))
-        count = _seeds([row for row in bounds["rows"] if row["case"] == best_case])
+        count = _seeds(_smallest(bounds, best_case))
         ours_told = f"{_bound(bounds, best_case):.1%}, {TITLES[best_case]} ({count})"
         known_bound = min(BOUNDS, key=lambda one: one.value)
         lines.append(
@@ -108,7 +108,7 @@ def all_bounds(content: Content) -> str:
     """The smallest bound of each network, beside its errors and the holdout bound."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in content["rows"]):
-        rows = [row for row in content["rows"] if row["case"] == case]
+        rows = _smallest(content, case)
         figures = [mean(row[name] for row in rows) for name in ("train_error", "test_error", "holdout_bound")]
         told = f"{_bound(content, case):.1%}" + (f" ± {100 * stdev(row['bound'] for row in rows):.1f}" if len(rows) > 1 else "")
         size = f"{mean(row['bytes'] for row in rows):,.0f}"
@@ -127,8 +127,17 @@ def all_bounds(content: Content) -> str:
     return table(header, lines)
 
 
+def _smallest(content: Content, case: str) -> list[Row]:
+    """A network's row of the smallest bound for each seed: it holds for the files of all ε and budgets at once."""
+    rows = [row for row in content["rows"] if row["case"] == case]
+    return [
+        min((row for row in rows if row["seed"] == seed), key=lambda row: row["bound"])
+        for seed in dict.fromkeys(row["seed"] for row in rows)
+    ]
+
+
 def _bound(content: Content, case: str) -> float:
-    return mean(row["bound"] for row in content["rows"] if row["case"] == case)
+    return mean(row["bound"] for row in _smallest(content, case))
 
 
 def _seeds(rows: Sequence[Row]) -> str:
