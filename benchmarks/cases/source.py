@@ -49,17 +49,24 @@ def modules_of(root: str) -> frozenset[str]:
     waiting = [root]
     while waiting:
         name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        package = root.partition(".")[0]
-        for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package:
-                inner = [f"{node.module}.{alias.name}" for alias in node.names]
-                waiting += [node.module, *(one for one in inner if _is_module(one))]
-            elif isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == package]
+        if name not in found:
+            found.add(name)
+            waiting += _imported(name)
     return frozenset(found)
+
+
+@cache
+def _imported(name: str) -> tuple[str, ...]:
+    """The modules of ours that a module imports itself."""
+    found: list[str] = []
+    package = name.partition(".")[0]
+    for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [node.module, *(one for one in inner if _is_module(one))]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.split(".")[0] == package]
+    return tuple(found)
 
 
 def _with_modules(root: str) -> list[str]:

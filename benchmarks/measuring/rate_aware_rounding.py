@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional as F
 
+from benchmarks.cases.mnist import lenet300
 from benchmarks.cases.networks import ROOT, SHIPPED, Case, find_cases
 from benchmarks.cases.record import Record, Row
 from benchmarks.peers.nncodec_client import PYTHON, Nncodec, Settings, absence
@@ -107,13 +107,6 @@ def subjects(data: Path | None, lenet: Path | None) -> list[Subject]:
         case = Case("mnist/lenet300", checkpoint.sha256, checkpoint.tensors, lambda weights: lenet300(weights, pixels).sum())
         found.append(Subject(case, lenet300, pixels))
     return found
-
-
-def lenet300(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Logits (m, 10) of images (m, 784)."""
-    for layer in (0, 2):
-        x = F.relu(F.linear(x, weights[f"{layer}.weight"], weights[f"{layer}.bias"]))
-    return F.linear(x, weights["4.weight"], weights["4.bias"])
 
 
 def page(record: Record) -> str:

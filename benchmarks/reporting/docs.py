@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.reporting import comparison, curve, families, foldings, paper, scale, stale
+from benchmarks.reporting import comparison, curve, families, foldings, mnist, paper, scale, stale
 from benchmarks.reporting.comparison import RESULTS, read, recorded
 from benchmarks.reporting.picture import draw
 
 DOCS = ROOT / "docs" / "benchmarks.md"
 SCALING = ROOT / "docs" / "scaling.md"
 PICTURE = ROOT / "docs" / "images" / "tight_vs_peers.svg"
+MNIST_PICTURE = ROOT / "docs" / "images" / "mnist.svg"
 
 
 def sections() -> dict[str, str]:
@@ -28,9 +29,9 @@ def sections() -> dict[str, str]:
         "costs": comparison.costs,
         "budgets": comparison.budgets,
     }.items():
-        found[name] = _signed(tell(contents), "tight_vs_peers")
+        found[name] = _signed(tell(contents), "tight_vs_peers*.json")
     if departures := [read(path) for path in sorted(RESULTS.glob("paper_departures*.json"))]:
-        found["departures"] = _signed(paper.departures(departures), "paper_departures")
+        found["departures"] = _signed(paper.departures(departures), "paper_departures*.json")
     tables = {
         "spectral_penalty": paper.penalty,
         "grokking_epoch": paper.epoch,
@@ -40,19 +41,25 @@ def sections() -> dict[str, str]:
         "families": families.families,
         "foldings": foldings.foldings,
         "scale": scale.scale,
+        "mnist": mnist.all_points,
+        "mnist_bound": mnist.all_bounds,
     }
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():
-            found[name] = _signed(tell(read(RESULTS / f"{name}.json")), name)
+            found[name] = _signed(tell(read(RESULTS / f"{name}.json")), f"{name}.json")
+    if "mnist" in found:
+        bounds = read(RESULTS / "mnist_bound.json") if "mnist_bound" in found else None
+        found["front"] = _signed(mnist.front(read(RESULTS / "mnist.json"), bounds), "mnist.json", "mnist_bound.json")
     if "curve" in found:
-        found["curve_default"] = _signed(curve.curve_default(read(RESULTS / "curve.json")), "curve")
-        found["curve_budgets"] = _signed(curve.curve_budgets(read(RESULTS / "curve.json")), "curve")
+        found["curve_default"] = _signed(curve.curve_default(read(RESULTS / "curve.json")), "curve.json")
+        found["curve_budgets"] = _signed(curve.curve_budgets(read(RESULTS / "curve.json")), "curve.json")
     return found
 
 
-def _signed(text: str, name: str) -> str:
-    """The text, and below it what measured the records of that name."""
-    return f"{text}\n\n*{stale.caption([str(path.relative_to(ROOT)) for path in sorted(RESULTS.glob(f'{name}*.json'))])}*"
+def _signed(text: str, *patterns: str) -> str:
+    """The text, and below it what measured the records of these names."""
+    paths = [path for pattern in patterns for path in sorted(RESULTS.glob(pattern))]
+    return f"{text}\n\n*{stale.caption([str(path.relative_to(ROOT)) for path in paths])}*"
 
 
 def rewritten(text: str, found: Mapping[str, str]) -> str:
@@ -73,11 +80,13 @@ def write_docs() -> None:
     if (RESULTS / "scale.json").exists():
         SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), scaling()), encoding="utf-8")
     draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").told())
+    if (RESULTS / "mnist.json").exists():
+        mnist.draw(read(RESULTS / "mnist.json"), MNIST_PICTURE, made_by=stale.made("benchmarks/results/mnist.json").told())
 
 
 def scaling() -> dict[str, str]:
     """What the marked section of docs/scaling.md holds."""
-    return {"projection": _signed(scale.projection(read(RESULTS / "scale.json")), "scale")}
+    return {"projection": _signed(scale.projection(read(RESULTS / "scale.json")), "scale.json")}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ _FAR = 20.0
 """How many ε a single distortion counts for at most."""
 _LANDING, _LONGEST, _LOWER = 0.05, 1.5, 0.7
 """For what share of its steps a cycle goes on that has no candidate within ε, again and again until it is so many times as long, and by how
-much log λ is lower each time."""
+much log λ is lower each time. It goes on for at least as many steps as there are between two measurements."""
 _BIASES = tuple(index / 50 for index in range(20, -11, -1))
 """By how much less than they are magnitudes are taken for when the end of a cycle is rounded once more, in step sizes."""
 
@@ -110,7 +110,8 @@ class Cycle:
         between = max(
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(0.5 / (GRADIENT_COST * self._batches.share))
         )
-        landing = max(2, round(_LANDING * self._steps))
+        # Each landing is measured, too.
+        landing = max(2, round(_LANDING * self._steps), between)
         step, end = 0, self._steps
         while step < end and trials.left >= GRADIENT_COST * self._batches.share:
             trials.report("descending")

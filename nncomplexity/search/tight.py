@@ -44,6 +44,8 @@ _SCANNED = 64
 """The most tensors of a network that isn't large for bit allocation to scan them, which takes some tens of milliseconds each."""
 _FINER = 0.6
 """By how much the step sizes of a start are finer after a cycle that hasn't landed."""
+_NEARLY = 2.0
+"""Within how many ε a cycle that hasn't landed must have ended, by its last batches, for the next one to go on from there."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Tight(Settings):
     def expected(self, problem: Problem) -> float:
         """Evaluations that a search without a budget may take."""
         share = Batches(problem.distortion, self.batch, problem.seed).share
-        return GRADIENT_COST * share * self.most + 4 * self.checks + Allocate().budget
+        steps = GRADIENT_COST * share * self.most
+        return steps + 4 * self.checks + min(Allocate().budget, steps)
 
 
 @dataclass
@@ -88,8 +91,8 @@ class Start:
 
     Attributes:
         make: the latents of a start in step sizes of so many typical numbers.
-        coarseness: of the start. A cycle that doesn't land within ε is followed by one from a finer start, until one has landed.
-        latents: where the last cycle that landed has ended; before that the start.
+        coarseness: of the start. A cycle that ends far beyond ε is followed by one from a finer start, until one has landed.
+        latents: where the last cycle that landed has ended; before that the start, or where a cycle has ended that nearly landed.
         integral: where the dual variable was.
         landed: whether a cycle has.
         trust: its trust region; None for large networks, whose latents are not held twice.
@@ -215,7 +218,9 @@ class Search:
         trials = self._trials
         if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
-        with trials.at_most(Allocate().budget):
+        # A start is worth no more than all the steps from it, which cost less than one evaluation each where there are many examples.
+        steps = GRADIENT_COST * self._batches.share * self._settings.most
+        with trials.at_most(min(Allocate().budget, steps)):
             allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))
             allocation.run(self._eps)
         return allocation.answer(self._eps)
@@ -245,7 +250,7 @@ class Search:
                     return
 
     def _cycle(self, start: Start, steps: int, careful: bool) -> bool:
-        """One cycle; one that doesn't land within ε goes back to where the last one has, or to a finer start."""
+        """One cycle; one that doesn't land within ε goes back to where the last one has, or, unless it has nearly landed, to a finer start."""
         kept = [latent.copy() for latent in start.latents] if start.landed else None
         cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
         ended = cycle.run(start.integral, start.trust if careful else None)
@@ -253,10 +258,12 @@ class Search:
         if ended.within:
             start.integral, start.landed = ended.integral, True
         else:
-            if kept is None:
+            if kept is not None:
+                start.latents = kept
+            elif ended.told > _NEARLY * self._eps:
                 start.finer()
             else:
-                start.latents = kept
+                start.integral = ended.integral
             if ended.told <= self._eps:  # by its batches it was within ε, which they have too few examples to tell
                 self._batches = self._batches.doubled()
         return ended.within

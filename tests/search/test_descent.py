@@ -13,11 +13,11 @@ from torch.nn.functional import cross_entropy
 from nncomplexity import Divergence, loss_from
 from nncomplexity.codecs import Entropy
 from nncomplexity.file import Constant, dense, narrow
-from nncomplexity.network import Distortion, TensorSpec, skeleton_of
+from nncomplexity.network import GRADIENT_COST, Distortion, MeanLoss, TensorSpec, skeleton_of
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.blocks import Block, blocks_of
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.descent import Cycle
+from nncomplexity.search.descent import Cycle, Ended
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.forms import coded_bits
 from nncomplexity.search.initial import at_the_weights
@@ -25,6 +25,7 @@ from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of
 from nncomplexity.search.rate import Rate
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.tight import Search
 from nncomplexity.search.trials import Trials
 
 CPU = torch.device("cpu")
@@ -234,6 +235,51 @@ def test_a_cycle_that_has_no_candidate_goes_on_with_a_smaller_dual_variable() ->
     trials, within, _ = cycle(20, 1e-9)
     assert not within
     assert trials.spent >= 3 * 28  # half as many steps again, but for what doesn't make a whole landing
+
+
+def divided(rows: int) -> tuple[dict[str, Tensor], MeanLoss]:
+    """A linear map, and its mean squared distance from itself over so many inputs: full evaluations cost many steps."""
+    generator = torch.Generator().manual_seed(0)
+    weights, x = {"w": torch.randn(6, 4, generator=generator)}, torch.randn(rows, 4, generator=generator)
+    wanted = x @ weights["w"].T
+    return weights, MeanLoss(lambda w, x, y: (x @ w["w"].T - y).square().sum(1), x, wanted, batch=rows)
+
+
+def test_with_many_examples_landings_are_as_far_apart_as_other_measurements() -> None:
+    weights, loss = divided(160 * 256)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        trials, settings, steps = Trials(problem, Tensors(problem), [1e-9], math.inf), Settings(), 100
+        batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, settings.coarseness)
+        before = trials.spent
+        Cycle(trials, settings, 1e-9, latents, {}, batches, steps).run()
+        done = 127  # one landing of as many steps as there are between measurements, half an evaluation's worth: 160 / (2 · 3)
+        gradients = (GRADIENT_COST + 1) * batches.share * done  # the original's loss on each of the batches, too, once
+        assert trials.spent - before == pytest.approx(gradients + 5, abs=0.01)  # after 54, 81, 100, 108 and 127 steps
+
+
+def test_bit_allocation_gets_no_more_than_all_steps() -> None:
+    weights, loss = divided(320 * 256)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
+        Search(Settings(), trials, 0.01)._allocate()
+        assert 1 < trials.spent <= GRADIENT_COST * Settings().most / 320
+
+
+@pytest.mark.parametrize(("told", "goes_on"), [(1.9, True), (2.1, False)])
+def test_a_start_goes_on_from_where_a_cycle_has_nearly_landed(told, goes_on, monkeypatch) -> None:
+    weights, loss = divided(512)
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        trials = Trials(problem, Tensors(problem), [0.01], math.inf)
+        monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, told * 0.01, 0.7))
+        search = Search(Settings(), trials, 0.01)
+        start = search._at_the_weights()
+        latents, coarseness = start.latents, start.coarseness
+        assert not search._cycle(start, 10, False)
+        assert (start.latents is latents) is (start.coarseness == coarseness) is goes_on
+        assert start.integral == (0.7 if goes_on else 0.0)
 
 
 def test_candidates_are_those_of_the_file() -> None:
