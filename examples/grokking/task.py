@@ -79,6 +79,7 @@ class Task:
         tensors = network.parameters() if isinstance(network, nn.Module) else network.values()
         return self._examples[part].to(next(iter(tensors)).device)
 
+
 class MeanCrossEntropy:
     """Mean training cross-entropy, nats per example, which can be taken over some of the examples.
 
