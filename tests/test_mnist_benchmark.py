@@ -70,7 +70,7 @@ def test_images_are_taken_in_one_order_that_is_not_that_of_the_classes(archive: 
     assert len(train.first(None).labels) == 300
 
 
-@pytest.mark.parametrize("shapes", [SHAPES_300, SHAPES_5], ids=["lenet300", "lenet5"])
+@pytest.mark.parametrize("shapes", [SHAPES_300, SHAPES_5, SHAPES], ids=["lenet300", "lenet5", "small"])
 def test_the_second_implementation_computes_the_same_logits(shapes: dict[str, tuple[int, ...]]) -> None:
     weights, x = drawn(shapes), torch.rand(30, 784, generator=torch.Generator().manual_seed(1))
     again = mnist_check._logits({name: tensor.numpy() for name, tensor in weights.items()}, x.numpy())
@@ -99,6 +99,7 @@ def test_a_row_is_measured_again_by_another_process(
     assert row["checked"]["distortion"] == pytest.approx(row["distortion_found"], abs=1e-5)
     assert row["bytes"] * 8 < 32 * cases[0].skeleton.parameters
     arguments = ["mnist_check", "--data", str(archive), "--networks", str(folder), "--record", str(output), "--files", str(files)]
+    arguments += ["--bounds", str(folder / "none.json")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", arguments)
         assert mnist_check.main() == 0
@@ -136,16 +137,20 @@ def test_a_file_that_another_process_cannot_measure_is_an_error(
             measuring._checked(case, "loss", 0.1, folder / "a.coarse", row)
 
 
-def test_the_small_network_is_trained_and_bounded(archive: Path) -> None:
+def test_the_small_network_is_trained_and_bounded(archive: Path, tmp_path: Path) -> None:
     train, test = Images.read(archive, "train"), Images.read(archive, "test")
     weights = Training(epochs=4, batch=30).run(train)
     assert {name: tuple(weight.shape) for name, weight in weights.items()} == SHAPES
     assert sum(weight.numel() for weight in weights.values()) == 5994
     assert train.error(weights) < 0.5  # a guess is wrong in 0.9
-    row = bounded(Case("mnist/small", "", weights, train.loss("small")), train, test, Searching((1.0,), budget=20), 0)
+    row = bounded(Case("mnist/small", "", weights, train.loss("small")), (train, test), Searching((1.0,), budget=20), 0, tmp_path)
     assert max(row["train_error"], row["holdout_bound"]) <= 1
     assert row["train_error"] <= row["bound"] <= 1
     assert row["original_test_error"] == test.error(weights) <= row["holdout_bound"]
+    again = mnist_check.measured_bound(tmp_path / row["file"], train, test, 0.05)
+    assert not mnist_check.differences(row, again)
+    assert again["bound"] == pytest.approx(row["bound"], abs=1e-6)
+    assert mnist_check.differences({**row, "bound": row["bound"] - 0.01}, again)
 
 
 def made_up() -> dict[str, Any]:

@@ -86,8 +86,9 @@ class Searching:
     budget: float | None = None
 
 
-def bounded(case: Case, train: Images, test: Images, how: Searching, seed: int) -> Row:
+def bounded(case: Case, images: tuple[Images, Images], how: Searching, seed: int, folder: Path) -> Row:
     """One row: the smallest bound, its file's ε, bytes and errors, and the holdout bound of the original."""
+    train, test = images
     begin = time.process_time()
     best = best_bound(
         case.weights,
@@ -103,6 +104,9 @@ def bounded(case: Case, train: Images, test: Images, how: Searching, seed: int) 
         seed=seed,
     )
     decoded = best.report.coarse_weights()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{case.name.removeprefix('mnist/')}-bound-{best.report.eps:g}-{seed}-{best.report.bits // 8}.coarse"
+    best.report.save(file)
     assert best.holdout is not None
     return {
         "bound": best.value,
@@ -114,6 +118,7 @@ def bounded(case: Case, train: Images, test: Images, how: Searching, seed: int) 
         "original_test_error": best.holdout.errors / best.holdout.n,
         "cpu_seconds": round(time.process_time() - begin, 1),
         "sentence": best.sentence(),
+        "file": file.name,
     }
 
 
@@ -130,6 +135,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, help="evaluations for each ε; without it, searches go on until they have converged")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--files", type=Path, default=OUTPUT.with_name("mnist"), help="the folder of the files")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     train, test = Images.read(given.data, "train"), Images.read(given.data, "test")
@@ -142,7 +148,7 @@ def main() -> None:
         record.cases[case.name] = {**case.about(), "train_error": train.error(case.weights), "test_error": test.error(case.weights)}
         for seed in given.seeds:
             key = {"case": case.name, "eps": list(how.eps), "examples": how.examples, "budget": how.budget, "seed": seed}
-            row = record.row(key, partial(bounded, case, train, test, how, seed))
+            row = record.row(key, partial(bounded, case, (train, test), how, seed, given.files))
             print(
                 f"{case.name}, seed {seed}: bound {row['bound']:.1%} at {row['bytes']:,} bytes, ε = {row['chosen_eps']:g}",
                 flush=True,
