@@ -34,7 +34,8 @@ _FAR = 20.0
 """How many ε a single distortion counts for at most."""
 _LANDING, _LONGEST, _LOWER = 0.05, 1.5, 0.7
 """For what share of its steps a cycle goes on that has no candidate within ε, again and again until it is so many times as long, and by how
-much log λ is lower each time. It goes on for at least as many steps as there are between two measurements."""
+much log λ is lower each time. It goes on for as many steps as there are between two
+measurements, if it may."""
 _BIASES = tuple(index / 50 for index in range(20, -11, -1))
 """By how much less than they are magnitudes are taken for when the end of a cycle is rounded once more, in step sizes."""
 
@@ -106,12 +107,12 @@ class Cycle:
         self._dual.integral, self._trust = integral, trust
         if trust:
             trust.begin(blocks)
-        # A measurement on all examples is worth no more than the steps between two.
+        # A measurement on all examples costs no more than the steps between two.
         between = max(
-            1, round(self._steps * (1 - settings.soft) / settings.checks), round(0.5 / (GRADIENT_COST * self._batches.share))
+            1, round(self._steps * (1 - settings.soft) / settings.checks), round(1 / (GRADIENT_COST * self._batches.share))
         )
         # Each landing is measured, too.
-        landing = max(2, round(_LANDING * self._steps), between)
+        landing = max(2, round(_LANDING * self._steps), min(between, round((_LONGEST - 1) * self._steps)))
         step, end = 0, self._steps
         while step < end and trials.left >= GRADIENT_COST * self._batches.share:
             trials.report("descending")

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
-from nncomplexity.search.latent import Latent, candidate_of
+from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
 from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
 _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start: enough for descents to part, so that seeds show their spread."""
+_INSIDE = 0.45
+"""How far from its symbol a number is at most that is to round to it."""
 _CUT = 4.0
 """How far beyond ε, in ε, a start may be."""
 
@@ -74,6 +76,16 @@ def _at(start: Latent, coarse: CoarseTensor, weight: Tensor) -> Latent:
         parts = [torch.from_numpy(symbols).to(weight.device, torch.float32) for symbols in (coarse.A, coarse.B)]
         return Latent(spec, parts, math.log(coarse.step_a) + math.log(coarse.step_b), coarse.periods)
     if isinstance(coarse, Dense) and coarse.step > 0:
-        latents = (weight.double() / coarse.step).float().reshape(matrix_shape(spec) or (spec.count,))
+        symbols = torch.from_numpy(coarse.symbols).to(weight.device, torch.float32).reshape(weight.shape)
+        latents = _rounded_to(symbols, (weight.double() / coarse.step).float()).reshape(matrix_shape(spec) or (spec.count,))
         return Latent(spec, [latents], math.log(coarse.step))
     return start
+
+
+def _rounded_to(symbols: Tensor, exact: Tensor) -> Tensor:
+    """The numbers nearest to the exact ones that round to these symbols, which compensated rounding may have taken from farther away."""
+    low, high = symbols - _INSIDE, symbols + _INSIDE
+    # A magnitude of 1 begins at the edge of the dead zone.
+    low = torch.where(symbols == 1, torch.full_like(low, DEAD_ZONE + 0.05), low)
+    high = torch.where(symbols == -1, torch.full_like(high, -DEAD_ZONE - 0.05), high)
+    return exact.clamp(low, high)

@@ -175,7 +175,7 @@ class Search:
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
-            self._cycles(start, 0, tried)
+            self._cycles(start, 0, tried // 2 if start.careful else tried)
             if best is None or self._trials.best(self._eps) < before:
                 best = start
         if best is not None:

@@ -85,7 +85,7 @@ def test_a_method_without_words_of_its_own_is_named() -> None:
     assert "by mine" in report.status
 
 
-def lost(cycle: Any) -> Ended:
+def lost(cycle: Any, *_: Any) -> Ended:
     """In the place of a cycle: one that never comes within ε, as it is where its loss leaps."""
     cycle._trials.descended = True
     return Ended(within=False, told=math.inf, integral=0.0)
