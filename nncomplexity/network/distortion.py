@@ -131,8 +131,12 @@ class Distortion:
 
         With `rows` (m,) it is over these examples alone, which a `Divisible` loss allows, and costs m / n.
         """
-        self.evaluations += self._share(rows)
+        self._count(self._share(rows))
         return self._measure(weights, loss_fn=self._part(rows))
+
+    def _count(self, cost: float) -> None:
+        """Count evaluations. Shares are rounded to nine decimals, so that sums of many of them don't pass a budget by a rounding error."""
+        self.evaluations = round(self.evaluations + cost, 9)
 
     def _share(self, rows: Tensor | None) -> float:
         return 1.0 if rows is None or self.examples is None else len(rows) / self.examples
@@ -172,7 +176,7 @@ class Distortion:
         with suppress(InputError):
             self._measure(self.weights, loss_fn=watched)
         self._target.renew()
-        self.evaluations += bool(seen)
+        self._count(bool(seen))
         return seen
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
@@ -211,7 +215,7 @@ class Distortion:
         # A gradient over m of n examples costs m / n of one over all.
         share, loss_fn = self._share(rows), self._part(rows)
         while True:
-            self.evaluations += GRADIENT_COST * share
+            self._count(GRADIENT_COST * share)
             try:
                 return self._differentiate(loss_fn, weights)
             except (InputError, KeyboardInterrupt):

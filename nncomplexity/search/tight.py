@@ -3,7 +3,8 @@
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Short cycles of descent (`nncomplexity.search.descent`) from the answer of bit allocation, in a trust region (`nncomplexity.search.trust`).
+2. Short cycles of descent (`nncomplexity.search.descent`) from the answer of bit allocation, the first one in a trust region
+   (`nncomplexity.search.trust`).
 3. Longer cycles that may go anywhere, from other starts: factors of a network of low rank, and the weights themselves. The start whose cycles
    have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
@@ -96,7 +97,7 @@ class Start:
         integral: where the dual variable was.
         landed: whether a cycle has.
         trust: its trust region; None for large networks, whose latents are not held twice.
-        careful: whether the cycles of its trial stay in the trust region.
+        careful: whether its first cycle stays in the trust region.
         missed: whether the last cycle has not landed though one before it had. The next one stays in the trust region.
     """
 
@@ -238,9 +239,9 @@ class Search:
         settings, trials = self._settings, self._trials
         tried = _TRIED * settings.first
         while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
-            # In a trust region the first steps land; elsewhere too few are lost.
+            # A start that is within ε already needs few steps to land; others lose them.
             before, steps = trials.best(self._eps), done or (settings.first if start.careful else tried)
-            landed = self._cycle(start, steps, start.missed or (start.careful and done < tried))
+            landed = self._cycle(start, steps, start.missed or (start.careful and not done))
             done += steps
             if math.isfinite(before):
                 self.last_gain = 1 - trials.best(self._eps) / before
