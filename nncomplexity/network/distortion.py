@@ -135,8 +135,8 @@ class Distortion:
         return self._measure(weights, loss_fn=self._part(rows))
 
     def _count(self, cost: float) -> None:
-        """Count evaluations. Shares are rounded to nine decimals, so that sums of many of them don't pass a budget by a rounding error."""
-        self.evaluations = round(self.evaluations + cost, 9)
+        """Count evaluations. Sums are rounded down to nine decimals, so that many shares don't pass a budget by a rounding error."""
+        self.evaluations = math.floor((self.evaluations + cost) * 1e9 + 1e-3) / 1e9
 
     def _share(self, rows: Tensor | None) -> float:
         return 1.0 if rows is None or self.examples is None else len(rows) / self.examples
