@@ -132,11 +132,12 @@ def test_the_picture_of_sizes_is_todays() -> None:
 
 def test_the_picture_of_dynamics_is_todays() -> None:
     lines = (ROOT / "docs" / "images" / "dynamics.jsonl").read_text(encoding="utf-8").splitlines()
-    row = next(one for one in map(json.loads, lines) if one["step"] == 4)
+    row = next(one for one in map(json.loads, lines) if one["step"] == 8)
     trainer = Trainer(preset("quick"))
     while trainer.epoch < row["step"]:
         trainer.train_epoch()
-    weights = {name: tensor.detach() for name, tensor in trainer.model.state_dict().items()}
+    # In the order of a .safetensors file, which has them by name: the same tensors in another order are another search.
+    weights = {name: tensor.detach() for name, tensor in sorted(trainer.model.state_dict().items())}
     found = estimate(weights, task_for(trainer.config).mean_loss, row["eps"], budget=row["settings"]["budget"], seed=row["seed"])
     expected = [row[f"bits@{eps:g}"] for eps in row["eps"]]
     assert [report.bits for report in found] == pytest.approx(expected, rel=SPREAD), (
