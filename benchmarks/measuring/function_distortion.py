@@ -9,11 +9,8 @@ equations on which the decoded network's answer is the original's: of all 12,769
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.func import functional_call
 
 from benchmarks.cases.networks import ROOT, Case, find_cases
 from benchmarks.cases.record import Record, Row
@@ -33,24 +30,16 @@ KINDS = {
 }
 
 
-def outputs(weights: Any, tokens: Tensor) -> Tensor:
-    """Logits (m, 115) of the answer."""
-    found: Tensor = functional_call(_MODEL, dict(weights), (tokens,))
-    return found
-
-
-_MODEL = SHIPPED.decoder()
-
-
 def measured(case: Case, kind: str, eps: float, budget: int, seed: int) -> Row:
     """One row: bytes, distortion, and agreement with the original on all inputs and on those that the search has not seen."""
     everything = equations(SHIPPED.operation, SHIPPED.prime)
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed))
     searched = everything.tokens[order[:SOME] if kind == "some" else order]
-    divergence = Divergence(outputs, searched, probe=0)
-    report = estimate(case.weights, task_for(SHIPPED).loss if kind == "loss" else divergence, eps, budget=budget, seed=seed)
+    task = task_for(SHIPPED)
+    divergence = Divergence(task.logits, searched, probe=0)
+    report = estimate(case.weights, task.loss if kind == "loss" else divergence, eps, budget=budget, seed=seed)
     with torch.no_grad():
-        before, after = (outputs(one, everything.tokens).argmax(1) for one in (case.weights, report.coarse_weights()))
+        before, after = (task.logits(one, everything.tokens).argmax(1) for one in (case.weights, report.coarse_weights()))
     same = (before == after).double()
     unseen = same[order[SOME:]] if kind == "some" else None
     return {

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from examples.grokking.config import Config, preset
-from examples.grokking.data import Examples
+from examples.grokking.data import Examples, equations
 from examples.grokking.model import Decoder
 from nncomplexity.errors import InputError
 
@@ -61,11 +61,6 @@ class Task:
                 f"{self.config.layers} layer(s); set GROKKING_RUN to the folder of the run that they come from"
             )
         return functional_call(self._model, dict(network), (tokens,))
-
-    def tokens(self) -> Tensor:
-        """All equations (p², n), those of training and of test, in an order that tells nothing of their part."""
-        both = torch.cat([self._examples[part].tokens for part in ("train", "test")])
-        return both[torch.randperm(len(both), generator=torch.Generator().manual_seed(0))]
 
     def size(self, part: str = "train") -> int:
         """Number of 'train' or 'test' examples."""
@@ -143,4 +138,5 @@ def outputs(network: Network, tokens: Tensor) -> Tensor:
 
 def inputs() -> Tensor:
     """All equations of the chosen run, for `--inputs`."""
-    return _chosen().tokens()
+    config = _chosen().config
+    return equations(config.operation, config.prime).tokens

@@ -39,6 +39,18 @@ def test_loss_and_error_are_those_of_each_example() -> None:
     assert task.task_for(CONFIG) is chosen
 
 
+@torch.no_grad()
+def test_outputs_and_inputs_are_the_logits_of_all_equations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunFolder(tmp_path / "run", CONFIG, Settings())
+    monkeypatch.setenv("GROKKING_RUN", str(tmp_path / "run"))
+    network, inputs = CONFIG.decoder(), task.inputs()
+    assert len(set(map(tuple, inputs.tolist()))) == len(inputs) == 11 * 11
+    for form in (network, dict(network.state_dict())):
+        torch.testing.assert_close(task.outputs(form, inputs), network(inputs))
+    split = CONFIG.examples()
+    assert {tuple(row) for part in split for row in part.tokens.tolist()} == set(map(tuple, inputs.tolist()))
+
+
 def test_the_loss_is_differentiable_through_the_mapping() -> None:
     network = CONFIG.decoder()
     chosen = task.task_for(CONFIG)
