@@ -26,7 +26,7 @@ class ClassWithSource:
 
 def is_legacy(content: bytes) -> bool:
     """Whether a file with these bytes has this format."""
-    return content[2:].startswith(_MAGIC)
+    return content.startswith(_MAGIC, 2)
 
 
 def legacy_names(content: bytes) -> set[str]:

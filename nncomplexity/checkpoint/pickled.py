@@ -51,7 +51,7 @@ def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
     """
     found, notes = _unpickled(file, content)
     contents = chosen_of(found, key, str(file), notes)
-    if content[: len(ZIP)] == ZIP:  # `is_legacy` copies the bytes, which are beside the tensors by now
+    if not is_legacy(content):
         check_backed(file, contents.tensors.values(), content)
     return contents
 
