@@ -9,9 +9,9 @@ Each layer is rounded on its own, for the mean squared error of its outputs and 
 2. Column by column each weight takes the symbol of the least error and bits, where the error is that with all later weights at their best,
    and bits are −log₂ of the symbol's frequency among those so far, less what the quadratic has counted. The later weights then move.
 
-Written from the paper's description, not from its code. The grid of a tensor has so many steps between its largest weight and its mirror
-image, the same number for all tensors. Biases and other tensors without inputs have 255. This number and λ are searched for: the paper leaves
-that to its user.
+A reconstruction from the paper's abstract and introduction, not from its method section or its code: details may differ from theirs. The
+grid of a tensor has so many steps between its largest weight and its mirror image, the same number for all tensors. Biases and other tensors
+without inputs have 255. This number and λ are searched for: the paper leaves that to its user.
 """
 
 import math
