@@ -17,7 +17,7 @@ quantization, bit allocation and single moves.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nncomplexity.file import CoarseTensor, Piece
@@ -82,8 +82,7 @@ class Tight(Settings):
     def expected(self, problem: Problem) -> float:
         """Evaluations that a search without a budget may take."""
         share = Batches(problem.distortion, self.batch, problem.seed).share
-        steps = GRADIENT_COST * share * self.most
-        return steps + 4 * self.checks + min(Allocate().budget, steps)
+        return GRADIENT_COST * share * self.most + 4 * self.checks + _for_allocation(self, share)
 
 
 @dataclass
@@ -172,7 +171,7 @@ class Search:
         """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in self._starts():
+        for make in (self._careful, self._factored, self._near, self._at_the_weights):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
@@ -182,10 +181,6 @@ class Search:
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
-
-    def _starts(self) -> Iterator[Callable[[], Start | None]]:
-        """What makes each start, in turn."""
-        yield from [self._careful, self._factored, self._near, self._at_the_weights]
 
     def _careful(self) -> Start:
         """The answer of bit allocation, or step sizes that are nearly fine enough: a start that is within a few ε already."""
@@ -219,9 +214,7 @@ class Search:
         trials = self._trials
         if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
-        # A start is worth no more than all the steps from it, which cost less than one evaluation each where there are many examples.
-        steps = GRADIENT_COST * self._batches.share * self._settings.most
-        with trials.at_most(min(Allocate().budget, steps)):
+        with trials.at_most(_for_allocation(self._settings, self._batches.share)):
             allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))
             allocation.run(self._eps)
         return allocation.answer(self._eps)
@@ -268,3 +261,11 @@ class Search:
             if ended.told <= self._eps:  # by its batches it was within ε, which they have too few examples to tell
                 self._batches = self._batches.doubled()
         return ended.within
+
+
+def _for_allocation(settings: Settings, share: float) -> float:
+    """The evaluations of bit allocation, where a step takes this share of the examples.
+
+    A start is worth no more than all the steps from it, which cost less than one evaluation each where there are many examples.
+    """
+    return min(Allocate().budget, GRADIENT_COST * share * settings.most)
