@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that results are written to, for programs that read them."""
+"""JSON Schemas of results files, for programs that read these files."""
 
 import json
 from importlib.resources import files
@@ -12,17 +12,17 @@ KINDS = ("report", "curve", "row")
 def json_schema(kind: str) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a kind of results file.
 
-    The schemas are files of the package, `nncomplexity/measure/schemas/KIND.schema.json`. They allow keys that they don't name, since later
-    versions may add some (docs/results.md).
+    The schemas are files of the package, `nncomplexity/measure/schemas/KIND.schema.json`. They allow unknown keys, because later versions may
+    add keys (docs/results.md).
 
     Args:
         kind: "report" for report.json, "curve" for curve.json, "row" for a line of results.jsonl.
 
     Returns:
-        The schema, as a document of its own.
+        A new copy of the schema, which the caller may change.
 
     Raises:
-        InputError: for another word.
+        InputError: `kind` is not one of these three words.
 
     >>> json_schema("curve")["title"]
     'curve.json of nncomplexity'

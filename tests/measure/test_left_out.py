@@ -1,4 +1,4 @@
-"""No bound on a network that holds numbers besides what is in the file, unless somebody says that they were not learned."""
+"""No bound on a network that has numbers that its file lacks, unless somebody says that they were not learned."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ from nncomplexity.dynamics import track
 from nncomplexity.errors import InputError
 from nncomplexity.network.modulestate import LeftOut, left_out, numbers_left_out
 
-WORDS = r"left_out: a bound needs all that was learned in the file, and the network holds numbers besides: "
+WORDS = r"left_out: a bound needs everything that was learned in the file, and the network has numbers that are not: "
 
 
 class Packed(nn.Module):
@@ -117,7 +117,7 @@ def test_on_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]
     ):
         capsys.readouterr()
         assert main(argv) == 2
-        assert "the network holds numbers besides: mask; where they were fixed" in capsys.readouterr().err
+        assert "the network has numbers that are not: mask; if they were fixed" in capsys.readouterr().err
         assert main([*argv, yes]) in (0, 3)
 
 
