@@ -308,7 +308,7 @@ def check_left_out(names: Sequence[str], is_architecture: bool) -> None:
     """Raises InputError if the network has numbers that its file lacks, unless the user says that they were not learned."""
     if names and not is_architecture:
         raise InputError(
-            f"left_out: a bound needs everything that was learned in the file, and the network has numbers that are not: {listed(names)}; "
+            f"left_out: a bound needs a file with everything that was learned, and the network has numbers outside the file: {listed(names)}; "
             "if they were fixed before the examples were seen, as masks are, say so by left_out_is_architecture=True, on the command line "
             "by --left-out-is-architecture; otherwise make them parameters or buffers of its state dict"
         )
