@@ -1,8 +1,8 @@
 """Reading files once, completely, and in one consistent state.
 
-A training loop may write a checkpoint again during a measurement. If the file were mapped into memory, half of the network could be the old and
-half the new one, and a shortened file would end the process with SIGBUS. So each file is read into memory, everything is computed from
-these bytes, and a file that changed while it was read is read again.
+A training loop may write a checkpoint again during a measurement. If the file were mapped into memory, one half of the network could be old and
+the other half new, and a shortened file would end the process with SIGBUS. So each file is read into memory, and everything is computed from
+these bytes. A file that changed while it was read is read again.
 """
 
 import os
@@ -18,7 +18,7 @@ from nncomplexity.errors import FormatError, InputError
 PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read a file that changes. After the last pause there is one more attempt."""
 _RECENT = 2.0
-"""Two changes of a file within so many seconds may have the same time stamp: some file systems count in steps of two seconds."""
+"""Two changes of a file within this number of seconds may have the same time stamp: FAT counts in steps of two seconds."""
 _PART = 1 << 22
 _PATIENCE, _RETRY = 2.0, 0.01
 """Seconds to wait for the first byte of a pipe, and between two attempts to read it."""
@@ -34,7 +34,7 @@ class Reading:
     """One attempt to read a file, or several that belong together.
 
     Args:
-        expected: what kind of file was expected, for the message about a file that can't be read.
+        expected: the kind of file that was expected, for the message about a file that can't be read.
     """
 
     def __init__(self, expected: str) -> None:
@@ -50,7 +50,7 @@ class Reading:
 
         Raises:
             InputError: the file can't be read.
-            ChangedError: it was written at the same time.
+            ChangedError: another process wrote it at the same time.
         """
         try:
             kind = file.stat().st_mode
