@@ -1,4 +1,4 @@
-"""gzip: DEFLATE, for comparison with what everybody has."""
+"""gzip: DEFLATE, for comparison with the most widely used compressor."""
 
 import gzip
 import zlib
@@ -7,6 +7,7 @@ from nncomplexity.codecs.general import AT_ONCE, General
 from nncomplexity.errors import FormatError
 
 _GZIP_WINDOW = 31
+"""zlib's number for a gzip header and the largest window."""
 
 
 def _decompress(payload: bytes, most: int) -> bytearray:

@@ -6,7 +6,7 @@ from nncomplexity.codecs.general import General, unpacked
 from nncomplexity.errors import FormatError
 
 _LEAST_WINDOW, _MOST_WINDOW = 1 << 12, 1 << 23
-"""Bytes; the most is what preset 6 has. A window longer than the data takes time to make, and saves nothing."""
+"""Sizes of the window in bytes. The largest is that of preset 6. A window larger than the data takes time to allocate and saves nothing."""
 _MEMORY_LIMIT = 1 << 27
 
 

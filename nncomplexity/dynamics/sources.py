@@ -15,9 +15,9 @@ from nncomplexity.checkpoint import (
     ZIP,
     Clear,
     Count,
+    PathParts,
     Step,
     StepRule,
-    Told,
     find_step,
     head_of,
     is_of_trainer,
@@ -26,9 +26,9 @@ from nncomplexity.checkpoint import (
     is_standard,
     labels,
     natural_key,
+    path_parts,
     place_of,
     stem_of,
-    told_by,
     varying,
 )
 from nncomplexity.errors import InputError
@@ -130,8 +130,8 @@ def _with_runs(paths: Sequence[str], steps: StepRule) -> list[Source]:
         for path, count in _varying(paths).items():
             sources[path] = replace(sources[path], varying=count)
     places = {path: place_of(_file(path), source.rule(steps)) for path, source in sources.items()}
-    parts = {path: told_by(_file(path), places[path]) for path in sources}
-    folders: dict[str, dict[str, Told]] = {}
+    parts = {path: path_parts(_file(path), places[path]) for path in sources}
+    folders: dict[str, dict[str, PathParts]] = {}
     for path, one in parts.items():
         whole = places[path] is None and Path(path).is_dir()  # model folders belong together, whatever their names are
         folders.setdefault(str(PurePath(path).parent) if whole else one.folder, {})[path] = one

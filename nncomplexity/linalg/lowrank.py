@@ -92,7 +92,7 @@ def normalized(S: Tensor) -> Tensor:
 
 def _normalized(values: Tensor) -> Tensor:
     """`normalized` for the singular values of T matrices, (T, r)."""
-    # Divided by the largest first: the sum of values near the largest float would overflow, and that of tiny ones would underflow.
+    # Divided by the largest first, because the sum of values near the largest float would overflow.
     largest = values[:, :1]
     scaled = values / torch.where(largest > 0, largest, 1.0)
     return scaled / scaled.sum(1, keepdim=True).clamp(min=1)

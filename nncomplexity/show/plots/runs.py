@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from nncomplexity.checkpoint import labels, place_of_step, told_by
+from nncomplexity.checkpoint import labels, path_parts, place_of_step
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.elements import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
 from nncomplexity.show.plots.names import name_of_path, short_names
@@ -66,7 +66,7 @@ def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
             folders.setdefault(network.run, {}).setdefault(same, []).append(network.checkpoint)
     found: dict[tuple[str, str], str] = {}
     for run, copies in folders.items():
-        told = {path: told_by(PurePath(path), place_of_step(PurePath(path), step)) for (step, _), (path, *_) in copies.items()}
+        told = {path: path_parts(PurePath(path), place_of_step(PurePath(path), step)) for (step, _), (path, *_) in copies.items()}
         named = labels(told, [(path, step) for (step, _), (path, *_) in copies.items()])
         found |= {
             (run, path): str(PurePath(run, named[first]))
