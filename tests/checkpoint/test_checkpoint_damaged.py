@@ -134,7 +134,9 @@ def test_what_a_record_hides_in_the_archive_is_not_read(tmp_path: Path) -> None:
 def test_many_views_of_one_memory_are_no_small_file(tmp_path: Path) -> None:
     memory = torch.zeros(MIB)
     check_unpacked(tmp_path, [memory] * 100, 4 * MIB)  # tied
-    with pytest.raises(FormatError, match=r"its 100 bytes unpack to 272,629,760 bytes of tensors, more than those of any real checkpoint"):
+    with pytest.raises(
+        FormatError, match=r"its 100 bytes unpack to 272,629,760 bytes of tensors, more than those of any real checkpoint"
+    ):
         check_unpacked(tmp_path, [memory[:] for _ in range(65)], 100)
 
 

@@ -62,7 +62,7 @@ PAGE = "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<title>\n  Sign in · Hub\n</
         (bytes([7]) * 100, "no checkpoint; name a .safetensors file, one of torch.save"),
         (PAGE.encode(), "an HTML page, 'Sign in · Hub', which a server sent instead of the file; fetch the file itself"),
         (b"\n <html><body>404</body></html>", "an HTML page, which a server sent"),
-        (b"\xef\xbb\xbf<!doctype HTML><title>x</title>" + b"y" * 10_000, "an HTML page, 'x', as"),
+        (b"\xef\xbb\xbf<!doctype HTML><title>x</title>" + b"y" * 10_000, "an HTML page, 'x', which"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML document, which a storage service sent"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "a pointer of Git LFS .* git lfs pull"),
         (b"/annex/objects/SHA256E-s12--4d7a.pt\n", "a pointer of git-annex .* git annex get"),

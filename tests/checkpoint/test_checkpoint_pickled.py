@@ -340,7 +340,7 @@ def test_every_candidate_that_is_listed_can_be_named(tree):
     except InputError as error:
         if "may be the network" not in str(error) or " more;" in str(error):
             return
-        keys = str(error).split("meant: ")[1].split("; name one")[0].split(", ")
+        keys = str(error).split("the network: ")[1].split("; name one")[0].split(", ")
         assert len(keys) > 1
     else:
         keys = [chosen.key or "."]

@@ -236,9 +236,7 @@ def test_what_is_kept_for_all_modules_of_a_class_is_refused(within: Callable[[Ca
 
 
 def test_what_is_kept_by_a_module_s_identity_is_refused() -> None:
-    words = (
-        r"model: its loss doesn't depend on its weights alone: for the same weights it is .* in a fresh copy of the module and .* used copy"
-    )
+    words = r"model: its loss doesn't depend on its weights alone: for the same weights it is .* in a fresh copy of the module and .* used copy"
     with pytest.raises(InputError, match=words):
         estimate(ByItself().eval(), loss, 0.05, budget=30)
 

@@ -89,7 +89,7 @@ def test_the_command_prints_the_table_and_draws(workplace: Path, capsys: pytest.
     out = capsys.readouterr().out
     [line] = [line for line in out.splitlines() if "±" in line and "pruned" in line]
     assert line.split()[-3:] == ["0.5", "±", "0.064"]
-    assert "Not alike: budget is none, 400, in this order." in out
+    assert "Different settings: budget is none, 400, in this order." in out
     assert (workplace / "both.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
