@@ -226,7 +226,7 @@ def ranks_worth_trying(S: Tensor, shape: Sequence[int], whole: Scan) -> list[int
 
 
 def _rounded(W: Tensor, A: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """A factor (m, k) in some basis, rounded with step sizes from coarse to fine, and the other factor, fitted to its symbols and rounded alike.
+    """A factor (m, k) in some basis, rounded with step sizes from coarse to fine; the other factor is fitted to its symbols and rounded, too.
 
     Returns symbols (s, m, k) and (s, k, n), for a few step sizes at a time.
     """
