@@ -75,7 +75,7 @@ def main() -> None:
             track_quick_run(DYNAMICS.with_suffix(".jsonl"))
             _write(DYNAMICS, {"settings": settings(preset="quick", eps=TRACKED_EPS, seed=0)})
         results = read_results(DYNAMICS.with_suffix(".jsonl"))
-        save(chart(results, "dynamics"), DYNAMICS.with_suffix(".svg"), made_by=made("docs/images/dynamics.json").told())
+        save(chart(results, "dynamics"), DYNAMICS.with_suffix(".svg"), made_by=made("docs/images/dynamics.json").as_text())
 
 
 def settings(**more: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def draw_sizes(content: Content, path: Path) -> None:
             axis.spines[["top", "right"]].set_visible(False)
         axes[0, 0].set_ylabel("bytes of the file's payload")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-        about = f"measured by {made('docs/images/sizes.json').told()}"
+        about = f"measured by {made('docs/images/sizes.json').as_text()}"
         figure.savefig(path, metadata={"Date": None, "Creator": None, "Description": about})
 
 
