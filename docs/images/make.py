@@ -1,11 +1,11 @@
-"""Measures and draws the README's pictures, and writes beside each by which version and source it was measured.
+"""Measures and draws the README's pictures, and writes a file for each with the version and source that measured it.
 
     python docs/images/make.py                both: some five minutes on one core
     python docs/images/make.py sizes          the digits networks at several ε by every method: sizes.json, sizes.svg
-    python docs/images/make.py dynamics       the grokking example's quick run, trained anew and tracked: dynamics.json, .jsonl, .svg
+    python docs/images/make.py dynamics       the grokking example's quick run, trained again and tracked: dynamics.json, .jsonl, .svg
     python docs/images/make.py --draw         draw what was measured, without measuring
 
-The machine's floating point can move a size by a few per cent. `python -m benchmarks.reporting.stale` says whether the source
+Floating-point sums differ between machines, so a size may change by a few per cent. `python -m benchmarks.reporting.stale` says whether the source
 has changed since.
 """
 
@@ -42,7 +42,7 @@ SIZES, DYNAMICS = FOLDER / "sizes.json", FOLDER / "dynamics.json"
 
 NETWORKS = {"mlp": "64-128-64-10 perceptron", "convnet": "convnet with batch norm"}
 EPS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-# Okabe and Ito's colours, which stay apart for colour-blind readers; marks and dashes tell the methods apart without colour.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; marks and dashes differ, too.
 STYLES = {
     "tight": ("#D55E00", "o", "-", "tight (default)"),
     "bayes": ("#0072B2", "s", "--", "bayes (Algorithm 1)"),
