@@ -130,7 +130,7 @@ def bound(
             found = nncomplexity.measure.best_bound(
                 subject.network,
                 task.loss_fn,
-                risk=task.risk_fn or (lambda _: 1.0),
+                risk=task.risk_fn or (lambda _: 1.0),  # --risk-fn is required, so the default is only for the type checker
                 n=error.n,
                 chance=promise.chance,
                 delta=error.delta,

@@ -49,7 +49,7 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
     Raises:
         InputError: an output can't be written, or would overwrite an input or another output.
     """
-    # realpath, unlike Path.resolve, accepts symbolic links that form a circle.
+    # A symbolic link could lead from an output to an input. realpath, unlike Path.resolve, accepts links that form a circle.
     taken = {os.path.realpath(name) for name in inputs if name is not None}
     for name in outputs:
         if name is None:
@@ -147,6 +147,7 @@ def _has_descriptors() -> bool:
 
 @contextlib.contextmanager
 def _descriptor_redirected() -> Iterator[None]:
+    # Programs that the user's code starts inherit descriptor 1, and don't know `sys.stdout`.
     stdout = sys.stdout
     stdout.flush()
     kept = os.dup(1)
@@ -165,6 +166,7 @@ def progress_bar(time_limit: float | None = None, unit: str = "evaluations") -> 
     if not sys.stderr.isatty():
         yield None
         return
+    # Without markup, because a description may have brackets, which rich would take for styles.
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -81,6 +81,7 @@ def load_inputs(
     """
     task = task_of(loss_fn, network.model, risk_fn, network.device, outputs, divergence)
     original = load_network(checkpoint, network.key, task, outputs, network.steps())
+    # Before the user's functions get the tensors: a NaN in a weight should not appear as an error of the loss.
     nncomplexity.network.check_numbers(original.tensors)
     called_on = task.network(original.tensors)
     names = (name for spec in nncomplexity.network.architecture_of(called_on).tensors for name in spec.names)

@@ -199,6 +199,7 @@ class _Heard:
         """Take a row. With a progress bar, only a failure is printed. Without one, each new row is printed if `track` follows a training."""
         place = (row["kind"], row["checkpoint"], row["seed"])
         self.rows[place] = row
+        # A row of the file that failed is measured again. It then counts as a new row.
         (self.known.add if there else self.known.discard)(place)
         if not sys.stderr.isatty() and not there and self.follow:
             self.say(row_in_words(row))
@@ -275,6 +276,7 @@ def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[RowProgress | 
         waiting = False
 
         def progress(_done: float, _total: int, what: str) -> None:
+            # Progress is reported at each check of the folder. The log should have one line for each wait.
             nonlocal waiting
             before, waiting = waiting, what == nncomplexity.dynamics.WAITING
             if on_waiting and waiting and not before:

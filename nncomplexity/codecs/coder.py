@@ -16,6 +16,7 @@ from nncomplexity.errors import FormatError
 
 _Categorical = constriction.stream.model.Categorical
 _Uniform = constriction.stream.model.Uniform
+# perfect=False is the normalisation that docs/format.md specifies. constriction's other one would give other intervals.
 _FAMILY = _Categorical(perfect=False)
 _OUTSIDE = "payload points outside every symbol's interval: it is damaged"
 """The message for constriction's AssertionError. Normalising to 24 bits leaves a small interval that belongs to no symbol."""
@@ -32,9 +33,8 @@ class Encoder:
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
         """Write symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
         assert values is not None
-        if (
-            count and frequencies.shape[-1] > 1
-        ):  # a certain symbol needs no bits, and constriction refuses an alphabet of one symbol
+        # A certain symbol needs no bits, and constriction refuses an alphabet of one symbol.
+        if count and frequencies.shape[-1] > 1:
             symbols = np.ascontiguousarray(values, dtype=np.int32)
             if frequencies.ndim == 1:
                 self._stream.encode(symbols, _Categorical(frequencies, perfect=False))
@@ -84,6 +84,7 @@ class Decoder:
     """
 
     def __init__(self, payload: bytes) -> None:
+        # The encoder cut the stream where zeros may follow. constriction needs whole words, and reads two words more for its state.
         padded = payload + bytes(-len(payload) % 4 + _STATE_BITS // 8)
         self._stream = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
@@ -149,6 +150,7 @@ class Checker:
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         """Decode a symbol under adaptive frequencies, and encode it again. The frequencies change once."""
+        # A gain of 0 while decoding, so that the encoder has the same frequencies.
         return self._encoder.learned(self._decoder.learned(value, frequencies, 0), frequencies, gain)
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from nncomplexity.errors import FormatError
 
 AT_ONCE = 1 << 20
 """The number of bytes that are unpacked at once."""
+# Eight bytes are for the mantissa of a step size. Symbols of matrices are below 2^31 and fit into four.
 _WIDTHS = (1, 2, 4, 8)
 _SYMBOL_WIDTHS = _WIDTHS[:3]
 
@@ -67,8 +68,8 @@ def unpacked(stream: Stream, payload: bytes, most: int, name: str) -> bytearray:
     data = bytearray()
     while not stream.eof and len(data) < most:
         data += stream.decompress(payload, min(AT_ONCE, most - len(data)))
-        payload = b""
-        if stream.needs_input:
+        payload = b""  # the stream keeps what it has not unpacked yet
+        if stream.needs_input:  # it has no more input, although it has not ended: the payload is cut
             break
     if len(data) < most and (not stream.eof or stream.unused_data):
         raise FormatError(f"{name} payload is cut, or followed by something else")
@@ -133,6 +134,7 @@ class ByteReader:
         else:
             dtype = np.dtype(_dtype(low, high))
         decoded = np.frombuffer(self._take(model.count * dtype.itemsize), dtype=dtype)
+        # An empty record has no least symbol. 0 is within the bounds of every model.
         least, most = int(decoded.min(initial=0)), int(decoded.max(initial=0))
         if not low <= least <= most <= high:
             raise FormatError(f"a record holds symbols outside {low} to {high}: the payload is damaged")
@@ -155,6 +157,7 @@ class ByteReader:
         return part
 
 
+# Many small records ask for the same few bounds, and a search writes thousands of files.
 @functools.lru_cache(maxsize=1 << 8)
 def _width(low: int, high: int, *, signed: bool) -> int:
     for width in _WIDTHS:

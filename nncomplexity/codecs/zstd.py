@@ -6,6 +6,7 @@ from nncomplexity.codecs.general import General
 from nncomplexity.errors import FormatError
 
 _WINDOW_LIMIT = 1 << 27
+"""The largest window in bytes, by docs/format.md. A frame's header could ask for more memory than the file's length justifies."""
 _PIECE = 1 << 8
 """The number of packed bytes that are unpacked at once. It is small, because four packed bytes can stand for 128 KiB."""
 

@@ -80,6 +80,7 @@ class Reading:
     def _piped(self, file: Path) -> bytes:
         """The content of a pipe. Raises InputError if nobody writes to it, because waiting could take for ever."""
         content, last = bytearray(), time.monotonic() + _PATIENCE
+        # A blocking open would wait for a writer without a limit.
         pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
             while True:
@@ -132,10 +133,12 @@ def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> 
         except ChangedError:
             pass
         except FormatError as error:
+            # A file that is being written usually can't be parsed. An old file that doesn't change is damaged.
             unfinished = error
             if not reading.may_be_unfinished() and not reading.changed():
                 raise
         except InputError:
+            # For example a part of a checkpoint that is missing while the checkpoint is replaced.
             if not reading.changed():
                 raise
         else:
@@ -159,6 +162,7 @@ def _holds(opened: BinaryIO, content: bytes) -> bool:
 
 
 def _state(status: os.stat_result) -> _State:
+    # With the inode, because a file that replaces another one may have the same size and time stamp.
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
