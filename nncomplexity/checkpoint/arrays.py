@@ -142,12 +142,14 @@ def _array(data: object, dtype: object, shape: object, order: object) -> NDArray
         return None
     if not isinstance(shape, tuple) or not all(isinstance(extent, int) and extent >= 0 for extent in shape):
         return None
+    # numpy.frombuffer refuses an empty buffer.
     flat = np.frombuffer(data, name) if data else np.zeros(0, name)
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
 def _tensor(array: NDArray[Any]) -> Tensor | None:
     """A copy of an array as a tensor; None for a dtype that PyTorch does not have."""
+    # PyTorch knows only this machine's byte order, and no negative strides.
     try:
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     except TypeError:

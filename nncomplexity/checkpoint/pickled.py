@@ -84,12 +84,14 @@ def _unpickled(file: Path, content: bytes) -> tuple[object, list[str]]:
     legacy = is_legacy(content)
     if not legacy:
         _check_archive(file, content)
+    # First without placeholders, because most files need none.
     try:
         return _loaded(content, {}), []
     except UnpicklingError as error:
         message = str(error)
     except Exception as error:  # a damaged pickle can cause any exception
         raise FormatError(f"{file}: {_not_ours(error)}") from error
+    # PyTorch has one exception for a refused type and for a damaged file. Only its message distinguishes them.
     if "GLOBAL" not in message and "persistent_load" not in message:
         raise FormatError(f"{file}: {_not_ours(UnpicklingError(message))}")
     return _with_stand_ins(file, content, legacy=legacy)
@@ -124,6 +126,7 @@ def _filled(content: bytes, kinds: dict[str, type]) -> object:
             return _loaded(content, kinds)
         except UnpicklingError as error:
             wanted = re.search(r"Can only (SETITEMS?|append|extend) .*got <class '([\w.]+)'>", str(error))
+            # Each class changes at most once, so the loop ends for any file.
             if not wanted or kinds.get(wanted[2]) is not Inert:
                 raise
             kinds[wanted[2]] = InertMapping if wanted[1].startswith("SET") else InertList

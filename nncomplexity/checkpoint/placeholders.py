@@ -116,6 +116,7 @@ def names_in(pickled: io.BytesIO) -> set[str]:
     """
     found = set()
     for opcode, argument, _ in pickletools.genops(pickled):
+        # torch.save writes protocol 2, where every name is a GLOBAL. The safe reader refuses the STACK_GLOBAL of later protocols.
         if opcode.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
             found.add(in_python_3(module, name))

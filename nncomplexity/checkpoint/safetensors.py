@@ -67,6 +67,7 @@ def _header(content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _whole_number(tensor: Tensor) -> int | float | None:
+    # A floating-point tensor with the name of a count, such as `step`, may be a weight.
     return None if tensor.dtype.is_floating_point else number_in(tensor)
 
 

@@ -252,6 +252,7 @@ def _is_padded(token: _Token) -> bool:
 
 
 def _is_year(value: float) -> bool:
+    # 2000 is more often a step than a year.
     return 1990 <= value < 2040 and value != 2000
 
 

@@ -18,6 +18,7 @@ _ENDINGS = re.compile(
     r"(\.index\.json|\.safetensors|\.pt|\.pth|\.tar|\.bin|\.ckpt|\.npz|\.pkl|\.pickle|\.h5|\.msgpack|\.weights)+$|\.[a-z]+$",
     re.IGNORECASE,
 )
+# model-00001-of-00003 is a shard, but the number in epoch-00001-of-00010 is an epoch.
 _SHARD = re.compile(r"(?<!epoch)(?<!step)(?<!iter)-[0-9]{5}-of-[0-9]{5}$", re.IGNORECASE)
 _STANDARD = re.compile(
     r"((diffusion_pytorch_|pytorch_|adapter_|flax_)?model|pytorch_lora_weights|weights|params|state|network|consolidated(\.[0-9]+)?|ema"
