@@ -48,6 +48,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
+            # A later line replaces a failure of the same network, and a row of the same weights with another step.
             found = {
                 key: old
                 for key, old in found.items()
@@ -150,6 +151,7 @@ def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], s
         return [(name, whole)], "curve.json" if "curve" in whole else "report.json", 0
     entries: list[tuple[str, JsonObject]] = []
     cut = 0
+    # A line that can't be parsed is usually the end of a file whose writer was killed, or is still writing.
     for number, line in enumerate(text.split("\n") if whole is None else [text], start=1):
         if not line.strip():
             continue
