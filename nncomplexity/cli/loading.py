@@ -1,4 +1,4 @@
-"""Loads PyTorch when a command runs, and not for --help, --version and completion, which then answer at once."""
+"""PyTorch is loaded when a command runs, not when it is described: --help, --version and completion answer at once."""
 
 import functools
 import importlib
@@ -9,13 +9,13 @@ from nncomplexity_launch import ctrl_c_ends
 
 
 def needing(wing: str, command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, which now loads a wing of the package, with everything that the wing imports, before it runs.
+    """The command, which loads a wing of the package before it runs, with all that the wing imports.
 
     A wing would also be loaded at its first use (`nncomplexity.measure.estimate`). It is loaded earlier, within `ctrl_c_ends`, because a
     library that is being imported could swallow Ctrl-C.
 
     Args:
-        wing: the name of a wing, such as "measure".
+        wing: such as "measure".
         command: a function with the options of the command line as parameters.
 
     Returns:

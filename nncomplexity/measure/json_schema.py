@@ -12,8 +12,8 @@ KINDS = ("report", "curve", "row")
 def json_schema(kind: str) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a kind of results file.
 
-    The schemas are files of the package, `nncomplexity/measure/schemas/KIND.schema.json`. They allow unknown keys, because later versions may
-    add keys (docs/results.md).
+    The schemas are files of the package, `nncomplexity/measure/schemas/KIND.schema.json`. They allow keys that they don't name, since later
+    versions may add some (docs/results.md).
 
     Args:
         kind: "report" for report.json, "curve" for curve.json, "row" for a line of results.jsonl.

@@ -144,7 +144,7 @@ class Distortion:
         return 1.0 if rows is None or self.examples is None else len(rows) / self.examples
 
     def _part(self, rows: Tensor | None) -> LossFn:
-        """The loss over some rows."""
+        """The closure over some rows."""
         if rows is None or not isinstance(self._loss_fn, Divisible):
             return self._loss_fn
         with users_switches():

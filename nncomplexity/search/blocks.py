@@ -1,10 +1,9 @@
-"""Latents in one vector, so that one operation rounds or updates all of them: the arithmetic of a descent.
+"""Latents side by side in one vector, which one operation rounds and one moves: the arithmetic of a descent.
 
-The weights of a step are s·(u + f·(Q(u) − u)), where s is the scale, Q rounds, and the firmness f grows from 0 (no rounding) to 1. Gradients
-are taken at these weights and pass through the rounding as if it were the identity (the straight-through estimator of Bengio et al. 2013).
-Adam (Kingma and Ba 2015) updates the latents and the logarithms of the scales. Its running mean of squares adds the squares of the two
-gradients, of distortion and of rate. Near a minimum the two are opposite and about equal, so that the square of their sum would be too
-small and the step too large.
+The weights of a step are u + f·(Q(u) − u), times the scale, with f the share to which the rounding Q has set in. Gradients pass through as if
+the rounding were the identity (the straight-through estimator of Bengio et al. 2013), taken at these weights. Adam (Kingma and Ba 2015)
+moves the latents and the logarithms of the scales. Its running mean of squares holds those of the two gradients apart, as where both are
+about equal and opposed their sum says little of how far a step may go.
 """
 
 import math
@@ -22,7 +21,7 @@ from nncomplexity.search.rate import Rate
 _MEAN, _SQUARES = 0.95, 0.99
 _TINY = 1e-20
 _FEW = 32
-"""In a block of at most this number of latents each latent is a group by itself."""
+"""Latents of a block of which each is by itself, however alike they are."""
 
 
 class Adam:
@@ -32,13 +31,13 @@ class Adam:
         self._mean, self._square, self._count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
 
     def reset(self) -> None:
-        """Set the moments to zero."""
+        """Forget all gradients."""
         self._mean.zero_()
         self._square.zero_()
         self._count = 0
 
     def direction(self, gradient: Tensor, squares: Tensor) -> Tensor:
-        """m / √v after one more gradient; `squares` enters the running mean v."""
+        """m / √v after one more gradient, `squares` being what goes into v."""
         self._count += 1
         mean, square = self._mean, self._square
         if mean.dtype != gradient.dtype:
@@ -60,11 +59,11 @@ class Saved(NamedTuple):
 
 
 class Block:
-    """Some latents. From now on they hold views of the block's vector.
+    """Some latents, which hold views of the block's vector from now on.
 
     Args:
         latents: of tensors on one device.
-        lean: whether to save memory, for large networks: moments are held in bfloat16, and rounded numbers aren't kept.
+        lean: whether moments are held in bfloat16, and rounded numbers aren't kept: for those of large networks.
 
     Attributes:
         latents: in the order of the vector.
@@ -72,7 +71,7 @@ class Block:
     """
 
     def __init__(self, latents: Sequence[Latent], lean: bool) -> None:
-        # Few latents are not grouped: it would save little time, and change the order of sums over the vector and so their last digits.
+        # Few latents are by themselves, whatever they are like: sums over the vector hang on its order.
         groups = [group.latents for group in alike(latents)] if len(latents) > _FEW else [[latent] for latent in latents]
         self._groups = [Group(group) for group in groups]
         self.latents = [latent for group in groups for latent in group]
@@ -90,15 +89,15 @@ class Block:
 
     @property
     def bits(self) -> float:
-        """An estimate of the bits of the symbols, from the last call of `weigh`."""
+        """About what the symbols take, as of the last `weigh`."""
         return self._rate.bits
 
     def weigh(self) -> None:
-        """Compute the rate and its slopes from the present symbols."""
+        """Work out the rate's slopes anew."""
         self._rate.update([part for _, parts in self._views(rounded(self._u)) for part in parts])
 
     def forget(self) -> None:
-        """Drop the stored rounded numbers, because the latents or the firmness have changed."""
+        """Let go of the rounded numbers: the latents or the firmness have changed."""
         self._kept = None
 
     def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
@@ -107,7 +106,7 @@ class Block:
             yield from zip(group.specs, group.weights(values, device), strict=True)
 
     def pulls(self, gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """∂d/∂u as one vector, and ∂d/∂log s of each latent, from ∂d/∂W by first name."""
+        """∂d/∂u, flat, and ∂d/∂log s of each latent, from ∂d/∂W by first name."""
         pulls, scales = list[Tensor](), list[float]()
         for group, values in self._values():
             found, along = group.chain(values, gradients)
@@ -117,12 +116,12 @@ class Block:
         return flat, torch.tensor(scales, dtype=torch.float32, device="cpu").nan_to_num_(0.0, 0.0, 0.0)
 
     def pressure(self) -> Tensor:
-        """∂R/∂u as one vector."""
+        """∂R/∂u, flat."""
         parts = [part for _, parts in self._views(self._u) for part in parts]
         return torch.cat([self._rate.gradient(index, part).reshape(-1) for index, part in enumerate(parts)])
 
     def move(self, pull: Tensor, pressure: Tensor, rate: float) -> None:
-        """One step along −(∂d/∂u + λ·∂R/∂u)."""
+        """One step against ∂d/∂u + λ·∂R/∂u."""
         squares = pull.square().add_(pressure.square())
         self._u.sub_(self._adam.direction(pull.add(pressure), squares), alpha=rate)
         self.forget()
@@ -137,7 +136,7 @@ class Block:
         return Saved(self._u.clone(), [latent.log_scale for latent in self.latents])
 
     def restore(self, saved: Saved) -> None:
-        """Restore a copy, and reset Adam's moments."""
+        """Go back to a copy, and forget Adam's moments."""
         self._u.copy_(saved.u)
         for latent, log_scale in zip(self.latents, saved.log_scales, strict=True):
             latent.log_scale = log_scale
@@ -146,7 +145,7 @@ class Block:
         self.forget()
 
     def _values(self) -> Iterator[tuple["Group", list[Tensor]]]:
-        """Each group with the numbers of its parts, rounded as far as `firmness` says."""
+        """Each group with the numbers of its parts, as far rounded as `firmness` says."""
         flat = self._kept
         if flat is None:
             flat = rounded(self._u)
@@ -156,17 +155,17 @@ class Block:
         return self._views(flat)
 
     def _views(self, flat: Tensor) -> Iterator[tuple["Group", list[Tensor]]]:
-        """Each group with views (T, ...) of its parts in a vector."""
+        """Each group with its parts of a vector, each (T, ...)."""
         parts = (one.view(shape) for one, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True))
         return ((group, [next(parts) for _ in group.parts]) for group in self._groups)
 
 
 class Group:
-    """Latents that are alike (`nncomplexity.search.latent.alike`), or one latent. Each operation serves all of them.
+    """Latents that are alike (`nncomplexity.search.latent.alike`), or one, which operations do for at once.
 
     Attributes:
         specs: of T tensors.
-        parts: their numbers, stacked: each (T, ...), float32.
+        parts: what they hold side by side, each (T, ...), float32.
     """
 
     def __init__(self, latents: Sequence[Latent]) -> None:
@@ -180,7 +179,7 @@ class Group:
             latent.parts = list(parts)
 
     def weights(self, values: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
-        """The tensors that these numbers, each (T, ...), represent."""
+        """The tensors that these numbers, each (T, ...), stand for."""
         first, scales = self.specs[0], [latent.scale for latent in self._latents]
         if len(scales) == 1 or max(scales) * SYMBOL_LIMIT > first.room:
             return [_weight(latent, [part[row] for part in values], device) for row, latent in enumerate(self._latents)]
@@ -189,7 +188,7 @@ class Group:
         return weights.reshape(-1, *first.shape).to(device, first.dtype).unbind()
 
     def chain(self, values: Sequence[Tensor], gradients: Mapping[str, Tensor]) -> tuple[list[Tensor], list[float]]:
-        """∂d/∂u of each part (T, ...), and ∂d/∂log s of each tensor, from ∂d/∂W by first name. A tensor without a gradient has zeros."""
+        """∂d/∂u of each part (T, ...), and ∂d/∂log s of each tensor, from ∂d/∂W by first name; zeros for those that have none."""
         given = [gradients.get(spec.name) for spec in self.specs]
         if len(given) == 1:
             if given[0] is None:
@@ -210,7 +209,7 @@ class Group:
 
 
 def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> Tensor:
-    """The tensor that these numbers represent."""
+    """The tensor that these numbers stand for."""
     spec, product = latent.spec, values[0]
     if len(values) == 2:
         A, B, _, _ = _sides(latent, values)
@@ -225,10 +224,7 @@ def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> T
 
 
 def _chain(latent: Latent, values: Sequence[Tensor], gradient: Tensor) -> tuple[list[Tensor], float]:
-    """∂d/∂u of each part and ∂d/∂log s, from ∂d/∂W.
-
-    The product of gradient and scale is computed first: it has an ordinary size even if the gradient and the scale haven't.
-    """
+    """∂d/∂u of each part and ∂d/∂log s, from ∂d/∂W. The product of gradient and scale is a number of ordinary size where neither need be."""
     pull = (gradient.double() * latent.scale).to(values[0])
     if len(values) == 1:
         pull = pull.reshape(values[0].shape)
@@ -241,7 +237,7 @@ def _chain(latent: Latent, values: Sequence[Tensor], gradient: Tensor) -> tuple[
 
 
 def _sides(latent: Latent, values: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """F_A·A (m, k), B·F_Bᵀ (k, n), and the bases of the sides; None for a side without a basis."""
+    """F_A·A (m, k), B·F_Bᵀ (k, n), and the bases of the sides, None where there is none."""
     A, B = values
     F_a, F_b = (
         scaled_basis(side, period, A.device) if period else None
@@ -251,7 +247,7 @@ def _sides(latent: Latent, values: Sequence[Tensor]) -> tuple[Tensor, Tensor, Te
 
 
 def blocks_of(latents: Sequence[Latent], large: bool) -> list[Block]:
-    """One block of all latents; for a large network one block for each tensor."""
+    """Blocks of latents: one for all, or of a large network one for each tensor."""
     groups = [[latent] for latent in latents] if large else [list(latents)] if latents else []
     return [Block(group, large) for group in groups]
 

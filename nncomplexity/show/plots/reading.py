@@ -48,7 +48,6 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
-            # A later line replaces a failure of the same network, and a row of the same weights with another step.
             found = {
                 key: old
                 for key, old in found.items()

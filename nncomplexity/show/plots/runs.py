@@ -49,8 +49,8 @@ def runs_of(results: Results) -> list[Run]:
     names = dict(zip(folders, short_names(folders), strict=True))
     found = []
     for (folder, method), networks in groups.items():
-        label = ", ".join(part for part in (names[folder], method) if part)
-        found.append(Run(label or name_of_path(sources[folder]) or "run", tuple(networks)))
+        told = ", ".join(part for part in (names[folder], method) if part)
+        found.append(Run(told or name_of_path(sources[folder]) or "run", tuple(networks)))
     return found
 
 
