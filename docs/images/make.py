@@ -5,8 +5,8 @@
     python docs/images/make.py dynamics       the grokking example's quick run, trained again and tracked: dynamics.json, .jsonl, .svg
     python docs/images/make.py --draw         draw what was measured, without measuring
 
-Floating-point sums differ between machines, so a size may change by a few per cent. `python -m benchmarks.reporting.stale` says whether the source
-has changed since.
+Floating-point sums differ between machines, so a size may change by a few per cent. `python -m benchmarks.reporting.stale` says whether the
+source has changed since.
 """
 
 import argparse

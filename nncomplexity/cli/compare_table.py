@@ -36,7 +36,7 @@ def compared(sides: Sequence[Side], eps: Sequence[float], differing: dict[str, l
             if size is None:
                 continue
             lossless |= not size.within
-            ratio, error = size.beside(first) if first and side is not sides[0] else (1.0, 0.0)
+            ratio, error = size.relative_to(first) if first and side is not sides[0] else (1.0, 0.0)
             sizes.add_row(
                 f"{one:g}" if side is sides[0] or first is None else "",
                 printable(side.label),

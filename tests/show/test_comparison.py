@@ -29,7 +29,7 @@ def test_sizes_are_geometric_means_over_the_seeds_of_the_last_network(tmp_path: 
     assert one.bits == pytest.approx(geometric_mean(sizes))
     assert one.sd == pytest.approx(stdev(map(math.log, sizes)))
     assert (one.searches, other.searches, other.sd) == (3, 1, 0.0)
-    ratio, error = other.beside(one)
+    ratio, error = other.relative_to(one)
     assert ratio == pytest.approx(row(scale=0.5)["bits@1"] / geometric_mean(sizes))
     assert error == pytest.approx(ratio * one.sd / math.sqrt(3))
     assert first.size(0.5) is None
