@@ -42,7 +42,7 @@ _PROBED, _NEAREST = 40, 60
 search with a larger budget continues one with a smaller budget.
 """
 _LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 7, 4
-"""The largest factor of the step sizes if errors are compensated, and the evaluations to find it; a large network has fewer."""
+"""The largest factor of the steps where errors are compensated, and evaluations for it, of a large network fewer."""
 _FINE = 20
 """Mantissa bits of step sizes at which their rounding doesn't matter."""
 
