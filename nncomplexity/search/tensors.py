@@ -16,7 +16,7 @@ _STEEP = 1e15
 Such a tensor is a mask: the smallest change relative to its size changes the loss completely. Squares of larger products overflow in float32.
 """
 _MANY = 750_000
-"""Above so many parameters a descent begins with factors, because the default budget has too few steps to move each parameter by itself."""
+"""Above this number of parameters a descent begins with factors, because the default budget has too few steps to move each one by itself."""
 
 
 class Tensors:
