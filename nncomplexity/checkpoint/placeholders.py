@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_HARMLESS = frozenset(
+_HARMLESS_MODULES = frozenset(
     (
         *(
             "abc",
@@ -46,7 +46,7 @@ _HARMLESS = frozenset(
 )
 """Modules of Python's standard library that checkpoints may name. A file that names another one could run code, and is refused."""
 # Types such as `list[int]` and `int | str`, in the options of structured configurations, are pickled as calls of operators.
-_PLAIN = frozenset(("_codecs.encode", "_operator.getitem", "_operator.or_", "operator.getitem", "operator.or_")) | {
+_HARMLESS_NAMES = frozenset(("_codecs.encode", "_operator.getitem", "_operator.or_", "operator.getitem", "operator.or_")) | {
     f"builtins.{name}"
     for name in (
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set", "slice"),
@@ -154,7 +154,7 @@ def foreign(names: Iterable[str]) -> list[str]:
 
 def _is_refused(name: str) -> bool:
     root = name.partition(".")[0]
-    return root in sys.stdlib_module_names and root not in _HARMLESS and name not in _PLAIN
+    return root in sys.stdlib_module_names and root not in _HARMLESS_MODULES and name not in _HARMLESS_NAMES
 
 
 def plain_mapping(value: object) -> Mapping[Any, Any] | None:
