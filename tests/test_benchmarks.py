@@ -343,7 +343,8 @@ PRESENTED: dict[str, dict[str, list[tuple[int, ...]]]] = {
 }
 
 
-def test_a_presentation_is_measured_in_bits_of_the_whole_and_of_its_own() -> None:
+def test_a_presentation_is_measured_in_bits_of_the_whole_and_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foldings, "BUDGET", 30)
     case = replace(RECIPES["lstm"], steps=3).trained("lstm", 0)
     for method in (foldings.AS_IT_IS, foldings.ALL_DENSE):
         row = foldings.measure(foldings.SUBJECTS["lstm"].presented(case, method), method, 0.1, 0)
@@ -359,8 +360,9 @@ def test_separable_kernels_are_multiplied_out_exactly() -> None:
         torch.testing.assert_close(multiplied_out(network)(images), network(images))
 
 
-def test_structure_is_left_to_the_search_to_find() -> None:
+def test_structure_is_left_to_the_search_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of one network differ only by what the search may do."""
+    monkeypatch.setattr(foldings, "BUDGET", 100)
     case = replace(RECIPES["separable"], steps=60).trained("separable", 0)
     subject = foldings.SUBJECTS["separable"]
     found = {
