@@ -89,7 +89,7 @@ def test_the_readme_shows_what_measure_prints(capsys: pytest.CaptureFixture[str]
     shown_too = sizes_of_the_picture()["mlp"]
     for eps, bits in found.bits.items():
         drawn = shown_too["tight"][shown_too["eps"].index(float(eps))]
-        assert bits / 8 == pytest.approx(drawn, rel=BITS_TOLERANCE), "docs/images/sizes.svg shows another; python docs/images/make.py sizes"
+        assert bits / 8 == pytest.approx(drawn, rel=BITS_TOLERANCE), "the picture is another's; python docs/images/make.py sizes"
 
 
 def test_the_readme_repeats_its_table_rightly() -> None:
@@ -104,7 +104,8 @@ def test_the_readme_repeats_its_table_rightly() -> None:
 
 def sizes_of_the_picture() -> dict[str, dict[str, list[float]]]:
     """Bytes by method at each ε, of each network of docs/images/sizes.svg."""
-    networks: dict[str, dict[str, list[float]]] = json.loads((ROOT / "docs/images/sizes.json").read_text(encoding="utf-8"))["networks"]
+    content = json.loads((ROOT / "docs" / "images" / "sizes.json").read_text(encoding="utf-8"))
+    networks: dict[str, dict[str, list[float]]] = content["networks"]
     return networks
 
 

@@ -119,6 +119,7 @@ def test_a_mask_of_large_numbers_leaves_the_rest_to_be_searched(method: str, lar
         return (w["w"] @ w["w"].T / 4 + w["mask"]).softmax(-1)
 
     wanted = attention(weights)
-    report = estimate(weights, lambda w: (attention(w) - wanted).abs().mean(), 0.01, method=method, budget=14 if method == "bayes" else 40)
+    budget = 14 if method == "bayes" else 40
+    report = estimate(weights, lambda w: (attention(w) - wanted).abs().mean(), 0.01, method=method, budget=budget)
     assert report.within
     assert report.bits < 0.7 * min(bits for bits in report.subject.lossless_bits.values() if bits)
