@@ -21,8 +21,8 @@ MOST_LINES = 60
 BUDGETS = {"bound": 100}
 """Where a smaller budget changes more than numbers: a bound would be vacuous, and say so."""
 SMALL_BUDGET = 10
-METHODS = {"grokking": "quantize"}
-"""Where the networks are so large that the default search takes seconds before its first evaluation."""
+METHODS = dict.fromkeys(("fine_tuning", "grokking", "pruning", "shuffled_labels", "simplest"), "quantize")
+"""Where there are many networks or large ones, for which the default search takes seconds before its first evaluation."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
