@@ -1,5 +1,6 @@
 """What tests of several files need: a folder to call from, and from which tasks are imported."""
 
+import gc
 import os
 import random
 import signal
@@ -25,6 +26,12 @@ settings.load_profile("untimed")
 
 collect_ignore = ["elsewhere.py", "elsewhere_cases.py"]
 """What makes a device that PyTorch then has for as long as the process runs."""
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: the garbage collector needn't go through them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

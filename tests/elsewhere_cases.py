@@ -67,20 +67,19 @@ def as_large(w: dict[str, Tensor]) -> list[bytes]:
     before = sizes.NETWORK, sizes.MATRIX
     sizes.NETWORK = sizes.MATRIX = 1000
     try:
-        return files(estimate(w, loss, 0.3, budget=60))
+        return files(estimate(w, loss, 0.3, budget=30))
     finally:
         sizes.NETWORK, sizes.MATRIX = before
 
 
 CASES: dict[str, Callable[[dict[str, Tensor], dict[str, Tensor]], list[bytes]]] = {
-    "tight": lambda w, _: files(estimate(w, loss, 0.3, budget=120)),
-    "tight, another seed": lambda w, _: files(estimate(w, loss, 0.3, budget=60, seed=3)),
-    "tight, without a gradient": lambda w, _: files(estimate(w, without_gradient, 0.3, budget=60)),
+    "tight": lambda w, _: files(estimate(w, loss, 0.3, budget=70)),
+    "tight, without a gradient": lambda w, _: files(estimate(w, without_gradient, 0.3, budget=30)),
     "tight, as a large network": lambda w, _: as_large(w),
-    "tight, relative to a base": lambda w, base: files(estimate(w, loss, 0.3, budget=60, relative_to=base)),
+    "tight, another seed, relative to a base": lambda w, base: files(estimate(w, loss, 0.3, budget=30, seed=3, relative_to=base)),
     "bayes": lambda w, _: files(estimate(w, loss, 0.3, method="bayes", budget=12)),
     "quantize": lambda w, _: files(estimate(w, loss, 0.3, method="quantize", budget=12)),
-    "curve": lambda w, _: files(rate_distortion(w, loss, [1, 0.5, 0.2, 0.1], budget=60).reports),
+    "curve": lambda w, _: files(rate_distortion(w, loss, [1, 0.3, 0.1], budget=30).reports),
 }
 
 

@@ -23,6 +23,7 @@ from benchmarks.reporting import families as report_families
 from benchmarks.reporting import foldings as report_foldings
 from benchmarks.reporting import scale as report_scale
 from benchmarks.reporting.picture import draw
+from nncomplexity import estimate
 from nncomplexity.measure import DEFAULT_EPS
 from nncomplexity.network import skeleton_of
 from nncomplexity.search import Tight
@@ -172,6 +173,9 @@ def test_a_run_writes_every_row_and_a_second_run_measures_nothing(
 ) -> None:
     output = tmp_path / "out.json"
     plan = tight_vs_peers.Plan(eps=(4.0,), methods=("tight", "int8_zstd"), budgets=(5,))
+    # The search without a budget is a short one here.
+    short = lambda *given, budget=None, **more: estimate(*given, budget=budget or 20, **more)  # noqa: E731
+    monkeypatch.setattr(tight_vs_peers, "estimate", short)
     tight_vs_peers.run([case], plan, output)
     content = comparison.read(output)
     assert [(row["method"], row.get("budget")) for row in content["rows"]] == [("tight", None), ("tight", 5), ("int8_zstd", None)]
@@ -343,7 +347,8 @@ PRESENTED: dict[str, dict[str, list[tuple[int, ...]]]] = {
 }
 
 
-def test_a_presentation_is_measured_in_bits_of_the_whole_and_of_its_own() -> None:
+def test_a_presentation_is_measured_in_bits_of_the_whole_and_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foldings, "BUDGET", 30)
     case = replace(RECIPES["lstm"], steps=3).trained("lstm", 0)
     for method in (foldings.AS_IT_IS, foldings.ALL_DENSE):
         row = foldings.measure(foldings.SUBJECTS["lstm"].presented(case, method), method, 0.1, 0)
@@ -359,8 +364,9 @@ def test_separable_kernels_are_multiplied_out_exactly() -> None:
         torch.testing.assert_close(multiplied_out(network)(images), network(images))
 
 
-def test_structure_is_left_to_the_search_to_find() -> None:
+def test_structure_is_left_to_the_search_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of one network differ only by what the search may do."""
+    monkeypatch.setattr(foldings, "BUDGET", 100)
     case = replace(RECIPES["separable"], steps=60).trained("separable", 0)
     subject = foldings.SUBJECTS["separable"]
     found = {

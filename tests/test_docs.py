@@ -86,6 +86,10 @@ def test_the_readme_shows_what_measure_prints(capsys: pytest.CaptureFixture[str]
     assert len(expected.bits) == 1, "the README's block has no row of sizes"
     assert (found.head, found.layers, found.matrix_forms) == (expected.head, expected.layers, expected.matrix_forms), advice
     assert found.bits == pytest.approx(expected.bits, rel=BITS_TOLERANCE), advice
+    shown_too = sizes_of_the_picture()["mlp"]
+    for eps, bits in found.bits.items():
+        drawn = shown_too["tight"][shown_too["eps"].index(float(eps))]
+        assert bits / 8 == pytest.approx(drawn, rel=BITS_TOLERANCE), "the picture is another's; python docs/images/make.py sizes"
 
 
 def test_the_readme_repeats_its_table_rightly() -> None:
@@ -98,8 +102,15 @@ def test_the_readme_repeats_its_table_rightly() -> None:
     assert float(found[1]) < 0.9, "the README says that the bound is better than guessing one of ten digits"
 
 
+def sizes_of_the_picture() -> dict[str, dict[str, list[float]]]:
+    """Bytes by method at each ε, of each network of docs/images/sizes.svg."""
+    content = json.loads((ROOT / "docs" / "images" / "sizes.json").read_text(encoding="utf-8"))
+    networks: dict[str, dict[str, list[float]]] = content["networks"]
+    return networks
+
+
 def test_the_picture_shows_tight_below_the_others() -> None:
-    networks = json.loads((ROOT / "docs" / "images" / "sizes.json").read_text(encoding="utf-8"))["networks"]
+    networks = sizes_of_the_picture()
     assert networks
     for sizes in networks.values():
         others = zip(sizes["bayes"], sizes["quantize"], strict=True)

@@ -122,7 +122,8 @@ def test_the_readme_tells_rightly_what_the_dynamics_show() -> None:
 def test_the_picture_of_sizes_is_todays() -> None:
     record = json.loads((ROOT / "docs" / "images" / "sizes.json").read_text(encoding="utf-8"))["networks"]["mlp"]
     weights = load_file(ROOT / "examples" / "digits" / "checkpoints" / "mlp.safetensors")
-    for method, eps in (("tight", record["eps"][:1]), ("quantize", record["eps"]), ("bayes", record["eps"][:1])):
+    # What `tight` finds in the same network is measured for the README's block (tests/test_docs.py), which says what this picture shows.
+    for method, eps in (("quantize", record["eps"]), ("bayes", record["eps"][:1])):
         found = estimate(weights, task.loss, eps, method=method, seed=0)
         expected = record[method][: len(eps)]
         assert [report.bits // 8 for report in found] == pytest.approx(expected, rel=SPREAD), (
@@ -138,8 +139,12 @@ def test_the_picture_of_dynamics_is_todays() -> None:
         trainer.train_epoch()
     # In the order of a .safetensors file, which has them by name: the same tensors in another order are another search.
     weights = {name: tensor.detach() for name, tensor in sorted(trainer.model.state_dict().items())}
-    found = estimate(weights, task_for(trainer.config).mean_loss, row["eps"], budget=row["settings"]["budget"], seed=row["seed"])
-    expected = [row[f"bits@{eps:g}"] for eps in row["eps"]]
-    assert [report.bits for report in found] == pytest.approx(expected, rel=SPREAD), (
+    loss, bits = task_for(trainer.config).mean_loss, {eps: row[f"bits@{eps:g}"] for eps in row["eps"]}
+    # Where the row says that all may be zero, a single loss shows it.
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    assert all(loss(zeros) <= loss(weights) + eps for eps in bits if bits[eps] == 0)
+    left = [eps for eps in bits if bits[eps]]
+    found = estimate(weights, loss, left, budget=row["settings"]["budget"], seed=row["seed"])
+    assert [report.bits for report in found] == pytest.approx([bits[eps] for eps in left], rel=SPREAD), (
         "the search isn't what docs/images/dynamics.svg shows; python docs/images/make.py dynamics"
     )

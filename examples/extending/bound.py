@@ -24,8 +24,8 @@ def bernstein_bound(bits: int, *, risk: float, n: int, delta: float = 0.05) -> f
 
 
 if __name__ == "__main__":
-    weights = load_file("examples/digits/checkpoints/mlp.safetensors")
-    report = estimate(weights, task.loss, eps=0.5, budget=200)
+    weights = load_file("examples/digits/checkpoints/convnet.safetensors")
+    report = estimate(weights, task.loss, eps=0.5, budget=100)
     risk = float(task.error(report.coarse_weights()))
     kl = report.bound(risk=risk, n=1437).value
     own = bernstein_bound(report.bits, risk=risk, n=1437)

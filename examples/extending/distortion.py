@@ -19,7 +19,7 @@ def largest_change(weights: dict[str, Tensor]) -> Tensor:
 
 
 IMAGES, _ = task.split("train")
-WEIGHTS = load_file("examples/digits/checkpoints/mlp.safetensors")
+WEIGHTS = load_file("examples/digits/checkpoints/convnet.safetensors")
 with torch.no_grad():
     ORIGINAL = task.logits(WEIGHTS, IMAGES)
 

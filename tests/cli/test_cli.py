@@ -201,7 +201,7 @@ def test_json_on_standard_output_stands_alone(run):
 
 
 @pytest.mark.usefixtures("folder")
-def test_what_a_loss_prints_by_any_way_stays_off_standard_output():
+def test_as_a_program_what_a_loss_prints_by_any_way_stays_off_standard_output():
     done = subprocess.run(
         program("measure", "model.safetensors", "--loss-fn", "mytask:loud", *QUICK, "--eps", "0.1", "--json", "-"),
         *(),
@@ -210,7 +210,8 @@ def test_what_a_loss_prints_by_any_way_stays_off_standard_output():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["results"]) == 1
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["distortion"] <= 0.1
     assert {"a program", "a descriptor", "the stream that was", "a print"} <= set(done.stderr.splitlines())
 
 
@@ -720,14 +721,6 @@ def program(*argv):
     return [sys.executable, "-m", "nncomplexity", *argv]
 
 
-@pytest.mark.usefixtures("folder")
-def test_as_a_program():
-    argv = program("measure", "model.safetensors", "--loss-fn", "mytask:loss", *QUICK, "--eps", "0.1", "--json", "-")
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["results"][0]["distortion"] <= 0.1
-
-
 def test_as_a_program_interrupted(folder):
     argv = program("measure", "model.safetensors", "--loss-fn", "mytask:sleeping", "--eps", "0.1", "--save", "model.coarse")
     with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
@@ -752,10 +745,10 @@ def test_the_console_script_interrupted_while_it_loads(tmp_path, package, argv):
     call = [sys.executable, "-c", script, *argv]
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "nncomplexity: interrupted\n")
-    (tmp_path / f"{package}.py").unlink()
-    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "interrupted" not in done.stderr
-    assert (done.returncode, done.stdout) == ((0, f"nncomplexity {__version__}\n") if argv == ["--version"] else (2, ""))
+    if argv == ["--version"]:
+        (tmp_path / f"{package}.py").unlink()
+        done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"nncomplexity {__version__}\n", "")
 
 
 @pytest.mark.usefixtures("folder")
@@ -779,7 +772,7 @@ def test_the_commands_of_the_reference_run(run):
     for command in commands:
         # Few evaluations will do to see that the options are right.
         searches = re.match("nncomplexity (measure|curve|track) ", command) and "--budget" not in command
-        argv = shlex.split(command)[1:] + (["--budget", "30"] if searches else [])
+        argv = shlex.split(command)[1:] + (["--budget", "12"] if searches else [])
         code, _, err = run(*argv)
         assert code == 0, (command, err)
 

@@ -105,17 +105,17 @@ def test_the_state_dict_of_a_base_can_be_named(run):
 def test_another_process_decodes_and_verifies(run):
     assert measure(run)[0] == 0
     report = json.loads(Path("report.json").read_text())
-    program = [sys.executable, "-m", "nncomplexity"]
-    out = ["--out", "decoded.safetensors"]
-    subprocess.run([*program, "decompress", "tuned.coarse", "--base", "base.pt", *out], check=True, capture_output=True)
+    decompress = ["decompress", "tuned.coarse", "--base", "base.pt", "--out", "decoded.safetensors"]
+    verify = ["verify", "tuned.coarse", "--loss-fn", "relativetask:loss", "--base", "folder", "--against", "tuned.safetensors"]
+    verify += ["--claims", "report.json", "--json", "found.json"]
+    program = f"from nncomplexity.cli import main; assert main({decompress}) == 0; assert main({verify}) == 0"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     import relativetask
 
     decoded = load_file("decoded.safetensors")
     assert relativetask.loss(decoded).item() == report["results"][0]["coarse_loss"]
-    arguments = ["--loss-fn", "relativetask:loss", "--base", "folder", "--against", "tuned.safetensors", "--claims", "report.json"]
-    done = subprocess.run([*program, "verify", "tuned.coarse", *arguments, "--json", "-"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(Path("found.json").read_text())
     assert found["relative_to"] == {"path": "folder", "sha256": base_of(BASE).sha256}
     assert {claim["name"]: claim["holds"] for claim in found["claims"]}["reported base"]
 

@@ -4,11 +4,15 @@ import ast
 import json
 import re
 import runpy
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 import torch
+
+import nncomplexity
+from nncomplexity import estimate
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "gallery"
@@ -17,7 +21,8 @@ MOST_LINES = 60
 BUDGETS = {"bound": 100}
 """Where a smaller budget changes more than numbers: a bound would be vacuous, and say so."""
 SMALL_BUDGET = 10
-SLOW = {"grokking"}
+METHODS = dict.fromkeys(("fine_tuning", "grokking", "pruning", "shuffled_labels", "simplest"), "quantize")
+"""Where there are many networks or large ones, for which the default search takes seconds before its first evaluation."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -55,13 +60,14 @@ def test_the_page_shows_the_program_its_output_and_its_picture(name: str) -> Non
     assert f"]({name}.svg)" in page(name)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_program_prints_what_the_page_shows_and_draws(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GALLERY_BUDGET", str(BUDGETS.get(name, SMALL_BUDGET)))
+    monkeypatch.setattr(nncomplexity, "estimate", partial(estimate, method=METHODS.get(name, "tight")))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

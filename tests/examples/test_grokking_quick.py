@@ -22,8 +22,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_complexity_rises_and_falls(tmp_path: Path) -> None:
-    shorter = {"prime": 31, "train_fraction": 0.5, "d_model": 64, "d_mlp": 256, "learning_rate": 4e-3, "batch_size": 128}
-    folder = RunFolder(tmp_path / "run", preset("quick", epochs=86, **shorter), Settings(method="quantize"))
+    shorter = {"prime": 31, "train_fraction": 0.5, "d_model": 64, "d_mlp": 256, "learning_rate": 6e-3, "batch_size": 128}
+    folder = RunFolder(tmp_path / "run", preset("quick", epochs=86, **shorter), Settings(method="quantize", budget=20))
     train_run(folder)
     lines = read_lines(folder.metrics)
     peak = max(lines, key=lambda line: line["bits@1"])

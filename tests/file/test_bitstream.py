@@ -117,7 +117,7 @@ def test_the_frame_is_laid_out_as_the_page_says() -> None:
 # --- the same weights everywhere
 
 
-def test_weights_are_the_same_in_other_processes_under_any_number_of_threads(tmp_path: Path) -> None:
+def test_weights_are_the_same_in_another_process_under_another_number_of_threads(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     weights = {"a": torch.zeros(300, 200), "b": torch.zeros(150, 40, dtype=torch.bfloat16)}
     tensors = [
@@ -134,11 +134,11 @@ def test_weights_are_the_same_in_other_processes_under_any_number_of_threads(tmp
         "print(torch.get_num_threads(), digest)\n"
     )
     here = hashlib.sha256(b"".join(t.view(torch.uint8).numpy().tobytes() for t in file.weights().values())).hexdigest()
-    for threads in ("1", "2"):
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-        arguments = [sys.executable, "-c", program, str(tmp_path / "w.coarse")]
-        done = subprocess.run(arguments, env=os.environ | counts, capture_output=True, text=True, check=True)
-        assert done.stdout.split() == [threads, here]
+    threads = "2" if torch.get_num_threads() == 1 else "1"
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    arguments = [sys.executable, "-c", program, str(tmp_path / "w.coarse")]
+    done = subprocess.run(arguments, env=os.environ | counts, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [threads, here]
 
 
 def test_the_skeleton_in_a_file_depends_on_no_value() -> None:

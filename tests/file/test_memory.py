@@ -13,7 +13,7 @@ from nncomplexity.file import CoarseTensor, Dense, LowRank, Pieces, write
 from nncomplexity.file.coarse import Lossless
 from nncomplexity.network import Blocks, Skeleton, TensorSpec
 
-SIDE = 3072
+SIDE = 2048
 ALLOWANCE = 4 * SIDE * SIDE
 ONES = np.ones((SIDE, SIDE), dtype=np.int8)
 ZEROS = np.zeros((SIDE, SIDE), dtype=np.int8)

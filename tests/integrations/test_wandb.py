@@ -48,6 +48,7 @@ def test_rows_that_come_late_are_kept_on_their_own_axis(workplace: Path) -> None
             run.log({"loss": 20 - step}, step=step)
             writer.row({12: rows[0], 18: rows[1]}.get(step))
         writer.report(given, name="net", step=9)
+    wandb.teardown()  # a process of W&B's own writes the file, and the run doesn't wait for it
     found = list(records(workplace))
     history = [
         {name_of(item): json.loads(item.value_json) for item in one.history.item} for one in found if one.HasField("history")

@@ -102,7 +102,7 @@ def test_a_network_searched_as_a_large_one_keeps_what_it_claims(method: str, mon
     def loss(candidate: dict[str, Tensor]) -> Tensor:
         return torch.stack([(candidate[name] - weights[name]).square().sum() / energies[name] for name in weights]).mean()
 
-    budget = 100 if method == "tight" else 20
+    budget = 50 if method == "tight" else 20
     small = estimate(weights, loss, 0.1, method=method, budget=budget)
     monkeypatch.setattr(sizes, "MATRIX", 1)
     monkeypatch.setattr(sizes, "NETWORK", 1)

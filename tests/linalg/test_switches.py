@@ -121,18 +121,18 @@ def sizes(eps: float, **options: Any) -> list[object]:
 
 
 def moves() -> object:
-    return estimate(data()[2], error, 0.05, budget=20).bits
+    return estimate(data()[2], error, 0.05, budget=8).bits
 
 
 def curve() -> object:
-    found = rate_distortion(data()[2], loss, [1, 0.3, 0.1, 0.03], budget=20, n=96, risk=error)
+    found = rate_distortion(data()[2], loss, [1, 0.3, 0.1, 0.03], budget=10, n=96, risk=error)
     return [report.bits for report in found.reports], [one and one.value for one in found.bounds], found.fits, found.hull
 
 
 def parts() -> object:
     x, y, weights = data()
     mean = loss_from(lambda network, x, y: cross_entropy(logits(network, x), y, reduction="none"), (x, y), batch=40)
-    return estimate(weights, mean, 0.1, budget=20).bits
+    return estimate(weights, mean, 0.1, budget=12).bits
 
 
 def denormals() -> object:
@@ -202,8 +202,8 @@ def arithmetic() -> object:
 
 
 WORK: dict[str, Callable[[], object]] = {
-    "tight": lambda: sizes(0.03, budget=20),
-    "bayes": lambda: sizes(0.3, budget=15, method="bayes"),
+    "tight": lambda: sizes(0.03, budget=12),
+    "bayes": lambda: sizes(0.3, budget=14, method="bayes"),
     "quantize": lambda: sizes(0.1, budget=8, method="quantize"),
     "moves": moves,
     "curve": curve,

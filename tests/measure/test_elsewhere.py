@@ -15,7 +15,7 @@ from nncomplexity import estimate
 
 TESTS = Path(__file__).parents[1]
 CASES = (
-    *("tight", "tight, another seed", "tight, without a gradient", "tight, as a large network", "tight, relative to a base"),
+    *("tight", "tight, without a gradient", "tight, as a large network", "tight, another seed, relative to a base"),
     *("bayes", "quantize", "curve"),
 )
 SYMBOLS = {"torch.int8", "torch.int16", "torch.int32"}

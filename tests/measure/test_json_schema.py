@@ -1,6 +1,7 @@
 """What is written is what the published JSON Schemas say, to the last key."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def test_a_schema_is_one(kind: str) -> None:
     Draft202012Validator.check_schema(json_schema(kind))
 
 
+def references(schema: Any) -> Iterator[str]:
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema) if isinstance(schema, list) else ():
+        yield from (value,) if key == "$ref" else references(value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schema_is_a_document_of_its_own(kind: str) -> None:
+    schema = json_schema(kind)
+    found = set(references(schema))
+    assert found == {f"#/$defs/{name}" for name in schema["$defs"]}
+    schema["$defs"].clear()
+    assert json_schema(kind)["$defs"]
+
+
 def test_there_is_no_other_kind() -> None:
     with pytest.raises(InputError, match="kind: expected one of report, curve, row, got 'rows'"):
         json_schema("rows")
@@ -88,6 +103,8 @@ def test_a_curve_is_a_report_with_a_summary() -> None:
     report, curve = json_schema("report"), json_schema("curve")
     assert {*curve["required"]} - {*report["required"]} == {"curve"}
     assert {key: curve[key] for key in ("properties", "$defs")} == {key: report[key] for key in ("properties", "$defs")}
+    assert (report["title"], curve["title"]) == ("report.json of nncomplexity", "curve.json of nncomplexity")
+    assert report["description"] != curve["description"]
 
 
 def test_a_report_with_everything(folder: Path) -> None:

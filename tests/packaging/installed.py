@@ -14,7 +14,7 @@ FILES = (
     "py.typed",
     "show/html/page.css",
     "show/html/page.js",
-    *(f"measure/schemas/{kind}.schema.json" for kind in ("report", "curve", "row")),
+    *(f"measure/schemas/{kind}.schema.json" for kind in ("report", "row")),
 )
 TASK = """
 import torch

@@ -68,7 +68,7 @@ def test_masks_of_every_dtype_stay_numbers(dtype: torch.dtype, share: float, met
     weights = {"w": normal(24, 16, seed=1).to(dtype), "mask": mask}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = estimate(weights, distance_to(weights), 0.01, method=method, budget=16 if method == "bayes" else 40)
+        report = estimate(weights, distance_to(weights), 0.01, method=method, budget=10 if method == "bayes" else 40)
     check_finite(report, weights)
     assert report.within
     assert report.bits < 0.8 * min(bits for bits in report.subject.lossless_bits.values() if bits)

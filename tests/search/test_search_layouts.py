@@ -11,7 +11,7 @@ from nncomplexity import estimate, load, rate_distortion
 from nncomplexity.search import allocate, contract, layouts, tensors, tight
 from nncomplexity.search.moves import Plan
 
-BUDGET = 150
+BUDGET = 90
 """Evaluations that are enough for a layout to show in the answer."""
 Weights = dict[str, Tensor]
 

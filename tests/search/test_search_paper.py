@@ -25,7 +25,7 @@ from nncomplexity.search.constrained import ConstrainedStudy
 from nncomplexity.search.points import CoarseGraining, Point, Points
 
 Weights = Mapping[str, Tensor]
-METHODS = [Bayes(budget=16), Quantize(budget=16)]
+METHODS = [Bayes(budget=13), Quantize(budget=13)]
 
 
 @contextmanager
@@ -197,7 +197,7 @@ def test_a_search_begins_without_decomposition_and_then_spreads_over_both_axes(c
 
 def test_a_large_eps_beside_it_does_not_lead_a_small_one_astray() -> None:
     def smallest(eps: Sequence[float]) -> float:
-        best = searched(Bayes(budget=20), eps)[-1].best
+        best = searched(Bayes(budget=16), eps)[-1].best
         assert best is not None
         assert best.paper_bytes is not None
         return best.paper_bytes

@@ -1,7 +1,5 @@
 """What `tight` owes its users beyond the contract of all searches."""
 
-import itertools
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,11 +12,13 @@ from nncomplexity.search.start import Factorizations, of_low_rank
 from tests.cases import MANY_EPS, two_layers
 
 
-@pytest.mark.parametrize(("seed", "budget"), list(itertools.product(range(4), (30, 100))))
-def test_never_larger_than_algorithm_2(seed, budget):
+@pytest.mark.parametrize("seed", range(4))
+def test_never_larger_than_algorithm_2(seed):
     weights, loss = two_layers(seed)
     for eps in (1.0, 0.1, 0.01):
-        assert estimate(weights, loss, eps, budget=budget).bits <= estimate(weights, loss, eps, method="quantize").bits
+        most = estimate(weights, loss, eps, method="quantize").bits
+        for budget in (30, 100):
+            assert estimate(weights, loss, eps, budget=budget).bits <= most
 
 
 def test_algorithm_2_is_the_floor_where_the_search_finds_nothing_of_its_own():
@@ -94,7 +94,7 @@ def test_a_network_of_zeros_or_ones_alone_is_its_own_answer(value):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_larger_budget_never_gives_a_larger_file(seed):
     weights, loss = two_layers(hidden=40, features=28)
-    sizes = [estimate(weights, loss, 0.1, budget=budget, seed=seed).bits for budget in (10, 37, 100, 400, 1000, 2500)]
+    sizes = [estimate(weights, loss, 0.1, budget=budget, seed=seed).bits for budget in (10, 37, 100, 400, 1000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 0.6 * sizes[0]
 
@@ -122,22 +122,22 @@ def test_a_budget_is_spent_even_where_the_search_has_converged():
 def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
     weights, loss = two_layers(hidden=40, features=28)
     for eps in (0.1, 0.01):
-        report = estimate(weights, loss, eps, seed=1, budget=4000)
+        report = estimate(weights, loss, eps, seed=1, budget=1200)
         assert report.origin == "descent"
         assert report.bits < 0.5 * estimate(weights, loss, eps, method="quantize", codec="entropy").bits
 
 
 def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
     weights, loss = two_layers(hidden=40, features=28)
-    method = Tight(budget=1500)
-    reports = estimate(weights, loss, MANY_EPS, method=Sweep(method, share=0.5))
-    assert [report.eps for report in reports] == MANY_EPS
+    method, many = Tight(budget=1500), MANY_EPS[::2]
+    reports = estimate(weights, loss, many, method=Sweep(method, share=0.5))
+    assert [report.eps for report in reports] == many
     for report in reports:
         assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) <= report.eps
     sizes = [report.bits for report in reports]
     assert sizes == sorted(sizes)
-    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(MANY_EPS) - 1)) * 1500 + len(MANY_EPS)
-    alone = [estimate(weights, loss, eps, method=method).bits for eps in MANY_EPS]
+    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(many) - 1)) * 1500 + len(many)
+    alone = [estimate(weights, loss, eps, method=method).bits for eps in many]
     assert sum(sizes) <= 1.1 * sum(alone)
 
 
@@ -189,7 +189,7 @@ def test_a_gradient_that_runs_out_of_memory_is_no_loss_without_one():
 
 
 def test_seeds_part_and_each_gives_one_file():
-    weights, loss = two_layers(hidden=160, features=28)
+    weights, loss = two_layers(hidden=40, features=28)
     files = [estimate(weights, loss, 0.1, budget=150, seed=seed).file.content for seed in (0, 1, 2, 1)]
     assert files[1] == files[3]
     assert len(set(files)) == 3
