@@ -30,11 +30,12 @@ HOSTILE: dict[str, tuple[tuple[int, ...], CoarseTensor, str]] = {
 DECODE = """
 import sys
 import nncomplexity.file
+from nncomplexity import load  # and PyTorch with it
 def peak():  # not getrusage: its figure begins with that of the parent
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 start = peak()
 for path in sys.argv[2:]:
-    weights = nncomplexity.load(path, limit=int(sys.argv[1]))
+    weights = load(path, limit=int(sys.argv[1]))
     assert all(not w.any() for w in weights.values())
     del weights
     print(path, peak() - start)
