@@ -56,12 +56,13 @@ shuffled: setup
 mutants: setup
 	$(BIN)/python tests/mutation.py --count 200
 
-# Damaged files for every reader, as long as FUZZ_SECONDS, and KILLS kills at random moments (docs/reliability.md).
+# Damaged files for every reader, as long as FUZZ_SECONDS, small files that say they are large, and KILLS kills at random moments (docs/reliability.md).
 FUZZ_SECONDS ?= 600
 KILLS ?= 200
 
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.sizes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.kills --kills $(KILLS)
 
 # The oldest version of each dependency that pyproject.toml allows, in an environment of its own; OLDEST_PYTHON may be any from 3.11 to 3.12,
@@ -69,8 +70,11 @@ fuzz: setup
 OLDEST_PYTHON ?= python3.11
 OLDEST := .venv-oldest
 
+# What needs a package of another extra is left out there.
+OF_EXTRAS := tests/integrations tests/workers/test_cluster.py tests/test_site.py
+
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/pytest -n 2
+	$(OLDEST)/bin/pytest -n 2 $(addprefix --ignore ,$(OF_EXTRAS))
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(OLDEST_PYTHON) -m venv $(OLDEST)

@@ -1,6 +1,7 @@
 """What is loaded when: PyTorch by what measures, and by nothing that only describes."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ import nncomplexity
 from nncomplexity.cli import main
 from nncomplexity.file import DEFAULT_LIMIT
 from nncomplexity.show import KINDS
+from tests.rows import row, write_rows
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ["torch", "scipy", "optuna", "matplotlib", "sklearn", "pandas", "polars"]
+ON_DEMAND = ["bounds", "checkpoint", "file", "linalg"]
+"""Wings whose names are loaded when they are first used."""
 
 
 def loaded_by(program: str) -> list[str]:
@@ -36,6 +40,41 @@ for arguments in {calls}:
 {completing}
 """
     assert loaded_by(program) == []
+
+
+@pytest.mark.parametrize("command", ["plot {0} --out {1}.svg", "report {0} --out {1}.html", "compare {0} --out {1}.svg"])
+def test_showing_results_loads_no_pytorch(command: str, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "results.jsonl", [row(step, run=run) for run in ("runs/a", "runs/b") for step in (1, 10, 100)])
+    arguments = command.format(rows, tmp_path / "made").split()
+    loaded = loaded_by(f"import sys; from nncomplexity.cli import main; assert main({arguments}) == 0; print()")
+    assert set(loaded) <= {"matplotlib"}
+
+
+@pytest.mark.parametrize("wing", ON_DEMAND)
+def test_names_on_demand_are_those_that_type_checkers_find(wing: str) -> None:
+    package = importlib.import_module(f"nncomplexity.{wing}")
+    tree = ast.parse(Path(package.__file__ or "").read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    stated = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert stated == package._places
+    assert set(stated) == set(package.__all__) <= set(dir(package))
+    for name, place in stated.items():
+        assert getattr(package, name) is getattr(importlib.import_module(place or ""), name)
+    with pytest.raises(AttributeError, match=f"module 'nncomplexity.{wing}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
+def test_a_function_keeps_its_name_when_the_module_of_that_name_is_loaded() -> None:
+    program = """
+import sys
+import nncomplexity.linalg.quantize, nncomplexity.file.paper_bytes
+from nncomplexity.linalg import quantize
+from nncomplexity.file import paper_bytes
+assert callable(quantize) and callable(paper_bytes)
+from nncomplexity.linalg.quantize import quantize as same
+assert quantize is same and nncomplexity.linalg.quantize is same
+"""
+    assert set(loaded_by(program)) <= {"torch", "scipy"}
 
 
 def test_the_package_alone_loads_nothing_heavy() -> None:

@@ -16,24 +16,77 @@ All bounds are functions of bits, risk, n and δ, without a network. docs/bounds
 - `disagreement`: a bound on the original network, from its disagreement with the decoded one
 """
 
-from nncomplexity.bounds.binomial import HoldoutBound, binomial_upper_limit, holdout_bound
-from nncomplexity.bounds.chance import chance_from, vacuous_from
-from nncomplexity.bounds.disagreement import DisagreementBound, disagreement_bound
-from nncomplexity.bounds.hoeffding import hoeffding_bound
-from nncomplexity.bounds.kinds import KINDS, Kind
-from nncomplexity.bounds.kl import binary_kl, kl_inverse
-from nncomplexity.bounds.mdl import (
-    DescriptionLength,
-    LossUnit,
-    check_loss_unit,
-    description_length,
-    is_code_length,
-    why_no_code_length,
-)
-from nncomplexity.bounds.occam import Bound, bound
-from nncomplexity.bounds.prefix import elias_delta_bits
-from nncomplexity.bounds.rounding import rounded_up
-from nncomplexity.bounds.smoothed import DEFAULT_ALPHAS, SmoothedBound, smoothed_bound, smoothed_loss
+from typing import TYPE_CHECKING
+
+from nncomplexity.words import load_on_demand
+
+if TYPE_CHECKING:
+    from nncomplexity.bounds.binomial import HoldoutBound, binomial_upper_limit, holdout_bound
+    from nncomplexity.bounds.chance import chance_from, vacuous_from
+    from nncomplexity.bounds.disagreement import DisagreementBound, disagreement_bound
+    from nncomplexity.bounds.hoeffding import hoeffding_bound
+    from nncomplexity.bounds.kinds import KINDS, Kind
+    from nncomplexity.bounds.kl import binary_kl, kl_inverse
+    from nncomplexity.bounds.mdl import (
+        DescriptionLength,
+        LossUnit,
+        check_loss_unit,
+        description_length,
+        is_code_length,
+        why_no_code_length,
+    )
+    from nncomplexity.bounds.occam import Bound, bound
+    from nncomplexity.bounds.prefix import elias_delta_bits
+    from nncomplexity.bounds.rounding import rounded_up
+    from nncomplexity.bounds.smoothed import DEFAULT_ALPHAS, SmoothedBound, smoothed_bound, smoothed_loss
+else:
+    load_on_demand(
+        __name__,
+        {
+            "binomial": (
+                "HoldoutBound",
+                "binomial_upper_limit",
+                "holdout_bound",
+            ),
+            "chance": (
+                "chance_from",
+                "vacuous_from",
+            ),
+            "disagreement": (
+                "DisagreementBound",
+                "disagreement_bound",
+            ),
+            "hoeffding": ("hoeffding_bound",),
+            "kinds": (
+                "KINDS",
+                "Kind",
+            ),
+            "kl": (
+                "binary_kl",
+                "kl_inverse",
+            ),
+            "mdl": (
+                "DescriptionLength",
+                "LossUnit",
+                "check_loss_unit",
+                "description_length",
+                "is_code_length",
+                "why_no_code_length",
+            ),
+            "occam": (
+                "Bound",
+                "bound",
+            ),
+            "prefix": ("elias_delta_bits",),
+            "rounding": ("rounded_up",),
+            "smoothed": (
+                "DEFAULT_ALPHAS",
+                "SmoothedBound",
+                "smoothed_bound",
+                "smoothed_loss",
+            ),
+        },
+    )
 
 __all__ = [
     "DEFAULT_ALPHAS",

@@ -25,15 +25,69 @@ A checkpoint is read without running any of its code.
 - `arrays`: NumPy arrays instead of tensors
 """
 
-from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard
-from nncomplexity.checkpoint.loading import Checkpoint, load_checkpoint
-from nncomplexity.checkpoint.pickled import PICKLE, ZIP
-from nncomplexity.checkpoint.runs import PathParts, labels, path_parts, place_of_step
-from nncomplexity.checkpoint.safetensors import is_safetensors, save_safetensors
-from nncomplexity.checkpoint.selection import OptimizerError
-from nncomplexity.checkpoint.single import head_of
-from nncomplexity.checkpoint.stepnames import Clear, Count, varying
-from nncomplexity.checkpoint.steps import USUAL, Step, StepRule, find_step, is_standard, natural_key, place_of, stem_of, step_of
+from typing import TYPE_CHECKING
+
+from nncomplexity.words import load_on_demand
+
+if TYPE_CHECKING:
+    from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard
+    from nncomplexity.checkpoint.loading import Checkpoint, load_checkpoint
+    from nncomplexity.checkpoint.pickled import PICKLE, ZIP
+    from nncomplexity.checkpoint.runs import PathParts, labels, path_parts, place_of_step
+    from nncomplexity.checkpoint.safetensors import is_safetensors, save_safetensors
+    from nncomplexity.checkpoint.selection import OptimizerError
+    from nncomplexity.checkpoint.single import head_of
+    from nncomplexity.checkpoint.stepnames import Clear, Count, varying
+    from nncomplexity.checkpoint.steps import USUAL, Step, StepRule, find_step, is_standard, natural_key, place_of, stem_of, step_of
+else:
+    load_on_demand(
+        __name__,
+        {
+            "folder": (
+                "SHARD",
+                "STANDARD",
+                "SUFFIXES",
+                "is_of_trainer",
+                "is_shard",
+            ),
+            "loading": (
+                "Checkpoint",
+                "load_checkpoint",
+            ),
+            "pickled": (
+                "PICKLE",
+                "ZIP",
+            ),
+            "runs": (
+                "PathParts",
+                "labels",
+                "path_parts",
+                "place_of_step",
+            ),
+            "safetensors": (
+                "is_safetensors",
+                "save_safetensors",
+            ),
+            "selection": ("OptimizerError",),
+            "single": ("head_of",),
+            "stepnames": (
+                "Clear",
+                "Count",
+                "varying",
+            ),
+            "steps": (
+                "USUAL",
+                "Step",
+                "StepRule",
+                "find_step",
+                "is_standard",
+                "natural_key",
+                "place_of",
+                "stem_of",
+                "step_of",
+            ),
+        },
+    )
 
 __all__ = [
     "PICKLE",

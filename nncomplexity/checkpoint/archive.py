@@ -97,6 +97,8 @@ def _check_places(content: bytes, records: list[zipfile.ZipInfo], end: int) -> N
     ends = [*sorted(record.header_offset for record in records), end]
     following = dict(pairwise(ends))
     for record in records:
+        if not 0 <= record.header_offset <= end - _LOCAL.size:  # a directory of the ZIP64 form may say 2^63
+            raise zipfile.BadZipFile(f"record {record.filename!r} does not begin before the archive's directory")
         name, extra = _LOCAL.unpack_from(content, record.header_offset)
         start = record.header_offset + _LOCAL.size + name + extra
         stored = record.compress_type != zipfile.ZIP_STORED or record.compress_size == record.file_size

@@ -1,11 +1,9 @@
 """Finds the training step among the numbers in a checkpoint, by their names."""
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
-
-import torch
-from torch import Tensor
 
 STEPS = (
     *(
@@ -57,10 +55,12 @@ def counted(numbers: Mapping[str, int | float], names: tuple[str, ...]) -> tuple
 def number_in(value: Any) -> int | float | None:
     """The value as a number below 10¹⁸, from a Python number, a text or a tensor with one element; otherwise None.
 
+    >>> import torch
     >>> [number_in(value) for value in (3, "1200", "1e999", True, torch.tensor(700), torch.ones(3), "many")]
     [3, 1200, None, None, 700, None, None]
     """
-    if isinstance(value, Tensor):
+    torch = sys.modules.get("torch")  # where it is not loaded, there are no tensors, and it is not loaded for this
+    if torch is not None and isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_nested or value.is_meta or value.numel() != 1:
             return None
         value = value.item()

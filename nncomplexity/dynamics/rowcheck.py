@@ -4,6 +4,7 @@ Rows may be edited by hand, or come from other people. A fault is reported when 
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,16 @@ _SHOWN = 60
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _is_path(value: object) -> bool:
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        return False
+    return True
 
 
 def _is_finite(value: object) -> bool:
@@ -56,7 +67,7 @@ _EVERY: _Checks = {
     "kind": (_is_text, "a text"),
     "status": (_is_text, "a text"),
     "run": _TEXT,
-    "checkpoint": _TEXT,
+    "checkpoint": (_or_null(_is_path), "the name of a file or null"),
     "step": _NUMBER,
     "seed": (_is_seed, "a whole number"),
 }

@@ -10,41 +10,106 @@
 - `switches`: global settings of PyTorch and NumPy: default values for the package, and the user's values for the user's functions
 """
 
-from nncomplexity.linalg.basis import MOST_ROWS, largest_entry, shift, waves
-from nncomplexity.linalg.fits import Fit, along_hull, best_of, fitted, lower_hull
-from nncomplexity.linalg.lowrank import (
-    SVDCache,
-    balanced,
-    left_out,
-    matrix_view,
-    pays,
-    rank_for,
-    ranks_leaving,
-    svd,
-    truncate,
-)
-from nncomplexity.linalg.quantize import (
-    LARGEST_SYMBOL,
-    capacity,
-    dequantize,
-    quantize,
-    round_once,
-    symbols,
-)
-from nncomplexity.linalg.sizes import RANKED, SMALL, large_matrix, large_network
-from nncomplexity.linalg.sketch import Sketch, gram
-from nncomplexity.linalg.spectral import (
-    effective_rank,
-    effective_rank_of,
-    effective_ranks,
-    spectral_entropy,
-)
-from nncomplexity.linalg.switches import (
-    Switches,
-    no_anomaly_detection,
-    users_switches,
-    usual_switches,
-)
+from typing import TYPE_CHECKING
+
+from nncomplexity.words import load_on_demand
+
+if TYPE_CHECKING:
+    from nncomplexity.linalg.basis import MOST_ROWS, largest_entry, shift, waves
+    from nncomplexity.linalg.fits import Fit, along_hull, best_of, fitted, lower_hull
+    from nncomplexity.linalg.lowrank import (
+        SVDCache,
+        balanced,
+        left_out,
+        matrix_view,
+        pays,
+        rank_for,
+        ranks_leaving,
+        svd,
+        truncate,
+    )
+    from nncomplexity.linalg.quantize import (
+        LARGEST_SYMBOL,
+        capacity,
+        dequantize,
+        quantize,
+        round_once,
+        symbols,
+    )
+    from nncomplexity.linalg.sizes import RANKED, SMALL, large_matrix, large_network
+    from nncomplexity.linalg.sketch import Sketch, gram
+    from nncomplexity.linalg.spectral import (
+        effective_rank,
+        effective_rank_of,
+        effective_ranks,
+        spectral_entropy,
+    )
+    from nncomplexity.linalg.switches import (
+        Switches,
+        no_anomaly_detection,
+        users_switches,
+        usual_switches,
+    )
+else:
+    load_on_demand(
+        __name__,
+        {
+            "basis": (
+                "MOST_ROWS",
+                "largest_entry",
+                "shift",
+                "waves",
+            ),
+            "fits": (
+                "Fit",
+                "along_hull",
+                "best_of",
+                "fitted",
+                "lower_hull",
+            ),
+            "lowrank": (
+                "SVDCache",
+                "balanced",
+                "left_out",
+                "matrix_view",
+                "pays",
+                "rank_for",
+                "ranks_leaving",
+                "svd",
+                "truncate",
+            ),
+            "quantize": (
+                "LARGEST_SYMBOL",
+                "capacity",
+                "dequantize",
+                "quantize",
+                "round_once",
+                "symbols",
+            ),
+            "sizes": (
+                "RANKED",
+                "SMALL",
+                "large_matrix",
+                "large_network",
+            ),
+            "sketch": (
+                "Sketch",
+                "gram",
+            ),
+            "spectral": (
+                "effective_rank",
+                "effective_rank_of",
+                "effective_ranks",
+                "spectral_entropy",
+            ),
+            "switches": (
+                "Switches",
+                "no_anomaly_detection",
+                "users_switches",
+                "usual_switches",
+            ),
+        },
+    )
 
 __all__ = [
     "LARGEST_SYMBOL",

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nncomplexity.linalg.switches import usual_switches
-
 LEAST_POINTS = 3
 """The smallest number of points with different distortions for a fit."""
 
@@ -37,7 +35,7 @@ class Fit:
         """Whether the formula is closer to the points than their mean, R² ≥ 0. Otherwise it is useless."""
         return self.r2 >= 0
 
-    @usual_switches()
+    @np.errstate(all="ignore")
     def __call__(self, distortion: ArrayLike) -> list[float]:
         """Bits at each distortion."""
         x = np.atleast_1d(np.asarray(distortion, dtype=float))
@@ -56,7 +54,7 @@ class Fit:
         return f"bits = {_as_text(self.b)}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
 
 
-@usual_switches()
+@np.errstate(all="ignore")
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     """Both formulas for points (distortion, bits).
 

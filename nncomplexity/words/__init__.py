@@ -6,6 +6,7 @@
 - `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
 - `progress`: progress as one line of text, in terminals and notebooks
 - `epsilon`: ε as people give it: a number in the loss's unit, or a share
+- `on_demand`: names of a package that are loaded when they are first used
 - `moved`: names of modules as they were before
 - `units`: sizes on axes, with one unit for each axis
 """
@@ -32,6 +33,7 @@ from nncomplexity.words.numbers import (
     python_numbers,
     shown,
 )
+from nncomplexity.words.on_demand import load_on_demand
 from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
 from nncomplexity.words.text import form_in_words, listed, printable
@@ -53,6 +55,7 @@ __all__ = [
     "is_file",
     "is_number",
     "listed",
+    "load_on_demand",
     "name_of",
     "names_in",
     "number_in",

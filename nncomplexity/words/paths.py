@@ -21,6 +21,8 @@ def path_of(given: object, argument: str = "path") -> Path:
         raise InputError(f"{argument}: expected the name of a file, a text or a Path, got {given!r}; name one")
     try:
         os.lstat(name)
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise InputError(f"{argument}: expected the name of a file, got one that this system can't write, {name!r}") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(

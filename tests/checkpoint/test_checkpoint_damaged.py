@@ -85,6 +85,26 @@ def test_a_record_that_is_said_to_be_longer_than_it_is(plain: Path, tmp_path: Pa
         load_checkpoint(short)
 
 
+@pytest.mark.parametrize("offset", [0x7FFFFFFF, 1 << 63])
+def test_a_record_that_is_said_to_begin_behind_the_end(plain: Path, offset: int) -> None:
+    content = plain.read_bytes()
+    at = content.rfind(b"PK\x01\x02")
+    name, extra, _ = struct.unpack_from("<HHH", content, at + 28)
+    made = bytearray(content)
+    struct.pack_into("<I", made, at + 42, min(offset, 0xFFFFFFFF))
+    if offset > 0xFFFFFFFF:  # in a field of ZIP64, by which the directory grows
+        field = struct.pack("<HHQ", 1, 8, offset)
+        struct.pack_into("<H", made, at + 30, extra + len(field))
+        made[at + 46 + name + extra : at + 46 + name + extra] = field
+        made = made[: made.rfind(b"PK\x06\x06")] + made[made.rfind(b"PK\x05\x06") :]
+        struct.pack_into("<I", made, made.rfind(b"PK\x05\x06") + 12, made.rfind(b"PK\x05\x06") - made.find(b"PK\x01\x02"))
+    with pytest.raises(zipfile.BadZipFile, match="does not begin before the archive's directory"):
+        check_records(bytes(made))
+    plain.write_bytes(made)
+    with pytest.raises(FormatError, match=r"net\.pt: a pickled checkpoint that is cut or damaged"):
+        load_checkpoint(plain)
+
+
 def test_an_archive_without_checksums_is_read_as_pytorch_may_write_it(plain: Path) -> None:
     plain.write_bytes(lengthened(plain.read_bytes(), b"none", 0, sums=False))
     assert torch.equal(load_checkpoint(plain).tensors["a"], WEIGHTS["a"])

@@ -32,6 +32,8 @@ def test_a_row_without_a_key_that_it_needs(key: str) -> None:
         {"step": True},
         {"run": ["a"]},
         {"checkpoint": {"a": 1}},
+        {"checkpoint": "runs/a\0b.pt"},
+        {"checkpoint": "runs/\ud800.pt"},
         {"sha256": ["ab"]},
         {"trainer": {}},
         {"seed": 0.5},

@@ -1,6 +1,7 @@
 """Every reader of files, and what the program then does with what was read: nothing but the package's own exceptions may come out."""
 
 import random
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from nncomplexity.checkpoint import load_checkpoint
+from nncomplexity.cli.compare_table import compared
 from nncomplexity.cli.track_table import tracked
 from nncomplexity.dynamics.job import Job
 from nncomplexity.dynamics.results_file import ResultsFile, rows_of
@@ -17,7 +19,18 @@ from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, read
 from nncomplexity.measure import Typed, check_claims, read_report
 from nncomplexity.network import Task, check_numbers, skeleton_of
-from nncomplexity.show import chart, default_kind, page, read_results
+from nncomplexity.show import (
+    Results,
+    chart,
+    common_eps,
+    comparison,
+    default_kind,
+    differing_settings,
+    page,
+    read_results,
+    side_by_side,
+    sides_of,
+)
 from tests.fuzz import mutations, seeds
 
 LIMIT = 1 << 24
@@ -35,12 +48,14 @@ class Reader:
         seeds: honest files.
         damage: makes a damaged file of an honest one and another one.
         read: reads the bytes of a file, in a folder that it may write to, and uses what it read.
+        share: of the time, beside those of the others. What draws pictures takes most of it: an input takes ten times as long there.
     """
 
     name: str
     seeds: Callable[[], Sequence[bytes]]
     damage: Damage
     read: Read
+    share: int = 1
 
     def inputs(self, chance: random.Random) -> bytes:
         """One damaged file."""
@@ -106,6 +121,19 @@ def _shown(name: Path) -> None:
     results = read_results(name)
     chart(results, default_kind(results))
     page(results)
+    both = side_by_side([results, _another()])
+    sides = sides_of(both, [])
+    eps = common_eps(sides, both.chosen_eps(()))
+    compared(sides, eps, differing_settings(sides))
+    comparison(both, eps=eps, steps=[])
+
+
+@cache
+def _another() -> Results:
+    with tempfile.TemporaryDirectory() as folder:
+        name = Path(folder, "results.jsonl")
+        name.write_bytes(seeds.results()[0])
+        return read_results(name)
 
 
 @cache
@@ -146,7 +174,7 @@ def _reports() -> dict[str, list[bytes]]:
 
 
 READERS = (
-    Reader("coarse", cache(seeds.coarse_files), mutations.coarse_damaged, _coarse),
+    Reader("coarse", cache(seeds.coarse_files), mutations.coarse_damaged, _coarse, share=2),
     Reader("safetensors", lambda: _checkpoints()["safetensors"], mutations.bytes_damaged, _checkpoint),
     Reader("zip", lambda: _checkpoints()["zip"], mutations.zip_damaged, _checkpoint),
     Reader("legacy", lambda: _checkpoints()["legacy"], mutations.bytes_damaged, _checkpoint),
@@ -155,7 +183,7 @@ READERS = (
     Reader("npz", lambda: _checkpoints()["npz"], mutations.zip_damaged, _checkpoint),
     Reader("pickle", lambda: _checkpoints()["pickle"], mutations.bytes_damaged, _checkpoint),
     Reader("index", lambda: _checkpoints()["index"], _json, _index),
-    Reader("report", lambda: _reports()["report"], _json, _report),
-    Reader("curve", lambda: _reports()["curve"], _json, _report),
-    Reader("results", cache(seeds.results), _lines, _results),
+    Reader("report", lambda: _reports()["report"], _json, _report, share=4),
+    Reader("curve", lambda: _reports()["curve"], _json, _report, share=4),
+    Reader("results", cache(seeds.results), _lines, _results, share=8),
 )

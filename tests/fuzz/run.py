@@ -109,8 +109,8 @@ def main() -> int:
         until = time.monotonic() + given.seconds
         try:
             while time.monotonic() < until:
-                # Each gets an equal share of the time, not of the inputs.
-                reader = min(readers, key=lambda one: run.seconds[one.name])
+                # Each gets its share of the time, not of the inputs.
+                reader = min(readers, key=lambda one: run.seconds[one.name] / one.share)
                 for _ in range(20):
                     run.one(reader, reader.inputs(chance), folder, rates[reader.name])
         except KeyboardInterrupt:

@@ -3,10 +3,12 @@
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from nncomplexity.show import page, read_results
+from nncomplexity.show.plots import reading, runs
 from tests.markup import parsed
 from tests.rows import failed, report, row, write_rows
 
@@ -141,3 +143,18 @@ def test_an_eps_without_steps_has_no_curve(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "r.jsonl", [row(step, eps=[1.0]) for step in (1, 2)])
     structure = parsed(page(read_results([rows, tmp_path / "report.json"])))
     assert {attributes.get("data-eps") for tag, attributes in structure.tags if tag == "figure"} == {"1", None}
+
+
+def test_work_on_a_page_grows_as_the_number_of_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where paths are taken apart, and where two rows are compared: a page of 500 networks once took half a minute."""
+    calls: list[str] = []
+
+    def counting(module: ModuleType, name: str) -> None:
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: calls.append(name) or function(*given))
+
+    counting(runs, "place_of_step")
+    counting(reading, "_restepped")
+    page(read_results(write_rows(tmp_path / "results.jsonl", [row(step) for step in range(1, 41)])))
+    assert calls.count("place_of_step") == 40
+    assert calls.count("_restepped") == 0

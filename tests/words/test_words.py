@@ -63,7 +63,7 @@ def test_a_number_is_no_text_no_truth_value_and_not_nan(value: object, holds: bo
     assert is_number(value) == holds
 
 
-@pytest.mark.parametrize("given_path", ["", "a\0b", None, 3, b"a"])
+@pytest.mark.parametrize("given_path", ["", "a\0b", "a\ud800", None, 3, b"a"])
 def test_what_can_be_no_file_name_is_refused(given_path: object) -> None:
     with pytest.raises(InputError, match="out: expected the name of a file"):
         path_of(given_path, "out")

@@ -2,7 +2,9 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from nncomplexity.bounds import rounded_up
 from nncomplexity.show.plots.names import name_of_path
@@ -55,14 +57,24 @@ def verdict(results: Results, eps: float) -> str:
 
 def name_of(network: Network, results: Results, *, seed: bool = True) -> str:
     """The name of a network on a page: its run if there are several, its step or its file, and its seed if there are several."""
-    runs = runs_of(results)
-    run = next(run.label for run in runs if any(one is network for one in run.networks))
+    several, run = len(runs_of(results)) > 1, _labels(results)[id(network)]
     own = f"{results.step_name} {network.step:,.10g}" if network.step is not None else network_name(network)
-    twins = [
-        one for one in results.networks if (one.run, one.step, one.checkpoint) == (network.run, network.step, network.checkpoint)
-    ]
-    which = f", seed {network.seed}" if seed and len(twins) > 1 else ""
-    return f"{run}, {own}{which}" if len(runs) > 1 and own != run else f"{own}{which}"
+    which = f", seed {network.seed}" if seed and _searches(results)[_place(network)] > 1 else ""
+    return f"{run}, {own}{which}" if several and own != run else f"{own}{which}"
+
+
+@lru_cache(maxsize=8)
+def _labels(results: Results) -> dict[int, str]:
+    return {id(one): run.label for run in runs_of(results) for one in run.networks}
+
+
+@lru_cache(maxsize=8)
+def _searches(results: Results) -> Counter[tuple[object, ...]]:
+    return Counter(map(_place, results.networks))
+
+
+def _place(network: Network) -> tuple[object, ...]:
+    return network.run, network.step, network.checkpoint
 
 
 def key_figures(network: Network, point: Measurement) -> list[tuple[str, str, str]]:
@@ -156,7 +168,7 @@ def _bytes(network: Network, eps: float) -> float:
     return point.bits / 8
 
 
-def _of_runs(runs: list[Run], eps: float) -> str:
+def _of_runs(runs: Sequence[Run], eps: float) -> str:
     sizes, several = {}, False
     for run in runs:
         seeds = next(seeds for seeds in by_checkpoint(run.networks) if any(one is run.last for one in seeds))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -37,6 +38,8 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     if not names:
         raise InputError(f"results: {_EXPECTED}, got no file")
     found: dict[tuple[object, ...], Network | Failure] = {}
+    # The keys of each checkpoint: only entries of one checkpoint replace each other, and a run may have thousands.
+    earlier: defaultdict[tuple[object, ...], dict[tuple[object, ...], None]] = defaultdict(dict)
     sources, cut = [], 0
     for name in dict.fromkeys(str(name) for name in names):
         content = _bytes(name)
@@ -48,14 +51,15 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
                 one = network_of_row(name, entry) if form == "results.jsonl" else network_of_report(name, entry)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{where}: {_EXPECTED}, got {_reason(error)}") from error
-            found = {
-                key: old
-                for key, old in found.items()
-                if not (_made_good(old, one) if isinstance(old, Failure) else _restepped(old, one))
-            }
+            before = earlier[_place(one)]
+            for key in [key for key in before if key in found]:
+                other = found[key]
+                if _made_good(other, one) if isinstance(other, Failure) else _restepped(other, one):
+                    del found[key]
+            before.setdefault(_key(one))
             if isinstance(one, Network):
                 found[_key(one)] = _with_others(one, found.get(_key(one)))
-            elif not any(_made_good(one, old) for old in found.values() if isinstance(old, Network)):
+            elif not any(_made_good(one, old) for key in before if isinstance(old := found.get(key), Network)):
                 found[_key(one)] = one
     networks = _one_for_each([one for one in found.values() if isinstance(one, Network)])
     failures = tuple(one for one in found.values() if isinstance(one, Failure))
@@ -65,6 +69,11 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         raise InputError(f"{', '.join(source.name for source in sources)}: no checkpoint was measured there; {failed}")
     calibrations = tuple(one for one in networks if one.kind != "checkpoint")
     return Results(measured, calibrations, failures, tuple(sources), cut)
+
+
+def _place(one: Network | Failure) -> tuple[object, ...]:
+    """What entries that can replace each other have in common (`_made_good`, `_restepped`)."""
+    return one.source, one.kind, one.checkpoint if one.kind == "checkpoint" else None
 
 
 def _key(one: Network | Failure) -> tuple[object, ...]:

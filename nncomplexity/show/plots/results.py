@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from nncomplexity.errors import InputError
@@ -163,9 +164,12 @@ class ResultsSource:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
-    """The content of one or several files. If a network appears twice, the last one counts."""
+    """The content of one or several files. If a network appears twice, the last one counts.
+
+    Two are equal only if they are one object, so that what follows from one can be remembered (`runs_of`).
+    """
 
     networks: tuple[Network, ...]
     """Checkpoints, in the order of the files."""
@@ -177,7 +181,7 @@ class Results:
     named_step: str | None = None
     """The name of a step, instead of the one in the files."""
 
-    @property
+    @cached_property
     def step_name(self) -> str:
         """The name of a step: for example "epoch", if all networks with a step agree; otherwise "step"."""
         names = {network.step_name for network in self.networks if network.step is not None}

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import PurePath
 
 from nncomplexity.checkpoint import labels, path_parts, place_of_step
@@ -24,14 +25,15 @@ class Run:
     label: str
     networks: tuple[Network, ...]
 
-    @property
+    @cached_property
     def last(self) -> Network:
         """The network with the last step. If none has a step, the last measured one."""
         stepped = [network for network in self.networks if network.step is not None]
         return max(stepped, key=lambda network: network.step or 0.0) if stepped else self.networks[-1]
 
 
-def runs_of(results: Results) -> list[Run]:
+@lru_cache(maxsize=8)  # a page asks for each of its networks
+def runs_of(results: Results) -> tuple[Run, ...]:
     """The runs in the order of the files. Their names are the shortest different ends of their folders' names.
 
     For a folder without a name, such as ".", the name of the results file is used. If two networks in a folder have the same step,
@@ -51,7 +53,7 @@ def runs_of(results: Results) -> list[Run]:
     for (folder, method), networks in groups.items():
         told = ", ".join(part for part in (names[folder], method) if part)
         found.append(Run(told or name_of_path(sources[folder]) or "run", tuple(networks)))
-    return found
+    return tuple(found)
 
 
 def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
