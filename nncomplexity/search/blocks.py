@@ -202,8 +202,7 @@ class Plain:
             return [_weight(latent, [part.view(latent.parts[0].shape)], device) for latent, part in parts]
         products = torch._foreach_mul(torch.split(values, self._sizes), scales)
         return [
-            part.view(latent.spec.shape).to(device, latent.spec.dtype)
-            for latent, part in zip(self.latents, products, strict=True)
+            part.view(latent.spec.shape).to(device, latent.spec.dtype) for latent, part in zip(self.latents, products, strict=True)
         ]
 
     def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:

@@ -21,7 +21,7 @@ from nncomplexity.search.descent import Cycle, Ended
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.forms import coded_bits
 from nncomplexity.search.initial import at_the_weights
-from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of
+from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of, rounded
 from nncomplexity.search.rate import Rate
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
@@ -82,9 +82,7 @@ def test_gradients_are_autograd_s_of_the_product(form, lean) -> None:
     block = Block([latent], lean)
     pull, along = block.pulls({"w": C})
     # The same in float64 by autograd, with the rounded numbers as leaves.
-    _, parts = next(iter(block._values()))
-    values = [part[0] for part in parts]
-    leaves = [value.double().requires_grad_() for value in values]
+    leaves = [rounded(part).double().requires_grad_() for part in latent.parts]
     log_scale = torch.tensor(latent.log_scale, dtype=torch.float64, requires_grad=True)
     product = leaves[0]
     if len(leaves) == 2:
@@ -99,6 +97,36 @@ def test_gradients_are_autograd_s_of_the_product(form, lean) -> None:
     (product * torch.exp(log_scale) * step * C).sum().backward()
     torch.testing.assert_close(pull.double(), torch.cat([leaf.grad.reshape(-1) for leaf in leaves]), rtol=1e-4, atol=1e-5)
     assert float(along[0]) == pytest.approx(float(log_scale.grad), rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_a_block_of_many_tensors_does_what_blocks_of_one_do(count) -> None:
+    """Dense tensors of any shapes, and factors among them: together and each alone."""
+    generator = torch.Generator().manual_seed(2)
+
+    def made() -> list[Latent]:
+        shapes = [(3 + i % 4, 5) if i % 3 else (7,) for i in range(count)]
+        numbers = torch.Generator().manual_seed(3)
+        dense = [
+            Latent(TensorSpec((f"d{i}",), shape, torch.float32), [3 * torch.randn(shape, generator=numbers)], -0.1 * i)
+            for i, shape in enumerate(shapes)
+        ]
+        return [dense[0], latent_of(FACTORS, name="f"), *dense[1:], latent_of(FACTORS, name="g")]
+
+    together, alone = Block(made(), lean=False), [Block([latent], lean=False) for latent in made()]
+    gradients = {latent.spec.name: torch.randn(latent.spec.shape, generator=generator) for latent in together.latents}
+    gradients.pop("d1")
+    pull, along = together.pulls(gradients)
+    weights = {spec.name: weight for spec, weight in together.weights(CPU)}
+    assert len(weights) == count + 2
+    together.move(pull, torch.zeros_like(pull), 0.5)
+    for latent, change in zip(together.latents, along, strict=True):
+        (block,) = (one for one in alone if one.latents[0].spec.name == latent.spec.name)
+        torch.testing.assert_close(weights[latent.spec.name], weight_of(block))
+        one, scale = block.pulls(gradients)
+        block.move(one, torch.zeros_like(one), 0.5)
+        torch.testing.assert_close(change, scale[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(latent.parts, block.latents[0].parts, rtol=1e-4, atol=1e-4)
 
 
 def test_tensors_without_a_gradient_and_gradients_that_are_no_numbers_move_nothing() -> None:
