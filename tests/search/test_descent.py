@@ -244,7 +244,7 @@ def cycle(steps: int, eps: float, seed: int = 0, **settings: float) -> tuple[Tri
         problem = Problem(distortion, Entropy(), seed)
         trials = Trials(problem, Tensors(problem), [eps], math.inf)
         chosen = Settings(**settings)
-        latents = at_the_weights(trials, chosen.coarseness)
+        latents = at_the_weights(trials, 1.5)
         ended = Cycle(trials, chosen, eps, latents, {}, Batches(distortion, chosen.batch, seed), steps).run()
         return trials, ended.within, trials.best(eps)
 
@@ -278,7 +278,7 @@ def test_with_many_examples_landings_are_as_far_apart_as_other_measurements() ->
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         trials, settings, steps = Trials(problem, Tensors(problem), [1e-9], math.inf), Settings(), 100
-        batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, settings.coarseness)
+        batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, 1.5)
         before = trials.spent
         Cycle(trials, settings, 1e-9, latents, {}, batches, steps).run()
         done = 150  # one landing, of nearly as many steps as there are between measurements, an evaluation's worth: 160 / 3
@@ -303,7 +303,7 @@ def test_a_start_goes_on_from_where_a_cycle_has_nearly_landed(told, goes_on, mon
         trials = Trials(problem, Tensors(problem), [0.01], math.inf)
         monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, told * 0.01, 0.7))
         search = Search(Settings(), trials, 0.01)
-        start = search._at_the_weights()
+        start = search._weights(1.5)
         latents, coarseness = start.latents, start.coarseness
         assert not search._cycle(start, 10, False)
         assert (start.latents is latents) is (start.coarseness == coarseness) is goes_on
