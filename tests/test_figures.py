@@ -54,7 +54,7 @@ def test_a_picture_and_its_page_say_what_measured_it(page: Path, picture: str) -
     found = re.search(r"measured by (nncomplexity[^<\0]*)", content)
     assert found, f"{picture} doesn't say what measured it; draw it anew"
     if picture.endswith(".svg"):
-        assert found[1].startswith(made(PICTURES[picture]).told()), f"{picture} is of another record; draw it anew"
+        assert found[1].startswith(made(PICTURES[picture]).as_text()), f"{picture} is of another record; draw it anew"
 
 
 def test_each_record_says_what_measured_it_or_that_it_does_not() -> None:
@@ -75,7 +75,7 @@ def test_rows_of_several_sources_are_told_apart(tmp_path: Path, monkeypatch: pyt
     ):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
         found = made(name)
-        assert found.told() == told or (told is None and stale.UNKNOWN in found.sources)
+        assert found.as_text() == told or (told is None and stale.UNKNOWN in found.sources)
 
 
 def test_a_record_is_older_once_the_source_is_another() -> None:

@@ -1,13 +1,13 @@
-"""Small trained networks whose weights can be looked at in several ways: fused projections, gates, and wide convolutions.
+"""Small trained networks whose tensors have several plausible layouts: fused projections, gates, and wide convolutions.
 
-`encoder` and `gpt` learn to sort: sequences of `LENGTH` symbols of `SYMBOLS`, drawn afresh at every step. The first gives all sorted
-symbols at once, from `nn.MultiheadAttention` with its fused `in_proj_weight` (3·d, d); the second, causal, one after the other, from a
-`c_attn` that is stored (d, 3·d) as GPT-2's is. `lstm` reads handwritten digits row by row, four gates in each matrix, and `convnet` sees
-them whole, by kernels of 5×5 and 3×3.
+`encoder` and `gpt` learn to sort sequences of `LENGTH` symbols of `SYMBOLS`, drawn anew at every step. `encoder` predicts all sorted
+symbols at once, and has `nn.MultiheadAttention` with its fused `in_proj_weight` (3·d, d). `gpt` is causal and predicts one symbol after the
+other; its `c_attn` is stored (d, 3·d) as in GPT-2. `lstm` reads handwritten digits row by row, with four gates in each matrix. `convnet`
+reads whole images, with kernels of 5×5 and 3×3.
 
-Two are made to have structure: `separable` is the convnet trained with kernels that act along the height and then along the width, each a
-product of few filters, and `adapter` is what low-rank adapters of queries and values added to an encoder's fused projections, as it learned
-to sort in descending order.
+Two have structure by construction. `separable` is the convnet, trained with kernels that act along the height and then along the width, each
+a product of few filters. `adapter` is the difference that low-rank adapters of queries and values made to an encoder's fused projections
+when it learned to sort in descending order.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from examples.digits.task import CLASSES, split
 SYMBOLS, LENGTH = 12, 8
 HEADS = 4
 EXAMPLES = 192
-"""How many examples the measured loss is a mean over: few, so that an evaluation takes milliseconds."""
+"""The number of examples in the measured loss: few, so that an evaluation takes milliseconds."""
 Examples = tuple[Tensor, Tensor]
 Draw = Callable[[torch.Generator], Examples]
 
@@ -56,7 +56,7 @@ class Causal(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer's layer, norms first."""
+    """A transformer's layer with layer norms before attention and MLP."""
 
     def __init__(self, width: int, attention: nn.Module) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def convnet() -> nn.Module:
 
 
 def separable() -> nn.Module:
-    """The same by kernels that are products of three filters along each side, the first layer's of two."""
+    """The same with kernels that are products of three filters along each side, in the first layer of two."""
     return _convnet(lambda inputs, outputs, side: Separable(inputs, outputs, side, 2 if inputs == 1 else 3))
 
 
@@ -127,7 +127,7 @@ def _convnet(convolution: Callable[[int, int, int], nn.Module]) -> nn.Module:
 
 
 def multiplied_out(network: nn.Module) -> nn.Module:
-    """A trained `separable` network as a convnet like any other."""
+    """A trained `separable` network as an ordinary convnet."""
     plain = convnet()
     for module, trained in zip(plain.children(), network.children(), strict=True):
         if isinstance(trained, Separable) and isinstance(module, nn.Conv2d):
@@ -138,19 +138,19 @@ def multiplied_out(network: nn.Module) -> nn.Module:
 
 
 def sorting(generator: torch.Generator, count: int = EXAMPLES) -> Examples:
-    """Sequences and the same sorted, both (count, `LENGTH`)."""
+    """Sequences and their sorted copies, both (count, `LENGTH`)."""
     drawn = torch.randint(SYMBOLS, (count, LENGTH), generator=generator)
     return drawn, drawn.sort(1).values
 
 
 def descending(generator: torch.Generator) -> Examples:
-    """Sequences and the same sorted, the last symbol first."""
+    """Sequences and their copies sorted in descending order."""
     drawn, ordered = sorting(generator)
     return drawn, ordered.flip(1)
 
 
 def continuing(generator: torch.Generator) -> Examples:
-    """A sequence and its sorted symbols but the last, and at each place what comes next; −100, no target, within the sequence."""
+    """A sequence followed by its sorted symbols without the last, and the next symbol at each place; −100 (no target) within the sequence."""
     drawn, ordered = sorting(generator, EXAMPLES // 2)
     return torch.cat([drawn, ordered[:, :-1]], 1), torch.cat([torch.full_like(drawn[:, 1:], -100), ordered], 1)
 
@@ -163,13 +163,13 @@ def digits(generator: torch.Generator) -> Examples:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network comes to be."""
+    """How a network is made and trained."""
 
     build: Callable[[], nn.Module]
     draw: Draw
     steps: int
     finish: Callable[[nn.Module], nn.Module] = lambda network: network
-    """From the trained network to the one that is measured."""
+    """The map from the trained network to the measured one."""
 
     def trained(self, name: str, seed: int) -> Case:
         """The network after `steps` of AdamW, with its loss on `EXAMPLES` examples."""
@@ -196,7 +196,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Adapter:
-    """What low-rank adapters add to the fused projections of a trained encoder: the differences, measured by the tuned network's loss."""
+    """What low-rank adapters add to the fused projections of a trained encoder. The loss of these differences is that of the tuned network."""
 
     encoder: Recipe
     rank: int
@@ -231,7 +231,7 @@ class Adapter:
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy, logits' classes last."""
+    """The mean cross-entropy of logits whose last axis is the classes."""
     return cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 

@@ -23,7 +23,7 @@ NAMES = ("lenet300", "lenet5")
 CHANCE = 0.9
 """The error of a guess among ten classes."""
 _ROWS = {"lenet300": 4096, "lenet5": 256, "small": 256}
-"""Images at a time: activations of a convolution should fit the processor's cache."""
+"""Images at a time, so that the activations of a convolution fit the processor's cache."""
 _ORDER = 0
 """Seed of the order from which the first images are taken; in some archives the images are sorted by their class."""
 
@@ -45,7 +45,7 @@ class Images:
         return cls(pixels[order], labels[order])
 
     def first(self, count: int | None) -> "Images":
-        """The first images; all where no number is given."""
+        """The first images; all if no number is given."""
         return Images(self.pixels[:count], self.labels[:count])
 
     def loss(self, name: str) -> MeanLoss:
@@ -72,7 +72,7 @@ def cross_entropy(weights: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor
 
 
 def logits(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Logits (m, 10) of images (m, 784), by the network that the names of the tensors tell."""
+    """Logits (m, 10) of images (m, 784) by a network, whose architecture follows from the names of its tensors."""
     if "conv1.weight" not in weights:
         return lenet300(weights, x)
     return (lenet5 if "fc2.weight" in weights else small)(weights, x)
@@ -102,7 +102,7 @@ def small(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
 
 
 def networks(folder: Path, train: Images, wanted: tuple[str, ...] = NAMES) -> list[Case]:
-    """The networks that a folder has, each with its loss on these images; raises FileNotFoundError if it has none."""
+    """The networks in a folder, each with its loss on these images. Raises FileNotFoundError if there is none."""
     files = [folder / f"{name}.safetensors" for name in NAMES if name in wanted]
     found = [file for file in files if file.is_file()]
     if not found:

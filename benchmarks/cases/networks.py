@@ -1,4 +1,4 @@
-"""What is measured: checkpoints, each with the loss of the task module beside it.
+"""The measured networks: checkpoints, each with the loss of its folder's task module.
 
 A folder holds `task.py`, with a function `loss(weights)` that takes a dict of tensors, and `.safetensors` files, in the folder or
 in its subfolder `checkpoints`.
@@ -22,7 +22,7 @@ from nncomplexity.network import Skeleton, skeleton_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = (ROOT / "examples" / "digits", ROOT / "examples" / "grokking")
-"""The folders that are measured where none is named."""
+"""The folders that are measured by default."""
 
 Weights = Mapping[str, Tensor]
 
@@ -42,12 +42,12 @@ class Case:
         return skeleton_of(self.weights)
 
     def loss(self, weights: Weights) -> float:
-        """The loss of such weights; one evaluation."""
+        """The loss of some weights: one evaluation."""
         with torch.no_grad():
             return float(self.loss_fn(dict(weights)))
 
     def about(self) -> dict[str, Any]:
-        """What the record says of the network."""
+        """The record's entries on the network."""
         skeleton = self.skeleton
         return {
             "sha256": self.sha256,
@@ -57,7 +57,7 @@ class Case:
         }
 
     def evaluation_seconds(self, repeats: int = 5) -> tuple[float, float]:
-        """Wall and processor seconds of one plain loss evaluation: medians of a few, after one that warms up."""
+        """Wall and processor seconds of one loss evaluation outside a search: medians of a few, after one to warm up."""
         self.loss(self.weights)
         wall, cpu = [], []
         for _ in range(repeats):
@@ -69,9 +69,9 @@ class Case:
 
 
 def find_cases(folders: Sequence[Path], wanted: Sequence[str] = ()) -> list[Case]:
-    """The cases in these folders, in the order of the folders and of the files' names; `wanted` names some of them.
+    """The cases in these folders, in the order of the folders and of the files' names; only the `wanted` ones, if names are given.
 
-    Raises FileNotFoundError for a folder without a task or a checkpoint, and ValueError for a wanted name that there isn't.
+    Raises FileNotFoundError for a folder without a task or a checkpoint, and ValueError for a wanted name that doesn't exist.
     """
     found = [(folder, file) for folder in folders for file in checkpoints_in(folder)]
     names = [case_name(folder, file) for folder, file in found]
@@ -99,7 +99,7 @@ def case_name(folder: Path, file: Path) -> str:
 
 
 def load_task(folder: Path) -> ModuleType:
-    """The folder's task.py, under a name of its own, so that several folders can each have one."""
+    """Import the folder's task.py as a module with a name of its own, so that several folders can each have one."""
     path = folder / "task.py"
     name = f"task_of_{folder.resolve().name}"
     spec = importlib.util.spec_from_file_location(name, path)

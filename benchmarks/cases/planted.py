@@ -1,7 +1,7 @@
-"""Networks whose size is known: weights with few bits of description, under noise that costs half of ε.
+"""Networks of known size: weights with a short description, with noise added that costs half of ε.
 
-A family says what the weights are made of. `Planted` draws such weights, adds up the bits that describe them, and `noisy` hides them under
-noise. The distortion is the Kullback–Leibler divergence of the answers, so that nothing but the planted function itself is within ε.
+A family says how the weights are made. `Planted` draws such weights and adds up the bits that describe them; `noisy` adds the noise.
+The distortion is the Kullback–Leibler divergence of the outputs, so that only the planted function itself is within ε.
 """
 
 import math
@@ -18,23 +18,14 @@ from nncomplexity.network import MeanLoss
 FAMILIES = ("sparse", "live", "low rank", "signs")
 INPUTS, CLASSES, EXAMPLES = 20, 5, 3000
 _HEADER = 24.0
-"""Bits granted for what no symbol says: the scales of the layers."""
+"""Bits allowed for the scales of the layers, which no symbol describes."""
 _DENSITY, _LIVE, _SPREAD = 0.1, 9, 0.7
-"""The share of a sparse matrix that isn't 0; live units in a layer; the standard deviation of the logarithm of a unit's scale."""
+"""The share of nonzero elements in a sparse matrix; live units in a layer; the standard deviation of the logarithm of a unit's scale."""
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A ReLU network of `depth` weight matrices without biases that matter.
-
-    Attributes:
-        family: one of `FAMILIES`.
-        depth: how many weight matrices.
-        width: units of each hidden layer.
-        rescaled: whether each hidden unit's incoming weights are multiplied by a number and its outgoing ones divided by it, which leaves
-            the function as it is and no grid in the weights.
-        seed: draws the weights and the noise.
-    """
+    """A ReLU network of `depth` weight matrices. Its biases are zero."""
 
     family: str
     depth: int = 3
@@ -71,7 +62,7 @@ class Planted:
         return torch.randn(EXAMPLES, INPUTS, generator=Generator().manual_seed(99))
 
     def noisy(self, eps: float) -> dict[str, Tensor]:
-        """The weights under noise that costs ε/2: the divergence of the planted network's answers from the noisy one's."""
+        """The weights with noise that costs ε/2: this is the divergence of the planted network's outputs from the noisy network's."""
         weights, _ = self.drawn
         generators = {name: Generator().manual_seed(1000 * self.seed + index) for index, name in enumerate(weights)}
         noise = {name: torch.randn(weight.shape, generator=generators[name]) for name, weight in weights.items()}
@@ -92,14 +83,14 @@ class Planted:
 
 
 def logits(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    """(m, classes) answers of a perceptron whose tensors are numbered layer by layer."""
+    """(m, classes) outputs of a perceptron whose tensors are numbered layer by layer."""
     for layer in range(len(weights) // 2):
         x = F.linear(F.relu(x) if layer else x, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
     return x
 
 
 def divergence(inputs: Tensor, original: dict[str, Tensor]) -> MeanLoss:
-    """KL(original ‖ candidate) of the answers, in nats per example."""
+    """KL(original ‖ candidate) of the outputs, in nats per example."""
 
     def per_example(weights: dict[str, Tensor], x: Tensor, target: Tensor) -> Tensor:
         return F.kl_div(logits(weights, x).log_softmax(-1), target, log_target=True, reduction="none").sum(-1)
@@ -108,7 +99,7 @@ def divergence(inputs: Tensor, original: dict[str, Tensor]) -> MeanLoss:
 
 
 def entropy(symbols: Tensor) -> float:
-    """Bits of the symbols under their own frequencies, and ½·log₂ n for each frequency."""
+    """Bits of the symbols by their own frequencies, plus ½·log₂ n for each frequency."""
     _, counts = torch.unique(symbols, return_counts=True)
     shares = counts.double() / symbols.numel()
     return float(-(counts * shares.log2()).sum()) + len(counts) * 0.5 * math.log2(symbols.numel())

@@ -1,4 +1,4 @@
-"""What others have published on MNIST: sizes at a test error, and bounds on the test error."""
+"""Published figures on MNIST: sizes at a test error, and bounds on the test error."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Size:
 
 @dataclass(frozen=True)
 class PublishedBound:
-    """A bound on the test error with no prior that depends on data, and the number of training images."""
+    """A bound on the test error whose prior doesn't depend on data, and the number of training images."""
 
     value: float
     n: int

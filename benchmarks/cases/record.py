@@ -1,7 +1,7 @@
-"""The record of a benchmark: a JSON file of settings, machine and rows, written whole after each row.
+"""The record of a benchmark: a JSON file of settings, machine and rows. The whole file is written after each row.
 
-A row is known by its key (case, checkpoint, ε, method, budget, seed and the like). A benchmark that was cut off finds its rows in
-the file and goes on with the others.
+A row is identified by its key (case, checkpoint, ε, method, budget, seed and the like). A benchmark that was interrupted finds its
+rows in the file, and continues with the others.
 """
 
 import json
@@ -21,12 +21,12 @@ from nncomplexity.file import save_bytes
 SCHEMA = 1
 Row = dict[str, Any]
 Content = Mapping[str, Any]
-"""A record as it was read."""
+"""The content of a record file."""
 
 
 @dataclass
 class Record:
-    """A benchmark's file and what is in it."""
+    """A benchmark's file and its content."""
 
     path: Path
     settings: dict[str, Any] = field(default_factory=dict)
@@ -37,14 +37,14 @@ class Record:
 
     @classmethod
     def open(cls, path: Path, settings: Mapping[str, Any]) -> "Record":
-        """The record at `path` with its rows, or an empty one; settings are those of the latest run."""
+        """The record at `path` with its rows, or an empty one. The settings are replaced by these."""
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if content.get("schema", SCHEMA) != SCHEMA:
             raise ValueError(f"{path.name}: expected schema {SCHEMA}, got {content['schema']}; move the file away")
         return cls(path, dict(settings), content.get("cases", {}), content.get("rows", []), content.get("skipped", {}))
 
     def row(self, key: Mapping[str, Any], measure: Callable[[], Row]) -> Row:
-        """The row of that key; where the file doesn't have it yet it is measured, and saved with the processor and the source that did it."""
+        """The row with this key. If the file has none, the row is measured and saved with the processor and the source that measured it."""
         for row in self.rows:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
@@ -54,11 +54,11 @@ class Record:
         return row
 
     def forget(self, methods: Collection[str], cases: Collection[str]) -> None:
-        """Drop these methods' rows on these cases, so that they are measured again."""
+        """Delete these methods' rows on these cases, so that they are measured again."""
         self.rows = [row for row in self.rows if row["method"] not in methods or row["case"] not in cases]
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, completely or not at all."""
         content = {
             "schema": SCHEMA,
             "settings": self.settings,
@@ -71,7 +71,7 @@ class Record:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on besides the program."""
+    """The versions and the machine, on which the figures depend."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

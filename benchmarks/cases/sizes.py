@@ -1,4 +1,4 @@
-"""Networks of the sizes at which the cost of a search is measured."""
+"""Networks of several sizes, to measure the cost of a search."""
 
 SIZES: dict[str, tuple[str, int, int, int, int]] = {
     "1M": ("gpt2", 128, 4, 2_048, 256),

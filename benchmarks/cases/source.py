@@ -1,7 +1,7 @@
-"""Which source a figure was measured by: a digest of the code that searches, encodes and decodes.
+"""The source that measured a figure: a digest of the code that searches, encodes and decodes.
 
-It is that of what Python makes of the code: where a module stands, its comments, its layout, its docstrings, its imports and what it
-exports don't count.
+The digest is computed from the parsed code. Comments, layout, docstrings, imports, exported names and the place of a module don't
+change it.
 """
 
 import ast
@@ -14,20 +14,20 @@ from pkgutil import iter_modules
 from nncomplexity.version import __version__
 
 ROOT = "nncomplexity.search"
-"""The searches, and with what they import the file format, the codecs and the arithmetic."""
+"""The searches. With their imports they include the file format, the codecs and the arithmetic."""
 DIGITS = 12
 
 
 @cache
 def source_digest(root: str = ROOT) -> str:
-    """The first hexadecimal digits of the digest of a module, or a package with its modules, and of all that they import of ours."""
+    """The first hexadecimal digits of the digest of a module, or of a package with its modules, and of all modules of ours that they import."""
     names = {found for module in _with_modules(root) for found in modules_of(module)}
     modules = sorted({code_digest(_path(name).read_text(encoding="utf-8")) for name in names})
     return hashlib.sha256("".join(modules).encode()).hexdigest()[:DIGITS]
 
 
 def made_by(root: str = ROOT) -> dict[str, str]:
-    """The version and the source, as records keep them."""
+    """The version and the source, as records have them."""
     return {"nncomplexity": __version__, "source": source_digest(root)}
 
 
@@ -44,7 +44,7 @@ def code_digest(text: str) -> str:
 
 @cache
 def modules_of(root: str) -> frozenset[str]:
-    """A module or package of ours, and those that it imports, and those that these do."""
+    """A module or package of ours, and the modules of ours that it imports, directly or not."""
     found: set[str] = set()
     waiting = [root]
     while waiting:
@@ -57,7 +57,7 @@ def modules_of(root: str) -> frozenset[str]:
 
 @cache
 def _imported(name: str) -> tuple[str, ...]:
-    """The modules of ours that a module imports itself."""
+    """The modules of ours that a module imports directly."""
     found: list[str] = []
     package = name.partition(".")[0]
     for node in ast.walk(ast.parse(_path(name).read_text(encoding="utf-8"))):
@@ -77,7 +77,7 @@ def _with_modules(root: str) -> list[str]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes out docstrings, imports and `__all__`, which don't change what is computed; what held nothing else has a `pass`."""
+    """Removes docstrings, imports and `__all__`, which don't change what is computed. An empty body becomes `pass`."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         body = getattr(node, "body", None)

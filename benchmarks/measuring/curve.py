@@ -1,9 +1,9 @@
-"""What a curve costs, and how its points compare with searches for one ε each.
+"""The cost of a curve, and a comparison of its points with searches for one ε each.
 
     .venv/bin/python benchmarks/measuring/curve.py [--cases digits/mlp] [--budgets 400 60] [--low 0.01 --high 1 --points 12]
 
-Every ε is measured by itself and as a point of one curve, on the same weights in one run: ε evenly over their logarithm for each budget,
-and those that `nncomplexity curve` takes unless it is given others for the first budget. Each row is saved as soon as it is measured.
+Every ε is measured alone and as a point of one curve, on the same weights in one run. The ε are evenly spaced in their logarithm for each
+budget; for the first budget, the default ε of `nncomplexity curve` are measured, too. Each row is saved as soon as it is measured.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from nncomplexity.measure import DEFAULT_EPS, rate_distortion
 
 OUTPUT = ROOT / "benchmarks" / "results" / "curve.json"
 BUDGETS = [400, 60, 120, 200]
-"""The default first, then smaller ones, of which a curve has little for each ε."""
+"""The default first, then smaller ones, which leave a curve few evaluations for each ε."""
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def compare(case: Case, eps: Sequence[float], budget: float) -> Row:
-    """Both ways, their bytes and their cost; raises ValueError where a file isn't within its ε."""
+    """Measure in both ways: bytes and cost. Raises ValueError if a file isn't within its ε."""
     single, single_cpu = [], []
     for value in eps:
         begin = time.process_time()

@@ -1,10 +1,10 @@
-"""What a budget does to the dynamics of a training, and what files shared between its checkpoints would do.
+"""How the budget changes the measured dynamics of a training, and how files shared between its checkpoints would.
 
     python benchmarks/measuring/dynamics.py
 
 Trains the quick grokking run (examples/grokking) and measures every checkpoint with `tight` at several ε and budgets. Each file is
-then tried on all the other checkpoints: `shared_bytes` is the smallest of those that are within ε, whichever checkpoint it was made of.
-With the smallest of the budgets, and with a third of it, searches are also begun where that of the checkpoint before has ended.
+then evaluated on all other checkpoints: `shared_bytes` is the smallest file within ε, from any checkpoint.
+With the smallest of the budgets, and with a third of it, searches are also measured with a warm start from the checkpoint before.
 Writes benchmarks/results/dynamics.json; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 

@@ -1,11 +1,11 @@
-"""Does `tight` take what people train? Small networks of the usual architectures, as transformers, peft and PyTorch build them.
+"""Can `tight` measure common architectures? Small networks, built by transformers, peft and PyTorch.
 
     .venv/bin/pip install transformers peft
     .venv/bin/python benchmarks/measuring/families.py [--only bert gpt2] [--budget 400]
 
-Networks are made from configurations, with random weights, so that nothing is downloaded; the loss is the mean squared difference of the
-outputs on a fixed batch, over the mean square of the untouched network's. Each file is decoded, loaded strictly into a second network,
-and its loss must be the one that was reported. A library that isn't there is recorded as skipped.
+Networks are made from configurations, with random weights, so nothing is downloaded. The loss is the mean squared difference of the
+outputs on a fixed batch, divided by the mean square of the original network's outputs. Each file is decoded and loaded strictly into a
+second network, whose loss must be the reported one. A library that isn't installed is recorded as skipped.
 """
 
 import argparse

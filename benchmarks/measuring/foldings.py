@@ -1,11 +1,11 @@
-"""Does another look at a tensor help `tight`? Fused tensors split into blocks, and convolutions folded into other matrices.
+"""Does another layout of a tensor help `tight`? Fused tensors are split into blocks, and convolutions folded into other matrices.
 
     python benchmarks/measuring/foldings.py [--networks encoder gpt lstm convnet separable adapter] [--trained 6] [--seeds 2] [--eps 0.1 0.01]
 
-Small networks are trained, several of each kind; some are made to have structure that only another look shows. Each is measured with its
-tensors as they are, and again with some of them presented otherwise: the search is given the blocks, or the folded matrix, as tensors of
-their own, and the loss puts them together. Another shape also changes which ranks the search may begin with, so that the tensors as they
-are are measured without low rank, too. Where there is structure, the search is also left to find it. Writes
+Small networks are trained, several of each kind; some are built with a structure that only another layout shows. Each is measured with its
+unchanged tensors, and again with some of them presented in another way: the search gets the blocks, or the folded matrix, as separate
+tensors, and the loss puts them together. Another shape also changes the ranks with which the search may begin, so the unchanged tensors are
+also measured without low rank. If there is structure, the search by itself is measured, too. Writes
 benchmarks/results/foldings.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
 """
 
@@ -33,15 +33,15 @@ OUTPUT = ROOT / "benchmarks" / "results" / "foldings.json"
 
 @dataclass(frozen=True)
 class Presentation:
-    """A tensor as other tensors, and back, to the same elements."""
+    """A tensor as other tensors with the same elements, and back."""
 
     apart: Callable[[Tensor], Sequence[Tensor]]
     together: Callable[[Sequence[Tensor], torch.Size], Tensor]
-    """From those tensors and the shape that theirs is to be."""
+    """Makes the tensor from these tensors and its shape."""
 
 
 def blocks(count: int, axis: int) -> Presentation:
-    """As `count` blocks of rows (axis 0) or columns (axis 1)."""
+    """The tensor as `count` blocks of rows (axis 0) or columns (axis 1)."""
     return Presentation(lambda tensor: tensor.chunk(count, axis), lambda parts, _: torch.cat(list(parts), axis))
 
 
@@ -60,28 +60,28 @@ def folded(*rows: int) -> Presentation:
 
 
 AS_IT_IS = "as it is"
-"""The search is kept from taking any tensor in pieces."""
+"""Keeps the search from taking any tensor in pieces."""
 ALL_DENSE = "as it is, all dense"
-"""The control: no other look at anything, and every tensor begins, and stays, dense."""
+"""The control: every tensor as it is, and dense from start to end."""
 LAID_OUT = "as the search takes it"
 _ITSELF = Presentation(lambda tensor: [tensor], lambda parts, _: parts[0])
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The tensors of a kind of network that can be looked at in several ways."""
+    """A kind of network, and the tensors of it that can be presented in several ways."""
 
     tensors: Callable[[str, Tensor], bool]
     presentations: dict[str, Presentation]
     structured: bool = False
-    """Whether there is something for the search to find; it takes the tensors of the others as they are."""
+    """Whether the search itself should find the structure. For the others it takes the tensors as they are."""
 
     @property
     def methods(self) -> tuple[str, ...]:
         return (AS_IT_IS, ALL_DENSE, *self.presentations, *((LAID_OUT,) if self.structured else ()))
 
     def presented(self, case: Case, method: str) -> Case:
-        """The same network with those tensors presented so."""
+        """The same network with these tensors presented in this way."""
         way = self.presentations.get(method, _ITSELF)
         shapes = {name: tensor.shape for name, tensor in case.weights.items() if self.tensors(name, tensor)}
         parts = {f"{name}/{i}": part for name in shapes for i, part in enumerate(way.apart(case.weights[name]))}
@@ -118,11 +118,11 @@ SUBJECTS = {
 
 
 BUDGET = 400
-"""Loss evaluations for each file: the rows are compared at one effort."""
+"""Loss evaluations for each file, the same for all rows."""
 
 
 def measure(case: Case, method: str, eps: float, seed: int) -> Row:
-    """One row: the bits of `case`, presented by that method, and those of what was presented."""
+    """One row: the bits of `case` for this presentation, and the bits of the presented tensors."""
     low_rank = patch("nncomplexity.search.initial.ranks_that_pay", lambda _: [0]) if method == ALL_DENSE else nullcontext()
     whole = nullcontext() if method == LAID_OUT else patch("nncomplexity.search.tight.with_layouts", lambda problem: problem)
     with low_rank, whole:
@@ -137,7 +137,7 @@ def measure(case: Case, method: str, eps: float, seed: int) -> Row:
 
 
 def run(networks: Sequence[str], trained: int, seeds: int, every_eps: Sequence[float], output: Path) -> Record:
-    """Measure what the file at `output` doesn't have yet."""
+    """Measure the rows that the file at `output` doesn't have yet."""
     record = Record.open(output, {"trained": trained, "seeds": seeds, "eps": list(every_eps)})
     for network in networks:
         subject = SUBJECTS[network]

@@ -21,7 +21,7 @@ from nncomplexity import Divergence, estimate
 
 OUTPUT = ROOT / "benchmarks" / "results" / "function_distortion.json"
 SOME = 2553
-"""As many inputs as there are training equations."""
+"""The number of inputs, equal to the number of training equations."""
 RUNS = (("loss", 0.1, 400), ("some", 0.1, 400), ("all", 0.1, 400))
 KINDS = {
     "loss": "difference of training losses",

@@ -1,11 +1,11 @@
-"""What a search's budget buys in bounds: `tight` on the grokking example's networks at several ε and budgets.
+"""How bounds improve with the budget: `tight` on the grokking example's networks at several ε and budgets.
 
     python benchmarks/measuring/grokking_bounds.py
 
 Writes benchmarks/results/grokking_bounds.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into
 docs/benchmarks.md.
 The bound is that on the share of wrong answers among all equations, with probability 0.95, from the bits and the training error of the
-decoded weights; it is vacuous at or above 112/113, the error of a guess.
+decoded weights. It is vacuous if it is at least 112/113, the error of a guess.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CHANCE = 1 - 1 / task.SHIPPED.prime
 
 
 def bounded(case: Case, eps: float, budget: int) -> Row:
-    """One row: bytes, errors of the decoded weights, the bound and the bits that it could take not to be vacuous."""
+    """One row: bytes, errors of the decoded weights, the bound, and the most bits with which the bound wouldn't be vacuous."""
     report = estimate(case.weights, case.loss_fn, eps, budget=budget)
     decoded = report.coarse_weights()
     train_error = task.error(decoded)

@@ -1,10 +1,10 @@
-"""Seconds a training epoch of the paper's networks takes, and where they go.
+"""The time of a training epoch of the paper's networks, and of its parts.
 
 python benchmarks/measuring/grokking_epoch.py --epochs 30
 
 Writes benchmarks/results/grokking_epoch.json: for each task and number of threads, the median wall time of an epoch with the
 library's spectral-entropy penalty, with plain autograd through torch.linalg.svd, and without a penalty; and what each part of
-the first takes, measured on its own.
+the first takes, measured separately.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def epoch_seconds(operation: str, repeats: int, *, penalty: Callable[[nn.Module,
 
 
 def part_seconds(operation: str, repeats: int) -> dict[str, float]:
-    """Median seconds in an epoch of each part of an update, measured by itself."""
+    """Median seconds in an epoch of each part of an update, each part measured separately."""
     config = preset("paper", operation)
     trainer = training.Trainer(config)
     trainer.train_epoch()

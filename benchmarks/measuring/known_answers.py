@@ -3,8 +3,8 @@
     python -m benchmarks.measuring.known_answers            # about ten minutes of one core
     python -m benchmarks.measuring.known_answers --table    # the table of what was measured, for docs/benchmarks.md
 
-Each network is planted (`benchmarks.cases.planted`): its weights have few bits of description and stand under noise that costs
-half of ε. The ratio found / planted is the measure; 1 is perfect. Seeds from 100 on are for this table alone: no setting was chosen on them.
+Each network is planted (`benchmarks.cases.planted`): its weights have a short description, and noise is added that costs half of ε. The
+measure is the ratio found / planted; 1 is perfect. Seeds from 100 on are only for this table: no setting was chosen on them.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def networks() -> Iterator[Planted]:
-    """Every family as it is and with rescaled units, by seeds."""
+    """Every family, unchanged and with rescaled units, for each seed."""
     for rescaled in (False, True):
         for family in FAMILIES:
             for seed in SEEDS if not rescaled else SEEDS[:1]:
@@ -50,7 +50,7 @@ def networks() -> Iterator[Planted]:
 
 
 def measured(planted: Planted, eps: float, method: str) -> Row:
-    """Bits found and planted, and what the search took."""
+    """Bits found and planted, and the cost of the search."""
     weights, (_, bits) = planted.noisy(eps), planted.drawn
     begin = time.process_time()
     report = estimate(weights, divergence(planted.inputs, weights), eps, method=method, codec="entropy", seed=planted.seed)
@@ -63,7 +63,7 @@ def measured(planted: Planted, eps: float, method: str) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    """Geometric means over seeds of found / planted, with the range where there are several."""
+    """Geometric means over seeds of found / planted, with the range if there are several seeds."""
     lines = ["| network | ε | " + " | ".join(METHODS) + " |", "| --- | ---: |" + " ---: |" * len(METHODS)]
     for case in dict.fromkeys(row["case"] for row in rows):
         for eps in EPS:

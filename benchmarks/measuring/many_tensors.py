@@ -1,8 +1,8 @@
-"""What does a search cost for each tensor and evaluation, where tensors are many and small?
+"""How much does a search cost for each tensor and evaluation, if there are many small tensors?
 
     .venv/bin/python benchmarks/measuring/many_tensors.py
 
-It prints processor time for each tensor and evaluation beyond the loss's own, of matrices (8, 8) searched by each method.
+It prints processor time for each tensor and evaluation, without the time of the loss, for matrices (8, 8) searched by each method.
 """
 
 import time
@@ -35,7 +35,7 @@ def measured(count: int, method: str, budget: int = 30) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    measured(2, "tight")  # what is loaded when it is first used
+    measured(2, "tight")  # imports that happen at the first use
     for method in METHODS:
         for count in COUNTS:
             print(f"{method}, {count} tensors: {measured(count, method) * 1e3:.3f} ms a tensor and evaluation")

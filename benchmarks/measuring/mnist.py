@@ -1,13 +1,13 @@
-"""Bytes against test error on MNIST: LeNet-300-100 and LeNet-5 over a range of ε, under the loss and under the function distortion.
+"""Bytes and test error on MNIST: LeNet-300-100 and LeNet-5 over a range of ε, with the loss and with the function distortion.
 
     python benchmarks/measuring/mnist.py --data mnist.npz --networks FOLDER
     python benchmarks/measuring/mnist.py --data mnist.npz --networks FOLDER --cases lenet5 --examples 10000 --eps 0.05 --seeds 0 1 2
 
-`benchmarks/cases/mnist.py` says where to get the data, and what the folder holds. The search sees training images only: all of them, or the
-first --examples of an order that is the same each time, which makes it faster. The test error is measured after it. Each file goes into
-benchmarks/results/mnist/; another process decodes and verifies it (`mnist_check.py`), and its figures stand in the row as `checked`.
-Writes benchmarks/results/mnist.json, row by row; a run that was cut off goes on where it stopped. NNCodec is measured beside it where
-.venv-nncodec is there. `python -m benchmarks.reporting.docs` puts the table and the picture into docs/benchmarks.md.
+`benchmarks/cases/mnist.py` says where to get the data, and what the folder holds. The search sees training images only: all of them or, to
+be faster, the first --examples of a fixed order. The test error is measured after the search. Each file is saved to benchmarks/results/mnist/;
+another process decodes and verifies it (`mnist_check.py`), and its figures are in the row as `checked`. Writes
+benchmarks/results/mnist.json, row by row; an interrupted run continues where it stopped. NNCodec is measured, too, if .venv-nncodec exists.
+`python -m benchmarks.reporting.docs` puts the table and the picture into docs/benchmarks.md.
 """
 
 import argparse
@@ -40,7 +40,7 @@ DELTA = 0.05
 
 @dataclass(frozen=True)
 class Measuring:
-    """The data, the images of the search among them, and where it is read from."""
+    """The data, the images of the search, and the file of the data."""
 
     archive: Path
     folder: Path
@@ -58,7 +58,7 @@ class Measuring:
         return self.train.first(self.examples)
 
     def tight(self, case: Case, distortion: str, eps: float, seed: int, path: Path) -> Row:
-        """The row of a file that `tight` finds and that is saved to `path`; raises ValueError where another process finds it otherwise."""
+        """The row of a file that `tight` finds, saved to `path`. Raises ValueError if another process measures other figures."""
         name = case.name.removeprefix("mnist/")
         loss = self.searched.divergence(name) if distortion == "kl" else self.searched.loss(name)
         report = estimate(case.weights, loss, eps, budget=self.budget, seed=seed)
@@ -84,7 +84,7 @@ class Measuring:
         return row | {"verified": verification.holds, "checked": self._checked(case, distortion, eps, path, row)}
 
     def _checked(self, case: Case, distortion: str, eps: float, path: Path, row: Row) -> dict[str, Any]:
-        """What another process finds in the file."""
+        """The measurement of the file by another process."""
         asked = ["--case", case.name, "--distortion", distortion, "--eps", repr(eps), "--file", str(path)]
         if self.examples:
             asked += ["--examples", str(self.examples)]
@@ -127,7 +127,7 @@ class Measuring:
 
 
 def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Record:
-    """Measure what the record doesn't have yet."""
+    """Measure the rows that the record doesn't have yet."""
     settings = {"eps": list(plan.eps), "seeds": list(plan.seeds), "distortions": list(plan.distortions), "delta": DELTA}
     record = Record.open(plan.output, settings)
     missing = absence()
@@ -147,19 +147,19 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
                             case, distortion, eps, seed, path
                         ),
                     )
-                    print(told(row), flush=True)
+                    print(as_line(row), flush=True)
                 if not missing:
                     row = record.row(
                         {**key, "method": "nncodec"},
                         lambda case=case, distortion=distortion, eps=eps: measuring.nncodec(case, distortion, eps),
                     )
-                    print(told(row), flush=True)
+                    print(as_line(row), flush=True)
     record.save()
     return record
 
 
-def told(row: Row) -> str:
-    """A row in a line."""
+def as_line(row: Row) -> str:
+    """A row as a line of text."""
     where = f"{row['case']}, {row['method']}, {row['distortion']} ε = {row['eps']:g}, seed {row.get('seed', '–')}"
     if row["bytes"] is None:
         return f"{where}: nothing within ε"

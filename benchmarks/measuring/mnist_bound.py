@@ -1,11 +1,11 @@
-"""The smallest bound on the test error of networks on MNIST, with no prior that depends on data, beside test error and holdout bound.
+"""The smallest bound on the test error of networks on MNIST, with a prior that doesn't depend on data, the test error and the holdout bound.
 
     python benchmarks/measuring/mnist_bound.py --data mnist.npz --networks FOLDER
     python benchmarks/measuring/mnist_bound.py --data mnist.npz                    only the small convnet, which is trained here
 
 `benchmarks/cases/mnist.py` says where to get MNIST.
 `best_bound` searches the files of several ε at once and takes the smallest bound, with probability 1 - δ over the draw of all training images;
-the search itself may look at the first --examples of them only, which makes it faster. The error is always that on all training images.
+the search itself may use only the first --examples of them, to be faster. The training error is always that on all training images.
 Writes benchmarks/results/mnist_bound.json, row by row. benchmarks/cases/published.py has the bounds of others.
 """
 
@@ -49,7 +49,7 @@ class Training:
     seed: int = 0
 
     def run(self, images: Images) -> dict[str, Tensor]:
-        """Trained weights, by Adam with a rate that falls to 0."""
+        """Trained weights, by Adam with a learning rate that falls to 0."""
         generator = torch.Generator().manual_seed(self.seed)
         weights = {name: _start(shape, generator).requires_grad_() for name, shape in SHAPES.items()}
         optimizer = torch.optim.Adam(weights.values(), self.rate)
@@ -66,7 +66,7 @@ class Training:
 
 
 def _start(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """He's start: normal with variance 2 / inputs; biases are 0."""
+    """He's initialization: normal with variance 2 / inputs; biases are 0."""
     inputs = torch.Size(shape[1:]).numel()
     return torch.randn(shape, generator=generator) * (2 / inputs) ** 0.5 if len(shape) > 1 else torch.zeros(shape)
 

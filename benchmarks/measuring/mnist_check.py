@@ -30,12 +30,12 @@ Array = np.ndarray[Any, Any]
 BOUNDS = RECORD.with_name("mnist_bound.json")
 _ROWS = 500
 _ROUNDING = 1e-5
-"""The difference between two means of the loss, in float32 and in float64, that isn't a fault."""
+"""The largest difference between a loss in float32 and in float64 that counts as rounding."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said of a file: whose it is, its distortion and ε, and on how many training images; all where it is None."""
+    """The claims about a file: its case, distortion and ε, and the number of training images (None: all)."""
 
     case: str
     distortion: str
@@ -44,7 +44,7 @@ class Claim:
 
 
 def measured(file: Path, claim: Claim, original: Mapping[str, Tensor], train: Images, test: Images) -> dict[str, Any]:
-    """Bytes, distortion, errors and whether the file has the original's names and shapes and keeps to ε."""
+    """Bytes, distortion, errors, whether the names and shapes are the original's, and whether the distortion is within ε."""
     coarse = read_file(file)
     decoded, before = _arrays(coarse.weights()), _arrays(original)
     searched, labels = train.pixels[: claim.examples].numpy(), train.labels[: claim.examples].numpy()
@@ -137,23 +137,23 @@ def _convolved(x: Array, kernels: Array, bias: Array, stride: int = 1) -> Array:
 
 
 def _pooled(x: Array) -> Array:
-    """The largest of each two by two."""
+    """Max pooling, two by two."""
     m, c, h, w = x.shape
     result: Array = x.reshape(m, c, h // 2, 2, w // 2, 2).max(axis=(3, 5))
     return result
 
 
 def differences(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Where a row says otherwise than its file, in words."""
-    # An image or two may stand on the edge of two classes.
+    """The differences between a row and its file, in words."""
+    # An image or two may lie on the boundary between two classes, where rounding decides.
     allowed = {"bytes": 0.0, "train_error": 1e-4, "test_error": 2e-4, "bound": 1e-3, "distortion": _ROUNDING}
     said = {**row, "distortion": row.get("distortion_found")}
-    told = [
+    differing = [
         f"{name}: {said[name]} in the row, {found[name]} in the file"
         for name, difference in allowed.items()
         if name in found and abs(said[name] - found[name]) > difference
     ]
-    return told if found.get("holds", True) else [*told, "the file isn't within ε, or isn't of this architecture"]
+    return differing if found.get("holds", True) else [*differing, "the file isn't within ε, or isn't of this architecture"]
 
 
 def main() -> int:

@@ -3,9 +3,9 @@
     python benchmarks/measuring/paper_departures.py                                    the digits networks that ship with the project
     python benchmarks/measuring/paper_departures.py --folder DIR --cases DIR/CHECKPOINT --output benchmarks/results/paper_departures_dir.json
 
-Each coarse-graining is taken over one grid of (τ, Δ), so that no optimiser's luck stands between two of them: a row says the size
-of the grid's smallest point within ε under one reading of the algorithm. `over` is that size over the one that the text gives, and
-`distortion` the point's on all the training data.
+All variants are measured on one grid of (τ, Δ), so that an optimiser's luck doesn't change the comparison. A row has the size of the
+grid's smallest point within ε for one variant of the algorithm. `over` is this size divided by the size for the paper's text, and
+`distortion` is the point's on all the training data.
 
 DIR holds task.py and .safetensors files. The task has loss(weights), logits(weights, inputs) and split("train") -> inputs, labels.
 """
@@ -37,12 +37,12 @@ BATCH = 512
 
 Array = NDArray[np.float64]
 Leaf = tuple[Array, ...]
-"""What is stored of one tensor: it, or its factors; rounded values, in which zeros may be negative."""
+"""The stored arrays of one tensor, the tensor or its factors. Values are rounded, and zeros may be negative."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The points at which every reading is measured."""
+    """The points at which every variant is measured."""
 
     taus: int = 17
     steps: int = 49
@@ -57,28 +57,28 @@ class Grid:
 
 @dataclass(frozen=True)
 class Measured:
-    """One point of the grid. Sizes are in bytes, and there only where some ε may accept the point."""
+    """One point of the grid. Sizes are in bytes, and are computed only if some ε may accept the point."""
 
     tau: float
     step: float
     change: float
-    """L(θ̂) − L(θ) on all the training data; infinite where it isn't finite."""
+    """L(θ̂) − L(θ) on all the training data; infinite if it isn't finite."""
     batch_change: float
     """The same on the last minibatch."""
     size: float = math.inf
     negative_zeros: float = math.inf
-    """The size where zeros keep the sign that rounding gave them."""
+    """The size if zeros keep the sign that rounding gave them."""
     arrays: float = math.inf
-    """The size of the arrays' bytes alone, without what pickle says about them."""
+    """The size of the arrays' bytes alone, without pickle's own bytes."""
     integers: float = math.inf
     """The size of the symbols as small integers."""
     alive: float = math.inf
-    """The size where tensors that the loss doesn't read are zero."""
+    """The size if tensors that the loss doesn't read are zero."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A departure: which points are admitted, and what they weigh."""
+    """A variant of the algorithm: which points it accepts, and how it computes their size."""
 
     name: str
     size: Callable[[Measured], float] = lambda point: point.size
@@ -146,7 +146,7 @@ def row(best: Measured | None, reading: Reading, whole: Measured | None) -> Row:
 
 
 def decomposition_cost(case: Case, repeats: int = 3) -> Row:
-    """Processor seconds of all decompositions, which the authors' code makes at every evaluation, and of one plain evaluation."""
+    """Processor seconds of all decompositions, which the authors' code repeats at every evaluation, and of one evaluation without them."""
     seconds = []
     matrices = [tensor.reshape(shape) for tensor in case.weights.values() if (shape := matrix_view(tuple(tensor.shape)))]
     for _ in range(repeats):
@@ -158,7 +158,7 @@ def decomposition_cost(case: Case, repeats: int = 3) -> Row:
 
 
 class Network:
-    """A case at points of the grid, in arithmetic of this script's own."""
+    """A case at points of the grid, with this script's own arithmetic."""
 
     def __init__(self, case: Case, logits: Callable[[Weights, Tensor], Tensor], inputs: Tensor, labels: Tensor) -> None:
         self._case, self._logits = case, logits
@@ -170,7 +170,7 @@ class Network:
         self._losses = self._measure(case.weights)
 
     def measure(self, tau: float, step: float, graining: str, widest: float) -> Measured:
-        """The point's changes of the loss, and its sizes where one of them is within the widest ε."""
+        """The point's changes of the loss, and its sizes if a change is within the largest ε."""
         leaves = {name: self._leaf(name, tau, step, graining) for name in self._floats}
         decoded = {
             name: decode(leaf).reshape(self._floats[name].shape).to(self._floats[name].dtype) for name, leaf in leaves.items()
@@ -216,7 +216,7 @@ class Network:
 
 
 def unread(case: Case, names: Iterable[str]) -> set[str]:
-    """Names of tensors that may hold anything, NaN included, without a change of the loss."""
+    """Names of tensors that don't change the loss even if they are NaN."""
     original = case.loss(case.weights)
     return {name for name in names if case.loss({**case.weights, name: torch.full_like(case.weights[name], math.nan)}) == original}
 

@@ -1,4 +1,4 @@
-"""What is measured: bit allocation beside rate-aware rounding (`benchmarks.peers.rate_aware_rounding`), under the function distortion.
+"""Compares bit allocation with rate-aware rounding (`benchmarks.peers.rate_aware_rounding`), for the function distortion.
 
     python benchmarks/measuring/rate_aware_rounding.py
     python benchmarks/measuring/rate_aware_rounding.py --data mnist.npz --lenet lenet300.safetensors
@@ -6,7 +6,7 @@
 The networks are those of examples/: the perceptron on digits, and the transformer that has grokked modular arithmetic. LeNet-300-100 is added
 with --data, a NumPy archive of MNIST with train_x (60000, 28, 28) of bytes, and --lenet, a file of its weights 0.weight to 4.bias; MNIST is at
 https://huggingface.co/datasets/ylecun/mnist. A seed draws four fifths of the inputs. Writes benchmarks/results/rate_aware_rounding.json, row by
-row, with NNCodec's size of the same symbols where .venv-nncodec is there, and prints a table of means and standard deviations over seeds.
+row, with NNCodec's size of the same symbols if .venv-nncodec exists, and prints a table of means and standard deviations over seeds.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Subject:
 
 
 def measured(subject: Subject, method: str, eps: float, seed: int, python: Path | None) -> Row:
-    """One row: bytes of the payload, and NNCodec's of the same symbols, None where it isn't within ε or isn't there."""
+    """One row: bytes of the payload, and NNCodec's bytes for the same symbols; None if nothing is within ε or NNCodec isn't installed."""
     if method != "rate_aware_rounding":
         report = estimate(subject.case.weights, subject.divergence(seed), eps, method=method, seed=seed)
         return {
@@ -88,7 +88,7 @@ def _by_nncodec(case: Case, found: Rounded, distortion: Distortion, eps: float, 
 
 
 def subjects(data: Path | None, lenet: Path | None) -> list[Subject]:
-    """The networks, as they are named on the command line."""
+    """The networks, by their names on the command line."""
     shipped = find_cases(SHIPPED, ["digits/mlp", "grokking/grokked"])
     everything = equations(grokking.SHIPPED.operation, grokking.SHIPPED.prime)
     decoder = grokking.SHIPPED.decoder()

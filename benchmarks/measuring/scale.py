@@ -1,14 +1,14 @@
-"""What a measurement takes as networks grow: seconds by what they were spent on, and memory.
+"""The cost of a measurement as networks grow: seconds by purpose, and memory.
 
     python benchmarks/measuring/scale.py [--sizes 1M 4M ...] [--methods tight quantize] [--budget 30] [--eps 0.25]
 
-Networks are GPT-2-shaped (and one BERT-shaped), made of random numbers: each matrix is of a rank of an eighth of its short side, with
-noise of a tenth of its energy. The loss is the mean over the tensors of ‖W − W₀‖² / ‖W₀‖², which touches every element once and costs
-next to nothing, so that the figures are the search's own. A run is a process of its own; `peak_bytes` is its largest resident set less
-that of a process that makes the same network and takes the loss and its gradient once. Times are of wrapped functions, wall time on
-one thread: loss (with gradients), decompositions, coding (weighing, writing, reading a file back), and decoding to weights, which takes
-place as the loss asks for a tensor and isn't in its figure.
-A row that is in the file isn't measured again; `--again` measures it anew.
+Networks have the shapes of GPT-2 (one those of BERT) and random numbers: the rank of each matrix is an eighth of its short side, plus noise
+with a tenth of its energy. The loss is the mean over the tensors of ‖W − W₀‖² / ‖W₀‖². It reads every element once and is so cheap that the
+figures are the search's own. Each run is a separate process. `peak_bytes` is its largest resident set, minus that of a process that makes
+the same network and computes the loss and its gradient once. Times are wall time of wrapped functions on one thread: loss (with gradients),
+decompositions, coding (counting bits, writing, reading a file back), and decoding to weights, which happens when the loss reads a tensor and
+isn't part of the loss's time.
+A row that is in the file isn't measured again, except with `--again`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from nncomplexity.measure import layers
 from nncomplexity.network import Distortion
 from nncomplexity.search import contract, layouts, method_named, start
 
-FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of that name is the function
+FRONT = importlib.import_module("nncomplexity.measure.estimate")  # the package's attribute of this name is the function
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 
 
@@ -76,7 +76,7 @@ def loss_of(weights: dict[str, Tensor]) -> Callable[[dict[str, Tensor]], Tensor]
 
 
 class Stopwatch:
-    """Wall time inside wrapped functions, by what they are for; of one within another, the inner one's is its own alone."""
+    """Wall time inside wrapped functions, by purpose. The time of a nested call counts for the inner function only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -104,7 +104,7 @@ def peak() -> int:
 
 
 def alone(size: str) -> dict[str, Any]:
-    """The network, its loss and its gradient, once."""
+    """Run the network, its loss and its gradient once, without a search."""
     weights = network(size)
     leaves = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items() if name != "lm_head.weight"}
     leaves["lm_head.weight"] = leaves["wte.weight"]
@@ -113,7 +113,7 @@ def alone(size: str) -> dict[str, Any]:
 
 
 def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
-    """One measurement, with what its time went to."""
+    """One measurement, with its time by purpose."""
     watch = Stopwatch()
     watch.wrap(Distortion, "_measure", "loss")
     watch.wrap(Distortion, "_differentiate", "loss")

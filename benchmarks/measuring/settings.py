@@ -1,10 +1,10 @@
-"""What each setting of `tight` trades: the sizes with it halved and doubled, over seeds, on networks that did not choose it.
+"""The effect of each setting of `tight`: the sizes with it halved and doubled, over seeds, on networks on which it was not chosen.
 
     python benchmarks/measuring/settings.py [--networks 3] [--seeds 5] [--settings learning_rate …]
 
 The networks are perceptrons that this script trains on labels of a random teacher, each with other data; the settings were chosen on others.
 Writes benchmarks/results/settings.json, row by row, and prints the table. A setting whose effect is smaller than the spread over seeds
-does nothing, and should go.
+is useless, and should be removed.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from nncomplexity.search import Tight
 OUTPUT = ROOT / "benchmarks" / "results" / "settings.json"
 FACTORS = (0.5, 1.0, 2.0)
 EPS, EFFORT = 0.05, 1024
-"""ε, and the steps of a search: a quarter of the default."""
+"""ε, and the steps of a search, a quarter of the default."""
 SETTINGS = tuple(field.name for field in fields(Tight) if field.name not in ("budget", "most", "gain"))
 
 
 def changed(name: str, factor: float) -> Tight:
-    """`tight` with one setting times a factor, as far as it may be."""
+    """`tight` with one setting multiplied by a factor, within the setting's range."""
     value = getattr(Tight(), name) * factor
     if isinstance(getattr(Tight(), name), int):
         value = max(1, round(value))
@@ -81,7 +81,7 @@ def measured(number: int, method: Tight, seed: int) -> Row:
 
 
 def summary(rows: list[Row]) -> str:
-    """For each setting the geometric mean of the sizes with it halved and doubled, over those as it is, and the spread over seeds."""
+    """For each setting, halved and doubled, the geometric mean of the sizes relative to those without a change, and the spread over seeds."""
     lines = []
     for name in dict.fromkeys(row["setting"] for row in rows):
         logs = {
@@ -99,7 +99,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def run(settings: list[str], networks: int, seeds: int, output: Path) -> Record:
-    """Measure what the file at `output` doesn't have yet."""
+    """Measure the rows that the file at `output` doesn't have yet."""
     record = Record.open(output, {"eps": EPS, "steps": EFFORT, "seeds": seeds})
     for name in settings:
         for factor in FACTORS:

@@ -3,9 +3,9 @@
     python benchmarks/measuring/spectral_penalty.py [--repeats 15] [--output benchmarks/results/spectral_penalty.json]
 
 Every method computes the mean spectral entropy of the same float32 Gaussian matrices and its gradient. The methods take turns, so
-that what else the machine does falls on all of them; a figure is the median over the turns. `seconds` are wall time,
-`cpu_seconds` processor time over all threads, and a ratio is the median, over the turns, of the other method's wall time over the
-penalty's. `gradient_error` is the largest relative Frobenius error of a matrix's gradient against an SVD in float64.
+that other work of the machine slows all of them alike; a figure is the median over the turns. `seconds` is wall time,
+`cpu_seconds` is processor time over all threads, and a ratio is the median, over the turns, of the other method's wall time divided by
+the penalty's. `gradient_error` is the largest relative Frobenius error of a matrix's gradient against an SVD in float64.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def thin_svd(matrices: Sequence[Tensor]) -> Tensor:
 
 
 def full_svd(matrices: Sequence[Tensor]) -> Tensor:
-    """As `torch.linalg.svd` comes, with `full_matrices` left alone."""
+    """`torch.linalg.svd` with its default `full_matrices`."""
     return torch.stack([_entropy(torch.linalg.svd(x).S) for x in matrices]).mean()
 
 
@@ -87,7 +87,7 @@ def measure(workload: str, shapes: Sequence[tuple[int, int]], threads: int, repe
     cpu_seconds: dict[str, list[float]] = {name: [] for name in METHODS}
     errors: dict[str, float] = {}
     for name, method in METHODS.items():
-        gradients = _gradients(method, matrices)  # warms up, too
+        gradients = _gradients(method, matrices)  # the first call also warms up
         errors[name] = max(((g - e).norm() / e.norm()).item() for g, e in zip(gradients, exact, strict=True))
     for _ in range(repeats):
         for name, method in METHODS.items():

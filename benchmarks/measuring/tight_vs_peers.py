@@ -1,15 +1,15 @@
-"""`tight` beside the paper's methods and other compressors, on the same weights and ε in one run.
+"""Compares `tight` with the paper's methods and other compressors, for the same weights and ε in one run.
 
     python benchmarks/measuring/tight_vs_peers.py                        the networks that ship with the project
     python benchmarks/measuring/tight_vs_peers.py --folder DIR --output benchmarks/results/tight_vs_peers_dir.json
     python benchmarks/measuring/tight_vs_peers.py --docs                 rewrite docs/benchmarks.md and its picture from the results
 
-DIR holds task.py, with loss(weights), and .safetensors files. Each row is saved as soon as it is measured; a run that was cut off
-goes on where it stopped; `--again METHOD` measures a method's rows anew.
+DIR holds task.py, with loss(weights), and .safetensors files. Each row is saved as soon as it is measured; an interrupted run
+continues where it stopped; `--again METHOD` measures a method's rows again.
 
-`bytes` are those of a decodable file's payload, for `bayes` and `quantize` the authors' recipe (`paper_bytes`). `distortion` is
-measured on decoded weights after the method has ended. `cpu_seconds` are processor time over all threads and processes; `cost` is
-that in units of one plain loss evaluation, timed just before.
+`bytes` are those of a decodable file's payload; for `bayes` and `quantize` those by the authors' recipe (`paper_bytes`). `distortion`
+is measured on the decoded weights after the method has ended. `cpu_seconds` is processor time over all threads and processes; `cost` is
+this time in units of one loss evaluation outside a search, timed just before.
 """
 
 import argparse
@@ -40,14 +40,14 @@ NNCODEC = ("nncodec", "nncodec_per_tensor")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured on each case."""
+    """The methods, ε and budgets that are measured on each case."""
 
     eps: tuple[float, ...] = (1.0, 0.1, 0.01)
     methods: tuple[str, ...] = METHODS
     seeds: int = 3
     """Seeds of `bayes`: 0, 1, …"""
     budgets: tuple[int, ...] = ()
-    """Budgets at which `tight` runs besides its default."""
+    """Further budgets of `tight`, apart from its default."""
     nncodec_evaluations: int = 400
     """Loss evaluations of NNCodec's search by tensor, after the search for one parameter."""
     nncodec_python: Path = nncodec_client.PYTHON
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def run(cases: list[Case], plan: Plan, output: Path) -> Record:
-    """Measure what the file at `output` doesn't have yet."""
+    """Measure the rows that the file at `output` doesn't have yet."""
     settings = {"eps": plan.eps, "seeds": plan.seeds, "nncodec_evaluations": plan.nncodec_evaluations}
     record = Record.open(output, settings)
     record.forget(plan.again, [case.name for case in cases])
@@ -126,7 +126,7 @@ def _row(
     work: Callable[[], Row],
     elsewhere: Callable[[], float] = lambda: 0.0,
 ) -> None:
-    """Measure one row, timed, unless the record has it. `elsewhere` tells processor seconds spent in other processes."""
+    """Measure one row with its times, unless the record has it. `elsewhere` returns the processor seconds spent in other processes."""
 
     def measure() -> Row:
         plain, plain_cpu = case.evaluation_seconds()
@@ -150,7 +150,7 @@ def _row(
 
 
 def _estimated(case: Case, eps: float, method: str, seed: int, budget: int | None = None) -> Row:
-    """A row of one of the project's own methods; its distortion is measured here again, on what the file decodes to."""
+    """A row of one of the project's own methods. Its distortion is measured again here, on the decoded weights."""
     found = estimate(case.weights, case.loss_fn, eps, method=method, seed=seed, budget=budget)
     loss = case.loss(found.coarse_weights())
     return {
@@ -176,7 +176,7 @@ def _answered(answer: Answer) -> Row:
 
 
 class _Nncodecs:
-    """NNCodec on one case, started when it is first asked; what it coded for one ε it needn't code again for the next."""
+    """NNCodec on one case. It is started at its first use, and keeps what it has coded for the next ε."""
 
     def __init__(self, case: Case, plan: Plan, stack: ExitStack) -> None:
         self._case, self._plan, self._stack = case, plan, stack
@@ -188,7 +188,7 @@ class _Nncodecs:
         return self._codec.cpu_seconds if self._codec else 0.0
 
     def measure(self, method: str, eps: float) -> Row:
-        """The row of one parameter for all tensors, or of one for each, which begins with the former's answer."""
+        """The row with one parameter for all tensors, or with one for each; the latter search begins with the former's answer."""
         if self._codec is None:
             self._codec = self._stack.enter_context(Nncodec(self._case, self._plan.nncodec_python))
         if eps not in self._searches:

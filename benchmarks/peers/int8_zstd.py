@@ -1,6 +1,6 @@
-"""What anyone would do first: all weights as int8 under one step, compressed with zstd at its slowest common level.
+"""A simple baseline: all weights as int8 with one step size, compressed by zstd at level 19.
 
-The file holds the step as float32 and then the symbols of all floating-point tensors, clipped to ±127, and the bytes of the others.
+The file holds the step size as float32, then the symbols of all floating-point tensors, clipped to ±127, and the bytes of the others.
 """
 
 import math
@@ -17,13 +17,13 @@ from nncomplexity.network import Skeleton
 
 LEVEL = 19
 TRIES = 31
-"""Steps of each of two grids: as many in all as Algorithm 2 tries."""
+"""Step sizes in each of two grids: together as many as Algorithm 2 tries."""
 _LARGEST = 127
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A peer's smallest file within ε, or no bytes where nothing was within ε."""
+    """A peer's smallest file within ε; bytes is None if nothing was within ε."""
 
     bytes: int | None
     loss: float
@@ -33,7 +33,7 @@ class Answer:
 
 
 def encode(skeleton: Skeleton, weights: dict[str, Tensor], step: float) -> bytes:
-    """The file of the weights under that step."""
+    """The file of the weights with this step size."""
     parts = [struct.pack("<f", step)]
     for spec in skeleton.tensors:
         tensor = weights[spec.name]
@@ -46,7 +46,7 @@ def encode(skeleton: Skeleton, weights: dict[str, Tensor], step: float) -> bytes
 
 
 def decode(skeleton: Skeleton, file: bytes) -> dict[str, Tensor]:
-    """The weights that a file holds, by all their names."""
+    """The weights in a file, by all their names."""
     content = zstandard.ZstdDecompressor().decompress(file)
     (step,) = struct.unpack_from("<f", content)
     position = 4
@@ -63,7 +63,7 @@ def decode(skeleton: Skeleton, file: bytes) -> dict[str, Tensor]:
 
 
 def search(case: Case, eps: float) -> Answer:
-    """The smallest file within ε: a geometric grid of steps from the largest weight down to a 4096th of it, then one around its best."""
+    """The smallest file within ε: over a geometric grid of step sizes, from the largest weight to a 4096th of it, then around the best one."""
     skeleton, original = case.skeleton, case.loss(case.weights)
     largest = max(float(case.weights[spec.name].abs().max()) for spec in skeleton.tensors if spec.quantizable and spec.count)
     best = Answer(None, math.nan, math.nan, 2 * TRIES, {"level": LEVEL})

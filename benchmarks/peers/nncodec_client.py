@@ -1,4 +1,4 @@
-"""NNCodec (ISO/IEC 15938-17, Fraunhofer HHI) as a peer: what is asked of it, in its own process and environment."""
+"""NNCodec (ISO/IEC 15938-17, Fraunhofer HHI) as a peer, in its own process and environment."""
 
 import json
 import os
@@ -22,10 +22,7 @@ PYTHON = ROOT / ".venv-nncodec" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Settings:
-    """NNCodec's settings that matter here: a quantization parameter for each tensor, and two of its tools.
-
-    A parameter q means a step of (1 + (q mod 16) / 16) · 2^⌊q/16⌋.
-    """
+    """The settings of NNCodec that are used here: a quantization parameter for each tensor, and two of its tools."""
 
     qp: Mapping[str, int]
     use_dq: bool
@@ -50,7 +47,7 @@ class Nncodec:
         self.specs = {spec.name: spec for spec in case.skeleton.tensors if spec.count}
         self.empty = {spec.name: case.weights[spec.name] for spec in case.skeleton.tensors if not spec.count}
         self.cpu_seconds = 0.0
-        """Processor time of the other process, imports left out."""
+        """Processor time of the other process, without its imports."""
         self._python = python
         self._single: dict[tuple[str, int, bool], Encoded] = {}
 
@@ -80,7 +77,7 @@ class Nncodec:
         self._folder.cleanup()
 
     def encode(self, settings: Settings) -> Encoded:
-        """Encode the tensors named in the settings, and decode what was encoded."""
+        """Encode the tensors named in the settings, and decode the bitstream."""
         assert self._process.stdin is not None
         request = {"qp": dict(settings.qp), "use_dq": settings.use_dq, "opt_qp": settings.opt_qp, "output": str(self._output)}
         try:
@@ -95,14 +92,14 @@ class Nncodec:
         return Encoded(reply["bytes"], weights)
 
     def encode_one(self, name: str, qp: int, use_dq: bool) -> Encoded:
-        """One tensor on its own; kept for the next time."""
+        """Encode one tensor alone. The result is kept for the next call."""
         key = (name, qp, use_dq)
         if key not in self._single:
             self._single[key] = self.encode(Settings({name: qp}, use_dq))
         return self._single[key]
 
     def loss(self, weights: Mapping[str, Tensor]) -> float:
-        """The case's loss of decoded tensors by first name."""
+        """The case's loss with decoded tensors by first name."""
         return self.case.loss(self.case.skeleton.expand({**self.empty, **weights}))
 
     def _as_tensor(self, name: str, values: np.ndarray[Any, Any]) -> Tensor:
@@ -124,7 +121,7 @@ class Nncodec:
 
 
 def absence(python: Path = PYTHON) -> str | None:
-    """Why NNCodec can't run here, or None where it can."""
+    """The reason why NNCodec can't run here; None if it can."""
     if not python.exists():
         return "no .venv-nncodec; make it with: sh benchmarks/peers/nncodec_env.sh"
     found = subprocess.run([python, WORKER, "--check"], capture_output=True, text=True, check=False)
@@ -132,6 +129,6 @@ def absence(python: Path = PYTHON) -> str | None:
 
 
 def _as_array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """float32 or int32, which is what NNCodec takes, with at least one dimension."""
+    """The tensor as float32 or int32 with at least one dimension, as NNCodec requires."""
     dtype = torch.float32 if tensor.is_floating_point() else torch.int32
     return np.atleast_1d(tensor.to(dtype).contiguous().numpy())

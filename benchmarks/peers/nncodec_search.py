@@ -1,8 +1,8 @@
-"""NNCodec's best under a bound on the distortion, for which it has no search of its own.
+"""Searches for NNCodec's smallest file within ε. NNCodec itself has no such search.
 
-`best_single` tries its tools with one quantization parameter for all tensors, `best_per_tensor` goes on from there with a parameter
-for each. While searching, tensors are weighed by bitstreams of their own, which are kept, so that a trial encodes only what it
-hasn't encoded before; what is reported was encoded, decoded and measured as one file.
+`best_single` tries its tools with one quantization parameter for all tensors; `best_per_tensor` continues with a parameter for each. During
+the search each tensor is encoded alone, and its bitstream is kept, so that a trial encodes only what is new. The reported file is encoded,
+decoded and measured as a whole.
 """
 
 import heapq
@@ -18,20 +18,20 @@ from benchmarks.peers.int8_zstd import Answer
 from benchmarks.peers.nncodec_client import Nncodec, Settings
 
 OCTAVE = 16
-"""Quantization parameters in a factor of two of the step."""
+"""Quantization parameters for each factor of two in the step size."""
 FINEST, COARSEST = -20 * OCTAVE, 10 * OCTAVE
 FINE = -75 * OCTAVE // 4
 """NNCodec's default for tensors of one dimension: so fine that they are kept almost as they are."""
 BEYOND = range(2, 18, 2)
-"""How much coarser parameters are tried after a bisection: the loss doesn't grow steadily with the step."""
+"""After a bisection, parameters that are coarser by up to this number are tried, because the loss isn't monotone in the step size."""
 HEADROOM = 4 * OCTAVE
-"""How much finer than the best single parameter the search by tensor begins."""
+"""The search by tensor begins with parameters that are finer than the best single one by this number."""
 MOVES = ((64, 32, 16, 8, 4, 2, 1), (8, 4, 12, 8, 4, 2, 1))
-"""Rounds of the greedy search: by how much a move coarsens a tensor."""
+"""For each round of the greedy search, by how much a move coarsens a tensor."""
 COARSER, FINER = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16)
-"""Exchanges: one tensor gets coarser, another finer or none."""
+"""Exchanges: one tensor gets coarser, and another one finer or stays."""
 IDLE = 0.01
-"""The share of ε for which a tensor is rounded to nothing at once."""
+"""A tensor is set to zero at once if this costs less than this share of ε."""
 
 State = dict[str, int]
 """A quantization parameter for each tensor."""
@@ -48,7 +48,7 @@ class Best:
 
 
 class Search:
-    """The search for one ε; evaluations are counted over all that is asked of it."""
+    """The search for one ε. Its evaluations are counted over all calls."""
 
     def __init__(self, codec: Nncodec, eps: float) -> None:
         self.codec, self.eps = codec, eps
@@ -64,7 +64,7 @@ class Search:
         return Answer(best.bytes, best.loss, best.distortion, self.evaluations, settings)
 
     def best_single(self) -> None:
-        """One parameter, with and without trellis and the tool's own shifts, 1-D tensors at it or at the tool's default."""
+        """One parameter, with and without trellis quantization and the tool's shifts, for all tensors or for all but 1-D ones."""
         for use_dq, opt_qp, fine in itertools.product((True, False), (False, True), (False, True)):
             if opt_qp and fine:
                 continue
@@ -79,10 +79,7 @@ class Search:
                 self.try_file(feasible[-1])
 
     def best_per_tensor(self, budget: int) -> None:
-        """A parameter for each tensor: greedy searches from fine to coarse, then exchanges, on `budget` more evaluations.
-
-        The bitstream's length is a sum over tensors and known without a loss; the distortion is measured.
-        """
+        """A parameter for each tensor: greedy searches from fine to coarse, then exchanges, with `budget` more evaluations."""
         if self.best is None:
             return
         stop = self.evaluations + budget - 1
@@ -97,7 +94,7 @@ class Search:
         self.try_file(Settings(self._exchange(state, use_dq, stop), use_dq))
 
     def try_file(self, settings: Settings) -> None:
-        """Encode all tensors as one file and keep it where it is within ε and the smallest yet."""
+        """Encode all tensors as one file, and keep it if it is within ε and smaller than all before."""
         encoded = self.codec.encode(settings)
         loss = self._loss(encoded.weights)
         distortion = abs(loss - self.original)
@@ -105,7 +102,7 @@ class Search:
             self.best = Best(settings, encoded.bytes, loss, distortion)
 
     def _start(self, use_dq: bool) -> State:
-        """Finer than the best single parameter: all tensors alike where that is within ε, else each by as much."""
+        """Parameters finer than the best single one: the same for all tensors if that is within ε, else finer by the same number."""
         assert self.best is not None
         qp = self.best.settings.qp
         matrices = self._matrices()
@@ -116,10 +113,7 @@ class Search:
         return {name: max(value - HEADROOM, FINEST) for name, value in qp.items()}
 
     def _greedy(self, state: State, use_dq: bool, rounds: tuple[int, ...], stop: int) -> State | None:
-        """Moves that save the most bytes for the distortion that they add, first; None where the start isn't within ε.
-
-        A promise is measured again when its turn comes and another move was made since, which changes it but little.
-        """
+        """Moves, first those that save the most bytes for the distortion that they add. None if the start isn't within ε."""
         distortion = self._distortion(state, use_dq)
         for name in sorted(state, key=lambda name: -self._bytes(name, state[name], use_dq)):
             after = self._distortion({**state, name: COARSEST}, use_dq)
@@ -145,7 +139,7 @@ class Search:
         return state if distortion <= self.eps else None
 
     def _exchange(self, state: State, use_dq: bool, stop: int) -> State:
-        """Changes of two tensors at a time that make the file smaller, in random order, as long as one is within ε."""
+        """Changes of two tensors at a time that make the file smaller, in random order, until none is within ε."""
         order = random.Random(0)
         seen: set[tuple[int, ...]] = set()
         improved = True
@@ -185,7 +179,7 @@ class Search:
         return sum(self._bytes(name, qp, use_dq) for name, qp in state.items())
 
     def _distortion(self, state: Mapping[str, int], use_dq: bool) -> float:
-        """∣L(θ) − L(θ̃)∣ of tensors coded each on its own; infinite where the loss is no finite number."""
+        """∣L(θ) − L(θ̃)∣ of tensors that are each coded alone; infinite if the loss is not finite."""
         weights = {name: self.codec.encode_one(name, qp, use_dq).weights[name] for name, qp in state.items()}
         distortion = abs(self._loss(weights) - self.original)
         return distortion if math.isfinite(distortion) else math.inf
@@ -196,7 +190,7 @@ class Search:
 
 
 def _neighbours(state: State) -> list[State]:
-    """One tensor coarser, and another finer or as it is."""
+    """Pairs of changes: one tensor coarser, and another one finer or unchanged."""
     found = []
     for name, coarser in itertools.product(state, COARSER):
         moved = {**state, name: state[name] + coarser}

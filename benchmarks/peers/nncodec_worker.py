@@ -9,8 +9,8 @@ Each line on standard input is a JSON request and gets a JSON line in reply:
     {"bytes": 1234, "cpu_seconds": 0.5}
 
 The tensors named in "qp" are encoded together, decoded from the bitstream, and written to "output". A tensor's quantization
-parameter means a step of (1 + (qp mod 16) / 16) · 2^⌊qp / 16⌋. NNCodec writes tensors' names into its bitstream; here they go under
-one digit or two, as names are not what is compared.
+parameter means a step of (1 + (qp mod 16) / 16) · 2^⌊qp / 16⌋. NNCodec writes tensors' names into its bitstream; here the names are
+replaced by one digit or two, because the comparison is not about names.
 """
 
 import json
@@ -22,11 +22,11 @@ import types
 import numpy as np
 
 DENSITY = 4
-"""log₂ of the quantization parameters in an octave: finer than NNCodec's default of 2, so that a bound is met more closely."""
+"""log₂ of the number of quantization parameters for each factor of two. NNCodec's default is 2; this is finer, to come closer to ε."""
 
 
 class Absent(types.ModuleType):
-    """Stands in for torchvision, which NNCodec imports for its image datasets only and which must match torch's build to load."""
+    """A substitute for torchvision. NNCodec imports torchvision only for its image datasets, and its version would have to match torch's."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -36,7 +36,7 @@ class Absent(types.ModuleType):
 
 def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # NNCodec prints to standard output, which is the channel of replies
+    os.dup2(2, 1)  # NNCodec prints to standard output, but replies are sent there.
     sys.modules["torchvision"] = Absent("torchvision")
     from nncodec.nnc import compress, decompress
 

@@ -4,14 +4,15 @@ Each layer is rounded on its own, for the mean squared error of its outputs and 
 
     tr((W − Ŵ)·H·(W − Ŵ)ᵀ) + λ · R(Ŵ),    H = Σ x·xᵀ / Σ 1 over its inputs.
 
-1. R is taken for γ·‖Ŵ‖² at first, with γ = 1 / (2·σ²·ln 2), the price under a Gaussian of the weights' variance σ². The sum of the two is
-   quadratic: its minimum is W·H·(H + λ·γ·I)⁻¹, and its curvature H + λ·γ·I.
-2. Column by column each weight takes the symbol of the least error and bits, where the error is that with all later weights at their best,
-   and bits are −log₂ of the symbol's frequency among those so far, less what the quadratic has counted. The later weights then move.
+1. At first R is approximated by γ·‖Ŵ‖² with γ = 1 / (2·σ²·ln 2), the bits for a Gaussian with the weights' variance σ². The objective is
+   then quadratic: its minimum is W·H·(H + λ·γ·I)⁻¹, and its curvature H + λ·γ·I.
+2. Column by column, each weight takes the symbol with the least sum of error and λ · bits. The error is that with all later weights at their
+   optimum. The bits are −log₂ of the symbol's frequency so far, minus the bits that the quadratic already includes. The later weights then
+   move to their optimum.
 
-A reconstruction from the paper's abstract and introduction, not from its method section or its code: details may differ from theirs. The
-grid of a tensor has so many steps between its largest weight and its mirror image, the same number for all tensors. Biases and other tensors
-without inputs have 255. This number and λ are searched for: the paper leaves that to its user.
+This is a reconstruction from the paper's abstract and introduction, not from its method section or its code, so details may differ. The grid
+of a tensor divides the range between its largest weight and the negative of it into a number of steps, the same for all tensors. Biases and
+other tensors without inputs have 255. A search finds this number and λ, which the paper leaves to its user.
 """
 
 import math
@@ -34,12 +35,12 @@ FLATTEST, STEEPEST = 1e-9, 1e2
 """The smallest and the largest λ, relative to the energy of a layer's outputs for each weight."""
 DAMPING = 0.01
 OCTAVE = 16
-"""Steps in a factor of two: those that NNCodec has, so that both coders code the same symbols."""
+"""Step sizes for each factor of two: NNCodec's, so that both coders code the same symbols."""
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """The smallest file within ε: what it decodes to is `tensors`, under steps with these quantization parameters of NNCodec."""
+    """The smallest file within ε. It decodes to `tensors`; the step sizes are those of these quantization parameters of NNCodec."""
 
     candidate: Candidate
     tensors: dict[str, Tensor]
@@ -62,7 +63,7 @@ class Layer:
         self._price = 1 / (2 * math.log(2) * max(float(weight.square().mean()), 1e-300))
 
     def rounded(self, step: float, multiplier: float) -> Tensor:
-        """(m, k) symbols under a step, at a λ."""
+        """(m, k) symbols for a step size and a λ."""
         m, k = self.weight.shape
         curvature = self.H + multiplier * self._price * torch.eye(k, dtype=torch.float64)
         left = torch.linalg.solve(curvature, self.H @ self.weight.T)  # (k, m), a column of the weight in each row
@@ -82,7 +83,7 @@ class Layer:
 
 
 class Frequencies:
-    """How often each symbol has come, which begins with one for each that nearest rounding would have."""
+    """How often each symbol has occurred. The count of each symbol that nearest rounding would give begins at one."""
 
     def __init__(self, symbols: Tensor) -> None:
         self._least = int(min(symbols.min(), 0)) - 1
@@ -90,7 +91,7 @@ class Frequencies:
         self._counts = torch.bincount((symbols - self._least).long().reshape(-1), minlength=span).double().clamp(max=1) + 0.1
 
     def bits(self, symbols: Tensor) -> Tensor:
-        """−log₂ of their frequencies."""
+        """−log₂ of the relative frequencies."""
         return math.log2(float(self._counts.sum())) - self._counts[self._places(symbols)].log2()
 
     def add(self, symbols: Tensor) -> None:
@@ -101,11 +102,11 @@ class Frequencies:
 
 
 def search(problem: Problem, moments: Mapping[str, Moment], eps: float) -> Rounded | None:
-    """The smallest file within ε over all grids, with the largest λ of each that is within ε, by bisection; None where there is none."""
+    """The smallest file within ε over all grids. For each grid a bisection finds the largest λ within ε. None if there is none."""
     best: Rounded | None = None
     for levels in LEVELS:
         low, high = math.log(FLATTEST), math.log(STEEPEST)
-        at = low  # first, whether the grid is fine enough
+        at = low  # first check whether the grid is fine enough
         for _ in range(1 + BISECTIONS):
             found = _candidate(problem, moments, levels, math.exp(at))
             within = problem.feasible(found.candidate, eps)
@@ -134,7 +135,7 @@ def _candidate(problem: Problem, moments: Mapping[str, Moment], levels: int, mul
             symbols = (weight.double() / step).round()
         else:
             W = moment.matrix(weight).double()
-            H = moment.H / float(moment.H.diagonal().sum())  # so that the outputs of each layer are worth the same
+            H = moment.H / float(moment.H.diagonal().sum())  # so that the outputs of each layer have the same weight
             energy = float(((W @ H) * W).sum()) / W.numel()
             symbols = moment.back(Layer(W, H).rounded(step, multiplier * energy), spec.shape)
         tensors.append(dense(narrow(symbols), step))

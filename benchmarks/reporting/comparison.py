@@ -1,4 +1,4 @@
-"""The comparison with peers as tables of what was recorded."""
+"""The comparison with peers: tables of the recorded rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def rows_of(content: Content, case: str, eps: float, method: str, budget: int | 
 
 
 def figure(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """The median over seeds, or None where a row has no such figure."""
+    """The median over seeds; None if a row has no such figure."""
     values = [row[name] for row in rows]
     return None if not values or None in values else median(values)
 
@@ -63,7 +63,7 @@ def sizes(contents: Sequence[Content]) -> str:
 
 
 def ratios(contents: Sequence[Content]) -> str:
-    """Geometric mean and largest of tight's bytes over those of the others; a payload of no bytes counts as one."""
+    """Geometric mean and largest ratio of tight's bytes to those of the others. An empty payload counts as one byte."""
     lines = []
     for method in ("bayes", "nncodec_per_tensor", "nncodec", "quantize", "int8_zstd"):
         quotients = []
@@ -79,7 +79,7 @@ def ratios(contents: Sequence[Content]) -> str:
 
 
 def costs(contents: Sequence[Content]) -> str:
-    """Loss evaluations, and processor time in plain evaluations of the loss, by case, ε and method."""
+    """Loss evaluations, and processor time in units of one evaluation outside a search, by case, ε and method."""
     header = ["network", "ε", *(f"{title}" for title in TITLES.values()), "one plain evaluation"]
     lines = []
     for content in contents:
@@ -95,7 +95,7 @@ def costs(contents: Sequence[Content]) -> str:
 
 
 def budgets(contents: Sequence[Content]) -> str:
-    """Bytes, and cost in plain evaluations, of `tight` at several budgets; empty where none were measured."""
+    """Bytes of `tight` at several budgets, and cost in the same unit; empty if none were measured."""
     asked = sorted({row["budget"] for content in contents for row in content["rows"] if row.get("budget")})
     if not asked:
         return ""
@@ -112,7 +112,7 @@ def budgets(contents: Sequence[Content]) -> str:
 
 
 def setting(contents: Sequence[Content]) -> str:
-    """One sentence on where the figures come from."""
+    """One sentence on the machine and the versions of the figures."""
     sentences = []
     for content in contents:
         machine, cases = content["machine"], ", ".join(content["cases"])
@@ -125,7 +125,7 @@ def setting(contents: Sequence[Content]) -> str:
 
 
 def _processors(content: Content) -> str:
-    """The processor, or each with the methods whose rows were measured on it."""
+    """The processor; if there are several, each with the methods that it measured."""
     methods: dict[str, list[str]] = {}
     for row in content["rows"]:
         methods.setdefault(row.get("cpu", content["machine"]["cpu"]), []).append(TITLES[row["method"]])

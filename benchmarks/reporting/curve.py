@@ -9,12 +9,12 @@ from nncomplexity.measure import DEFAULT_EPS
 
 
 def curve(content: Content) -> str:
-    """For each network the bytes of both at the largest budget, point by point, then what the curve cost in single searches."""
+    """For each network the bytes of both ways at the largest budget, for each ε, then the cost of the curve in single searches."""
     return _curve(_even(content))
 
 
 def curve_default(content: Content) -> str:
-    """The same over the ε that a curve has unless it is given others."""
+    """The same for the default ε of a curve."""
     return _curve([row for row in content["rows"] if row["eps"] == list(DEFAULT_EPS)])
 
 
@@ -23,7 +23,7 @@ def _even(content: Content) -> list[Row]:
 
 
 def _curve(rows: Sequence[Row]) -> str:
-    """The table of one grid of ε; nothing where it was not measured."""
+    """The table of one grid of ε; empty if it was not measured."""
     lines = []
     most = max((row["budget"] for row in rows), default=0)
     for row in (row for row in rows if row["budget"] == most):
@@ -38,7 +38,7 @@ def _curve(rows: Sequence[Row]) -> str:
 
 
 def curve_budgets(content: Content) -> str:
-    """For each network and budget the bytes of a curve over those of single searches: geometric mean over ε, and the largest with its ε."""
+    """For each network and budget the bytes of a curve relative to single searches: geometric mean over ε, and the largest ratio with its ε."""
     rows = _even(content)
     budgets = sorted({row["budget"] for row in rows})
     lines = []
@@ -58,7 +58,7 @@ def _ratios(row: Row) -> list[float]:
 
 
 def dynamics(content: Content) -> str:
-    """For each step and budget the bytes at each ε, and in brackets those of the smallest file of any checkpoint that holds there."""
+    """For each step and budget the bytes at each ε, and in brackets those of the smallest file of any checkpoint that is within ε there."""
     rows = [row for row in content["rows"] if row["start"] == "cold"]
     pairs = list(dict.fromkeys((row["eps"], row["budget"]) for row in rows))
     lines = []

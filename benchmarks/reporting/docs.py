@@ -20,7 +20,7 @@ MNIST_PICTURE = ROOT / "docs" / "images" / "mnist.svg"
 
 
 def sections() -> dict[str, str]:
-    """What the marked sections of docs/benchmarks.md hold."""
+    """The contents of the marked sections of docs/benchmarks.md."""
     contents = recorded()
     found = {"setting": comparison.setting(contents)}
     for name, tell in {
@@ -57,13 +57,13 @@ def sections() -> dict[str, str]:
 
 
 def _signed(text: str, *patterns: str) -> str:
-    """The text, and below it what measured the records of these names."""
+    """The text, and a line on the versions and sources that measured these records."""
     paths = [path for pattern in patterns for path in sorted(RESULTS.glob(pattern))]
     return f"{text}\n\n*{stale.caption([str(path.relative_to(ROOT)) for path in paths])}*"
 
 
 def rewritten(text: str, found: Mapping[str, str]) -> str:
-    """The text with each marked section replaced; raises ValueError for one that has no marks."""
+    """The text with each marked section replaced. Raises ValueError for a section without marks."""
     for name, section in found.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
         text, count = re.subn(pattern, lambda marks, section=section: f"{marks[1]}{section}\n{marks[2]}", text, flags=re.DOTALL)
@@ -75,17 +75,17 @@ def rewritten(text: str, found: Mapping[str, str]) -> str:
 
 
 def write_docs() -> None:
-    """Rewrite the marked sections, those of docs/scaling.md too, and the picture."""
+    """Rewrite the marked sections, also those of docs/scaling.md, and the picture."""
     DOCS.write_text(rewritten(DOCS.read_text(encoding="utf-8"), sections()), encoding="utf-8")
     if (RESULTS / "scale.json").exists():
         SCALING.write_text(rewritten(SCALING.read_text(encoding="utf-8"), scaling()), encoding="utf-8")
-    draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").told())
+    draw(recorded(), PICTURE, made_by=stale.made("benchmarks/results/tight_vs_peers.json").as_text())
     if (RESULTS / "mnist.json").exists():
-        mnist.draw(read(RESULTS / "mnist.json"), MNIST_PICTURE, made_by=stale.made("benchmarks/results/mnist.json").told())
+        mnist.draw(read(RESULTS / "mnist.json"), MNIST_PICTURE, made_by=stale.made("benchmarks/results/mnist.json").as_text())
 
 
 def scaling() -> dict[str, str]:
-    """What the marked section of docs/scaling.md holds."""
+    """The content of the marked section of docs/scaling.md."""
     return {"projection": _signed(scale.projection(read(RESULTS / "scale.json")), "scale.json")}
 
 

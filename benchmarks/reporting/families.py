@@ -1,11 +1,11 @@
-"""The table of what `tight` finds for networks of many architectures."""
+"""The table of networks of many architectures, measured by `tight`."""
 
 from benchmarks.cases.record import Content
 from benchmarks.reporting.markdown import table
 
 
 def families(content: Content) -> str:
-    """A row for each network: its size, its file, and whether the file gave the reported loss again."""
+    """A row for each network: its size, its file, and whether the decoded file has the reported loss."""
     lines = [
         [
             row["case"],

@@ -9,11 +9,7 @@ from benchmarks.reporting.markdown import table
 
 
 def foldings(content: Content) -> str:
-    """For each kind of network and presentation: bits over those of the tensors as they are, geometric means over networks and seeds.
-
-    The ± is one standard error of the mean logarithm over networks, of which each is a mean over ε and seeds. The last column is of the
-    presented tensors alone.
-    """
+    """For each kind of network and presentation: bits relative to those of the unchanged tensors, geometric means over networks and seeds."""
     every_eps, rows = content["settings"]["eps"], content["rows"]
     kinds = dict.fromkeys(row["case"].partition("/")[0] for row in rows)
     lines = []
@@ -35,7 +31,7 @@ def foldings(content: Content) -> str:
 
 
 def _logs(base: Sequence[Row], found: Sequence[Row], name: str, eps: float | None = None) -> dict[str, list[float]]:
-    """By network, the logarithms of the ratios at each ε, or at this one, and seed."""
+    """For each network, the logarithms of the ratios at each ε, or at this one, and for each seed."""
     before = {(row["case"], row["eps"], row["seed"]): row[name] for row in base}
     ratios: dict[str, list[float]] = {}
     for row in found:

@@ -1,4 +1,4 @@
-"""What was measured on MNIST beside what others have published: the table and the picture at the top of docs/benchmarks.md."""
+"""The measurements on MNIST and the published figures: the table and the picture at the top of docs/benchmarks.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class Point:
     def test_error(self) -> float:
         return mean(row["test_error"] for row in self.rows)
 
-    def told(self) -> str:
-        """Bytes at a test error, with standard deviations where there are several seeds."""
+    def as_text(self) -> str:
+        """Bytes at a test error, with standard deviations if there are several seeds."""
         sizes, errors = ([row[name] for row in self.rows] for name in ("bytes", "test_error"))
         several = len(self.rows) > 1
         size = f"{mean(sizes):,.0f}" + (f" ± {stdev(sizes):,.0f}" if several else "")
@@ -49,7 +49,7 @@ class Point:
 
 
 def points(content: Content) -> list[Point]:
-    """Those of a record, largest ε first."""
+    """The points of a record, the largest ε first."""
     found: dict[tuple[str, str, str, float], list[Row]] = {}
     for row in content["rows"]:
         if row["bytes"] is not None:
@@ -58,7 +58,7 @@ def points(content: Content) -> list[Point]:
 
 
 def front(sizes: Content, bounds: Content | None) -> str:
-    """For each published figure, the smallest of ours that is no worse on the other axis; else the one of the least test error."""
+    """For each published figure, our smallest point whose test error is not larger; if there is none, our point with the least test error."""
     ours = [point for point in points(sizes) if point.method == "tight"]
     lines = []
     for known in sorted(SIZES, key=lambda size: (size.case, size.test_error)):
@@ -66,22 +66,22 @@ def front(sizes: Content, bounds: Content | None) -> str:
         fitting = [point for point in measured if point.test_error <= known.test_error]
         nearest = min(measured, key=lambda point: point.test_error, default=None)
         best = min(fitting, key=lambda point: point.bytes, default=nearest)
-        told = "not measured" if best is None else f"{'' if fitting else 'not reached: '}{best.told()} ({_seeds(best.rows)})"
+        text = "not measured" if best is None else f"{'' if fitting else 'not reached: '}{best.as_text()} ({_seeds(best.rows)})"
         what = f"{TITLES[known.case]}, bytes at a test error of at most {known.test_error:.2%}"
-        lines.append([what, told, f"{known.bytes:,}", f"{known.method}; {known.source}"])
+        lines.append([what, text, f"{known.bytes:,}", f"{known.method}; {known.source}"])
     if bounds is not None:
         best_case = min({row["case"] for row in bounds["rows"]}, key=lambda case: _bound(bounds, case))
         count = _seeds(_smallest(bounds, best_case))
-        ours_told = f"{_bound(bounds, best_case):.1%}, {TITLES[best_case]} ({count})"
+        our_text = f"{_bound(bounds, best_case):.1%}, {TITLES[best_case]} ({count})"
         known_bound = min(BOUNDS, key=lambda one: one.value)
         lines.append(
-            ["MNIST, bound on the test error, no data-dependent prior", ours_told, f"{known_bound.value:.1%}", known_bound.source]
+            ["MNIST, bound on the test error, no data-dependent prior", our_text, f"{known_bound.value:.1%}", known_bound.source]
         )
     return table(["benchmark", "`tight`", "published", "by"], lines)
 
 
 def all_points(content: Content) -> str:
-    """Every point that was measured: sizes, errors, bound, and what the search took."""
+    """Every measured point: sizes, errors, bound, and the cost of the search."""
     lines = []
     for point in sorted(points(content), key=lambda point: point.case):
         first = point.rows[0]
@@ -94,7 +94,7 @@ def all_points(content: Content) -> str:
                 f"{point.eps:g}",
                 _examples(first),
                 str(len(point.rows)),
-                point.told(),
+                point.as_text(),
                 f"{mean(row['train_error'] for row in point.rows):.2%}",
                 bound,
                 seconds,
@@ -105,14 +105,14 @@ def all_points(content: Content) -> str:
 
 
 def all_bounds(content: Content) -> str:
-    """The smallest bound of each network, beside its errors and the holdout bound."""
+    """The smallest bound of each network, with its errors and the holdout bound."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in content["rows"]):
         rows = _smallest(content, case)
         figures = [mean(row[name] for row in rows) for name in ("train_error", "test_error", "holdout_bound")]
-        told = f"{_bound(content, case):.1%}" + (f" ± {100 * stdev(row['bound'] for row in rows):.1f}" if len(rows) > 1 else "")
+        text = f"{_bound(content, case):.1%}" + (f" ± {100 * stdev(row['bound'] for row in rows):.1f}" if len(rows) > 1 else "")
         size = f"{mean(row['bytes'] for row in rows):,.0f}"
-        lines.append([TITLES[case], _examples(rows[0]), str(len(rows)), told, size, *(f"{value:.2%}" for value in figures)])
+        lines.append([TITLES[case], _examples(rows[0]), str(len(rows)), text, size, *(f"{value:.2%}" for value in figures)])
     lines += [[one.source, "", "", f"{one.value:.1%}", "", "", "", ""] for one in BOUNDS]
     header = [
         "network",
@@ -128,7 +128,7 @@ def all_bounds(content: Content) -> str:
 
 
 def _smallest(content: Content, case: str) -> list[Row]:
-    """A network's row of the smallest bound for each seed: it holds for the files of all ε and budgets at once."""
+    """A network's row with the smallest bound, for each seed. The bound holds for the files of all ε and budgets at once."""
     rows = [row for row in content["rows"] if row["case"] == case]
     return [
         min((row for row in rows if row["seed"] == seed), key=lambda row: row["bound"])
@@ -149,7 +149,7 @@ def _examples(row: Row) -> str:
 
 
 def draw(content: Content, path: Path, *, made_by: str) -> None:
-    """Write the picture, bytes against test error with the published points; nothing in it depends on the time or the machine."""
+    """Write the picture, bytes against test error with the published points. It doesn't depend on the time or the machine."""
     cases = list(dict.fromkeys(size.case for size in SIZES))
     with plt.rc_context({"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}):
         drawing, axes = plt.subplots(1, len(cases), figsize=(4.4 * len(cases) + 0.6, 3.8), squeeze=False, layout="constrained")

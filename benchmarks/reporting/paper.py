@@ -1,4 +1,4 @@
-"""Tables of what was measured about the paper: its authors' departures, the penalty's cost, and a training epoch's."""
+"""Tables of the measurements about the paper: the authors' departures, and the times of the penalty and of a training epoch."""
 
 from collections.abc import Sequence
 from statistics import geometric_mean
@@ -8,11 +8,11 @@ from benchmarks.reporting.markdown import table
 from nncomplexity.bounds import rounded_up
 
 TEXT = "text"
-"""The reading that the others are compared with."""
+"""The variant with which the others are compared."""
 
 
 def departures(contents: Sequence[Content]) -> str:
-    """Bytes of each reading of Algorithm 1 over those of the text's, by case and ε, and their geometric mean."""
+    """Bytes of each variant of Algorithm 1 relative to the text's, by case and ε, and their geometric mean."""
     rows = [row for content in contents for row in content["rows"]]
     columns = list(dict.fromkeys((row["case"], row["eps"]) for row in rows))
     readings = list(dict.fromkeys(row["departure"] for row in rows))
@@ -30,7 +30,7 @@ def departures(contents: Sequence[Content]) -> str:
 
 
 def penalty(content: Content) -> str:
-    """Milliseconds of the spectral-entropy penalty with its gradient, and how many times as long plain autograd takes."""
+    """Milliseconds of the spectral-entropy penalty with its gradient, and the time of plain autograd relative to it."""
     lines = []
     for row in content["results"]:
         lines.append(
@@ -66,7 +66,7 @@ def epoch(content: Content) -> str:
 
 
 def bounds(content: Content) -> str:
-    """Bytes, errors of the decoded weights and the bound they give, by case, budget and ε."""
+    """Bytes, errors of the decoded weights and their bound, by case, budget and ε."""
     lines = []
     for row in content["rows"]:
         lines.append(

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.reporting.comparison import Content, figure, points, rows_of
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers; marks tell the methods apart without colour.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; the marks differ, too.
 STYLES = {
     "tight": ("#D55E00", "o", "tight"),
     "bayes": ("#0072B2", "s", "bayes (median of the seeds)"),
@@ -24,7 +24,7 @@ STYLES = {
 
 
 def draw(contents: Sequence[Content], path: Path, *, made_by: str) -> None:
-    """Write the picture, with what measured it in its metadata; nothing in it depends on the time or the machine."""
+    """Write the picture, with the versions that measured it in its metadata. It doesn't depend on the time or the machine."""
     networks = [(content, case) for content in contents for case in content["cases"]]
     every_eps = sorted({eps for content in contents for _, eps in points(content)}, reverse=True)
     style = {"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}

@@ -1,4 +1,4 @@
-"""Tables of what a measurement takes as networks grow, and what that makes of networks that were not measured."""
+"""Tables of the cost of a measurement as networks grow, and estimates for networks that were not measured."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def scale(content: Content) -> str:
 
 
 def constants(content: Content) -> dict[str, float]:
-    """a, d and m of docs/scaling.md, of the largest network that `tight` measured."""
+    """a, d and m of docs/scaling.md, for the largest network that `tight` measured."""
     row: dict[str, Any] = max((row for row in content["rows"] if row["method"] == "tight"), key=lambda row: row["parameters"])
     rest = row["seconds"] - row["loss_seconds"] - row["decomposition_seconds"]
     return {
@@ -49,7 +49,7 @@ def constants(content: Content) -> dict[str, float]:
 
 
 def projection(content: Content) -> str:
-    """The constants, and what they make of larger networks."""
+    """The constants, and the estimates for larger networks."""
     found = constants(content)
     lines = [
         [
@@ -72,4 +72,4 @@ def projection(content: Content) -> str:
 
 
 DENSE_BYTES = 14
-"""A parameter's share in a descent of dense latents: 4 of the latent, 4 of two moments in bfloat16, 4 of the loss's copy, 2 of symbols."""
+"""Bytes for each parameter in a descent of dense latents: 4 latent, 4 two moments in bfloat16, 4 the loss's copy, 2 symbols."""

@@ -1,9 +1,9 @@
-"""Which of the figures that README and the docs show were measured by an older source than today's.
+"""Which figures in README and the docs were measured by an older source than today's.
 
     python -m benchmarks.reporting.stale
 
-prints a line for each record, and ends with exit code 1 where some aren't today's. A record is older where the searches, the file format
-or the codecs have changed since (`benchmarks.cases.source`): its figures may still hold, which measuring them anew tells.
+prints a line for each record, and ends with exit code 1 if some are older. A record is older if the searches, the file format or the
+codecs have changed since (`benchmarks.cases.source`). Its figures may still be right; measuring them again decides.
 """
 
 import json
@@ -19,7 +19,7 @@ from nncomplexity.training import spectral_entropy_penalty
 
 UNKNOWN = "not recorded"
 GROKKING = "examples/grokking/results"
-"""A folder of runs, whose measurements tell their versions line by line."""
+"""A folder of runs. Each line of their measurements has its version."""
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.json"))
 """The records of the gallery's pictures."""
 PICTURES = {
@@ -30,15 +30,15 @@ PICTURES = {
     **{path.with_suffix(".svg").as_posix(): path.as_posix() for path in (found.relative_to(ROOT) for found in GALLERY)},
     **{f"examples/grokking/figures/figure_{number:02d}.png": GROKKING for number in range(1, 12)},
 }
-"""Each picture that a page shows, and the record of what it shows."""
+"""Each picture on a page, and its record."""
 TRAINING = spectral_entropy_penalty.__module__
 ROOTS = {f"benchmarks/results/{name}.json": TRAINING for name in ("spectral_penalty", "grokking_epoch")}
-"""Records that are of other code than the searches."""
+"""Records that don't depend on the searches."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What measured a record: the versions and the sources of its rows, `UNKNOWN` where one doesn't say."""
+    """The versions and the sources of a record's rows; `UNKNOWN` if a row doesn't say."""
 
     record: str
     versions: tuple[str, ...]
@@ -46,30 +46,26 @@ class Made:
 
     @property
     def state(self) -> str:
-        """Whether it was measured by today's source, by an older one, or by one that wasn't recorded."""
+        """Whether it was measured by today's source, by an older one, or by a source that wasn't recorded."""
         if self.sources == (source_digest(ROOTS.get(self.record, SEARCHES)),):
             return "today's"
         return UNKNOWN if UNKNOWN in self.sources else "older"
 
-    def told(self) -> str:
-        """As captions and pictures say it.
-
-        >>> Made("r.json", ("0.1.0",), ("574b9f20f797",)).told()
-        'nncomplexity 0.1.0, source 574b9f20f797'
-        """
+    def as_text(self) -> str:
+        """The text for captions and pictures."""
         if self.versions == self.sources == (UNKNOWN,):
             return "nncomplexity, version and source not recorded"
         return f"nncomplexity {' and '.join(self.versions)}, source {' and '.join(self.sources)}"
 
 
 def records() -> list[str]:
-    """The records of pictures, and all benchmarks' results."""
+    """The records of pictures, and the results of all benchmarks."""
     results = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks" / "results").glob("*.json"))
     return list(dict.fromkeys([*PICTURES.values(), *results]))
 
 
 def made(record: str) -> Made:
-    """What measured a record: as its rows say, else its settings and its machine."""
+    """What measured a record, from its rows, else from its settings and its machine."""
     stamps = list(_stamps(record))
     versions = {str(stamp.get("nncomplexity", UNKNOWN)) for stamp in stamps}
     sources = {str(stamp.get("source", UNKNOWN)) for stamp in stamps}
@@ -77,14 +73,14 @@ def made(record: str) -> Made:
 
 
 def caption(records: Sequence[str]) -> str:
-    """What stands below a table or a picture of these records."""
-    return f"Measured by {'; '.join(dict.fromkeys(made(record).told() for record in records))}."
+    """The caption below a table or a picture of these records."""
+    return f"Measured by {'; '.join(dict.fromkeys(made(record).as_text() for record in records))}."
 
 
 def main() -> int:
     found = [made(record) for record in records()]
     for one in found:
-        print(f"{one.state:>12}  {one.record}: {one.told()}")
+        print(f"{one.state:>12}  {one.record}: {one.as_text()}")
     print(f"{'':>12}  today's source: {source_digest()}; of what makes training simpler: {source_digest(TRAINING)}")
     return int(any(one.state != "today's" for one in found))
 

@@ -52,7 +52,7 @@ def measure(name: str) -> None:
     content = {"settings": {"threads": 1, "torch": torch.__version__, **made_by()}, "printed": printed}
     record = PAGES / f"{name}.json"
     record.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    about = made(record.relative_to(ROOT).as_posix()).told()
+    about = made(record.relative_to(ROOT).as_posix()).as_text()
     (PAGES / f"{name}.svg").write_text(signed(picture, about), encoding="utf-8")
 
 

@@ -1,12 +1,12 @@
-"""Measures and draws the README's pictures, and writes beside each by which version and source it was measured.
+"""Measures and draws the README's pictures, and writes a file for each with the version and source that measured it.
 
     python docs/images/make.py                both: some five minutes on one core
     python docs/images/make.py sizes          the digits networks at several ε by every method: sizes.json, sizes.svg
-    python docs/images/make.py dynamics       the grokking example's quick run, trained anew and tracked: dynamics.json, .jsonl, .svg
+    python docs/images/make.py dynamics       the grokking example's quick run, trained again and tracked: dynamics.json, .jsonl, .svg
     python docs/images/make.py --draw         draw what was measured, without measuring
 
-The machine's floating point can move a size by a few per cent. `python -m benchmarks.reporting.stale` says whether the source
-has changed since.
+Floating-point sums differ between machines, so a size may change by a few per cent. `python -m benchmarks.reporting.stale` says whether the
+source has changed since.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SIZES, DYNAMICS = FOLDER / "sizes.json", FOLDER / "dynamics.json"
 
 NETWORKS = {"mlp": "64-128-64-10 perceptron", "convnet": "convnet with batch norm"}
 EPS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-# Okabe and Ito's colours, which stay apart for colour-blind readers; marks and dashes tell the methods apart without colour.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; marks and dashes differ, too.
 STYLES = {
     "tight": ("#D55E00", "o", "-", "tight (default)"),
     "bayes": ("#0072B2", "s", "--", "bayes (Algorithm 1)"),
@@ -75,7 +75,7 @@ def main() -> None:
             track_quick_run(DYNAMICS.with_suffix(".jsonl"))
             _write(DYNAMICS, {"settings": settings(preset="quick", eps=TRACKED_EPS, seed=0)})
         results = read_results(DYNAMICS.with_suffix(".jsonl"))
-        save(chart(results, "dynamics"), DYNAMICS.with_suffix(".svg"), made_by=made("docs/images/dynamics.json").told())
+        save(chart(results, "dynamics"), DYNAMICS.with_suffix(".svg"), made_by=made("docs/images/dynamics.json").as_text())
 
 
 def settings(**more: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def draw_sizes(content: Content, path: Path) -> None:
             axis.spines[["top", "right"]].set_visible(False)
         axes[0, 0].set_ylabel("bytes of the file's payload")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-        about = f"measured by {made('docs/images/sizes.json').told()}"
+        about = f"measured by {made('docs/images/sizes.json').as_text()}"
         figure.savefig(path, metadata={"Date": None, "Creator": None, "Description": about})
 
 

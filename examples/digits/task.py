@@ -1,12 +1,12 @@
-"""Handwritten digits: the networks, the data, and what is measured on them.
+"""Handwritten digits: the networks, the data, and the measures.
 
-This is the module that ``nncomplexity measure --loss-fn task:loss --risk-fn task:error`` names. Every measure takes a
-*network*, in either of two forms: an ``nn.Module``, or the mapping of tensors that a checkpoint holds. A module is
-evaluated in eval mode and left in the mode it came in. A mapping's names say which network it belongs to; its
-batch-norm statistics are used as they stand, and gradients flow to its tensors.
+``nncomplexity measure --loss-fn task:loss --risk-fn task:error`` names this module. Every measure takes a *network*,
+which is an ``nn.Module`` or the mapping of tensors that a checkpoint holds. A module is evaluated in eval mode, and its
+mode is restored afterwards. A mapping's names say which network it belongs to; its batch-norm statistics are used
+unchanged, and gradients flow to its tensors.
 
-The data are scikit-learn's 1797 digits of 8 × 8 pixels (UCI "Optical Recognition of Handwritten Digits"): 1437 to
-train on, 360 kept apart.
+The data are scikit-learn's 1797 digits of 8 × 8 pixels (UCI "Optical Recognition of Handwritten Digits"): 1437 for
+training, 360 for the test.
 """
 
 from collections import OrderedDict
@@ -95,7 +95,7 @@ def split(name: str) -> tuple[Tensor, Tensor]:
     order = np.random.RandomState(0).permutation(len(digits.target))
     rows = order[:TRAIN_EXAMPLES] if name == "train" else order[TRAIN_EXAMPLES:]
     pixels = (digits.images[rows, np.newaxis] / 16).astype(np.float32)
-    # The first caller may be inside inference_mode, whose tensors no later caller could differentiate through.
+    # The first caller may be inside inference_mode; later callers couldn't differentiate through tensors made there.
     with torch.inference_mode(False):
         return torch.from_numpy(pixels), torch.from_numpy(digits.target[rows].astype(np.int64))
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-# Run as a script, this file's folder is on the path; imported from the repository root, the root is.
+# As a script, this file's folder is on the path; imported from the repository root, that root is.
 if TYPE_CHECKING or __package__:
     from examples.digits import task
 else:
@@ -23,7 +23,7 @@ else:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: AdamW on shuffled minibatches, its learning rate rising and falling in one cycle."""
+    """How a network is trained: AdamW on shuffled minibatches; the learning rate rises and falls in one cycle."""
 
     epochs: int
     peak_learning_rate: float
@@ -39,7 +39,7 @@ RECIPES = {
 
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Seed the CPU's random numbers and compute on one thread, so that sums have one order; put both back after."""
+    """A context that seeds the CPU's random numbers and computes on one thread, so that sums have one order; both are restored after it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -71,7 +71,7 @@ def train(name: str, recipe: Recipe, seed: int = 0) -> nn.Module:
 
 
 def save(network: nn.Module, path: Path, provenance: dict[str, int | float | str]) -> None:
-    """Write a network's parameters and buffers as safetensors, with how they came about in the metadata 'training'."""
+    """Write a network's parameters and buffers as safetensors. The metadata entry 'training' says how they were trained."""
     # One entry of metadata, because safetensors writes several in an order that changes from run to run.
     metadata = {"training": json.dumps(provenance, sort_keys=True)}
     partial = path.with_name(path.name + ".partial")
@@ -103,23 +103,23 @@ def parser() -> argparse.ArgumentParser:
         "Each network takes seconds on one core; the same seed gives the same file.",
         epilog=f"recipes (AdamW):\n{recipes}\n\nexamples:\n"
         "  python train.py all                              both networks, as the example ships them\n"
-        "  python train.py mlp --seed 1 --out /tmp          another mlp, elsewhere\n"
+        "  python train.py mlp --seed 1 --out /tmp          another mlp, in another folder\n"
         "  python train.py convnet --epochs 5 --out /tmp    a convnet stopped early",
     )
     commands.add_argument("network", choices=[*RECIPES, "all"], help="which network to train")
-    commands.add_argument("--seed", type=int, default=0, help="of initialization and shuffling (default: 0)")
+    commands.add_argument("--seed", type=int, default=0, help="seed of initialization and shuffling (default: 0)")
     commands.add_argument("--epochs", type=positive, help="passes over the training data (default: the recipe's)")
     commands.add_argument(
         "--out",
         type=Path,
         default=Path(__file__).parent / "checkpoints",
-        help="an existing folder to write to; what stands there is replaced (default: checkpoints, beside train.py)",
+        help="an existing folder; files of the same name are replaced (default: checkpoints, in the folder of train.py)",
     )
     return commands
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what the command line asks for, and say in a line each how well it went."""
+    """Train the networks that the command line names, and print one line on the result of each."""
     commands = parser()
     options = commands.parse_args(arguments)
     if not options.out.is_dir():

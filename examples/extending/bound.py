@@ -1,4 +1,4 @@
-"""A bound of your own: the empirical Bernstein inequality, made to hold for all files at once."""
+"""A bound of your own: the empirical Bernstein inequality, valid for all files at once."""
 
 import math
 
@@ -16,7 +16,8 @@ def bernstein_bound(bits: int, *, risk: float, n: int, delta: float = 0.05) -> f
     R ≤ r̂ + √(2·V·ln(2/δ) / n) + 7·ln(2/δ) / (3·(n - 1)), where V is the sample variance of the errors.
     The file of K bits gets the share δ·2^(-K), so ln(2/δ) becomes K·ln 2 + ln(2/δ).
     """
-    paid = bits + elias_delta_bits(bits // 8 + 1)  # a payload does not tell its own end: its length is paid for
+    # A payload doesn't say where it ends. So the bits of its length count, too.
+    paid = bits + elias_delta_bits(bits // 8 + 1)
     nats = paid * math.log(2) + math.log(2 / delta)
     variance = risk * (1 - risk) * n / (n - 1)
     return min(1.0, risk + math.sqrt(2 * variance * nats / n) + 7 * nats / (3 * (n - 1)))

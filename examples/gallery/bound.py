@@ -1,4 +1,4 @@
-"""A bound on the error of a classifier on unseen data, from the bits of its file and its errors on the training examples."""
+"""A bound on a classifier's error on unseen data, from the bits of its file and its errors on the training examples."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What did fine-tuning add? A network learns that 3 and 8 have exchanged their names. Its old weights are free."""
+"""What did fine-tuning add? A network learns that 3 and 8 have exchanged their names. Its weights before that are not counted."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A tiny language model, measured by its own answers: the divergence of its predictions needs text, but no right answers."""
+"""A tiny language model, measured by the divergence of its predictions, which needs text but no labels."""
 
 import codecs
 import contextlib

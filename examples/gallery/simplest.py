@@ -1,4 +1,4 @@
-"""Several networks fit the training data equally well. The one with the fewest bits is chosen, without a look at other data."""
+"""Several networks fit the training data equally well. The one with the fewest bits is chosen, without test data."""
 
 import os
 

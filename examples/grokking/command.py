@@ -1,4 +1,4 @@
-"""How the example's scripts end: 0 when done, 2 with one line on standard error when the call is wrong, 130 when interrupted."""
+"""The exit codes of the example's scripts: 0 for success, 2 with one line on standard error for a wrong call, 130 after an interruption."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from nncomplexity.errors import InputError
 
 DONE, WRONG_CALL, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141
 
-# typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
+# Some versions of typer contain a copy of click, others depend on click. In both, UsageError is the parent class of BadParameter.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 
 def run_command(app: typer.Typer, name: str, argv: Sequence[str] | None) -> int:
-    """Run the only command of `app` on the arguments, the process's own unless given, and return the exit code."""
+    """Run the only command of `app` on the arguments, by default those of the process, and return the exit code."""
     try:
         with get_command(app).make_context(name, list(sys.argv[1:] if argv is None else argv)) as context:
             context.command.invoke(context)
@@ -33,7 +33,7 @@ def run_command(app: typer.Typer, name: str, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _fail(name, "interrupted; the same command goes on from here", INTERRUPTED)
     except BrokenPipeError:
-        # Python flushes standard output once more when it ends, and would complain then.
+        # Python flushes standard output once more at its end, and would report the closed pipe then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
 

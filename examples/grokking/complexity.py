@@ -1,4 +1,4 @@
-"""The complexity of one checkpoint, as the lines that a run's folder keeps."""
+"""The complexity of one checkpoint, as the lines that a run's folder stores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,7 @@ from nncomplexity.version import __version__
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure. `eps` keeps each ε as it was typed, since that names its column in the metrics.
-
-    Raises:
-        InputError: for an ε that is no finite number of at least 0 or comes twice, an unknown method, or a budget below 1.
-    """
+    """How to measure. `eps` keeps the text of each ε, because that text names the ε's column in the metrics."""
 
     eps: tuple[str, ...] = ("1",)
     method: str = "tight"
@@ -37,7 +33,7 @@ class Settings:
 def measure(
     weights: Mapping[str, Tensor], task: Task, settings: Settings, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
-    """A line for each ε: what the search reports, and the errors of the weights that its file decodes to."""
+    """A line for each ε: the search's report, and the errors of the weights that its file decodes to."""
     eps = [_number(text) for text in settings.eps]
     reports = estimate(
         weights, task.mean_loss, eps, method=settings.method, budget=settings.budget, seed=settings.seed, progress=progress

@@ -1,4 +1,4 @@
-"""What defines a training run: the same configuration gives the same weights."""
+"""The configuration of a training run. The same configuration gives the same weights."""
 
 import json
 from dataclasses import dataclass, fields
@@ -64,7 +64,7 @@ class Config:
         return self.prime + 2
 
     def examples(self) -> tuple[Examples, Examples]:
-        """The equations to train on and those for the test."""
+        """The training equations and the test equations."""
         return split(self.operation, self.prime, self.train_fraction, self.stream("split"))
 
     def decoder(self) -> Decoder:
@@ -96,7 +96,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset changes in Table 1, and the budget of its measurements (None: the method's own)."""
+    """The values of Table 1 that a preset replaces, and the budget of its measurements (None: the method's default)."""
 
     training: dict[str, Any]
     budget: int | None = None

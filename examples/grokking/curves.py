@@ -1,4 +1,4 @@
-"""Runs as curves: what is read from their folders, averaged over seeds."""
+"""Curves of runs: read from their folders, and averaged over seeds."""
 
 import bz2
 import math
@@ -21,7 +21,7 @@ Series = Mapping[float, float]
 
 @dataclass(frozen=True)
 class Curve:
-    """Means over seeds at x, and their standard errors (0 where there is one seed)."""
+    """Means over seeds at x, and their standard errors (0 for one seed)."""
 
     label: str
     x: tuple[float, ...]
@@ -30,11 +30,7 @@ class Curve:
 
 
 def mean_curve(label: str, series: Sequence[Series]) -> Curve:
-    """The curve over the x that all series have.
-
-    >>> mean_curve("two seeds", [{1: 2.0, 2: 4.0}, {1: 4.0, 2: 4.0, 3: 9.0}])
-    Curve(label='two seeds', x=(1, 2), mean=(3.0, 4.0), error=(1.0, 0.0))
-    """
+    """The curve over the x that all series have."""
     x = sorted(set.intersection(*(set(one) for one in series)))
     values = np.array([[one[at] for at in x] for one in series])
     spread = values.std(axis=0, ddof=1) / math.sqrt(len(series)) if len(series) > 1 else np.zeros(len(x))
@@ -74,7 +70,7 @@ class Run:
         return {line["epoch"]: line[name] for line in self.metrics}
 
     def measured(self, method: str, eps: str, value: Callable[[Line], Any]) -> Series:
-        """A quantity of the measurements at ε by epoch, the latest where one was repeated; empty without any."""
+        """A quantity of the measurements at ε by epoch. Of repeated measurements the latest counts. Empty if there is none."""
         lines = self.measurements.get(method, [])
         return {line["epoch"]: value(line) for line in lines if float(line["eps"]) == float(eps)}
 
@@ -83,7 +79,7 @@ class Run:
         return {float(line["eps"]): value(line) for line in self.measurements.get(method, []) if line["epoch"] == self.last}
 
     def raw_bytes(self) -> Series:
-        """Length of the bzip2 of all weights, as they are, by epoch."""
+        """The length of the bzip2 of all unchanged weights, by epoch."""
         folder = RunFolder.open(self.path)
         sizes: dict[float, float] = {}
         for epoch in folder.checkpoints():
@@ -94,30 +90,26 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seeds."""
+    """Runs that differ only in their seeds."""
 
     config: Config
     runs: tuple[Run, ...]
 
     def curve(self, label: str, series: Callable[[Run], Series]) -> Curve | None:
-        """The mean over the runs, None where a run has no such values."""
+        """The mean over the runs; None if a run has no such values."""
         found = [series(run) for run in self.runs]
         return mean_curve(label, found) if all(found) else None
 
 
 def measured_by(groups: Sequence[Group]) -> str:
-    """The versions that the runs' measurements were made by, as far as their lines tell."""
+    """The versions that made the runs' measurements, as far as these record them."""
     lines = [line for group in groups for run in group.runs for several in run.measurements.values() for line in several]
     versions = sorted({str(line.get("version", "of an unknown version")) for line in lines})
     return f"nncomplexity {', '.join(versions)}" if versions else ""
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Runs by configuration, seeds aside, in the order in which they came.
-
-    Raises:
-        InputError: if a run is there twice.
-    """
+    """Groups of runs with the same configuration apart from the seed, in the order of the runs."""
     groups: dict[Config, list[Run]] = {}
     for run in runs:
         members = groups.setdefault(replace(run.config, seed=0), [])

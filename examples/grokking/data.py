@@ -15,10 +15,7 @@ from nncomplexity.errors import InputError
 
 @dataclass(frozen=True)
 class Operation:
-    """One task: c = `rule(a, b, p)` modulo p, and the settings that DeMoss et al. 2025, Table 1, give it.
-
-    The two quadratic forms are not in Table 1; they have the settings of the authors' released code.
-    """
+    """One task: c = `rule(a, b, p)` modulo p, with the settings of DeMoss et al. 2025, Table 1."""
 
     rule: Callable[[Tensor, Tensor, int], Tensor]
     train_fraction: float

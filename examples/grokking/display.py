@@ -1,4 +1,4 @@
-"""What a person sees of a run: a line for each recorded epoch, and on a terminal a bar with the time left."""
+"""The display of a run: a line for each recorded epoch, and on a terminal a progress bar with the time left."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ _COLUMNS = ("epoch", "train_loss", "test_loss", "train_accuracy", "test_accuracy
 
 
 class Display(Watcher):
-    """Lines on standard output, the bar on standard error; to be used in a `with` block."""
+    """Lines on standard output, the progress bar on standard error; a context manager."""
 
     def __init__(self, epochs: int, eps: Sequence[str]) -> None:
         self._epochs = epochs
@@ -62,7 +62,7 @@ class Display(Watcher):
 
 
 class TimeLeft:
-    """Seconds left, from the time of the last epochs and of the last measurement, which the coming ones are taken to need too."""
+    """Estimates the seconds left: the coming epochs and measurements are assumed to take as long as the last ones."""
 
     def __init__(self, epochs: int) -> None:
         self._stops = recorded_epochs(epochs)
@@ -82,7 +82,7 @@ class TimeLeft:
         self._per_record = self._lap()
 
     def seconds(self) -> float | None:
-        """None before there is anything to go by."""
+        """The estimate; None before the first epoch."""
         if self._per_epoch is None:
             return None
         records = sum(stop > self._epoch for stop in self._stops)

@@ -1,4 +1,4 @@
-"""Panels as a picture, by the same code that draws for `nncomplexity plot`."""
+"""Draws panels as a picture, with the code of `nncomplexity plot`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ LEAST_LOGARITHMIC = 0.005
 
 
 def draw(panels: Sequence[Panel], caption: str, path: Path, *, made_by: str = "") -> None:
-    """Write the panels, one below the other over one axis of epochs or ε, to a file whose ending says its format."""
+    """Write the panels, one below the other over one axis of epochs or ε, to a file. Its ending decides the format."""
     save(chart_of(panels, caption), path, made_by=made_by)
 
 
 def chart_of(panels: Sequence[Panel], caption: str) -> Chart:
-    """The panels as a chart: what stands on the right axis is a low panel of its own."""
+    """The panels as a chart. The curves of a right axis become a low panel of their own."""
     found: list[ChartPanel] = []
     notes: list[str] = []
     for panel in panels:

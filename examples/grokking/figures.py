@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 if not __package__:
-    # Run as a file: packages are found from the repository's root instead of this folder.
+    # As a script, this file's folder is on the path; packages are found from the repository's root.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command

@@ -6,7 +6,7 @@
     checkpoints/epoch_000418.safetensors the weights at each recorded epoch, with the configuration in the metadata
     state.pt                             where training resumes
 
-Every file is replaced as a whole or grows by whole lines, so that a kill at any time leaves a folder that a run can go on from.
+Every file is replaced as a whole or grows by whole lines, so that a run can continue from the folder after a kill at any time.
 """
 
 import io
@@ -30,7 +30,7 @@ Line = dict[str, Any]
 
 
 class RunFolder:
-    """The files of one run, made where they aren't there yet.
+    """The files of one run. They are created if they don't exist.
 
     Raises:
         InputError: if the folder holds a run with other settings, or cannot be written to.
@@ -55,7 +55,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
-        """The folder of a run that exists."""
+        """The folder of an existing run."""
         content = read_config(path)
         settings = Settings(**(content["measuring"] | {"eps": tuple(content["measuring"]["eps"])}))
         return cls(path, Config(**content["training"]), settings)
@@ -69,7 +69,7 @@ class RunFolder:
 
     def save_checkpoint(self, epoch: int, weights: Mapping[str, Tensor]) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        # A single entry, since safetensors writes several in an order that changes from run to run.
+        # A single entry, because safetensors writes several in an order that changes from run to run.
         metadata = {"config": json.dumps(asdict(self.config), sort_keys=True)}
         save_bytes(self._checkpoint(epoch), safetensors.torch.save(tensors, metadata))
 
@@ -77,7 +77,7 @@ class RunFolder:
         return load_checkpoint(self._checkpoint(epoch)).tensors
 
     def checkpoints(self) -> list[int]:
-        """Epochs whose weights are here, in order."""
+        """The epochs whose weights are stored, in order."""
         return sorted(int(path.stem.removeprefix("epoch_")) for path in (self.path / "checkpoints").glob("epoch_*.safetensors"))
 
     def save_state(self, state: dict[str, Any]) -> None:
@@ -86,13 +86,13 @@ class RunFolder:
         save_bytes(self.path / "state.pt", buffer.getvalue())
 
     def load_state(self) -> dict[str, Any] | None:
-        """The state to resume from, None where training has not been interrupted yet."""
+        """The state from which to resume; None if training has not been interrupted yet."""
         path = self.path / "state.pt"
         if not path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises whatever its zip and pickle readers do
+        except Exception as error:  # torch.load raises all exceptions of its zip and pickle readers
             raise InputError(f"{path}: it is damaged ({type(error).__name__}); delete the folder and start again") from None
         return state
 
@@ -101,7 +101,7 @@ class RunFolder:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a .jsonl file; a last one that a kill cut short does not count, and no file is no lines."""
+    """The lines of a .jsonl file. An incomplete last line, after a kill, is ignored. A file that doesn't exist has no lines."""
     if not path.exists():
         return []
     *whole, _ = path.read_text(encoding="utf-8").split("\n")
@@ -112,13 +112,13 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def append_line(path: Path, line: Line) -> None:
-    """Write one line, flushed to the file before this returns."""
+    """Append one line, and flush it to the file before returning."""
     with path.open("a") as file:
         file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def keep_lines(path: Path, wanted: Callable[[Line], bool]) -> list[Line]:
-    """Drop all other lines from the file, and return those that stay."""
+    """Delete all other lines of the file, and return the remaining ones."""
     kept = [line for line in read_lines(path) if wanted(line)]
     if path.exists():
         save_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())

@@ -12,7 +12,7 @@ import torch
 import typer
 
 if not __package__:
-    # Run as a file: packages are found from the repository's root instead of this folder.
+    # As a script, this file's folder is on the path; packages are found from the repository's root.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from rich.progress import track
@@ -42,7 +42,7 @@ def again(
 ) -> None:
     """Measure the checkpoints of finished runs again, with other settings than they were trained with.
 
-    Each DIR/measurements/METHOD.jsonl receives a line for each checkpoint and ε; what is there already is not measured twice.
+    Each DIR/measurements/METHOD.jsonl receives a line for each checkpoint and ε; existing measurements are not repeated.
     figures.py draws from these files.
 
     \b

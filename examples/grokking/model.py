@@ -2,9 +2,9 @@
 
 It reads ⟨a⟩⟨∘⟩⟨b⟩⟨=⟩ and predicts the next token. Shapes: B examples, T = 4 positions, d = `d_model`, V = p+2 tokens.
 
-Two facts make it several times faster than a general decoder at the same result. Only the last position is asked for its
-prediction, so that the last layer computes nothing else. And the first layer sees nothing but the V·T sums of a token's and a
-position's vector, so that its projections act on those tables and each example looks its rows up.
+Two facts make it several times faster than a general decoder with the same result. Only the prediction at the last position is
+needed, so the last layer computes nothing else. And the inputs of the first layer are V·T sums of a token's and a position's
+vector, so its projections are computed once for this table, and each example takes its rows from it.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ Project = Callable[[nn.Linear, int], Tensor]
 
 
 class Attention(nn.Module):
-    """Multi-head attention over all positions, or the sum that stands in its place in the authors' released code.
+    """Multi-head attention over all positions, or the sum that the authors' released code computes instead.
 
     `proper`: softmax(q kᵀ/√d_head) v for each head. `summed`: the released code contracts the attention weights and the values over
-    different indices; since the weights of a query sum to 1, each position gets Σ_t v_t, and queries and keys never matter.
+    different indices. Because the weights of a query sum to 1, each position gets Σ_t v_t, and queries and keys have no effect.
     """
 
     def __init__(self, d_model: int, heads: int, kind: str) -> None:
@@ -72,9 +72,9 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """Tokens (B, 4) → logits (B, V) of the token after the last.
 
-    Initial weights are normal, of variance 1/fan-in in the layers, and biases are zero, as in the released code. Its tables have
-    variance 1/d, and so have ours for summed attention. For proper attention ours are half that size: at full size the scores tell
-    the operands apart by their positions from the start, and the rule is found up to a half later.
+    Initial weights are normal, with variance 1/fan-in in the layers, and biases are zero, as in the released code. Its tables have
+    variance 1/d, and so have ours for summed attention. For proper attention ours are half as large: at full size the attention
+    scores depend on the operands' positions from the start, and training takes up to half as long again to find the rule.
 
     >>> model = Decoder(vocabulary=115, generator=torch.Generator().manual_seed(0))
     >>> sum(parameter.numel() for parameter in model.parameters())

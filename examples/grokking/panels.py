@@ -1,4 +1,4 @@
-"""The figures of DeMoss et al. 2025 as plain data: which curves stand in which panel."""
+"""The figures of DeMoss et al. 2025 as data: which curves are in which panel."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ FAILURE_PROBABILITY = 0.05
 
 @dataclass(frozen=True)
 class View:
-    """Which measurements to draw: of which method, at which ε, and whether in the bytes of the paper's recipe."""
+    """Which measurements to draw: the method, ε, and whether sizes are bytes by the paper's recipe."""
 
     method: str = "tight"
     eps: str = "1"
@@ -42,14 +42,14 @@ class View:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one axis, those of `right` in axes of their own."""
+    """Curves over one axis. The curves of `right` have their own axis."""
 
     title: str
     y_label: str
     curves: tuple[Curve, ...]
     x_label: str = "epoch"
     fits: tuple[Curve | None, ...] = ()
-    """Curves of best fit, for each of `curves`, None where none explains anything; or none at all."""
+    """Curves of best fit, one for each of `curves`, or none at all; None for a curve without a fit."""
     right: tuple[Curve, ...] = ()
     right_label: str = ""
     unit: str = ""
@@ -60,12 +60,12 @@ class Panel:
 
 
 class MissingError(Exception):
-    """What has to be run before a figure can be drawn."""
+    """Says which runs or measurements are missing for a figure."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its caption, and how its panels come from groups of runs."""
+    """One figure: its caption, and the function that makes its panels from groups of runs."""
 
     caption: str
     panels: Callable[[Sequence[Group], View], list[Panel]]
@@ -96,7 +96,7 @@ def _title(group: Group, *, regularizer: bool = False) -> str:
 
 
 def _by_operation(groups: Sequence[Group]) -> list[list[Group]]:
-    """Groups that compare regularizers: the same but for those."""
+    """Groups that differ only in the regularizer, by operation."""
     found: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
         config = group.config
@@ -184,7 +184,7 @@ def _at_several_eps(groups: Sequence[Group], view: View) -> list[Panel]:
 
 
 def _eq4(line: Line, n: int) -> float:
-    """The right side of Eq. 4, for the error of the decoded weights, with K in bits: not cut at 1."""
+    """The right side of Eq. 4, for the error of the decoded weights, with K in bits: not cut off at 1."""
     nats = paper_bits(line["bits"]) * math.log(2) + math.log(1 / FAILURE_PROBABILITY)
     return float(line["coarse_train_error"] + math.sqrt(nats / (2 * n)))
 
@@ -195,7 +195,7 @@ def _kl(line: Line, n: int) -> float:
 
 
 def _least(run: Run, method: str, value: Callable[[Line, int], float]) -> Series:
-    """The least value over the ε that were measured, by epoch: the choice among files of one code is free."""
+    """The least value over the measured ε, by epoch. The bound holds for all files of a code at once, so the best one may be chosen."""
     found: dict[float, float] = {}
     for line in run.measurements.get(method, []):
         here = value(line, run.training_examples)
@@ -235,7 +235,7 @@ def _by_quantization(groups: Sequence[Group], view: View) -> list[Panel]:
 
 
 def _compared(y_label: str, series: Callable[[Run], Series], *, unit: str = "") -> Callable[[Sequence[Group], View], list[Panel]]:
-    def panels(groups: Sequence[Group], view: View) -> list[Panel]:  # noqa: ARG001 -- all figures are called alike
+    def panels(groups: Sequence[Group], view: View) -> list[Panel]:  # noqa: ARG001 -- all figures have the same arguments
         return [
             Panel(
                 *(_title(family[0]), y_label),
@@ -248,7 +248,7 @@ def _compared(y_label: str, series: Callable[[Run], Series], *, unit: str = "") 
     return panels
 
 
-def _all_accuracies(groups: Sequence[Group], view: View) -> list[Panel]:  # noqa: ARG001 -- all figures are called alike
+def _all_accuracies(groups: Sequence[Group], view: View) -> list[Panel]:  # noqa: ARG001 -- all figures have the same arguments
     return [
         Panel(
             _title(family[0]),

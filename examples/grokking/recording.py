@@ -1,4 +1,4 @@
-"""A training run with its record: checkpoints, metrics and complexity at the epochs ⌊1.3^k⌋ and the last."""
+"""A training run with its record: checkpoints, metrics and complexity at the epochs ⌊1.3^k⌋ and at the last epoch."""
 
 import math
 import time
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_SAVES = 30
 
 
 def recorded_epochs(epochs: int) -> list[int]:
-    """⌊1.3^k⌋ for k = 0, 1, … up to the last epoch, and that one.
+    """⌊1.3^k⌋ for k = 0, 1, … up to the last epoch, and the last epoch.
 
     >>> recorded_epochs(20)
     [1, 2, 3, 4, 6, 8, 10, 13, 17, 20]
@@ -25,13 +25,13 @@ def recorded_epochs(epochs: int) -> list[int]:
 
 
 class Watcher:
-    """Told what a run does; this one keeps still."""
+    """The callbacks of a run. These do nothing; a display overrides them."""
 
     def resumed(self, epoch: int) -> None:
-        """Training goes on after `epoch`, 0 for a run that starts."""
+        """Training continues after `epoch`; 0 for a new run."""
 
     def trained(self, epoch: int) -> None:
-        """`epoch` is done."""
+        """Epoch `epoch` is done."""
 
     def measuring(self, done: float, total: float, what: str) -> None:
         """The search has spent `done` of `total` evaluations."""
@@ -41,10 +41,10 @@ class Watcher:
 
 
 def train_run(folder: RunFolder, device: torch.device | str = "cpu", watcher: Watcher | None = None) -> None:
-    """Train the folder's configuration from where its files stand, and record it there.
+    """Train the folder's configuration from the state that its files hold, and record the training there.
 
-    A run that was killed goes on from the last state that it saved, and ends with the same weights and the same lines (but for
-    `seconds`) as one that was not.
+    A run that was killed continues from the last state that it saved. It ends with the same weights and the same lines (except for
+    `seconds`) as a run without interruption.
 
     Raises:
         InputError: if training diverges, or a file of the folder is damaged.

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 if not __package__:
-    # Run as a file: packages are found from the repository's root instead of this folder.
+    # As a script, this file's folder is on the path; packages are found from the repository's root.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command
@@ -39,10 +39,10 @@ def summary(
         bool, typer.Option("--paper-bytes", help="Sizes by the paper's recipe, for bayes and quantize.")
     ] = False,
 ) -> None:
-    """Say of each run when it memorised and when it found the rule, and where its complexity peaked and ended.
+    """Print for each run when it memorised and when it found the rule, and the peak and the end of its complexity.
 
     Epochs are the first recorded ones with a train or a test accuracy of at least 0.99. The peak has its epoch in brackets. The
-    time is that of training alone, on the machine and with the threads that the run had.
+    time is that of training without measurements, on the run's machine and with its number of threads.
     """
     Settings((eps,), method)
     print(as_table([Run.load(run) for run in runs], View(method, eps, paper_bytes)))
@@ -52,7 +52,7 @@ def as_table(runs: Sequence[Run], view: View) -> str:
     """The Markdown table.
 
     Raises:
-        InputError: if a run has not been measured so.
+        InputError: a run has no measurements of this kind.
     """
     lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *(_cells(run, view) for run in runs)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -61,7 +61,9 @@ def as_table(runs: Sequence[Run], view: View) -> str:
 def _cells(run: Run, view: View) -> tuple[str, ...]:
     sizes = view.series(run)
     if not sizes:
-        raise InputError(f"{run.path}: not measured so yet; run measure.py {run.path} --method {view.method} --eps {view.eps}")
+        raise InputError(
+            f"{run.path}: has no such measurements yet; run measure.py {run.path} --method {view.method} --eps {view.eps}"
+        )
     peak = max(sizes, key=lambda epoch: sizes[epoch])
     end = sizes[max(sizes)]
     last = run.metrics[-1]

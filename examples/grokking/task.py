@@ -25,7 +25,7 @@ Network = Mapping[str, Tensor] | nn.Module
 
 
 class Task:
-    """A run's training and test examples, and how a network does on them. `network` is a module or a mapping of its tensors."""
+    """A run's training and test examples, and the loss and errors of a network on them. `network` is a module or a mapping of its tensors."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -41,7 +41,7 @@ class Task:
 
     @property
     def mean_loss(self) -> "MeanCrossEntropy":
-        """`loss` as a closure that a search can take over a part of the examples."""
+        """`loss` as a function that a search can also evaluate on a part of the examples."""
         return MeanCrossEntropy(lambda: self)
 
     def error(self, network: Network, part: str = "train") -> float:
@@ -76,10 +76,10 @@ class Task:
 
 
 class MeanCrossEntropy:
-    """Mean training cross-entropy, nats per example, which can be taken over some of the examples.
+    """Mean training cross-entropy, nats per example, also over some of the examples.
 
     Args:
-        task: gives the task, when it is asked for: which one it is may depend on the environment.
+        task: a function that returns the task. It is called at each evaluation, because the task may depend on the environment.
     """
 
     def __init__(self, task: Callable[[], Task]) -> None:
@@ -132,7 +132,7 @@ def build() -> Decoder:
 
 
 def outputs(network: Network, tokens: Tensor) -> Tensor:
-    """The network's logits for some equations, for `--outputs`: with `inputs`, a distortion between functions."""
+    """The network's logits for some equations, for `--outputs`: together with `inputs` they give a distortion between functions."""
     return _chosen().logits(network, tokens)
 
 

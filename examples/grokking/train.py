@@ -12,7 +12,7 @@ import torch
 import typer
 
 if not __package__:
-    # Run as a file: packages are found from the repository's root instead of this folder.
+    # As a script, this file's folder is on the path; packages are found from the repository's root.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from examples.grokking.command import run_command
@@ -69,10 +69,10 @@ def train(
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda or cuda:1.")] = "cpu",
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="Processor threads.")] = 1,
 ) -> None:
-    """Train a decoder on a modular-arithmetic task and measure, while it trains, how many bits what it has learned takes.
+    """Train a decoder on a modular-arithmetic task and measure its complexity in bits while it trains.
 
-    At first the network learns its training equations by heart, and its complexity rises. Long after, it finds the rule behind
-    them: the test accuracy jumps to 1 and the complexity falls. Without a regularizer it stays where it was.
+    At first the network memorises its training equations, and its complexity rises. Much later it finds the rule behind them:
+    the test accuracy jumps to 1, and the complexity falls. Without a regularizer the complexity stays high.
 
     \b
     Watch it in miniature, then draw it:
@@ -84,10 +84,10 @@ def train(
           --method bayes --out runs/none
 
     --out receives metrics.jsonl, a line for each of the epochs 1, 2, 3, 4, 6, 8 … ⌊1.3^k⌋ and the last: losses in nats per
-    example, accuracies, the norm and the effective rank of the weights, seconds of training and bits@ε. Beside it stand the
-    checkpoints of these epochs and the configuration. After an interruption the same command goes on to the same result.
+    example, accuracies, the norm and the effective rank of the weights, seconds of training and bits@ε. It also receives the
+    checkpoints of these epochs and the configuration. After an interruption the same command continues to the same result.
 
-    What is not given comes from the preset. quick is addition modulo 47 on 40 % of the equations, 300 epochs, with a small budget.
+    Options that are not given come from the preset. quick is addition modulo 47 on 40 % of the equations, 300 epochs, with a small budget.
     paper is Table 1 of the paper for each task, 1000 epochs. --weight-decay, --noise and --beta also replace what the regularizer
     says.
     """

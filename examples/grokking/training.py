@@ -1,4 +1,4 @@
-"""The training loop: AdamW on the cross-entropy of the answer, with weight noise and the spectral penalty where a run has them."""
+"""The training loop: AdamW on the cross-entropy of the answer, with weight noise and the spectral penalty if the configuration has them."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -16,9 +16,9 @@ from nncomplexity.training import spectral_entropy_penalty, weight_noise
 
 
 class Trainer:
-    """The network, its optimiser and its random streams, which together decide every later epoch.
+    """The network, its optimiser and its random streams. Together they determine all later epochs.
 
-    A trainer whose state was restored goes on as the one that it was taken from would have, to the bit on a CPU.
+    A trainer with a restored state continues exactly as the trainer that the state was taken from: on a CPU the results are equal to the bit.
 
     >>> from examples.grokking.config import preset
     >>> trainer = Trainer(preset("quick"))
@@ -44,7 +44,7 @@ class Trainer:
         self._order = config.stream("order")
         self._noise = config.stream("noise", device)
         for parameter in self.model.parameters():
-            # PyTorch leaves out what has no gradient at all; the dead tensors of summed attention decay like the others.
+            # PyTorch skips tensors without a gradient. The unused tensors of summed attention should decay like the others.
             parameter.grad = torch.zeros_like(parameter)
 
     @property
@@ -53,9 +53,9 @@ class Trainer:
         return self.epoch * self.updates_per_epoch
 
     def train_epoch(self) -> None:
-        """One pass over the training examples in an order of its own."""
+        """One pass over the training examples in a random order."""
         order = torch.randperm(len(self.train), generator=self._order).to(self.train.tokens.device)
-        # Parts of equal size: a leftover of a few examples would make an update of mere noise.
+        # Batches of equal size: an update on a few leftover examples would be mostly noise.
         for rows in order.tensor_split(self.updates_per_epoch):
             self.optimizer.zero_grad(set_to_none=False)
             with self._noisy_weights():
@@ -103,7 +103,7 @@ class Trainer:
         return functional.cross_entropy(logits, examples.answers).item(), correct.double().mean().item()
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, as tensors and numbers."""
+        """Everything that `restore` needs, as tensors and numbers."""
         return {
             "epoch": self.epoch,
             "model": self.model.state_dict(),
@@ -113,7 +113,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken.
+        """Restore a state.
 
         Raises:
             InputError: if it was taken from a trainer of another configuration.

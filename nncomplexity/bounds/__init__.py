@@ -1,16 +1,16 @@
 """Generalization bounds from the length of a file: limits on the risk on unseen data of a predictor with K bits and n examples.
 
-All are functions of bits, risk, n and δ, without a network. docs/bounds.md explains them.
+All bounds are functions of bits, risk, n and δ, without a network. docs/bounds.md explains them.
 
 - `arguments`: checks that the bounds share
-- `prefix`: the price of a length: Elias delta code
+- `prefix`: the bits of a payload's length, in the Elias delta code
 - `hoeffding`: the square-root bound, and Eq. 4 as printed
-- `kl`: binary divergence, and the inverse that gives the kl bound
-- `kinds`: the kinds by name
-- `occam`: `bound`: its value, whether it is vacuous, and the bits at which that changes
+- `kl`: the binary Kullback–Leibler divergence, and `kl_inverse`, which gives the kl bound
+- `kinds`: the kinds of bound, by name
+- `occam`: `bound`: its value, whether it is vacuous, and the largest number of bits at which it is not
 - `smoothed`: a bound on cross-entropy, with predictions mixed with the uniform distribution
 - `mdl`: description length (Eqs. 1, 8)
-- `chance`: the risk of a guess, and the value from which on a bound is vacuous
+- `chance`: the risk of a guess, and the smallest value at which a bound is vacuous
 - `rounding`: bounds as text, rounded up
 - `binomial`: the upper confidence limit of a probability, and the test-set bound
 - `disagreement`: a bound on the original network, from its disagreement with the decoded one

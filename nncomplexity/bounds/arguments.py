@@ -1,4 +1,4 @@
-"""What the arguments of a bound may be: each check returns the Python number that the arithmetic works with, or raises."""
+"""Checks of the arguments of a bound. Each check returns a Python number for the arithmetic, or raises InputError."""
 
 import math
 from typing import Any, SupportsFloat, SupportsIndex
@@ -6,7 +6,7 @@ from typing import Any, SupportsFloat, SupportsIndex
 from nncomplexity.errors import InputError
 from nncomplexity.words import checked_count, checked_number, shown
 
-# Above 2^53 a float no longer counts one by one.
+# Above 2^53, not every whole number is a float64.
 LARGEST_COUNT = 2**53
 
 
@@ -51,7 +51,7 @@ def check_risk(value: SupportsFloat, low: float, high: float, name: str = "risk"
 
 
 def check_chance(value: SupportsFloat | None, low: float, high: float) -> float:
-    """The risk that needs no learning; left out, it is 1, or the top of a range that 1 is not in."""
+    """The risk of a guess. The default is 1, or the top of the range if 1 is not in the range."""
     if value is None:
         return 1.0 if low < 1.0 <= high else high
     expected = f"a risk above {low:g} and at most {high:g}, the ends of the range"

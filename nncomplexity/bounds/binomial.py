@@ -1,12 +1,12 @@
 """The upper confidence limit of a probability from a count, by inversion of the binomial tail, and the test-set bound.
 
-The limit is Clopper and Pearson's: the largest p at which k or fewer of n events still happen with probability δ,
+The limit is Clopper and Pearson's. It is the largest p for which k or fewer events in n trials still have probability δ:
 
-    p̄ = sup{ p : P[Bin(n, p) ≤ k] ≥ δ },
+    p̄ = sup{ p : P[Bin(n, p) ≤ k] ≥ δ }.
 
-so that the true p is above it with probability at most δ over the draw of the n examples. The bound on the error rate by a test set that
-took no part in choosing the predictor is this limit of its errors (J. Langford, "Tutorial on practical prediction theory for
-classification", Journal of Machine Learning Research 6, 2005, section 3).
+The true p is above p̄ with probability at most δ over the draw of the n examples. For a test set that took no part in choosing the predictor,
+the bound on the error rate is p̄ of the errors on this set (J. Langford, "Tutorial on practical prediction theory for classification",
+Journal of Machine Learning Research 6, 2005, section 3).
 """
 
 import math
@@ -20,7 +20,7 @@ from nncomplexity.bounds.rounding import rounded_up
 from nncomplexity.words import checked_count
 
 _SURE = 1 - 1e-12
-"""The computed tail must be lower than δ by this share, which is more than its rounding error."""
+"""The computed tail must be at most this factor times δ. The gap to 1 is larger than the tail's rounding error."""
 
 
 def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: SupportsFloat = 0.05) -> float:
@@ -49,9 +49,10 @@ def binomial_upper_limit(events: SupportsIndex, n: SupportsIndex, delta: Support
     if k == trials:
         return 1.0
     if k == 0:
-        # The quotient and the difference are off by a few units in the last place of a number below 1.
+        # Rounding up: the quotient and the difference have an error of a few units in the last place of a number below 1.
         return min(1.0, -math.expm1(math.log(failure) / trials) * (1 + 2.0**-50))
     limit, width = float(betainccinv(k + 1, trials - k, failure)), 2.0**-52
+    # SciPy's inverse may be slightly too small, which would be no bound. It is raised until the tail itself is below δ.
     while limit < 1.0 and not float(bdtr(k, trials, limit)) <= failure * _SURE:
         limit, width = min(1.0, limit * (1 + width)), 2 * width
     return limit
@@ -62,7 +63,7 @@ class HoldoutBound:
     """An upper bound on the risk by a test set alone; holds with probability 1 − ``delta`` over the draw of its examples.
 
     Attributes:
-        value: the bound on the error rate, p̄ of the errors seen.
+        value: the bound on the error rate, p̄ of the observed errors.
         errors: the number of the n test examples on which the predictor is wrong.
         n: number of test examples.
         delta: failure probability δ.
@@ -95,7 +96,7 @@ class HoldoutBound:
 
 
 def holdout_bound(errors: SupportsIndex, n: SupportsIndex, delta: SupportsFloat = 0.05) -> HoldoutBound:
-    """Bound the risk on unseen data of a predictor by its errors on n test examples, which took no part in choosing it.
+    """Bound the risk on unseen data of a predictor by its errors on n test examples that took no part in choosing the predictor.
 
     Raises:
         InputError: an argument is out of its range.

@@ -1,4 +1,4 @@
-"""Chance, the risk of a guess, and the value from which on a bound is no better than chance."""
+"""Chance, the risk of a guess, and the smallest value at which a bound is no better than chance."""
 
 from typing import SupportsFloat, SupportsIndex
 
@@ -9,11 +9,11 @@ from nncomplexity.words import checked_number
 MARGIN = 1e-3
 """A bound that is better than chance by at most this share of the risk's range counts as vacuous."""
 _LARGEST_SHARE = 0.1
-"""The same as a share of chance. It applies if chance is below 0.01, where a thousandth of the range would be too much."""
+"""The largest margin as a share of chance. It applies if chance is below 0.01, where a thousandth of the range would be too much."""
 
 
 def vacuous_from(chance: float, low: float = 0.0, high: float = 1.0) -> float:
-    """The least value of a bound that is vacuous: chance − min((high − low)/1000, (chance − low)/10).
+    """The smallest value of a vacuous bound: chance − min((high − low)/1000, (chance − low)/10).
 
     >>> vacuous_from(0.9), vacuous_from(1.0), vacuous_from(10.0, 0.0, 10.0)
     (0.899, 0.999, 9.99)

@@ -21,7 +21,7 @@ from nncomplexity.bounds.kinds import Kind
 from nncomplexity.bounds.occam import Bound, bound
 
 OCCAM_SHARE = 0.1
-"""The share of δ that the decoded network's bound has."""
+"""The share of δ that the decoded network's bound gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class DisagreementBound:
 
     @property
     def vacuous(self) -> bool:
-        """Whether the bound is no better than chance, or better by next to nothing."""
+        """Whether the bound is no better than chance, up to a thousandth (`vacuous_from`)."""
         return self.value >= vacuous_from(self.chance)
 
     def to_dict(self) -> dict[str, float | int | bool]:
@@ -79,8 +79,8 @@ def disagreement_bound(
 ) -> DisagreementBound:
     """Bound the error rate on unseen data of the original network, from a file's bits and the disagreement of the two networks.
 
-    The m inputs are drawn like the examples, and used only after the file is fixed. To choose among several files with them, divide
-    δ.
+    The m inputs are drawn like the examples, and used only after the file is fixed. If several files are compared on them, divide δ by
+    the number of files.
 
     Args:
         bits: length K of the file's payload, ≥ 0.
@@ -108,6 +108,7 @@ def disagreement_bound(
     inputs = arguments.check_count("m", m, 1, "unlabelled inputs")
     limit = binomial_upper_limit(disagreements, inputs, (1 - OCCAM_SHARE) * failure)
     return DisagreementBound(
+        # The factor is more than the rounding error of the sum, so the value is never below the exact bound.
         value=min(1.0, (decoded.value + limit) * (1 + 2.0**-52)),
         decoded=decoded,
         limit=limit,

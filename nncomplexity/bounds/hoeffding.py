@@ -1,13 +1,13 @@
-"""Hoeffding's form of the bound, and the paper's price for the length of a file.
+"""Hoeffding's form of the bound, and the paper's cost for the length of a file.
 
-The losses are scaled to [0, 1] here; :func:`nncomplexity.bounds.bound` puts their range back.
+Losses are in [0, 1] here. :func:`nncomplexity.bounds.bound` scales other ranges to it and back.
 """
 
 import math
 
 
 def hoeffding_bound(risk: float, nats: float) -> float:
-    """The largest true risk that Hoeffding's inequality leaves: min(1, r̂ + √(c/2)), rounded upwards.
+    """The largest true risk that Hoeffding's inequality allows: min(1, r̂ + √(c/2)), rounded up.
 
     Args:
         risk: empirical risk r̂ in [0, 1].
@@ -22,15 +22,15 @@ def hoeffding_bound(risk: float, nats: float) -> float:
     >>> round(hoeffding_bound(0.1, 0.02), 12)
     0.2
     """
-    # The sum is off by at most one unit in its last place: half from the root, half from the addition.
+    # The error of the sum is at most one unit in its last place: half from the root, half from the addition.
     return min(1.0, math.nextafter(risk + math.sqrt(nats / 2), math.inf))
 
 
 def paper_bits(bits: float) -> float:
-    """What the paper pays for K bits: K + 2·log₂ K, of which the second term is for the length; at least 1 bit, which an empty file pays.
+    """The bits that the paper's bound uses for a file of K bits: K + 2·log₂ K. The second term is for the length. An empty file costs 1 bit.
 
-    For files of whole bytes, not empty, 2^(−K)·K^(−2) adds up to π²/384 < ½ over all files. With the empty one that is less than 1, so
-    this price suffices also where the payload doesn't tell its own end.
+    Over all non-empty files of whole bytes, 2^(−K)·K^(−2) adds up to π²/384 < ½. The empty file adds ½, so the total is less than 1. Kraft's
+    inequality therefore holds, although a payload doesn't mark its own end.
     Source: DeMoss et al. 2025, Eq. 4, with K in bits.
 
     >>> paper_bits(1024.0)

@@ -1,4 +1,4 @@
-"""The kinds of bound: what each allows the true risk to be.
+"""The kinds of bound, with the formula of each.
 
 For losses in [0, 1]:
 
@@ -6,12 +6,12 @@ For losses in [0, 1]:
 kind            true risk at most                                         for
 ==============  ========================================================  ===========================================
 ``kl``          sup{ p : kl(r̂‖p) ≤ (K·ln 2 + ln(1/δ)) / n }               the default: the tightest, whatever r̂
-``hoeffding``   r̂ + √((K·ln 2 + ln(1/δ)) / 2n)                            a formula to be read at a glance
+``hoeffding``   r̂ + √((K·ln 2 + ln(1/δ)) / 2n)                            a simple formula
 ``paper``       the same with K + 2·log₂ K instead of K                   comparison with published figures (Eq. 4)
-``best``        the lesser of ``kl`` and ``hoeffding``, each with δ/2     a minimum over kinds that is paid for
+``best``        the smaller of ``kl`` and ``hoeffding``, each with δ/2    a valid minimum over kinds
 ==============  ========================================================  ===========================================
 
-At the same δ, ``kl`` is never above ``hoeffding``. So ``best`` is ``kl`` with half of δ, which is the price of using both.
+At the same δ, ``kl`` is never above ``hoeffding``. So ``best`` always equals ``kl`` with δ/2, and is never smaller than ``kl`` with δ.
 """
 
 import math
@@ -26,19 +26,19 @@ from nncomplexity.words import shown
 Kind = Literal["kl", "hoeffding", "paper", "best"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# The cost per example has seven roundings. Raised by eight of them, it is not below the exact value.
+# The cost per example is computed with seven roundings. Multiplied by this factor, it is not below the exact value.
 _ROUND_UP = 1 + 8 * 2.0**-53
 
 
 def check_kind(kind: Kind) -> Kind:
-    """``kind`` itself, or an InputError that lists the kinds there are."""
+    """``kind`` itself. Raises InputError, which lists the kinds, if it is none of them."""
     if kind not in KINDS:
         raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {shown(kind)}")
     return kind
 
 
 def paid_bits(kind: Kind, bits: float, *, side_bits: float = 0.0, self_delimiting: bool = False) -> float:
-    """The bits that enter the bound: payload, price of its length, and choices made outside the file (``side_bits``).
+    """The bits that enter the bound: the payload, its length, and choices made outside the file (``side_bits``).
 
     The paper's kind always pays 2·log₂ K for the length, whether or not the payload needs it.
 

@@ -1,8 +1,8 @@
-"""The binary Kullback–Leibler divergence and its inverse, which gives the tightest of the bounds.
+"""The binary Kullback–Leibler divergence, and its inverse, which gives the tightest of the bounds.
 
-For n independent losses in [0, 1] of mean R, Chernoff's argument gives P[R̂ ≤ q] ≤ exp(−n·kl(q‖R)) for every q ≤ R:
-for losses that are 0 or 1 directly, for those between by convexity (Hoeffding 1963, Theorem 1). With the weight 2^(−K)
-for each file of a prefix code, the union over all files gives, with probability 1 − δ and for each of them, R ≤ R̂ or
+For n independent losses in [0, 1] with mean R, Chernoff's argument gives P[R̂ ≤ q] ≤ exp(−n·kl(q‖R)) for every q ≤ R. It applies directly to
+losses that are 0 or 1, and by convexity to losses between 0 and 1 (Hoeffding 1963, Theorem 1). In the union bound, each file of a prefix
+code has the weight 2^(−K). So with probability 1 − δ, each file satisfies R ≤ R̂ or
 
     kl(R̂‖R) ≤ (K·ln 2 + ln(1/δ)) / n.
 """
@@ -13,16 +13,16 @@ from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.errors import InputError
 from nncomplexity.words import checked_number
 
-# The inverse grows with the risk, so a smaller risk may be raised to this one, which keeps every ratio finite.
+# The inverse grows with the risk. So a risk below this one may be replaced by it: the bound stays valid, and every ratio is finite.
 _LEAST_RISK = 1e-300
-# Each term of the divergence is off by fewer than 11 rounding errors (2^-53) of its own size, their sum by one more.
+# The relative error of each term of the divergence is less than 11 roundings (2^-53), and their sum adds one rounding.
 _TERM_ERROR = 16 * 2.0**-53
 
 
 def binary_kl(q: float, p: float) -> float:
     """Binary Kullback–Leibler divergence kl(q‖p) = q·ln(q/p) + (1−q)·ln((1−q)/(1−p)), in nats, with 0·ln 0 = 0.
 
-    Infinite where p is 0 or 1 and q is not the same.
+    It is infinite if p is 0 or 1 and q is not equal to p.
 
     Raises:
         InputError: an argument is not in [0, 1].
@@ -38,11 +38,12 @@ def binary_kl(q: float, p: float) -> float:
 
 
 def kl_inverse(risk: float, nats: float) -> float:
-    """The largest true risk that the divergence leaves: sup{ p : kl(r̂‖p) ≤ c }.
+    """Invert the kl bound: the largest true risk p with kl(r̂‖p) ≤ c.
 
-    In closed form at the ends: 1 − exp(−c) for r̂ = 0, and 1 for r̂ = 1. Between them, bisection down to neighbouring
-    floats, which returns the end where kl(r̂‖p) ≥ c whatever the rounding: an upper bound in floating point too. It
-    never exceeds Hoeffding's (Pinsker's inequality: kl(r̂‖p) ≥ 2·(p − r̂)²) and never falls as c grows.
+    At the ends there is a closed form: 1 − exp(−c) for r̂ = 0, and 1 for r̂ = 1. Between the ends, bisection continues down to two
+    neighbouring floats. It returns the upper one, for which kl(r̂‖p) ≥ c even with the largest rounding error. So the result is an upper
+    bound in floating point too. It never exceeds Hoeffding's bound (Pinsker's inequality: kl(r̂‖p) ≥ 2·(p − r̂)²), and it never
+    falls when c grows.
 
     Args:
         risk: empirical risk r̂ in [0, 1].
@@ -69,7 +70,7 @@ def kl_inverse(risk: float, nats: float) -> float:
         return 1.0
     # A subnormal risk would lose precision in the quotients below. A larger risk only makes the bound larger.
     q = max(float(risk), _LEAST_RISK)
-    # The bracket depends on the risk alone, so every c tries the same points: that makes the result monotone in c.
+    # The bracket depends on the risk alone, so the bisection for every c uses the same points. This makes the result monotone in c.
     low, high = q, 1.0
     while low < (middle := low + (high - low) / 2) < high:
         first, second = _terms(q, middle)
@@ -77,8 +78,8 @@ def kl_inverse(risk: float, nats: float) -> float:
             high = middle
         else:
             low = middle
-    # Pinsker's inequality, 2(p − q)² ≤ kl(q‖p), says that the kl bound is never above Hoeffding's. Rounding may not change this
-    # order.
+    # By Pinsker's inequality, 2(p − q)² ≤ kl(q‖p), the kl bound is never above Hoeffding's. Without this minimum, rounding could break
+    # the order.
     return min(high, hoeffding_bound(risk, nats))
 
 
@@ -88,7 +89,7 @@ def _terms(q: float, p: float) -> tuple[float, float]:
 
 
 def _weighted_log_ratio(a: float, b: float, difference: float) -> float:
-    """a·ln(a/b), where the caller knows ``difference`` = b − a more exactly than subtracting here would give it."""
+    """a·ln(a/b). The caller passes ``difference`` = b − a, because it knows it more exactly than a subtraction of b and a."""
     if a == 0:
         return 0.0
     if b == 0:

@@ -11,9 +11,10 @@ from nncomplexity.words import checked_number, shown
 LossUnit = Literal["nats", "other"]
 """Whether a loss is a code length of the labels, in nats per example, or something else."""
 _LOSS_UNITS: tuple[LossUnit, ...] = get_args(LossUnit)
-_MOST_CLASSES, _ROUNDING = 1024, 1e-6
-"""The largest number of classes: with more, the logarithms are so close together that other losses would often match. And the
-tolerance for a mean in float32."""
+_MOST_CLASSES = 1024
+"""The largest number of classes. With more classes, the logarithms are so close together that other losses would often match one."""
+_ROUNDING = 1e-6
+"""The relative tolerance for a mean in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def description_length(bits: SupportsFloat, *, loss: SupportsFloat, n: SupportsI
 
 
 def check_loss_unit(unit: object) -> LossUnit | None:
-    """The unit itself, or None to find it from the loss. Raises InputError for anything else."""
+    """The unit itself, or None if the loss decides it. Raises InputError for anything else."""
     found = next((one for one in _LOSS_UNITS if one == unit), None)
     if found is None and unit is not None:
         raise InputError(f"loss_unit: expected 'nats', 'other', or None to find it from the loss, got {shown(unit)}")
@@ -73,9 +74,9 @@ def check_loss_unit(unit: object) -> LossUnit | None:
 def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | None) -> bool:
     """Whether n·loss/ln 2 bits describe n labels: the loss is a cross-entropy in nats per example.
 
-    A negative loss is not. If the unit isn't given, the loss of the network with all weights zero decides. Its predictions are
-    uniform, so a cross-entropy with C classes is then ln C. Another loss has this value only by chance. C is looked for from 2 to
-    1,024.
+    A negative loss is no code length. If the unit isn't given, the loss of the network with all weights zero decides. The predictions of
+    this network are uniform, so a cross-entropy with C classes is ln C. Another loss has such a value only by coincidence. C may be from 2
+    to 1,024.
 
     Args:
         unit: "nats", "other", or None if it isn't known.
@@ -83,7 +84,7 @@ def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | Non
         zero_loss: the loss of all weights zero; None if it isn't finite.
 
     Returns:
-        Whether it is one.
+        Whether the loss is a code length.
 
     >>> is_code_length(None, loss=0.1, zero_loss=math.log(10)), is_code_length(None, loss=0.1, zero_loss=1.0)
     (True, False)
@@ -97,7 +98,7 @@ def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | Non
 
 
 def why_no_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | None) -> str:
-    """Why the loss does not count as a code length, and what to do if it is one.
+    """The reason why the loss does not count as a code length, and what to do if it is one.
 
     >>> why_no_code_length(None, loss=-1.0, zero_loss=2.0)
     'the loss is negative, so it is not a code length; use a cross-entropy'

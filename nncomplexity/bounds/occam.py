@@ -1,4 +1,4 @@
-"""The Occam bound on the risk on unseen data, from bits, risk, n and δ; as a number and in words."""
+"""The Occam bound on the risk on unseen data, from bits, risk, n and δ, as a number and in words."""
 
 import math
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class Bound:
         n: number of examples.
         delta: failure probability δ.
         bits: length K of the payload in bits.
-        paid_bits: the bits in the formula: K, the price of its length if there is one, and choices outside the file.
-        range: the interval that holds every loss.
-        chance: the risk that needs no learning.
-        bits_needed: the largest K at which the bound is not vacuous, all else equal; ``None`` if 0 bits are too many. It says little
-            if no chance was given.
+        paid_bits: the bits in the formula: K, the bits of its length if the payload doesn't mark its end, and choices outside the file.
+        range: the interval that contains every loss.
+        chance: the risk of a guess.
+        bits_needed: the largest K at which the bound is not vacuous, all else equal; ``None`` if it is vacuous even with 0 bits. Without a
+            given chance, it only says where the bound reaches the worst possible risk.
         constant_risk: the empirical risk of a constant answer on the same n examples; ``None`` if it is not known.
         constant_bound: the bound on a constant answer, which takes a file of 0 bits; chance if its risk is not known.
     """
@@ -56,19 +56,20 @@ class Bound:
         return self.sentence()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the sentence."""
+        """The sentence, for a notebook."""
         return f"<p>{escape(self.sentence())}</p>"
 
     @property
     def vacuous(self) -> bool:
         """Whether the bound is no better than chance, up to a thousandth of the range (:func:`vacuous_from`).
 
-        If no chance was given, chance is the worst possible risk. The kl bound is then below it for every K, and the answer says little.
+        If no chance was given, chance is the worst possible risk. The kl bound is below this risk for every K, up to rounding, so "not vacuous"
+        then says nothing about whether the file is better than a guess.
         """
         return self.value >= vacuous_from(self.chance, *self.range)
 
     def sentence(self) -> str:
-        """The bound in words: whether it is vacuous, how many bits would change that, and the bound of a constant answer.
+        """The bound in words: whether it is vacuous, up to how many bits it would not be, and the bound of a constant answer.
 
         >>> print(bound(16_000, risk=0.0, n=2553, chance=112 / 113, constant_risk=0.99).sentence())
         Not vacuous: with probability 0.95 the risk on unseen data is at most 0.987092, below chance (0.99115).
@@ -143,12 +144,12 @@ def bound(
 ) -> Bound:
     """Bound the risk on unseen data of the predictor that a file of K = ``bits`` bits describes.
 
-    With losses in [a, b], B = b − a and r̂ = (risk − a)/B, with probability 1 − δ and for all files of the code at once:
+    Losses are in [a, b], B = b − a and r̂ = (risk − a)/B. With probability 1 − δ, and for all files of the code at once:
 
         kl:         R ≤ a + B·sup{ p : kl(r̂‖p) ≤ (K·ln 2 + ln(1/δ)) / n }
         hoeffding:  R ≤ risk + B·√((K·ln 2 + ln(1/δ)) / 2n)
         paper:      as hoeffding, with K + 2·log₂ K in place of K
-        best:       the lesser of kl and hoeffding, each with δ/2
+        best:       the smaller of kl and hoeffding, each with δ/2
 
     This assumes that the examples are drawn independently from one distribution, and that architecture, code and range
     were fixed before the data were seen. ε, ranks and steps may be chosen afterwards, because they are in the file.
@@ -159,18 +160,18 @@ def bound(
         n: number of examples.
         delta: failure probability δ, strictly between 0 and 1.
         kind: one of the above.
-        range: (a, b), an interval that holds the loss of every possible example; (0, 1) is that of an error rate.
-        chance: the risk that needs no learning, such as 1 − 1/C for the error over C equally frequent classes. A bound that is no
-            better, to a thousandth of the range, is vacuous. The default is 1 (or b, if 1 is not within the range). With the
+        range: (a, b), an interval that contains the loss of every possible example; (0, 1) is that of an error rate.
+        chance: the risk of a guess, such as 1 − 1/C for the error over C equally frequent classes. A bound that is not better than this by
+            more than a thousandth of the range is vacuous. The default is 1 (or b, if 1 is not within the range). With the
             default, a bound that is not vacuous may still be worse than a guess.
-        self_delimiting: whether the payload itself tells its end, as a `.coarse` payload doesn't. If not, its length is paid for in
-            Elias delta.
-        side_bits: log₂ of the number of choices there were for what was chosen from the data outside the file.
+        self_delimiting: whether the payload marks its own end. A `.coarse` payload doesn't. If False, the bits of its length in the Elias
+            delta code are added.
+        side_bits: log₂ of the number of possible choices, for choices that were made by looking at the data and are not in the file.
         constant_risk: mean loss over the n examples of a constant answer, such as the most frequent label, or the network with all
             weights zero. Such an answer needs 0 bits. Without it, a constant answer is taken to be at chance.
 
     Returns:
-        The bound with what it was made of, and whether it is vacuous.
+        The bound with its terms, and whether it is vacuous.
 
     Raises:
         InputError: an argument is out of its range.
@@ -189,7 +190,7 @@ def bound(
     examples, failure = arguments.check_n(n), arguments.check_delta(delta)
     low, high = arguments.check_range(range)
     mean_loss, guess = arguments.check_risk(risk, low, high), arguments.check_chance(chance, low, high)
-    # A network with all weights zero is a file of no bits, so its bound needs no further choice.
+    # A network with all weights zero is a file of 0 bits of the same code. The bound holds for all files, so this one costs nothing.
     constant = None if constant_risk is None else arguments.check_risk(constant_risk, low, high, "constant_risk")
 
     def cost(k: float) -> float:
@@ -215,20 +216,20 @@ def bound(
 
 
 def most_bits_below(value_at: Callable[[float], float], limit: float) -> float | None:
-    """The largest K with ``value_at(K)`` < ``limit``, for a bound that reaches ``limit`` as K grows; ``None`` if none.
+    """The largest K with ``value_at(K)`` < ``limit``, for a bound that reaches ``limit`` as K grows; ``None`` if there is no such K.
 
-    By bisection on the values that are reported, so that a bound at this K calls itself not vacuous.
+    The bisection uses the reported values, so a bound with this K is reported as not vacuous.
 
     >>> most_bits_below(lambda k: k / 4, 3.0) == math.nextafter(12.0, 0.0)
     True
     """
-    # Not by inverting the formula: the result must agree with the reported values, also with their rounding and clipping.
+    # The formula is not inverted: the result must agree with the reported values, including their rounding and clipping.
     if value_at(0.0) >= limit:
         return None
     low, high = 0.0, 1.0
     while value_at(high) < limit:
         low, high = high, 2 * high
-    # Until no float64 is between the two ends. So the result is exact, and needs no tolerance.
+    # The loop ends when no float64 is between the two ends. So the result is exact, and needs no tolerance.
     while low < (middle := low + (high - low) / 2) < high:
         if value_at(middle) < limit:
             low = middle

@@ -1,8 +1,8 @@
-"""The cost of the end of a payload: prefix codes and the Elias delta code.
+"""The bits that mark the end of a payload: prefix codes and the Elias delta code.
 
-A bound that holds for all files at once gives the file of K bits the weight 2^(−K). The weights add up to at most 1
-(Kraft's inequality) if no file is the beginning of another one, that is, if the decoder itself finds the end of the
-payload. Otherwise the payload must pay for its length, in a code that tells its own end.
+A bound that holds for all files at once gives a file of K bits the weight 2^(−K). The weights must add up to at most 1
+(Kraft's inequality). They do if no file is the beginning of another one, that is, if the decoder finds the end of the
+payload by itself. For other payloads, the bits of the length are added to K, in a code that marks its own end.
 """
 
 import math
@@ -15,7 +15,7 @@ from nncomplexity.words import checked_count
 def elias_delta_bits(k: SupportsIndex) -> int:
     """Length in bits of the Elias delta code of k ≥ 1: N + 2·⌊log₂(N + 1)⌋ + 1, with N = ⌊log₂ k⌋.
 
-    The code gives k's number of binary digits in the Elias gamma code, then those digits without the leading one. It is
+    The code is the number of binary digits of k in the Elias gamma code, followed by these digits without the leading one. It is
     prefix-free, so the sum of 2^(−length) over all k is at most 1. Source: P. Elias, "Universal codeword sets and
     representations of the integers", IEEE Transactions on Information Theory 21 (1975).
 
@@ -29,9 +29,9 @@ def elias_delta_bits(k: SupportsIndex) -> int:
 
 
 def prefix_free_bits(bits: float, *, self_delimiting: bool) -> float:
-    """Bits of a payload and of its end: K if it tells its own end, otherwise K + elias_delta_bits(⌈K/8⌉ + 1).
+    """Bits of a payload with its end: K if it marks its own end, otherwise K + elias_delta_bits(⌈K/8⌉ + 1).
 
-    The length is counted in bytes. One is added because a payload may be empty and Elias delta begins at 1.
+    The length is counted in bytes. One is added because a payload may be empty, and the Elias delta code begins at 1.
 
     >>> prefix_free_bits(8000.0, self_delimiting=True)
     8000.0

@@ -12,13 +12,13 @@ def rounded_up(value: float, digits: int = 6) -> str:
     """
     if not math.isfinite(value):
         return f"{value}"
-    # The shortest text for this float. The exact value of the float 0.9 is a little more than 0.9.
+    # The shortest text for this float, not its exact value: the float 0.9 is slightly more than 0.9, and would round up to 0.900001.
     above = Context(prec=digits, rounding=ROUND_CEILING).plus(Decimal(repr(float(value))))
     return f"{float(above):.{digits}g}"
 
 
 def rounded_up_below(value: float, limit: float, digits: int = 6) -> str:
-    """The same, with more digits if they are needed to distinguish it from a limit above the value.
+    """`rounded_up`, with more digits if the rounded value would reach a limit that the value itself is below.
 
     >>> rounded_up_below(1000.9982, 1001.0, digits=4)
     '1000.999'

@@ -1,15 +1,15 @@
 """A bound on cross-entropy.
 
-It needs predictions that are mixed with the uniform distribution, because cross-entropy has no upper end.
+Cross-entropy has no largest value, and a bound needs one. So the predictions are mixed with the uniform distribution:
 
-    p_α(y) = (1 − α)·p(y) + α/C,      −ln p_α(y) in [−ln(1 − α + α/C), ln(C/α)],
+    p_α(y) = (1 − α)·p(y) + α/C,      −ln p_α(y) in [−ln(1 − α + α/C), ln(C/α)].
 
-an interval of width ln(1 + (1 − α)·C/α). A small α makes the range larger, and a large α makes the loss larger. The
-best α depends on the data and is not in the file, so its choice is paid for: log₂ G bits for one of G values of a
+The interval has the width ln(1 + (1 − α)·C/α). A small α makes the interval wider, and a large α makes the loss larger. The
+best α depends on the data and is not in the file. So log₂ G bits are added for the choice of one of G values of a
 fixed grid.
 
 Source: Lotfi, Finzi, Kuang, Rudner, Goldblum, Wilson, "Non-vacuous generalization bounds for large language models"
-(arXiv 2312.17173, 2023; ICML 2024). Theirs is the kind "paper"; the smoothing serves the other kinds as well.
+(arXiv 2312.17173, 2023; ICML 2024). Their bound is the kind "paper". The smoothing works with the other kinds too.
 """
 
 import math
@@ -28,13 +28,14 @@ from nncomplexity.bounds.occam import Bound, most_bits_below
 from nncomplexity.errors import InputError
 from nncomplexity.words import checked_number, shown
 
-# 80 values, evenly spaced in log-odds: from 2^-24, for millions of examples, to 1 − 2^-16, for models hardly better than a guess.
+# 80 values, evenly spaced in log-odds. The smallest, 2^-24, is for millions of examples; the largest, 1 − 2^-16, for models that are
+# hardly better than a guess.
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(1 / (1 + 2 ** (j / 2)) for j in range(-32, 48))
 
 # Outside these limits, rounding destroys the smoothed probability or the width of the range.
 _ALPHA_LEAST, _ALPHA_MOST = 1e-300, 1 - 1e-9
 
-# A softmax in float32 may be above 1 by this much.
+# By rounding, a softmax in float32 may exceed 1 by at most this much.
 _ABOVE_ONE = 1e-6
 
 
@@ -100,7 +101,7 @@ def smoothed_bound(
     """Bound the cross-entropy on unseen data of the smoothed predictions, in nats per example.
 
     This is :func:`nncomplexity.bounds.bound` with the mean of −ln p_α as risk, (−ln(1 − α + α/C), ln(C/α)) as range,
-    ln C as chance, and log₂ G side bits, for the α of a grid of G values that makes it least. For kind "hoeffding":
+    ln C as chance, and log₂ G side bits. α is the one of a grid of G values that gives the smallest bound. For kind "hoeffding":
 
         R ≤ mean(−ln p_α) + ln(1 + (1 − α)·C/α)·√(((K + log₂ G)·ln 2 + ln(1/δ)) / 2n)
 
@@ -112,11 +113,11 @@ def smoothed_bound(
             tensor, an array or a sequence.
         n_classes: number of classes C ≥ 2.
         delta: failure probability δ, strictly between 0 and 1.
-        alpha: α, if it was fixed before the data were seen; it costs nothing then.
+        alpha: α, if it was fixed before the data were seen. It then costs no bits.
         alphas: the grid of α, fixed before the data were seen. It is used if `alpha` is not given.
         kind: ``"kl"``, ``"hoeffding"``, ``"paper"`` or ``"best"``.
-        self_delimiting: whether the payload itself tells its end, as a `.coarse` payload doesn't. If not, its length is paid for in
-            Elias delta.
+        self_delimiting: whether the payload marks its own end. A `.coarse` payload doesn't. If False, the bits of its length in the Elias
+            delta code are added.
 
     Returns:
         The bound in nats per example, the α that gives it, and whether it is vacuous.
@@ -141,7 +142,7 @@ def smoothed_bound(
         return lambda k: bound_in_range(kind, risk=risk, low=low, high=high, cost=cost(k), n=right.size, delta=failure)
 
     ranges = [(-math.log1p(-a + a / classes), chance - math.log(a)) for a in grid]
-    # The mean of losses within a range may be rounded out of it.
+    # Rounding may put the mean of losses slightly outside their range.
     risks = [min(max(_mean_loss(right, a, classes), r[0]), r[1]) for a, r in zip(grid, ranges, strict=True)]
     bounds = [bound_on(risk, low, high) for risk, (low, high) in zip(risks, ranges, strict=True)]
     limits = [min(vacuous_from(chance, low, high), chance - MARGIN) for low, high in ranges]
@@ -166,9 +167,9 @@ def smoothed_bound(
 
 
 def _most_bits_below(bounds: list[Callable[[float], float]], limits: list[float]) -> float | None:
-    """The largest K at which one of several bounds is below its limit."""
-    # The bound is the least over the grid, so it is below chance as long as one α is. The K of each α is searched only above the
-    # best K.
+    """The largest K at which at least one of several bounds is below its limit."""
+    # The reported bound is the smallest over the grid, so one α below its limit is enough. A later α is searched only if it is still
+    # below its limit at the best K so far.
     most: float | None = None
     for value_at, limit in zip(bounds, limits, strict=True):
         if value_at(most or 0.0) < limit:
@@ -185,7 +186,7 @@ def _check_probabilities(probabilities: Any) -> NDArray[np.float64]:
     try:
         if isinstance(probabilities, torch.Tensor):
             probabilities = probabilities.detach().to("cpu", torch.float64).numpy()
-        # Float64, because α may be far below the precision of float32.
+        # In float64, because α may be far smaller than the rounding error of a float32.
         right = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"probabilities: expected {expected}, got {shown(probabilities)}") from None

@@ -1,34 +1,34 @@
-"""Checkpoints as people have them: one file, several shards, a model's folder or a training loop's dictionary.
+"""Reads checkpoints of all usual kinds: one file, several shards, a model's folder or a training loop's dictionary.
 
-No code of a checkpoint is run to read it.
+A checkpoint is read without running any of its code.
 
-- `steps`: the training step of a checkpoint, and the order of numbered names
+- `steps`: the training step of a checkpoint (`find_step`), and the order of numbered names
 - `contents`: the result of reading a file
 - `archive`: checks of zip archives before they are read
 - `ctrl_c`: Ctrl-C while a checkpoint is read
-- `pickled`: files of `torch.save`, without running code from them
+- `pickled`: files of `torch.save`, read without running code from them
 - `selection`: which state dict of a training loop's dictionary is the network
 - `training_state`: other content of a training loop's checkpoint, read without calling its types
 - `safetensors`: reading and writing `.safetensors` files, with ties
-- `single`: one file of any format, which its first bytes show
+- `single`: one file of any format, recognised by its first bytes
 - `sharded`: an index and its shards
 - `folder`: which file of a model's folder is the network
 - `loading`: `load_checkpoint`, one function for all formats
 - `stepkeys`: which number in a checkpoint is the training step, by its name
 - `stepnames`: which number in a file's name is the training step
-- `counters`: the numbers in a checkpoint besides the weights
+- `counters`: the numbers in a checkpoint, except the weights
 - `runs`: which checkpoints of a folder belong to one run
-- `kinds`: what a file is if it is not a checkpoint, by its first bytes
+- `kinds`: what a file is if it is not a checkpoint, recognised by its first bytes
 - `placeholders`: classes that do nothing, in place of the classes that a pickle names
 - `modules`: whole modules, as `torch.save(model, FILE)` writes them
 - `legacy`: files of `torch.save` from before PyTorch 1.6
-- `arrays`: NumPy arrays in the place of tensors
+- `arrays`: NumPy arrays instead of tensors
 """
 
 from nncomplexity.checkpoint.folder import SHARD, STANDARD, SUFFIXES, is_of_trainer, is_shard
 from nncomplexity.checkpoint.loading import Checkpoint, load_checkpoint
 from nncomplexity.checkpoint.pickled import PICKLE, ZIP
-from nncomplexity.checkpoint.runs import Told, labels, place_of_step, told_by
+from nncomplexity.checkpoint.runs import PathParts, labels, path_parts, place_of_step
 from nncomplexity.checkpoint.safetensors import is_safetensors, save_safetensors
 from nncomplexity.checkpoint.selection import OptimizerError
 from nncomplexity.checkpoint.single import head_of
@@ -46,9 +46,9 @@ __all__ = [
     "Clear",
     "Count",
     "OptimizerError",
+    "PathParts",
     "Step",
     "StepRule",
-    "Told",
     "find_step",
     "head_of",
     "is_of_trainer",
@@ -58,11 +58,11 @@ __all__ = [
     "labels",
     "load_checkpoint",
     "natural_key",
+    "path_parts",
     "place_of",
     "place_of_step",
     "save_safetensors",
     "stem_of",
     "step_of",
-    "told_by",
     "varying",
 ]

@@ -1,7 +1,7 @@
 """NumPy arrays instead of tensors: `.npz` archives, and pickles of dictionaries of arrays.
 
-A pickle is read by an unpickler that knows a dozen names, and has a class of its own for each. So nothing that the file names is called. The
-arrays are made here from the bytes, with checks.
+A pickle is read by an unpickler that knows only a dozen names, and that uses its own class for each of them. So no function that the file names
+is ever called. The arrays are made here from the bytes, with checks.
 """
 
 import io
@@ -27,11 +27,11 @@ from nncomplexity.errors import FormatError, InputError
 from nncomplexity.words import listed
 
 _REMEDY = "where it was made, write the arrays alone: numpy.savez(FILE, **arrays)"
-_NO_TENSOR = "left out what has no form as a tensor"
+_NO_TENSOR = "left out arrays that can't be tensors"
 
 
 class _Array:
-    """An array as a pickle makes it: first empty and then from its state, or at once from its bytes."""
+    """The class for arrays. A pickle makes an empty array and then sets its state, or makes the array from its bytes at once."""
 
     def __init__(self, data: object = None, dtype: object = None, shape: object = None, order: object = None) -> None:
         self.value = _array(data, dtype, shape, order)
@@ -43,7 +43,7 @@ class _Array:
 
 
 def is_arrays(content: bytes) -> bool:
-    """Whether a zip archive is what `numpy.savez` writes: it holds arrays and nothing else."""
+    """Whether a zip archive was written by `numpy.savez`: it contains arrays and nothing else."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
@@ -71,16 +71,14 @@ def read_archive(file: Path, content: bytes) -> Contents:
     except Exception as error:  # a damaged entry can cause any exception
         raise FormatError(f"{file}: an .npz archive that is cut or damaged; fetch it again ({str(error)[:120]})") from error
     if not tensors:
-        raise InputError(
-            f"{file}: expected arrays of numbers in it, got {listed(left_out)}, which have no form as tensors; {_REMEDY}"
-        )
+        raise InputError(f"{file}: expected arrays of numbers in it, got {listed(left_out)}, which can't be tensors; {_REMEDY}")
     numbers = {name: value for name in AMONG_WEIGHTS & tensors.keys() if (value := number_in(tensors[name])) is not None}
     notes = (f"{_NO_TENSOR}: {listed(left_out)}",) if left_out else ()
     return Contents(tensors, {}, counters=numbers, notes=notes)
 
 
 def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
-    """The arrays in a pickle as tensors. They are in its dictionary, or in a dictionary within it.
+    """The arrays in a pickle as tensors. They are in the pickled dictionary, or in a dictionary inside it.
 
     Raises:
         InputError: the file names other types than NumPy's arrays and Python's basic types, or has no dictionary of arrays.
@@ -102,7 +100,7 @@ def read_arrays(file: Path, content: bytes, key: str | None) -> Contents:
 
 
 class _Unpickler(pickle._Unpickler):
-    """The unpickler in Python. The one in C allocates memory for as many objects as a damaged file claims to have."""
+    """An unpickler written in Python. The one in C allocates memory for any number of objects that a damaged file claims to have."""
 
     def __init__(self, file: Path, content: bytes) -> None:
         super().__init__(io.BytesIO(content))
@@ -113,14 +111,14 @@ class _Unpickler(pickle._Unpickler):
         full = in_python_3(module, name)
         if full not in self._known:
             raise InputError(
-                f"{self._file}: a pickle that torch.save did not write; it asks for {full}, which is not loaded since that can run code; "
+                f"{self._file}: a pickle that torch.save did not write; it asks for {full}, which is not loaded because that can run code; "
                 f"{_REMEDY}"
             )
         return self._known[full]
 
 
 def known_names() -> dict[str, Any]:
-    """The names that a pickle of arrays may use, and their classes. These are new for each file, so that no file can change them."""
+    """The names that a pickle of arrays may use, and their classes. The classes are new for each file, so that no file can change them."""
     array = type("Array", (_Array,), {})
     made: dict[str, Any] = {"_codecs.encode": lambda *given: _encoded(*given), "collections.OrderedDict": OrderedDict}
     made["builtins.bytes"] = lambda *_: b""  # pickles before protocol 3 have an empty bytes object as this call
@@ -131,9 +129,9 @@ def known_names() -> dict[str, Any]:
 
 
 def _encoded(text: object, encoding: object = None) -> bytes:
-    """The bytes that pickles before protocol 3 hold as a text."""
+    """The bytes that a pickle before protocol 3 stores as a text."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError("bytes in an encoding of their own")
+        raise ValueError("bytes in an unknown encoding")
     return text.encode("latin1")
 
 
@@ -144,12 +142,14 @@ def _array(data: object, dtype: object, shape: object, order: object) -> NDArray
         return None
     if not isinstance(shape, tuple) or not all(isinstance(extent, int) and extent >= 0 for extent in shape):
         return None
+    # numpy.frombuffer refuses an empty buffer.
     flat = np.frombuffer(data, name) if data else np.zeros(0, name)
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
 def _tensor(array: NDArray[Any]) -> Tensor | None:
     """A copy of an array as a tensor; None for a dtype that PyTorch does not have."""
+    # PyTorch knows only this machine's byte order, and no negative strides.
     try:
         return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     except TypeError:
@@ -167,7 +167,7 @@ def _with_tensors(value: Any, done: dict[int, Any]) -> Any:
         return made
     if isinstance(value, _Array):
         done[id(value)] = None if value.value is None else _tensor(value.value)
-        value.value = None  # frees the bytes, which the tensor holds now
+        value.value = None  # frees the bytes, of which the tensor has a copy
         return done[id(value)]
     return value
 

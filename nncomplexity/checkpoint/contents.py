@@ -19,11 +19,11 @@ class Contents:
     ties: Mapping[str, str] = field(default_factory=dict)
     """The names that the file does not have as tensors, each with the name that it is tied to."""
     counters: Mapping[str, int | float] = field(default_factory=dict)
-    """The numbers in the file besides the tensors, by their dotted paths."""
+    """The numbers in the file that are not weights, by their dotted paths."""
     key: str | None = None
     """The dotted path of the state dict in the file; None if the whole file is the state dict."""
     notes: tuple[str, ...] = ()
-    """What was guessed and what was left out, in a sentence each."""
+    """A sentence on each guess, and on each thing that was left out."""
 
     def tied(self) -> dict[str, Tensor]:
         """The tensors by all their names: tied names have the same tensor."""

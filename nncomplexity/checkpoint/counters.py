@@ -1,4 +1,4 @@
-"""The numbers in a checkpoint besides the weights, by their dotted paths. One of them may be the training step."""
+"""Finds the numbers in a checkpoint that are not weights, by their dotted paths. One of them may be the training step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor
 from nncomplexity.checkpoint.stepkeys import AMONG_WEIGHTS, number_in
 
 _DEPTH = 6
+"""The deepest level of dictionaries that is searched. Deeper levels are configurations, which may be very large."""
 
 
 def counters_of(content: Mapping[Any, Any], weights: Mapping[Any, Any]) -> dict[str, int | float]:

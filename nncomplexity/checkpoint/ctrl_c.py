@@ -11,11 +11,11 @@ from types import FrameType
 def ctrl_c_as_such() -> Iterator[None]:
     """A context in which Ctrl-C always ends in KeyboardInterrupt.
 
-    Ctrl-C is an exception at any point of a library's code, and some code catches all exceptions as its own. PyTorch then says that it could
-    not determine a tensor's shape, and the file would be called damaged.
+    Ctrl-C raises an exception at any point of a library's code, and some code catches all exceptions. PyTorch, for example, then says that it
+    could not determine a tensor's shape, and the file would be reported as damaged.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came.
+        KeyboardInterrupt: the user pressed Ctrl-C.
 
     >>> try:
     ...     with ctrl_c_as_such():
@@ -29,7 +29,7 @@ def ctrl_c_as_such() -> Iterator[None]:
     """
     of_main = threading.current_thread() is threading.main_thread()
     if not of_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # the program has a handler of its own, which decides
+        yield  # the program has its own handler, which must stay in charge
         return
     came = False
 

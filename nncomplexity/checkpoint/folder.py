@@ -1,4 +1,4 @@
-"""Which file of a model's folder is the network."""
+"""Finds the file of a model's folder that is the network."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ _LISTED = 6
 
 
 def model_file(folder: Path) -> Path:
-    """The checkpoint in a folder: the first of the standard names that exists, or else the only checkpoint.
+    """The checkpoint in a folder: the first of the standard names that exists, or otherwise the only checkpoint.
 
     Raises:
         InputError: there is no checkpoint, or there are several and none has a standard name. The message lists them.

@@ -1,4 +1,4 @@
-"""What a file is if it is not a checkpoint, by its first bytes, and what to do about it."""
+"""Says what a file is if it is not a checkpoint, by its first bytes, and what to do about it."""
 
 import re
 from collections.abc import Collection
@@ -13,8 +13,8 @@ _ARRAYS = "where it was made, write its weights as arrays, numpy.savez(FILE, **a
 _UNPACK = "unpack it, and name the checkpoint that is in it"
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (MAGIC, "a .coarse file, not a checkpoint; decompress it first"),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the file; fetch the file with git lfs pull"),
-    (b"/annex/objects/", "a pointer of git-annex in place of the file; fetch the file with git annex get"),
+    (b"version https://git-lfs", "a pointer of Git LFS instead of the file; fetch the file with git lfs pull"),
+    (b"/annex/objects/", "a pointer of git-annex instead of the file; fetch the file with git annex get"),
     (b"PK\x05\x06", f"an empty zip archive; name {EXPECTED}"),
     (b"\x1f\x8b", f"a gzip archive; {_UNPACK}"),
     (b"BZh", f"a bzip2 archive; {_UNPACK}"),
@@ -28,6 +28,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", "a GGUF file of llama.cpp; name the checkpoint that it was made from"),
     *((magic, "a GGML file of llama.cpp; name the checkpoint that it was made from") for magic in (b"lmgg", b"tjgg", b"fmgg")),
 )
+# Flatbuffers have their mark after four bytes.
 _AT_FOUR = {
     b"TFL3": f"a TensorFlow Lite model; {_ARRAYS}",
     b"PTMF": "a model of PyTorch Mobile; name the checkpoint that it was made from",
@@ -45,9 +46,9 @@ def what_it_is(content: bytes) -> str:
     """What a file with these bytes is, and what to do, as the end of a sentence. For an unknown file, it says what was expected.
 
     >>> print(what_it_is(b"<!DOCTYPE html><title>Sign in</title>"))
-    an HTML page, 'Sign in', as a server sends in place of a file; fetch the file itself, logged in where that is needed
+    an HTML page, 'Sign in', which a server sent instead of the file; fetch the file itself, after logging in if that is needed
     >>> print(what_it_is(b"../../blobs/3ab45f99"))
-    a symbolic link written out as text, to '../../blobs/3ab45f99', as zip downloads have; name the file that it leads to, or fetch it
+    a symbolic link stored as text, to '../../blobs/3ab45f99', as in zip downloads; name the file that it leads to, or fetch it
     """
     head = content[:_HEAD]
     if not head:
@@ -60,7 +61,7 @@ def what_it_is(content: bytes) -> str:
     if head[_TAR:].startswith(b"ustar"):
         return f"a tar archive; {_UNPACK}"
     if not head.strip(b"\0"):
-        return "a file that begins with zeros, as one does whose download or copy has not ended; fetch it again"
+        return "a file that begins with zeros, like one whose download or copy has not ended; fetch it again"
     if _ONNX.match(head):
         return f"an ONNX model; {_ARRAYS}"
     if _MESSAGE_PACK.match(head):
@@ -69,7 +70,7 @@ def what_it_is(content: bytes) -> str:
 
 
 def what_archive_it_is(names: Collection[str]) -> str:
-    """The same for a zip archive with these names that is not a checkpoint.
+    """`what_it_is` for a zip archive with these names that is not a checkpoint.
 
     >>> print(what_archive_it_is(["model.pt", "readme.md"]))
     a zip archive that torch.save did not write, of model.pt, readme.md; unpack it, and name the checkpoint that is in it
@@ -98,15 +99,13 @@ def _text(content: bytes) -> str | None:
     if lower.startswith(("<!doctype html", "<html", "<head", "<body", "<script")):
         title = _TITLE.search(text)
         named = f", {' '.join(title[1].split())!r}," if title else ","
-        return f"an HTML page{named} as a server sends in place of a file; fetch the file itself, logged in where that is needed"
+        return f"an HTML page{named} which a server sent instead of the file; fetch the file itself, after logging in if that is needed"
     if lower.startswith(("<?xml", "<error")):
-        return "an XML document, as storage services send in place of a file; fetch the file itself"
+        return "an XML document, which a storage service sent instead of the file; fetch the file itself"
     if lower.startswith(("{", "[")):
         return f"a JSON document; name {EXPECTED}"
     if len(content) <= _LONGEST_LINK and _is_link(text):
-        return (
-            f"a symbolic link written out as text, to {text!r}, as zip downloads have; name the file that it leads to, or fetch it"
-        )
+        return f"a symbolic link stored as text, to {text!r}, as in zip downloads; name the file that it leads to, or fetch it"
     shown = printable(" ".join(text.split()))
     return f"no checkpoint, but a text, {shown[:_SHOWN] + '…' * (len(shown) > _SHOWN)!r}; name {EXPECTED}"
 

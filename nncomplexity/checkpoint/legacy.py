@@ -1,7 +1,8 @@
-"""Files of `torch.save` from before PyTorch 1.6: five pickles, and then the tensors' bytes.
+"""Reads files of `torch.save` from before PyTorch 1.6: five pickles, and then the tensors' bytes.
 
-A whole module has the source text of its classes with it: each class is a persistent id `("module", class, file, source)`. The safe reader of
-`torch.load(weights_only=True)` refuses such ids, because it knows only the ids of storages. So they are replaced before the file is read.
+A file with a whole module also has the source text of the module's classes: each class is a persistent id `("module", class, file, source)`.
+The safe reader of `torch.load(weights_only=True)` refuses such ids, because it knows only the ids of storages. So they are replaced before
+the file is read.
 """
 
 import io
@@ -13,11 +14,11 @@ from nncomplexity.checkpoint.placeholders import names_in
 _MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle, after its protocol: one number that marks the format."""
 _BEFORE = 3
-"""The number of pickles before the object's: the mark, the format's version, and the sizes of integers."""
+"""The number of pickles before the one with the object: the mark, the format's version, and the sizes of integers."""
 
 
 class ClassWithSource:
-    """A stand-in that is called with the content of such an id, and returns the class that the id names."""
+    """A replacement for such an id. It is called with the content of the id, and returns the class that the id names."""
 
     def __new__(cls, _: object, named: object, *__: object) -> Any:
         """The class that the id names."""
@@ -37,7 +38,7 @@ def legacy_names(content: bytes) -> set[str]:
 
 
 def without_sources(content: bytes) -> bytes:
-    """The file with a call of `ClassWithSource` in place of each class with source text. Without such classes, the bytes do not change."""
+    """The file with a call of `ClassWithSource` instead of each class with source text. Without such classes, the bytes do not change."""
     stream = io.BytesIO(content)
     stream.seek(_object_at(content))
     call = f"c{ClassWithSource.__module__}\n{ClassWithSource.__qualname__}\n".encode()
@@ -58,6 +59,7 @@ def _object_at(content: bytes) -> int:
 
 def _classes(stream: io.BytesIO) -> list[tuple[int, int]]:
     """For each such id in a pickle, the place where its tuple begins and the place where the id is made from the tuple."""
+    # Repeated texts are stored once and then fetched from the memo, so `texts` follows the memo.
     found: list[tuple[int, int]] = []
     texts: dict[object, str] = {}
     marks: list[tuple[int, list[str | None]]] = []

@@ -48,27 +48,27 @@ class Checkpoint:
     files: tuple[Path, ...] = ()
     """All files with tensors."""
     notes: tuple[str, ...] = ()
-    """What was guessed and what was left out, in a sentence each."""
+    """A sentence on each guess, and on each thing that was left out."""
 
 
 def load_checkpoint(path: str | os.PathLike[str], key: str | None = None, *, steps: StepRule = USUAL) -> Checkpoint:
     """Read a checkpoint: a .safetensors file, one of torch.save, an index of shards, an .npz file, or a model's folder.
 
-    The content of a file shows its format. In the dictionary of a training loop, the network's state dict is searched for. If the file is
-    being written at this time, it is read again, a few times.
+    The content of a file shows its format. If the file has the dictionary of a training loop, the network's state dict is found in it. If the
+    file is being written at the same time, it is read again, a few times.
 
     Args:
         path: the file or folder.
         key: where the state dict is in a pickled file: `model_state_dict`, or a dotted path such as `agent.policy`; `.` is the file's
-            own dictionary. None takes the file's own, or guesses, and says so in `notes`.
-        steps: where to look for the training step, instead of the usual rule.
+            own dictionary. None takes the file's own dictionary, or guesses; `notes` then says so.
+        steps: the rule that finds the training step, instead of the usual rule.
 
     Returns:
         The tensors by name, and their origin.
 
     Raises:
-        InputError: there is no such file, it names functions that can run code, it isn't clear which tensors are meant, or the file
-            changed each time that it was read.
+        InputError: there is no such file, it names functions that can run code, it isn't clear which tensors are the network, or the
+            file changed each time that it was read.
         FormatError: the file is not a checkpoint, or it is cut or damaged.
 
     >>> import tempfile, torch
@@ -105,14 +105,14 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
         index = read_index(file, content)
         if key is not None:
             raise InputError(
-                f"key: expected none, since {file} is an index of shards, in which nothing is nested, got {key!r}; leave it out"
+                f"key: expected none, because {file} is an index of shards, in which nothing is nested, got {key!r}; leave it out"
             )
         contents, digest = read_shards(index, reading)
         files = index.files
     else:
         contents, digest = read_single(file, content, key), hashlib.sha256(content).hexdigest()
         files = (file,)
-    # Frees the bytes of the file before the tensors are copied again by callers.
+    # The tensors are copies, so the bytes are no longer needed. Callers will copy the tensors again, and memory may be short.
     del content
     step = find_step(
         file if steps.pattern else file.absolute(), _numbers(contents, steps), steps, trainer=_trainer_state(file, reading)
@@ -131,7 +131,7 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
 
 
 def _numbers(contents: Contents, steps: StepRule) -> dict[str, int | float]:
-    """The numbers that may be the step: those besides the tensors, and the one that the rule names, also if it is among the tensors."""
+    """The numbers that may be the step: those outside the tensors, and the one that the rule names, which may be a tensor."""
     numbers = dict(contents.counters)
     if steps.key is not None and steps.key not in numbers:
         name = steps.key.removeprefix(f"{contents.key}.")

@@ -1,6 +1,6 @@
-"""Whole modules, as `torch.save(model, FILE)` writes them: their tensors, under the names that `state_dict()` gives them.
+"""Reads whole modules, which `torch.save(model, FILE)` writes: their tensors, under the names that `state_dict()` gives them.
 
-The code of the module is not needed, because each module holds its parameters, its buffers and its submodules in three dictionaries.
+The code of the module is not needed, because every module has its parameters, its buffers and its submodules in three dictionaries.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ def is_module(value: object) -> bool:
 
 
 def modules_opened(content: object, where: str) -> tuple[object, dict[str, str]]:
-    """The content of a file with a state dict in place of each module, and the classes of the modules by their dotted paths.
+    """The content of a file with a state dict instead of each module, and the classes of the modules by their dotted paths.
 
     Args:
         content: a module, or a dictionary with modules on any level.
@@ -39,7 +39,7 @@ def modules_opened(content: object, where: str) -> tuple[object, dict[str, str]]
 def state_dict_of(module: object, where: str) -> dict[str, Tensor]:
     """A module's parameters and buffers as `state_dict()` names them, without the buffers that aren't persistent.
 
-    A class with a `state_dict()` of its own, or with hooks, may give other names. These are not known here, because no code is run.
+    A class with its own `state_dict()`, or with hooks, may give other names. These can't be known here, because no code is run.
 
     Raises:
         InputError: a submodule does not keep its tensors in the usual dictionaries.
@@ -49,9 +49,8 @@ def state_dict_of(module: object, where: str) -> dict[str, Tensor]:
 
 def _tensors(module: object, prefix: str, where: str, above: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
     state = plain_mapping(module)
-    if (
-        state is None or not is_module(module) or id(module) in above or ".quantized." in name_of(module)
-    ):  # whose weights are packed
+    # A quantized module has packed weights, which only its code can read. `above` stops at a module that contains itself.
+    if state is None or not is_module(module) or id(module) in above or ".quantized." in name_of(module):
         raise _unread(module, prefix.rstrip("."), "a module", where)
     transient = state.get("_non_persistent_buffers_set") or ()
     for part in ("_parameters", "_buffers"):
@@ -69,13 +68,13 @@ def _tensors(module: object, prefix: str, where: str, above: tuple[int, ...]) ->
 def _unread(value: object, name: str, expected: str, where: str) -> InputError:
     kind = name_of(value) if isinstance(value, Inert) else type(value).__name__
     return InputError(
-        f"{where}: expected {expected} under {name!r} of the module, got an object of type {kind}, which isn't read without its code; "
+        f"{where}: expected {expected} under {name!r} of the module, got an object of type {kind}, which can't be read without its code; "
         "where it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
     )
 
 
 def _opened(value: object, path: tuple[str, ...], where: str, classes: dict[str, str], done: dict[int, Any]) -> object:
-    """The object with state dicts in place of modules. A module that occurs twice gives one state dict."""
+    """The object with state dicts instead of modules. A module that occurs twice gives one state dict."""
     if id(value) in done:
         return done[id(value)]
     if is_module(value):

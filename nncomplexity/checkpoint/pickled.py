@@ -1,4 +1,4 @@
-"""Files of `torch.save` (.pt, .pth, .bin, .ckpt), read without running code from them.
+"""Reads files of `torch.save` (.pt, .pth, .bin, .ckpt) without running code from them.
 
 `torch.load(weights_only=True)` makes tensors and basic containers, and refuses every other type. It gets replacements for the types that
 training loops save with the weights (`training_state`), and placeholders for all other types (`placeholders`). Whole modules are read from
@@ -38,11 +38,11 @@ _OBJECT = "data.pkl"
 
 
 def read_pickled(file: Path, content: bytes, key: str | None) -> Contents:
-    """The state dict in a file of torch.save. Tensors with one storage are tied, and the numbers and texts at the file's top are its metadata.
+    """The state dict in a file of torch.save. Tensors with one storage are tied. Numbers and texts at the file's top level are its metadata.
 
     Args:
-        file: its name, for messages.
-        content: its bytes, as a zip archive or in the format before it.
+        file: the file's name, for messages.
+        content: the file's bytes, a zip archive or the older format.
         key: where the state dict is; see `select`.
 
     Raises:
@@ -74,7 +74,7 @@ def chosen_of(found: object, key: str | None, where: str, notes: list[str]) -> C
         others = f", not the one under {listed(chosen.others)}" if chosen.others else ""
         said.append(f"took the state dict under {chosen.key!r}{others}; --key names another")
     if left_out:
-        said.append(f"left out what is no tensor: {listed(left_out)}")
+        said.append(f"left out entries that are no tensors: {listed(left_out)}")
     numbers = counters_of(content, chosen.state)
     return Contents({name: tied[name] for name in tensors}, metadata, counters=numbers, key=chosen.key, notes=tuple(said))
 
@@ -84,12 +84,14 @@ def _unpickled(file: Path, content: bytes) -> tuple[object, list[str]]:
     legacy = is_legacy(content)
     if not legacy:
         _check_archive(file, content)
+    # First without placeholders, because most files need none.
     try:
         return _loaded(content, {}), []
     except UnpicklingError as error:
         message = str(error)
     except Exception as error:  # a damaged pickle can cause any exception
         raise FormatError(f"{file}: {_not_ours(error)}") from error
+    # PyTorch has one exception for a refused type and for a damaged file. Only its message distinguishes them.
     if "GLOBAL" not in message and "persistent_load" not in message:
         raise FormatError(f"{file}: {_not_ours(UnpicklingError(message))}")
     return _with_stand_ins(file, content, legacy=legacy)
@@ -99,7 +101,7 @@ def _with_stand_ins(file: Path, content: bytes, *, legacy: bool) -> tuple[object
     try:
         names = legacy_names(content) if legacy else _archive_names(content)
         if acting := refused(names):
-            raise InputError(f"{file}: it asks for {listed(acting)}, which is not loaded since that can run code; {REMEDY}")
+            raise InputError(f"{file}: it asks for {listed(acting)}, which is not loaded because that can run code; {REMEDY}")
         kinds: dict[str, type] = dict.fromkeys(names, Inert)
         if legacy:
             content = without_sources(content)
@@ -109,7 +111,7 @@ def _with_stand_ins(file: Path, content: bytes, *, legacy: bool) -> tuple[object
         raise
     except Exception as error:
         if "Tensor subclass" in str(error):
-            raise InputError(f"{file}: it holds tensors of a class of their own, of {listed(foreign(names))}; {REMEDY}") from error
+            raise InputError(f"{file}: its tensors are of a special class, {listed(foreign(names))}; {REMEDY}") from error
         raise FormatError(f"{file}: {_not_ours(error)}") from error
     if not classes:
         return found, [f"read objects of other types than tensors as data, without their code: {listed(foreign(names))}"]
@@ -118,12 +120,13 @@ def _with_stand_ins(file: Path, content: bytes, *, legacy: bool) -> tuple[object
 
 
 def _filled(content: bytes, kinds: dict[str, type]) -> object:
-    """The objects. A class that is a dictionary or a list, which only an attempt shows, gets a placeholder that can be filled."""
+    """The objects. A class that is a dictionary or a list needs a placeholder that can be filled, and only a failed attempt shows this."""
     while True:
         try:
             return _loaded(content, kinds)
         except UnpicklingError as error:
             wanted = re.search(r"Can only (SETITEMS?|append|extend) .*got <class '([\w.]+)'>", str(error))
+            # Each class changes at most once, so the loop ends for any file.
             if not wanted or kinds.get(wanted[2]) is not Inert:
                 raise
             kinds[wanted[2]] = InertMapping if wanted[1].startswith("SET") else InertList

@@ -1,7 +1,7 @@
 """Placeholders for the classes and functions that a pickle names. They keep the data that they get, and do nothing with it.
 
-A file of `torch.save` may hold objects of any class: whole modules, options, enumerations. Their data can be read without their code. Each name
-gets a class of ours, from which `torch.load(weights_only=True)` makes objects. The state of an object stays a dictionary.
+A file of `torch.save` may contain objects of any class: whole modules, options, enumerations. Their data can be read without their code. Each
+name gets a class of this module, from which `torch.load(weights_only=True)` makes objects. The state of an object stays a dictionary.
 """
 
 import io
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_HARMLESS = frozenset(
+_HARMLESS_MODULES = frozenset(
     (
         *(
             "abc",
@@ -44,9 +44,9 @@ _HARMLESS = frozenset(
         ),
     )
 )
-"""Modules of Python's standard library that checkpoints may name. A file that names other ones could run code, and is refused."""
+"""Modules of Python's standard library that checkpoints may name. A file that names another one could run code, and is refused."""
 # Types such as `list[int]` and `int | str`, in the options of structured configurations, are pickled as calls of operators.
-_PLAIN = frozenset(("_codecs.encode", "_operator.getitem", "_operator.or_", "operator.getitem", "operator.or_")) | {
+_HARMLESS_NAMES = frozenset(("_codecs.encode", "_operator.getitem", "_operator.or_", "operator.getitem", "operator.or_")) | {
     f"builtins.{name}"
     for name in (
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set", "slice"),
@@ -81,7 +81,7 @@ class InertMapping(Inert):
 
     def __new__(cls, *_: object, **__: object) -> Any:
         """An empty ordered dictionary."""
-        return OrderedDict()  # which, unlike a dict, may get attributes
+        return OrderedDict()  # not a dict: the file may also set attributes, and a dict has none
 
 
 class InertList(Inert):
@@ -116,6 +116,7 @@ def names_in(pickled: io.BytesIO) -> set[str]:
     """
     found = set()
     for opcode, argument, _ in pickletools.genops(pickled):
+        # torch.save writes protocol 2, where every name is a GLOBAL. The safe reader refuses the STACK_GLOBAL of later protocols.
         if opcode.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
             found.add(in_python_3(module, name))
@@ -153,12 +154,12 @@ def foreign(names: Iterable[str]) -> list[str]:
 
 def _is_refused(name: str) -> bool:
     root = name.partition(".")[0]
-    return root in sys.stdlib_module_names and root not in _HARMLESS and name not in _PLAIN
+    return root in sys.stdlib_module_names and root not in _HARMLESS_MODULES and name not in _HARMLESS_NAMES
 
 
 def plain_mapping(value: object) -> Mapping[Any, Any] | None:
-    """The attributes of a placeholder's object; None if its class kept them in another form."""
+    """The attributes of an object that a placeholder stands for; None if its class stores them in another form."""
     state = value.state if isinstance(value, Inert) else None
-    if isinstance(state, tuple) and len(state) == 2:  # of a class with slots
+    if isinstance(state, tuple) and len(state) == 2:  # a class with slots has a pair: its dictionary and its slots
         state = state[0]
     return state if isinstance(state, Mapping) else None

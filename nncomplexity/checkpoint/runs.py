@@ -1,4 +1,7 @@
-"""Which checkpoints of a folder belong to one run. A network and its average are two runs, and so are two networks of one training."""
+"""Decides which checkpoints of a folder belong to one run.
+
+A network and its average (EMA) are two runs. So are two networks of one training, such as a generator and a discriminator.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,7 +15,7 @@ _SEPARATORS = "-_=. "
 
 
 @dataclass(frozen=True)
-class Told:
+class PathParts:
     """The parts of a checkpoint's path.
 
     Attributes:
@@ -29,7 +32,7 @@ class Told:
 
 
 def place_of_step(path: PurePath, step: float) -> Place | None:
-    """Where a path has a known step: by the rule, or else where the file's name has this number; None if it does not.
+    """Where a known step is in a path: by the usual rule, or otherwise where the file's name has this number; None if it is nowhere.
 
     >>> place_of_step(PurePath("run/G_100.pt"), 100).count.said
     '100'
@@ -41,11 +44,11 @@ def place_of_step(path: PurePath, step: float) -> Place | None:
     return Place(Count(step, Clear.BARE, *same[-1].span(), same[-1][0]), 0) if same else place
 
 
-def told_by(path: PurePath, place: Place | None) -> Told:
+def path_parts(path: PurePath, place: Place | None) -> PathParts:
     """The parts of a path whose step is at `place`.
 
-    >>> told = [told_by(path, place_of(path)) for path in map(PurePath, ("run/ema_0.9999_000100.pt", "out/step-5/unet/model.safetensors"))]
-    >>> [(one.folder, one.without_word) for one in told]
+    >>> paths = map(PurePath, ("run/ema_0.9999_000100.pt", "out/step-5/unet/model.safetensors"))
+    >>> [(one.folder, one.without_word) for one in (path_parts(path, place_of(path)) for path in paths)]
     [('run', 'ema_0.9999'), ('out', 'unet/model')]
     """
     part = 0 if place is None else place.part
@@ -53,35 +56,36 @@ def told_by(path: PurePath, place: Place | None) -> Told:
     name = "/".join(parts)
     parts[-1] = stem_of(parts[-1])
     if place is None:
-        return Told(folder, name, "/".join(parts), "/".join(parts))
+        return PathParts(folder, name, "/".join(parts), "/".join(parts))
     count, whole = place.count, parts[0]
     bare = f"{whole[: count.start]}{whole[count.end :]}" if count.end <= len(whole) else whole
     worded = whole.replace(count.said, "", 1) if count.said in whole else bare
-    return Told(folder, name, _joined([worded, *parts[1:]]), _joined([bare, *parts[1:]]))
+    return PathParts(folder, name, _joined([worded, *parts[1:]]), _joined([bare, *parts[1:]]))
 
 
-def labels(told: Mapping[str, Told], steps: Iterable[tuple[str, float]]) -> dict[str, str]:
+def labels(parts: Mapping[str, PathParts], steps: Iterable[tuple[str, float]]) -> dict[str, str]:
     """Labels that distinguish the networks of one folder, by path. All are empty if no two networks have the same step.
 
     Args:
-        told: the parts of each path.
+        parts: the parts of each path.
         steps: the paths with their steps. A path without a step has no label.
 
     Returns:
         The text to add to the folder's name, for each path.
 
     >>> steps = {"model100.pt": 100, "model200.pt": 200, "ema_100.pt": 100}
-    >>> labels({path: told_by(PurePath(path), place_of(PurePath(path))) for path in steps}, steps.items())
+    >>> labels({path: path_parts(PurePath(path), place_of(PurePath(path))) for path in steps}, steps.items())
     {'model100.pt': '', 'model200.pt': '', 'ema_100.pt': 'ema'}
     """
     given = set(steps)
     stepped = {path for path, _ in given}
-    nothing = dict.fromkeys(told, "")
+    nothing = dict.fromkeys(parts, "")
+    # From short labels to long ones. The first that distinguishes all networks of the same step is taken.
     ways = [
         nothing,
-        nothing | {path: told[path].without_word for path in stepped},
-        nothing | {path: told[path].without_number for path in stepped},
-        nothing | {path: told[path].name for path in stepped},
+        nothing | {path: parts[path].without_word for path in stepped},
+        nothing | {path: parts[path].without_number for path in stepped},
+        nothing | {path: parts[path].name for path in stepped},
     ]
     return _shortened(next((way for way in ways if len({(step, way[path]) for path, step in given}) == len(given)), ways[-1]))
 

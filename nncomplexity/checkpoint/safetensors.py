@@ -23,11 +23,11 @@ from nncomplexity.network import skeleton_of
 from nncomplexity.words import listed
 
 _RESERVED = "__metadata__"
-"""The key in a header that is not a tensor."""
+"""The key in a header that is not the name of a tensor."""
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether a file with these first bytes is one: the header's length, of which four bytes are always zero, and then a JSON object."""
+    """Whether a file begins like a .safetensors file: with the header's length, of which four bytes are always zero, and a JSON object."""
     return head[4:9] == b"\0\0\0\0{"
 
 
@@ -41,7 +41,7 @@ def read_safetensors(file: Path, content: bytes) -> Contents:
     try:
         tensors = safetensors.torch.load(content)
         metadata = _metadata(content)
-    except KeyError as error:  # its reader has no such dtype
+    except KeyError as error:  # the safetensors library doesn't know this dtype
         kind = str(error.args[0])
         names = [name for name, about in _header(content).items() if name != _RESERVED and about.get("dtype") == kind]
         raise InputError(
@@ -67,6 +67,7 @@ def _header(content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _whole_number(tensor: Tensor) -> int | float | None:
+    # A floating-point tensor with the name of a count, such as `step`, may be a weight.
     return None if tensor.dtype.is_floating_point else number_in(tensor)
 
 
@@ -89,5 +90,5 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]
     try:
         content = safetensors.torch.save(kept, metadata)
     except (KeyError, ValueError, SafetensorError) as error:
-        raise InputError(f"{path}: safetensors has no form for these tensors ({error}); convert them first") from error
+        raise InputError(f"{path}: safetensors can't store these tensors ({error}); convert them first") from error
     save_bytes(path, content)

@@ -1,4 +1,4 @@
-"""Which state dict in a training loop's dictionary is the network: the named one, or the only likely one."""
+"""Selects the state dict in a training loop's dictionary that is the network: the named one, or the only likely one."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _NO_NETWORK = re.compile(
     rf"{_OPTIMIZER.pattern}|sched|scaler|rng|random_state|^(callbacks|loops|hparams|hyper_parameters)$|_extra_state$"
 )
 _LISTED = 8
-"""The most names in a message."""
+"""The largest number of names in a message."""
 
 _Path = tuple[str, ...]
 
@@ -41,7 +41,7 @@ class Selection:
     """Its dotted path; None for the whole dictionary."""
     state: Mapping[Any, Any]
     guessed: bool
-    """Whether a rule chose it, instead of the caller."""
+    """Whether a rule chose it, and not the caller."""
     others: tuple[str, ...] = ()
     """The keys of the other state dicts."""
 
@@ -59,7 +59,7 @@ def select(content: object, key: str | None, where: str) -> Selection:
         where: the file's name, for messages.
 
     Raises:
-        InputError: there is no state dict, there are several likely ones, or `key` names none.
+        InputError: there is no state dict, there are several likely ones, or there is none under `key`.
         OptimizerError: there is only the state of an optimizer.
 
     >>> import torch
@@ -70,7 +70,7 @@ def select(content: object, key: str | None, where: str) -> Selection:
     """
     if not isinstance(content, Mapping):
         raise InputError(
-            f"{where}: expected a state dict or a dictionary that holds one, got {_kind(content)}; save model.state_dict()"
+            f"{where}: expected a state dict or a dictionary with one in it, got {_kind(content)}; save model.state_dict()"
         )
     found = dict(_state_dicts(content))
     if key is not None:
@@ -87,7 +87,7 @@ def select(content: object, key: str | None, where: str) -> Selection:
     if len(choice) > 1:
         keys = [_dotted(path) for path in likely or found]
         raise InputError(
-            f"{where}: several state dicts could be meant: {listed(keys, most=_LISTED)}; name one, such as --key {keys[0]}"
+            f"{where}: several state dicts may be the network: {listed(keys, most=_LISTED)}; name one, such as --key {keys[0]}"
         )
     path = choice[0]
     others = tuple(_dotted(other) for other in found if other != path)
@@ -115,7 +115,7 @@ def _named(content: Mapping[Any, Any], key: str, where: str, found: Mapping[_Pat
     if path is None or not isinstance(state, Mapping):
         keys = [_dotted(other) for other in found]
         came = "nothing" if path is None else _kind(state)
-        advice = f"name one of {listed(keys, most=_LISTED)}" if keys else "it holds none"
+        advice = f"name one of {listed(keys, most=_LISTED)}" if keys else "it has no state dict"
         raise InputError(f"key: expected a state dict under {key!r} in {where}, got {came}; {advice}")
     if optimizer:
         raise InputError(f"key: expected a network's state dict, got {key!r} in {where}, which is an optimizer's state")
@@ -136,7 +136,7 @@ def _ways(content: Mapping[Any, Any], key: str) -> Iterator[_Path]:
 
 
 def _state_dicts(content: Mapping[Any, Any]) -> Iterator[tuple[_Path, Mapping[Any, Any]]]:
-    """Each dictionary of tensors that may be a network, once, also if it has several names. The outermost one comes last."""
+    """Each dictionary of tensors that may be a network, once, even if it has several names. The outermost one comes last."""
     if "param_groups" in content:
         return
     nested = list(_nested(content, (), {id(content)}))

@@ -1,6 +1,6 @@
-"""Checkpoints in several files. An index in JSON has the shard of each name.
+"""Reads checkpoints in several files. An index in JSON says for each name which shard has it.
 
-The index is what Hugging Face writes as `model.safetensors.index.json` and `pytorch_model.bin.index.json`:
+The index is the file that Hugging Face's libraries write as `model.safetensors.index.json` or `pytorch_model.bin.index.json`:
 `{"metadata": {...}, "weight_map": {name: file}}`. Shards must be in the folder of the index.
 """
 
@@ -23,12 +23,12 @@ from nncomplexity.file import Reading
 from nncomplexity.words import is_file, listed
 
 _SHOWN = 100
-"""The most characters of a name in a message."""
+"""The largest number of characters of a name in a message."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """The shard of each name, by the index at `path`."""
+    """The content of the index at `path`: the shard of each name."""
 
     path: Path
     weight_map: Mapping[str, str]
@@ -60,8 +60,8 @@ def read_index(path: Path, content: bytes) -> Index:
         document: Any = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         what = what_it_is(content)
-        told = f"{error}); fetch it again" if "JSON" in what else f"it is {what})"
-        raise FormatError(f"{path}: no index of shards, since it is no JSON ({told}") from error
+        detail = f"{error}); fetch it again" if "JSON" in what else f"it is {what})"
+        raise FormatError(f"{path}: no index of shards, because it is no JSON ({detail}") from error
     weight_map = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(shard, str) for shard in weight_map.values()):
         came = f"the keys {listed(map(str, document)) or 'of an empty object'}" if isinstance(document, dict) else "no object"
@@ -115,16 +115,16 @@ def read_shards(index: Index, reading: Reading) -> tuple[Contents, str]:
     for name, shard in index.weight_map.items():
         if name not in found[shard]:
             holders = [other for other in index.shards if name in found[other]]
-            where = f"but it stands in {listed(holders)}" if holders else "but it stands in none"
+            where = f"but it is in {listed(holders)}" if holders else "but it is in none"
             raise FormatError(f"{index.path}: expected {name!r} in {shard}, {where}; fetch index and shards again")
     for shard, tensors in found.items():
         wrong = next((name for name in tensors if index.weight_map.get(name, shard) != shard), None)
         if wrong is not None:
             raise FormatError(
-                f"{index.path}: {wrong!r} stands in {index.weight_map[wrong]} and in {shard}; fetch index and shards again"
+                f"{index.path}: {wrong!r} is in {index.weight_map[wrong]} and in {shard}; fetch index and shards again"
             )
     tensors = {name: found[shard][name] for name, shard in index.weight_map.items()}
-    notes = (f"left out what stands in a shard and not in the index: {listed(unlisted)}",) if unlisted else ()
+    notes = (f"left out tensors that are in a shard and not in the index: {listed(unlisted)}",) if unlisted else ()
     counters |= {name: value for name, text in index.metadata.items() if (value := number_in(text)) is not None}
     return Contents(tensors, metadata, ties, counters, notes=notes), hashlib.sha256(lines.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""One file of tensors in any format. Its first bytes show the format, and not its name."""
+"""Reads one file of tensors in any format. The format is recognised by the first bytes, not by the name."""
 
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def read_single(file: Path, content: bytes, key: str | None = None) -> Contents:
     """The tensors of one file.
 
     Args:
-        file: its name, for messages.
-        content: its bytes.
-        key: the path of the state dict in a pickled file; None finds it.
+        file: the file's name, for messages.
+        content: the file's bytes.
+        key: the path of the state dict in a pickled file; None chooses it by a rule (`select`).
 
     Raises:
         InputError: there is nothing at `key`.
@@ -57,5 +57,7 @@ def _contents(file: Path, content: bytes, key: str | None) -> Contents:
         raise FormatError(f"{file}: {what_it_is(content)}")
     if key is not None:
         kind = "a .safetensors" if is_safetensors(content) else "an .npz"
-        raise InputError(f"key: expected none, since {file} is {kind} file, in which nothing is nested, got {key!r}; leave it out")
+        raise InputError(
+            f"key: expected none, because {file} is {kind} file, in which nothing is nested, got {key!r}; leave it out"
+        )
     return contents

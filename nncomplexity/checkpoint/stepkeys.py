@@ -1,4 +1,4 @@
-"""Which number in a checkpoint is the training step, by the name of the number."""
+"""Finds the training step among the numbers in a checkpoint, by their names."""
 
 import re
 from collections.abc import Mapping
@@ -27,13 +27,14 @@ STEPS = (
 EPOCHS = ("epoch", "epochs", "current_epoch", "cur_epoch", "epoch_num", "epochs_run", "epochs_trained")
 """Names of counts of epochs. They are used if there is no count of updates."""
 AMONG_WEIGHTS = frozenset(("global_step", "step", "iteration", "iter_num"))
-"""Names of counts that a state dict may have as a tensor of one integer."""
+"""Names of counts that a state dict may contain as a tensor with one integer."""
 _PLACES = (
     *("", "meta.", "metadata.", "info.", "state.", "train_state.", "training_state.", "trainer_state.", "trainer.", "progress."),
     *("counters.", "extra_state.", "extra.", "extra_state.train_iterator."),
 )
-"""The dictionaries in a checkpoint in which counts are looked for, after its top level. Numbers among options are settings."""
+"""The dictionaries of a checkpoint that are searched for counts, the top level first. Numbers among options are not counts but settings."""
 _LARGEST = 10**18
+"""Larger numbers are no counts of steps."""
 _HISTORY = re.compile(r"optimizer_history\.(\d+)\.num_updates")
 """The count of fairseq, which has an entry for each optimizer."""
 

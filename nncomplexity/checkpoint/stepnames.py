@@ -1,4 +1,4 @@
-"""Which number in a file's name is the training step, by the words next to it.
+"""Finds the training step among the numbers in a file's name, by the words next to them.
 
 A name is divided into words and numbers. A number is the step if a word says so: `step_100`, `epoch=3`, `checkpoint-500`. A number without such
 a word is the step if its place is clear: next to a word such as `model`, with leading zeros, or alone. Accuracies, learning rates, dates,
@@ -34,7 +34,9 @@ _UNITS = {"k": 1_000, "m": 1_000_000}
 _SIZES = frozenset((16, 32, 64, 96, 128, 160, 192, 224, 256, 384, 448, 512, 768, 1024, 2048))
 """Widths and resolutions. Files that differ only in such a number may be different networks."""
 _DIGITS = 18
+"""The largest number of digits of a step. A longer number is a hash or an id."""
 _PADDED = 3
+"""The smallest number of digits with which leading zeros count as padding, as in 000100."""
 
 _TOKEN = re.compile(
     r"""
@@ -59,9 +61,9 @@ class Clear(IntEnum):
     """How clear it is that a number is the training step; the clearest is last."""
 
     BARE = 1
-    """Only by its place."""
+    """The number is the step only by its place."""
     SAVED = 2
-    """After a word for a checkpoint."""
+    """The number is next to a word for a checkpoint."""
     EPOCH = 3
     STEP = 4
 
@@ -74,7 +76,7 @@ class Count:
     clear: Clear
     start: int
     end: int
-    """Where its digits are in the name."""
+    """The place of its digits in the name: from `start` up to, but without, `end`."""
     said: str
     """The number with its word, as in the name."""
 
@@ -90,7 +92,7 @@ class _Token:
 
 
 def counts_in(name: str) -> list[Count]:
-    """The numbers of a name that may be the training step. The clearest comes first; among equally clear ones, the last in the name.
+    """The numbers of a name that may be the training step. The clearest comes first. Of equally clear ones, the last in the name comes first.
 
     >>> [(count.said, count.value) for count in counts_in("epoch=3-step=1200-val_loss=0.25")]
     [('step=1200', 1200), ('epoch=3', 3)]
@@ -102,9 +104,9 @@ def counts_in(name: str) -> list[Count]:
 
 
 def varying(names: Iterable[str]) -> dict[str, Count]:
-    """The number in which names differ, if they differ only in one integer. It is the step if no word says another one.
+    """The number in which names differ, if they differ only in one integer. It is the step if no word in the names points to another number.
 
-    A number that is something else by its form or its word is never the step. Neither are numbers that are all widths, resolutions or years.
+    A number with another meaning, by its form or its word, is never the step. Neither are numbers that are all widths, resolutions or years.
 
     >>> {name: count.value for name, count in varying(["a-1-x", "a-2-x", "b-7", "vit-224", "vit-384", "c_v1", "c_v2"]).items()}
     {'a-1-x': 1, 'a-2-x': 2}
@@ -151,7 +153,7 @@ def _tokens(name: str) -> list[_Token]:
 
 
 def _worded(name: str, tokens: Sequence[_Token]) -> Iterator[Count]:
-    """The numbers next to words for steps: the number after a word, or else the number directly before it."""
+    """The numbers next to words for steps: the number after a word, or otherwise the number directly before it."""
     taken: set[int] = set()
     for index, token in enumerate(tokens):
         clear = _clear(token.text)
@@ -176,7 +178,8 @@ def _clear(word: str) -> Clear | None:
 def _behind(name: str, tokens: Sequence[_Token], index: int, clear: Clear) -> _Token | None:
     """The number after a word.
 
-    After a word for a checkpoint, it is the last of several, such as epoch and update. After a word for steps, it may be in groups of digits.
+    If several numbers follow a word for a checkpoint, such as epoch and update, it is the last one. After a word for steps, the number may be
+    written in groups of digits.
     """
     numbers = list(tokens[index + 1 :])
     if not numbers or not _is_number(numbers[0], clear):
@@ -239,7 +242,7 @@ def _is_free(tokens: Sequence[_Token], index: int) -> bool:
 
 
 def _bare(name: str, tokens: Sequence[_Token], index: int) -> Count:
-    """A number that is the step by its place. A word such as `model` before it belongs to it; a word such as `ema` is the name of a network."""
+    """A number that is the step by its place. A word such as `model` before it belongs to the number; `ema` is the name of a network."""
     word = tokens[index - 1] if index and tokens[index - 1].text in _NETWORK else tokens[index]
     return _count(name, tokens[index], Clear.BARE, context=(word,))
 
@@ -249,6 +252,7 @@ def _is_padded(token: _Token) -> bool:
 
 
 def _is_year(value: float) -> bool:
+    # 2000 is more often a step than a year.
     return 1990 <= value < 2040 and value != 2000
 
 

@@ -1,4 +1,4 @@
-"""The training step of a checkpoint, from its metadata or its name, and the order of numbered names.
+"""Finds the training step of a checkpoint (`find_step`), in its metadata or its name. Also: the order of numbered names.
 
 docs/results.md has the rule in words.
 """
@@ -18,33 +18,35 @@ _ENDINGS = re.compile(
     r"(\.index\.json|\.safetensors|\.pt|\.pth|\.tar|\.bin|\.ckpt|\.npz|\.pkl|\.pickle|\.h5|\.msgpack|\.weights)+$|\.[a-z]+$",
     re.IGNORECASE,
 )
+# model-00001-of-00003 is a shard, but the number in epoch-00001-of-00010 is an epoch.
 _SHARD = re.compile(r"(?<!epoch)(?<!step)(?<!iter)-[0-9]{5}-of-[0-9]{5}$", re.IGNORECASE)
 _STANDARD = re.compile(
     r"((diffusion_pytorch_|pytorch_|adapter_|flax_)?model|pytorch_lora_weights|weights|params|state|network|consolidated(\.[0-9]+)?|ema"
     r"|model_optim_rng|mp_rank_[0-9]+(_[0-9]+)*(_model_states)?)(\.(fp16|bf16|fp32|non_ema))?",
     re.IGNORECASE,
 )
-"""Names that are the same in every folder, so that only the folder's name distinguishes checkpoints."""
+"""Names that are the same in every folder. Only the folder's name then distinguishes checkpoints."""
 _PART = re.compile(
     r"unet|unet_ema|ema|vae|transformer|text_encoder(_[0-9])?|encoder|decoder|prior|controlnet|lora|adapter|weights|params|model|network"
     r"|state|default|pytorch|hf|(mp|tp|pp)_rank_[0-9]+(_[0-9]+)*",
     re.IGNORECASE,
 )
-"""Folders for a part of a checkpoint. The folder above has the step."""
+"""Folders for a part of a checkpoint. The step is in the name of the folder above."""
 _MOMENT = re.compile(r"best|last|latest|final|init|initial|pretrained|base", re.IGNORECASE)
-"""Words for a file with a step of its own. The name of its folder then says nothing about the step."""
+"""Words for a file from a certain moment of training. The name of its folder then says nothing about its step."""
 _LEVELS = 4
+"""The largest number of folders above a file that may have the step."""
 _EXAMPLE = r"such as 'step(\d+)'"
 
 
 @dataclass(frozen=True)
 class StepRule:
-    """Where to look for the step, instead of the usual rule.
+    """A rule that finds the step, instead of the usual rule.
 
     Attributes:
-        pattern: a regular expression whose first group is the number. It is searched in the path, and the last match is used.
+        pattern: a regular expression whose first group is the number. It is searched for in the path, and the last match is used.
         key: the dotted path of the number in the checkpoint's dictionary or metadata.
-        varying: the number in which the file's name differs from its neighbours' names. It is the step if no word says another one.
+        varying: the number in which the file's name differs from those of its neighbours. It is the step if no word points to another number.
 
     Raises:
         InputError: pattern or key is not usable, or both are given.
@@ -74,7 +76,7 @@ class StepRule:
         if self.key is not None and (not isinstance(self.key, str) or not self.key):
             raise InputError(f"step_key: expected a dotted path, such as 'meta.iter', got {self.key!r}")
         if self.pattern is not None and self.key is not None:
-            raise InputError("step_key: expected it in place of step_pattern, got both; leave one out")
+            raise InputError("step_key: expected only this or step_pattern, got both; leave one out")
 
 
 USUAL = StepRule()
@@ -104,7 +106,7 @@ def find_step(
 
     Args:
         path: the file, or the index of its shards.
-        numbers: the numbers in the checkpoint besides the weights, by dotted paths.
+        numbers: the numbers in the checkpoint that are not weights, by dotted paths.
         rule: the rule to use instead of the usual one.
         trainer: the numbers of the trainer_state.json in its folder.
 
@@ -120,14 +122,14 @@ def find_step(
     >>> find_step(Path("run/net_v2_at_70.pt"), {}, StepRule(pattern=r"at_(\\d+)"))
     Step(value=70, said_by='name: at_70')
     """
-    # A rule that the caller gives is never mixed with the usual one: no step is better than one from another source.
+    # A rule that the caller gives is never mixed with the usual one. If it finds no step, a step from another source would be misleading.
     if rule.key is not None:
         return None if rule.key not in numbers else Step(numbers[rule.key], f"metadata {rule.key}")
     place = place_of(path, rule)
     named = None if place is None else Step(place.count.value, f"name: {place.count.said}")
     if rule.pattern is not None:
         return named
-    # Counts of updates come before names, because files are renamed and copied, and counts in a file are not.
+    # Counts of updates are tried before names: a file may be renamed or copied, but the count in it stays right.
     if found := counted(numbers, STEPS):
         return Step(found[1], f"metadata {found[0]}")
     if found := counted(trainer or {}, STEPS):
@@ -163,7 +165,7 @@ def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
     """
     if rule.pattern is not None:
         return _matched(path, rule.pattern)
-    # A standard name such as model.safetensors says nothing. Then the folder is asked.
+    # A standard name such as model.safetensors says nothing about the step. The folder's name may.
     stem = stem_of(path.name)
     standard = _STANDARD.fullmatch(stem) is not None
     if not standard:
@@ -172,7 +174,7 @@ def place_of(path: PurePath, rule: StepRule = USUAL) -> Place | None:
             return Place(found[0], 0)
         if rule.varying is not None:
             return Place(replace(rule.varying, said=f"{rule.varying.said} of {stem}, the number that varies"), 0)
-        # A file with a number or a word of its own, such as best.pt, is not of the folder's step.
+        # The step of a folder is not that of a file with another number or with a word such as `best` in its name.
         if re.search("[0-9]", stem) or _MOMENT.search(stem):
             return None
     return _of_folder(path, numbers_alone=standard)
@@ -224,7 +226,7 @@ def _matched(path: PurePath, pattern: str) -> Place | None:
     match = next(reversed(list(re.finditer(pattern, text))), None)
     if match is None or match[1] is None:
         return None
-    # Python and people write 1_000 for 1000.
+    # Python, and people, write 1_000 for 1000.
     value = number_in(match[1].replace("_", ""))
     if value is None or value < 0:
         raise InputError(f"step_pattern: expected the first group of {pattern!r} to be a number, got {match[1]!r} in {text!r}")

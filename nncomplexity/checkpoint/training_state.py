@@ -1,9 +1,9 @@
-"""Other content of a training loop's checkpoint: NumPy numbers, options, paths, dates. It is read without calling its types.
+"""Reads the other content of a training loop's checkpoint, such as NumPy numbers, options, paths and dates, without calling its types.
 
-`torch.load(weights_only=True)` refuses a whole file if it has one NumPy number, such as the best accuracy so far. To allow NumPy's
-functions would be unsafe, because a dtype from a pickle can declare any bytes of an array to be pointers. So each name here gets a class
-of this module. It accepts all that the file gives, and does nothing with it: a number becomes a Python number, a container a basic one,
-and everything else an empty object. Other names are refused, unless the caller has placeholders for them.
+`torch.load(weights_only=True)` refuses a whole file if it has one NumPy number, such as the best accuracy so far. It would be unsafe to allow
+NumPy's functions, because a dtype from a pickle can declare any bytes of an array to be pointers. So each name here gets a class of this
+module. The class accepts any arguments, and does nothing with them: a number becomes a Python number, a container a basic container, and
+everything else an empty object. Other names are refused, unless the caller has placeholders for them.
 """
 
 import re
@@ -29,7 +29,7 @@ class _Nothing:
 
 
 class _Text(str):
-    """A text of a class of its own, as `torch.__version__` is."""
+    """A subclass of text, for `torch.__version__`."""
 
     def __setstate__(self, _: object) -> None:
         """Ignore the state."""
@@ -46,7 +46,7 @@ class _List:
 
 
 class DtypeName(_Nothing):
-    """The name and the byte order of a dtype. Everything else that a file says of the dtype is ignored."""
+    """The name and the byte order of a dtype. Everything else that a file says about the dtype is ignored."""
 
     name: object = None
     order: object = "="
@@ -76,7 +76,7 @@ PLAIN_DTYPE = re.compile(r"[<>=](b1|[iu][1248]|f[248]|c8|c16|U[1-9][0-9]{0,3})")
 """Dtypes for which any bytes are valid numbers or texts."""
 
 _STAND_INS: dict[type, tuple[str, ...]] = {
-    # NumPy 2 renamed numpy.core
+    # NumPy 2 renamed numpy.core, and files of both versions exist.
     _Scalar: ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"),
     DtypeName: ("numpy.dtype",),
     _Text: ("torch.torch_version.TorchVersion",),
@@ -86,7 +86,7 @@ _STAND_INS: dict[type, tuple[str, ...]] = {
         "numpy.core.multiarray._reconstruct",
         "numpy._core.multiarray._reconstruct",
         "numpy.ndarray",
-        # the argument of a defaultdict
+        # The argument of a defaultdict may be one of these.
         "builtins.bool",
         "builtins.dict",
         "builtins.float",
@@ -106,7 +106,7 @@ _STAND_INS: dict[type, tuple[str, ...]] = {
         "datetime.timezone",
         "decimal.Decimal",
         "uuid.UUID",
-        # Python 3.13 moved the paths
+        # Python 3.13 moved the classes of paths.
         *(
             f"{module}.{system}Path"
             for module in ("pathlib", "pathlib._local")

@@ -1,18 +1,18 @@
-"""What the command line does. A command parses its options, calls one function, and prints. docs/cli.md is the reference.
+"""The command line. A command parses its options, calls one function, and prints. docs/cli.md is the reference.
 
-Its modules name what they need of other wings by the package, as in `nncomplexity.measure.estimate`, which loads it when the function runs.
-Only `words`, which doesn't need PyTorch, is imported at their tops.
+These modules use other wings through the package, as in `nncomplexity.measure.estimate`. So a wing is loaded when a function runs, and not when
+the module is imported. Only `words`, which doesn't need PyTorch, is imported at the top of a module.
 
-- `commands`: the commands together, exit codes, and errors as one line
-- `loading`: what a command needs, loaded when it runs
+- `commands`: all commands, exit codes, and errors as one line
+- `loading`: loads the wing that a command needs when the command runs
 - `options`: the options that commands share
-- `groups`: these options in groups, of which a command has one parameter each
-- `subject`: the network and the functions that a command line names, found and loaded
-- `basefile`: a base named on the command line
+- `groups`: groups of these options; a command has one parameter for a group
+- `subject`: finds and loads the network and the functions that a command line names
+- `basefile`: loads the base that a command line names
 - `outputs`: the files and streams for results, checked before the search begins
 - `measure`, `curve`, `bound`, `track`, `decompress`, `verify`, `certify`, `compare`, `doctor`, `init`: the command of that name
 - `show`: the commands `plot` and `report`
-- `file_check`: what `verify` and `certify` have in common
+- `file_check`: the common part of `verify` and `certify`
 - `task_text`: the module that `init` writes
 - `table`, `curve_table`, `track_table`, `compare_table`: results as tables for people
 """

@@ -1,4 +1,4 @@
-"""The base that a command line names: a checkpoint to which other weights are relative."""
+"""Loads the base that a command line names: a checkpoint to which other weights are relative."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BaseFile:
-    """A checkpoint as typed, and the place of the state dict in it."""
+    """The path of a checkpoint, as the user typed it, and the place of the state dict in it."""
 
     path: str
     key: str | None
@@ -27,12 +27,12 @@ class BaseFile:
     """The option that names the base, for messages."""
 
     def load(self, names: Iterable[str], outputs: Sequence[str | None] = ()) -> Base:
-        """The base for tensors with these names. Standard error says what was guessed.
+        """The base for tensors with these names. Guesses are reported on standard error.
 
         If the base has none of the names, the prefix of a wrapper is removed from its names.
 
         Raises:
-            InputError: it can't be read, or one of the outputs would overwrite it.
+            InputError: the base can't be read, or one of the outputs would overwrite it.
         """
         checkpoint = nncomplexity.checkpoint.load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
@@ -53,7 +53,7 @@ def base_file(path: str | None, key: str | None, option: str) -> BaseFile | None
 
 
 def read_on(file: str, base: BaseFile | None, *, limit: int | None, outputs: Sequence[str | None] = ()) -> CoarseFile:
-    """The `.coarse` file with that name, on its base. Raises InputError if the base is missing or a different one."""
+    """The `.coarse` file with that name, with its base. Raises InputError if the base is missing or is another one."""
     coarse = nncomplexity.file.read_file(file, limit=nncomplexity.file.DEFAULT_LIMIT if limit is None else limit)
     names = [name for spec in coarse.skeleton.tensors for name in spec.names]
     given = base.load(names, outputs) if base else None

@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 
 _FUNCTION = "MODULE:FUNCTION"
 _NO_CHANCE = (
-    "nncomplexity: chance: taken as 1, the worst possible error rate, so 'not vacuous' says little; give --chance or --classes"
+    "nncomplexity: chance: taken as 1, the worst possible error rate, so 'not vacuous' may still be worse than a guess; give --chance or "
+    "--classes"
 )
 
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """The error rate that is bounded, and what a guess errs."""
+    """The error rate that is bounded, and the error rate of a guess."""
 
     risk_fn: Annotated[str, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1].")]
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Training examples.")]
@@ -49,13 +50,13 @@ class ErrorGroup:
     delta: Delta = 0.05
 
     def checked(self) -> BoundOptions:
-        """What bounds are made of. Raises InputError where none can be."""
+        """The settings of the bound. Raises InputError if they give no bound."""
         return BoundOptions.checked(self.risk_fn, self.n, self.delta, self.chance, self.classes)
 
 
 @dataclass(frozen=True)
 class AnswersGroup:
-    """The loss that is searched under, and the network's answers on inputs that it wasn't trained on."""
+    """The loss of the search, and the network's answers on inputs that it wasn't trained on."""
 
     loss_fn: LossFnOrOutputs = None
     outputs: Annotated[
@@ -72,15 +73,16 @@ class AnswersGroup:
     holdout: Annotated[
         str | None,
         typer.Option(
-            metavar=_FUNCTION, help="Returns labelled inputs kept out of training; or holdout(network), which returns the errors."
+            metavar=_FUNCTION,
+            help="A function that returns labelled inputs kept out of training; or holdout(network), which returns the errors.",
         ),
     ] = None
 
     def named(self) -> NamedDivergence | None:
-        """The divergence that is searched under. Raises InputError where there is neither a loss nor one, or outputs are missing."""
+        """The divergence of the search, if there is no loss. Raises InputError if there is neither, or if outputs are missing."""
         if self.loss_fn is None and self.inputs is None:
             raise InputError("--loss-fn: expected MODULE:FUNCTION, or --outputs and --inputs instead, got neither")
-        # --outputs alone serves --unlabelled and --holdout. It is a distortion only together with --inputs, and without a loss.
+        # --outputs alone is for --unlabelled and --holdout. It makes a distortion only together with --inputs, and without a loss.
         by_outputs = self.loss_fn is None and self.inputs is not None
         named = nncomplexity.network.NamedDivergence.of(self.outputs, self.inputs, None, "0") if by_outputs else None
         for option, value in (("--unlabelled", self.unlabelled), ("--inputs", self.inputs)):
@@ -128,7 +130,7 @@ def bound(
             found = nncomplexity.measure.best_bound(
                 subject.network,
                 task.loss_fn,
-                risk=task.risk_fn or (lambda _: 1.0),
+                risk=task.risk_fn or (lambda _: 1.0),  # --risk-fn is required, so the default is only for the type checker
                 n=error.n,
                 chance=promise.chance,
                 delta=error.delta,
@@ -140,7 +142,7 @@ def bound(
                 left_out_is_architecture=error.left_out_is_architecture,
                 **options,
             )
-        # A bound below 1 is not vacuous against the worst error, which says almost nothing. People must see this.
+        # Without a given chance, every bound below the worst error rate counts as not vacuous. The user must be warned of this.
         if found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)
 
@@ -157,7 +159,7 @@ def bound(
 
 
 def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
-    """The bounds as text, each with its network, then the sentence to quote."""
+    """The bounds as text, each with the network that it is about, and then the sentence to quote."""
     report, bound_ = found.report, found.bound
     lines = [
         f"{checkpoint}: the smallest bound of {found.tried} files is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
@@ -185,7 +187,7 @@ def _data(name: str, option: str) -> Any:
 
 
 def _holdout(name: str | None, outputs: str | None) -> Any:
-    """The holdout's data, or a function of the network."""
+    """The data of the holdout, or the user's function of the network."""
     if name is None or nncomplexity.network.takes_arguments(function := nncomplexity.network.find_function(name, "--holdout")):
         return None if name is None else function
     if outputs is None:

@@ -1,4 +1,4 @@
-"""The command `certify`: a small JSON that says what was found of a file, and of what exactly, for others to verify."""
+"""The command `certify`: writes a certificate, a small JSON file with verified claims about a file, which others can check."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def certify(
     against: Annotated[
         str, typer.Option(metavar="CHECKPOINT", help="The original network: the same kinds of file as for measure.")
     ],
-    eps: Annotated[str, typer.Option(metavar="NUMBER|SHARE%", help="The ε that the file keeps.")],
-    out: Annotated[str, typer.Option(metavar="FILE", help="The certificate, a JSON.")],
+    eps: Annotated[str, typer.Option(metavar="NUMBER|SHARE%", help="The ε of the claim: the distortion is at most ε.")],
+    out: Annotated[str, typer.Option(metavar="FILE", help="The certificate to write, a JSON file.")],
     checked: CheckGroup,
 ) -> int:
-    """Write a certificate of a .coarse file: what verify finds of it, with the hashes of the file, its weights, the task and the data.
+    """Write a certificate of a .coarse file: the results of verify, with the hashes of the file, its weights, the task and the data.
 
-    Others check it from scratch, on another machine and another version of PyTorch, by verify --claims. Where a claim fails, nothing is
-    written, and the exit code is 1.
+    Others can check it from scratch with verify --claims, on another machine and with another version of PyTorch. If a claim fails, no
+    certificate is written, and the exit code is 1.
 
     \b
       nncomplexity certify model.coarse --loss-fn mytask:loss --against model.safetensors \\

@@ -1,4 +1,4 @@
-"""The command line: its commands, and how an error ends it. docs/cli.md is its reference."""
+"""All commands of the command line, and what happens at an error. docs/cli.md is the reference."""
 
 import io
 import os
@@ -28,12 +28,12 @@ from nncomplexity.errors import InputError
 from nncomplexity.version import __version__
 from nncomplexity.words import printable
 
-# typer carries a copy of click in some versions and depends on click in others; UsageError is BadParameter's parent in both.
+# Some versions of typer contain a copy of click, and others depend on click. In both, UsageError is the parent of BadParameter.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 _PROGRAM = "nncomplexity"
 _COMPLETION = "_NNCOMPLEXITY_COMPLETE"
-"""The variable by which the script of `--install-completion` asks."""
+"""The environment variable that the script of `--install-completion` sets when it asks for completions."""
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as docs/cli.md has them.
 
     Raises:
-        OSError: a file of the user's fails in a way that no command foresees, or standard output isn't the process's own.
+        OSError: a user's file fails in a way that no command handles, or standard output isn't the process's own.
 
     >>> main(["--version"])
     nncomplexity ...
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the letter ε must not end a measurement
     if _COMPLETION in os.environ:
-        app(prog_name=_PROGRAM)  # the shell asks how a line may go on; this ends the process
+        app(prog_name=_PROGRAM)  # the shell asks for completions of a line; this call ends the process
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with get_command(app).make_context(_PROGRAM, list(arguments)) as context:
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_option(message: str, arguments: Sequence[str]) -> str:
-    """A message of the package's, which names an argument of a Python function first, with the option of that name in its place."""
+    """A message with the option of the command line instead of the Python argument, which is named at its beginning."""
     name, colon, rest = message.partition(": ")
     commands = getattr(get_command(app), "commands", {})
     command = commands.get(next((one for one in arguments if one in commands), ""))
@@ -117,7 +117,7 @@ def _root(
 ) -> None:
     """Measure how complex a trained neural network is, and bound its error on unseen data.
 
-    'measure' looks for the smallest file whose decoded weights have a loss within ε of the original's. The bits of this file are an
+    'measure' searches for the smallest file whose decoded weights have a loss within ε of the original's. The bits of this file are an
     upper bound on the Kolmogorov complexity of what the network learned. They also give a bound on the error on unseen data.
 
     \b
@@ -131,12 +131,12 @@ app.command(short_help="Bits at many ε: the rate-distortion curve.")(needing("m
 app.command(short_help="The smallest bound on the error rate on unseen data.")(needing("measure", grouped(bound)))
 app.command(short_help="Decode a .coarse file to .safetensors.")(needing("checkpoint", decompress))
 app.command(short_help="Check claims about a .coarse file.")(needing("measure", grouped(verify)))
-app.command(short_help="Write what was found of a .coarse file, for others to check.")(needing("measure", grouped(certify)))
+app.command(short_help="Write a certificate of a .coarse file, for others to check.")(needing("measure", grouped(certify)))
 app.command(short_help="Complexity over training: a row for each checkpoint.")(needing("dynamics", grouped(track)))
 app.command(short_help="Draw a figure of results files.")(needing("show", plot))
-app.command(short_help="Write a commented module with a loss, to begin with.")(needing("checkpoint", init))
-app.command(short_help="Say which versions, devices and extras are there.")(doctor)
-app.command(short_help="Put runs side by side.")(needing("show", compare))
+app.command(short_help="Write a commented module with a loss, as a first draft.")(needing("checkpoint", init))
+app.command(short_help="Say which versions, devices and extras are installed.")(doctor)
+app.command(short_help="Compare runs side by side.")(needing("show", compare))
 app.command(short_help="Write a web page about results files.")(needing("show", report))
 
 

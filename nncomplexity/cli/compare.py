@@ -1,4 +1,4 @@
-"""The command `compare`: runs side by side, in a table and a picture."""
+"""The command `compare`: compares runs in a table and a figure."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nncomplexity.words import eps_named, of_results, printable
 
 def compare(
     results: Annotated[
-        list[str], typer.Argument(metavar="RESULTS...", help="results.jsonl, report.json, curve.json, of each run.")
+        list[str], typer.Argument(metavar="RESULTS...", help="The results.jsonl, report.json or curve.json of each run.")
     ],
-    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε. Can be repeated. Default: all.")] = None,
+    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="The ε to show. Can be repeated. Default: all.")] = None,
     step: Annotated[
         list[str] | None,
         typer.Option(metavar="NUMBER", help="The training step to compare at. Can be repeated. Default: the last."),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Also draw a picture. The ending .png, .svg or .pdf gives the format.")
+        str | None, typer.Option(metavar="FILE", help="Also draw a figure. The ending .png, .svg or .pdf gives the format.")
     ] = None,
-    unit: Annotated[str, typer.Option(metavar="UNIT", help="Of the picture: bytes or bits.")] = "bytes",
-    title: Annotated[str | None, typer.Option(metavar="TEXT", help="The picture's heading, instead of the default one.")] = None,
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="The unit of the figure: bytes or bits.")] = "bytes",
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="The figure's heading, instead of the default one.")] = None,
 ) -> None:
-    """Put runs side by side: the sizes of their networks at each ε, and the ratio to the first run's.
+    """Compare runs side by side: the sizes of their networks at each ε, and the ratio of each size to that of the first run.
 
-    Files are compared by their last network, or by those at --step. Several seeds, or a report of --seeds, give a spread. The picture
+    A run is represented by its last network, or by the networks at --step. Several seeds, or a report of --seeds, give a spread. The figure
     shows complexity over training, or bits against distortion for single networks, with bands for the spread.
 
     \b

@@ -1,4 +1,4 @@
-"""Runs side by side as tables: the networks, then a row for each ε and run."""
+"""Tables that compare runs: the networks, and then a row for each ε and run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from nncomplexity.show import Side
 
 _MOST_METRICS = 3
+"""The largest number of metrics in the table, which has only 80 columns."""
 
 
 def compared(sides: Sequence[Side], eps: Sequence[float], differing: dict[str, list[str]], *, width: int = WIDTH) -> str:
-    """The networks with their losses and metrics, their sizes at each ε beside those of the first, and settings that differ.
+    """The networks with their losses and metrics, their sizes at each ε with the ratio to the first, and settings that differ.
 
     Args:
-        sides: what is compared; the first is what the others are compared with.
-        eps: from large to small.
-        differing: the settings that are not the same for all, with their values.
-        width: columns of the page.
+        sides: the runs. The others are compared with the first.
+        eps: the ε, from large to small.
+        differing: the settings that are not the same for all runs, with their values.
+        width: the number of columns of the page.
     """
     sizes = text_table("ε", "run", "searches", "loss after", "bytes", "spread", "of first", left=("run",))
     lossless = False
@@ -35,7 +36,7 @@ def compared(sides: Sequence[Side], eps: Sequence[float], differing: dict[str, l
             if size is None:
                 continue
             lossless |= not size.within
-            ratio, error = size.beside(first) if first and side is not sides[0] else (1.0, 0.0)
+            ratio, error = size.relative_to(first) if first and side is not sides[0] else (1.0, 0.0)
             sizes.add_row(
                 f"{one:g}" if side is sides[0] or first is None else "",
                 printable(side.label),
@@ -52,7 +53,9 @@ def compared(sides: Sequence[Side], eps: Sequence[float], differing: dict[str, l
             "",
             "Bytes are geometric means over searches; spread is one standard deviation of ln(bits); ± is a standard error.",
         ]
-    parts += [f"Not alike: {name} is {', '.join(map(printable, values))}, in this order." for name, values in differing.items()]
+    parts += [
+        f"Different settings: {name} is {', '.join(map(printable, values))}, in this order." for name, values in differing.items()
+    ]
     return page_of(parts, width)
 
 

@@ -1,4 +1,4 @@
-"""The command `curve`: one network at many ε, and the rate–distortion curve."""
+"""The command `curve`: measures one network at many ε, and fits the rate–distortion curve."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_BEST = "--save-best: {why}, or leave --save-best out"
 
 @dataclass(frozen=True)
 class EpsGroup:
-    """Which ε the curve is measured at."""
+    """The ε at which the curve is measured."""
 
     eps: Annotated[
         list[str] | None, typer.Option(metavar="NUMBER|SHARE%", help="ε, as for measure. Can be repeated. Default: twelve values.")
@@ -45,7 +45,7 @@ class EpsGroup:
     ] = None
 
     def typed(self) -> list[str] | None:
-        """Each ε as a person types it; None where the network is to tell them. Raises InputError where both options are given."""
+        """Each ε as text; None if the loss decides them. Raises InputError if both options are given."""
         if self.eps and self.grid is not None:
             raise InputError("--grid: expected only this or --eps, got both; leave one out")
         return self.eps or (_grid(self.grid) if self.grid is not None else None)
@@ -64,7 +64,7 @@ class FilesGroup:
     json_file: Json = None
 
     def written(self, eps: Sequence[str]) -> Written:
-        """Where results go for these ε."""
+        """The output files for these ε."""
         return Written(tuple(names_by_eps(self.save, eps)), self.json_file, self.save_best)
 
 
@@ -79,9 +79,9 @@ def curve(
 ) -> int:
     """Measure a network at many ε in one run, and fit the rate-distortion curve.
 
-    With tight, each ε after the finest takes a quarter of the effort of one by itself. The table has the lower convex hull, the paper's fit
-    bits = a·ln(distortion) + b and a power law, with --n the ε of the least description length (MDL), and with --risk-fn the bound
-    at each ε.
+    With tight, each ε except the smallest takes a quarter of the effort of a single measurement. The table has the lower convex hull, the
+    paper's fit bits = a·ln(distortion) + b, and a power law. With --n it also has the ε of the least description length (MDL), and with
+    --risk-fn the bound at each ε.
 
     \b
     Twelve ε from 2 to 0.0005 (or shares, for a loss on another scale), and a picture:
@@ -109,7 +109,7 @@ def curve(
             values = nncomplexity.measure.default_eps(subject.network, task.loss_fn)
             written = files.written([name_of(value) for value in values])
             network.check(checkpoint, written.names)
-        # A minute of measuring saves a search that could only end without a file to save.
+        # This takes a few evaluations. Without it, a long search could end with no file to save.
         if files.save_best is not None:
             with task.place():
                 _check_code_length(subject, unit)
@@ -147,12 +147,12 @@ def curve(
     if files.save_best is not None and found.mdl is None:
         raise InputError(_NO_BEST.format(why=nncomplexity.bounds.why_no_code_length(None, loss=-1.0, zero_loss=None)))
     within = [one.within for one in found.reports]
-    # Of the twelve of our own choosing some may be finer than the network allows.
+    # If the user named no ε, it is no failure that some of the default ones are too small for this network.
     return DONE if all(within) or (not typed and any(within)) else NOT_WITHIN
 
 
 def _check_code_length(subject: CommandInputs, unit: LossUnit | None) -> None:
-    """Raises InputError where the network's loss is no code length: the search would only end without a file to save."""
+    """Raises InputError if the network's loss is no code length, because the search would then end with no file to save."""
     weights = subject.original.tensors
     zero_loss = nncomplexity.network.constant_loss_of(subject.task.loss, weights)
     loss = subject.task.loss(weights)  # this call comes last, because a module keeps the weights of the last call
@@ -176,7 +176,7 @@ def _grid(text: str) -> list[str]:
 
 
 def _save(found: Curve, written: Written) -> None:
-    """Write the files that were asked for."""
+    """Write the files of --save and --save-best."""
     for report, file in zip(found.reports, written.files, strict=True):
         if file is not None:
             report.save(file)

@@ -1,4 +1,4 @@
-"""A curve as a table: a row for each ε, then the fits, ε* and the best bound."""
+"""The table of a curve: a row for each ε, and then the fits, ε* and the best bound."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 import nncomplexity
-from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_told, page_of, shares, spreads, text_table, warnings
+from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_in_words, page_of, shares, spreads, text_table, warnings
 
 if TYPE_CHECKING:
     from nncomplexity.measure import Curve
@@ -19,14 +19,14 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
     Args:
         checkpoint: the network's name.
         curve: the result of the search.
-        no_length: why there is no description length although it was asked for.
-        width: columns of the page.
+        no_length: the reason why there is no description length although --n was given.
+        width: the number of columns of the page.
     """
     subject = curve.reports[0].subject
     codec, lossless = subject.compared
     head = (
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{lossless // 8:,} bytes under {codec}, {distortion_told(subject)}."
+        f"{lossless // 8:,} bytes under {codec}, {distortion_in_words(subject)}."
     )
     names = ["ε", "", "bits", "bytes", "of raw", "loss after", "distortion"]
     faithful = any(report.faithfulness for report in curve.reports)

@@ -1,4 +1,4 @@
-"""The command `decompress`: a `.coarse` file as a checkpoint."""
+"""The command `decompress`: writes a `.coarse` file as a checkpoint."""
 
 from __future__ import annotations
 

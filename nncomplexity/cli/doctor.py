@@ -1,4 +1,4 @@
-"""The command `doctor`: what is installed here, and what the package can do with it."""
+"""The command `doctor`: says what is installed here, and what is missing."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DEVELOPMENT = ("dev", "test", "docs", "demo")
 
 @dataclass(frozen=True)
 class Needed:
-    """A package that nncomplexity or one of its extras asks for.
+    """A package that nncomplexity or one of its extras needs.
 
     Attributes:
-        name: of the distribution.
-        floor: the oldest version that will do; "" for any.
-        extra: the extra that it belongs to; None for what is always needed.
-        found: the version that is installed; None for none.
+        name: the name of the distribution.
+        floor: the oldest version that is new enough; "" for any.
+        extra: the extra that needs it; None if it is always needed.
+        found: the installed version; None if it isn't installed.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Needed:
 
     @property
     def fits(self) -> bool:
-        """Whether it is there, and not too old."""
+        """Whether it is installed, and not too old."""
         return self.found is not None and _numbers(self.found) >= _numbers(self.floor)
 
 
 def doctor() -> int:
-    """Say which versions, devices and extras are there, for a report of a problem. Ends with exit code 1 if something needed is missing.
+    """Say which versions, devices and extras are installed, for a report of a problem. The exit code is 1 if a needed package is missing.
 
     \b
       nncomplexity doctor
@@ -66,7 +66,7 @@ def doctor() -> int:
         *extras(needed),
     ]
     if not needed:
-        parts.append("It is not installed as a package, so what it needs isn't known; pip install it.")
+        parts.append("nncomplexity is not installed as a package, so its requirements aren't known; install it with pip.")
     missing = [one for one in needed if one.extra is None and not one.fits]
     for one in missing:
         parts.append(f"{one.name} is {one.found or 'missing'}: pip install '{one.name}>={one.floor}'")
@@ -75,7 +75,7 @@ def doctor() -> int:
 
 
 def needed_here() -> Iterator[Needed]:
-    """All that the installed package asks for; nothing where it isn't installed as one."""
+    """The requirements of the installed package; none if it isn't installed as a package."""
     try:
         requirements = importlib.metadata.requires("nncomplexity") or []
     except importlib.metadata.PackageNotFoundError:
@@ -86,7 +86,7 @@ def needed_here() -> Iterator[Needed]:
 
 
 def needed_from(requirement: str) -> Needed | None:
-    """A line of a package's metadata, with what is installed of it; None for the package's own extras.
+    """The requirement in a line of the package's metadata, with its installed version; None for the package's own extras.
 
     >>> needed_from('matplotlib>=3.8; extra == "plots"').extra, needed_from("no-such-package>=1").fits
     ('plots', False)
@@ -111,26 +111,26 @@ def versions(needed: Sequence[Needed]) -> Table:
 
 
 def extras(needed: Sequence[Needed]) -> list[str]:
-    """A line for each extra for users: there, or what it lacks and how to get it."""
+    """A line for each extra for users: installed, or which packages are missing and how to get them."""
     names = dict.fromkeys(one.extra for one in needed if one.extra is not None and one.extra not in _DEVELOPMENT)
     lines = []
     for name in names:
         lacking = [one.name for one in needed if one.extra == name and not one.fits]
-        told = f"lacks {', '.join(lacking)}; pip install 'nncomplexity[{name}]'" if lacking else "there"
-        lines.append(f"Extra {name}: {told}.")
+        state = f"lacks {', '.join(lacking)}; pip install 'nncomplexity[{name}]'" if lacking else "installed"
+        lines.append(f"Extra {name}: {state}.")
     return lines
 
 
 def _devices() -> tuple[list[str], str | None]:
-    """The devices, or why PyTorch can't tell them."""
+    """The devices, or the reason why PyTorch can't be loaded."""
     try:
         return nncomplexity.network.devices_here(), None
-    except (ImportError, OSError) as error:  # a library of PyTorch's that is missing, or for another machine
+    except (ImportError, OSError) as error:  # a library of PyTorch is missing, or is for another kind of machine
         return [], printable(" ".join(str(error).split()))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without what stands behind them.
+    """The numbers of a version, without a suffix such as +cpu.
 
     >>> _numbers("2.13.0+cpu") >= _numbers("2.4"), _numbers("0.9") >= _numbers("0.10")
     (True, False)

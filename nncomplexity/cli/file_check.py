@@ -1,4 +1,4 @@
-"""What `verify` and `certify` have in common: a `.coarse` file is decoded, and the task's functions measure it again."""
+"""The common part of `verify` and `certify`: decode a `.coarse` file, and measure it again with the task's functions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DEFAULT_DELTA = 0.05
 
 @dataclass(frozen=True)
 class CheckGroup(DistortionGroup):
-    """With what a file is checked: the task's functions, the base, the data, and the settings of the bound."""
+    """The options for a check of a file: the task's functions, the base, the data, and the settings of the bound."""
 
     model: Model = None
     base: BasePath = None
@@ -50,7 +50,7 @@ class CheckGroup(DistortionGroup):
     device: Device = "cpu"
     risk_fn: RiskFn = None
     n: Examples = None
-    # None where it is not typed: `verify` then has nothing of it to compare with a report.
+    # None if the user didn't give it. Then `verify` doesn't compare it with a report.
     delta: Annotated[
         float | None, typer.Option(metavar="PROBABILITY", help=f"The probability that the bound fails. Default: {DEFAULT_DELTA}.")
     ] = None
@@ -73,11 +73,11 @@ class CheckGroup(DistortionGroup):
 
 @dataclass(frozen=True)
 class FileCheck:
-    """A decoded file with everything that it is checked against.
+    """A decoded file with everything that is needed to check it.
 
     Attributes:
-        options: what was typed.
-        coarse: the file, on its base.
+        options: the options of the command line.
+        coarse: the file, with its base.
         task: the user's functions.
         original: the original network, if its checkpoint is given.
         named: the divergence, if outputs are named.
@@ -99,16 +99,16 @@ class FileCheck:
 
         Args:
             file: the `.coarse` file.
-            options: with what it is checked.
+            options: the options of the command line.
             against: the original's checkpoint.
-            inputs: further files that are read, which `out` must not overwrite.
+            inputs: further files that the command reads, which `out` must not overwrite.
             out: the file that the command will write.
 
         Returns:
-            All of it, loaded.
+            The file and everything that is needed to check it.
 
         Raises:
-            InputError: something is not found, can't be used, or would be overwritten.
+            InputError: a file or function is not found, can't be used, or would be overwritten.
         """
         named, bound = options.named(), options.bound_options()
         check_writable([out], inputs=[file, options.base, against, *inputs, *(options.data or ())])
@@ -124,15 +124,15 @@ class FileCheck:
         """Measure the file again, and check each claim about it.
 
         Args:
-            eps: the ε that the file is claimed to keep.
-            reported: what a report says of the file.
-            typed: what the command line says besides, which a report may not contradict.
+            eps: the ε of the claim that the distortion is at most ε.
+            reported: what a report says about the file.
+            typed: values from the command line, which the report must not contradict.
 
         Returns:
-            What was found, and the bound if a risk is measured.
+            The verification, and the bound if a risk is measured.
 
         Raises:
-            InputError: the network has numbers that the file does not hold, and nobody says that they were not learned.
+            InputError: the network has numbers that the file lacks, and the user doesn't say that they were not learned.
         """
         with stdout_for_results():
             found = nncomplexity.measure.check_claims(

@@ -1,6 +1,7 @@
-"""Options that several commands take, in groups: each is declared once, and a command has one parameter for a whole group.
+"""Groups of options that several commands have. Each option is declared once, and a command has one parameter for a whole group.
 
-`grouped` makes of a command with groups one whose parameters are their fields, which is what typer reads and `--help` shows.
+typer needs one parameter for each option. So `grouped` turns a command with groups into a function whose parameters are the fields of the
+groups.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ if TYPE_CHECKING:
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with the fields of its groups as parameters of their own, in their order.
+    """The command with the fields of its groups as separate parameters, in their order.
 
     Args:
-        command: a function of whose parameters some are annotated with dataclasses.
+        command: a function. Some of its parameters are annotated with dataclasses, the groups.
 
     Returns:
-        A function of keyword arguments alone, which makes the groups and calls the command.
+        A function with only keyword arguments, which makes the groups and calls the command.
 
     >>> def greet(name: str, risk: "RiskGroup") -> None: ...
     >>> list(inspect.signature(grouped(greet)).parameters)
@@ -87,7 +88,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
             groups[parameter.name] = kind
             parameters += _parameters_of(kind)
         else:
-            # By keyword alone, so that an option without a default may follow one that has it.
+            # Keyword-only, because Python then allows an option without a default after one with a default.
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind))
 
     @functools.wraps(command)
@@ -95,7 +96,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
         made = {name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()}
         return command(**given, **made)
 
-    # typer reads the parameters from both.
+    # typer reads the parameters from the signature and the types from the annotations.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
@@ -117,20 +118,20 @@ def _parameters_of(group: type[Any]) -> list[inspect.Parameter]:
 
 
 def check_workers(jobs: int, scheduler: str | None) -> None:
-    """Raises InputError where both kinds of workers are asked for."""
+    """Raises InputError if both --jobs and --scheduler are given."""
     if scheduler is not None and jobs > 1:
         raise InputError("--scheduler: expected only this or --jobs, got both; leave one out")
 
 
 @contextmanager
 def workers_named(jobs: int, scheduler: str | None) -> Iterator[Executor | None]:
-    """A context manager with who works beside this process: processes, or a cluster.
+    """A context manager with the workers: new processes, a cluster, or none.
 
     Yields:
-        The executor; None for this process alone.
+        The executor; None if this process does the work.
 
     Raises:
-        InputError: the scheduler can't be reached, or is gone.
+        InputError: the scheduler can't be reached, or has ended.
     """
     with ExitStack() as stack:
         if scheduler is None:
@@ -139,13 +140,13 @@ def workers_named(jobs: int, scheduler: str | None) -> Iterator[Executor | None]
         executor = stack.enter_context(nncomplexity.workers.dask_executor(scheduler, "--scheduler"))
         try:
             yield executor
-        except InputError as error:  # a command line has no argument of that name
+        except InputError as error:  # the message names an argument, which the command line doesn't have
             raise InputError(re.sub("^executor:", "--scheduler:", str(error))) from error
 
 
 @dataclass(frozen=True)
 class DistortionGroup:
-    """How far two networks are apart: a loss, or a divergence between their outputs."""
+    """The options for the distortion: a loss, or a divergence between outputs."""
 
     loss_fn: LossFnOrOutputs = None
     outputs: Outputs = None
@@ -154,13 +155,13 @@ class DistortionGroup:
     probe: ProbeInputs = None
 
     def named(self) -> NamedDivergence | None:
-        """The divergence, if there is one. Raises InputError where there is neither that nor a loss."""
+        """The divergence, if the options name one. Raises InputError if they name neither a divergence nor a loss."""
         return distortion_of(self.loss_fn, self.outputs, self.inputs, self.divergence, self.probe)
 
 
 @dataclass(frozen=True)
 class CheckpointGroup:
-    """How a checkpoint is read, and what its tensors are put into."""
+    """The options for reading a checkpoint, and for the module that its tensors are loaded into."""
 
     key: Key = None
     step_pattern: StepPattern = None
@@ -169,19 +170,19 @@ class CheckpointGroup:
     device: Device = "cpu"
 
     def steps(self) -> StepRule:
-        """Where the training step is looked for. Raises InputError where the options don't say it."""
+        """The rule that finds the training step. Raises InputError if an option isn't usable."""
         return nncomplexity.checkpoint.StepRule(self.step_pattern, self.step_key)
 
 
 @dataclass(frozen=True)
 class NetworkGroup(CheckpointGroup):
-    """The same, and the base that the network is measured relative to."""
+    """The options of `CheckpointGroup`, and the base to which the network is relative."""
 
     relative_to: RelativeTo = None
     relative_to_key: RelativeToKey = None
 
     def base(self) -> BaseFile | None:
-        """The base. Raises InputError for the key of none."""
+        """The base, if there is one. Raises InputError for a key without a base."""
         return base_file(self.relative_to, self.relative_to_key, "--relative-to")
 
     def check(self, checkpoint: str, outputs: Sequence[str | None]) -> None:
@@ -193,7 +194,7 @@ class NetworkGroup(CheckpointGroup):
 
 @dataclass(frozen=True)
 class MethodGroup:
-    """What a search does, and with which tensors."""
+    """The options for the search method, and for the tensors that it may change."""
 
     method: Method = "tight"
     codec: Codec = None
@@ -204,7 +205,7 @@ class MethodGroup:
 
 @dataclass(frozen=True)
 class SearchGroup(MethodGroup):
-    """The same, and how long, how often and where it searches."""
+    """The options of `MethodGroup`, and those for time, seeds and workers."""
 
     time_limit: TimeLimit = None
     seed: Seed = 0
@@ -214,7 +215,7 @@ class SearchGroup(MethodGroup):
     storage: Storage = None
 
     def checked(self) -> CheckedSearch:
-        """The search that they ask for. Raises InputError for the first option that isn't usable."""
+        """The search with these options. Raises InputError for the first option that isn't usable."""
         check_workers(self.jobs, self.scheduler)
         if self.jobs > self.seeds:
             raise InputError(
@@ -232,17 +233,21 @@ class SearchGroup(MethodGroup):
 
 @dataclass(frozen=True)
 class CheckedSearch:
-    """A search that a command line asks for, checked."""
+    """The search of a command line, with checked options."""
 
     options: SearchGroup
     method: SearchMethod
     codec: str | None
     seconds: float | None
-    """Its time limit."""
+    """The time limit in seconds."""
 
     @contextmanager
     def running(self, interrupt: Interrupt, task: Task) -> Iterator[SearchOptions]:
-        """While it runs: what `estimate` and its like are given, with progress on standard error and the task's folder as the current."""
+        """A context manager for the search. In its block, standard error shows progress, and the task's folder is the current one.
+
+        Yields:
+            The search options, for `estimate` and similar functions.
+        """
         given = self.options
         with (
             stdout_for_results(),
@@ -263,7 +268,7 @@ class CheckedSearch:
             )
 
     def about(self) -> dict[str, Any]:
-        """What a report says of it (docs/results.md)."""
+        """The keys of a report that describe the search (docs/results.md)."""
         given = self.options
         return {
             "budget": self.method.budget,
@@ -277,7 +282,7 @@ class CheckedSearch:
 
 @dataclass(frozen=True)
 class RiskGroup:
-    """What a bound and a description length are made of besides bits and loss."""
+    """The options for the bound and the description length."""
 
     risk_fn: RiskFn = None
     n: Examples = None
@@ -287,16 +292,16 @@ class RiskGroup:
     loss_unit: LossIn = None
 
     def bound_options(self) -> BoundOptions:
-        """What bounds are made of. Raises InputError where none can be."""
+        """The settings of the bound. Raises InputError if they give no bound."""
         return BoundOptions.checked(self.risk_fn, self.n, self.delta, self.chance, self.classes)
 
     def unit(self) -> LossUnit | None:
-        """The loss's unit, as far as it is said. Raises InputError where it is none."""
+        """The loss's unit; None if it isn't given. Raises InputError for an unknown word."""
         return loss_unit_value(self.loss_unit)
 
 
 @dataclass(frozen=True)
 class OneNetworkRiskGroup(RiskGroup):
-    """The same for a single network, of which a person can say what was fixed before the data."""
+    """The options of `RiskGroup`, for a single network. Its user can say which of its numbers were fixed before the data."""
 
     left_out_is_architecture: LeftOutIsArchitecture = False

@@ -1,4 +1,4 @@
-"""The command `init`: a commented task module, from questions, options or a checkpoint."""
+"""The command `init`: writes a commented task module, from questions, options or a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DEFAULTS = {"classifier": ((4,), 3), "language-model": ((16,), 64), "regression": ((4,), 1), "function": ((4,), 3)}
-"""Of each kind: the shape of an input, and the number of outputs."""
+"""The default shape of an input and the default number of outputs, for each kind of task."""
 _OUTPUTS = {
     "classifier": "classes",
     "language-model": "tokens in the vocabulary",
@@ -42,10 +42,12 @@ def init(
         typer.Option(metavar="KIND", help=f"{', '.join(KINDS)}. Without it, you are asked.", autocompletion=offering(KINDS)),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(metavar="CHECKPOINT", help="The network to measure. A chain of linear layers is read from it.")
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="The network to measure. If it is a chain of linear layers, the module builds it."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Makes your network, untrained: a class, or a function.")
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="A class, or a function, that makes your network without training it."),
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="FILE.npz", help="The training data, as arrays of NumPy.")] = None,
     shape: Annotated[
@@ -56,10 +58,10 @@ def init(
         int | None, typer.Option(metavar="N", min=1, help="Classes, tokens of the vocabulary, or numbers to predict.")
     ] = None,
 ) -> None:
-    """Write a module with a loss and its data, with comments on what to put in, and say how to measure with it.
+    """Write a module with a loss and its data, with comments that say what to change, and print the command that measures with it.
 
-    What the options don't say is asked, on a terminal; elsewhere it has a default. Without --data the module makes numbers up, so that
-    it runs as it is.
+    On a terminal, you are asked for each missing option. Elsewhere, it has a default. Without --data, the module uses random numbers as data,
+    so it runs as it is.
 
     \b
       nncomplexity init mytask.py
@@ -70,7 +72,7 @@ def init(
     if path.suffix != ".py" or not path.stem.isidentifier() or keyword.iskeyword(path.stem):
         raise InputError(f"{file}: expected the name of a module that can be imported, such as mytask.py")
     if path.exists():
-        raise InputError(f"{file}: it is there already; choose another name, or delete it")
+        raise InputError(f"{file}: it exists already; choose another name, or delete it")
     check_writable([file], inputs=[checkpoint, data])
     plan = _plan(kind, checkpoint, model, data, shape, outputs)
     if plan.data is not None:
@@ -85,7 +87,7 @@ def init(
 def _plan(
     kind: str | None, checkpoint: str | None, model: str | None, data: str | None, shape: str | None, outputs: int | None
 ) -> TaskPlan:
-    """What the module is made of: by the options, then by the files, then by questions, then by default."""
+    """The plan of the module. Each part is from the options, otherwise from the files, otherwise from questions, otherwise a default."""
     chosen = _asked("Kind of task (" + ", ".join(KINDS) + ")", "classifier") if kind is None else kind
     if chosen not in KINDS:
         raise InputError(f"--kind: expected one of {', '.join(KINDS)}, got {chosen!r}")
@@ -110,7 +112,7 @@ def _plan(
 
 
 def _asked(question: str, default: str) -> str:
-    """The answer to a question, on a terminal; elsewhere the default."""
+    """The answer to a question on a terminal, or the default if standard input is no terminal."""
     prompt: Callable[..., str] = typer.prompt
     return str(prompt(question, default=default)) if sys.stdin is not None and sys.stdin.isatty() else default
 
@@ -129,20 +131,20 @@ def _number(text: str) -> int:
 
 
 def _chain(checkpoint: str) -> tuple[Linear, ...]:
-    """The linear layers of a checkpoint. Raises InputError where it has anything else."""
+    """The linear layers of a checkpoint. Raises InputError if it is not a chain of linear layers."""
     tensors = nncomplexity.checkpoint.load_checkpoint(checkpoint).tensors
     found = chain_of(tensors)
     if not found:
         first = ", ".join(f"{name} {'×'.join(map(str, tensor.shape)) or 'scalar'}" for name, tensor in list(tensors.items())[:3])
         raise InputError(
-            f"--model: {checkpoint} is no chain of linear layers (it begins with {first}), so its network can't be written from it; "
-            "say what makes the network, as --model MODULE:FUNCTION"
+            f"--model: {checkpoint} is no chain of linear layers (it begins with {first}), so the code of its network can't be written; "
+            "name a function that makes the network, as --model MODULE:FUNCTION"
         )
     return found
 
 
 def chain_of(tensors: Mapping[str, Tensor]) -> tuple[Linear, ...]:
-    """The layers of a network of linear layers alone, each of which takes what the one before gives; () for any other network."""
+    """The layers of a chain of linear layers, in which each layer's inputs are the outputs of the one before; () for other networks."""
     names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
     layers: dict[str, Linear] = {}
     for name in names:
@@ -161,7 +163,7 @@ def chain_of(tensors: Mapping[str, Tensor]) -> tuple[Linear, ...]:
 
 
 def _arrays(data: str, kind: str) -> Arrays:
-    """The arrays of an .npz file that a task of this kind takes. Raises InputError where they are not there."""
+    """The arrays of an .npz file for a task of this kind. Raises InputError if they are missing."""
     tensors = nncomplexity.checkpoint.load_checkpoint(data).tensors
     inputs = next((name for name in _INPUTS if name in tensors), None)
     labels = next((name for name in _LABELS if name in tensors), None)
@@ -173,7 +175,7 @@ def _arrays(data: str, kind: str) -> Arrays:
     shape = tuple(tensors[inputs].shape[1:])
     outputs: int | None = None
     if kind == "language-model":
-        # Of a sequence the tokens but the last are inputs, and those but the first are to be predicted.
+        # The inputs are all tokens of a sequence except the last, and the targets are all tokens except the first.
         shape, outputs = (shape[0] - 1,), int(tensors[inputs].max()) + 1
     elif labels is not None and labelled:
         values = tensors[labels]
@@ -182,6 +184,6 @@ def _arrays(data: str, kind: str) -> Arrays:
 
 
 def _notes(plan: TaskPlan) -> list[str]:
-    notes = [] if plan.data else ["Its data are made up: put yours into data()."]
-    notes += ["Its network is an example: put yours into build()."] if not plan.model and not plan.chain else []
+    notes = [] if plan.data else ["Its data are random numbers: put your data into data()."]
+    notes += ["Its network is an example: put your network into build()."] if not plan.model and not plan.chain else []
     return notes + (["ReLU between its layers is a guess."] if len(plan.chain) > 1 else [])

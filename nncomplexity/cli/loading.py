@@ -11,8 +11,8 @@ from nncomplexity_launch import ctrl_c_ends
 def needing(wing: str, command: Callable[..., Any]) -> Callable[..., Any]:
     """The command, which loads a wing of the package before it runs, with all that the wing imports.
 
-    Modules of this wing name what they need of the others by the package (`nncomplexity.measure.estimate`), which loads it at its first use.
-    Here it is loaded before, because Ctrl-C must then end the program as such: libraries that are being imported could swallow it.
+    A wing would also be loaded at its first use (`nncomplexity.measure.estimate`). It is loaded earlier, within `ctrl_c_ends`, because a
+    library that is being imported could swallow Ctrl-C.
 
     Args:
         wing: such as "measure".

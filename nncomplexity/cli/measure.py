@@ -1,4 +1,4 @@
-"""The command `measure`: the bits of the smallest file found within each ε."""
+"""The command `measure`: finds the smallest file within each ε, and prints its bits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def measure(
                 nncomplexity.network.numbers_left_out(subject.network), risk.left_out_is_architecture
             )
             promise = promise.with_labels(subject.faithfulness or subject.task.loss_fn)
-    # Ctrl-C ends the search; what was found until then is written and shown all the same.
+    # Ctrl-C ends only the search. The best files so far are written and shown.
     with nncomplexity.search.Interrupt(nncomplexity.search.FROM_OUTSIDE) as interrupt:
         with search.running(interrupt, subject.task) as options:
             reports = nncomplexity.measure.estimate(

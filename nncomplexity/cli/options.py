@@ -1,4 +1,4 @@
-"""The options that several commands have, and the values that they give."""
+"""The options that several commands have, and functions that parse their values."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ DONE, FAILED, WRONG_CALL, NOT_WITHIN, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130
 METHODS = ("tight", "allocate", "bayes", "quantize")
 CODECS = ("entropy", "bzip2", "xz", "gzip", "zstd")
 DIVERGENCES = ("kl", "bernoulli", "mse")
-"""What a shell offers to complete; a test compares them with what there is."""
+"""The words that a shell offers as completions. They are copies, because completion must not load PyTorch. A test compares them with the
+package's own lists."""
 
 
 def offering(words: Sequence[str]) -> Callable[[str], list[str]]:
-    """How an option's value may go on, for a shell."""
+    """The completions of an option's value, for a shell."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
@@ -69,7 +70,7 @@ ProbeInputs = Annotated[
     typer.Option(
         "--probe",
         metavar="NAME|SHARE",
-        help="Held-out inputs that examine the file, or the share of --inputs to hold out. Default: 0.2.",
+        help="Held-out inputs on which the file is checked, or the share of --inputs to hold out. Default: 0.2.",
     ),
 ]
 Seeds = Annotated[
@@ -83,7 +84,7 @@ Storage = Annotated[
     str | None,
     typer.Option(
         metavar="URL|FILE",
-        help="With --method bayes: an Optuna storage, as sqlite:///search.db. The same call in several processes shares one search.",
+        help="With --method bayes: an Optuna storage, such as sqlite:///search.db. Several processes with the same call share one search.",
     ),
 ]
 SearchJobs = Annotated[
@@ -95,11 +96,12 @@ SearchJobs = Annotated[
 Scheduler = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="Measure on the Dask cluster with this scheduler, as tcp://10.0.0.1:8786, instead of --jobs."
+        metavar="ADDRESS", help="Measure on the Dask cluster with this scheduler, such as tcp://10.0.0.1:8786, instead of --jobs."
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option(metavar=_FUNCTION, help="Makes the nn.Module that the loss gets instead of a dict of tensors.")
+    str | None,
+    typer.Option(metavar=_FUNCTION, help="A function that makes the nn.Module which the loss gets instead of a dict of tensors."),
 ]
 RiskFn = Annotated[
     str | None, typer.Option(metavar=_FUNCTION, help="The error rate on the n training examples, in [0, 1], for the bound.")
@@ -113,7 +115,7 @@ Chance = Annotated[
     float | None,
     typer.Option(
         metavar="RISK",
-        help="The error of a guess. A bound that is no better is vacuous. Without this, chance is 1, and 'not vacuous' says little.",
+        help="The error of a guess. A bound that is no better is vacuous. Default: 1; then 'not vacuous' may be worse than a guess.",
     ),
 ]
 Classes = Annotated[
@@ -123,7 +125,8 @@ Classes = Annotated[
 LeftOutIsArchitecture = Annotated[
     bool,
     typer.Option(
-        "--left-out-is-architecture", help="What the network holds besides, as masks, was fixed before the data: bounds need a yes."
+        "--left-out-is-architecture",
+        help="Say that numbers outside the file, such as masks, were fixed before the data. Bounds on such networks need this.",
     ),
 ]
 LossIn = Annotated[
@@ -132,15 +135,15 @@ LossIn = Annotated[
         "--loss-unit",
         metavar="nats|other",
         autocompletion=offering(("nats", "other")),
-        help="Whether the loss is a cross-entropy in nats per example, which gives a description length. Default: found from the loss.",
+        help="Whether the loss is a cross-entropy in nats per example, which gives a description length. Default: the loss decides.",
     ),
 ]
 Include = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATTERN", help="Coarse-grain only tensors with such names, as 'encoder.*'. Can be repeated."),
+    typer.Option(metavar="PATTERN", help="Coarse-grain only tensors whose names match, such as 'encoder.*'. Can be repeated."),
 ]
 Exclude = Annotated[
-    list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors with such names exactly. Can be repeated.")
+    list[str] | None, typer.Option(metavar="PATTERN", help="Keep tensors whose names match exactly as they are. Can be repeated.")
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="The device of the weights that the loss gets: cpu, cuda, cuda:1, mps.")]
 Json = Annotated[
@@ -179,7 +182,7 @@ Budget = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="Loss evaluations for each ε; for curve and bound, those of a single measurement. Default: the method's own; 400 for track.",
+        help="Loss evaluations for each ε; for curve and bound, those of a single measurement. Default: depends on the method; 400 for track.",
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same file.")]
@@ -199,7 +202,7 @@ TimeLimit = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more. Default: 1073741824, which is 1 GiB."),
+    typer.Option(metavar="BYTES", min=1, help="Refuse a file that decodes to more bytes. Default: 1073741824, which is 1 GiB."),
 ]
 CoarseFile = Annotated[str, typer.Argument(metavar="FILE.coarse", help="A file that measure --save has written.")]
 
@@ -232,7 +235,7 @@ def loss_unit_value(text: str | None) -> LossUnit | None:
 
 @dataclass(frozen=True)
 class BoundOptions:
-    """The settings of a bound, besides bits and risk. `checked` makes and checks them.
+    """The settings of a bound, except bits and risk. `checked` makes and checks them.
 
     Attributes:
         n: number of training examples; None if there is no bound.
@@ -250,12 +253,12 @@ class BoundOptions:
         if risk_fn is not None and n is None:
             raise InputError("--n: expected the number of training examples of --risk-fn, got none; add --n N")
         guess = nncomplexity.bounds.chance_from(chance, classes, ("--chance", "--classes"))
-        # A bound of a file without bits costs nothing, and checks n, δ and chance before a search that may take hours.
+        # This bound of 0 bits only checks n, δ and chance, before a search that may take hours.
         nncomplexity.bounds.bound(0.0, risk=0.0, n=n or 1, delta=delta, chance=guess)
         return cls(n, delta, guess)
 
     def with_labels(self, divergence: object) -> BoundOptions:
-        """The same options. If no chance was given, it comes from the labels of the divergence, with a note on standard error."""
+        """The options with a chance. If none was given, the labels of the divergence give it, and a note on standard error says so."""
         chance = divergence.chance if isinstance(divergence, nncomplexity.network.Divergence) and self.n is not None else None
         if self.chance is not None or chance is None:
             return self
@@ -267,11 +270,11 @@ class BoundOptions:
         return replace(self, chance=chance)
 
     def of(self, bits: int, risk: float | None, constant: float | None) -> Bound | None:
-        """The bound from the bits of a payload. Its length is paid for, because a payload does not tell where it ends.
+        """The bound from the bits of a payload. The bits of its length are added, because a payload doesn't mark its own end.
 
         Args:
             bits: the payload's length.
-            risk: of the decoded weights; None gives no bound.
+            risk: the risk of the decoded weights; None gives no bound.
             constant: the risk of the network with all weights zero, if it is known.
         """
         if risk is None or self.n is None:

@@ -1,4 +1,4 @@
-"""The files and streams for results. They are checked before the search begins, and the output of users' code goes elsewhere."""
+"""The files and streams for results. They are checked before the search begins. The output of users' code goes to standard error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STDOUT = "-"
 
 
 def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
-    """The file for each ε: `{eps}` in `save` is filled in as typed.
+    """The file for each ε: `{eps}` in `save` is replaced by the ε, as the user typed it.
 
     Raises:
         InputError: several ε would share one file.
@@ -44,16 +44,13 @@ def names_by_eps(save: str | None, eps: Sequence[str]) -> list[str | None]:
 
 
 def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None]) -> None:
-    """See to it that each output can be written, and that none overwrites an input or another output; None is no file.
-
-    Raises InputError if an output can't be written, or would overwrite an input or another output.
+    """Check that each output can be written, and that none overwrites an input or another output. None stands for no file.
 
     Raises:
-        InputError: one can't be written, or would overwrite another.
+        InputError: an output can't be written, or would overwrite an input or another output.
     """
-    taken = {
-        os.path.realpath(name) for name in inputs if name is not None
-    }  # unlike Path.resolve, it accepts links that form a circle
+    # A symbolic link could lead from an output to an input. realpath, unlike Path.resolve, accepts links that form a circle.
+    taken = {os.path.realpath(name) for name in inputs if name is not None}
     for name in outputs:
         if name is None:
             continue
@@ -70,21 +67,20 @@ def check_writable(outputs: Sequence[str | None], *, inputs: Sequence[str | None
             if os.path.realpath(name) in taken:
                 raise InputError(f"{name}: it would overwrite another file of this call; choose another name")
             taken.add(os.path.realpath(name))
-            tempfile.TemporaryFile(
-                dir=target.parent
-            ).close()  # the only reliable test: permissions alone don't say whether a file can be written
+            # The only reliable test is to write a file. Permissions don't say whether the file system is read-only.
+            tempfile.TemporaryFile(dir=target.parent).close()
         except OSError as error:
             raise InputError(f"{name}: cannot write there ({error.strerror}); name a file in a folder that exists") from error
 
 
 @dataclass(frozen=True)
 class Written:
-    """Where a command's results go besides its table.
+    """The outputs of a command, except its table.
 
     Attributes:
-        files: the file of each ε, None where none is saved; an ε that is typed twice has one file.
-        json: what `--json` was given: a file, or `STDOUT` in the place of the table.
-        best: one more file, that of the best ε.
+        files: the file for each ε; None if it isn't saved. An ε that is given twice has one file.
+        json: the value of `--json`: a file, or `STDOUT` to print the JSON instead of the table.
+        best: the file for the best ε.
     """
 
     files: tuple[str | None, ...]
@@ -93,7 +89,7 @@ class Written:
 
     @property
     def names(self) -> list[str | None]:
-        """All files that will be written, those of an ε once."""
+        """All files that will be written, without repeats."""
         return [*dict.fromkeys(self.files), self.best, self._json_file]
 
     @property
@@ -101,9 +97,9 @@ class Written:
         return None if self.json == STDOUT else self.json
 
     def deliver(self, save: Callable[[], None], document: Callable[[], dict[str, Any]], page: Callable[[], str]) -> None:
-        """Save the files, write the JSON, and print the table or the JSON, and what was written.
+        """Save the files, write the JSON, print the table or the JSON, and print the names of the written files.
 
-        What took long to find is shown even where it can't be written.
+        The table is printed even if a file can't be written, because the search may have taken hours.
         """
         try:
             save()
@@ -119,14 +115,14 @@ class Written:
 
 
 def write_json(path: str | None, document: str) -> None:
-    """Write the document, completely or not at all. For None, nothing is written."""
+    """Write the document to a file, completely or not at all. If the path is None, nothing is written."""
     if path is not None:
         # A typed path may have bytes that are not Unicode. Backslash escapes make it valid JSON.
         nncomplexity.file.save_bytes(path, f"{document}\n".encode(errors="backslashreplace"))
 
 
 def page_width() -> int:
-    """The terminal's width, but not less than the tables need."""
+    """The terminal's width, but at least the width that tables need."""
     return max(WIDTH, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
 
 
@@ -134,8 +130,8 @@ def page_width() -> int:
 def stdout_for_results() -> Iterator[None]:
     """Send the output of the user's code to standard error, because standard output is for the table or the JSON.
 
-    The output of programs that the code starts goes there too, unless the streams belong to a notebook or a test. The current folder is
-    restored at the end, because the names of outputs refer to it.
+    The output of programs that the code starts goes to standard error too, unless the streams belong to a notebook or a test. The current
+    folder is restored at the end, because the names of outputs are relative to it.
     """
     descriptor = _descriptor_redirected() if _has_descriptors() else contextlib.nullcontext()
     with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr), descriptor:
@@ -151,6 +147,7 @@ def _has_descriptors() -> bool:
 
 @contextlib.contextmanager
 def _descriptor_redirected() -> Iterator[None]:
+    # Programs that the user's code starts inherit descriptor 1, and don't know `sys.stdout`.
     stdout = sys.stdout
     stdout.flush()
     kept = os.dup(1)
@@ -158,7 +155,7 @@ def _descriptor_redirected() -> Iterator[None]:
     try:
         yield
     finally:
-        stdout.flush()  # text that was printed to sys.__stdout__
+        stdout.flush()  # writes text that the code printed to sys.__stdout__, while the descriptor still leads to standard error
         os.dup2(kept, 1)
         os.close(kept)
 
@@ -169,6 +166,7 @@ def progress_bar(time_limit: float | None = None, unit: str = "evaluations") -> 
     if not sys.stderr.isatty():
         yield None
         return
+    # Without markup, because a description may have brackets, which rich would take for styles.
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -187,7 +185,7 @@ def progress_bar(time_limit: float | None = None, unit: str = "evaluations") -> 
 def no_length(
     reports: Sequence[Report], lengths: Sequence[DescriptionLength | None], n: int | None, unit: LossUnit | None
 ) -> str | None:
-    """Why there is no description length although `n` was given. None if there is one, or if `n` was not given."""
+    """The reason why there is no description length although `n` was given. None if there is one, or if `n` was not given."""
     if n is None or any(lengths):
         return None
     subject = reports[0].subject
@@ -203,7 +201,7 @@ def report_document(
     lengths: Sequence[DescriptionLength | None],
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """What report.json holds: the reports, and with each the file it was saved to, the bound and the description length that it gives.
+    """The content of report.json: the reports, each with the name of its file, its bound and its description length.
 
     Args:
         reports: one for each ε.

@@ -1,4 +1,4 @@
-"""The commands that show results: `plot` draws a figure of them, `report` writes a page."""
+"""The commands that show results: `plot` draws a figure, and `report` writes a web page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ResultsFiles = Annotated[list[str], typer.Argument(metavar="RESULTS...", help="r
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="The heading, instead of the default one.")]
 StepName = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="What a step is, such as epoch. Default: what the files or the checkpoints' names say."),
+    typer.Option(metavar="NAME", help="The word for a step, such as epoch. Default: from the files or the checkpoints' names."),
 ]
 
 
@@ -38,7 +38,7 @@ def plot(
             autocompletion=offering(CHART_KINDS),
         ),
     ] = None,
-    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="Which ε. Can be repeated. Default: all.")] = None,
+    eps: Annotated[list[str] | None, typer.Option(metavar="NUMBER", help="The ε to show. Can be repeated. Default: all.")] = None,
     step: Annotated[
         list[str] | None,
         typer.Option(metavar="NUMBER", help="For rate-distortion: the training step. Can be repeated. Default: the last."),
@@ -68,7 +68,7 @@ def plot(
     note = nncomplexity.show.save(picture, out, title=title, made_by=found.versions)
     if note:
         print(f"note: {printable(note)}", file=sys.stderr)
-    print(printable(f"wrote {out}: {kind or nncomplexity.show.default_kind(found)} of {_told(found)}"), flush=True)
+    print(printable(f"wrote {out}: {kind or nncomplexity.show.default_kind(found)} of {_count_in_words(found)}"), flush=True)
 
 
 def report(
@@ -77,7 +77,7 @@ def report(
     step_name: StepName = None,
     title: Title = None,
 ) -> None:
-    """Write one web page about results, with all figures, layers and bounds, and where they come from.
+    """Write one web page about results, with all figures, layers and bounds, and with their settings and versions.
 
     The page needs no network and no other file. It can be read without scripts.
 
@@ -89,7 +89,7 @@ def report(
     check_writable([out], inputs=results)
     found = _read(results, step_name)
     nncomplexity.file.save_bytes(out, nncomplexity.show.page(found, title=title).encode(errors="backslashreplace"))
-    print(printable(f"wrote {out}: {_told(found)}"), flush=True)
+    print(printable(f"wrote {out}: {_count_in_words(found)}"), flush=True)
 
 
 def _read(names: list[str], step_name: str | None) -> Results:
@@ -100,8 +100,8 @@ def _read(names: list[str], step_name: str | None) -> Results:
     return replace(nncomplexity.show.read_results(names), named_step=step_name and step_name.strip())
 
 
-def _told(results: Results) -> str:
-    """How many checkpoints were read, and how many were left out."""
+def _count_in_words(results: Results) -> str:
+    """The number of checkpoints that were read, and of those that were left out."""
     networks, runs = len(results.networks), len(nncomplexity.show.runs_of(results))
     left = [f"{len(results.failures)} failed"] if results.failures else []
     left += [f"{results.cut_lines} cut"] if results.cut_lines else []

@@ -1,4 +1,4 @@
-"""The network, the functions and the base that a command line names: found, loaded and checked."""
+"""Finds, loads and checks the network, the functions and the base that a command line names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommandInputs:
-    """What a command measures, as typed and as loaded."""
+    """What a command measures: the names on the command line, and the loaded objects."""
 
     checkpoint: str
     functions: dict[str, str | None]
@@ -39,7 +39,7 @@ class CommandInputs:
     """Measures how faithful a file is, if the search uses a loss."""
 
     def about(self, **options: Any) -> dict[str, Any]:
-        """The entries of a report besides its results (docs/cli.md); `options` are those of the search."""
+        """The entries of a report except its results (docs/cli.md). `options` are the entries for the search."""
         original = self.original
         return {
             "checkpoint": self.checkpoint,
@@ -64,29 +64,30 @@ def load_inputs(
     risk_fn: str | None,
     outputs: Sequence[str | None],
 ) -> CommandInputs:
-    """The network to measure. Standard error says what was guessed.
+    """Load the network and everything that a measurement needs. Guesses are reported on standard error.
 
     The risk is measured once here, so that an error in it appears before the search and not after it.
 
     Args:
-        checkpoint: the network, as typed.
-        network: how it is read.
-        loss_fn: the loss, as MODULE:FUNCTION; None where a divergence stands in its place.
-        divergence: the divergence that is searched under or, with a loss, by which files are examined.
+        checkpoint: the path of the network, as the user typed it.
+        network: the options for reading it.
+        loss_fn: the loss, as MODULE:FUNCTION; None if there is a divergence instead.
+        divergence: the divergence for the search. If there is a loss, it only measures how faithful the files are.
         risk_fn: the risk, as MODULE:FUNCTION.
         outputs: the files that the command will write.
 
     Raises:
-        InputError: something isn't found, can't be used, or would be overwritten by an output.
+        InputError: a file or function isn't found, can't be used, or would be overwritten by an output.
     """
     task = task_of(loss_fn, network.model, risk_fn, network.device, outputs, divergence)
     original = load_network(checkpoint, network.key, task, outputs, network.steps())
+    # Before the user's functions get the tensors: a NaN in a weight should not appear as an error of the loss.
     nncomplexity.network.check_numbers(original.tensors)
     called_on = task.network(original.tensors)
     names = (name for spec in nncomplexity.network.architecture_of(called_on).tensors for name in spec.names)
     base = network.base()
     relative = base.load(names, outputs) if base else None
-    # Once, for what may be wrong with it alone: the search may take hours.
+    # The result is not used. An error in the user's risk must appear now, because the search may take hours.
     if task.risk_fn:
         task.risk(original.tensors)
     return CommandInputs(
@@ -139,7 +140,7 @@ def task_of(
 def load_network(
     path: str, key: str | None, task: Task, outputs: Sequence[str | None], steps: StepRule | None = None
 ) -> Checkpoint:
-    """The network. Standard error says what was guessed."""
+    """The checkpoint of the network. Guesses are reported on standard error."""
     checkpoint = nncomplexity.checkpoint.load_checkpoint(path, key, steps=steps or nncomplexity.checkpoint.USUAL)
     check_writable(outputs, inputs=[str(file) for file in checkpoint.files])  # the files of a folder are not known earlier
     notes = list(checkpoint.notes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 _LISTED = 6
+"""The largest number of names in a list."""
 BOUND_ON_BASE = "The bound holds only if the base was made without the examples of the bound."
 
 
@@ -31,21 +32,21 @@ def measured(
     no_length: str | None = None,
     width: int = WIDTH,
 ) -> str:
-    """The network and a row for each ε. Then, for each ε, the layers of its file, its bound and its description length.
+    """The network, and a row for each ε. Then follow, for each ε, the layers of its file, its bound and its description length.
 
     Args:
         checkpoint: the network's name.
         reports: one for each ε, all of one network.
-        bounds: the bound of each report; None if none was asked for.
-        lengths: the description length with each report's network; None if none was asked for.
-        no_length: why there is no description length although it was asked for.
-        width: columns of the page.
+        bounds: the bound of each report; None without --risk-fn.
+        lengths: the description length of each report; None without --n, or if the loss is no code length.
+        no_length: the reason why there is no description length although --n was given.
+        width: the number of columns of the page.
     """
     subject = reports[0].subject
     codec, lossless = subject.compared
     head = (
         f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{lossless // 8:,} bytes under {codec}, {distortion_told(subject)}."
+        f"{lossless // 8:,} bytes under {codec}, {distortion_in_words(subject)}."
     )
     summary = text_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
@@ -72,7 +73,7 @@ def measured(
         parts += ["", f"No description length: {no_length}."]
     if subject.left_out:
         parts += ["", f"Not measured, because it is part of the architecture: {_listed(subject.left_out)}."]
-    # One ε alone has no least among several.
+    # With a single ε, this sentence would say nothing.
     totals = {report.eps_told: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
         parts += ["", f"The least description length is at ε = {min(totals, key=totals.__getitem__)}."]
@@ -80,13 +81,13 @@ def measured(
 
 
 def warned(warnings: Mapping[str, str]) -> list[str]:
-    """A paragraph of warnings: each with what it is about, which is empty where it is about all."""
+    """A paragraph of warnings. Each has the ε that it applies to, or an empty text if it applies to all."""
     lines = [f"Warning{f', {about}' if about else ''}: {text}" for text, about in warnings.items()]
     return ["", *lines] if lines else []
 
 
 def verified(name: str, found: Verification, bound: Bound | None = None, *, width: int = WIDTH) -> str:
-    """A line for each claim on the file of that name, then the verdict."""
+    """A line for each claim about the file of that name, and then the verdict."""
     table = text_table("claim", "", "figures", left=("claim", "", "figures"))
     for claim in found.claims:
         table.add_row(claim.name, "holds" if claim.holds else "FAILS", printable(claim.figures))
@@ -96,7 +97,7 @@ def verified(name: str, found: Verification, bound: Bound | None = None, *, widt
     if bound:
         parts += [bound.sentence(), *([BOUND_ON_BASE] if found.relative_to else []), ""]
     if found.on_trust:
-        parts += [f"Taken on trust, as nothing here tells: {', '.join(map(printable, found.on_trust))}.", ""]
+        parts += [f"Not checked, but taken on trust: {', '.join(map(printable, found.on_trust))}.", ""]
     return page_of([*parts, verdict], width)
 
 
@@ -106,16 +107,16 @@ def by(origin: str) -> str:
 
 
 def shares(reports: Sequence[Report]) -> list[str]:
-    """The distance that shares refer to, as a sentence."""
+    """A sentence with the distance that shares refer to, if an ε is a share."""
     subject = reports[0].subject
     if subject.zero_loss is None or all(report.eps_relative is None for report in reports):
         return []
-    # So that a reader can turn a share into nats, and back.
+    # With the distance, a reader can convert a share into nats, and back.
     away = abs(subject.zero_loss - subject.loss)
     return ["", f"Shares refer to {away:.6g}, the distance between the loss and that of all weights zero, {subject.zero_loss:.6g}."]
 
 
-def distortion_told(subject: Subject) -> str:
+def distortion_in_words(subject: Subject) -> str:
     """The original's loss, or the kind of the distortion if it is between functions."""
     if subject.divergence is None:
         return f"loss {subject.loss:.6g}"
@@ -133,7 +134,7 @@ def spreads(reports: Sequence[Report]) -> list[str]:
 
 
 def cut_short(reports: Sequence[Report]) -> list[str]:
-    """Why searches ended early, and for which ε."""
+    """Sentences on searches that ended early: the reason, and the ε."""
     lines = []
     if reports[0].time_limit is not None and reports[0].time_is_up:
         lines += [
@@ -202,7 +203,7 @@ def _description(length: DescriptionLength) -> str:
 
 
 def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
-    """An empty table with these columns. Numbers are on the right. Columns named in `left` hold text, which may be folded."""
+    """An empty table with these columns. Numbers are aligned right. The columns in `left` have text, which may be broken into lines."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
     for column in columns:
         if column in left:
@@ -213,7 +214,7 @@ def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 
 def page_of(parts: Sequence[str | Table], width: int) -> str:
-    """The parts, one below the other, with lines broken at `width` and no trailing blank."""
+    """The parts, one below the other. Lines are broken at `width`, and have no trailing blanks."""
     console = Console(
         file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
     )

@@ -1,4 +1,4 @@
-"""The text of a task module for `init`: a loss, its data and the network, with comments on what to put in."""
+"""Writes the text of a task module for `init`: a loss, its data and the network, with comments that say what to change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Arrays:
-    """The training data: an .npz file, the names of its arrays, the shape of one input, and the number of outputs, where they tell it."""
+    """The training data: an .npz file, the names of its arrays, the shape of one input, and the number of outputs, if they show it."""
 
     file: str
     inputs: str
@@ -36,15 +36,15 @@ class Arrays:
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """What a task module is made of.
+    """The parts of a task module.
 
     Attributes:
         kind: one of `KINDS`.
-        shape: the extents of one input; of a sequence of tokens its length.
+        shape: the shape of one input; for tokens, the length of a sequence.
         outputs: classes, tokens of the vocabulary, or predicted numbers.
-        model: MODULE:FUNCTION that makes the network; None writes one.
-        chain: the linear layers of a checkpoint, with ReLU between them, where no `model` is named.
-        data: the training data; None makes numbers up.
+        model: MODULE:FUNCTION that makes the network; None writes the code of one.
+        chain: the linear layers of a checkpoint, with ReLU between them, if there is no `model`.
+        data: the training data; None uses random numbers.
     """
 
     kind: str
@@ -111,7 +111,7 @@ def build():
         layers = [*flat, f"nn.Linear({_count(plan.shape)}, {width})", "nn.ReLU()", f"nn.Linear({width}, {plan.outputs})"]
     return f'''
 def build():
-    """The network, untrained: `--model` loads the checkpoint into it. Put your own here, with the names that the checkpoint has."""
+    """The network, untrained: `--model` loads the checkpoint into it. Put your network here. Its names must be those of the checkpoint."""
     network = nn.Sequential({", ".join(layers)})
     return network.eval()  # without dropout, and with the stored statistics of batch norm
 '''
@@ -128,7 +128,7 @@ def _built_chain(plan: TaskPlan) -> str:
             "def build():",
             '    """The network, untrained: `--model` loads the checkpoint into it.',
             "",
-            "    A checkpoint has the layers, and not what is between them: ReLU is a guess.",
+            "    A checkpoint has the layers, but not the activations between them: ReLU is a guess.",
             '    """',
             "    layers = [",
             *rows,
@@ -150,8 +150,8 @@ def _data(plan: TaskPlan) -> str:
     labels = _LABELS[plan.kind].format(last=plan.outputs - 1, length=plan.shape[0], outputs=plan.outputs)
     shape = ", ".join(["n", *map(str, plan.shape)])
     inputs = f"tokens, ({shape})" if plan.kind == "language-model" else f"inputs, ({shape})"
-    told = f"The training data: {inputs}" + (f", and {labels}." if labels else ".")
-    lines = ["@cache", "def data():", f'    """{told}"""']
+    sentence = f"The training data: {inputs}" + (f", and {labels}." if labels else ".")
+    lines = ["@cache", "def data():", f'    """{sentence}"""']
     lines += _read(plan, plan.data) if plan.data else _made_up(plan)
     return "\n".join(lines)
 
@@ -171,7 +171,7 @@ def _read(plan: TaskPlan, data: Arrays) -> list[str]:
 def _made_up(plan: TaskPlan) -> list[str]:
     shape = ", ".join(map(str, plan.shape))
     lines = [
-        "    # Put your data here. These numbers are made up, so that the file runs as it is: what is measured on them means nothing.",
+        "    # Put your data here. These are random numbers, so that the file runs as it is. A measurement on them means nothing.",
         "    generator = torch.Generator().manual_seed(0)",
     ]
     if plan.kind == "language-model":
@@ -193,7 +193,7 @@ def per_example(network, inputs, labels):
     return cross_entropy(network(inputs), labels, reduction="none")
 
 
-# The mean over the training data. It is made of examples, so that a search may follow gradients of a part of them.
+# The mean over the training data. Because it is made of examples, a search can use gradients on a part of them.
 loss = loss_from(per_example, data())
 
 
@@ -209,7 +209,7 @@ def per_example(network, tokens, following):
     return cross_entropy(logits.transpose(1, 2), following, reduction="none").mean(1)
 
 
-# The mean over the training data. It is made of sequences, so that a search may follow gradients of a part of them.
+# The mean over the training data. Because it is made of sequences, a search can use gradients on a part of them.
 loss = loss_from(per_example, data())
 ''',
     "regression": '''
@@ -228,7 +228,7 @@ def outputs(network, inputs):
 
 
 def inputs():
-    """The inputs on which the two networks are compared, for `--inputs`. A fifth of them is held out, to examine the file."""
+    """The inputs on which the two networks are compared, for `--inputs`. A fifth of them is held out, to check the file."""
     return data()
 ''',
 }

@@ -1,4 +1,4 @@
-"""The command `track`: complexity over training, with a row for each checkpoint."""
+"""The command `track`: measures complexity over training, and writes a row for each checkpoint."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FUNCTION = "MODULE:FUNCTION"
 
 @dataclass(frozen=True)
 class RowsGroup:
-    """Which rows there are, and who measures them."""
+    """The options for the rows and for the workers that measure them."""
 
     eps: Annotated[
         list[str], typer.Option(metavar="NUMBER|SHARE%", help="ε, in the loss's own unit or as a share. Can be repeated.")
@@ -44,7 +44,7 @@ class RowsGroup:
 
 @dataclass(frozen=True)
 class NumbersGroup:
-    """Further numbers of each row, and further networks to compare with."""
+    """The options for further numbers in each row, and for networks to compare with."""
 
     metric: Annotated[
         list[str] | None, typer.Option(metavar=f"NAME={_FUNCTION}", help="One more number, such as test_error. Can be repeated.")
@@ -53,20 +53,21 @@ class NumbersGroup:
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Also the local learning coefficient, for --n examples. NAME: localization, draws, burn_in, chains or step. Can be repeated.",
+            help="Also estimate the local learning coefficient, for --n examples. NAME: localization, draws, burn_in, chains or step. Can be "
+            "repeated.",
         ),
     ] = None
     untrained: Annotated[bool, typer.Option("--untrained", help="Also measure the network as --model initialises it.")] = False
     constant: Annotated[bool, typer.Option("--constant", help="Also measure the network with all weights zero.")] = False
     shuffled: Annotated[
         str | None,
-        typer.Option(metavar=_FUNCTION, help="Also measure what trainer(seed) returns: a network trained on shuffled labels."),
+        typer.Option(metavar=_FUNCTION, help="Also measure the network that trainer(seed) returns, trained on shuffled labels."),
     ] = None
 
 
 @dataclass(frozen=True)
 class FollowGroup:
-    """Whether to wait for further checkpoints, and how."""
+    """The options for waiting for new checkpoints."""
 
     follow: Annotated[bool, typer.Option("--follow", help="Wait for new checkpoints, until interrupted.")] = False
     poll: Annotated[str | None, typer.Option(metavar="SECONDS", help="With --follow: seconds between two checks. Default: 10.")] = (
@@ -78,7 +79,7 @@ class FollowGroup:
     until: Annotated[str | None, typer.Option(metavar="STEP", help="With --follow: end after the checkpoint of this step.")] = None
 
     def checked(self) -> Follow | None:
-        """How to wait; None where that isn't asked for. Raises InputError for an option that isn't usable."""
+        """How to wait; None without --follow. Raises InputError for an option that isn't usable."""
         given = {"poll": self.poll, "idle_timeout": self.idle_timeout, "until": self.until}
         options = {name: f"--{name.replace('_', '-')}" for name in given}
         values = {name: number_value(text, options[name]) for name, text in given.items() if text is not None}
@@ -102,7 +103,7 @@ def track(
     """Measure every checkpoint of a training run, and write a row for each to a results.jsonl.
 
     Each row is written as soon as it is measured. If a call was stopped, the same call continues it. Checkpoints that failed are
-    tried again. Each row is what 'measure' gives for its checkpoint with this budget, for any number of processes.
+    tried again. Each row has the results of 'measure' for its checkpoint and this budget, for any number of processes.
 
     \b
     Complexity and test error over training, and a picture of them:
@@ -185,7 +186,7 @@ def track(
 
 @dataclass
 class _Heard:
-    """What `track` has told of rows so far, and what of it is said on standard error."""
+    """Collects the rows that `track` reports, and prints some of them on standard error."""
 
     checkpoints: Sequence[str]
     follow: bool
@@ -195,18 +196,19 @@ class _Heard:
     say: Callable[[str], None] = print
 
     def row(self, row: Row, there: bool) -> None:
-        """Hear of a row. Without a bar it is said where rows are waited for; with one only a failure is."""
+        """Take a row. With a progress bar, only a failure is printed. Without one, each new row is printed if `track` follows a training."""
         place = (row["kind"], row["checkpoint"], row["seed"])
         self.rows[place] = row
+        # A row of the file that failed is measured again. It then counts as a new row.
         (self.known.add if there else self.known.discard)(place)
         if not sys.stderr.isatty() and not there and self.follow:
             self.say(row_in_words(row))
-        # Where there is no bar, the table at the end tells of failures.
+        # Without a bar, failures are in the table at the end.
         elif row["status"] != "measured" and sys.stderr.isatty():
             self.say(f"{row['checkpoint'] or row['kind']}, seed {row['seed']}: {row['error']}")
 
     def waiting(self) -> None:
-        """Hear that there is nothing left to measure for now."""
+        """Print that no checkpoint is left to measure at this time."""
         self.say(f"{nncomplexity.dynamics.WAITING}: {' '.join(self.checkpoints)}; rows so far: {len(self.rows)}")
 
 
@@ -265,15 +267,16 @@ def _named(option: str, texts: list[str], expected: str, twice: str) -> dict[str
 def _bar(on_waiting: Callable[[], None] | None) -> Iterator[tuple[RowProgress | None, Callable[[str], None]]]:
     """A progress bar on standard error, if that is a terminal, and a function that prints lines above it.
 
-    Otherwise, as in the log of a batch job, only `on_waiting` is called, each time that there is nothing left to measure.
+    If standard error is no terminal, as in the log of a batch job, only `on_waiting` is called, each time that no checkpoint is left.
 
     Yields:
-        A progress callback, None where nothing is to be called, and a function of the text to say.
+        A progress callback or None, and a function that prints a line.
     """
     if not sys.stderr.isatty():
         waiting = False
 
         def progress(_done: float, _total: int, what: str) -> None:
+            # Progress is reported at each check of the folder. The log should have one line for each wait.
             nonlocal waiting
             before, waiting = waiting, what == nncomplexity.dynamics.WAITING
             if on_waiting and waiting and not before:

@@ -1,4 +1,4 @@
-"""Rows as a table: a line for each checkpoint, with its seeds together."""
+"""Tables of rows: a line for each checkpoint, with all of its seeds together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from nncomplexity.dynamics import Row
 
 _MOST_WARNINGS = 3
+"""The largest number of warnings below a table. The rows have all of them."""
 
 
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
-    """For each run a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
+    """For each run, a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
 
-    If the columns don't fit on one page, another table with the same checkpoints follows. Below it: where the steps were found, notes on how
-    checkpoints were read, and the rows that failed, with the reasons.
+    If the columns don't fit on one page, another table with the same checkpoints follows. Below the tables are the sources of the steps, notes
+    on how checkpoints were read, and the failed rows with their errors.
     """
     measured = [row for row in rows if row["status"] == "measured"]
     failed = [row for row in rows if row["status"] != "measured"]
@@ -39,7 +40,7 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
         ]
     if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
-    below = [*_steps_told(measured), *_notes(measured)]
+    below = [*_sources_of_steps(measured), *_notes(measured)]
     parts += [*([""] if parts and below else []), *below, *_warnings(measured), *_constant(measured)]
     if failed:
         parts += [*([""] if parts else []), f"Failed: {len(failed)} of {len(rows)}."]
@@ -66,7 +67,7 @@ def _constant(measured: Sequence[Row]) -> list[str]:
 
 
 def row_in_words(row: Row) -> str:
-    """A row in one line: the network, its loss and its bytes, or why it failed.
+    """A row in one line: the network, its loss and its bytes, or its error.
 
     >>> row_in_words({"kind": "checkpoint", "checkpoint": "step_9.pt", "seed": 0, "status": "failed", "error": "it is damaged"})
     'step_9.pt, seed 0: failed, it is damaged'
@@ -83,7 +84,7 @@ Column = tuple[str, list[str]]
 
 
 def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
-    """One table. If it is wider than the page, several tables with a blank line between, so that no number is cut."""
+    """One table. If it would be wider than the page, several tables with a blank line between them, so that no number is cut."""
     first, *others = _columns(rows)
     tables: list[str | Table] = []
     columns_here: list[Column] = []
@@ -125,14 +126,14 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
             for name in (*llc, *first["settings"]["metrics"])
         ),
     ]
-    # A column of ones says nothing.
+    # If each checkpoint has one seed, the column would say nothing.
     if any(len(group) > 1 for group in groups):
         columns.append(("seeds", [str(len(group)) for group in groups]))
     return columns
 
 
 def _step(row: Row, *, alone: bool) -> str:
-    """The step, with the name if another checkpoint of the run has the same step. Without a step, the name."""
+    """The step. The name is added if another checkpoint of the run has the same step, and replaces a missing step."""
     if row["kind"] != "checkpoint":
         return str(row["kind"])
     if row["step"] is None:
@@ -142,16 +143,16 @@ def _step(row: Row, *, alone: bool) -> str:
     )
 
 
-def _steps_told(rows: Sequence[Row]) -> list[str]:
-    """Where the steps were found, in one line, and which checkpoints have no step. Nothing if the rows do not say."""
+def _sources_of_steps(rows: Sequence[Row]) -> list[str]:
+    """The sources of the steps, in one line, and the checkpoints without a step. Empty if the rows don't have the sources."""
     asked = [row for row in rows if row["kind"] == "checkpoint" and "step_from" in row]
-    told: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for row in asked:
         if row["step_from"]:
             name, colon, said = str(row["step_from"]).partition(": ")
-            told.setdefault(name, f"their names, as {printable(said)}" if colon else printable(name))
+            sources.setdefault(name, f"their names, as {printable(said)}" if colon else printable(name))
     without = list(dict.fromkeys(PurePath(row["checkpoint"]).name for row in asked if row["step"] is None and row["checkpoint"]))
-    lines = [f"Steps are from {'; '.join(told.values())}."] if told else []
+    lines = [f"Steps are from {'; '.join(sources.values())}."] if sources else []
     if without:
         lines.append(f"No step was found for {listed(without)}; --step-pattern or --step-key can name it.")
     return lines
@@ -191,7 +192,7 @@ def _bytes(group: Sequence[Row], eps: str) -> str:
 
 
 def _bound(group: Sequence[Row], name: str) -> str:
-    """Rounded up, so that no bound looks smaller than it is."""
+    """The mean bound of a group as text. It is rounded up, so that no bound looks smaller than it is."""
     values = [row[name] for row in group if row.get(name) is not None]
     spread = f" ± {stdev(values):.2g}" if len(values) > 1 and stdev(values) else ""
     return f"{nncomplexity.bounds.rounded_up(fmean(values), 4)}{spread}" if values else "-"

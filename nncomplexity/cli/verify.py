@@ -1,4 +1,4 @@
-"""The command `verify`: a `.coarse` file is decoded and measured again, and each claim about it is checked."""
+"""The command `verify`: decodes a `.coarse` file, measures it again, and checks each claim about it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def verify(
 ) -> int:
     """Check a .coarse file: decode it, measure bits and loss again, and say which claims are true.
 
-    With --against the original: the architecture is the same and, with --eps, the distortion is at most ε. With --claims a
-    report or a certificate: its figures for the file are true, and what nothing here tells is named as taken on trust. Ends with exit
-    code 1 where a claim fails; an option that says otherwise than the report is one.
+    With --against, the claims are that the architecture is the original's and, with --eps, that the distortion is at most ε. With --claims,
+    every value of the report or certificate that can be measured again is a claim. The other values are listed as taken on trust. An option
+    that contradicts the report is a claim that fails. The exit code is 1 if a claim fails.
 
     \b
       nncomplexity verify model.coarse --loss-fn mytask:loss \\
@@ -71,7 +71,7 @@ def verify(
 
 
 def _typed(checked: CheckGroup, check: FileCheck) -> Typed:
-    """What the command line says of the file, for comparison with a report."""
+    """The values from the command line, for comparison with a report."""
     functions = ("loss_fn", "model", "risk_fn", "outputs", "inputs", "divergence", "probe")
     return nncomplexity.measure.Typed(
         n=checked.n,

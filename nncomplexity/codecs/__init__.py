@@ -1,7 +1,7 @@
 """Codecs: records of (symbols, model) to bytes and back, under one contract.
 
 `entropy` is the default, and gives by far the smallest files. `bzip2` is the paper's codec. The others are for comparison. A codec's index in
-`CODECS` is its number in a file. `register_codec` adds a codec of your own. This wing works only on arrays of integers, not on tensors.
+`CODECS` is its number in a file. `register_codec` adds your own codec. This wing works only on arrays of integers, not on tensors.
 
 - `contract`: the interfaces of models, coders and codecs
 - `coder`: the range coder: encoder, decoder, meter
@@ -9,12 +9,12 @@
 - `models`: models of single symbols, integers and bytes
 - `scales`: the scale model: magnitudes given the earlier ones in their row and column
 - `lines`: rows and columns of zeros, which are marked instead of coded
-- `matrix`: the model of a quantized matrix: the scale model, or a table of its own
+- `matrix`: the model of a quantized matrix: the scale model, or a table for this matrix alone
 - `entropy`: the project's codec: every record in one stream
 - `general`: the common part of the byte compressors
 - `bzip2`, `xz`, `gzip`, `zstd`: the paper's compressor, LZMA, DEFLATE, zstandard
-- `registry`: the codecs by name and number, and codecs of users
-- `together`: the bits of many small matrices at once
+- `registry`: the codecs by name and number, and users' codecs
+- `together`: counts the bits of many small matrices at once
 """
 
 from nncomplexity.codecs.coder import Meter

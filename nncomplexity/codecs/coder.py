@@ -1,9 +1,9 @@
 """Range coding under given frequencies: an encoder, its decoder, and a meter that only counts bits.
 
-The arithmetic is constriction's range coder (Martin 1979): 32-bit words, a 64-bit state, and frequencies normalised to 24 bits. Two things are
-added. Words are stored big-endian and cut to the fewest bytes that still denote a point of the final
-interval. A decoder reads zeros after the end, so the cut bytes are not needed. Frequencies are integers in float64, for which the
-normalisation is exact. No logarithm or exponential is used, so every machine has the same intervals.
+The arithmetic is constriction's range coder (Martin 1979): 32-bit words, a 64-bit state, and frequencies normalised to 24 bits. Two things
+differ. First, words are stored big-endian, and the stream is cut to the fewest bytes that still denote a point of the final interval; a
+decoder reads zeros after the end. Second, frequencies are integers in float64, for which the normalisation is exact. No logarithm or
+exponential is used, so every machine has the same intervals.
 """
 
 import math
@@ -16,9 +16,10 @@ from nncomplexity.errors import FormatError
 
 _Categorical = constriction.stream.model.Categorical
 _Uniform = constriction.stream.model.Uniform
+# perfect=False is the normalisation that docs/format.md specifies. constriction's other one would give other intervals.
 _FAMILY = _Categorical(perfect=False)
 _OUTSIDE = "payload points outside every symbol's interval: it is damaged"
-"""What constriction refuses by an AssertionError: the sliver that normalising to 24 bits leaves to no symbol."""
+"""The message for constriction's AssertionError. Normalising to 24 bits leaves a small interval that belongs to no symbol."""
 _WORD_BITS = 32
 _STATE_BITS = 64
 
@@ -32,9 +33,8 @@ class Encoder:
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
         """Write symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
         assert values is not None
-        if (
-            count and frequencies.shape[-1] > 1
-        ):  # a certain symbol needs no bits, and constriction refuses an alphabet of one symbol
+        # A certain symbol needs no bits, and constriction refuses an alphabet of one symbol.
+        if count and frequencies.shape[-1] > 1:
             symbols = np.ascontiguousarray(values, dtype=np.int32)
             if frequencies.ndim == 1:
                 self._stream.encode(symbols, _Categorical(frequencies, perfect=False))
@@ -66,8 +66,9 @@ class Encoder:
     def finish(self) -> bytes:
         """The shortest byte string that is in the final interval if zeros follow it.
 
-        constriction keeps the interval [lower, lower + width) of what follows the first `position` words. It may reach beyond 2^64,
-        into the words before; `get_compressed` has then raised those by one if its own point lies there.
+        constriction has the interval [lower, lower + width) for the part after the first `position` words. The interval may reach beyond
+        2^64, which carries into these words. `get_compressed` has already added the carry if its own point is beyond 2^64, so it
+        is subtracted here.
         """
         position, (lower, width) = self._stream.pos()
         words = self._stream.get_compressed()[:position].astype(">u4").tobytes()
@@ -77,12 +78,13 @@ class Encoder:
 
 
 class Decoder:
-    """Reads symbols. A damaged stream gives other symbols, or FormatError if it denotes a point outside all intervals.
+    """Reads symbols. A damaged stream gives wrong symbols, or FormatError if it denotes a point outside all intervals.
 
-    A stream has no end for the decoder. So callers must check the counts that they ask for.
+    The decoder doesn't notice the end of a stream. So callers must check the number of symbols that they read.
     """
 
     def __init__(self, payload: bytes) -> None:
+        # The encoder cut the stream where zeros may follow. constriction needs whole words, and reads two words more for its state.
         padded = payload + bytes(-len(payload) % 4 + _STATE_BITS // 8)
         self._stream = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
@@ -121,7 +123,7 @@ class Decoder:
             raise FormatError(_OUTSIDE) from error
 
     def _one(self, model: object) -> int:
-        """One symbol, without an array around it."""
+        """One symbol, as a number instead of an array."""
         try:
             return int(self._stream.decode(model))
         except AssertionError as error:
@@ -148,10 +150,11 @@ class Checker:
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
         """Decode a symbol under adaptive frequencies, and encode it again. The frequencies change once."""
+        # A gain of 0 while decoding, so that the encoder has the same frequencies.
         return self._encoder.learned(self._decoder.learned(value, frequencies, 0), frequencies, gain)
 
     def finish(self) -> None:
-        """Raises FormatError if an encoder would end the payload in another way, or earlier."""
+        """Raises FormatError if an encoder would end the payload in another way. Otherwise two payloads could have the same content."""
         if self._encoder.finish() != self._payload:
             raise FormatError("payload goes on or ends otherwise than its decisions do: it is damaged")
 
@@ -163,7 +166,7 @@ class Meter:
         self.bits = 0.0
 
     def categorical(self, values: Integers | None, frequencies: Frequencies, count: int) -> Integers:
-        """Weigh symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
+        """Count the bits of symbols (count,) under frequencies (size,), or one row (count, size) for each of them."""
         assert values is not None
         if count and frequencies.ndim == 1:
             tally = np.bincount(values, minlength=frequencies.size)
@@ -174,19 +177,19 @@ class Meter:
         return values
 
     def uniform(self, values: Integers | None, size: int, count: int) -> Integers:
-        """Weigh symbols (count,) below `size`, all equally likely."""
+        """Count the bits of symbols (count,) below `size`, all equally likely."""
         assert values is not None
         self.bits += count * float(np.log2(size))
         return values
 
     def equal(self, value: int | None, size: int) -> int:
-        """Weigh one symbol below `size`, all equally likely."""
+        """Count the bits of one symbol below `size`, all equally likely."""
         assert value is not None
         self.bits += math.log2(size)
         return value
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
-        """Weigh one symbol, then raise its frequency by `gain`."""
+        """Count the bits of one symbol, then raise its frequency by `gain`."""
         assert value is not None
         self.bits += math.log2(float(frequencies.sum()) / float(frequencies[value]))
         frequencies[value] += gain

@@ -1,7 +1,7 @@
 """The common part of the general-purpose compressors: records as integers in few bytes, one after another, compressed as one string.
 
-If the model of a record has bounds, they give the number of bytes of each symbol. Otherwise one byte before the record says it: the least
-of 1, 2 and 4 bytes that can hold the symbols. The models' probabilities are not used.
+If the model of a record has bounds, these give the number of bytes of each symbol. Otherwise one byte before the record gives this number: the
+smallest of 1, 2 and 4 that is enough for the symbols. The models' probabilities are not used.
 """
 
 import functools
@@ -16,7 +16,8 @@ from nncomplexity.codecs.models import room_for, single
 from nncomplexity.errors import FormatError
 
 AT_ONCE = 1 << 20
-"""The number of bytes to unpack at once."""
+"""The number of bytes that are unpacked at once."""
+# Eight bytes are for the mantissa of a step size. Symbols of matrices are below 2^31 and fit into four.
 _WIDTHS = (1, 2, 4, 8)
 _SYMBOL_WIDTHS = _WIDTHS[:3]
 
@@ -36,7 +37,8 @@ class General:
 
     def reader(self, payload: bytes, limit: int) -> "ByteReader":
         """A reader of a payload. Raises FormatError if it is damaged, or unpacks to more than `limit` bytes."""
-        data = self.decompress(payload, limit + 1)  # used without a copy, because it may fill most of the memory
+        # One byte more than allowed shows that there is too much. No copy is made, because the data may fill most of the memory.
+        data = self.decompress(payload, limit + 1)
         if len(data) > limit:
             raise FormatError(f"{self.name} payload unpacks to more than the {limit} bytes that its tensors can need")
         return ByteReader(data)
@@ -62,12 +64,12 @@ class Stream(Protocol):
 
 
 def unpacked(stream: Stream, payload: bytes, most: int, name: str) -> bytearray:
-    """The unpacked bytes of a stream, in parts, so that memory holds them once. Raises FormatError if the stream is cut or longer."""
+    """The unpacked bytes of a stream, unpacked in parts, so they are in memory only once. Raises FormatError if it is cut or too long."""
     data = bytearray()
     while not stream.eof and len(data) < most:
         data += stream.decompress(payload, min(AT_ONCE, most - len(data)))
-        payload = b""
-        if stream.needs_input:
+        payload = b""  # the stream keeps what it has not unpacked yet
+        if stream.needs_input:  # it has no more input, although it has not ended: the payload is cut
             break
     if len(data) < most and (not stream.eof or stream.unused_data):
         raise FormatError(f"{name} payload is cut, or followed by something else")
@@ -82,7 +84,7 @@ class ByteWriter:
         self._compress = compress
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        """Write symbols in the fewest bytes that the bounds of the model, or else the symbols, allow."""
+        """Write symbols in the smallest number of bytes that the bounds of the model allow, or without bounds the symbols."""
         assert symbols is not None
         bounds = model.bounds
         if bounds is None:
@@ -105,7 +107,7 @@ class ByteWriter:
 
     @property
     def data(self) -> bytes:
-        """What is to be compressed, the same for every compressor."""
+        """The bytes to compress. They are the same for every compressor."""
         return b"".join(self._parts)
 
     def finish(self) -> bytes:
@@ -132,6 +134,7 @@ class ByteReader:
         else:
             dtype = np.dtype(_dtype(low, high))
         decoded = np.frombuffer(self._take(model.count * dtype.itemsize), dtype=dtype)
+        # An empty record has no least symbol. 0 is within the bounds of every model.
         least, most = int(decoded.min(initial=0)), int(decoded.max(initial=0))
         if not low <= least <= most <= high:
             raise FormatError(f"a record holds symbols outside {low} to {high}: the payload is damaged")
@@ -154,6 +157,7 @@ class ByteReader:
         return part
 
 
+# Many small records ask for the same few bounds, and a search writes thousands of files.
 @functools.lru_cache(maxsize=1 << 8)
 def _width(low: int, high: int, *, signed: bool) -> int:
     for width in _WIDTHS:

@@ -1,4 +1,4 @@
-"""gzip: DEFLATE, for comparison with what everybody has."""
+"""gzip: DEFLATE, for comparison with the most widely used compressor."""
 
 import gzip
 import zlib
@@ -7,6 +7,7 @@ from nncomplexity.codecs.general import AT_ONCE, General
 from nncomplexity.errors import FormatError
 
 _GZIP_WINDOW = 31
+"""zlib's number for a gzip header and the largest window."""
 
 
 def _decompress(payload: bytes, most: int) -> bytearray:
@@ -14,7 +15,7 @@ def _decompress(payload: bytes, most: int) -> bytearray:
     try:
         while not stream.eof and len(data) < most:
             part = stream.decompress(payload, min(AT_ONCE, most - len(data)))
-            if not part and not stream.eof and not stream.unconsumed_tail:
+            if not part and not stream.eof and not stream.unconsumed_tail:  # no input is left before the end: the payload is cut
                 break
             data += part
             payload = stream.unconsumed_tail
@@ -25,4 +26,5 @@ def _decompress(payload: bytes, most: int) -> bytearray:
     return data
 
 
+# With the present time in gzip's header, the same symbols would give another payload each second.
 GZIP = General("gzip", lambda data: gzip.compress(data, 9, mtime=0), _decompress)

@@ -1,7 +1,7 @@
-"""The bits of symbols under tables that adapt after each block, without coding them.
+"""Counts the bits of symbols under tables that adapt after each block, without coding them.
 
-A coder must code one block after another, because each block changes the frequencies of the next one. The sum of the bits needs only the
-number of times that each symbol occurred in earlier blocks under its context, which one sort gives. A search counts the bits of small
+A coder must code one block after another, because each block changes the frequencies for the next one. To count the bits, it is enough to
+know how often each symbol occurred in earlier blocks under its context, and one sort gives these numbers. A search counts the bits of small
 matrices thousands of times, and coding them block by block would take nearly all of its time.
 """
 
@@ -21,8 +21,8 @@ _RADIX_LIMIT = 1 << 16
 def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencies, gain: int) -> float:
     """Bits of symbols (n,) under one adaptive table (alphabet,).
 
-    The table changes at each edge of the blocks: each symbol of the block adds `gain` to its entry. In the example, the frequencies are 1
-    : 1 for the first symbol, and 3 : 1 for the second one, after a gain of 2.
+    The table changes at the end of each block: each symbol of the block adds `gain` to its entry. In the example, the frequencies are 1 : 1
+    for the first symbol, and 3 : 1 for the second one, after a gain of 2.
 
     Args:
         symbols: the symbols.
@@ -47,7 +47,7 @@ def weigh_table(symbols: Integers, edges: Sequence[int], frequencies: Frequencie
 
 
 def weigh_contexts(symbols: Integers, contexts: Integers, blocks: Integers, tables: Frequencies, gain: int) -> float:
-    """Bits of symbols (n,), each under the adaptive table of its context, as it was at the beginning of the symbol's block.
+    """Bits of symbols (n,), each under the adaptive table of its context at the beginning of the symbol's block.
 
     Args:
         symbols: the symbols.
@@ -71,6 +71,7 @@ def weigh_contexts(symbols: Integers, contexts: Integers, blocks: Integers, tabl
 
 def _log_frequencies(keys: Integers, blocks: Integers, initial: Frequencies, gain: int) -> float:
     """Σ log₂(initial[key] + gain · occurrences of the key in earlier blocks), over keys (n,)."""
+    # A stable sort keeps the order of blocks within a key. So the place of a run within its key is the number of earlier occurrences.
     order = np.argsort(keys.astype(np.uint16) if initial.size <= _RADIX_LIMIT else keys, kind="stable")
     keys, blocks = keys[order], blocks[order]
     firsts = np.flatnonzero(_starts(keys) | _starts(blocks))

@@ -1,7 +1,7 @@
 """Dead lines of a matrix: columns and rows of zeros, which may be marked instead of coded.
 
-A unit that a network doesn't use is a row of zeros in one matrix, a column in the next, and an element of a bias. So the marks of one
-matrix predict those of another matrix with as many lines, and the model remembers which lines were dead.
+A unit that a network doesn't use is a row of zeros in one matrix, a column of zeros in the next, and a zero in a bias. So the marks of one
+matrix predict those of another matrix with the same number of lines, and the model remembers which lines were dead.
 """
 
 import functools
@@ -20,7 +20,7 @@ from nncomplexity.errors import FormatError
 Flags = NDArray[np.bool_]
 
 _LEAST_SAVING = 4.0
-"""Marks are considered only if they save at least so many bits by an estimate."""
+"""Marks are considered only if they save at least this number of bits by an estimate."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Marks:
         return np.ascontiguousarray(part.T if self.turned else part)
 
     def whole(self, cells: Integers) -> Integers:
-        """The symbols (columns, rows) whose `part` is these cells (n,). Raises FormatError if a marked-alive line is dead."""
+        """The symbols (columns, rows) whose `part` is these cells (n,). Raises FormatError if a line that is marked as alive is dead."""
         along, across = self.shape
         part = cells.reshape(along, across).T if self.turned else cells.reshape(across, along)
         # An encoder marks every dead line. Otherwise two different files could hold the same tensor.
@@ -63,9 +63,9 @@ class DeadLines:
 
     Attributes:
         marked: a tally of whether a matrix has marks.
-        alive: a tally of whether a line is dead, for lines that were alive in the last matrix with as many lines.
-        dead: the same tally for lines that were dead.
-        known: for each number of lines, which were dead in the last matrix with marks.
+        alive: a tally of whether a line is dead, for lines that were alive in the last matrix with this number of lines.
+        dead: the same tally for lines that were dead in that matrix.
+        known: for each number of lines, the lines that were dead in the last matrix with marks.
     """
 
     marked: Tally = field(default_factory=lambda: Tally(np.array([8, 1]), 2))
@@ -96,15 +96,15 @@ class DeadLines:
         saved = _saved(marks, int(np.count_nonzero(present)), float(np.abs(grid).mean())) - price
         if saved < _LEAST_SAVING:
             return None
-        # The estimate is rough, so the exact bits of the marks decide. Copies, because nothing is coded yet.
+        # The saving is an estimate; the bits of the marks are counted exactly. The tallies are copied, because nothing is coded yet.
         meter = Meter()
         DeadLines(self.marked, self.alive.copy(), self.dead.copy(), dict(self.known)).code(meter, grid.shape[:2], marks)
         return marks if meter.bits < saved else None
 
     def _side(self, coder: Coder, dead: Flags | None, count: int) -> Flags:
-        """Code which lines (count,) of one side are dead, in up to three groups: formerly alive, formerly dead, unknown."""
+        """Code which lines (count,) of one side are dead: first those that were alive before, then those that were dead before."""
         last = self.known.get(count)
-        # Lines that were dead are likely to be dead again. So the two groups have tallies of their own.
+        # A line that was dead is likely to be dead again. So each of the two groups has its own tally.
         tallies = [flat_tally(2)] if last is None else [self.alive, self.dead]
         found = np.zeros(count, dtype=np.bool_)
         for group, tally in enumerate(tallies):
@@ -116,7 +116,7 @@ class DeadLines:
 
 
 def _saved(marks: Marks, used: int, mean: float) -> float:
-    """An estimate of the bits that the zeros of dead lines take without marks, under the better of the two kinds of tables.
+    """An estimate of the bits that the zeros of dead lines take without marks, by the better of the table and the scale model.
 
     Args:
         marks: which lines are alive.
@@ -137,5 +137,5 @@ def _saved(marks: Marks, used: int, mean: float) -> float:
 
 
 def _spread(cells: int, used: int) -> float:
-    """n·log₂ n − z·log₂ z for n cells with z zeros: the bits under an adaptive table, without those of the nonzero cells' frequencies."""
+    """n·log₂ n − z·log₂ z for n cells with z zeros: the part of the bits under an adaptive table that depends on n and z."""
     return sum(sign * count * math.log2(count) for sign, count in ((1, cells), (-1, cells - used)) if count)

@@ -1,11 +1,12 @@
-"""The model of a quantized matrix: the one of three ways to code its symbols that takes the fewest bits.
+"""The model of a quantized matrix. It codes the symbols in one of three ways, whichever takes the fewest bits.
 
 First, dead rows and columns may be marked (`lines`). They then cost almost nothing. A unit that a network doesn't use is a dead row in
 the matrix before it and a dead column in the matrix after it.
 
-Most matrices are coded as magnitudes under the scale model (`scales`) and signs. This model does not fit a tensor with a peak away from
-zero, or with few distinct values. Such a tensor has one adaptive table of its own. The table has all symbols from the least to the
-greatest or, if these are far apart, only those that occur. A writer counts the bits of all three ways and takes the smallest.
+Most matrices are coded as magnitudes under the scale model (`scales`) and signs. This model does not fit a tensor whose values have a peak
+away from zero, or whose distinct values are few. Such a tensor is coded under an adaptive table for this matrix alone. The table has all
+symbols from the smallest to the largest or, if these are far apart, only those that occur. A writer counts the bits of all three ways and
+takes the smallest.
 """
 
 import functools
@@ -41,8 +42,9 @@ TABLE_GAIN = 4
 SIGN_WEIGHT, SIGN_GAIN = 8, 2
 """The weight of the file's counts of signs at the beginning of a matrix, and the increase for a sign."""
 _TABLE_LIMIT = 1 << 16
+"""The largest number of entries of a table."""
 _LIST_LIMITS = {1: 1 << 22, 2: 1 << 16}
-"""The most values of a list, by version of the format. Version 1 had no limit, but its writer never reached this number."""
+"""The largest number of values in a list, by version of the format. Version 1 had no limit, but its writer never reached this number."""
 
 
 @dataclass
@@ -60,13 +62,13 @@ class MatrixState:
 
     @property
     def first(self) -> int:
-        """The number of symbols in the first block of a matrix's own table."""
+        """The number of symbols in the first block, for the table of a single matrix."""
         return FIRST_BLOCK if self.version == 1 else FIRST_OF_OWN
 
 
 @dataclass(frozen=True)
 class KnownKind:
-    """What is known of a matrix whose bits were counted: its kind, and the contexts (n,) of its symbols under the scale model."""
+    """The kind of a matrix, and the contexts (n,) of its symbols under the scale model. Counting its bits gives both."""
 
     kind: int
     contexts: Integers | None = None
@@ -84,7 +86,7 @@ class Matrix:
     state: MatrixState
     profile: Frequencies | None = None
     known: "KnownKind | None" = None
-    """What a writer already knows of the symbols, which saves time."""
+    """The kind and contexts, if a writer knows them already, which saves time."""
 
     bounds = None
 
@@ -152,7 +154,7 @@ class Matrix:
         return self._by_span(coder, symbols) if kind == 1 else self.by_list(coder, symbols)
 
     def weigh(self, symbols: Integers) -> tuple[float, int]:
-        """Bits of the symbols, and their kind; 0 for zeros, which have no kind."""
+        """Bits of the symbols, and their kind. A matrix of zeros has no kind, and 0 is returned for it."""
         meter, peak = Meter(), int(np.abs(symbols).max(initial=0))
         Natural(self.state.peaks).one(meter, peak)
         if not peak:
@@ -174,7 +176,7 @@ class Matrix:
         return meter.bits + bits, kind
 
     def _lightest(self, symbols: Integers, peak: int) -> tuple[float, int, Frequencies, Tally]:
-        """The kind with the fewest bits, these bits, and the tables and levels after the scale model."""
+        """The smallest number of bits, its kind, and the tables and levels as the scale model leaves them."""
         # Copies, because the tables must learn from these symbols only if the scale model is chosen.
         scale, tables, levels = Meter(), self.state.tables.copy(), self.state.levels.copy()
         self._by_scale(scale, symbols, peak, tables, levels)
@@ -183,7 +185,7 @@ class Matrix:
         return weights[kind], kind, tables, levels
 
     def _weigh_tables(self, symbols: Integers) -> tuple[float, float]:
-        """Bits under a table of all symbols from least to greatest, and under a table of those that occur; ∞ if it can't be the smallest."""
+        """Bits under a table of all symbols from smallest to largest, and of those that occur; ∞ for one that can't be the best."""
         span, low = int(symbols.max()) - int(symbols.min()), int(symbols.min())
         by_span, by_list = Meter(), Meter()
         by_span.bits = by_list.bits = math.inf
@@ -242,5 +244,5 @@ class Matrix:
 
 
 def span_limit(count: Any) -> Any:
-    """The most entries of a table for which it can still save bits, given the number of symbols. Takes a number or an array."""
+    """The largest table that can still save bits, given the number of symbols. Takes a number or an array."""
     return np.minimum(_TABLE_LIMIT, 4 * count + 64)

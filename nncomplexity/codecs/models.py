@@ -19,9 +19,9 @@ from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
 FIRST_BLOCK, FIRST_OF_OWN = 32, 4
-"""The symbols in the first block, before a table adapts: for bytes and signs, and for the values of one matrix or list."""
+"""The number of symbols in the first block, before a table adapts: for bytes and signs, and for the values of one matrix or list."""
 _AT_ONCE = 1 << 16
-"""The most symbols in one call of a coder."""
+"""The largest number of symbols in one call of a coder."""
 LENGTHS = SYMBOL_LIMIT.bit_length() + 1
 """The number of bit lengths, with 0."""
 
@@ -68,7 +68,7 @@ class Categorical:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The least and the largest symbol."""
+        """The smallest and the largest symbol."""
         return 0, self.tally.frequencies.size - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
@@ -76,7 +76,7 @@ class Categorical:
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
-        """The same of one number, which is a record of its own."""
+        """`code` for the symbol as a number instead of an array."""
         return coder.learned(value, self.tally.frequencies, self.tally.gain)
 
 
@@ -94,7 +94,7 @@ class Natural:
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
-        """The same of one number."""
+        """`code` for the number itself instead of an array."""
         length = coder.learned(None if value is None else value.bit_length(), self.tally.frequencies, self.tally.gain)
         if length < 2:
             return length
@@ -120,7 +120,7 @@ class Signed:
         return _singly(self.one, coder, symbols)
 
     def one(self, coder: Coder, value: int | None) -> int:
-        """The same of one number."""
+        """`code` for the number itself instead of an array."""
         magnitude = self._magnitude.one(coder, None if value is None else abs(value))
         if not magnitude:
             return 0
@@ -137,7 +137,7 @@ class Bits:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The least and the largest number."""
+        """The smallest and the largest number."""
         return 0, (1 << self.width) - 1
 
     def code(self, coder: Coder, symbols: Integers | None) -> Integers:
@@ -145,7 +145,7 @@ class Bits:
         return wide_uniform(coder, symbols, self.width, 1)
 
     def one(self, coder: Coder, value: int | None) -> int:
-        """The same of one number."""
+        """`code` for the number itself instead of an array."""
         return _bits(coder, value, self.width)
 
 
@@ -153,8 +153,8 @@ class Bits:
 class Planes:
     """The bytes (uint8) of `count // width` numbers with `width` bytes each. Each byte position has an adaptive table.
 
-    The reason for separate tables: in trained weights, bytes with sign and exponent are far from uniform, and bytes of the mantissa are nearly
-    uniform.
+    The tables are separate because the bytes differ: in trained weights, bytes with sign and exponent are far from uniform, and bytes of the
+    mantissa are nearly uniform.
     """
 
     count: int
@@ -180,10 +180,10 @@ def _singly(one: Callable[[Coder, int | None], int], coder: Coder, symbols: Inte
 
 
 def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, first: int = FIRST_BLOCK) -> Integers:
-    """Code (count,) symbols under a tally that learns after each block. A block has `first` symbols, or as many as half of all before it.
+    """Code (count,) symbols under a tally that learns after each block. A block has `first` symbols, or half as many as all blocks before it.
 
-    Blocks allow vectorised code in both directions. They cost a fraction of a bit more than learning after every symbol, for each entry of the
-    table and each doubling of the length.
+    Blocks allow vectorised code in both directions. Compared with learning after every symbol, they cost a fraction of a bit for each entry
+    of the table and each doubling of the length.
     """
     edges = block_edges(count, first)
     if isinstance(coder, Meter):
@@ -204,7 +204,7 @@ def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, f
 
 
 def parts_of(start: int, stop: int) -> list[slice]:
-    """[start, stop) in parts for one call of a coder each, to limit the memory."""
+    """[start, stop) divided into parts, each for one call of a coder, to limit the memory."""
     if stop - start <= _AT_ONCE:
         return [slice(start, stop)] if stop > start else []
     return [slice(first, min(first + _AT_ONCE, stop)) for first in range(start, stop, _AT_ONCE)]
@@ -265,7 +265,7 @@ def single(value: int | None) -> Integers | None:
 
 
 def within(value: int, low: int, high: int, what: str) -> int:
-    """`value`, after a check that it is in [low, high], as for every count from a file. Raises FormatError."""
+    """`value`. Raises FormatError if it isn't in [low, high]. Every number that is read from a file must be checked like this."""
     if not low <= value <= high:
         raise FormatError(f"{what} is {value}, outside {low} to {high}: the payload is damaged")
     return value

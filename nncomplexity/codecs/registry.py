@@ -1,7 +1,7 @@
 """The codecs by name, and by their number in a file.
 
-The package's own codecs have the numbers 0 to 4. `register_codec` adds a codec of a user's, with a number from 128 to 255, which the
-package will never use.
+The package's own codecs have the numbers 0 to 4. `register_codec` adds a user's codec, with a number from 128 to 255. The package will never
+use these numbers for its own codecs.
 """
 
 from nncomplexity.codecs.bzip2 import BZIP2
@@ -16,20 +16,20 @@ from nncomplexity.errors import FormatError, InputError
 
 CODECS: tuple[Codec, ...] = (Entropy(), BZIP2, XZ, GZIP, ZSTD)
 FIRST_OF_USERS, LAST = 128, 255
-"""The numbers that `register_codec` takes."""
+"""The range of numbers for `register_codec`."""
 _registered: dict[int, Codec] = {}
-"""Codecs of users. A file names its codec by a number alone, so whoever reads the file must have registered the codec before."""
+"""Users' codecs by number. A file has only the number of its codec, so a program must register the codec before it reads the file."""
 
 
 def register_codec(codec: Codec, number: int) -> None:
-    """Make a codec of your own known, for `estimate(codec=...)` by its name, and for files by its number.
+    """Register your own codec, for `estimate(codec=...)` by its name, and for files by its number.
 
-    Call it once when your module is imported, and also where files of this codec are read. The same name and number replace what was
-    registered before.
+    Call this once when your module is imported, also in programs that only read files of this codec. A second call with the same name and
+    number replaces the codec.
 
     Args:
-        codec: an object with `name`, `writer` and `reader`, as `nncomplexity.codecs.Codec` says.
-        number: 128 to 255; it stands in the payload's second byte.
+        codec: an object with `name`, `writer` and `reader`, as in `nncomplexity.codecs.Codec`.
+        number: 128 to 255; it is the payload's second byte.
 
     Raises:
         InputError: the number is outside this range, or the name or the number belongs to another codec.
@@ -48,7 +48,7 @@ def register_codec(codec: Codec, number: int) -> None:
 
 
 def codec_named(name: str) -> Codec:
-    """The codec of that name; raises InputError."""
+    """The codec of that name. Raises InputError if there is none."""
     known = (*CODECS, *_registered.values())
     for codec in known:
         if codec.name == name:
@@ -65,7 +65,7 @@ def number_of(codec: Codec) -> int:
 
 
 def codec_numbered(number: int) -> Codec:
-    """The codec of that number in a file. Raises FormatError where there is none."""
+    """The codec of that number in a file. Raises FormatError if there is none."""
     if 0 < number < len(CODECS):
         return CODECS[number]
     if number in _registered:

@@ -1,12 +1,14 @@
-"""The scale model: the magnitudes of a quantized matrix, given the scales of their row and column so far.
+"""The scale model: it codes the magnitudes of a quantized matrix, given the earlier magnitudes in their row and column.
 
-Rows and columns of trained matrices differ in scale. A file has no scales. Instead, the decoder expects for entry (i, j) the magnitude
+Rows and columns of trained matrices differ in scale. A file doesn't contain these scales. Instead, the decoder estimates the magnitude of
+entry (i, j) as
 
-    μ = g · ρ_i · γ_j,   ρ_i = (Σ_{j'<j} |v_ij'| + a·g) / (g·(j + a)),   γ_j likewise from the rows of column j read before,
+    μ = g · ρ_i · γ_j,   ρ_i = (Σ_{j'<j} |v_ij'| + a·g) / (g·(j + a)),   γ_j likewise from the earlier rows of column j,
 
 where g is the mean magnitude of the tensor so far, and a is the weight of the prior. μ is rounded down to a logarithmic grid. Each value
-of the grid is a context with an adaptive table of magnitudes, which the whole file shares and which begins as the geometric distribution
-with mean μ. Only additions, multiplications and divisions of float64 are used, which give the same results on every machine (IEEE 754).
+of the grid is a context. A context has an adaptive table of magnitudes, which the whole file shares, and which begins as the geometric
+distribution with mean μ. Only additions, multiplications and divisions of float64 are used, which give the same results on every machine
+(IEEE 754).
 """
 
 import functools
@@ -26,11 +28,11 @@ _DIRECT = 16
 _MANTISSA_BITS = 2
 _TOKENS = _DIRECT + (SYMBOL_LIMIT.bit_length() - _DIRECT.bit_length() + 1 << _MANTISSA_BITS)
 _LOWEST = -14
-"""The grid of expected magnitudes runs from 2^(-14/2) in steps of √2."""
+"""The grid of expected magnitudes begins at 2^(-14/2). Each value is √2 times the one before it."""
 _CONTEXTS = 64
 _FIRST_BLOCK = 32
 BELIEF = 4.0
-"""The weight of the prior of a row, in magnitudes. For a column it is twice as large."""
+"""The weight of a row's prior, as a number of magnitudes. For a column it is twice as large."""
 _PRIOR_TOTAL = 4096
 GAIN = 192
 """The increase of a symbol's entry in a table."""
@@ -41,7 +43,7 @@ _HALF_ROOT = _ROOT / 2
 _GROUP = 1 << 16
 """The number of symbols whose contexts a writer computes at once."""
 _AT_ONCE = 256
-"""Matrices of at most so many symbols are coded all columns at once, in time quadratic in the symbols."""
+"""The largest matrix, in symbols, whose columns are all coded at once. The time is quadratic in the number of symbols."""
 _GATHER = 1 << 12
 """The number of symbols whose tables are gathered at once."""
 
@@ -70,7 +72,10 @@ WIDTHS = np.array(
 
 
 def _geometric_tables() -> Integers:
-    """(contexts, tokens) whole numbers ∝ θ^m (1 − θ) summed over a token's magnitudes, θ = μ / (1 + μ), by products alone."""
+    """(contexts, tokens) whole numbers ∝ θ^m (1 − θ) summed over a token's magnitudes m, with θ = μ / (1 + μ).
+
+    They are computed by products alone, because powers may be rounded differently on another machine.
+    """
     theta = MEANS / (1.0 + MEANS)
     tail = np.ones((_CONTEXTS, _TOKENS + 1))  # P(magnitude >= floor), by repeated squaring of θ
     powers = [theta]
@@ -87,7 +92,7 @@ _PRIOR = _geometric_tables()
 
 
 def fresh_tables() -> Frequencies:
-    """(contexts, tokens) the tables at the beginning of a file."""
+    """The tables (contexts, tokens) at the beginning of a file."""
     return _PRIOR.astype(np.float64)
 
 
@@ -98,7 +103,7 @@ def fresh_levels() -> Tally:
 
 @dataclass(frozen=True)
 class Magnitudes:
-    """Magnitudes (rows, columns) of a matrix that isn't zero, in column-major order. None is above `peak`.
+    """Magnitudes (rows, columns) of a matrix that isn't zero, in column-major order. The largest is at most `peak`.
 
     `profile` (columns,) has the expected relative magnitudes of the columns.
     """
@@ -112,7 +117,7 @@ class Magnitudes:
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, and then the magnitudes column by column. Tables and levels learn from them."""
-        # A writer may choose any level. The mean is close to the best one, and needs no search.
+        # A writer may choose any level. The mean is close to the best level, and needs no search.
         level = None if magnitudes is None else min(int(context_of(magnitudes.mean())), LEVELS - 1)
         level = int(Categorical(levels).code(coder, single(level))[0])
         scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
@@ -173,7 +178,7 @@ class _Scales:
         self._columns += 1
 
     def context(self, begin: int, start: int, stop: int, column_sum: int) -> Integers:
-        """(stop − start,) contexts of a part of the next column's block from `begin` on. `column_sum` is the column's sum before this block."""
+        """The contexts (stop − start,) of a part of the next column's block from `begin` on. `column_sum` is its sum before `begin`."""
         j = self._columns
         # The prior is the level, the mean of the whole matrix as the writer saw it. So it has a large weight.
         overall = _mean(self._total + column_sum, j * self._rows.size + begin, 8 * BELIEF, self.expected)
@@ -181,7 +186,7 @@ class _Scales:
         return context_of(column * ((self._rows[start:stop] + BELIEF * overall) / (overall * (j + BELIEF))))
 
     def contexts(self, part: Integers) -> Integers:
-        """(columns, rows) contexts of the next columns, which are then learned from. Equal to `context` for each block."""
+        """The contexts (columns, rows) of the next columns. The state then learns from these columns. Equal to `context` for each block."""
         profile = self._profile[self._columns : self._columns + len(part)]
         seen = self._rows, self._total, self._columns
         found: Integers = contexts_of(part[None], np.array([self.expected]), profile[None], seen)[0]
@@ -193,13 +198,13 @@ class _Scales:
 def contexts_of(
     parts: Integers, expected: Frequencies, profiles: Frequencies, seen: tuple[Integers | int, int, int] = (0, 0, 0)
 ) -> Integers:
-    """(matrices, columns, rows) contexts of all blocks of magnitudes of this shape, many matrices at once.
+    """The contexts (matrices, columns, rows) of all blocks of many matrices of one shape at once.
 
     Args:
-        parts: the magnitudes.
-        expected: (matrices,) the mean magnitude that each matrix begins with.
+        parts: the magnitudes (matrices, columns, rows).
+        expected: (matrices,) the mean magnitude with which each matrix begins.
         profiles: (matrices, columns) the expected relative magnitudes of the columns.
-        seen: for the columns before these: their row sums, the sum of all, and the number of columns.
+        seen: for the columns before these: the sums of their rows, the sum of all, and the number of columns.
     """
     rows_before, total_before, columns_before = seen
     count, columns, rows = parts.shape
@@ -218,8 +223,8 @@ def contexts_of(
 
 @functools.lru_cache(maxsize=256)
 def blocks_of(rows: int) -> tuple[Integers, Integers]:
-    """The beginnings of a column's blocks, and their sizes. A block is as large as all before it together, and at least 32."""
-    # Doubling blocks: a decoder needs the sums before a block only, and there are few blocks even in a long column.
+    """The beginnings of a column's blocks, and their sizes. A block is as large as all blocks before it together, and at least 32."""
+    # A decoder needs the sums before each block, and nothing within it. Because the blocks double, even a long column has few.
     starts = [0]
     while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
         starts.append(stop)
@@ -245,9 +250,9 @@ def _mean(total: Any, count: Any, belief: float, prior: Any) -> Any:
 
 
 def context_of(expected: Frequencies) -> Integers:
-    """Expected magnitudes, which are above 0, to the index of the largest grid value at or below them, and 0 for magnitudes below the grid.
+    """The index of the largest grid value at or below each expected magnitude, which is above 0. It is 0 for magnitudes below the grid.
 
-    The exponent leaves two grid values, and the significand decides between them. Nothing is rounded, because the grid has powers of two.
+    For each exponent of 2 there are two grid values, and the significand decides between them. Nothing is rounded.
     """
     # A logarithm could round differently on another machine. frexp is exact everywhere.
     significands, exponents = np.frexp(expected)
@@ -276,7 +281,7 @@ def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphab
 def _read_block(
     coder: Coder, scales: _Scales, begin: int, column_sum: int, alphabet: int, tables: Frequencies, block: Integers
 ) -> None:
-    """`_tokens` for reading a large block that begins at a row, with little memory besides the result."""
+    """`_tokens` for reading a large block that starts at the row `begin`. It needs little memory except for the result."""
     parts = [slice(first, min(first + _GATHER, block.size)) for first in range(0, block.size, _GATHER)]
     contexts, tokens = np.empty(block.size, dtype=np.int8), np.empty(block.size, dtype=np.int8)
     for part in parts:
@@ -305,7 +310,7 @@ def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: i
     """
     tokens, context = part.reshape(-1), contexts.reshape(-1)
     column = np.repeat(np.arange(len(part)), part.shape[1])
-    # Which earlier symbols change the frequencies of which later ones: all pairs at once, which is fast for so few symbols.
+    # A matrix of all pairs says which earlier symbols change the frequencies of which later ones. It is fast for so few symbols.
     seen = (context[:, None] == context) & (column < column[:, None])
     added = seen.astype(np.float64) @ (tokens[:, None] == np.arange(alphabet)).astype(np.float64)
     coder.categorical(tokens, tables[:, :alphabet].take(context, axis=0) + GAIN * added, tokens.size)
@@ -313,7 +318,7 @@ def _write_columns(coder: Coder, part: Integers, contexts: Integers, alphabet: i
 
 
 def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: int, tables: Frequencies) -> Integers:
-    """Read the magnitudes of a matrix whose columns are one block each. For so few, Python numbers are faster than arrays."""
+    """Read the magnitudes of a matrix whose columns are one block each. For so few symbols, Python numbers are faster than arrays."""
     profile = [1.0] * model.columns if model.profile is None else model.profile.tolist()
     decoded = np.empty((model.columns, model.rows), dtype=room_for(int(_FLOORS[alphabet]) - 1))
     sums, total = [0] * model.rows, 0

@@ -1,11 +1,12 @@
-"""Weighing many small matrices at once, which are coded one after another.
+"""Counts the bits of many small matrices at once, although a coder codes them one after another.
 
-What a matrix's symbols cost depends on the matrices before it only by the counts in tables that all of them share, and these are sums over
-earlier matrices. Which matrices they are summed over depends on the kinds chosen, and these on the costs: kinds are guessed, costs worked
-out, and kinds chosen anew until none changes. The first matrix whose guess was wrong is right then, so that this ends; mostly at once.
+The bits of a matrix depend on earlier matrices only through tables that all matrices share. A table's counts are sums over those earlier
+matrices that are coded by the scale model. So the bits depend on the kinds of earlier matrices, and the kind of a matrix depends on its bits.
+This is solved by iteration: guess all kinds, count the bits, choose the kinds by the bits, and repeat until no kind changes. Each repetition
+corrects at least the first matrix with a wrong guess, so the iteration ends. Usually the first guess is right.
 
-Costs are those of `nncomplexity.codecs.matrix` but for the rounding of sums. Symbols lie matrix after matrix in one row (n,), in the order in
-which they are coded; T is the number of matrices, `owner` (n,) says whose a symbol is.
+The bits are those of `nncomplexity.codecs.matrix`, except for the rounding of sums. The symbols of all matrices are in one array (n,), in the
+order of coding. T is the number of matrices, and `owner` (n,) has the index of each symbol's matrix. To weigh matrices is to count their bits.
 """
 
 from collections.abc import Sequence
@@ -22,23 +23,23 @@ from nncomplexity.codecs.models import FIRST_OF_OWN, LENGTHS, Tally, block_edges
 from nncomplexity.codecs.scales import GAIN, LEVELS, MEANS, WIDTHS, alphabet_of, blocks_of, context_of, contexts_of, tokens_of
 
 LARGEST = 1 << 12
-"""Symbols of a matrix from which on it is weighed by itself, at no greater cost."""
+"""The bits of a matrix with more symbols are counted for it alone, because this takes no longer."""
 MOST = 1 << 17
-"""Symbols of all matrices that are weighed at once."""
+"""The largest number of symbols in all matrices whose bits are counted at once."""
 _CELLS = 16
-"""How many times as many keys as symbols there may be for them to be counted one by one."""
+"""If there are at most this factor more possible keys than symbols, the keys are counted by `bincount` and not by a sort."""
 _EDGES, _OWN_EDGES = (
     np.array(block_edges(LARGEST)),
     {1: np.array(block_edges(LARGEST)), 2: np.array(block_edges(LARGEST, FIRST_OF_OWN))},
 )
-"""Where the blocks of signs begin, and by version of the format those of a matrix's own table."""
+"""The beginnings of the blocks of signs and, by version of the format, of the blocks under the table of a single matrix."""
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """What matrices weigh: their bits (T,), their kinds and the contexts of their symbols.
+    """The bits (T,) of matrices, their kinds, and the contexts of their symbols under the scale model.
 
-    A matrix of zeros alone has no kind, which is written as 0, and no contexts. The contexts are those under the scale model.
+    A matrix of zeros has no kind, for which 0 is written, and no contexts.
     """
 
     bits: Frequencies
@@ -46,21 +47,21 @@ class Weighed:
     contexts: dict[int, Integers]
 
     def known(self) -> list[KnownKind]:
-        """What their writer is told."""
+        """The kind and the contexts of each matrix, for a writer."""
         return [KnownKind(kind, self.contexts.get(index)) for index, kind in enumerate(self.kinds.tolist())]
 
 
 def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState, *, keep: bool = False) -> Weighed:
-    """Bits of matrices that are coded one after another under one state, which learns.
+    """Count the bits of matrices that are coded one after another under one state, which learns from them.
 
     Args:
-        matrices: their models; all have the state given.
-        symbols: their symbols, each (rows, columns), at most `MOST` in all.
-        state: what they share, as it is before the first of them; it learns from all.
+        matrices: the models of the matrices; all have this state.
+        symbols: the symbols of each matrix, (rows, columns), together at most `MOST`.
+        state: the state before the first matrix. At the end it has learned from all.
         keep: whether to keep the contexts.
 
     Returns:
-        The bits of each matrix, the kind that it is coded as and, where they are kept, its contexts.
+        The bits and the kind of each matrix and, with `keep`, its contexts.
     """
     bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
     filled = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
@@ -84,6 +85,7 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     tables = batch.tables()
     scale = _ByScale(batch, state)
     found = np.zeros(len(chosen), dtype=np.int64)
+    # The iteration of the module's docstring, which begins with the guess that every matrix is coded by the scale model.
     while True:
         weights = np.stack([scale.bits(found == 0), *tables])
         guessed, found = found, weights.argmin(axis=0)
@@ -97,10 +99,10 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
 
 
 def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
-    """(T,) bits of matrices of symbols (rows, columns), at least as many rows as columns, each of them alone in a file.
+    """The bits (T,) of matrices of symbols (rows, columns), with rows ≥ columns, as if each of them were alone in a file.
 
-    The models are those of `weigh_together`, and none learns from another: small matrices without dead lines are weighed together all
-    the same, as each finds the tables that a file begins with.
+    The models are those of `weigh_together`, but no matrix learns from another one. Small matrices are still counted together, because all of
+    them begin with the same tables.
     """
     bits = np.zeros(len(symbols))
     waiting: list[int] = []
@@ -122,7 +124,7 @@ def weigh_each(symbols: Sequence[Integers]) -> Frequencies:
 
 
 def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
-    """(T,) bits of matrices, none of them empty, each under tables that have learned nothing."""
+    """The bits (T,) of matrices, none of them empty, each under the tables at the beginning of a file."""
     state, every = MatrixState(), np.arange(len(symbols))
     matrices, symbols = [Matrix(one.shape[0], one.shape[1], state) for one in symbols], list(symbols)
     peaks = np.array([max(int(one.max()), -int(one.min())) for one in symbols])
@@ -149,7 +151,7 @@ def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
 
 
 def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers) -> list[tuple[list[int], Integers]]:
-    """Those of the matrices that are chosen, by shape: their indices, and their symbols (matrices, rows, columns)."""
+    """The chosen matrices, grouped by shape: for each shape, their indices and their symbols (matrices, rows, columns)."""
     shapes: dict[tuple[int, int], list[int]] = {}
     for index in chosen.tolist():
         shapes.setdefault((matrices[index].rows, matrices[index].columns), []).append(index)
@@ -159,9 +161,9 @@ def _stacked(matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: In
 def _without_dead_lines(
     matrices: Sequence[Matrix], symbols: Sequence[Integers], chosen: Integers, partial: NDArray[np.bool_], state: MatrixState
 ) -> tuple[Sequence[Matrix], Sequence[Integers], Integers, Frequencies]:
-    """The matrices and their symbols without dead lines that are marked; whether each `chosen` one is marked; the bits of its marks.
+    """The matrices and their symbols without marked dead lines; whether each `chosen` matrix has marks; and the bits of its marks.
 
-    Whether marks pay hangs on what matrices before have marked, so that those that have dead lines are looked at one by one.
+    Whether marks save bits depends on the marks of earlier matrices. So the matrices with dead lines are processed one by one.
     """
     marked, bits = np.zeros(chosen.size, dtype=np.int64), np.zeros(chosen.size)
     matrices, symbols = list(matrices), list(symbols)
@@ -178,16 +180,16 @@ def _without_dead_lines(
             state.lines.code(meter, grid.shape[:2], marks)
             matrices[index], symbols[index] = matrices[index].inner(marks), marks.part(grid).T
             marked[place], bits[place] = 1, meter.bits
-    tally.frequencies[:] = before.frequencies  # the choices themselves are weighed all at once
+    tally.frequencies[:] = before.frequencies  # the caller counts the bits of these decisions, and learns from them, all at once
     return matrices, symbols, marked, bits
 
 
 class Ledger(Meter):
-    """A meter that adds up bits by part, and only notes single decisions under tables that learn, until `settle` weighs all of a table's.
+    """A meter that counts the bits of each part. It collects single decisions under adaptive tables, and `settle` counts them all at once.
 
     Attributes:
-        parts: bits of each part.
-        part: the part that is metered; -1 where what is metered is no part's.
+        parts: the bits of each part.
+        part: the present part; -1 for bits that belong to no part.
     """
 
     def __init__(self, parts: int) -> None:
@@ -196,18 +198,18 @@ class Ledger(Meter):
         self._noted: dict[int, tuple[Frequencies, int, list[int], list[int]]] = {}
 
     def begin(self, part: int) -> None:
-        """What comes now is this part's."""
+        """The following bits belong to this part."""
         self.close()
         self.part = part
 
     def close(self) -> None:
-        """What was metered so far is the part's."""
+        """Add the bits so far to the present part."""
         if self.part >= 0:
             self.parts[self.part] += self.bits
         self.bits = 0.0
 
     def learned(self, value: int | None, frequencies: Frequencies, gain: int) -> int:
-        """Note one symbol; `settle` weighs it."""
+        """Collect one symbol; `settle` counts its bits."""
         assert value is not None
         noted = self._noted.get(id(frequencies))
         if noted is None:
@@ -217,15 +219,15 @@ class Ledger(Meter):
         return value
 
     def note(self, tally: Tally, values: list[int], parts: list[int]) -> None:
-        """Single decisions under a tally, one after another, each of its part."""
+        """Collect single decisions under a tally, in their order, with the part of each."""
         _, _, noted, of_parts = self._noted.setdefault(id(tally.frequencies), (tally.frequencies, tally.gain, [], []))
         noted += values
         of_parts += parts
 
     def settle(self) -> None:
-        """Weigh what was noted."""
+        """Count the bits of all collected decisions."""
         self.close()
-        total = np.zeros(len(self.parts) + 1)  # the last is for what came before the first part
+        total = np.zeros(len(self.parts) + 1)  # the last entry is for decisions before the first part, whose part is -1
         for frequencies, gain, values, parts in self._noted.values():
             bits = _learning(np.array(values), Tally(frequencies, gain))
             total += np.bincount(np.array(parts) % len(total), weights=bits, minlength=len(total))
@@ -234,7 +236,7 @@ class Ledger(Meter):
 
 
 class _Batch:
-    """Matrices that aren't zero: their symbols in one row, and where they are."""
+    """Matrices that aren't zero, with their symbols in one array and the place of each matrix in it."""
 
     def __init__(
         self, matrices: Sequence[Matrix], stacks: Sequence[tuple[list[int], Integers]], peaks: Integers, chosen: Integers
@@ -257,7 +259,7 @@ class _Batch:
                 self._lay(numbers[members][kept], stack[kept])
 
     def _lay(self, members: Integers, stack: Integers) -> None:
-        """Put the symbols of matrices of one shape (matrices, rows, columns) into their places, with their contexts."""
+        """Put the symbols of matrices of one shape, (matrices, rows, columns), into the array, and compute their contexts."""
         rows, columns = stack.shape[1:]
         stacked = stack.transpose(0, 2, 1)
         sizes = np.abs(stacked)
@@ -275,12 +277,12 @@ class _Batch:
         self.blocks[where] = np.tile((np.arange(columns)[:, None] * len(starts) + within).reshape(-1), len(members))
 
     def sums(self, values: NDArray[np.float64] | Integers, owner: Integers) -> Frequencies:
-        """(T,) sums of values over the matrices that they are of."""
+        """The sum (T,) of the values of each matrix."""
         found: Frequencies = np.bincount(owner, weights=values, minlength=self.number).astype(np.float64)
         return found
 
     def tables(self) -> tuple[Frequencies, Frequencies]:
-        """(T,) bits under a table of all symbols from least to greatest, and under one of those that occur; ∞ where hopeless."""
+        """The bits (T,) under a table of all symbols from smallest to largest, and of those that occur; ∞ for one that can't be the best."""
         low = np.minimum.reduceat(self.symbols, self.starts)
         spans = np.maximum.reduceat(self.symbols, self.starts) - low
         edges = _OWN_EDGES[self.matrices[0].state.version]
@@ -301,7 +303,7 @@ class _Batch:
 
 
 class _ByScale:
-    """Bits of matrices under the scale model, for any choice of those that the tables learn from."""
+    """Counts the bits of matrices under the scale model, for any set of matrices from which the tables learn."""
 
     def __init__(self, batch: _Batch, state: MatrixState) -> None:
         self._batch, self._state = batch, state
@@ -311,10 +313,10 @@ class _ByScale:
         self._used = np.flatnonzero(np.bincount(batch.contexts))
         column = np.zeros(len(state.tables), dtype=np.int64)
         column[self._used] = np.arange(self._used.size)
-        places = column[batch.contexts]  # from here on contexts are known by their places among those used
+        places = column[batch.contexts]  # from here on, a context is numbered among those that are used
         self._runs = _Runs((owner, places, tokens), batch.blocks)
         self._totals = _Runs((owner, places), batch.blocks)
-        # What one matrix has in all of a token under a context, in the order in which the tables meet them.
+        # How often each matrix has a token under a context, sorted by context and token, and then in the order of coding.
         firsts = self._runs.news
         counts = np.add.reduceat(self._runs.counts, firsts)
         owners, contexts, found = (self._runs.keys(part)[firsts] for part in range(3))
@@ -326,7 +328,7 @@ class _ByScale:
         self._fixed = self._signs(sizes, owner) + batch.sums(WIDTHS[tokens], owner)
 
     def _signs(self, sizes: Integers, owner: Integers) -> Frequencies:
-        """(T,) bits of the signs."""
+        """The bits (T,) of the signs."""
         signed = sizes > 0
         owner, negative = owner[signed], self._batch.symbols[signed] < 0
         counts = np.bincount(owner, minlength=self._batch.number)
@@ -339,7 +341,7 @@ class _ByScale:
         return self._batch.sums(totals, owner) - self._batch.sums(logs, runs.keys(0))
 
     def bits(self, learned: NDArray[np.bool_]) -> Frequencies:
-        """(T,) bits, where the tables learn from the matrices that are `learned` (T,) alone."""
+        """The bits (T,), if the tables learn only from the matrices that are true in `learned` (T,)."""
         batch, runs, totals = self._batch, self._runs, self._totals
         owners, contexts, tokens, counts = self._entries
         taken = counts * learned[owners]
@@ -351,7 +353,7 @@ class _ByScale:
         return found + self._fixed + _learning(batch.levels, self._state.levels, learned)
 
     def _whole(self, taken: Integers) -> Frequencies:
-        """(T, used contexts) the sums of the tables as each matrix finds them, over the tokens that it may have."""
+        """The sums (T, used contexts) of the tables before each matrix, over the tokens of the matrix's alphabet."""
         owners, contexts, tokens, _ = self._entries
         shape = self._batch.number, len(self._used)
         cells = owners * shape[1] + contexts
@@ -364,19 +366,19 @@ class _ByScale:
         return found
 
     def learn(self, learned: NDArray[np.bool_]) -> None:
-        """Let the state learn from these matrices."""
+        """Let the state learn from the matrices that are true in `learned`."""
         owners, contexts, tokens, counts = self._entries
         np.add.at(self._state.tables, (self._used[contexts], tokens), GAIN * (counts * learned[owners]).astype(np.float64))
         self._state.levels.add(self._batch.levels[learned])
 
 
 class _Runs:
-    """Equal keys in equal blocks: how many there are of each, and how many of the same key there were in earlier blocks.
+    """Runs of equal keys in one block: the length of each run, and the number of the same keys in earlier blocks.
 
     Attributes:
-        counts: how many.
-        earlier: how many before.
-        news: where a key comes first, in its first block.
+        counts: the length of each run.
+        earlier: the number of the same keys in earlier blocks.
+        news: the indices of the runs that are the first of their key.
     """
 
     def __init__(self, parts: Sequence[Integers], blocks: Integers) -> None:
@@ -385,7 +387,7 @@ class _Runs:
         packed = np.zeros(blocks.size, dtype=np.int64)
         for part, width in zip((*parts, blocks), widths, strict=True):
             packed = (packed << width) | part
-        if 1 << sum(widths) <= _CELLS * packed.size:  # few keys are counted faster than sorted
+        if 1 << sum(widths) <= _CELLS * packed.size:  # if there are few possible keys, counting is faster than sorting
             counts = np.bincount(packed)
             self._keys = np.flatnonzero(counts)
             self.counts = counts[self._keys]
@@ -400,20 +402,20 @@ class _Runs:
         self.earlier = firsts - np.maximum.accumulate(np.where(new, firsts, 0))
 
     def keys(self, part: int) -> Integers:
-        """One part of each run's key."""
+        """One part of the key of each run."""
         shift = sum(self._widths[part + 1 :])
         return (self._keys >> shift) & ((1 << self._widths[part]) - 1)
 
 
 def _changes(values: Integers) -> NDArray[np.bool_]:
-    """(n,) true where a value isn't that before it."""
+    """(n,) true where a value differs from the value before it, and at the first."""
     found = np.ones(values.size, dtype=np.bool_)
     np.not_equal(values[1:], values[:-1], out=found[1:])
     return found
 
 
 def _at_starts(values: Integers, keys: Sequence[Integers]) -> Integers:
-    """(n,) each value replaced by that at the beginning of its run of equal keys."""
+    """(n,) each value replaced by the value at the beginning of its run of equal keys."""
     begins = np.flatnonzero(np.logical_or.reduce([_changes(key) for key in keys]))
     found: Integers = np.repeat(values[begins], np.diff(begins, append=values.size))
     return found
@@ -426,9 +428,9 @@ def _flags(places: Integers, size: int) -> Integers:
 
 
 def _learning(symbols: Integers, tally: Tally, learned: NDArray[np.bool_] | None = None) -> Frequencies:
-    """(n,) bits of symbols, one after another, under a tally that learns after each, or after those that are `learned`.
+    """The bits (n,) of symbols, one after another, under a tally that learns after each symbol, or only after those true in `learned`.
 
-    The tally itself learns only where all are.
+    The tally itself changes only without `learned`.
     """
     counted = np.zeros((symbols.size, tally.frequencies.size))
     counted[np.arange(symbols.size), symbols] = 1.0 if learned is None else learned
@@ -443,14 +445,14 @@ def _learning(symbols: Integers, tally: Tally, learned: NDArray[np.bool_] | None
 
 
 def _naturals(values: Integers, tally: Tally) -> Frequencies:
-    """(n,) bits of integers as `Natural` codes them, one after another, under a tally, which learns."""
+    """The bits (n,) of integers that `Natural` codes one after another under a tally, which learns."""
     lengths = np.frexp(values)[1].astype(np.int64)
     found: Frequencies = _learning(lengths, tally) + np.maximum(lengths - 1, 0)
     return found
 
 
 def _lengths(values: Integers) -> Frequencies:
-    """(n,) bits of integers as `Natural` codes them, each under a tally of its own. None is beyond the limit where it matters."""
+    """The bits (n,) of integers that `Natural` codes, each under a new tally. Integers above the limit give a value that callers ignore."""
     frequencies = length_tally().frequencies
     lengths = np.minimum(np.frexp(values)[1], LENGTHS - 1)
     found: Frequencies = np.log2(frequencies.sum() / frequencies[lengths]) + np.maximum(lengths - 1, 0)
@@ -458,6 +460,6 @@ def _lengths(values: Integers) -> Frequencies:
 
 
 def _signed(values: Integers) -> Frequencies:
-    """The same as `Signed` codes them."""
+    """The bits (n,) of integers that `Signed` codes, each under a new tally."""
     found: Frequencies = _lengths(np.abs(values)) + (values != 0)
     return found

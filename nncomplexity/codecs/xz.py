@@ -6,8 +6,9 @@ from nncomplexity.codecs.general import General, unpacked
 from nncomplexity.errors import FormatError
 
 _LEAST_WINDOW, _MOST_WINDOW = 1 << 12, 1 << 23
-"""Bytes; the most is what preset 6 has. A window longer than the data takes time to make, and saves nothing."""
+"""Sizes of the window in bytes. The largest is that of preset 6. A window larger than the data takes time to allocate and saves nothing."""
 _MEMORY_LIMIT = 1 << 27
+"""The largest memory of the decoder in bytes, by docs/format.md. A stream's header could ask for more than the file's length justifies."""
 
 
 def _decompress(payload: bytes, most: int) -> bytearray:
@@ -20,6 +21,7 @@ def _decompress(payload: bytes, most: int) -> bytearray:
 def _compress(data: bytes) -> bytes:
     window = min(max(1 << len(data).bit_length(), _LEAST_WINDOW), _MOST_WINDOW)
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": window}]
+    # No checksum, because the `.coarse` file has one.
     return lzma.compress(data, lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=filters)
 
 

@@ -1,4 +1,4 @@
-"""Zstandard at level 19, without a checksum or content size, which its container gives."""
+"""Zstandard at level 19, without a checksum or content size, because the `.coarse` file already has both."""
 
 import zstandard
 
@@ -6,8 +6,9 @@ from nncomplexity.codecs.general import General
 from nncomplexity.errors import FormatError
 
 _WINDOW_LIMIT = 1 << 27
+"""The largest window in bytes, by docs/format.md. A frame's header could ask for more memory than the file's length justifies."""
 _PIECE = 1 << 8
-"""Bytes unpacked at a time: four of them can stand for 128 KiB."""
+"""The number of packed bytes that are unpacked at once. It is small, because four packed bytes can stand for 128 KiB."""
 
 
 def _compress(data: bytes) -> bytes:

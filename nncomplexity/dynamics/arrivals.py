@@ -1,4 +1,4 @@
-"""New checkpoints of a running training. Each is returned when it is complete."""
+"""Finds new checkpoints of a running training. Each is returned when it is complete."""
 
 import math
 import time
@@ -15,7 +15,7 @@ _PATIENCE = 5
 """An unreadable file that doesn't change counts as damaged after this many tries."""
 
 Signature = tuple[tuple[str, int, int], ...]
-"""Name, size and time of each file of a checkpoint."""
+"""Name, size and modification time of each file of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Follow:
 
     Attributes:
         poll: seconds between two checks for new files.
-        idle_timeout: ends after this many seconds without a new checkpoint and without work; None never ends.
-        until: ends after the checkpoint of this training step; None never ends.
+        idle_timeout: stop after this many seconds without a new checkpoint and without work; None is no limit.
+        until: stop after the checkpoint of this training step; None is no limit.
 
     >>> Follow(poll=0)
     Traceback (most recent call last):
@@ -71,6 +71,7 @@ class Arrivals:
             seen = self._seen.get(source.path)
             if seen is None or seen.signature != signature:
                 self._seen[source.path] = seen = _Seen(signature)
+                # An old file is complete at the first check. Only a file that changed recently must stay the same for one more check.
                 newest = max((changed for _, _, changed in signature), default=0)
                 if time.time() - newest / 1e9 < self._poll:
                     continue
@@ -81,13 +82,13 @@ class Arrivals:
                 seen.polls += 1
                 if seen.polls < _PATIENCE:
                     continue
-            if _signature(Path(source.path)) == signature:
+            if _signature(Path(source.path)) == signature:  # otherwise the file changed while it was read
                 seen.given = True
                 whole.append((source, known))
         return whole
 
     def rest(self) -> list[tuple[Source, Known | None]]:
-        """At the end, the checkpoints that were never returned, complete or not, so that an incomplete one is reported."""
+        """At the end, the checkpoints that were never returned, complete or not. So an incomplete one gets a row that says so."""
         given = {path for path, seen in self._seen.items() if seen.given and seen.signature == _signature(Path(path))}
         return [
             (source, known_of(source, self._key, self._steps))
@@ -97,7 +98,7 @@ class Arrivals:
 
 
 def _signature(path: Path) -> Signature:
-    """Empty if the files have just disappeared."""
+    """The signature of a checkpoint. It is empty if the files have just disappeared."""
     folder = path if path.is_dir() else path.parent
     try:
         files = [path] if path.is_file() and not path.name.endswith(".index.json") else sorted(folder.iterdir())

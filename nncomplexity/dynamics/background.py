@@ -1,4 +1,4 @@
-"""Measures networks in another process while this one trains: a short queue, whose rows come in the order of their steps."""
+"""Measures networks in another process while this one trains. A short queue keeps the rows in the order of their steps."""
 
 import contextlib
 import multiprocessing
@@ -31,6 +31,7 @@ _DIED = (
 )
 _ENDED = "it was not measured, because the executor lost it or was shut down"
 _NICE = 10
+"""The priority of the measuring process. Higher numbers are lower priorities: training has 0, and 19 is the lowest."""
 
 
 @dataclass
@@ -42,11 +43,11 @@ class _Pending:
 
 
 class Background:
-    """Measures one network after another elsewhere. Nothing that goes wrong there is raised here: it is a failed row.
+    """Measures one network after another in another process. An error there is never raised here: it gives a failed row.
 
     Args:
-        executor: where; None is a process of its own, which starts with the first network and ends with this process.
-        room: how many networks may wait or be measured at a time.
+        executor: its processes measure. None starts a new process with the first network, which ends when this process ends.
+        room: the largest number of networks that wait or are being measured.
         take: called with each row, in the order of `submit`, from a thread of the executor.
     """
 
@@ -63,7 +64,7 @@ class Background:
         return len(self._pending) >= self._room
 
     def submit(self, start: Row, content: bytes) -> None:
-        """Hand over a network as `packed_network` packed it; `start` has the first keys of its row. Only while it isn't `full`."""
+        """Add a network, packed by `packed_network`, to the queue. `start` has the first keys of its row. The queue must not be `full`."""
         one = _Pending(start)
         with self._changed:
             self._pending.append(one)
@@ -75,7 +76,7 @@ class Background:
         one.future.add_done_callback(self._finished)
 
     def close(self, wait: bool = True) -> None:
-        """End the process of its own. Networks that wait are measured first, or with `wait=False` given up without a row."""
+        """End the measuring process. Waiting networks are measured first. With `wait=False` they are dropped and have no rows."""
         given_up: deque[_Pending] = deque()
         with self._changed:
             if not wait:
@@ -95,8 +96,8 @@ class Background:
         return (self._given or self._process()).submit(run, packed(work), content, module_folders(), ours)
 
     def _process(self) -> LocalPool:
-        """The process of its own, which starts again if it died."""
-        # A process that never gave a row would not do so the next time either, and each start costs seconds.
+        """The measuring process. It is started again if it died."""
+        # If a process died before its first row, the next one would die too, and each start takes seconds.
         if self._died and not self._proved:
             raise BrokenExecutor
         self._died = False
@@ -104,7 +105,7 @@ class Background:
         return self._own
 
     def _finished(self, _: Future[bytes]) -> None:
-        """Pass on the rows at the head of the queue that are there by now."""
+        """Pass on the finished rows at the head of the queue."""
         with self._taking:  # an executor may finish several at a time, in threads of its own
             while (one := self._head()) and one.future.done():
                 self._take(self._row(one))
@@ -132,19 +133,19 @@ class Background:
 
 
 def own_process() -> LocalPool:
-    """One new process with one thread, which ends when this process ends, in any way."""
+    """One new process with one thread. It ends when this process ends, also when this process is killed."""
     return LocalPool(1, threads=1)
 
 
 def row_behind_training(start: Row, copied: CopiedNetwork) -> Row:
-    """`row_of_copy` in a process of ours, which gives the training the processors first."""
+    """`row_of_copy` in the measuring process, with a low priority, so that the training gets the processors first."""
     with contextlib.suppress(AttributeError, OSError):  # Windows has no such call
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     return row_of_copy(start, copied)
 
 
 def check_imported_by_no_process() -> None:
-    """Raises InputError in a process that imports the program to measure, and would begin to train instead."""
+    """Raises InputError in the measuring process. It imports the user's program, which must not begin another training there."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise InputError(
             "background: expected a program that other processes can import, got one that trains when it is imported; "
@@ -153,7 +154,7 @@ def check_imported_by_no_process() -> None:
 
 
 def executor_elsewhere(given: object) -> Executor | None:
-    """The executor that was given. Raises InputError where it is none, or one that works in threads of this process."""
+    """The executor that was given. Raises InputError if it is no executor, or if it works in threads of this process."""
     executor = checked_executor(given)
     if executor is not None and in_this_process(executor):
         raise InputError(

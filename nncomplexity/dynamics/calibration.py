@@ -1,7 +1,7 @@
 """Networks to compare with: untrained, constant, and trained on shuffled labels.
 
-They put complexity on a scale: the size of a network that has learned nothing, that predicts the same for every input, or that has
-memorised labels without a rule.
+Their sizes make a scale for complexity: the size of a network that has learned nothing, of one that predicts the same for every input, and of
+one that has memorised labels without a rule.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,11 +32,11 @@ def untrained(build: Function, seed: int) -> dict[str, Tensor]:
 
 
 def first_usable(paths: Iterable[str], key: str | None) -> str | None:
-    """The first checkpoint that can be read and has no NaN. The constant network has its architecture. None if there is none."""
+    """The first checkpoint that can be read and has no NaN; None if there is none. The constant network gets its architecture."""
     for path in paths:
         try:
             check_numbers(load_checkpoint(path, key).tensors)
-        except Exception:  # the row of that checkpoint says why
+        except Exception:  # the row of that checkpoint has the error
             continue
         return path
     return None

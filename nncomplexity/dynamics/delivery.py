@@ -3,7 +3,7 @@
 A row may fail to be written: another process uses the file, the disk is full, or the folder is gone. The row is then kept and
 written with the next one, or at the latest when the program ends.
 
-Each training is a run of its own. The run is chosen when a row is written, from the rows in the file:
+Each training has its own run in the file. The run is chosen when a row is written, by the rows in the file:
 
 - If the step of the first row is later than all steps of the last run with the Tracker's name, it continues this run: the training
   was resumed.
@@ -43,11 +43,11 @@ class Delivery:
         seed: the seed of the rows.
 
     Raises:
-        InputError: the file can't be written, is something else, or holds rows of other settings; `deliver` raises nothing.
+        InputError: the file can't be written, is no results file, or has rows of other settings. `deliver` raises nothing.
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: TrackSettings, run: str | None, seed: int) -> None:
-        # The absolute path, because a training loop may change the current folder.
+        # The path is made absolute, because a training loop may change the current folder.
         self._path = os.path.abspath(path_of(path, "out"))  # noqa: PTH100 -- links stay
         self._settings, self._name, self._seed = settings, run, seed
         rows = rows_of(self._path)
@@ -60,7 +60,7 @@ class Delivery:
         self._resumed = False
 
     def resume(self) -> set[float]:
-        """Continue the last run with the name, whatever its steps are. Returns the steps at which it has been measured."""
+        """Continue the last run with the name, whatever its steps are. Returns the steps that have measured rows."""
         self._resumed = True
         rows = self._alike(rows_of(self._path))
         return {row["step"] for row in rows if row["run"] == self._run and row.get("status") == "measured"}
@@ -103,7 +103,8 @@ class Delivery:
             number += 1
         why = "another process writes" if others else f"there are steps up to {max(steps):g} of"
         warn(
-            f"{self._path}: {why} {_told(self._run)}; this training's rows go to {name!r}; give it a run= of its own to tell them apart"
+            f"{self._path}: {why} {_in_words(self._run)}; this training's rows go to {name!r}; give each training its own run= to "
+            "distinguish them"
         )
         return name
 
@@ -132,7 +133,7 @@ class Delivery:
 
 
 def warn(text: str) -> None:
-    """A warning at the caller's line. It never ends the training, even if the program turns warnings into errors."""
+    """Warn at the line of the user's program. This never ends the training, even if the program turns warnings into errors."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("nncomplexity."):
         frame, level = frame.f_back, level + 1
@@ -143,12 +144,12 @@ def warn(text: str) -> None:
             print(f"nncomplexity: {text}", file=sys.stderr)
 
 
-def _told(run: str | None) -> str:
+def _in_words(run: str | None) -> str:
     return "the run without a name" if run is None else f"the run {run!r}"
 
 
 def _check_writable(path: str, typed: str) -> None:
-    """Raises InputError where no row can be written there. Nothing is made: another process may be about to write its first row."""
+    """Raises InputError if no row can be written there. It doesn't create the file, because another process may be about to."""
     try:
         if Path(path).exists():
             Path(path).open("ab").close()

@@ -1,4 +1,4 @@
-"""The user's functions, as they are sent to other processes: by name if the command line got a name, otherwise packed."""
+"""The user's functions, in a form that can be sent to other processes: by name if the user gave a name, otherwise pickled."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -16,7 +16,7 @@ class UserFunction:
     """A function with its name in rows.
 
     Attributes:
-        option: the option or argument that gave it, for messages.
+        option: the option or argument by which the user gave it, for messages.
         name: MODULE:FUNCTION.
         function: the function itself; None if each process finds it by its name.
     """
@@ -26,12 +26,12 @@ class UserFunction:
     function: Function | None = None
 
     def get(self) -> Function:
-        """The function; raises InputError where the name leads to none."""
+        """The function. Raises InputError if there is no function of this name."""
         return find_function(self.name, self.option) if self.function is None else self.function
 
     @contextmanager
     def in_place(self) -> Iterator[Function]:
-        """The function, to be called with the folder of its module as the current folder, if the module changed it."""
+        """The function. Within the block, the current folder is the one to which the function's module changed, if it did."""
         function = self.get()
         with chdir((None if self.function else folder_of(self.name)) or "."):
             yield function
@@ -39,7 +39,7 @@ class UserFunction:
 
 @dataclass(frozen=True)
 class UserDivergence(UserFunction):
-    """A divergence instead of a loss: the object itself, or its names on the command line, from which each process makes it.
+    """A divergence instead of a loss: the object itself, or the names on the command line, from which each process makes it.
 
     Attributes:
         named: the names on the command line; None if there is `function`.
@@ -48,18 +48,18 @@ class UserDivergence(UserFunction):
     named: NamedDivergence | None = None
 
     def get(self) -> Function:
-        """The divergence, made from what the command line said where it is named there."""
+        """The divergence itself, or one made from the names on the command line."""
         return self.named.make() if self.function is None and self.named else super().get()
 
     def described(self) -> dict[str, Any]:
-        """Its keys in the settings of a row."""
+        """The keys of the divergence in the settings of a row."""
         if self.named is not None:
             return self.named.described()
         return self.function.described() if isinstance(self.function, Divergence) else {}
 
 
 def user_divergence(given: "Divergence | NamedDivergence | UserDivergence") -> UserDivergence:
-    """A divergence on its way to other processes. Raises InputError where it is none, or names lead to none."""
+    """A divergence that can be sent to other processes. Raises InputError if the argument is no divergence, or a name can't be used."""
     if isinstance(given, UserDivergence):
         return given
     if isinstance(given, NamedDivergence):
@@ -74,7 +74,7 @@ def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergenc
     """The function of an option or argument. It is looked up now, so that a wrong name is reported before the measurement begins.
 
     Raises:
-        InputError: it is no function, or names none.
+        InputError: the argument is neither a function nor the name of one.
 
     >>> import math
     >>> user_function("loss_fn", math.sqrt).name, user_function("--loss-fn", "math:sqrt").get() is math.sqrt
@@ -95,7 +95,7 @@ def user_function(option: str, given: "str | Callable[..., Any] | NamedDivergenc
 
 
 def check_sendable(functions: Iterable[UserFunction], executor: Executor | None) -> None:
-    """Raises InputError for the first function that can't be sent to the workers of the executor; None is new processes."""
+    """Raises InputError if a function can't be sent to the executor's workers. An executor of None stands for new processes."""
     for one in functions:
         try:
             sent(one.function, executor)

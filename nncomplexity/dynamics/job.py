@@ -1,7 +1,7 @@
 """The work for one row: a checkpoint or a calibration, and a seed, measured in any process.
 
-A row depends on these, on the settings, and on the random state at the call of `track`. It does not depend on earlier measurements.
-Losses, risks and metrics draw their random numbers from a fixed state of their own (`nncomplexity.network.distortion`).
+A row depends on the network, the seed, the settings, and the random state at the call of `track`. It does not depend on earlier
+measurements. Losses, risks and metrics draw their random numbers from a fixed state (`nncomplexity.network.distortion`).
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from nncomplexity.words import Eps, Relative
 from nncomplexity.workers import Surroundings
 
 LEFT_OUT = "left_out"
-"""The key of a result that is not a row, because its file holds an optimizer's state."""
+"""The key that marks a result which is not a row, because its file has the state of an optimizer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Job:
     """The network of one row.
 
     Attributes:
-        path: the checkpoint as typed. For a constant network, the checkpoint with its architecture. None for other calibrations.
+        path: the checkpoint, as the user typed it. For a constant network, a checkpoint with its architecture. None for other calibrations.
         seed: the seed of the search. For calibrations, also the seed of the initialisation or the training.
         kind: "checkpoint", or a calibration.
         run: the folder of the checkpoint.
@@ -69,7 +69,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobNetwork:
-    """A network to measure, and its origin for the row."""
+    """A network to measure, and the keys of its row that describe its origin."""
 
     tensors: dict[str, Tensor]
     about: Row = field(default_factory=dict)
@@ -79,12 +79,12 @@ class JobNetwork:
 
 def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progress: Progress | None = None) -> Row:
     """The row of a job. A failure gives a row too."""
-    # In this order, because other threads wait at the first one.
+    # `preserved_random_state` comes first, because it has the lock. The others also change state of the whole process.
     with preserved_random_state(), contextlib.redirect_stdout(sys.stderr), surroundings.around():
         start = start_of(job, settings)
         try:
             for one in (*settings.functions, *([job.trainer] if job.trainer else [])):
-                one.get()  # imported in this folder, before one of them is called in another folder
+                one.get()  # imports all modules in this folder, before a function is called in another folder
             surroundings.set_start_method()
             subject = _subject(job, settings)
             start |= subject.about
@@ -93,13 +93,13 @@ def measure(job: Job, settings: TrackSettings, surroundings: Surroundings, progr
             return failed_row(start, error) | {LEFT_OUT: True}
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a trainer of the user's may call sys.exit()
+        except BaseException as error:  # the user's trainer may call sys.exit()
             failed = failed_row(start, error)
             return failed | {"error": f"{failed['error']}{surroundings.lacking}"}
 
 
 def start_of(job: Job, settings: TrackSettings) -> Row:
-    """The first keys of the row, from the job alone."""
+    """The first keys of the row, which follow from the job alone."""
     step = named_step(job.path, job.steps) if job.path is not None and job.kind == "checkpoint" else None
     about: Row = {"kind": job.kind, "status": "measured", "run": job.run, "checkpoint": job.path, "sha256": None}
     about |= {"step": step.value if step else None, "step_from": step.said_by if step else None}
@@ -137,7 +137,8 @@ def _measured(
     )
     with task.place():
         network = task.network(subject.tensors)
-        norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)  # before the module gets other weights
+        # The norm is computed first, before other weights are loaded into the module.
+        norm = l2_norm(tensors_of(network) if isinstance(network, nn.Module) else network)
         original = user_values(settings, lambda: task.network(subject.tensors))
         llc = learning_coefficient(settings, task.loss_fn, network, job.seed, progress)
         found = _reports(job, settings, task.loss_fn, network, progress)
@@ -150,14 +151,16 @@ def _reports(
     job: Job, settings: TrackSettings, loss_fn: Any, network: nn.Module | dict[str, Tensor], progress: Progress | None
 ) -> tuple[Report, ...]:
     """One report for each ε. For a constant network it is the lossless file, without a search."""
-    # All its weights are zero: the lossless file takes next to nothing, and no search could better it.
+    # All its weights are zero, so the lossless file takes almost no bits, and no search would find a smaller one.
     eps: list[Eps] = [0.0] if job.kind == "constant" else list(settings.eps)
     reports = estimate(network, loss_fn, eps, **settings.options(job.seed, progress))
     if job.kind != "constant":
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}
     return tuple(
-        replace(reports[0], eps=0.0, eps_relative=eps.share, **shares)  # the distance of a share is zero
+        replace(
+            reports[0], eps=0.0, eps_relative=eps.share, **shares
+        )  # the network is at zero, so every share of the distance is 0
         if isinstance(eps, Relative)
         else replace(reports[0], eps=eps, **shares)
         for eps in settings.eps
@@ -167,19 +170,19 @@ def _reports(
 def learning_coefficient(
     settings: TrackSettings, loss_fn: LossFn, network: ModuleOrTensors, seed: int, progress: Progress | None = None
 ) -> LearningCoefficient | None:
-    """The local learning coefficient, if it was asked for. It reports its progress as text in the progress of the row."""
+    """The local learning coefficient, if the settings ask for it. Its progress is reported as a text, not as a part of the row."""
     if settings.llc is None or settings.n is None:
         return None
 
-    def told(done: float, total: float, what: str) -> None:
+    def sampled(done: float, total: float, what: str) -> None:
         if progress:
             progress(0, 1, f"{what}, {done:,.0f} of {total:,.0f} steps")
 
-    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
+    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=sampled)
 
 
 def user_values(settings: TrackSettings, network: Callable[[], object]) -> UserValues:
-    """Risk and metrics of a network, if they were asked for. Each function gets a fresh network."""
+    """Risk and metrics of a network, as far as the settings ask for them. Each function gets a fresh network."""
     given = settings.risk_fn
     risk = None if given is None else risk_of(given.option, given.get(), network)
     return UserValues(risk, {name: value_of(one.option, one.get(), network) for name, one in settings.metrics})
@@ -188,9 +191,9 @@ def user_values(settings: TrackSettings, network: Callable[[], object]) -> UserV
 def zero_risk(
     settings: TrackSettings, network: Callable[[Mapping[str, Tensor]], object], weights: Mapping[str, Tensor]
 ) -> float | None:
-    """The risk of the network with all weights zero, which `network` makes from weights.
+    """The risk of the network with all weights zero; None if the settings have no risk, or if the user's function fails.
 
-    None if no risk is asked for, or if it fails.
+    `network` makes the network from its weights.
     """
     given = settings.risk_fn
     if given is None:

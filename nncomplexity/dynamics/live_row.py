@@ -1,4 +1,4 @@
-"""The row of a network that is at hand, without a checkpoint: one that trains in this process, or a copy of one."""
+"""The row of a network in memory, without a checkpoint: one that trains in this process, or a copy of one."""
 
 import contextlib
 import functools
@@ -30,11 +30,11 @@ from nncomplexity.network import (
 from nncomplexity.workers import CannotPackError, Surroundings, sent, unpacked
 
 CopiedNetwork = tuple[Snapshot, Surroundings, bytes]
-"""A copy of a network, the state of the process that it comes from, and `packed_settings`."""
+"""A copy of a network, the state of the process in which it was copied, and the result of `packed_settings`."""
 
 
 def live_row(start: Row, network: ModuleOrTensors, settings: TrackSettings) -> Row:
-    """The row of a network; a failed one where it can't be measured. The network and the random state do not change.
+    """The row of a network, or a failed row if it can't be measured. The network and the random state do not change.
 
     Args:
         start: the first keys of the row, with the seed of the search.
@@ -45,10 +45,10 @@ def live_row(start: Row, network: ModuleOrTensors, settings: TrackSettings) -> R
         The row, which can be written as JSON.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came.
+        KeyboardInterrupt: the user pressed Ctrl-C.
     """
     try:
-        # In this order, because other threads wait at the first one.
+        # `preserved_random_state` comes first, because it has the lock. Standard output belongs to the whole process, too.
         with preserved_random_state(), contextlib.redirect_stdout(sys.stderr):
             row = _measured(start, network, settings)
         line_of(row)  # a row that can't be written as JSON counts as failed
@@ -60,32 +60,32 @@ def live_row(start: Row, network: ModuleOrTensors, settings: TrackSettings) -> R
 
 
 def packed_settings(settings: TrackSettings, executor: Executor | None) -> bytes:
-    """The settings, once for all rows.
+    """The settings as bytes. They are packed once for all rows, because they may contain the user's data.
 
     Args:
         settings: how the rows are measured.
-        executor: who measures; None is a new process.
+        executor: its processes measure; None stands for a new process.
 
     Returns:
         Bytes for `packed_network`.
 
     Raises:
-        InputError: they can't be sent to another process.
+        InputError: the settings can't be sent to another process.
     """
     check_sendable(settings.functions, executor)
     try:
         return sent(settings, executor)
-    except CannotPackError as error:  # a method of the user's own
+    except CannotPackError as error:  # the search method may be the user's own class
         raise InputError(f"background: expected settings that can be pickled, because another process measures ({error})") from None
 
 
 def packed_network(snapshot: Snapshot, settings: bytes, executor: Executor | None) -> bytes:
-    """A network to measure elsewhere, as bytes: the queues of processes would pass tensors through shared memory."""
+    """A network for another process, as bytes. Sent as tensors, it would take shared memory, which is often small in containers."""
     return sent((snapshot, Surroundings.here(), settings), executor)
 
 
 def row_of_copy(start: Row, copied: CopiedNetwork) -> Row:
-    """`live_row` of what `packed_network` packed. Other processes run this."""
+    """The `live_row` of a network from `packed_network`. Other processes run this function."""
     snapshot, surroundings, packed = copied
     settings = _unpacked(packed)
     with surroundings.around():
@@ -95,7 +95,7 @@ def row_of_copy(start: Row, copied: CopiedNetwork) -> Row:
 
 @functools.lru_cache(1)
 def _unpacked(settings: bytes) -> TrackSettings:
-    """The settings, with the user's data in them, are read once and not for each row."""
+    """The settings. They are unpacked once and not for each row, because they may contain the user's data."""
     found: TrackSettings = unpacked(settings)
     return found
 
@@ -103,7 +103,9 @@ def _unpacked(settings: bytes) -> TrackSettings:
 def _measured(start: Row, model: ModuleOrTensors, settings: TrackSettings) -> Row:
     check_network(model)
     loss_fn, seed = settings.loss_fn.get(), start["seed"]
-    if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):  # the search does not change it
+    if isinstance(model, nn.Module) and not (
+        settings.risk_fn or settings.metrics
+    ):  # only `estimate` uses it, and doesn't change it
         keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
     else:  # a user's function may load the weights into the network that trains
         keeping = left_as_it_was(model)
@@ -129,12 +131,12 @@ def _values(settings: TrackSettings, model: ModuleOrTensors, several: Sequence[M
 
 @contextlib.contextmanager
 def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
-    """Lend the network with other weights: a fresh copy, or the network itself if it can't be copied.
+    """Use the network with other weights. It is a fresh copy, or the network itself if it can't be copied.
 
-    Its own weights are restored at the end.
+    The network's own weights are restored at the end.
 
     Yields:
-        A function of weights that gives the network with them.
+        A function that returns the network with the weights that it is given.
     """
     target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
 

@@ -1,4 +1,4 @@
-"""The numbers of a row under names that TensorBoard, W&B and MLflow all take."""
+"""The numbers of a row under names that TensorBoard, W&B and MLflow all accept."""
 
 import re
 from collections.abc import Iterator
@@ -11,23 +11,23 @@ from nncomplexity.words import is_number
 PREFIX = "complexity/"
 AT = "_at_"
 _NO_NUMBERS = {"schema", "seed", "step"}
-"""Keys that say which row it is. A logger has its own axis, and takes a value named `step` for it."""
+"""Keys that identify the row. They are no metrics: a logger has its own axis, and would take a value named `step` for it."""
 _REFUSED = re.compile(r"[^A-Za-z0-9_.-]")
 _PREFIX = re.compile(r"(?:[A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]*")
 _SEPARATOR = re.compile(r"[A-Za-z0-9_.@-]+")
 
 
 def numbers(row: Row | None, prefix: str = PREFIX, at: str = AT) -> dict[str, float]:
-    """The numbers of a row by names for trackers of experiments: `complexity/bits_at_0.1`, `complexity/agreement_at_1pct`.
+    """The numbers of a row under names for experiment trackers, such as `complexity/bits_at_0.1` or `complexity/agreement_at_1pct`.
 
-    The names are of letters, digits, "_", "-", "." and "/". MLflow refuses other characters, such as the "@" and "%" of rows. Numbers of
+    The names have letters, digits, "_", "-", "." and "/". MLflow refuses other characters, such as the "@" and "%" of rows. Numbers of
     the network itself have no ε in their names: `complexity/loss`, `complexity/effective_rank`. Each matrix has its effective rank too:
     `complexity/effective_rank_of_emb.weight`. A row that failed, or None, has no numbers.
 
     Args:
         row: a row of `track` or of a `Tracker`, or None.
-        prefix: what all names begin with; trackers make a group of what comes before "/".
-        at: what stands before ε in place of "@".
+        prefix: the beginning of all names; trackers group names by the part before "/".
+        at: the text before ε, instead of "@".
 
     Returns:
         The numbers by name. Values that are missing or null are left out, and so are step, seed and schema.
@@ -55,9 +55,9 @@ def _values(row: Row) -> Iterator[tuple[str, Any]]:
 
 
 def _named(key: str, at: str) -> str:
-    """The key of a row as a name. A tensor may have any name, with "@" in it too."""
+    """The name for a key of a row. The key of a tensor's rank is replaced as a whole, because a tensor's name may have an "@"."""
     if key.startswith("effective_rank_of_"):
         return _REFUSED.sub("_", key)
     name, separator, eps = key.partition("@")
-    # 1e+06 is 1e06 too
+    # The characters of ε are removed and not replaced: 1e+06 becomes 1e06.
     return _REFUSED.sub("_", name) + (at + _REFUSED.sub("", eps.replace("%", "pct")) if separator else "")

@@ -1,4 +1,4 @@
-"""A results.jsonl. It grows by whole lines, one process at a time writes it, and it is repaired after a kill."""
+"""A results.jsonl. Rows are written here: the file grows by whole lines, one process at a time writes it, and it is repaired after a kill."""
 
 import contextlib
 import json
@@ -19,16 +19,17 @@ from nncomplexity.words import path_of
 _fcntl: ModuleType | None
 try:
     import fcntl as _fcntl
-except ImportError:  # Windows has no fcntl: a file beside this one is locked there
+except ImportError:  # Windows has no fcntl: a second file, FILE.lock, is locked there
     _fcntl = None
 if TYPE_CHECKING or _fcntl is None:
     from filelock import FileLock
 
 PATIENCE = 5.0
-"""Seconds to wait for another process: a `Tracker` keeps the file only for one line."""
-_LOOKS_AGAIN = 0.02
+"""Seconds to wait for another process. A `Tracker` locks the file only while it writes a line, so this is enough."""
+_RETRY_AFTER = 0.02
+"""Seconds between two attempts to lock the file."""
 _BEGINNING = b'{"schema": 1, '
-"""The start of every line, which distinguishes a cut line from other text."""
+"""The start of every line. It distinguishes a cut line from other text."""
 _SAME = ("kind", "checkpoint", "seed", "trainer")
 _EXPECTED = "expected a results.jsonl that track wrote, or no file yet"
 
@@ -36,16 +37,16 @@ _EXPECTED = "expected a results.jsonl that track wrote, or no file yet"
 class ResultsFile:
     """The file at `path`: created if necessary, locked and repaired. Use it as a context manager.
 
-    When the file is opened, a cut last line is dropped, which a kill or a full disk may leave. If only the end of the line is
-    missing, it is added. So a line never begins within another one.
+    A kill or a full disk may leave a cut last line. When the file is opened, such a line is dropped. If only the line break is missing, it
+    is added. So a line never begins within another one.
 
     Attributes:
-        rows: the whole lines, oldest first.
-        mended: a sentence on what was done to a cut last line; None if there was none.
-        restored: what was done where the file was removed meanwhile, a sentence; None where it wasn't.
+        rows: the rows of the whole lines, oldest first.
+        mended: a sentence on how a cut last line was repaired; None if there was none.
+        restored: a sentence that says that the file was removed and written again; None if it wasn't removed.
 
     Raises:
-        InputError: the file can't be opened, is something else, or another process is still writing it after `patience` seconds.
+        InputError: the file can't be opened, is no results file, or another process is still writing it after `patience` seconds.
     """
 
     def __init__(self, path: str | os.PathLike[str], patience: float = PATIENCE) -> None:
@@ -75,7 +76,7 @@ class ResultsFile:
         self._file.close()
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row as one line in one write, on the disk before this returns. Raises InputError if it does not fit there."""
+        """Write a row as one line, in one write. It is on the disk when this returns. Raises InputError if it can't be written."""
         line = line_of(row)
         self.check_there()
         before = self._file.seek(0, os.SEEK_END)
@@ -84,18 +85,18 @@ class ResultsFile:
                 raise OSError(0, "the disk is full")
             os.fsync(self._file.fileno())
         except OSError as error:
-            with contextlib.suppress(OSError):  # then the next process that opens the file drops the incomplete line
+            with contextlib.suppress(OSError):  # if this fails too, the next process that opens the file drops the incomplete line
                 self._file.truncate(before)
             raise InputError(f"{self.path}: cannot write the next row ({error.strerror}); make room and start again") from error
         self.rows.append(dict(row))
-        if not before:
+        if not before:  # the file is new: its name in the folder must be on the disk too
             sync_folder(Path(self.path).parent)
 
     def check_there(self) -> None:
-        """Write all rows anew where the file was removed, or is another one by now that has none. Raises InputError where that can't be."""
+        """Write all rows again if the file was removed, or was replaced by an empty one. Raises InputError if they can't be written."""
         if self._is_there():
             return
-        if self._file.lock_beside:  # the new file has the same lock
+        if self._file.lock_file:  # a new file at this path has the same lock file, so the lock must be released first
             self._file.close()
         rows, file = self.rows, _opened(self.path, time.monotonic() + PATIENCE)
         self._file.close()
@@ -114,9 +115,9 @@ class ResultsFile:
             return False
 
     def repeats(self, row: Mapping[str, Any]) -> bool:
-        """Whether a failed row says what the last one of its kind, checkpoint and seed says.
+        """Whether a failed row is the same as the last row of its kind, checkpoint and seed.
 
-        Started again and again, a run would else add a line for each damaged checkpoint each time.
+        Such a row isn't written: otherwise each new start of a run would add a line for each damaged checkpoint.
         """
         if row.get("status") != "failed":
             return False
@@ -145,10 +146,10 @@ class ResultsFile:
 
 
 def rows_of(path: str) -> list[Row]:
-    """The whole lines of the file, without a lock: another process may be writing it. None if there is no file.
+    """The rows of the file; none if there is no file. It is read without a lock, so another process may be writing it.
 
     Raises:
-        InputError: it can't be read, or is something else.
+        InputError: the file can't be read, or is no results file.
     """
     _check_regular(path)
     try:
@@ -163,7 +164,7 @@ def rows_of(path: str) -> list[Row]:
 
 
 def check_settings(path: str, rows: Sequence[Row], settings: TrackSettings) -> list[str]:
-    """Notes on rows that other versions measured. Raises InputError where rows were measured under other settings."""
+    """Notes on rows that other versions measured. Raises InputError if a row was measured with other settings."""
     notes: dict[str, None] = {}
     for row in rows:
         if row.get("status") != "measured":
@@ -190,16 +191,16 @@ class _LockedFile(FileIO):
     """A file that is unlocked when it is closed.
 
     Attributes:
-        lock_beside: the lock where the file itself can't be locked.
+        lock_file: the lock of the second file, FILE.lock, if the file itself can't be locked.
     """
 
-    lock_beside: "FileLock | None" = None
+    lock_file: "FileLock | None" = None
 
     def close(self) -> None:
         """Unlock and close. Closing is not enough: a fork, such as a DataLoader's worker, may have the file open too."""
-        with contextlib.suppress(OSError, ValueError):  # a file that is closed has no number
-            if self.lock_beside is not None:
-                self.lock_beside.release()
+        with contextlib.suppress(OSError, ValueError):  # a closed file has no descriptor
+            if self.lock_file is not None:
+                self.lock_file.release()
             elif _fcntl is not None:
                 _fcntl.flock(self.fileno(), _fcntl.LOCK_UN)
         super().close()
@@ -215,6 +216,7 @@ def _opened(path: str, until: float) -> _LockedFile:
         try:
             _check_regular(path)
             locked = _lock(file)
+            # With no links, another process has removed the file after it was opened here. Its lock protects nothing, so open again.
             if locked and os.fstat(file.fileno()).st_nlink:
                 return file
             if not locked and time.monotonic() >= until:
@@ -224,7 +226,7 @@ def _opened(path: str, until: float) -> _LockedFile:
             raise
         file.close()
         if not locked:  # otherwise the other process has removed the empty file
-            time.sleep(_LOOKS_AGAIN)
+            time.sleep(_RETRY_AFTER)
 
 
 def _check_regular(path: str) -> None:
@@ -238,9 +240,9 @@ def _lock(file: _LockedFile) -> bool:
     """Lock the file until it is closed; False if another process has it."""
     try:
         if _fcntl is None:
-            beside = FileLock(f"{os.fsdecode(file.name)}.lock", timeout=0)
-            beside.acquire()
-            file.lock_beside = beside
+            lock = FileLock(f"{os.fsdecode(file.name)}.lock", timeout=0)
+            lock.acquire()
+            file.lock_file = lock
         else:
             _fcntl.flock(file.fileno(), _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except (BlockingIOError, TimeoutError):
@@ -257,8 +259,8 @@ def _parsed(content: bytes, path: str) -> tuple[list[Row], bytes]:
 
 
 def _row(line: bytes, path: str, number: int) -> Row | None:
-    """The row in a line; None for an empty or a cut one. Raises InputError for what no run of ours leaves."""
-    text = line.strip(b"\0\r ")
+    """The row in a line; None for an empty or a cut line. Raises InputError for any other text, which this program never leaves."""
+    text = line.strip(b"\0\r ")  # some file systems fill the end of a file with zero bytes after a power failure
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):

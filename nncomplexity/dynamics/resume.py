@@ -1,4 +1,4 @@
-"""Rows that a results file already has, so that they are not measured again."""
+"""Finds the rows that a results file already has, so that they are not measured again."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -12,14 +12,14 @@ from nncomplexity.dynamics.sources import Source, named_step
 
 @dataclass(frozen=True)
 class Known:
-    """What was read of a checkpoint before it is measured. Its digest identifies its row."""
+    """The digest and the step of a checkpoint, read before it is measured. The digest identifies its row."""
 
     sha256: str
     step: Step | None
 
 
 class Done:
-    """The measured rows of a file. Failed rows don't count, because failed checkpoints are tried again."""
+    """The measured rows of a file. It has no failed rows, because failed checkpoints are tried again."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows: dict[tuple[object, ...], list[Row]] = {}
@@ -34,12 +34,12 @@ class Done:
     def row_of(self, job: Job, sha256: str | None, others: Collection[str]) -> Row | None:
         """The existing row of a job; None if the job must be measured.
 
-        The digest identifies a checkpoint, even if the file was moved after the measurement. But each of several copies has its own
+        The digest identifies a checkpoint, even if its file was moved after the measurement. But each of several copies has its own
         row.
 
         Args:
-            job: the job to look for.
-            sha256: its checkpoint's digest; None if it can't be read.
+            job: the job.
+            sha256: the digest of the job's checkpoint; None if it can't be read.
             others: the identities of all checkpoints of this call.
         """
         trainer = job.trainer and job.trainer.name
@@ -51,21 +51,21 @@ class Done:
         if identity in known:
             return known[identity]
         for where, row in known.items():
-            # The row belongs to another checkpoint: to one of this call, to a moved one that took the row, or to a copy that is
-            # still there.
+            # This row belongs to another checkpoint: to one of this call, to a moved one that has taken the row, or to a copy that still
+            # exists.
             if where in others or (where, job.seed) in self._moved or os.path.exists(where):  # noqa: PTH110
                 continue
-            if _named(where) == _named(identity):  # otherwise it is another point of the training
+            if _named(where) == _named(identity):  # with another step in its name, it is another point of the training
                 self._moved.add((where, job.seed))
                 return row
         return None
 
 
 def known_of(source: Source, key: str | None, steps: StepRule = USUAL) -> Known | None:
-    """The entries on the checkpoint in its row; None if it can't be read."""
+    """The digest and the step of the checkpoint; None if it can't be read."""
     try:
         checkpoint = load_checkpoint(source.path, key, steps=source.rule(steps))
-    except Exception:  # its row says why
+    except Exception:  # its row will have the error
         return None
     return Known(checkpoint.sha256, None if checkpoint.step is None else Step(checkpoint.step, checkpoint.step_from or ""))
 

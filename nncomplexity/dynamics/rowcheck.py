@@ -1,6 +1,6 @@
-"""Whether an object in a results.jsonl is a row that can be worked with: the keys that a row needs are there, each of its own type.
+"""Checks that an object in a results.jsonl is a valid row: it has the required keys, and each value is of the right type.
 
-Rows may be edited by hand, and come from anyone. What is wrong with one is said when the file is opened, before anything is measured.
+Rows may be edited by hand, or come from other people. A fault is reported when the file is opened, before anything is measured.
 """
 
 import math
@@ -67,7 +67,7 @@ _MEASURED: _Checks = {
     "loss": (_is_finite, "a number"),
 }
 _AT: _Checks = {"bits": (_is_finite, "a number"), "within": (_is_switch, "true or false")}
-"""Keys of each ε of a measured row, without it."""
+"""Keys of a measured row for each ε, without the ε in their names."""
 _ALSO: _Checks = {
     **dict.fromkeys(("sha256", "trainer", "step_from", "step_name", "error"), _TEXT),
     **dict.fromkeys(("seconds", "cpu_seconds", "evaluations", "constant_risk", "constant_bound", "llc"), _NUMBER),
@@ -81,11 +81,11 @@ _ALSO_AT: _Checks = {
     "origin": _TEXT,
     "vacuous": (_or_null(_is_switch), "true or false"),
 }
-"""Such keys of each ε; all others are numbers or null."""
+"""Keys for each ε that may be missing. All keys that are not listed are numbers or null."""
 
 
 def fault_of(row: Mapping[str, Any]) -> str | None:
-    """What is wrong with a row, as "expected KEY to be …, got …"; None where nothing is.
+    """The fault of a row, as "expected KEY to be …, got …"; None for a valid row.
 
     >>> row = {"kind": "checkpoint", "status": "failed", "run": "a", "checkpoint": "a/7.pt", "step": 7, "seed": 0, "error": "it is cut"}
     >>> fault_of(row), fault_of(row | {"step": "7"})

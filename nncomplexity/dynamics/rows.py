@@ -28,7 +28,7 @@ class UserValues:
 
 
 def head(settings: TrackSettings, **about: Any) -> Row:
-    """The first keys of every row: `kind`, `status`, and the network. Shares have no value in the loss's unit yet."""
+    """The first keys of every row: `kind`, `status`, the network and the settings. An ε that is a share has no value yet."""
     shares = [eps.share if isinstance(eps, Relative) else None for eps in settings.eps]
     eps = {"eps": [None if isinstance(eps, Relative) else eps for eps in settings.eps]}
     relative = {} if all(share is None for share in shares) else {"eps_relative": shares}
@@ -48,13 +48,13 @@ def measured_row(
     """The row of a measured network.
 
     Args:
-        start: its `head`.
+        start: the `head` of the row.
         settings: the settings of the measurement.
         norm: `l2_norm` of the original weights.
         reports: one for each ε, in the order of `settings.eps`.
         original: the results of the user's functions on the original weights.
-        coarse: their results on the decoded weights of each report.
-        llc: the local learning coefficient at the original weights, if it was asked for.
+        coarse: the results of the user's functions on the decoded weights of each report.
+        llc: the local learning coefficient at the original weights, if the settings ask for it.
         constant_risk: the risk of the network with all weights zero, if it is known.
     """
     subject = reports[0].subject
@@ -79,7 +79,7 @@ def measured_row(
         row |= {name: value if value is None else _finite(value) for name, value in sampled.items()}
     if original.risk is not None and settings.n is not None:
         n, delta, chance = settings.n, settings.delta, settings.chance
-        # Only its constant_bound is of interest; the risk of no bits is not.
+        # A bound of 0 bits, for its constant_bound only. The risk of 1 is a placeholder.
         nothing = bound(0.0, risk=1.0, n=n, delta=delta, chance=chance, self_delimiting=False, constant_risk=constant_risk)
         row |= {"risk": original.risk, "constant_risk": constant_risk, "constant_bound": nothing.constant_bound}
     row |= {name: _finite(value) for name, value in original.metrics.items()}
@@ -127,7 +127,7 @@ def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
         try:
             promise = report.bound(risk=found.risk, n=settings.n, delta=settings.delta, chance=settings.chance)
             row |= {"bound": promise.value, "vacuous": promise.vacuous}
-        except InputError as error:  # of numbers outside the file; the row is worth having without a bound
+        except InputError as error:  # the network has numbers outside the file; the row is useful without a bound too
             row["warnings"].append(f"No bound: {error}")
     if settings.n is not None and (length := report.description_length(settings.n, settings.loss_unit)):
         row["mdl_bits"] = length.total_bits
@@ -140,7 +140,7 @@ def _at(report: Report, found: UserValues, settings: TrackSettings) -> Row:
 
 
 def _layer(layer: Layer) -> Row:
-    """One layer. No key of it is a key of rows, so that tables of layers can have the row's columns beside them."""
+    """The object of one layer. `layer_` distinguishes its keys from those of rows, so a table of layers can have a row's columns too."""
     return {
         "name": layer.name,
         "form": layer.form,
@@ -162,5 +162,5 @@ def _reason(error: str | BaseException) -> str:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """The value, or None for NaN and infinity, which JSON doesn't have."""
     return value if math.isfinite(value) else None

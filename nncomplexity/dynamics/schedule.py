@@ -1,4 +1,4 @@
-"""At which training steps a network is measured: every n steps, or at steps that are equally far apart on a logarithmic axis."""
+"""The training steps at which a network is measured: every n steps, or steps that are evenly spaced on a logarithmic axis."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from nncomplexity.words import checked_count
 
 @dataclass(frozen=True)
 class LogSchedule:
-    """Steps 0 and 1, and then so many in each power of ten, as pictures of training over a logarithmic axis need them.
+    """Steps 0 and 1, and then a fixed number of steps in each power of ten, evenly spaced on a logarithmic axis.
 
     Attributes:
-        per_decade: how many steps from one power of ten to the next. Where they are closer than 1, every step is measured.
+        per_decade: the number of steps from one power of ten to the next. Where they are closer than 1, every step is measured.
 
     Raises:
         InputError: `per_decade` is no whole number of at least 1.
@@ -26,11 +26,11 @@ class LogSchedule:
         object.__setattr__(self, "per_decade", checked_count("per_decade", self.per_decade, 1))
 
     def passed(self, step: float) -> int:
-        """How many steps of the schedule are at most this step."""
+        """The number of steps of the schedule up to this step."""
         if step < 1:
             return int(step >= 0)
         passed = math.floor(self.per_decade * math.log10(step))
-        while 10 ** ((passed + 1) / self.per_decade) <= step:  # a logarithm may be rounded down past a whole number
+        while 10 ** ((passed + 1) / self.per_decade) <= step:  # rounding may put a logarithm slightly below a whole number
             passed += 1
         return passed + 2
 
@@ -46,22 +46,22 @@ class EverySteps:
     steps: int
 
     def passed(self, step: float) -> int:
-        """How many steps of the schedule are at most this step."""
+        """The number of steps of the schedule up to this step."""
         return math.floor(step / self.steps) + 1
 
 
 Every = int | LogSchedule | None
-"""As users give it: a number of steps, a schedule, or None for each call."""
+"""A schedule as users give it: a number of steps, a `LogSchedule`, or None for each call."""
 
 
 class Schedule:
-    """Says for each step whether it is due. A loop may leave out steps: the next one after a step of the schedule is then due.
+    """Says for each step whether it is due. A loop may leave out a step of the schedule. The next step after it is then due.
 
     Args:
-        every: which steps; None is every call.
+        every: the schedule; None is every call.
 
     Raises:
-        InputError: it is something else.
+        InputError: the argument is no schedule.
     """
 
     def __init__(self, every: Every) -> None:
@@ -74,10 +74,10 @@ class Schedule:
         self._last: float | None = None
 
     def due(self, step: float) -> bool:
-        """Whether the network is measured at this step. A step is due once, however often the loop comes to it."""
+        """Whether the network is measured at this step. A step is due only once, even if the loop repeats it."""
         if self._steps is None:
             return True
-        # A loop that goes back, or has just begun, may be anywhere between two steps of the schedule.
+        # A loop that goes back, or that has just begun, gives no previous step. The step before the present one takes its place.
         before = step - 1 if self._last is None or step < self._last else self._last
         self._last = step
         return self._steps.passed(step) > self._steps.passed(before)

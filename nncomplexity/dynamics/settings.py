@@ -1,4 +1,4 @@
-"""How checkpoints are measured. Every row of a results file has these `settings`, and they must be the same in all rows."""
+"""The settings by which checkpoints are measured. Every row of a results file has them, and they must be the same in all rows."""
 
 import json
 import re
@@ -68,7 +68,8 @@ _AT_EPS = (
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
 """Keys of rows, which can't be names of metrics."""
 BUDGET = 400
-"""Loss evaluations for each checkpoint and ε unless told otherwise: checkpoints are many, and their sizes compare at one effort."""
+"""The default number of loss evaluations for each checkpoint and ε. A run has many checkpoints, and their sizes can be compared only if each
+gets the same effort. So the default is a fixed budget, and not a search until it converges."""
 _METRIC = re.compile(r"[A-Za-z_][\w.-]*")
 _MAY_DIFFER = ("version", "torch")
 """Settings that may differ between the rows of a file."""
@@ -76,7 +77,7 @@ _MAY_DIFFER = ("version", "torch")
 
 @dataclass(frozen=True)
 class TrackSettings:
-    """Everything that a row depends on, besides its checkpoint and its seed. `settings_of` makes and checks the settings."""
+    """Everything that a row depends on, except its checkpoint and its seed. `settings_of` makes and checks the settings."""
 
     eps: tuple[Eps, ...]
     loss_fn: UserFunction
@@ -106,7 +107,7 @@ class TrackSettings:
 
     @property
     def folder(self) -> str | None:
-        """The folder in which they are called; None is the current folder. It is known when their modules are imported."""
+        """The folder in which the functions are called; None is the current folder. It is known only after their modules are imported."""
         return folder_of(*(one.name for one in self.functions if one.function is None))
 
     def options(self, seed: int, progress: Progress | None = None) -> Options:
@@ -125,7 +126,7 @@ class TrackSettings:
 
     def described(self) -> dict[str, Any]:
         """The object `settings` in a row. A method object with other settings than the defaults is described in full."""
-        # A method of the user's may have any name: its settings tell it from ours.
+        # A user's own method may have the name of one of ours. Its full description distinguishes the two.
         usual = type(self.method).__module__.startswith("nncomplexity.") and self.method == method_named(
             self.method.name, self.method.budget
         )
@@ -158,7 +159,7 @@ class TrackSettings:
     def difference(self, row: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
         """The first setting in which a row of a file differs from these, with both values; None if there is none."""
         there = {**(row.get("settings") or {})}
-        here = json.loads(json.dumps(self.described()))  # as a row has them: tuples are lists there, and keys are text
+        here = json.loads(json.dumps(self.described()))  # in the form of a row, in which tuples are lists and keys are texts
         names = [name_of(eps) for eps in self.eps]
         if set(names_in(row)) != set(names):
             absolute = row.get("eps") if row.get("eps_relative") is None else names_in(row)
@@ -169,37 +170,37 @@ class TrackSettings:
         return None
 
     def other_versions(self, row: Mapping[str, Any]) -> str | None:
-        """The versions of a row's programs, as text, if they differ from these."""
+        """The versions of the programs that measured a row, as text, if they differ from the present ones."""
         there, here = row.get("settings") or {}, self.described()
         different = [f"{name} {there.get(name)}" for name in _MAY_DIFFER if there.get(name) != here[name]]
         return ", ".join(different) or None
 
 
 class RowOptions(TypedDict, total=False):
-    """How rows are measured, as `track` and `Tracker` take it; what is left out has the value that `TrackSettings` gives it."""
+    """The options of `track` and `Tracker` on how rows are measured. An option that is left out has the default of `TrackSettings`."""
 
     method: str | Method
-    """As in `estimate`; "tight" unless given."""
+    """As in `estimate`; the default is "tight"."""
     codec: str | None
     """As in `estimate`."""
     budget: float | None
-    """Loss evaluations for each checkpoint and ε; 400 unless given."""
+    """Loss evaluations for each checkpoint and ε; the default is 400."""
     model: Given | None
-    """Makes the module that the functions get instead of a dict of tensors."""
+    """A function that builds the module, which the other functions then get instead of a dict of tensors."""
     risk_fn: Given | None
-    """The error rate on the n training examples, in [0, 1]: gives the bound."""
+    """The error rate on the n training examples, in [0, 1]. With it, rows have a bound."""
     n: int | None
     """Number of training examples, for the bound and for the description length."""
     delta: float
     """Failure probability of the bound."""
     chance: float | None
-    """The risk of a guess: a bound that is no better is vacuous."""
+    """The risk of a guess. A bound that is not better than this is vacuous."""
     loss_unit: LossUnit | None
-    """What the loss is in, where it can't be told from it (`nncomplexity.bounds.is_code_length`)."""
+    """The unit of the loss; by default the loss decides it (`nncomplexity.bounds.is_code_length`)."""
     metrics: Mapping[str, Given] | None
-    """Further numbers by name, taken of the original and of the decoded weights."""
+    """Further functions by name. They are evaluated on the original and on the decoded weights."""
     llc: Langevin | None
-    """Also estimate the local learning coefficient of the original weights, sampled so; needs `n`."""
+    """The settings of the sampler for the local learning coefficient, which is then estimated for the original weights; needs `n`."""
     include: Patterns
     """As in `estimate`."""
     exclude: Patterns
@@ -209,15 +210,15 @@ class RowOptions(TypedDict, total=False):
     device: str
     """The device of the weights that the functions get."""
     faithfulness: Divergence | NamedDivergence | None
-    """A `Divergence` by which rows say how faithful files are that are searched under a loss."""
+    """A `Divergence` that measures how faithful the files are, if the search uses a loss."""
     relative_to: ModuleOrTensors | Base | None
-    """A base, whose bits are free, as in `estimate`. Its tensors are copied now, so it may be the network that is about to train."""
+    """A base, whose bits are free, as in `estimate`. Its tensors are copied at once, so it may be the network that is about to train."""
     time_limit: float | None
-    """Seconds for the searches of each row, as in `estimate`. The same call then does not give the same row twice."""
+    """Seconds for the searches of each row, as in `estimate`. Rows are then not reproducible."""
 
 
 def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOptions]) -> TrackSettings:
-    """The settings, checked as far as that goes without a checkpoint.
+    """The settings, checked as far as possible without a checkpoint.
 
     Raises:
         InputError: an option isn't usable.
@@ -234,7 +235,7 @@ def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOpti
     if llc is not None:
         _check_sampler(llc, n)
     delta, chance = options.get("delta", TrackSettings.delta), options.get("chance")
-    bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta, chance=chance)
+    bound(0.0, risk=0.0, n=1 if n is None else n, delta=delta, chance=chance)  # only checks the arguments
     device = str(options.get("device", TrackSettings.device))
     find_device(device)
     return TrackSettings(
@@ -261,7 +262,7 @@ def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOpti
 
 
 def _kept_base(given: ModuleOrTensors | Base) -> Base:
-    """The base with tensors of its own, because those of a network that trains will change."""
+    """The base with copies of its tensors, because the tensors of a network change while it trains."""
     if isinstance(given, Base):
         return given
     base = base_of(unwrapped(given), "relative_to")
@@ -298,7 +299,7 @@ def _metrics(metrics: object) -> tuple[tuple[str, UserFunction], ...]:
 
 
 def _eps_of_rows(eps: Eps | SeveralEps) -> tuple[Eps, ...]:
-    """The keys of a row name its ε to six digits."""
+    """The ε of the rows, without repeats. Two ε must differ in their first six digits, because the keys of a row have six digits."""
     names: dict[str, Eps] = {}
     for value in checked_eps(eps):
         if names.setdefault(name_of(value), value) != value:

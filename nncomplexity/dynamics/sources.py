@@ -1,4 +1,4 @@
-"""The checkpoints that match patterns, and the run of each."""
+"""Finds the checkpoints that match patterns, and the run of each."""
 
 import glob
 import os
@@ -15,9 +15,9 @@ from nncomplexity.checkpoint import (
     ZIP,
     Clear,
     Count,
+    PathParts,
     Step,
     StepRule,
-    Told,
     find_step,
     head_of,
     is_of_trainer,
@@ -26,28 +26,29 @@ from nncomplexity.checkpoint import (
     is_standard,
     labels,
     natural_key,
+    path_parts,
     place_of,
     stem_of,
-    told_by,
     varying,
 )
 from nncomplexity.errors import InputError
 from nncomplexity.words import listed, path_of
 
 _DATA = (".npz", ".npy", ".pkl", ".pickle", ".zip")
-"""Endings of files that may be checkpoints but usually are other data. They are used only if a pattern has the ending."""
+"""Endings of files that may be checkpoints but usually are other data. Such a file is taken only if the pattern has its ending."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint as typed: a file, an index of shards, or a model's folder."""
+    """A checkpoint: a file, an index of shards, or a model's folder."""
 
     path: str
+    """The path, as the user typed it."""
     run: str
-    """The folder of its run, as typed: the folder above the part of the path with the step. If two networks in a folder have the
-    same step, the rest of their names follows."""
+    """The folder of its run, as the user typed it: the folder above the part of the path with the step. If two networks in a folder have
+    the same step, the rest of their names is added."""
     varying: Count | None = None
-    """The number in the file's name, if there is no word for steps and the other files differ only in this number."""
+    """The number in the file's name, if the name has no word for steps and the names of the other files differ only in this number."""
 
     @property
     def identity(self) -> str:
@@ -55,7 +56,7 @@ class Source:
         return os.path.realpath(self.path)
 
     def rule(self, steps: StepRule) -> StepRule:
-        """The rule for its step."""
+        """The rule that finds the step of this checkpoint."""
         return steps if self.varying is None else replace(steps, varying=self.varying)
 
 
@@ -69,14 +70,14 @@ def find_sources(
     """The checkpoints that match the patterns, each once, with numbers in names sorted by value.
 
     A pattern may have `*`, `?`, `[…]`, and `**` for any number of folders. For a folder that matches, the checkpoint with a
-    standard name is used. A folder that is typed and has none stands for all files in it. For shards, the index is used. Files that
-    trainers write with a network, such as the state of an optimizer, are left out.
+    standard name is used. If the user types a folder without such a checkpoint, all files in it are taken. For shards, the index is used.
+    Other files that trainers write, such as the state of an optimizer, are left out.
 
     Args:
-        patterns: one or several, as typed.
-        least: 0 allows patterns that match nothing yet.
+        patterns: one pattern or several, as the user typed them.
+        least: the least number of checkpoints for each pattern; 0 allows patterns that match nothing yet.
         steps: the rule for steps, which also separates runs.
-        on_note: called with a sentence on what was left out.
+        on_note: called with a sentence on the files that were left out.
 
     Raises:
         InputError: a pattern matches nothing.
@@ -98,8 +99,8 @@ def find_sources(
         for path in here:
             network = _network_of(path)
             if network not in found or (Path(found[network]).is_symlink() and not Path(path).is_symlink()):
-                found[network] = path  # the name of a link such as `latest` has no step
-    # A file that one pattern leaves out and another names is taken.
+                found[network] = path  # not the path of a link: a name such as `latest` has no step
+    # A file that one pattern leaves out is taken if another pattern names it.
     for why in dict.fromkeys(left_out.values()):
         names = [PurePath(path).name for path, one in left_out.items() if one == why and os.path.realpath(path) not in found]
         if names and on_note:
@@ -108,12 +109,12 @@ def find_sources(
 
 
 def named_step(path: str, rule: StepRule) -> Step | None:
-    """The step in a checkpoint's path, without its content."""
+    """The step in a checkpoint's path. The content of the file is not read."""
     return find_step(_file(path) if rule.pattern else Path(_file(path)).absolute(), {}, rule)
 
 
 def patterns_of(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """One pattern or several, as typed. Raises InputError where there is none, or one that is no text."""
+    """The patterns as a list. Raises InputError if there is none, or if one is no text."""
     several = list(given) if isinstance(given, Iterable) and not isinstance(given, str | os.PathLike) else [given]
     if not several:
         raise InputError("checkpoints: expected files, folders or patterns such as 'run/*.safetensors', got none")
@@ -129,25 +130,25 @@ def _with_runs(paths: Sequence[str], steps: StepRule) -> list[Source]:
         for path, count in _varying(paths).items():
             sources[path] = replace(sources[path], varying=count)
     places = {path: place_of(_file(path), source.rule(steps)) for path, source in sources.items()}
-    told = {path: told_by(_file(path), places[path]) for path in sources}
-    folders: dict[str, dict[str, Told]] = {}
-    for path, one in told.items():
+    parts = {path: path_parts(_file(path), places[path]) for path in sources}
+    folders: dict[str, dict[str, PathParts]] = {}
+    for path, one in parts.items():
         whole = places[path] is None and Path(path).is_dir()  # model folders belong together, whatever their names are
         folders.setdefault(str(PurePath(path).parent) if whole else one.folder, {})[path] = one
     for folder, inside in folders.items():
-        steps_told = [(path, place.count.value) for path in inside if (place := places[path]) is not None]
-        for path, label in labels(inside, steps_told).items():
+        steps_found = [(path, place.count.value) for path in inside if (place := places[path]) is not None]
+        for path, label in labels(inside, steps_found).items():
             sources[path] = replace(sources[path], run=str(PurePath(folder, label)))
     return list(sources.values())
 
 
 def _file(path: str) -> PurePath:
-    """The file, or the file of that folder."""
+    """The path itself, or for a folder the path of a file with a standard name in it."""
     return PurePath(path, STANDARD[0]) if Path(path).is_dir() else PurePath(path)
 
 
 def _varying(paths: Iterable[str]) -> dict[str, Count]:
-    """For files without a word for steps in their names: the numbers in which the names differ."""
+    """The numbers in which the names of files differ, for files without a word for steps in their names."""
     names: dict[PurePath, dict[str, str]] = {}
     for path in paths:
         file, place = PurePath(path), place_of(PurePath(path))
@@ -161,7 +162,7 @@ def _varying(paths: Iterable[str]) -> dict[str, Count]:
 
 
 def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
-    """Paths of checkpoints as typed, without shards. Other matches of a pattern go to `left_out`, with the reason."""
+    """The paths of checkpoints that match a pattern, without shards. Other matches are added to `left_out`, with the reason."""
     if Path(pattern).is_dir() and not _is_model(pattern):
         pattern = os.path.join(glob.escape(pattern), "*")  # noqa: PTH118 -- keeps what was typed, './' included
     if os.path.lexists(pattern):
@@ -180,7 +181,7 @@ def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
 
 
 def _without_shards(paths: Iterable[str], left_out: dict[str, str]) -> list[str]:
-    """The index instead of its shards. Shards without an index are left out."""
+    """The paths, with the index instead of its shards. Shards without an index are left out."""
     kept: dict[str, None] = {}
     for path in paths:
         shard = SHARD.fullmatch(path)

@@ -19,61 +19,62 @@ from nncomplexity.network import ModuleOrTensors, Snapshot, unwrapped
 from nncomplexity.words import Eps, checked_count, checked_number
 
 _KEPT = 1000
-"""Rows that `ready` keeps for a caller who never asks for them."""
+"""The largest number of rows that `ready` keeps, because a caller may never ask for them."""
 
 
 QUEUE = 4
-"""How many networks may wait in the background unless told otherwise."""
+"""The default number of networks that may wait in the background."""
 
 
 class TrackerOptions(RowOptions, total=False):
-    """How a `Tracker` measures, besides its loss, ε, file and seed."""
+    """The options of a `Tracker`: its arguments except loss, ε, file, run and seed."""
 
     every: Every
-    """At which steps a call measures: a number n for every n steps, a `LogSchedule`, or None for each call."""
+    """The steps at which a call measures: a number n for every n steps, a `LogSchedule`, or None for each call."""
     background: bool
     """Measure in another process."""
     executor: Executor | None
-    """An executor with processes to use instead."""
+    """An executor with processes that measure instead."""
     queue: int
-    """How many networks may wait in the background; 4 unless given."""
+    """The number of networks that may wait in the background; the default is 4."""
 
 
 class Tracker:
-    """Measures the network at a training step: `row = tracker(step, model)`. Call it as often as you like.
+    """Measures the network at a training step: `row = tracker(step, model)`. Call it at every step; `every` selects the steps.
 
     The rows are those of `track`, with null instead of the file's name and digest. If a network can't be measured, its row has
-    `status` "failed". A row that can't be written is kept until it can. Each problem gives one warning, and the training goes on.
-    The network and the random state do not change. Of a network in DistributedDataParallel, DataParallel or torch.compile, the network
-    inside is measured.
+    `status` "failed". If a row can't be written, it is kept and written later. Each problem gives one warning, and the training goes on.
+    The network and the random state do not change. For a network inside DistributedDataParallel, DataParallel or torch.compile, the inner
+    network is measured.
 
-    With `background=True` the call copies the network to the CPU and gives None at once. Another process measures the copy, with one
-    thread, and gives the row that this process would give with one thread. `ready()` gives the rows that are there by now, in the order of
-    the steps, and `close()` waits for the rest. The training must be below `if __name__ == "__main__":`, and the functions at the top of a
+    With `background=True`, the call copies the network to the CPU and returns None at once. Another process measures the copy with one
+    thread. Its row is the one that this process would give with one thread. `ready()` returns the finished rows in the order of the steps,
+    and `close()` waits for the others. The training must be below `if __name__ == "__main__":`, and the functions at the top level of a
     module. Used as a context manager, the tracker closes itself.
 
-    Each training is a run of its own in the file. If its first step is later than all steps of the last run with the name, it
-    continues that run, and after `resume()` in any case. A script that starts again, or a process that runs at the same time, gets a run
-    `name (2)`, and so on.
+    Each training has its own run in the file. If its first step is later than all steps of the last run with the name, it
+    continues that run. After `resume()` it always continues that run. A script that starts again, or a process that runs at the same time,
+    gets a run `name (2)`, and so on.
 
     Args:
-        loss_fn: a deterministic function of the network; put a module in eval mode if that matters. Or a `Divergence`: each row
-            then uses the outputs of the network at that step.
+        loss_fn: a deterministic function of the network; put a module in eval mode if that makes a difference. Or a `Divergence`: each row
+            then compares with the outputs of the network at that step.
         eps: the distortion bound, or several.
         out: a results.jsonl to which the rows are added. If it exists, its rows must have the same settings.
         run: the name of the run in the rows.
         seed: the seed of the searches.
-        options: `every`, at which steps a call measures: a number n for every n steps, a `LogSchedule`, or None for each call. A call at
-            another step gives None. `background`: measure in another process, with one thread and a low priority, on the device `device`.
-            `executor`: an executor with processes to use instead, which the caller shuts down. `queue`: how many networks may wait in the
-            background; without room for another one it is left out, and counted in `skipped`. And `method`, `codec`, `budget`, `include`,
-            `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc`, `faithfulness`, `relative_to` and `time_limit`, as `track` takes them.
+        options: `every`, the steps at which a call measures: a number n for every n steps, a `LogSchedule`, or None for each call. A call at
+            another step returns None. `background`: measure in another process, with one thread and a low priority, on the device `device`.
+            `executor`: an executor with processes that measure instead; the caller shuts it down. `queue`: the number of networks that may
+            wait in the background; when they are this many, a further network is left out, and counted in `skipped`. The other options are
+            those of `track`: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc`, `faithfulness`,
+            `relative_to` and `time_limit`.
 
     Attributes:
-        every: at which steps a call measures, as it was given.
+        every: the steps at which a call measures, as the caller gave them.
         background: whether another process measures.
-        skipped: how many networks were left out because too many waited.
-        numbers: the numbers of a row under names that TensorBoard, W&B and MLflow take.
+        skipped: the number of networks that were left out because too many waited.
+        numbers: a function that gives the numbers of a row under names that TensorBoard, W&B and MLflow accept.
 
     Raises:
         InputError: an argument isn't usable.
@@ -115,7 +116,7 @@ class Tracker:
         if self.background:
             check_imported_by_no_process()
             self._packed_settings = packed_settings(self._settings, executor)
-        # Made when it is needed, so that a tracker can be sent to the processes that train.
+        # The `Background` is made when it is needed: it has locks, and without it a tracker can be sent to the training processes.
         self._executor, self._room = executor, room
         self._delivery = None if out is None else Delivery(out, self._settings, run, self._seed)
         self._ready: deque[Row] = deque(maxlen=_KEPT)
@@ -125,11 +126,11 @@ class Tracker:
         self.skipped = 0
 
     def __call__(self, step: float, model: ModuleOrTensors) -> Row | None:
-        """The network's row at this step, which also goes to `out`. None where it is measured in the background, or not at this step.
+        """The network's row at this step, which is also written to `out`. None at a step that isn't due, or if another process measures.
 
         Raises:
-            InputError: the step is no finite number; one of NumPy's or a tensor of one element is taken as Python's.
-            KeyboardInterrupt: Ctrl-C came.
+            InputError: the step is no finite number. A NumPy number or a tensor of one element is accepted.
+            KeyboardInterrupt: the user pressed Ctrl-C.
         """
         step = _number(step)
         if not self._schedule.due(step) or step in self._measured:
@@ -153,16 +154,16 @@ class Tracker:
     def resume(self) -> None:
         """Say that this training continues from a checkpoint of the last run with this name in `out`.
 
-        Steps that this run has already are not measured again, and later ones belong to it too.
+        Steps that have a row in this run are not measured again, and later rows are added to this run.
         """
         if self._delivery is not None:
             self._measured |= self._delivery.resume()
 
     def close(self, wait: bool = True) -> None:
-        """Wait for the networks that are measured in the background, and end its process. A later call starts it again.
+        """Wait for the networks that are measured in the background, and end the measuring process. A later call starts it again.
 
         Args:
-            wait: False gives up what waits, without rows.
+            wait: False drops the waiting networks, which then have no rows.
         """
         if self._elsewhere is not None:
             self._elsewhere.close(wait)
@@ -191,7 +192,7 @@ class Tracker:
             elsewhere.submit(start, content)
 
     def _take(self, row: Row) -> None:
-        """A row that is there, in whichever thread."""
+        """Write a finished row and keep it for `ready`. With a `Background`, one of its threads calls this."""
         if row["status"] == "failed" and not self._warned:
             self._warned = True
             warn(
@@ -203,6 +204,6 @@ class Tracker:
 
 
 def _number(step: object) -> float:
-    """The step in a form for a row. It is checked before the measurement, because a row that can't be written would waste time."""
+    """The step as a Python number. It is checked before the measurement, because a row that can't be written would waste time."""
     number = checked_number("step", step, "the training step, a finite number of at least 0", lambda value: value >= 0)
     return int(number) if number.is_integer() else number

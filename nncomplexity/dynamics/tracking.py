@@ -1,4 +1,4 @@
-"""The front door: from many checkpoints, their loss and ε to rows."""
+"""`track`: from many checkpoints, their loss and ε to rows."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ from nncomplexity.words import Eps, checked_count, listed, path_of
 from nncomplexity.workers import Surroundings, checked_executor
 
 RowProgress = Callable[[float, int, str], None]
-"""progress(rows done, rows in all, what is going on). A running search counts as a fraction of a row."""
+"""progress(rows done, rows in all, a text on the present work). A running search counts as a fraction of a row."""
 WAITING = "waiting for checkpoints"
 """The text for progress when there is nothing to measure."""
 OnRow = Callable[[Row, bool], None]
@@ -55,40 +55,41 @@ def track(
 ) -> list[Row]:
     """The complexity of every checkpoint of a training: one row for each checkpoint and seed, as described in docs/results.md.
 
-    A row depends only on its checkpoint, its seed and the settings. It is what `estimate` gives for them. The order and the number
+    A row depends only on its checkpoint, its seed and the settings. It has the results of `estimate` for these. The order and the number
     of processes make no difference. A checkpoint that can't be measured has a row too, with `status` "failed" and `error`.
 
     Args:
         checkpoints: files, folders or patterns such as "run/*.safetensors".
-        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; the same holds for `model`, `risk_fn`, `shuffled` and
-            the metrics. Or a `Divergence`: each row then uses the outputs of its own checkpoint.
+        loss_fn: a function of the weights, or its name as MODULE:FUNCTION; `model`, `risk_fn`, `shuffled` and the metrics are given in the
+            same way. Or a `Divergence`: each row then compares with the outputs of its own checkpoint.
         eps: the distortion bound, or several.
         out: a results.jsonl to which each row is added as soon as it is measured. Rows that it already has are not measured again.
             Failed checkpoints are tried again, and get another row only if they fail in another way.
         seed: the first seed.
-        seeds: how many seeds; each gives a row.
+        seeds: the number of seeds. A checkpoint has a row for each.
         step_pattern: a regular expression that finds the training step in a path; its first group is the number. The default rule
             is in docs/results.md.
         step_key: finds the training step in a checkpoint: the dotted path of a number in its dictionary or metadata.
         untrained: also measure the network as `model` initialises it.
         constant: also measure the network with all weights zero.
-        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels: measure it too.
+        shuffled: trainer(seed) -> weights, or (weights, loss_fn), of a network that learned shuffled labels, which is also measured.
         jobs: number of processes; 1 measures in this process.
-        executor: a `concurrent.futures.Executor`, or a Dask client, to use instead of own processes (docs/distributed.md). Threads run
-            one after the other.
+        executor: a `concurrent.futures.Executor`, or a Dask client, to use instead of new processes (docs/distributed.md). The threads of a
+            thread pool measure one at a time.
         follow: wait for new checkpoints.
         progress: called as `progress(done, total, what)`.
         on_row: called as `on_row(row, known)` for each row, also for those that `out` already has.
-        on_note: called with a sentence on what was mended or differs in `out`.
-        **options: how each is measured: `method`, `codec`, `budget` (400 unless given), `include`, `exclude`, `model`, `key`, `device`,
-            `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, as `RowOptions` explains them.
+        on_note: called with a sentence if `out` was repaired, has rows of other versions, or checkpoints were left out.
+        **options: how each checkpoint is measured: `method`, `codec`, `budget` (by default 400), `include`, `exclude`, `model`, `key`,
+            `device`, `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, `relative_to` and `time_limit`.
+            `RowOptions` explains them.
 
     Returns:
         The rows of the checkpoints in their natural order, then those of the calibrations.
 
     Raises:
-        InputError: an argument isn't usable, no checkpoint is found, `out` holds rows of other settings or is in use, or the executor
-            is gone; rows that were measured before are then in `out`.
+        InputError: an argument isn't usable, no checkpoint is found, `out` has rows of other settings or is in use, or the executor
+            takes no more work. Rows that were measured before are in `out`.
 
     >>> import tempfile, torch
     >>> from nncomplexity.checkpoint import save_safetensors
@@ -123,7 +124,7 @@ def track(
         functions = [*settings.functions, *([trainer] if trainer else [])]
         workers = stack.enter_context(workers_for(jobs, executor, functions, settings, surroundings, tracking.search))
         if follow is None:
-            # Digests are read only where there are rows that could be theirs: a checkpoint may have gigabytes.
+            # A digest takes a read of the whole checkpoint, which may have gigabytes. It is needed only if the file already has rows.
             tracking.add([(source, known_of(source, settings.key, steps) if tracking.done else None) for source in sources])
             if constant:
                 paths = [source.path for source in sources]
@@ -164,7 +165,7 @@ class Tracking:
         self._rows: dict[tuple[str, str | None, int], Row | None] = {}
 
     def add(self, found: Iterable[tuple[Source, Known | None]]) -> None:
-        """Jobs for checkpoints, and what is known of them if the file may already have their rows."""
+        """Add jobs for checkpoints. Their digests are known if the file may already have their rows."""
         given = list(found)
         self._sources |= {source.identity: source for source, _ in given}
         for source, known in given:
@@ -172,12 +173,12 @@ class Tracking:
                 self._add(Job(source.path, seed, run=source.run, steps=source.rule(self._steps)), known)
 
     def add_calibration(self, kind: str, *, path: str | None = None, trainer: UserFunction | None = None) -> None:
-        """Jobs for a calibration: one for each seed, if it depends on the seed."""
+        """Add jobs for a calibration: one for each seed, if it depends on the seed."""
         for seed in self._seeds if kind != "constant" else [0]:
             self._add(Job(path, seed, kind, trainer=trainer, steps=self._steps), None)
 
     def run(self, workers: Workers, arrivals: Arrivals | None, follow: Follow, *, constant: bool) -> None:
-        """Measure until there is nothing left to measure or, with `follow`, to wait for."""
+        """Measure until no job is left. With `arrivals`, also wait for new checkpoints, as `follow` says."""
         polled, active = -float("inf"), time.monotonic()
         while True:
             if arrivals and time.monotonic() - polled >= follow.poll:
@@ -197,11 +198,11 @@ class Tracking:
                     self._tell(workers.running)
             elif arrivals is None:
                 return
-            # What arrived unfinished is taken now, as it is: nobody will write on.
+            # The wait is over. Incomplete checkpoints are taken as they are, because nobody is likely to complete them.
             elif self._ends(follow, time.monotonic() - active):
                 self.add(arrivals.rest())
                 arrivals = None
-                if constant and self._sources:  # the row says why there is no checkpoint
+                if constant and self._sources:  # no checkpoint is usable; the row of this job will have the reason
                     self.add_calibration("constant", path=next(iter(self._sources.values())).path)
             else:
                 if self._progress:
@@ -209,16 +210,16 @@ class Tracking:
                 time.sleep(max(0.0, min(follow.poll, polled + follow.poll - time.monotonic())))
 
     def search(self, job: Job, done: float, total: float, what: str) -> None:
-        """Take the progress of a job that runs in this process."""
+        """Report the progress of a job that runs in this process."""
         if self._progress:
             part = min(done / total, 1.0) if total else 0.0
             self._progress(self._finished() + part, len(self._rows), f"{job.label}: {what}")
 
     def end(self) -> None:
-        """Say what was done besides measuring.
+        """Report, at the end, a restored file, changed steps and checkpoints that were left out.
 
         Raises:
-            InputError: there was no network among the checkpoints, or the rows aren't where they are said to be.
+            InputError: no checkpoint was a network, or the results file was removed and can't be written again.
         """
         if self._file:
             self._file.check_there()
@@ -247,7 +248,7 @@ class Tracking:
         self._record(job, self._with_step(job, row, known), known=True)
 
     def _with_step(self, job: Job, row: Row, known: Known | None) -> Row:
-        """An existing row with the step that is found now. The row is also written to the file."""
+        """An existing row, with its step corrected if another step is found now. A corrected row is also written to the file."""
         if job.kind != "checkpoint" or known is None:
             return row
         value, said_by = (known.step.value, known.step.said_by) if known.step else (None, None)
@@ -261,7 +262,7 @@ class Tracking:
         return row
 
     def _record(self, job: Job, row: Row, *, known: bool) -> None:
-        # Such a file can be told from a network only by reading it, when its job is there already.
+        # Only reading a file shows that it is an optimizer's state and not a network. Its job exists already, so it is removed.
         if row.get(LEFT_OUT):
             self._left_out[str(job.path)] = str(row["error"])
             del self._rows[_place(job)]

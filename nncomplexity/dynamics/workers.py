@@ -1,4 +1,4 @@
-"""Who measures the jobs of `track`: this process, new processes, or an executor of the caller. All give the same rows."""
+"""The processes that measure the jobs of `track`: this one, new ones, or those of the caller's executor. All give the same rows."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +19,12 @@ JobProgress = Callable[[Job, float, float, str], None]
 
 @dataclass(frozen=True)
 class Measure:
-    """The work for a job, in any process.
+    """A callable that measures a job, in any process.
 
     Attributes:
-        settings: how each is measured.
-        surroundings: the state of the process that called.
-        search: called with the progress of the running search, if that is in this process.
+        settings: how each job is measured.
+        surroundings: the state of the calling process.
+        search: called with the progress of the running search, if it runs in this process.
     """
 
     settings: TrackSettings
@@ -34,8 +34,8 @@ class Measure:
     def __call__(self, job: Job) -> Row:
         """The row of the job."""
         search = self.search
-        told = None if search is None else lambda done, total, what: search(job, done, total, what)
-        return measure(job, self.settings, self.surroundings, told)
+        progress = None if search is None else lambda done, total, what: search(job, done, total, what)
+        return measure(job, self.settings, self.surroundings, progress)
 
     def lost(self, job: Job, reason: str) -> Row:
         """The row of a job whose worker died."""
@@ -51,7 +51,7 @@ def workers_for(
     surroundings: Surroundings,
     search: JobProgress,
 ) -> Iterator[Workers]:
-    """A context manager with who measures: this process if one job at a time is asked for. At the end, running jobs are given up.
+    """The workers for jobs, within a block. With `jobs` = 1 and no executor, this process measures. At the end, running jobs are dropped.
 
     Yields:
         A crew for jobs.

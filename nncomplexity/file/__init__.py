@@ -1,11 +1,11 @@
 """What is in a `.coarse` file. docs/format.md is the specification.
 
 - `coarse`: the forms of a tensor (zero, dense, low rank, exact), and the exact arithmetic that decodes them
-- `payload`: the walk over all tensors that encodes, decodes and weighs; a tensor's bits are counted here
+- `payload`: encodes and decodes all tensors, and counts the bits of each tensor (`weigh`)
 - `bitstream`: the file: skeleton, payload, checksum
-- `paper_bytes`: what the authors' recipe gives for the same tensors
-- `reading`: files read once, whole, as they were at one moment
-- `saving`: files written whole or not at all
+- `paper_bytes`: the size of the same tensors by the recipe of the paper's authors
+- `reading`: reads files completely and in one consistent state
+- `saving`: writes files completely or not at all
 """
 
 from nncomplexity.file.bitstream import (

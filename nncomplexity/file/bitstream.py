@@ -25,9 +25,9 @@ MAGIC = b"\x89COARSE\n"
 _HEAD = struct.Struct("<8sHIQ")
 _DIGEST = hashlib.sha256().digest_size
 _EXTENTS = 1 << 48
-"""The largest extent of a shape that is read. NumPy and PyTorch can hold the products of such extents as integers."""
+"""A shape with an extent of this or more is refused."""
 _LEAST = 4
-"""The least number of bytes that an element counts for, against `limit`."""
+"""Each element counts for at least this number of bytes towards `limit`, because its symbol takes memory too."""
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in STORED}
 DEFAULT_LIMIT = 1 << 30
 """The default limit of a reader: bytes of decoded weights."""
@@ -35,7 +35,7 @@ DEFAULT_LIMIT = 1 << 30
 
 @dataclass(frozen=True)
 class CoarseFile:
-    """The content of a file: the coarse tensors, which are those of `skeleton.real`, the codec, and the bytes."""
+    """The content of a file: the coarse tensors of `skeleton.real`, the codec, and the bytes."""
 
     skeleton: Skeleton
     tensors: tuple[CoarseTensor, ...]
@@ -45,7 +45,7 @@ class CoarseFile:
     base_sha256: str | None = None
     """The digest of the base, if the tensors are differences from one; otherwise None."""
     base: Base | None = field(default=None, repr=False)
-    """The base itself, if it was given by `on`. The specifications in `skeleton` then hold its tensors."""
+    """The base itself, if `on` was called with it. The specifications in `skeleton` then have the base's tensors."""
     version: int = VERSION
     """The version of the format."""
 
@@ -67,7 +67,7 @@ class CoarseFile:
         """The decoded tensors under all their names. They have the same bits on every machine.
 
         Raises:
-            InputError: the file is relative to a base that was not given by `on`.
+            InputError: the file is relative to a base, and `on` was not called with it.
         """
         if self.base_sha256 is not None and self.base is None:
             self.on(None)
@@ -80,7 +80,7 @@ class CoarseFile:
         """The file together with its base; `base` is None for a file without one.
 
         Raises:
-            InputError: the base does not have the digest that the file has for it.
+            InputError: the digest of the base is not the one in the file.
         """
         came = None if base is None else base.sha256
         if came == self.base_sha256:
@@ -95,17 +95,17 @@ class CoarseFile:
 
 
 def _by_itself(tensor: Tensor) -> Tensor:
-    """The tensor in memory of its own. Views of shared memory can't be written to other formats, and keep the whole memory alive."""
+    """The tensor in its own memory. A view of shared memory can't be written to other formats, and keeps the whole memory alive."""
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 @usual_switches()
 def write(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec, base: Base | None = None) -> CoarseFile:
-    """Encode the tensors, and decode the result: the returned file has what a reader will find, and not what the writer got.
+    """Encode the tensors, and decode the result. So the returned file has the tensors that a reader will get, even if the encoder has a fault.
 
     Args:
         skeleton: names, shapes, dtypes and ties.
-        tensors: one coarse tensor for each tensor of `skeleton.real`. For a tensor that is in the base, it is the difference from the base.
+        tensors: one coarse tensor for each tensor of `skeleton.real`. For a tensor with a base, it is the difference from the base.
         codec: the codec of the payload.
         base: the base, if the tensors are relative to one.
 
@@ -126,7 +126,7 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
 
     Args:
         content: the bytes.
-        limit: the most bytes of decoded weights. With the file's length, it bounds time and memory.
+        limit: the largest number of bytes of decoded weights. Together with the file's length, it bounds time and memory.
 
     Returns:
         The file.
@@ -157,7 +157,7 @@ def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
         state = "cut" if len(content) < expected else "followed by something else"
         raise FormatError(f".coarse file is {state}: its header promises {expected} bytes, got {len(content)}")
     body = content[:-_DIGEST]
-    # Checked before the content is parsed, so that damage is reported as damage.
+    # The checksum is checked before the content is parsed. So damage is reported as damage, and not as some error of the parser.
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
     skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
@@ -181,7 +181,7 @@ def load(
     Args:
         path: the file.
         base: the module or tensors that the file is relative to; None for a file without a base.
-        limit: the most bytes of decoded weights.
+        limit: the largest number of bytes of decoded weights.
 
     Returns:
         The decoded tensors by name; tied names share one tensor.
@@ -190,7 +190,7 @@ def load(
         InputError: it isn't a `.coarse` file, it has another base, or the limit is not a number.
     """
     file = read_file(path, limit=limit)
-    # The digest of a base takes time, so a base that has one is not digested again.
+    # A digest takes time, so it is computed only if `base` doesn't have it already.
     given = base if base is None or isinstance(base, Base) else base_of(base)
     try:
         return file.on(given).weights()
@@ -232,7 +232,7 @@ def _parse_skeleton(text: bytes) -> tuple[Skeleton, str | None]:
                 TensorSpec(tuple(_name(name) for name in names), _shape(shape), _DTYPES[dtype]) for names, dtype, shape in entries
             )
         )
-        # One skeleton has one text. Spaces or another order could carry information that no bits are counted for.
+        # Each skeleton has exactly one text. Spaces or another order could carry information for which no bits are counted.
         if _skeleton_json(skeleton, base) != text:
             raise ValueError("it is spelled otherwise, which could hide something")
         if any(len(spec.real.shape) > DIMENSIONS for spec in skeleton.tensors):

@@ -1,4 +1,4 @@
-"""Coarse tensors: the forms in which a file can hold a tensor, and the exact arithmetic that decodes them.
+"""Coarse tensors: the forms in which a file can store a tensor, and the exact arithmetic that decodes them.
 
 Every decoder must get the same bits. Symbols are integers, so a product of factors is exact in float64 for any order of summation, as
 long as it stays below 2⁵³. Then each element is multiplied by one step, added to the element of the base if there is one, and rounded
@@ -22,10 +22,11 @@ from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, s
 from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is_finite, of_bytes, pieces_of, stored_bytes
 
 EXACT_LIMIT = 2.0**53
+"""Sums of integers below this are exact in float64, in any order."""
 _WAVES = 32
-"""An element of a basis counts for so many multiplications, because it must be computed."""
+"""An element of a basis counts for this number of multiplications, because a cosine must be computed."""
 _AT_ONCE = 1 << 22
-"""The most elements of a tensor that are in float64 at one time, to save memory."""
+"""The largest number of elements of a tensor that are in float64 at one time, to save memory."""
 _NARROW = (np.int8, np.int16, np.int32)
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
@@ -110,7 +111,7 @@ class LowRank:
         rows, columns = A.any(1), B.any(0)
 
         def product(part: slice, across: slice) -> Tensor:
-            """Zero rows and columns of the factors cost nothing, and no sum of zero products has a sign."""
+            """A part of A·B. Zero rows and columns of the factors take no time, and adding 0.0 makes every zero positive."""
             some, others = rows[part], columns[across]
             if some.all() and others.all():
                 return (A[part] @ B[:, across]).add_(0.0)
@@ -122,7 +123,7 @@ class LowRank:
 
     def _along(self, side: int, symbols: Integers, spec: TensorSpec, device: torch.device) -> Tensor:
         """The symbols (rows, k) of one factor times the basis of its side, as float64."""
-        # By PyTorch, with the caller's number of threads: NumPy's BLAS would start its own threads, which use the processor while they wait.
+        # PyTorch multiplies, with the caller's number of threads. NumPy's BLAS would start its own threads, which are busy while they wait.
         factor = _doubles(symbols, device)
         period = self.periods[side]
         if not period:
@@ -147,7 +148,7 @@ Piece = Constant | Dense | LowRank | Lossless
 
 @dataclass(frozen=True)
 class Pieces:
-    """A tensor in another layout. Each piece has a form of its own."""
+    """A tensor in another layout. Each piece has its own form."""
 
     layout: Layout
     pieces: tuple[Piece, ...]
@@ -189,10 +190,9 @@ class Decoded(Mapping[str, Tensor]):
 
 
 def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor], device: torch.device = CPU) -> dict[str, Tensor]:
-    """The decoded tensors by first name. Small ones of one form and shape share an operation and are views of one memory."""
-    found: dict[str, Tensor] = dict.fromkeys(
-        (spec.name for spec in specs), torch.empty(0, device="cpu")
-    )  # in the order of the specifications
+    """The decoded tensors by first name. Small ones of one form and shape are decoded in one operation, and are views of one memory."""
+    # The dictionary is filled first, so that its order is that of the specifications.
+    found: dict[str, Tensor] = dict.fromkeys((spec.name for spec in specs), torch.empty(0, device="cpu"))
     dense: dict[torch.dtype, list[tuple[TensorSpec, Dense]]] = {}
     factored: dict[object, list[tuple[TensorSpec, LowRank]]] = {}
     for spec, coarse in zip(specs, tensors, strict=True):
@@ -215,7 +215,7 @@ def decoded_together(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor
 
 
 def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a group with one shape, from factors of one rank."""
+    """The decoded tensors of a group that has one shape and one rank, by name."""
     spec = group[0][0]
     A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
     steps = [coarse.step(one) for one, coarse in group]
@@ -234,14 +234,14 @@ def lossless(tensor: Tensor) -> Lossless:
 def exact(tensor: Tensor, base: Tensor | None = None) -> Constant | Dense | Lossless:
     """A tensor of any dtype, bit for bit, in the cheapest form.
 
-    It is a constant if all elements are 0 or all are 1. Integers and truth values are symbols if they are within the symbols' range. All
-    else is bytes. With a base, the form is that of the difference, and bytes are XORed with the base's.
+    It is a constant if all elements are 0 or all are 1. Integers and truth values are symbols if they are within the symbols' range. Other
+    tensors are bytes. With a base, the form is that of the difference, and bytes are XORed with the base's bytes.
     """
     if base is not None:
         return _exact_on(base, tensor)
     stored = lossless(tensor)
     for value in (0, 1):
-        # Bytes are compared, because −0.0 equals 0.0 but has other bits. The first element decides for most tensors, which saves time.
+        # Bytes are compared, because −0.0 equals 0.0 but has other bits. For most tensors, the first element alone gives the answer.
         first, wanted = stored.data[: tensor.dtype.itemsize], _bytes_of(value, tensor.dtype)
         if first.tobytes() in (b"", wanted) and np.array_equal(stored.data, lossless(torch.full_like(tensor, value)).data):
             return Constant(value)
@@ -295,7 +295,7 @@ def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int])
 
 
 def narrow(symbols: Tensor) -> Integers:
-    """Symbols in the smallest of 1, 2, 4 and 8 bytes that can hold them and their negatives. This saves memory, because most are small.
+    """Symbols in the smallest integer type that has room for them and their negatives. This saves memory, because most are small.
 
     >>> narrow(torch.tensor([-127.0, 3.0])).dtype, narrow(torch.tensor([128])).dtype
     (dtype('int8'), dtype('int16'))
@@ -322,13 +322,13 @@ def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:
     """
     pieces = coarse.pieces if isinstance(coarse, Pieces) else (coarse,)
     numbers = [piece for piece in pieces if isinstance(piece, Dense | LowRank)] if spec.quantizable else []
-    # The range of the symbols' dtype decides for nearly every tensor, and takes no time. Only then are the symbols read.
+    # The range of the symbols' dtype gives the answer for nearly every tensor, and takes no time. The symbols are read only if it doesn't.
     possible = any(_reach(piece, _allowed) > spec.room and _reach(piece, _most) > spec.room for piece in numbers)
     return possible and not is_finite(coarse.decode(spec))
 
 
 def _reach(coarse: Dense | LowRank, most: Callable[[Integers], float]) -> float:
-    """An upper bound on the magnitude of an element, from the largest magnitude of a symbol by `most`."""
+    """An upper bound on the magnitude of an element. `most` gives the largest magnitude of the symbols in an array."""
     if isinstance(coarse, Dense):
         return most(coarse.symbols) * coarse.step
     sides = (len(coarse.A), coarse.B.shape[1])
@@ -433,7 +433,7 @@ def _made(
         step: the factor.
         spec: the tensor's shape, dtype and base.
         shape: (rows, columns) of its matrix view.
-        device: where it is made.
+        device: the device of the result.
     """
     m, n = shape
     if spec.count <= _AT_ONCE:
@@ -462,9 +462,9 @@ def _used(A: Integers, B: Integers) -> NDArray[np.bool_]:
 
 
 def multiplications(A: Integers, B: Integers, periods: tuple[int, int]) -> int:
-    """The multiplications to decode factors (m, k) and (k, n) in these bases, without zero rows, columns and components.
+    """The number of multiplications that decode factors (m, k) and (k, n) in these bases, without zero rows, columns and components.
 
-    A basis counts, too, because its elements must be computed.
+    Computing the elements of a basis counts, too.
     """
     used = _used(A, B)
     rank = int(np.count_nonzero(used))

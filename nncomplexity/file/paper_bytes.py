@@ -1,7 +1,8 @@
-"""The size in the paper's figures: bzip2 over a pickle of float32 arrays.
+"""The size by the recipe of the paper's authors: bzip2 over a pickle of float32 arrays.
 
-A `.coarse` file has small integers. The authors' recipe has the float32 numbers that they stand for, four bytes each, which bzip2 undoes only
-in part. It also pays for pickle's names and headers. So published figures compare with `paper_bytes`, and never with `bits`.
+A `.coarse` file has small integers. The authors' recipe has the float32 numbers that they stand for, four bytes each, and bzip2 removes this
+redundancy only in part. The recipe also counts pickle's names and headers. So compare published figures with `paper_bytes`, and never with
+`bits`.
 """
 
 import bz2
@@ -24,10 +25,10 @@ Array = NDArray[np.float32] | NDArray[np.uint8]
 def paper_bytes(skeleton: Skeleton, tensors: Sequence[Piece]) -> int:
     """Bytes of the coarse tensors under the recipe of DeMoss et al.'s code: `bz2.compress(pickle.dumps(...))`.
 
-    What is pickled is a dict of names to float32 arrays: quantized values k·Δ for a tensor stored whole, the pair (U·S, Vᵀ) of quantized
-    factors for a decomposed one. Tied names hold one array, which pickle stores once. Zeros are positive: rounding −0.2 to its bin
-    gives −0.0 in floating point, and a mixture of two zeros, which mean the same, can double the size (docs/paper.md has figures).
-    A tensor that must stay as it is goes in as its bytes.
+    The pickled object is a dict of names to float32 arrays: quantized values k·Δ for a dense tensor, and the pair (U·S, Vᵀ) of quantized
+    factors for a low-rank one. Tied names have one array, which pickle stores once. All zeros are positive. In floating point, rounding −0.2
+    to its bin gives −0.0, and a mixture of the two zeros can double the size (docs/paper.md has figures). A tensor that is kept exactly
+    is pickled as its bytes.
 
     Args:
         skeleton: names, shapes and dtypes.
@@ -63,9 +64,9 @@ def _leaf(coarse: Piece, spec: TensorSpec) -> Array | tuple[Array, Array]:
 
 
 def _values(symbols: Integers, step: float) -> NDArray[np.float32]:
-    """The multiples of symbols as float32, in C order, as an array that a computation returned has.
+    """The symbols times the step, as float32, in C order like the result of a computation. Every zero is positive.
 
-    Integers have one zero, so their multiples have too; float64's may be beyond float32.
+    Values beyond the range of float32 are clipped.
     """
     largest = np.finfo(np.float32).max
     return np.clip(symbols.astype(np.float64) * step, -largest, largest).astype(np.float32, order="C")

@@ -1,7 +1,9 @@
 """The payload of a file: one pass over all tensors, with the same code for encoder, decoder and meter.
 
-Order: the precision of the step sizes, and then for each tensor its form and the content of the form. Complex tensors are coded as pairs
-of real ones, so coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
+The order is: the precision of the step sizes, and then for each tensor its form and the content of the form. Complex tensors are coded as
+pairs of real ones, so coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
+
+To *weigh* tensors is to count their bits without writing them: `weigh` adds up −log₂ of the probabilities under which symbols would be coded.
 """
 
 import functools
@@ -65,6 +67,7 @@ ESCAPE = 0xFF
 """If a payload begins with this byte, the next byte is the number of its codec. Every other payload is entropy-coded."""
 
 _ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS, _PIECES = range(6)
+# The priors are part of the format. Each is a guess of how often a form occurs; the tallies adapt to the file.
 _FORM_PRIOR = np.array([64, 64, 64, 32, 32, 1])
 _OTHER_FORM_PRIOR = np.array([8, 32, 1, 8, 16])
 _NO_BASIS, _LAST_BASIS, _NEW_BASIS = range(3)
@@ -73,9 +76,10 @@ _ROW_BLOCKS, _COLUMN_BLOCKS, _FOLDING = range(3)
 _MANTISSA_BITS = 52
 _EXPONENTS = (-1074, 1023)
 _FREE_WORK, _WORK_PER_ELEMENT, _WORK_PER_BYTE = 1 << 32, 1 << 8, 1 << 16
-"""The most multiplications for products of factors: for any payload, and in addition for each element and each byte of the payload."""
+"""Limits on the multiplications of factors: for any payload, and in addition for each element and each byte of the payload. A small hostile
+file could otherwise take hours to decode."""
 _FREE_PARTS, _PARTS_PER_BYTE = 1 << 10, 8
-"""The most tensors and pieces that are not constant: for any payload, and in addition for each byte."""
+"""Limits on the number of tensors and pieces that are not constant: for any payload, and in addition for each byte."""
 _OVERHEAD = 64
 """An upper bound on the bytes of one tensor's fields under a byte codec."""
 
@@ -86,12 +90,14 @@ class _Walk:
 
     records: Records
     work: float = math.inf
-    """Multiplications that products of factors may still take."""
+    """The number of multiplications that products of factors may still take."""
     parts: float = math.inf
-    """Tensors that aren't constant, and pieces, that may still come."""
+    """The number of pieces, and of tensors that aren't constant, that may still follow."""
     precision: int = 0
     exponent: int = -4
+    """The exponent of the last step. The first step is coded as a difference from this typical value."""
     rank: int = 8
+    """The last rank. The first rank is coded as a difference from this typical value."""
     forms: Categorical = field(default_factory=lambda: Categorical(Tally(_FORM_PRIOR, 64)))
     other_forms: Categorical = field(default_factory=lambda: Categorical(Tally(_OTHER_FORM_PRIOR, 8)))
     bases: Categorical = field(default_factory=lambda: Categorical(Tally(_BASIS_PRIOR, 8)))
@@ -104,13 +110,13 @@ class _Walk:
     ranks: Signed = field(default_factory=lambda: Signed(length_tally()))
     state: MatrixState = field(default_factory=MatrixState)
     known: Iterator[KnownKind] = field(default_factory=lambda: iter(()))
-    """What is known of the matrices to come."""
+    """For a writer: the kinds and contexts of the matrices that follow, known because their bits were counted before."""
 
     def integer(self, value: int | None, model: Single) -> int:
         return self.records.one(value, model)
 
     def step(self, step: float | None) -> float:
-        """(1 + j / 2^precision) · 2^e: e as its difference from the last one, j as plain bits."""
+        """Code a step (1 + j / 2^precision) · 2^e: e as the difference from the last exponent, j as equally likely bits."""
         mantissa, exponent = (0, None) if step is None else split_step(step, self.precision)
         delta = self.integer(None if exponent is None else exponent - self.exponent, self.exponents)
         self.exponent = within(self.exponent + delta, *_EXPONENTS, "the exponent of a step")
@@ -118,11 +124,11 @@ class _Walk:
         return math.ldexp((1 << self.precision) + bits, self.exponent - self.precision)
 
     def matrix(self, symbols: Integers | None, rows: int, columns: int, profile: Frequencies | None = None) -> Integers:
-        """Symbols (rows, columns), coded along the longer side."""
+        """Code symbols (rows, columns), along the longer side."""
         if columns > rows:
             return self.matrix(None if symbols is None else symbols.T, columns, rows, profile).T
         model = Matrix(rows, columns, self.state, profile, None if symbols is None else next(self.known, None))
-        if symbols is not None and isinstance(self.records, _Scale):
+        if symbols is not None and isinstance(self.records, _BitCounter):
             self.records.defer(symbols, model)
             return symbols
         flat = None if symbols is None else np.ascontiguousarray(symbols.T, dtype=np.int64).reshape(-1)
@@ -149,7 +155,7 @@ class _Walk:
         return coarse or Pieces(layout, tuple(pieces))
 
     def count(self, parts: int, spec: TensorSpec) -> None:
-        """Count what was read. Raises FormatError where a payload of its length may not have so many."""
+        """Count tensors and pieces that were read. Raises FormatError if they are too many for the length of the payload."""
         self.parts -= parts
         if self.parts < 0:
             raise FormatError(f"{spec.name}: more tensors and pieces than a payload of this length may have; it is damaged")
@@ -205,7 +211,7 @@ class _Walk:
         return coarse or LowRank(narrowed(A), narrowed(B), step_a, step_b, periods)
 
     def layout(self, layout: Layout | None, spec: TensorSpec) -> Layout:
-        """Blocks along an axis, and how many, or a folding, and which one."""
+        """Code a layout: the axis and the number of blocks, or the mask of a folding."""
         if matrix_shape(spec) is None:
             raise FormatError(f"{spec.name}: pieces of a tensor of shape {spec.shape}, which is no matrix")
         kind, number = _layout(layout)
@@ -218,7 +224,7 @@ class _Walk:
         return found
 
     def basis(self, period: int | None, rows: int, spec: TensorSpec) -> int:
-        """The period of a side's basis, 0 for none: that of the last basis, or by how many rows it falls short of the side."""
+        """Code the period of a side's basis, 0 for none. It is the last period, or it is coded as its difference from the number of rows."""
         if not 2 <= rows <= MOST_ROWS:
             return 0
         kind = None if period is None else _NO_BASIS if not period else _LAST_BASIS if period == self.period else _NEW_BASIS
@@ -232,7 +238,7 @@ class _Walk:
 
 @functools.lru_cache(maxsize=1 << 12)
 def split_step(step: float, precision: int = _MANTISSA_BITS) -> tuple[int, int]:
-    """(j, e) with step = (1 + j / 2^precision) · 2^e exactly; raises ValueError where that takes more bits."""
+    """(j, e) with step = (1 + j / 2^precision) · 2^e exactly. Raises ValueError if the step has more bits than that."""
     fraction, exponent = math.frexp(step)
     scaled = math.ldexp(fraction, precision + 1)
     if scaled != int(scaled):
@@ -241,9 +247,10 @@ def split_step(step: float, precision: int = _MANTISSA_BITS) -> tuple[int, int]:
 
 
 def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) -> bytes:
-    """The payload of the coarse tensors, one for each of the skeleton's."""
+    """The payload of the coarse tensors, one for each tensor of `skeleton.real`."""
     writer = codec.writer()
     if isinstance(codec, Entropy):
+        # The bits are counted first, because this finds the kind and the contexts of each matrix faster than coding does.
         writer.record(single(0), _Escape())
         _walk(_Walk(writer, known=iter(_weighed(skeleton, tensors, keep=True).known)), skeleton, tensors)
         return writer.finish()
@@ -252,7 +259,7 @@ def encode(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codec: Codec) ->
 
 
 def lengths(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codecs: Sequence[Codec]) -> list[int]:
-    """Bytes of the payload under each codec; what byte compressors get is made once for all of them."""
+    """Bytes of the payload under each codec. The input of byte compressors is made once for all of them."""
     data: bytes | None = None
     found = []
     for codec in codecs:
@@ -268,16 +275,19 @@ def lengths(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codecs: Sequenc
 
 
 def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checked: bool = True) -> tuple[Codec, list[CoarseTensor]]:
-    """The codec that wrote the payload and the coarse tensors in it.
+    """The codec that wrote the payload, and the coarse tensors in it.
 
     Args:
-        skeleton: what the payload is of.
+        skeleton: the skeleton of the file.
         payload: the bytes.
-        version: of the format.
-        checked: whether to see that the payload ends as an encoder would have ended it, which whoever has just encoded it knows.
+        version: the version of the format.
+        checked: whether to check that the payload ends as an encoder ends it. A caller that has just encoded it needs no such check.
+
+    Returns:
+        The codec, and one coarse tensor for each tensor of `skeleton.real`.
 
     Raises:
-        FormatError: it isn't a payload of that version.
+        FormatError: the bytes aren't a payload of that version.
     """
     codec, length = CODECS[0], len(payload)
     if payload[:1] == bytes([ESCAPE]):
@@ -296,32 +306,33 @@ def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checke
 
 
 def _allowed(skeleton: Skeleton, length: int) -> tuple[int, int]:
-    """Multiplications, and parts, that a payload of this length may ask for."""
+    """The largest numbers of multiplications and of parts for a payload of this length."""
     work = _FREE_WORK + _WORK_PER_ELEMENT * skeleton.real.parameters + _WORK_PER_BYTE * length
     return work, _FREE_PARTS + _PARTS_PER_BYTE * length
 
 
 def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION) -> list[float]:
-    """Bits of each tensor, −log₂ of the probabilities under which the entropy codec codes it; shared fields are not among them.
+    """The bits of each tensor: −log₂ of the probabilities under which the entropy codec codes it.
 
-    Those of a file's tensors in the version of the file and under that codec add up to its bits, but for these fields and the end.
+    Fields that tensors share, and the end of the payload, belong to no tensor. Apart from these, the bits add up to the bits of the file, for
+    the version of the file and the entropy codec.
     """
     return _weighed(skeleton, tensors, version).bits
 
 
-def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION, *, keep: bool = False) -> "_Scale":
-    scale = _Scale(len(tensors), keep)
-    _walk(_Walk(scale, state=MatrixState(version)), skeleton, tensors)
-    scale.settle()
-    return scale
+def _weighed(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION, *, keep: bool = False) -> "_BitCounter":
+    counter = _BitCounter(len(tensors), keep)
+    _walk(_Walk(counter, state=MatrixState(version)), skeleton, tensors)
+    counter.settle()
+    return counter
 
 
-class _Scale:
-    """Records that are only weighed; small matrices wait to be weighed together.
+class _BitCounter:
+    """Records whose bits are counted, and that are not written. Small matrices wait, and their bits are counted together.
 
     Attributes:
-        bits: of each tensor.
-        known: what their writer is told, of each matrix, where it is kept.
+        bits: the bits of each tensor.
+        known: for each matrix, its kind and contexts, which save a writer time. They are collected only if `keep` is set.
     """
 
     def __init__(self, count: int, keep: bool) -> None:
@@ -336,11 +347,11 @@ class _Scale:
         return self._ledger.parts
 
     def begin(self, index: int) -> None:
-        """What comes now is this tensor's."""
+        """The following records belong to this tensor."""
         self._ledger.begin(index)
 
     def record(self, symbols: Integers | None, model: Model) -> Integers:
-        if self._keep:  # a writer is told of matrices alone, which learn from nothing else
+        if self._keep:  # only the kinds and contexts of matrices are needed, and these don't depend on other records
             assert symbols is not None
             return symbols
         return model.code(self._ledger, symbols)
@@ -352,14 +363,17 @@ class _Scale:
         return model.one(self._ledger, value)
 
     def defer(self, symbols: Integers, model: Matrix) -> None:
-        """A matrix (rows, columns), to be weighed in its turn."""
+        """Add a matrix (rows, columns) to those that wait."""
         self._waiting.append((self._ledger.part, symbols, model))
         self._symbols += model.count
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
             self._weigh_deferred()
 
-    def plain(self, walk: "_Walk", tensors: Sequence[tuple[int, TensorSpec, CoarseTensor]]) -> None:
-        """Constants and dense tensors in the order in which they are coded, with their indices: all forms at once, then all steps."""
+    def constant_or_dense(self, walk: "_Walk", tensors: Sequence[tuple[int, TensorSpec, CoarseTensor]]) -> None:
+        """Count the bits of constants and dense tensors, given with their indices in the order of coding: all forms at once, then all steps.
+
+        This is equal to coding one tensor after another, and much faster for many small tensors.
+        """
         self._ledger.note(walk.forms.tally, [_form(coarse) for *_, coarse in tensors], [index for index, *_ in tensors])
         dense = [(index, spec, coarse) for index, spec, coarse in tensors if isinstance(coarse, Dense)]
         if not dense:
@@ -369,9 +383,10 @@ class _Scale:
         changes = np.diff(exponents, prepend=walk.exponent)
         lengths = np.frexp(np.abs(changes))[1]
         self._ledger.note(walk.exponents.tally, lengths.tolist(), indices)
-        taken = np.maximum(lengths - 1, 0) + (changes != 0) + walk.precision  # bits below the leading one, the sign, the mantissa
+        # Bits after the leading one, the sign and the mantissa. All of them are equally likely, so each takes exactly one bit.
+        taken = np.maximum(lengths - 1, 0) + (changes != 0) + walk.precision
         self._ledger.close()
-        models: dict[tuple[int, ...], tuple[tuple[int, int], Matrix]] = {}  # of tensors of one shape all is the same
+        models: dict[tuple[int, ...], tuple[tuple[int, int], Matrix]] = {}  # tensors of one shape share a model, which has no state
         for (index, spec, coarse), bits in zip(dense, taken.tolist(), strict=True):
             if spec.shape not in models:
                 m, n = matrix_shape(spec) or (spec.count, 1)
@@ -383,12 +398,12 @@ class _Scale:
             self.defer(symbols if shape[0] >= shape[1] else symbols.T, model)
 
     def settle(self) -> None:
-        """Weigh what waits."""
+        """Count the bits of everything that waits."""
         self._weigh_deferred()
         self._ledger.settle()
 
     def _weigh_deferred(self) -> None:
-        """Weigh the matrices that wait: those before a large one together, and a large one by itself."""
+        """Count the bits of the matrices that wait: small ones together, and a large one, which is always the last, alone."""
         self._ledger.close()
         waiting, self._waiting, self._symbols = self._waiting, [], 0
         last = waiting.pop() if waiting and waiting[-1][2].count > LARGEST else None
@@ -407,7 +422,7 @@ class _Scale:
 
 @dataclass(frozen=True)
 class _Escape:
-    """The decision that keeps an entropy-coded payload from beginning with 0xFF: 0, at a probability of 255/256."""
+    """The first decision of an entropy-coded payload: always 0, with probability 255/256. So the first byte is never 0xFF."""
 
     count = 1
     bounds = (0, 1)
@@ -417,48 +432,48 @@ class _Escape:
 
 
 def _walk(walk: _Walk, skeleton: Skeleton, tensors: Sequence[CoarseTensor] | None) -> list[CoarseTensor]:
-    """Code all tensors in the order of their names, or in version 1 in that of the skeleton; what is read is in that of the skeleton."""
+    """Code all tensors in the order of their names, or in version 1 in the order of the skeleton. Read tensors are returned in the latter."""
     precision = None if tensors is None else _precision(tensors)
     walk.precision = within(walk.integer(precision, Categorical(_precision_tally())), 0, _MANTISSA_BITS, "the precision of steps")
     specs = skeleton.real.tensors
     order = range(len(specs)) if walk.state.version == 1 else skeleton.by_name
-    if tensors is not None and isinstance(walk.records, _Scale) and _are_plain(specs, tensors):
-        walk.records.plain(walk, [(index, specs[index], tensors[index]) for index in order])
+    if tensors is not None and isinstance(walk.records, _BitCounter) and _all_constant_or_dense(specs, tensors):
+        walk.records.constant_or_dense(walk, [(index, specs[index], tensors[index]) for index in order])
         return []
     coded: dict[int, CoarseTensor] = {}
     for index in order:
-        if isinstance(walk.records, _Scale):
+        if isinstance(walk.records, _BitCounter):
             walk.records.begin(index)
         coarse = walk.tensor(None if tensors is None else tensors[index], specs[index])
-        if tensors is None:  # a writer and a meter are asked for none, which would all be held at once
+        if tensors is None:  # a writer's tensors are not collected, because they would all be in memory at once
             coded[index] = coarse
     return [coded[index] for index in range(len(specs))] if tensors is None else []
 
 
-def _are_plain(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> bool:
-    """Whether all tensors are constants or dense, and of quantizable dtypes: a search weighs many of these, many times."""
+def _all_constant_or_dense(specs: Sequence[TensorSpec], tensors: Sequence[CoarseTensor]) -> bool:
+    """Whether all tensors are constant or dense, and of quantizable dtypes. A search counts the bits of many such tensors, many times."""
     return all(isinstance(coarse, Constant | Dense) for coarse in tensors) and all(spec.quantizable for spec in specs)
 
 
 def _most_bytes(spec: TensorSpec) -> int:
-    """The most bytes that a tensor's records take unpacked, in a byte codec: two factors, each with a symbol for each element."""
+    """The largest number of bytes of a tensor's records in a byte codec: two factors, each with at most one symbol for each element."""
     symbols, pieces = (2, 1 + MOST_BLOCKS) if spec.quantizable else (1, 1)
     return pieces * _OVERHEAD + max(spec.raw_bytes, 4 * symbols * spec.count)
 
 
 def _precision_tally() -> Tally:
-    """Coarse grids of steps and full float64 ones are likely, what lies between less so."""
+    """A tally for the precision of steps. Up to 3 bits, or all 52 bits of a float64, are more likely than a number between."""
     prior = np.ones(_MANTISSA_BITS + 1, dtype=np.int64)
     prior[:4] = prior[-1] = 64
     return Tally(prior)
 
 
 def _precision(tensors: Sequence[CoarseTensor]) -> int:
-    """The fewest mantissa bits that hold every step exactly."""
+    """The smallest number of mantissa bits with which every step is exact."""
     steps = set[float]()
     for tensor in tensors:
         for coarse in tensor.pieces if isinstance(tensor, Pieces) else (tensor,):
-            if isinstance(coarse, Dense):  # 1, that of integers, asks for no bits
+            if isinstance(coarse, Dense):  # integer tensors are dense with step 1, which needs no mantissa bits
                 steps.add(coarse.step)
             elif isinstance(coarse, LowRank):
                 steps |= {coarse.step_a, coarse.step_b}
@@ -491,7 +506,7 @@ def _layout(layout: Layout | None) -> tuple[int, int] | tuple[None, None]:
 
 
 def _profile(A: Integers) -> Frequencies:
-    """(k,) mean magnitude of each component in the first factor against that of all: the second's are much alike."""
-    sums = np.abs(A).sum(axis=0, dtype=np.int64) + 1  # integers, so that no order of summation shows
+    """(k,) the mean magnitude of each component in the first factor, relative to the mean of all. Those of the second factor are similar."""
+    sums = np.abs(A).sum(axis=0, dtype=np.int64) + 1  # integer sums don't depend on the order of summation
     profile: Frequencies = sums.astype(np.float64) * (A.shape[1] / float(sums.sum()))
     return profile

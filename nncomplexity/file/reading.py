@@ -1,8 +1,8 @@
 """Reading files once, completely, and in one consistent state.
 
-A training loop may write a checkpoint again during a measurement. If the file were mapped into memory, half of the network could be the old and
-half the new one, and a shortened file would end the process with SIGBUS. So each file is read into memory, everything is computed from
-these bytes, and a file that changed while it was read is read again.
+A training loop may write a checkpoint again during a measurement. If the file were mapped into memory, one half of the network could be old and
+the other half new, and a shortened file would end the process with SIGBUS. So each file is read into memory, and everything is computed from
+these bytes. A file that changed while it was read is read again.
 """
 
 import os
@@ -18,7 +18,7 @@ from nncomplexity.errors import FormatError, InputError
 PAUSES: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to read a file that changes. After the last pause there is one more attempt."""
 _RECENT = 2.0
-"""Two changes of a file within so many seconds may have the same time stamp: some file systems count in steps of two seconds."""
+"""Two changes of a file within this number of seconds may have the same time stamp: FAT counts in steps of two seconds."""
 _PART = 1 << 22
 _PATIENCE, _RETRY = 2.0, 0.01
 """Seconds to wait for the first byte of a pipe, and between two attempts to read it."""
@@ -34,7 +34,7 @@ class Reading:
     """One attempt to read a file, or several that belong together.
 
     Args:
-        expected: what kind of file was expected, for the message about a file that can't be read.
+        expected: the kind of file that was expected, for the message about a file that can't be read.
     """
 
     def __init__(self, expected: str) -> None:
@@ -50,7 +50,7 @@ class Reading:
 
         Raises:
             InputError: the file can't be read.
-            ChangedError: it was written at the same time.
+            ChangedError: another process wrote it at the same time.
         """
         try:
             kind = file.stat().st_mode
@@ -80,6 +80,7 @@ class Reading:
     def _piped(self, file: Path) -> bytes:
         """The content of a pipe. Raises InputError if nobody writes to it, because waiting could take for ever."""
         content, last = bytearray(), time.monotonic() + _PATIENCE
+        # A blocking open would wait for a writer without a limit.
         pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
             while True:
@@ -132,10 +133,12 @@ def read_settled(read: Callable[[Reading], Found], name: str, expected: str) -> 
         except ChangedError:
             pass
         except FormatError as error:
+            # A file that is being written usually can't be parsed. An old file that doesn't change is damaged.
             unfinished = error
             if not reading.may_be_unfinished() and not reading.changed():
                 raise
         except InputError:
+            # For example a part of a checkpoint that is missing while the checkpoint is replaced.
             if not reading.changed():
                 raise
         else:
@@ -159,6 +162,7 @@ def _holds(opened: BinaryIO, content: bytes) -> bool:
 
 
 def _state(status: os.stat_result) -> _State:
+    # With the inode, because a file that replaces another one may have the same size and time stamp.
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -24,7 +24,7 @@ except ImportError:  # Windows does not have it, and does not remove open files
 
 _PREFIX = ".nncomplexity."
 _OLD = 3600.0
-"""Without locks, a temporary file of this age in seconds is taken to be from a process that was killed."""
+"""On a system without locks, a temporary file of this age in seconds is taken to belong to a process that was killed."""
 
 
 def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -42,6 +42,8 @@ def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            # mkstemp makes files that only their owner can read. An ordinary file has the mode of the umask, which can only be read by
+            # setting it.
             umask = os.umask(0)
             os.umask(umask)
             Path(name).chmod(0o666 & ~umask)

@@ -1,4 +1,4 @@
-"""Training loops and trackers of experiments that people use. Each file needs a package of its own, which only that file imports.
+"""Callbacks of training loops, and writers to experiment trackers. Each module needs its own package, which only that module imports.
 
 - `loops`: what the callbacks do in every training loop
 - `lightning`: a callback of Lightning's Trainer
@@ -33,7 +33,7 @@ _FILES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A callback or a writer, whose package is imported now.
+    """A callback or a writer. Its package is imported now.
 
     Raises:
         AttributeError: there is no such name.

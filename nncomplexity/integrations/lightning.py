@@ -11,19 +11,19 @@ from nncomplexity.integrations.loops import Log, LoopHooks
 class LightningCallback(Callback):
     """Measures a copy of the network, and logs its numbers at the step of the copy: `Trainer(callbacks=[LightningCallback(tracker)])`.
 
-    With `Tracker(..., background=True)` training goes on meanwhile. Only rank zero measures. The copy is in eval mode. Under its `part`
-    the loss gets that module, otherwise the LightningModule. The numbers go to all loggers under the names of `nncomplexity.dynamics.numbers`,
-    such as `complexity/bits_at_0.1`, as soon as they are there, and the last ones when training ends. After an error or Ctrl-C, networks
-    that still wait are not measured.
+    With `Tracker(..., background=True)` training continues during a measurement. Only rank zero measures. The copy is in eval mode. The loss
+    gets the module with the name `part`, by default the LightningModule. The numbers go to all loggers under the names of
+    `nncomplexity.dynamics.numbers`, such as `complexity/bits_at_0.1`, as soon as they are known, and the last ones when training ends. After an
+    error or Ctrl-C, networks that still wait are not measured.
 
-    If training is resumed from a checkpoint, the run in the tracker's `out` goes on, and no step of it is measured twice.
+    If training is resumed from a checkpoint, the run in the tracker's `out` continues, and no step of it is measured twice.
 
     Args:
         tracker: an `nncomplexity.Tracker`. If it has no `every`, the network is measured at the end of an epoch, otherwise at these optimizer
             steps.
-        epochs: at the end of every how many epochs.
+        epochs: the number of epochs from one measurement to the next.
         part: the name of the module to measure within the LightningModule, such as "model".
-        prefix: what the names of all numbers begin with.
+        prefix: the beginning of the names of all numbers.
 
     Raises:
         InputError: an argument isn't usable.
@@ -38,12 +38,12 @@ class LightningCallback(Callback):
             self._hooks.begin(trainer.global_step, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Measure at a step of the schedule, and log what is there."""
+        """Measure at a step of the schedule, and log the finished measurements."""
         if trainer.is_global_zero:
             self._hooks.after_step(trainer.global_step, pl_module, _logged_by(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at the end of an epoch, and log what is there."""
+        """Measure at the end of an epoch, and log the finished measurements."""
         if trainer.is_global_zero:
             self._hooks.after_epoch(trainer.current_epoch + 1, trainer.global_step, pl_module, _logged_by(trainer))
 
@@ -53,7 +53,7 @@ class LightningCallback(Callback):
             self._hooks.end(_logged_by(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Log what is there, and give up the rest."""
+        """Log the finished measurements, and cancel the others."""
         if trainer.is_global_zero:
             self._hooks.end(_logged_by(trainer), wait=False)
 
@@ -61,8 +61,8 @@ class LightningCallback(Callback):
 def _logged_by(trainer: Trainer) -> Log:
     """Logs by every logger of the trainer.
 
-    `self.log` would take the trainer's step of now. No "epoch" is logged beside: its values would go back, and TensorBoard drops what it
-    has of a name after the step of a new value.
+    `self.log` would use the trainer's present step. No "epoch" is logged with the numbers: its values would go back, and TensorBoard deletes
+    the values of a name at later steps than a new value.
     """
 
     def log(values: dict[str, float], step: int) -> None:

@@ -1,4 +1,4 @@
-"""What the callbacks do in every training loop. Nothing that fails here ends a training."""
+"""What the callbacks do in every training loop. An error in a measurement never ends a training."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ Log = Callable[[dict[str, float], int], None]
 
 
 class LoopHooks:
-    """A tracker at the moments that a training loop has. To be called on one process only, that of rank zero.
+    """A tracker, called at the moments that every training loop has. To be used by one process only, that of rank zero.
 
     Args:
         tracker: measures. If it has no `every`, the network is measured at the end of an epoch, otherwise at these steps.
-        epochs: at the end of every how many epochs.
-        part: the name of the module that is measured within the one that trains, such as "model"; "" is that one itself.
-        prefix: what the names of all numbers begin with.
+        epochs: the number of epochs from one measurement to the next.
+        part: the name of the module to measure within the module that trains, such as "model"; "" is that module itself.
+        prefix: the beginning of the names of all numbers.
 
     Raises:
         InputError: an argument isn't usable.
@@ -53,27 +53,27 @@ class LoopHooks:
             self._send(log)
 
     def after_epoch(self, epoch: int, step: int, model: nn.Module, log: Log) -> None:
-        """So many epochs are done."""
+        """This number of epochs is done."""
         with self._unharmed():
             if self.tracker.every is None and epoch % self._epochs == 0:
                 self._measure(step, model)
             self._send(log)
 
     def end(self, log: Log, *, wait: bool = True) -> None:
-        """Training is over: log what is measured, after waiting for the rest, or without it."""
+        """Training has ended: log the finished measurements, after waiting for the others, or without waiting."""
         with self._unharmed():
             self.tracker.close(wait)
             self._send(log)
 
     def _measure(self, step: int, model: nn.Module) -> None:
         network = model.get_submodule(self._part)
-        with evaluating(network.modules()):  # and each part as it was, afterwards
+        with evaluating(network.modules()):  # and the mode of each part is restored afterwards
             self.tracker(step, network)
 
     def _send(self, log: Log) -> None:
         for row in self.tracker.ready():
-            # The step of the snapshot: the loop's own step is later by now.
-            with self._unharmed():  # a row that can't be logged takes no other with it
+            # The step of the snapshot, because the loop is at a later step by now.
+            with self._unharmed():  # a row that can't be logged doesn't prevent the logging of others
                 if values := numbers(row, self._prefix):
                     log(values, row["step"])
 

@@ -7,11 +7,11 @@ from nncomplexity.integrations.writing import ComplexityWriter, Files
 
 
 class MLflowWriter(ComplexityWriter):
-    """Writes rows and reports to a run. Files are its artifacts, in the folder `complexity` and there in one for each step.
+    """Writes rows and reports to a run. Files are its artifacts, in the folder `complexity`, with a subfolder for each step.
 
     Args:
-        run_id: of a run; None is the active one.
-        prefix: what the names of all values begin with.
+        run_id: the id of a run; None is the active run.
+        prefix: the beginning of the names of all values.
 
     Raises:
         InputError: there is no active run, or `prefix` isn't usable.
@@ -28,7 +28,7 @@ class MLflowWriter(ComplexityWriter):
         self._client = mlflow.MlflowClient()
 
     def _write(self, values: dict[str, float], step: float) -> None:
-        # MLflow counts steps in whole numbers.
+        # MLflow's steps are whole numbers.
         for name, value in values.items():
             self._client.log_metric(self._run_id, name, value, step=round(step), synchronous=True)
 

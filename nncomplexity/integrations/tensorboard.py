@@ -10,11 +10,11 @@ from nncomplexity.integrations.writing import ComplexityWriter, Files
 
 
 class TensorBoardWriter(ComplexityWriter):
-    """Writes rows and reports beside the other scalars of a run. TensorBoard keeps no files: they go into the run's folder, below `prefix`.
+    """Writes rows and reports to the log of a run. TensorBoard keeps no files: they are written to the run's folder, below `prefix`.
 
     Args:
         writer: a `SummaryWriter`, or the folder for one.
-        prefix: what the names of all values begin with.
+        prefix: the beginning of the names of all values.
 
     Raises:
         InputError: `prefix` isn't usable.

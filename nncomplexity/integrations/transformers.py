@@ -13,19 +13,19 @@ from nncomplexity.integrations.loops import LoopHooks
 class TransformersCallback(TrainerCallback):
     """Measures a copy of the network, and logs its numbers at the step of the copy: `TransformersCallback(tracker).attach(trainer)`.
 
-    With `Tracker(..., background=True)` training goes on meanwhile. Only the process of rank zero measures. The copy is in eval mode. The
+    With `Tracker(..., background=True)` training continues during a measurement. Only rank zero measures. The copy is in eval mode. The
     numbers go through `trainer.log`, and so to `trainer.state.log_history` and to all of `report_to`, under the names of
     `nncomplexity.dynamics.numbers`, such as `complexity/bits_at_0.1`. They go there as soon as they are known, and the last ones when
     training ends.
 
-    If training is resumed from a checkpoint, the run in the tracker's `out` goes on, and no step of it is measured twice.
+    If training is resumed from a checkpoint, the run in the tracker's `out` continues, and no step of it is measured twice.
 
     Args:
         tracker: an `nncomplexity.Tracker`. If it has no `every`, the network is measured at the end of an epoch, otherwise at these optimizer
             steps.
-        epochs: at the end of every how many epochs.
+        epochs: the number of epochs from one measurement to the next.
         part: the name of the module to measure within the model, such as "classifier".
-        prefix: what the names of all numbers begin with.
+        prefix: the beginning of the names of all numbers.
 
     Raises:
         InputError: an argument isn't usable.
@@ -36,9 +36,9 @@ class TransformersCallback(TrainerCallback):
         self._trainer: Trainer | None = None
 
     def attach(self, trainer: Trainer) -> "TransformersCallback":
-        """Add this callback to the trainer. `Trainer(callbacks=[...])` alone would not tell it through which trainer to log."""
+        """Add this callback to the trainer. After `Trainer(callbacks=[...])` alone, it couldn't log, because it wouldn't know the trainer."""
         self._trainer = trainer
-        # Before the callbacks of trackers: these end their runs at the end of training, when the last numbers are still to come.
+        # Before the callbacks of trackers, because these end their runs at the end of training, and the last numbers are logged after that.
         trainer.callback_handler.callbacks.insert(0, self)
         return self
 
@@ -50,12 +50,12 @@ class TransformersCallback(TrainerCallback):
             self._hooks.begin(state.global_step, given["model"])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
-        """Measure at a step of the schedule, and log what is there."""
+        """Measure at a step of the schedule, and log the finished measurements."""
         if state.is_world_process_zero:
             self._hooks.after_step(state.global_step, given["model"], self._log)
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
-        """Measure at the end of an epoch, and log what is there."""
+        """Measure at the end of an epoch, and log the finished measurements."""
         if state.is_world_process_zero:
             self._hooks.after_epoch(round(state.epoch or 0), state.global_step, given["model"], self._log)
 
@@ -65,15 +65,15 @@ class TransformersCallback(TrainerCallback):
             self._hooks.end(self._log)
 
     def _log(self, values: dict[str, float], step: int) -> None:
-        """Log by the trainer, whose step is that of the network for a moment.
+        """Log by the trainer. Its step is set to that of the network meanwhile.
 
-        Without an epoch, which `Trainer.log` would add: its values would go back, and TensorBoard drops what it has of a name after the step
-        of a new value.
+        The epoch, which `Trainer.log` would add, is left out: its values would go back, and TensorBoard deletes the values of a name at later
+        steps than a new value.
         """
         if (trainer := self._trainer) is None:
             return
         now, should_log = trainer.state, trainer.control.should_log
-        then: Any = copy.copy(now)  # with the same list of what was logged
+        then: Any = copy.copy(now)  # with the same list of logged values
         then.global_step, then.epoch = step, None
         trainer.state = then
         try:

@@ -9,14 +9,14 @@ from nncomplexity.integrations.writing import ComplexityWriter, Files
 
 
 class WandbWriter(ComplexityWriter):
-    """Writes rows and reports to a run. They have an axis of their own, `complexity/step`, so that a row that comes late is kept.
+    """Writes rows and reports to a run. They have their own axis, `complexity/step`, so that late rows are kept.
 
-    W&B drops values whose step lies behind that of the run. The numbers of a network are often known only when training is at a later step.
-    A loop that logs with `step=` calls the writer after that: what is logged with the same step once more would be dropped.
+    W&B drops values whose step is before that of the run. The numbers of a network are often known only when training is at a later step.
+    A loop that logs with `step=` should call the writer after its own log: W&B would drop later values with the same step.
 
     Args:
-        run: a run; None is the one that `wandb.init` started last.
-        prefix: what the names of all values begin with.
+        run: a run; None is the run that `wandb.init` started last.
+        prefix: the beginning of the names of all values.
 
     Raises:
         InputError: there is no run, or `prefix` isn't usable.
@@ -41,5 +41,5 @@ class WandbWriter(ComplexityWriter):
         self._run.log({**shown, self._axis: step})
         artifact = wandb.Artifact(re.sub(r"[^\w.-]", "_", f"complexity-{name}"), type="complexity", metadata={"step": step})
         for path in (files.page, *files.others):
-            artifact.add_file(str(path))  # a copy, as the folder will be gone
+            artifact.add_file(str(path))  # a copy, because the folder is deleted afterwards
         self._run.log_artifact(artifact)

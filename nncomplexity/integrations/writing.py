@@ -14,7 +14,7 @@ from nncomplexity.show import chart, page, read_results, save
 from nncomplexity.words import Relative, name_of
 
 Reports = Report | Sequence[Report]
-"""What `estimate` gives for one ε or several."""
+"""The result of `estimate` for one ε or several."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Files:
 
 
 class ComplexityWriter:
-    """Writes rows and reports to a tracker of experiments. `prefix` is what the names of all values begin with."""
+    """Writes rows and reports to an experiment tracker. All names of values begin with `prefix`."""
 
     def __init__(self, prefix: str) -> None:
         numbers(None, prefix)
         self._prefix, self._warned = prefix, False
 
     def row(self, row: Row | None) -> None:
-        """Write the numbers of a row of a `Tracker` or of `track` at its step. A row that failed, or None, has none.
+        """Write the numbers of a row of a `Tracker` or of `track` at its step. A failed row, or None, has no numbers.
 
-        Where the tracker can't be reached there is one warning, and the training goes on.
+        If the tracker can't be reached, there is one warning, and training continues.
         """
         if not row or not (values := numbers(row, self._prefix)):
             return
@@ -54,11 +54,11 @@ class ComplexityWriter:
                 warn(f"step {row.get('step')}: its numbers were not written ({type(error).__name__}: {error}); training goes on")
 
     def report(self, reports: Reports, *, name: str = "model", step: float = 0) -> None:
-        """Write what `estimate` found: its numbers, the rate-distortion picture, report.html, and the `.coarse` file of each ε.
+        """Write the result of `estimate`: its numbers, the rate-distortion picture, report.html, and the `.coarse` file of each ε.
 
         Args:
             reports: one report, or those of several ε on one network.
-            name: of the network, for the names of the files.
+            name: the name of the network, for the names of the files.
             step: the training step of the network.
         """
         several = [reports] if isinstance(reports, Report) else list(reports)
@@ -75,13 +75,13 @@ class ComplexityWriter:
 
 @contextmanager
 def files_of(reports: Sequence[Report], name: str) -> Iterator[Files]:
-    """The files of a measurement, in a folder that is gone afterwards.
+    """The files of a measurement, in a folder that is deleted afterwards.
 
     Yields:
         The files.
 
     Raises:
-        InputError: the name is no part of a name of a file, or there is no report.
+        InputError: the name can't be part of a file name, or there is no report.
     """
     if not reports:
         raise InputError("reports: expected at least one Report, got none")

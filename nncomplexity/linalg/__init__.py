@@ -4,10 +4,10 @@
 - `quantize`: real numbers as multiples of a step (Eqs. 9, 11), rounded once
 - `sketch`: singular values and leading components of a large matrix
 - `lowrank`: SVD, rank by τ, factors (Eqs. 12 to 14), and a bounded cache of decompositions
-- `basis`: Fourier vectors and unit vectors for the rows of a factor, as exact integers
+- `basis`: Fourier vectors and unit vectors for the rows of a factor, as integers
 - `spectral`: spectral entropy and effective rank (Eq. 15)
 - `fits`: the convex hull of a rate-distortion curve, and formulas fitted to it
-- `switches`: global settings of PyTorch and NumPy: the usual ones for the package, and the user's own for the user's functions
+- `switches`: global settings of PyTorch and NumPy: default values for the package, and the user's values for the user's functions
 """
 
 from nncomplexity.linalg.basis import MOST_ROWS, largest_entry, shift, waves

@@ -1,10 +1,10 @@
 """A fixed basis for the rows of a factor: a Fourier basis for the first rows, which have an order, and unit vectors for the others.
 
-Rows may stand for tokens, positions or pixels in an order. What a network has learned about them is then often a sum of few
-frequencies: a network that adds modulo p embeds its residues as cosines of a few frequencies (Nanda et al. 2023). For the first P
+Rows may stand for tokens, positions or pixels, which have an order. The columns of a factor are then often sums of few frequencies.
+For example, a network that adds modulo p embeds its residues as cosines of a few frequencies (Nanda et al. 2023). For the first P
 of m rows, the basis has the real Fourier vectors of length P. For the other rows, it has the unit vectors.
 
-The basis is a matrix of integers, so that products with it are exact: Fourier vectors in units of 2⁻¹⁰, with all columns of nearly
+The basis is a matrix of integers, so products with it are exact. The Fourier vectors are in units of 2⁻¹⁰, and all columns have nearly
 the same norm. More precision is not needed, because the symbols are fitted to this rounded basis.
 """
 
@@ -21,22 +21,22 @@ MOST_ROWS = 1024
 
 
 def largest_entry(period: int) -> int:
-    """The largest size of an entry of a basis with this period."""
+    """The largest magnitude of an entry of a basis with this period."""
     return max(math.isqrt(period << 2 * UNIT_BITS), math.isqrt(2 << 2 * UNIT_BITS) + 1)
 
 
 def shift(period: int) -> int:
-    """A product with the basis is multiplied by 2^−shift. Columns then have norms between 0.7 and 1.42."""
+    """The shift of a basis: a product with it is multiplied by 2^−shift. Its columns then have norms between 0.7 and 1.42."""
     return UNIT_BITS + period.bit_length() // 2
 
 
 @functools.lru_cache(maxsize=8)
 def waves(rows: int, period: int) -> Tensor:
-    """The basis (rows, rows) of a period in [2, rows]: integers, held as float64; a shared tensor, which must not be changed.
+    """The basis (rows, rows) of a period in [2, rows]. Its entries are integers in float64. The tensor is shared and must not be changed.
 
-    Column 0 is constant, columns 2f − 1 and 2f are √2·cos and √2·sin of 2π·f·i/P over the rows i < P, and the last of them, where P is
-    even, alternates in sign. All are in units of 2⁻¹⁰ and rounded to the nearest integer. For P up to 1024, no value is nearer than
-    10⁻⁶ to a tie, so every machine's cosine rounds to the same integer. The unit vectors' entries are ⌊2¹⁰·√P⌋.
+    Column 0 is constant. Columns 2f − 1 and 2f are √2·cos and √2·sin of 2π·f·i/P over the rows i < P. If P is even, the last of these columns
+    alternates in sign. All entries are in units of 2⁻¹⁰ and rounded to the nearest integer. For P up to 1024, no value is nearer than
+    10⁻⁶ to a tie, so every machine's cosine rounds to the same integer. The nonzero entries of the unit vectors are ⌊2¹⁰·√P⌋.
 
     >>> waves(4, 3).int().tolist()
     [[1024, 1448, 0, 0], [1024, -724, 1254, 0], [1024, -724, -1254, 0], [0, 0, 0, 1773]]

@@ -52,16 +52,16 @@ class Fit:
         """
         if self.kind == "log":
             sign = "−" if self.a < 0 else "+"
-            return f"bits = {_told(self.b)} {sign} {_told(abs(self.a))}·ln D, R² = {self.r2:.3f}"
-        return f"bits = {_told(self.b)}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
+            return f"bits = {_as_text(self.b)} {sign} {_as_text(abs(self.a))}·ln D, R² = {self.r2:.3f}"
+        return f"bits = {_as_text(self.b)}·D^{self.a:.3g}, R² = {self.r2:.3f}".replace("^-", "^−")
 
 
 @usual_switches()
 def fitted(points: Sequence[tuple[float, float]]) -> tuple[Fit, ...]:
     """Both formulas for points (distortion, bits).
 
-    The power law is fitted by least squares of the logarithms. Points at 0, of distortion or bits, are left out.
-    None with fewer than three different distortions, and no formula whose numbers leave the range of floating point.
+    The power law is fitted by least squares of the logarithms. Points with a distortion or bits of 0 are left out. The result is empty with
+    fewer than three different distortions. It lacks a formula whose numbers are beyond the range of floating point.
 
     >>> import math
     >>> log, power = fitted([(d, 1000 - 200 * math.log(d)) for d in (0.01, 0.1, 1.0)])
@@ -116,14 +116,14 @@ def lower_hull(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def along_hull(corners: Sequence[tuple[float, float]], points: int = 24) -> list[tuple[float, float]]:
-    """Points on the straight pieces between the corners of a hull. On a logarithmic axis these pieces are curved.
+    """Points on the line segments between the corners of a hull. These segments are curved on a logarithmic axis, so a plot needs them.
 
     Args:
         corners: (distortion, bits), from small to large distortion, all above 0.
-        points: on each piece, at equal ratios of the distortion.
+        points: the number of points of each segment, at equal ratios of the distortion.
 
     Returns:
-        (distortion, bits) of each point, from small to large distortion, the corners among them.
+        (distortion, bits) of each point, from small to large distortion, including the corners.
 
     >>> [(round(x), round(y)) for x, y in along_hull([(1.0, 100.0), (100.0, 1.0)], points=3)]
     [(1, 100), (10, 91), (100, 1)]
@@ -135,10 +135,10 @@ def along_hull(corners: Sequence[tuple[float, float]], points: int = 24) -> list
     return found
 
 
-def _told(number: float) -> str:
+def _as_text(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
 def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
-    """Positive where a, b, c bend upwards."""
+    """Positive if the path from a over b to c bends upwards."""
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

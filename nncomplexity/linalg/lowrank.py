@@ -1,7 +1,7 @@
 """Low-rank approximation: keep a matrix's largest singular components (DeMoss et al. 2025, Eqs. 12 to 14).
 
 Shapes: a matrix is (m, n), its singular values are (min(m, n),), largest first, and rank k gives factors A (m, k) and B (k, n).
-All of it is in float64 on the tensor's own device.
+All computations are in float64 on the tensor's own device.
 """
 
 import math
@@ -17,9 +17,10 @@ from nncomplexity.linalg.sizes import SMALL, large_matrix
 from nncomplexity.linalg.sketch import Sketch
 from nncomplexity.words import checked_count, checked_number, python_numbers
 
-# Entries of a singular vector that differ by less count as equally large when its sign is chosen, so that rounding doesn't choose.
+# The sign of a singular vector is chosen by its largest entry. Entries that differ by less than this count as equally large, so that
+# rounding does not decide the sign.
 SIGN_TOLERANCE = 1e-6
-# What the sums in Eq. 13 may be off by, relative to the sum of all singular values.
+# The largest rounding error of the sums in Eq. 13, relative to the sum of all singular values.
 SUM_TOLERANCE = 1e-12
 
 
@@ -28,7 +29,7 @@ class SVD:
     """The thin singular value decomposition W = U·diag(S)·Vh in float64, with r = min(m, n).
 
     Attributes:
-        U: left singular vectors, (m, r), orthonormal columns; the largest entry of each in size is positive.
+        U: left singular vectors, (m, r), orthonormal columns; the entry of largest magnitude in each is positive.
         S: singular values, (r,), largest first.
         Vh: right singular vectors, (r, n), orthonormal rows.
     """
@@ -46,12 +47,12 @@ class SVD:
 def svd(x: Tensor) -> SVD:
     """The thin SVD of a matrix (m, n), in float64.
 
-    It is LAPACK's, not an eigendecomposition of the Gram matrix: that one squares the singular values and so loses those below
-    10⁻⁸ of the largest, and a decomposition is made once for a tensor, so that its time hardly matters. LAPACK leaves the signs
-    open; here the largest entry in size of each column of U is positive (the first one, where several are equally large).
+    LAPACK computes it. An eigendecomposition of the Gram matrix would be faster, but it squares the singular values and so loses those below
+    10⁻⁸ of the largest. A tensor is decomposed only once, so the time hardly matters. LAPACK doesn't fix the signs. Here the entry of largest
+    magnitude in each column of U is positive (the first such entry, if several are equally large).
 
     Raises:
-        InputError: `x` isn't a floating-point matrix with entries, or holds a NaN or an infinity.
+        InputError: `x` isn't a floating-point matrix with entries, or contains a NaN or an infinity.
 
     >>> svd(torch.tensor([[0.0, -2.0], [1.0, 0.0]])).S.tolist()
     [2.0, 1.0]
@@ -70,7 +71,7 @@ def svd(x: Tensor) -> SVD:
 
 
 def _signed(U: Tensor, S: Tensor, Vh: Tensor) -> SVD:
-    """Of one matrix, or of matrices side by side, (T, m, r), (T, r) and (T, r, n)."""
+    """The SVD with fixed signs, of one matrix or of a stack of T matrices, (T, m, r), (T, r) and (T, r, n)."""
     sizes = U.abs()
     largest = (sizes >= sizes.amax(-2, keepdim=True) * (1 - SIGN_TOLERANCE)).int().argmax(-2, keepdim=True)
     signs = torch.where(U.gather(-2, largest) < 0, -1.0, 1.0).to(U)
@@ -90,17 +91,18 @@ def normalized(S: Tensor) -> Tensor:
 
 
 def _normalized(values: Tensor) -> Tensor:
-    """The same of the singular values of matrices (T, r)."""
+    """`normalized` for the singular values of T matrices, (T, r)."""
+    # Divided by the largest first, because the sum of values near the largest float would overflow.
     largest = values[:, :1]
     scaled = values / torch.where(largest > 0, largest, 1.0)
     return scaled / scaled.sum(1, keepdim=True).clamp(min=1)
 
 
 def rank_for(S: Tensor, tau: float) -> int:
-    """k(τ) = min{k : Σ_{i≤k} σ̄_i ≥ τ} (Eq. 13): the least rank that keeps a fraction τ of the sum of the singular values.
+    """k(τ) = min{k : Σ_{i≤k} σ̄_i ≥ τ} (Eq. 13): the smallest rank that keeps a fraction τ of the sum of the singular values.
 
-    The empty sum reaches τ = 0, so k(0) = 0, and a zero matrix has rank 0 at every τ. τ = 1 keeps each singular value above zero,
-    however small; below 1, a sum short of τ by 10⁻¹² of the total counts as reaching it, since τ and the sums are rounded.
+    The empty sum reaches τ = 0, so k(0) = 0, and a zero matrix has rank 0 for every τ. τ = 1 keeps every singular value above zero,
+    however small. For τ below 1, a sum may fall short of τ by 10⁻¹² of the total, because τ and the sums are rounded.
 
     Args:
         S: singular values, (r,), largest first.
@@ -123,20 +125,20 @@ def rank_for(S: Tensor, tau: float) -> int:
 
 
 def left_out(values: Tensor) -> Tensor:
-    """What each rank k, from 0 to r, leaves out of the sum of the normalized singular values of matrices: (T, r + 1) of (T, r)."""
+    """The sum of the normalized singular values that each rank k from 0 to r leaves out, for T matrices: (T, r + 1) from (T, r)."""
     shares = _normalized(values)
-    # Summed from the smallest up: sums from the largest down would swallow the small ones.
+    # The sums begin with the smallest values. In a sum that begins with the largest, the small ones would be lost by rounding.
     return torch.cat([shares.flip(1).cumsum(1).flip(1), shares.new_zeros(len(shares), 1)], 1)
 
 
 def ranks_leaving(left: Tensor, tau: float) -> list[int]:
-    """k(τ) of each of T matrices, see `rank_for`, from what ranks leave out (T, r + 1)."""
+    """k(τ) of each of T matrices (see `rank_for`), from the result of `left_out`, (T, r + 1)."""
     allowed = 0.0 if tau == 1 else 1 - tau + SUM_TOLERANCE
     return python_numbers((left <= allowed).int().argmax(1))
 
 
 def pays(rank: int, m: int, n: int) -> bool:
-    """Whether two factors hold fewer numbers than the matrix: k < mn/(m + n), the condition of Eq. 14.
+    """Whether two factors have fewer elements than the matrix: k < mn/(m + n), the condition of Eq. 14.
 
     Raises:
         InputError: `m` or `n` is below 1, or `rank` below 0.
@@ -150,12 +152,12 @@ def pays(rank: int, m: int, n: int) -> bool:
 
 
 def truncate(svd: SVD, rank: int) -> tuple[Tensor, Tensor]:
-    """The paper's factors of the best approximation of rank k: A = U_k·S_k, (m, k), and B = V_kᵀ, (k, n) (Eq. 14).
+    """The best approximation of rank k as the paper's factors: A = U_k·S_k, (m, k), and B = V_kᵀ, (k, n) (Eq. 14).
 
     A·B is the nearest matrix of rank k in the Frobenius norm (Eckart and Young 1936).
 
     Raises:
-        InputError: `rank` lies outside 0 to min(m, n).
+        InputError: `rank` isn't from 0 to min(m, n).
 
     >>> A, B = truncate(svd(torch.tensor([[3.0, 0.0], [0.0, -1.0]])), rank=1)
     >>> (A @ B).tolist()
@@ -166,12 +168,12 @@ def truncate(svd: SVD, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def balanced(svd: SVD, rank: int) -> tuple[Tensor, Tensor]:
-    """The same approximation with the singular values shared out: A = U_k·√S_k, (m, k), and B = √S_k·V_kᵀ, (k, n).
+    """The best approximation of rank k, with the singular values divided between both factors: A = U_k·√S_k and B = √S_k·V_kᵀ.
 
-    Both factors then have columns, or rows, of norm √σ_i, so that one bin size suits both.
+    The columns of A, (m, k), and the rows of B, (k, n), then have norms √σ_i, so the same step size suits both factors.
 
     Raises:
-        InputError: `rank` lies outside 0 to min(m, n).
+        InputError: `rank` isn't from 0 to min(m, n).
 
     >>> A, B = balanced(svd(torch.tensor([[4.0, 0.0], [0.0, 1.0]])), rank=1)
     >>> A.tolist(), B.tolist()
@@ -183,10 +185,10 @@ def balanced(svd: SVD, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def matrix_view(shape: Sequence[int]) -> tuple[int, int] | None:
-    """(m, n), the matrix that a tensor of this shape is seen as: the first dimension against all others.
+    """The shape (m, n) of a tensor's matrix view: the rows are the first dimension, and the columns are all others.
 
-    A matrix stays as it is; a convolution's (out, in, k…) becomes (out, in·k…). None where there is no matrix to see: fewer than
-    two dimensions, or no entries. ``x.reshape(matrix_view(x.shape))`` folds.
+    A matrix stays as it is. A convolution's (out, in, k…) becomes (out, in·k…). The result is None for fewer than two dimensions, or for no
+    entries. ``x.reshape(matrix_view(x.shape))`` is the matrix.
 
     >>> matrix_view((16, 3, 5, 5)), matrix_view((10,))
     ((16, 75), None)
@@ -197,18 +199,18 @@ def matrix_view(shape: Sequence[int]) -> tuple[int, int] | None:
 
 
 class SVDCache:
-    """The SVD of each tensor of a model, computed when first asked for and kept while there is room.
+    """A cache of the SVDs of tensors. An SVD is computed at its first use, and kept while there is room.
 
-    A search asks for the same decompositions at every candidate. The tensors must stay as they are while the cache lives.
+    A search needs the same decompositions for every candidate. The tensors must not change while the cache is in use.
 
     Args:
-        weights: tensors by name; those of other than two dimensions are folded by `matrix_view`.
-        max_bytes: room for decompositions. When it is short, those asked for least recently go; one larger than all of it is
-            computed afresh each time.
+        weights: tensors by name. A tensor with more than two dimensions is folded by `matrix_view`.
+        max_bytes: the largest size of all kept decompositions. The least recently used ones are dropped first. A decomposition that is larger
+            than this is computed again at each use.
 
     Raises:
-        InputError: `max_bytes` is negative; and for `cache[name]`, a name that isn't there, a tensor that no matrix can be seen in,
-            or one that `svd` refuses.
+        InputError: `max_bytes` is negative. For `cache[name]`: there is no such name, the tensor has no matrix view, or `svd` refuses
+            it.
 
     >>> cache = SVDCache({"conv": torch.ones(2, 3, 1, 1)})
     >>> cache["conv"].S.shape
@@ -225,7 +227,7 @@ class SVDCache:
 
     @property
     def nbytes(self) -> int:
-        """What the kept decompositions take, at most `max_bytes`."""
+        """The bytes of all kept decompositions, at most `max_bytes`."""
         return self._nbytes
 
     def __getitem__(self, name: str) -> SVD:
@@ -244,7 +246,7 @@ class SVDCache:
                 self._nbytes -= self._kept.popitem(last=False)[1].nbytes
 
     def prepare(self, names: Iterable[str]) -> None:
-        """Decompose matrices that aren't kept yet, small ones of one shape together: a search asks for those of all tensors in turn."""
+        """Decompose small matrices that aren't kept yet, those of one shape in one call. A search needs those of all tensors anyway."""
         shapes: dict[tuple[int, int], list[str]] = {}
         for name in names:
             shape = matrix_view(self._weights[name].shape)
@@ -258,7 +260,7 @@ class SVDCache:
                     self._keep(name, SVD(*parts))
 
     def leading_together(self, names: Sequence[str], rank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """U (T, m, r), S (T, r) and Vh (T, r, n) of matrices of one shape, of components as `leading` gives them."""
+        """U (T, m, r), S (T, r) and Vh (T, r, n) of T matrices of one shape, with the components of `leading`."""
         self.prepare(names)
         found = [self.leading(name, rank) for name in names]
         if len(found) == 1:
@@ -266,12 +268,12 @@ class SVDCache:
         return torch.stack([one.U for one in found]), torch.stack([one.S for one in found]), torch.stack([one.Vh for one in found])
 
     def leading(self, name: str, rank: int) -> SVD:
-        """Components of a matrix, at least the `rank` largest where it has so many: of a large one no more, by `nncomplexity.linalg.sketch`."""
+        """The largest components of a matrix: exactly `rank` of a large matrix (`nncomplexity.linalg.sketch`), all of a smaller one."""
         matrix = self._matrix(name)
         return _signed(*self._sketch(name, matrix).leading(rank)) if large_matrix(matrix.shape) else self[name]
 
     def singular_values(self, name: str) -> Tensor:
-        """All singular values of a matrix, (r,), largest first; of a large one the square roots of its Gram matrix's eigenvalues."""
+        """All singular values of a matrix, (r,), largest first. For a large matrix they are roots of the Gram matrix's eigenvalues."""
         matrix = self._matrix(name)
         return self._sketch(name, matrix).values() if large_matrix(matrix.shape) else self[name].S
 
@@ -285,7 +287,7 @@ class SVDCache:
         return weight.detach().reshape(shape)
 
     def _sketch(self, name: str, matrix: Tensor) -> Sketch:
-        """The sketch of a large matrix; sketches are small compared with their matrices, so all of them are kept."""
+        """The sketch of a large matrix. Sketches are small compared with their matrices, so all of them are kept."""
         if name not in self._sketches:
             if not torch.isfinite(matrix).all():
                 raise InputError(f"{name}: expected finite values, got a NaN or an infinity; such a matrix has no SVD")

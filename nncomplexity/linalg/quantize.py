@@ -1,7 +1,7 @@
 """Uniform quantization: real numbers as integer multiples of one bin size (DeMoss et al. 2025, Eqs. 9 and 11).
 
 An encoder needs the integers, so quantization has two parts: `symbols` finds the nearest bins, and `dequantize` gives the real
-numbers. Both compute in float64 for every dtype and round once to that dtype, so every machine gets the same bits.
+numbers. Both compute in float64 and round once to the tensor's dtype, so every machine gets the same bits.
 """
 
 import math
@@ -14,10 +14,11 @@ from nncomplexity.words import checked_number
 
 LARGEST_SYMBOL = 2**31 - 1
 _PART = 1 << 20
+"""The number of values that `round_once` converts at one time."""
 
 
 def symbols(x: Tensor, step: float) -> Tensor:
-    """The index of the nearest bin, round(x/Δ), a tie going to the even index: the integers of Eq. 11.
+    """The index of the nearest bin, round(x/Δ), with ties to even: the integers of Eq. 11.
 
     Args:
         x: a floating-point tensor of any shape.
@@ -27,8 +28,8 @@ def symbols(x: Tensor, step: float) -> Tensor:
         An int64 tensor of x's shape, on x's device, with entries in ±(2³¹ − 1).
 
     Raises:
-        InputError: `step` isn't a finite number above 0; `x` isn't floating-point, holds a NaN or an infinity, or reaches beyond
-            2³¹ − 1 steps.
+        InputError: `step` isn't a finite number above 0, or `x` isn't floating-point, contains a NaN or an infinity, or has an index beyond
+            2³¹ − 1.
 
     >>> symbols(torch.tensor([0.26, -0.74, 0.75, 1.25]), step=0.5).tolist()
     [1, -1, 2, 2]
@@ -48,9 +49,9 @@ def symbols(x: Tensor, step: float) -> Tensor:
 
 
 def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
-    """The reals that the indices stand for, symbols·Δ, in float64 and then rounded once to `dtype`.
+    """The real numbers of the indices, symbols·Δ, computed in float64 and rounded once to `dtype`.
 
-    Zero comes back as +0. A value beyond the range of `dtype` becomes an infinity, as IEEE 754 rounds it.
+    Every zero is +0. A value beyond the range of `dtype` becomes an infinity, as in IEEE 754.
 
     Args:
         symbols: an int64 tensor of any shape.
@@ -61,7 +62,7 @@ def dequantize(symbols: Tensor, step: float, dtype: torch.dtype) -> Tensor:
         The tensor of multiples, of the same shape, in `dtype`.
 
     Raises:
-        InputError: `step` isn't a finite number above 0, or `symbols` holds no integers.
+        InputError: `step` isn't a finite number above 0, or `symbols` is no integer tensor.
 
     >>> dequantize(torch.tensor([1, -1, 0]), step=0.1, dtype=torch.float64).tolist()
     [0.1, -0.1, 0.0]
@@ -77,7 +78,7 @@ def quantize(x: Tensor, step: float) -> Tensor:
     """Q(x, Δ) = round(x/Δ)·Δ (Eq. 11), in x's own dtype and shape, with every zero positive.
 
     Raises:
-        InputError: as `symbols` does.
+        InputError: in the cases of `symbols`.
 
     >>> quantize(torch.tensor([0.26, -0.1, 0.8]), step=0.5).tolist()
     [0.5, 0.0, 1.0]
@@ -86,12 +87,13 @@ def quantize(x: Tensor, step: float) -> Tensor:
 
 
 def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Float64 `values` in `dtype`, each the nearest number there is, a tie going to the even one.
+    """Float64 `values` in `dtype`, each rounded once to the nearest number, with ties to even.
 
-    A value beyond the dtype's range becomes an infinity; in float8_e4m3fn, which has no infinity, the largest number.
+    A value beyond the dtype's range becomes an infinity. In float8_e4m3fn, which has no infinity, it becomes the largest number.
 
     PyTorch converts float64 to 8- and 16-bit types through float32, and so rounds twice: 1 + 2⁻¹¹ + 2⁻⁴⁰ becomes 1 in
-    float16, though the next number up is nearer. Rounding the middle step to odd (Boldo and Melquiond 2008) leaves one rounding.
+    float16, although the next larger number is nearer. Here the first rounding is to odd (Boldo and Melquiond 2008), and the result is then
+    the same as with a single rounding.
 
     Raises:
         InputError: `dtype` isn't a floating-point one.
@@ -104,7 +106,7 @@ def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     if torch.finfo(dtype).bits >= 32:
         return values.to(dtype)
     rounded = torch.empty(values.shape, dtype=dtype, device=values.device)
-    # In parts, because each needs six times the memory of its values for a while.
+    # In parts, because a conversion takes six times the memory of its values.
     for part, into in zip(torch.split(values.reshape(-1), _PART), torch.split(rounded.view(-1), _PART), strict=True):
         into.copy_(_rounded_to_odd(part, dtype))
     return rounded
@@ -115,17 +117,18 @@ def _rounded_to_odd(values: Tensor, dtype: torch.dtype) -> Tensor:
         values = values.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
     nearest = values.float()
     back = nearest.double()
-    # A float's bits are its sign and its size, so one less is the next one towards zero, and the last bit set makes it odd.
+    # Read as an integer, a float minus one is the next float towards zero. So a value that was rounded away from zero is taken back, and
+    # the last bit is set if the value is not exact: this is rounding to odd.
     beyond = (back.abs() > values.abs()).int()
     inexact = (back != values).int()
     return ((nearest.view(torch.int32) - beyond) | inexact).view(torch.float32).to(dtype)
 
 
 def capacity(scale: float, step: float) -> float:
-    """Bits in one positive parameter of size up to λ, known with precision δ: I = log₂(λ/δ) (Eq. 9), and 0 if δ exceeds λ.
+    """Bits in one positive parameter up to λ that is known with precision δ: I = log₂(λ/δ) (Eq. 9), and 0 if δ exceeds λ.
 
     Args:
-        scale: the largest size λ > 0.
+        scale: the largest value λ > 0.
         step: the precision δ > 0, in the same units.
 
     Returns:

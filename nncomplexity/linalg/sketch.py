@@ -1,9 +1,9 @@
 """Singular values and leading components of a large matrix, without a full decomposition.
 
-A matrix W (m, n) with m ≥ n has the Gram matrix WᵀW = V·diag(S²)·Vᵀ, which is only (n, n): its eigenvectors are W's right singular
-vectors, and U_k = W·V_k / S_k. In float64 this loses singular values below 10⁻⁸ of the largest, which no useful rank would keep. W
-is read in blocks of rows, so that there is no float64 copy of it. If both sides are long, a low rank is found without the Gram
-matrix, by a randomized range finder (Halko, Martinsson and Tropp 2011, Algorithm 4.4), with a seed that is always the same.
+A matrix W (m, n) with m ≥ n has the Gram matrix WᵀW = V·diag(S²)·Vᵀ, which is only (n, n). Its eigenvectors are the right singular
+vectors of W, and U_k = W·V_k / S_k. In float64 this loses singular values below 10⁻⁸ of the largest, which no useful rank would keep. W
+is read in blocks of rows, so there is no float64 copy of all of it. If both sides are long, the leading components are computed without the
+Gram matrix, by a randomized range finder (Halko, Martinsson and Tropp 2011, Algorithm 4.4). Its seed is always the same.
 
 Shapes: W is (m, n), rank k gives U (m, k), S (k,) and Vh (k, n), in float64 on W's device.
 """
@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 _ROWS = 4096
-"""Rows of a block."""
+"""The number of rows in a block."""
 _OVERSAMPLING, _POWERS = 16, 2
+"""The extra columns and the power iterations of the range finder, p and q of Halko et al. More of them make it more exact."""
 _LONG_SIDE = 1024
-"""Below this length of the short side, the Gram matrix is cheap."""
+"""If the short side is below this length, the Gram matrix is cheap."""
 _LOW = 8
-"""If the rank is this many times smaller than the short side, the range finder is cheaper."""
+"""If the short side is at least this factor times the rank, the range finder is cheaper."""
 
 
 class Sketch:
-    """One large matrix. Only the parts that are asked for are computed.
+    """The decomposition of one large matrix. Each part is computed when it is first needed.
 
     Args:
         weight: the matrix (m, n), finite, of any floating-point dtype. It must not change.
@@ -41,7 +42,7 @@ class Sketch:
         return sum(tensor.nbytes for tensor in (*(self._eigen or ()), *(self._found or ())))
 
     def leading(self, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(U, S, Vh) of the `rank` largest components; columns that belong to a singular value of zero are zero."""
+        """(U, S, Vh) of the `rank` largest components. A column of U with a singular value of zero is zero."""
         if self._found is not None and rank <= len(self._found[1]):
             U, S, V = self._found
         elif self._eigen is None and self._tall.shape[1] >= _LONG_SIDE and _LOW * rank <= self._tall.shape[1]:
@@ -58,7 +59,7 @@ class Sketch:
         return self._decomposed()[0]
 
     def _decomposed(self) -> tuple[Tensor, Tensor]:
-        """S (n,), and V (n, n) in float32, which is more precise than the symbols of a file."""
+        """S (n,), and V (n, n). V is kept in float32 to save memory: the symbols of a file are less precise."""
         if self._eigen is None:
             squares, V = torch.linalg.eigh(gram(self._tall))
             self._found = None
@@ -71,6 +72,7 @@ class Sketch:
         generator = torch.Generator().manual_seed(0)
         columns = min(n, rank + _OVERSAMPLING)
         probe = torch.randn(n, columns, generator=generator, dtype=torch.float64, device="cpu").to(self._tall.device)
+        # Without the QR decompositions, all columns would become nearly parallel to the largest component.
         for _ in range(_POWERS):
             probe = torch.linalg.qr(transposed_product(self._tall, product(self._tall, torch.linalg.qr(probe).Q))).Q
         Q = torch.linalg.qr(product(self._tall, probe)).Q

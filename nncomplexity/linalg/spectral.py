@@ -1,4 +1,4 @@
-"""Spectral entropy and effective rank: in how many directions a matrix acts (DeMoss et al. 2025, Eqs. 12 and 15).
+"""Spectral entropy and effective rank: the number of directions in which a matrix acts (DeMoss et al. 2025, Eqs. 12 and 15).
 
 These functions only measure. For a differentiable penalty, see `nncomplexity.training.regularizers`.
 """
@@ -12,22 +12,22 @@ from nncomplexity.errors import InputError
 from nncomplexity.words import python_numbers
 
 _EXTREME = 500
-"""Exponents of numbers whose squares are near the limits of float64."""
+"""Numbers with larger exponents of 2, positive or negative, have squares near the limits of float64."""
 
 
 def spectral_entropy(x: Tensor) -> Tensor:
     """H_svd = −Σ σ̄_i ln σ̄_i in nats, with σ̄_i = σ_i / Σ_j σ_j (Eqs. 12 and 15).
 
-    It lies between 0 (rank one, or a zero matrix) and ln min(m, n) (all singular values equal), whatever the matrix's scale.
+    It is from 0 (rank one, or a zero matrix) to ln min(m, n) (all singular values equal). It does not depend on the matrix's scale.
 
     Args:
         x: a matrix (m, n) of any floating-point dtype; its singular values are computed in float64.
 
     Returns:
-        A 0-d float64 tensor on x's device, apart from the autograd graph.
+        A 0-d float64 tensor on x's device, without gradient.
 
     Raises:
-        InputError: `x` isn't a floating-point matrix with entries, or holds a NaN or an infinity.
+        InputError: `x` isn't a floating-point matrix with entries, or contains a NaN or an infinity.
 
     >>> round(spectral_entropy(torch.eye(4)).item(), 6) == round(math.log(4), 6)
     True
@@ -56,7 +56,7 @@ def effective_rank(x: Tensor) -> float:
 
 
 def effective_ranks(matrices: Tensor) -> list[float]:
-    """The effective rank of each of some finite matrices (T, m, n), in float64.
+    """The effective rank of each of T finite matrices (T, m, n), in float64.
 
     >>> effective_ranks(torch.stack([torch.eye(2), torch.zeros(2, 2)]).double())
     [2.0, 0.0]
@@ -94,7 +94,7 @@ def _entropy(S: Tensor) -> Tensor:
 
 
 def _singular_values(x: Tensor) -> Tensor:
-    """(r,) largest first."""
+    """The singular values (r,) of a matrix, largest first."""
     if not isinstance(x, Tensor):
         raise InputError(f"x: expected a floating-point matrix (m, n) with entries, got {type(x).__name__}; use torch.tensor")
     if x.ndim != 2 or not x.is_floating_point() or not x.numel():
@@ -109,7 +109,7 @@ def _singular_values(x: Tensor) -> Tensor:
 
 
 def _moderate(matrices: Tensor) -> Tensor:
-    """Matrices (T, m, n), in which those with very large or small numbers are rescaled, because their sums may be out of range."""
+    """The matrices (T, m, n). One with very large or very small numbers is rescaled, because its squares would be out of range."""
     largest = python_numbers(matrices.abs().amax((1, 2)))
     exponents = [math.frexp(size)[1] for size in largest]
     if all(abs(exponent) <= _EXTREME for exponent in exponents):

@@ -1,8 +1,8 @@
-"""Global switches of the process. The package runs with the usual ones, and a user's function runs with the user's own.
+"""Global switches of the process. The package runs with their usual values, and a user's function runs with the user's values.
 
-A program may have another default dtype or device, errors of NumPy on underflow, anomaly detection for each gradient, or autocast.
-The result of a search and the decoding of a file must not depend on these. But a loss needs the settings of its own program. So a
-search begins with `usual_switches`, and calls the user's functions within `users_switches`.
+The user's program may set another default dtype or device, NumPy errors on underflow, anomaly detection for each gradient, or autocast.
+The result of a search and the decoding of a file must not depend on these. But a loss needs the settings of the user's program. So a
+search runs within `usual_switches`, and calls the user's functions within `users_switches`.
 """
 
 import sys
@@ -19,7 +19,7 @@ import torch
 def _has_autocast(device: str) -> bool:
     try:
         torch.is_autocast_enabled(device)
-    except RuntimeError:  # a kind of device that this version has no autocast for
+    except RuntimeError:  # this version of PyTorch has no autocast for this kind of device
         return False
     return True
 
@@ -73,7 +73,7 @@ def _matmul_precision() -> str:
 
 _SWITCHES: dict[str, _Switch] = {
     "default dtype": _settable(torch.float32, torch.get_default_dtype, torch.set_default_dtype),
-    # It may be set by torch.set_default_device or by `with torch.device(...)`; the innermost one counts.
+    # The user may set it by torch.set_default_device or by `with torch.device(...)`. The innermost one is in effect, so a tensor shows it.
     "default device": _Switch(torch.device("cpu"), lambda: torch.empty(0).device, lambda device: device),
     "anomaly detection": _settable(
         (False, True),
@@ -88,7 +88,7 @@ _SWITCHES: dict[str, _Switch] = {
     ),
     "autocast": _settable((), lambda: tuple(name for name in _AUTOCAST if torch.is_autocast_enabled(name)), _set_autocast),
     "matmul precision": _settable("highest", _matmul_precision, torch.set_float32_matmul_precision),
-    # A weight may be a denormal number. Only arithmetic shows the state of this switch.
+    # A weight may be a denormal number, which must not become 0. PyTorch can't report this switch, so a multiplication shows it.
     "flush denormals": _settable(False, lambda: _TINY * 0.5 == 0.0, torch.set_flush_denormal),
     "NumPy's errors": _settable(
         (("divide", "warn"), ("over", "warn"), ("under", "ignore"), ("invalid", "warn")),
@@ -117,7 +117,7 @@ class Switches:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """A context manager that sets these switches to their stored values, if the others have the usual values."""
+        """A context manager that sets these switches to their stored values. It assumes that all others have the usual values."""
         with ExitStack() as stack:
             for name, value in self.unusual:
                 stack.enter_context(_SWITCHES[name].put(value))
@@ -138,7 +138,7 @@ _users: ContextVar[Switches | None] = ContextVar("users", default=None)
 
 @contextmanager
 def usual_switches() -> Iterator[None]:
-    """A context manager for the package's own arithmetic. Within another one it does nothing.
+    """A context manager for the package's own arithmetic: all switches have their usual values. Within another one it does nothing.
 
     >>> torch.set_default_dtype(torch.float64)
     >>> with usual_switches():

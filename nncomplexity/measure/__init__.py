@@ -1,22 +1,22 @@
-"""What is measured, and what comes out: the functions that a user calls on one network.
+"""What is measured, and what the results are: the functions that a user calls on one network.
 
 - `arguments`: checks of the arguments that these functions share
 - `estimate`: from a network, its loss and ε to reports
 - `seeds`: searches with several seeds, in this process or on an executor
-- `layers`: what became of each tensor in a file
-- `lossless`: the network as it is, under every codec, and its file
+- `layers`: how a file codes each tensor
+- `lossless`: the file of the unchanged network, and its size under every codec
 - `report`: the result of a measurement
-- `curve`: many ε: the hull, fits, ε*, and the best bound
-- `verify`: the claims that can be made of a file, checked one by one
-- `claims`: one claim, and how far two measurements of one number may be apart
-- `reported`: what a report says of a file, read
-- `rederived`: a report's keys, each derived again and compared, or named as taken on trust
-- `certificate`: a small report of one file with the hashes of all that it is about
-- `learning_coefficient`: the local learning coefficient, to compare with, by a sampler of Langevin dynamics
+- `curve`: the rate–distortion curve: its hull, fits, ε* and best bound
+- `verify`: checks the claims about a file, one by one
+- `claims`: one claim, and the tolerance between two measurements of one number
+- `reported`: reads what a report says about a file
+- `rederived`: computes the keys of a report again and compares them, and lists the keys that are taken on trust
+- `certificate`: a small report about one file, with the hashes of everything it was measured on
+- `learning_coefficient`: the local learning coefficient, which can be compared with bits
 - `best_bound`: the smallest bound over all files of a search
-- `results`: results files as records, for tables
+- `results`: results files as records for tables
 - `json_schema`: JSON Schemas of results files
-- `spread`: how far apart several searches of one network end
+- `spread`: how much the sizes from several searches of one network differ
 """
 
 from nncomplexity.measure.arguments import (

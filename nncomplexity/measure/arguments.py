@@ -24,7 +24,7 @@ def python_eps(eps: object) -> object:
 
 
 def checked_eps(eps: object) -> list[Eps]:
-    """One ε or several as a list; raises InputError where one is neither a distortion bound nor a share that makes one."""
+    """One ε or several, as a list. Raises InputError if one of them is neither a number of at least 0 nor a share."""
     given = python_eps(eps)
     values = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes | bytearray) else [given]
     if not values:
@@ -45,13 +45,14 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
     """The method of that name and budget, or the object that was given.
 
     Raises:
-        InputError: it is neither, or an object comes with another budget than its own.
+        InputError: it is neither a method's name nor a method object, or a budget is given with a method object.
 
     >>> checked_method("quantize", 20)
     Quantize(budget=20, steps=(0.001, 1.0))
     """
     if isinstance(method, str):
         return method_named(method, python_number(budget))
+    # A class has the same attributes as its objects, and `Tight` for `Tight()` is an easy mistake.
     if isinstance(method, type) or not all(hasattr(method, part) for part in _METHOD_PARTS):
         came = f"the class {method.__name__}; call it" if isinstance(method, type) else repr(method)
         raise InputError(
@@ -63,12 +64,12 @@ def checked_method(method: str | Method, budget: float | None) -> Method:
 
 
 def checked_seed(seed: object) -> int:
-    """A seed; raises InputError where it is no whole number that every generator takes."""
+    """The seed. Raises InputError unless it is a whole number that every random generator accepts."""
     return checked_count("seed", seed, 0, LARGEST_SEED)
 
 
 def checked_seeds(seed: object, seeds: object) -> range:
-    """So many seeds from the first on; raises InputError where one of them is none that every generator takes."""
+    """`seeds` successive seeds from `seed` on. Raises InputError if a random generator would not accept one of them."""
     first, count = checked_seed(seed), checked_count("seeds", seeds, 1)
     if first + count - 1 > LARGEST_SEED:
         raise InputError(f"seeds: expected at most {LARGEST_SEED - first + 1} from seed {first} on, got {count}")
@@ -76,6 +77,6 @@ def checked_seeds(seed: object, seeds: object) -> range:
 
 
 def check_function(name: str, given: object) -> None:
-    """Raises InputError for what is neither None nor can be called."""
+    """Raises InputError if the argument is neither None nor callable."""
     if given is not None and not callable(given):
         raise InputError(f"{name}: expected a function, or None, got {given!r}")

@@ -40,7 +40,7 @@ from nncomplexity.network import (
 from nncomplexity.words import default_grid
 
 _ROWS = 1024
-"""Inputs that a network sees at once."""
+"""The number of inputs in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BestBound:
         bound: the bound on the error rate of the network that `report`'s file decodes to.
         report: the report with this file.
         original: the bound on the error rate of the original network, from unlabelled inputs; None without them.
-        original_report: the file of this bound. It may be another file, with which the original seems to disagree less often.
+        original_report: the report with the file of this bound. It may be a larger file, if it seems to agree with the original more often.
         holdout: the test-set bound on the original network, from a labelled holdout; None without one.
         original_risk: the original's error rate on the n training examples.
         tried: the number of files whose bounds were computed.
@@ -147,7 +147,7 @@ def best_bound(
         holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that returns (m,) truth values, which
             say for each of m labelled examples whether the network is wrong. The examples must be kept out of training. It gives
             the test-set bound.
-        eps: those of the files; by default twelve, as for `rate_distortion`.
+        eps: the ε to search at; by default twelve, as for `rate_distortion`.
         left_out_is_architecture: as for `Report.bound`.
         options: those of `estimate`, as for `rate_distortion`.
 
@@ -163,7 +163,7 @@ def best_bound(
     test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
     if chance is None and test is not None:
         chance = test.chance
-    # Wrong arguments are said now, and not after the search.
+    # This call only checks the arguments: an error must appear before the search, not after it.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
     shared = options_for_many_eps(options)
@@ -174,7 +174,7 @@ def best_bound(
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
         before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
         grid = default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked
-    # Outside, since an executor's threads would wait for this one, and its workers take on the state in which it waits.
+    # Outside the `with` block: it holds a lock, for which the threads of an executor would wait, and workers copy the random state.
     reports = estimate(model, loss_fn, grid, **shared)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
         m = None if before is None else len(before)
@@ -195,7 +195,8 @@ def best_bound(
         found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))
         original, other = None, None
         if before is not None and fresh is not None:
-            # The file is chosen by the training examples alone, and only this one is compared on the unlabelled inputs.
+            # The file is chosen by the training examples alone. Only this file is compared on the unlabelled inputs, because the
+            # bound on the disagreement holds for one file that was fixed before these inputs were used.
             file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
             after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
             original = disagreement_bound(
@@ -217,7 +218,7 @@ def _measured(
     """The bounds of the reports' files, except files whose bits alone already give a larger bound."""
     found: list[tuple[Bound, Report]] = []
     least = 1.0
-    # From small to large: what a file promises at most follows from its bits alone, so that the first hopeless one ends it.
+    # From small to large: the best possible bound of a file follows from its bits alone. When it is not good enough, no later file's is.
     for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
         if found and promise(report, least=True).value >= least:
             break  # all larger files have a larger bound too, even without any error
@@ -229,7 +230,7 @@ def _measured(
 
 def _expected(found: Bound, original_risk: float, m: int) -> float:
     """An estimate of the original's bound with this file, if the two disagree as often as their training errors differ."""
-    # The unlabelled inputs themselves must not be looked at before a file is chosen; the training errors may.
+    # The unlabelled inputs must not be used before a file is chosen. The training errors may be used.
     return found.value + binomial_upper_limit(round(abs(found.risk - original_risk) * m), m, found.delta)
 
 
@@ -242,7 +243,7 @@ def _risk(distortion: Distortion, risk: Callable[[Any], Any], weights: Mapping[s
 
 @dataclass(frozen=True)
 class _Test:
-    """A labelled holdout: how to count errors on it, and chance from its labels."""
+    """A labelled holdout: functions that count the errors and the examples, and the error rate of a guess by its labels."""
 
     errors: Callable[[Any], int]
     count: Callable[[], int]
@@ -264,6 +265,7 @@ class _Test:
                 )
             seen: list[int] = []
 
+            # The user's function alone knows the number of examples, so it is read from the function's result.
             def wrong(network: Any) -> int:
                 found = torch.as_tensor(holdout(network))
                 if found.dim() != 1 or not len(found) or not bool(((found == 0) | (found == 1)).all()):
@@ -306,7 +308,7 @@ def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: S
         if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
             came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
-        # One logit is that of the second of two classes: its sign is the answer.
+        # A single logit belongs to the second of two classes: its sign is the answer.
         several = given.dim() > 1 and given.shape[-1] > 1
         found.append(_rows(given.argmax(-1) if several else given > 0))
     return torch.cat(found)

@@ -1,8 +1,9 @@
-"""Certificates: a small report of one file, with the hashes of all that it is about, for others to check from scratch.
+"""Certificates: a small report about one file, with hashes, that others can check from scratch.
 
-A certificate has the keys of a report.json with one result, so that whatever checks a report checks it, and further ones: hashes of the
-file, of its decoded weights, of the source files of the functions, and of data. Nothing in it is to be believed: it says what was found, and
-verification measures all of it anew. It names functions only for people; whoever verifies says which functions are called.
+A certificate has the keys of a report.json with one result, so a program that checks reports also checks certificates. It has further keys:
+hashes of the file, of its decoded weights, of the source files of the functions, and of data. A certificate says what was measured. It is no
+proof: verification measures everything again. The names of functions in it are for people: the person who verifies says which functions are
+called.
 """
 
 import hashlib
@@ -37,29 +38,29 @@ def certificate(
     bound: Bound | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What was found of a file, as the JSON values of a certificate (docs/reliability.md has its keys).
+    """The certificate of a file, as JSON values (docs/reliability.md lists its keys).
 
     Args:
-        file: what was verified.
-        found: what `check_claims` found, with the original at hand and every claim holding.
-        task: the functions that it was measured by, whose source files are hashed.
-        against: the original.
-        eps: the distortion bound as it was asked for.
-        bound: what the bits promise, where a risk was measured.
+        file: the file that was verified.
+        found: the result of `check_claims`, which was given the original; every claim must be true.
+        task: the functions by which the file was measured. Their source files are hashed.
+        against: the original network.
+        eps: the distortion bound as the user gave it.
+        bound: the generalization bound, if a risk was measured.
         about: further keys, such as the names of files and functions.
 
     Returns:
         The certificate's keys.
 
     Raises:
-        InputError: a claim fails. What doesn't hold isn't certified.
+        InputError: a claim fails, or there was no original to compare with.
     """
     if not found.holds or found.distortion is None:
         failing = next((claim for claim in found.claims if not claim.holds), None)
         raise InputError(
             f"certificate: {failing.name if failing else 'distortion'} fails, {failing.figures if failing else 'no --against'}"
         )
-    # The digest of the decoded weights lets another program check a decoder of its own.
+    # With the digest of the decoded weights, the author of another decoder can check that it decodes the same weights.
     weights = file.weights()
     result = {
         "eps": found.eps,
@@ -100,10 +101,10 @@ def certificate(
 
 
 def hashes_of(files: Iterable[str]) -> tuple[dict[str, str], ...]:
-    """Each file by its name without folders, and its SHA-256; each once, in the order of the names.
+    """The name without folders and the SHA-256 of each file, sorted by name, without duplicates.
 
     Raises:
-        InputError: one can't be read.
+        InputError: a file can't be read.
 
     >>> [one["file"] for one in hashes_of([__file__, __file__])]
     ['certificate.py']

@@ -31,7 +31,7 @@ from nncomplexity.show import curve_html
 from nncomplexity.words import GRID, Eps, default_grid
 
 DEFAULT_EPS = GRID
-"""The default ε, if the loss has the scale of a cross-entropy (`default_eps`)."""
+"""The default ε for a loss on the scale of a cross-entropy (`default_eps`)."""
 
 Risk = Callable[[dict[str, Tensor]], float]
 
@@ -138,7 +138,7 @@ def rate_distortion(
 ) -> Curve:
     """Bits of the smallest file found within each of several ε, in one run that shares its work.
 
-    With `tight`, the search for each ε goes on from where that for the next finer one has ended (`nncomplexity.search.sweep`), with a
+    With `tight`, the search for each ε is a warm start from the result for the next smaller ε (`nncomplexity.search.sweep`), with a
     quarter of the effort. `quantize` measures its grid once for all ε.
 
     Args:
@@ -151,13 +151,13 @@ def rate_distortion(
         chance: the risk of a guess, at which a bound is vacuous. None is 1; a bound that is not vacuous may then still be worse
             than a guess.
         loss_unit: "nats" if the loss is a cross-entropy in nats per example, which gives description lengths; "other" if it isn't.
-            None finds out from the loss (`nncomplexity.bounds.is_code_length`).
+            None decides it by the loss (`nncomplexity.bounds.is_code_length`).
         left_out_is_architecture: as for `Report.bound`.
         options: those of `estimate`: method, codec, budget (of a single measurement), seed, seeds, include, exclude, relative_to,
             time_limit, progress, faithfulness and executor.
 
     Returns:
-        A report for each ε, the hull and the fits, and as far as they are asked for bounds and description lengths.
+        A report for each ε, the hull and the fits; with `risk` also bounds, with `n` also description lengths.
 
     `risk` is also measured once on the original weights, so that an error in it appears before the search.
 
@@ -182,7 +182,7 @@ def rate_distortion(
         check_left_out(numbers_left_out(model), left_out_is_architecture)
     with nullcontext(model) if risk is None else left_as_it_was(model) as kept:  # a risk may load weights into the network
         if n is not None:
-            # It costs nothing and refuses wrong arguments before the search.
+            # This bound of zero bits only checks the arguments, so that an error appears before the search.
             promise(0.0, risk=0.0 if risk is None else _first_risk(risk, kept), n=n, delta=delta, chance=chance)
         network = model if isinstance(model, nn.Module) else kept
         if eps is None:
@@ -194,13 +194,11 @@ def rate_distortion(
 
 
 def default_eps(model: ModuleOrTensors, loss_fn: LossFn) -> Sequence[Eps]:
-    """Twelve ε for a curve: 2 to 0.0005, or shares from 50 % to 0.01 %.
+    """Twelve ε for a curve: from 2 to 0.0005, or shares from 50 % to 0.01 %.
 
-    They are shares where the distance from the loss to that of all weights zero is less than 2 or more than 20: ε of a cross-entropy say
-    nothing of a loss on another scale.
-
-    They are 2 to 0.0005, if the distance to the loss of all weights zero is from 2 to 20. Otherwise they are shares of this distance, from
-    50 % to 0.01 %. This takes a few evaluations. Arguments are those of `estimate`.
+    The ε from 2 to 0.0005 fit a cross-entropy. They are used if the distance from the loss to the loss of all weights zero is from 2 to 20.
+    Any other loss may be on another scale, and the ε are then shares of this distance. This takes a few evaluations. The arguments are
+    those of `estimate`.
     """
     with preserved_random_state(), Distortion(model, loss_fn) as distortion:
         return default_grid(distortion.original, constant_loss(distortion))
@@ -221,7 +219,7 @@ def curve_of(
     chance: float | None = None,
     loss_unit: LossUnit | None = None,
 ) -> Curve:
-    """What reports on one network make together; the arguments are those of `rate_distortion`."""
+    """The curve of several reports on one network. The arguments are those of `rate_distortion`."""
     bounds: Sequence[Bound | None] = [None] * len(reports)
     if risk is not None and n is not None:
         bounds = bounds_of(reports, risk, n=n, delta=delta, chance=chance)
@@ -231,7 +229,7 @@ def curve_of(
     eps = [report.eps for report in reports] + [0.0]
     corners = {points[index] for index in lower_hull(points)}  # several ε may have one file
     hull = tuple(value for value, point in sorted(zip(eps, points, strict=True)) if point in corners)
-    # The lossless file, where it stands in for what wasn't found, is on no curve of coarse files.
+    # If nothing was found within ε, the report has the lossless file. It is not a coarse file, so the fits leave it out.
     within = [(report.distortion, float(report.bits)) for report in reports if report.within]
     return Curve(tuple(reports), tuple(bounds), tuple(lengths), hull, fitted(list(dict.fromkeys(within))))
 
@@ -239,10 +237,10 @@ def curve_of(
 def bounds_of(reports: Sequence[Report], risk: Risk, *, n: int, delta: float = 0.05, chance: float | None = None) -> list[Bound]:
     """The bound from each report's bits and the risk of its decoded weights.
 
-    The caller has checked that nothing was learned that the files do not hold (`check_left_out`).
+    The caller has checked that the files contain everything that was learned (`check_left_out`).
 
     Args:
-        reports: of one network.
+        reports: reports on one network.
         risk: as for `rate_distortion`.
         n: number of training examples.
         delta: failure probability of each bound.
@@ -258,7 +256,7 @@ def bounds_of(reports: Sequence[Report], risk: Risk, *, n: int, delta: float = 0
     for report in reports:
         if id(report.file) not in risks:
             risks[id(report.file)] = risk_of("risk", risk, report.coarse_weights)
-    # A file of no bits is the network with all weights zero, whose risk is then known without another call.
+    # A file of 0 bits is the network with all weights zero. Its risk, which `constant_risk` would measure, is then known already.
     empty = next((risks[id(report.file)] for report in reports if report.bits == 0 and not report.subject.relative_to), None)
     # The user's risk may draw random numbers, and the caller's generators must not change.
     with preserved_random_state():

@@ -52,7 +52,7 @@ from nncomplexity.workers import checked_executor
 
 
 class SearchOptions(TypedDict, total=False):
-    """How to search, as every function that searches takes it; `estimate` explains each of them."""
+    """The search options that all searching functions accept. `estimate` explains each of them."""
 
     method: str | Method
     codec: str | None
@@ -67,14 +67,14 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Options(SearchOptions, total=False):
-    """What `estimate` takes besides a network, its loss and ε."""
+    """The options of `estimate`: its arguments except the network, its loss and ε."""
 
     relative_to: ModuleOrTensors | Base | None
     faithfulness: Divergence | None
 
 
 def options_for_many_eps(options: Options) -> Options:
-    """The options of a search over many ε: its method shares the work of all of them.
+    """The options of a search over many ε, with a method that shares work between them.
 
     Raises:
         InputError: method or budget is not usable.
@@ -118,35 +118,36 @@ def estimate(
 
     Args:
         model: a module, or a mapping of names to tensors. Its weights, mode, gradients and device do not change.
-        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. The report's `warnings`
-            have possible mistakes, such as dropout that is on. Or a `Divergence` from the model's own outputs: the loss of the
-            model is then 0, and the loss of a file is its distortion.
+        loss_fn: `loss_fn(module)` or `loss_fn(mapping)`, deterministic, returning a float or a 0-d tensor. The report's `warnings` name
+            possible mistakes, such as active dropout. It can also be a `Divergence` from the model's own outputs: the loss of the model is
+            then 0, and the loss of a file is its distortion.
         eps: the distortion bound in the loss's own unit (nats per example for cross-entropy), or several, also as an array or a
             1-d tensor. 0 means lossless. `Relative(0.01)` is a hundredth of |L(0) − L(θ)|, the distance to all weights zero.
-        method: "tight" (the best search there is), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method object.
-        codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's own.
-        budget: loss evaluations for each ε; None takes the method's default; "tight" then searches until a doubling of the effort saves
-            less than 3 % (`report.converged`).
+        method: "tight" (the smallest files), "allocate" (without gradients), "bayes" (Algorithm 1), "quantize" (Algorithm 2), or a method
+            object.
+        codec: "entropy", "bzip2", "xz", "gzip" or "zstd"; None takes the method's default codec.
+        budget: loss evaluations for each ε. None takes the method's default. For "tight", this is to search until a doubling of the effort
+            saves less than 3 % (`report.converged`).
         seed: fixes the random choices of the search; the same seed gives the same file.
         include: glob patterns on tensor names: only tensors that match one are coarse-grained. None includes all.
         exclude: glob patterns of tensors to keep exactly; their bits are counted.
-        relative_to: a base, whose bits are free: a module or tensors by name. The bits are then those of what the model has beyond
-            the base, K(θ | θ₀): differences of tensors that the base has in the same shape, and all other tensors whole.
-        time_limit: seconds after which a search ends with the best file so far, at its next evaluation; several ε share them
-            evenly. The result is not the same twice.
+        relative_to: a base, whose bits are free: a module or tensors by name. The bits are then K(θ | θ₀): a tensor that the base has in
+            the same shape is coded as the difference from it, and every other tensor is coded whole.
+        time_limit: seconds after which a search ends at its next evaluation, with the best file so far. Several ε share the time
+            evenly. The result then depends on the machine's speed, so it is not reproducible.
         progress: called as `progress(evaluations done, evaluations in all, what)`.
         faithfulness: a `Divergence` that measures how faithful the file is, if the search uses a loss. The search does not use it.
-        seeds: number of searches, with the seeds from `seed` on. Each ε gets the smallest file of all, and `spread` has the
-            variation of the sizes. The effort is that of all searches, and they share a time limit evenly.
-        executor: a `concurrent.futures.Executor`, or a Dask client, whose workers make the searches, each its own seed
-            (docs/distributed.md). The result is the same as without.
+        seeds: number of searches, with the seeds from `seed` on. Each ε gets the smallest file of all searches, and `spread` has the
+            variation of the sizes. The reported effort is the sum over the searches, and they share a time limit evenly.
+        executor: a `concurrent.futures.Executor`, or a Dask client. Each of its workers searches with one seed at a time
+            (docs/distributed.md). The result is the same as without an executor.
 
     Returns:
         One report, or a tuple of them in the order of `eps`. A larger ε never has the larger file.
 
     Raises:
-        InputError: an argument isn't usable, the loss isn't the same for the same weights, a module doesn't follow its weights, or the
-            executor is gone.
+        InputError: an argument isn't usable, the loss isn't the same for the same weights, the loss of a module doesn't depend on its
+            weights, or the executor takes no more work.
 
     >>> import torch
     >>> weights = {"w": torch.eye(8) + 0.01 * torch.randn(8, 8, generator=torch.Generator().manual_seed(0))}
@@ -166,7 +167,7 @@ def estimate(
     )
     every_seed, executor = checked_seeds(seed, seeds), checked_executor(executor)
     check_function("progress", progress)
-    if request.time_limit is not None:
+    if request.time_limit is not None:  # the limit is for the whole call, however many searches run at once
         request = replace(request, time_limit=request.time_limit / len(every_seed))
     runs = searches(partial(_searched, model, loss_fn, request), every_seed, executor, progress)
     reports = runs[0] if len(every_seed) == 1 else best_of(runs)
@@ -175,7 +176,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Request:
-    """What each search of a call is asked for; the arguments of `estimate`, checked."""
+    """The checked arguments of `estimate` that each of its searches needs."""
 
     asked: list[Eps]
     method: Method
@@ -184,7 +185,7 @@ class _Request:
     exclude: Patterns
     relative_to: ModuleOrTensors | Base | None
     time_limit: float | None
-    """Seconds of all searches together."""
+    """In seconds, for all ε of one search together."""
     faithfulness: Divergence | None
 
     def __post_init__(self) -> None:
@@ -213,25 +214,25 @@ def _searched(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a search begins with."""
+    """Everything that a search needs."""
 
     request: _Request
     problem: Problem
     values: list[float]
-    """Each ε in the loss's unit, in the order in which they were asked for."""
+    """Each ε in the loss's unit, in the order of the argument `eps`."""
     lossless: LosslessFile
     nothing_new: bool
-    """Whether the network is its base: nothing is smaller than its lossless file."""
+    """Whether the network equals its base. Then nothing is smaller than its lossless file."""
     subject: Subject
     outputs: DivergenceFrom | None
-    """By which to say how faithful a file is."""
+    """The divergence that measures how faithful a file is."""
     limit: TimeLimit | None
     watched: "_Watched"
     faithful: dict[int, Faithfulness] = field(default_factory=dict)
-    """How faithful each file is that was examined: several ε often have one."""
+    """The faithfulness of each measured file, by the file's `id`. Several ε often have the same file."""
 
     def faithfulness(self, file: CoarseFile) -> Faithfulness | None:
-        """How faithful a file is; None where outputs are not known."""
+        """How faithful a file is; None without a divergence."""
         if self.outputs is None:
             return None
         if id(file) not in self.faithful:
@@ -243,10 +244,10 @@ def _prepare(distortion: Distortion, request: _Request, seed: int, progress: Pro
     """Prepare a search: which tensors may change, each ε in the loss's unit, and the lossless file."""
     about = _relative_to(distortion)
     kept = kept_exactly(distortion.skeleton, distortion.coded, request.include, request.exclude) | _unchanged(distortion)
-    # Shares of ε are of the distance to it, so that it is measured before any ε has a value.
+    # A relative ε is a share of the distance to this loss, so this loss is measured before ε is computed.
     zero_loss = constant_loss(distortion)
     values = [_absolute(one, distortion.original, zero_loss) for one in request.asked]
-    # Only now is it known how much noise of the loss the smallest ε lets pass.
+    # The tolerated noise of the loss depends on the smallest ε, which is known only now.
     distortion.sound.set_smallest_eps(_least(values))
     watched = _Watched(progress)
     problem = Problem(
@@ -275,7 +276,7 @@ def _prepare(distortion: Distortion, request: _Request, seed: int, progress: Pro
 
 
 def _search(prepared: _Prepared) -> dict[float, Found]:
-    """What the method finds for each ε above 0, from the coarsest to the finest."""
+    """What the method finds for each ε above 0, from the largest ε to the smallest."""
     searched = sorted({value for value in prepared.values if value > 0 and not prepared.nothing_new}, reverse=True)
     return dict(zip(searched, prepared.request.method.search(prepared.problem, searched), strict=True)) if searched else {}
 
@@ -288,22 +289,22 @@ class _Answer:
     asked: Eps
     candidate: Candidate
     within: bool
-    """False where nothing within ε was found that is no larger than the lossless file."""
+    """False if no file was found that is within ε and not larger than the lossless file."""
 
 
 def _choose(prepared: _Prepared, found: Mapping[float, Found]) -> list[_Answer]:
-    """For each ε the smallest file of all that are within it; the lossless one where none is smaller."""
+    """For each ε, the smallest of all files that are within it, or the lossless file if none is smaller."""
     problem, lossless = prepared.problem, prepared.lossless
     chosen: list[Candidate] = []
     withins: list[bool] = []
     for value in prepared.values:
-        # The answer of a finer ε is within a coarser one too, so that a larger ε never has the larger file.
+        # A file within a smaller ε is also within this one. With all files in the pool, a larger ε never has a larger file.
         pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
         best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
         smaller = best is not None and best.bits < lossless.bits
         withins.append(value == 0 or prepared.nothing_new or best is not None)
         chosen.append(best if best is not None and smaller and value > 0 else lossless.candidate)
-    # Each answer is measured once more, in a module that has seen no other weights: what a report states is of that.
+    # Each answer is measured once more, in a fresh module that has never had other weights. The report states this loss.
     answers = zip(prepared.values, prepared.request.asked, problem.confirmed(chosen), withins, strict=True)
     return [_Answer(*answer) for answer in answers]
 
@@ -315,11 +316,11 @@ def _report(
     ranks: Mapping[str, float | None],
     share: tuple[float, float],
 ) -> Report:
-    """The report of an answer; `share` is the wall and processor time that no single ε spent."""
+    """The report of an answer. `share` is this ε's part of the wall and processor time that belongs to no single ε."""
     candidate, limit, method = answer.candidate, prepared.limit, prepared.request.method
     effort = found.get(answer.eps, Found(None, 0.0, 0.0, 0.0))
     stopped = prepared.watched.stopped and effort.stopped
-    twice = prepared.values.count(answer.eps)  # an ε that was asked for more than once is searched once
+    twice = prepared.values.count(answer.eps)  # an ε that is given more than once is searched once, so its effort is divided
     layers, shared_bits = layers_of(candidate.file, ranks)
     faith, divergence = prepared.faithfulness(candidate.file), prepared.problem.distortion.divergence
     doubts = faith.warnings(candidate.bits, answer.eps, divergence.fresh) if faith and divergence else ()
@@ -374,26 +375,26 @@ def _absolute(eps: Eps, loss: float, zero_loss: float | None) -> float:
 def _least(values: Sequence[Eps]) -> float | None:
     """The smallest ε above 0.
 
-    It is 0 if there is none, and None if it isn't known yet, because a share has no value before a loss is measured.
+    It is 0 if no ε is above 0. It is None if an ε is a share, because a share has no value before the loss is measured.
     """
     numbers = [value for value in values if not isinstance(value, Relative)]
     return min((value for value in numbers if value > 0), default=0.0) if len(numbers) == len(values) else None
 
 
 def _lost(effort: Found, answer: Candidate) -> tuple[str, ...]:
-    """A warning if there were descents but the answer is not from a descent."""
+    """A warning, if the descent failed and the answer comes from elsewhere."""
     if not effort.descent_lost or answer.origin == DESCENT:
         return ()
     source = "is the lossless file" if answer.origin == LOSSLESS else f"comes from {answer.origin}"
     return (
-        f"The descent was lost: the answer {source}, as nothing that was found by descent within ε is smaller; "
+        f"The descent was lost: the answer {source}, because the descent found nothing smaller within ε; "
         "another seed or a larger budget may find a smaller file.",
     )
 
 
 @contextmanager
 def _kept(given: ModuleOrTensors | Base | None) -> Iterator[Base | None]:
-    """The base, as a copy of the caller's tensors. If a loss changes these tensors, they have their own values again at the end."""
+    """The base, as a copy of the caller's tensors. If a loss changes the caller's tensors, they are restored at the end."""
     if given is None or isinstance(given, Base):
         yield given
         return
@@ -412,12 +413,12 @@ class _Clock:
         spent = list(found)
         wall = time.perf_counter() - self._wall - sum(entry.seconds for entry in spent)
         cpu = time.process_time() - self._cpu - sum(entry.cpu_seconds for entry in spent)
-        # Clocks are read one after the other: a difference of nothing may come out a little below 0.
+        # The clocks are not read at the same instant, so a difference of zero may come out slightly negative.
         return max(wall, 0.0) / count, max(cpu, 0.0) / count
 
 
 def _relative_to(distortion: Distortion) -> RelativeTo | None:
-    """What the report says of the base; raises InputError where it has none of the network's tensors."""
+    """What the report says about the base. Raises InputError if the base has none of the network's tensors."""
     base, specs = distortion.base, distortion.stored.tensors
     if base is None:
         return None
@@ -431,7 +432,7 @@ def _relative_to(distortion: Distortion) -> RelativeTo | None:
 
 
 def _unchanged(distortion: Distortion) -> frozenset[str]:
-    """First names of the tensors that are equal to the base's. They do not change, because no other file is smaller."""
+    """First names of the tensors that equal the base's. They stay unchanged, because no other form of them takes fewer bits."""
 
     def unchanged(spec: TensorSpec) -> bool:
         return not distortion.coded[spec.name].any() or exact(distortion.weights[spec.name], spec.base) == Constant(0)

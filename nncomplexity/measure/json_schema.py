@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that results are written to, for programs that read them."""
+"""JSON Schemas of results files, for programs that read these files."""
 
 import json
 from importlib.resources import files
@@ -19,10 +19,10 @@ def json_schema(kind: str) -> dict[str, Any]:
         kind: "report" for report.json, "curve" for curve.json, "row" for a line of results.jsonl.
 
     Returns:
-        The schema, as a document of its own.
+        A new copy of the schema, which the caller may change.
 
     Raises:
-        InputError: for another word.
+        InputError: `kind` is not one of these three words.
 
     >>> json_schema("curve")["title"]
     'curve.json of nncomplexity'

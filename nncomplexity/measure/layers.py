@@ -1,4 +1,4 @@
-"""What became of each tensor in a file: its form, its bits, and the effective rank of the original."""
+"""How a file codes each tensor: its form, its bits, and the effective rank of the original tensor."""
 
 import math
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from nncomplexity.words import python_numbers
 
 
 def ranks_by_name(problem: Problem) -> dict[str, float | None]:
-    """The effective rank of each tensor by first name; None if it has none. Small matrices of one shape are decomposed together."""
+    """The effective rank of each tensor by first name; None if it has none."""
     found: dict[str, float | None] = {spec.name: None for spec in problem.skeleton.tensors}
     shapes: dict[tuple[int, int], list[str]] = {}
     for spec in problem.skeleton.tensors:
@@ -36,10 +36,11 @@ def ranks_by_name(problem: Problem) -> dict[str, float | None]:
             shapes.setdefault(shape, []).append(spec.name)
         elif is_finite(weight):
             found[spec.name] = _effective_rank(weight.reshape(shape))
+    # Small matrices of one shape are decomposed in one call: a call for each would cost more than the arithmetic.
     for shape, names in shapes.items():
         matrices = stacked([problem.weights[name].reshape(shape).double() for name in names])
         finite = python_numbers(torch.isfinite(matrices).flatten(1).all(1))
-        # One matrix with an infinity would spoil the decomposition of all that are stacked with it.
+        # One matrix with an infinity or a NaN would make the decomposition of the whole stack fail.
         if all(finite):
             found |= zip(names, effective_ranks(matrices), strict=True)
         else:
@@ -61,16 +62,17 @@ def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tupl
     """
     weights = weigh(file.skeleton, file.tensors, file.version)
     total = sum(weights)
-    # Under the entropy codec the rest belongs to none: tables' lengths and the padding of the last byte.
+    # With the entropy codec, the difference to the file's bits belongs to no layer: lengths of tables and the padding of the last byte.
     scale = 1.0 if total <= file.bits and isinstance(file.codec, Entropy) else file.bits / total if total else 0.0
     layers = []
     for spec, coarse, bits in zip(file.skeleton.tensors, file.tensors, weights, strict=True):
         form = form_of(coarse)
         layout = _layout(coarse, spec) if isinstance(coarse, Pieces) else None
         one = coarse.pieces[0] if isinstance(coarse, Pieces) and len(coarse.pieces) == 1 else coarse
+        # A product of two factors has two steps. Their geometric mean is the step to compare with a dense tensor's.
         step = math.sqrt(one.step_a * one.step_b) if isinstance(one, LowRank) else getattr(one, "step", None)
         rank = one.rank if isinstance(one, LowRank) else None
-        if not spec.quantizable and form == "dense":  # integers are their own symbols
+        if not spec.quantizable and form == "dense":  # an integer tensor is stored as symbols with step 1, so nothing was lost
             form, step = "lossless", None
         if spec.base is not None and form == "zero":
             form = "unchanged"

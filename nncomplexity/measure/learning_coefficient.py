@@ -1,6 +1,4 @@
-"""The local learning coefficient λ(θ), the measure of complexity from singular learning theory.
-
-It measures how degenerate a minimum is.
+"""The local learning coefficient λ(θ), a measure of complexity from singular learning theory. It says how degenerate a minimum is.
 
     λ̂(θ) = nβ · (E[L(w)] − L(θ)),   w ~ p(w) ∝ exp(−nβ · L(w) − γ/2 · ‖w − θ‖²),   β = 1/ln n
 
@@ -8,8 +6,8 @@ for a mean loss L over n examples, in nats (Lau et al. 2023). At a regular minim
 parameters can change without a change of the loss, λ is smaller. The free energy of a neighbourhood of θ is n·L(θ) + λ·ln n nats to
 first order, which is the length of a two-part code. Unlike the bits of a file, λ is an estimate, not a bound.
 
-The samples are devinterp's, by Langevin dynamics: w ← w − (s/2) · (nβ · ∇L(w) + γ · (w − θ)) + √s · N(0, 1) for a step size s. Gradients
-use all examples, so there is no noise from batches.
+The package devinterp draws the samples by Langevin dynamics: w ← w − (s/2) · (nβ · ∇L(w) + γ · (w − θ)) + √s · N(0, 1) with step size s.
+Gradients use all examples, so there is no noise from batches.
 """
 
 import math
@@ -30,12 +28,12 @@ from nncomplexity.search import Progress, unseen
 from nncomplexity.words import checked_count, checked_number
 
 _POWER_ITERATIONS, _EVERY = 8, 4
-"""The number of estimates of the largest curvature at θ, and the number of steps of a chain between two later estimates."""
+"""Power iterations at θ for the largest curvature, and the number of steps of the chain from one later iteration to the next."""
 _STABLE = 0.3
 """s · (nβ · h + γ) for the largest curvature h. The dynamics diverge at 4. At this value, the sampled variance in that direction is
 8 % too large."""
 _TINY = 1e-30
-"""A norm to divide by if a direction has norm zero, as with a flat loss."""
+"""Replaces a norm of zero as a divisor. A direction has norm zero where the loss is flat."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,13 @@ class Langevin:
     Attributes:
         chains: independent chains, each from θ.
         draws: steps of each chain over which the loss is averaged. Each step needs a gradient.
-        burn_in: steps of each chain before them.
+        burn_in: steps of each chain before the draws.
         localization: γ, the precision of the Gaussian around θ. It matters: directions in which nβ times the curvature is below γ
             have hardly any effect.
-        step: s; None takes the largest safe one, from the largest curvature of the loss on the way of a chain.
+        step: the step size s. None takes the largest safe step size, from the largest curvature that a chain meets.
 
     Raises:
-        InputError: one of them isn't usable.
+        InputError: a setting isn't usable.
     """
 
     chains: int = 4
@@ -75,11 +73,11 @@ class LearningCoefficient:
 
     Attributes:
         value: the mean over the chains.
-        error: its standard error; None for a single chain.
-        drift: by how much the second half of the draws is above the first, as a mean over the chains. If this is much more than the
-            error, the chains haven't settled: use more steps, or a larger γ.
+        error: the standard error of the mean; None for a single chain.
+        drift: the estimate from the second half of the draws minus that from the first half, as a mean over the chains. If it is much
+            larger than the error, the chains have not reached equilibrium: use more steps, or a larger γ.
         chains: the estimate of each chain.
-        step: s.
+        step: the step size s.
         evaluations: loss evaluations; a gradient counts three.
     """
 
@@ -92,7 +90,7 @@ class LearningCoefficient:
 
 
 def langevin_dynamics() -> Any:
-    """The sampling optimizers of devinterp. Raises InputError where it isn't installed."""
+    """The sampling optimizer of devinterp. Raises InputError if devinterp isn't installed."""
     try:
         from devinterp.optim import SGMCMC
     except ImportError as error:
@@ -103,7 +101,7 @@ def langevin_dynamics() -> Any:
 
 
 def check_examples(n: object) -> int:
-    """n as a whole number. Raises InputError unless it is at least 3: below, β isn't between 0 and 1."""
+    """n as a whole number. Raises InputError unless it is at least 3: for smaller n, β = 1/ln n isn't between 0 and 1."""
     if n is None:
         raise InputError("n: expected the number of examples of loss_fn, for the learning coefficient, got none; give n")
     return checked_count("n", n, 3)
@@ -122,11 +120,11 @@ def local_learning_coefficient(
 
     Args:
         target: a module, whose parameters are sampled, or a mapping of names to tensors, whose tensors with a gradient are sampled.
-            Running statistics, which are known by their names, do not change.
+            Running statistics are recognised by their names, and do not change.
         loss_fn: loss_fn(module) or loss_fn(mapping) -> the mean loss of the n examples in nats, differentiable.
         n: number of examples, at least 3.
         sampler: the settings of the chains.
-        seed: the seed of their noise.
+        seed: the seed of the chains' noise.
         progress: called as `progress(steps done, steps in all, what)`.
 
     Returns:
@@ -149,14 +147,14 @@ def local_learning_coefficient(
     inverse_temperature = examples / math.log(examples)
     with preserved_random_state(), usual_switches(), Distortion(target, loss_fn) as distortion:
         length = sampler.burn_in + sampler.draws
-        # A step that isn't given is looked for by a chain of its own, as long as a burn-in.
+        # If no step size is given, one more chain finds it. This chain is as long as a burn-in.
         steps = sampler.chains * length + (0 if sampler.step else sampler.burn_in)
         done = count()
 
-        def told() -> None:
+        def step_done() -> None:
             (progress or unseen)(min(next(done), steps), steps, "sampling weights for the learning coefficient")
 
-        walk = _LangevinChains(distortion, dynamics, inverse_temperature, sampler.localization, told)
+        walk = _LangevinChains(distortion, dynamics, inverse_temperature, sampler.localization, step_done)
         step = sampler.step or _STABLE / walk.precision(sampler.burn_in, seed)
         rises = [
             [
@@ -166,7 +164,7 @@ def local_learning_coefficient(
             for chain in range(sampler.chains)
         ]
     estimates = [inverse_temperature * fmean(rise) for rise in rises]
-    # The middle draw of an odd number counts for both halves, so that one draw alone has no drift.
+    # With an odd number of draws, the middle one counts for both halves. So a single draw has a drift of 0.
     halves = [inverse_temperature * (fmean(rise[len(rise) // 2 :]) - fmean(rise[: (len(rise) + 1) // 2])) for rise in rises]
     return LearningCoefficient(
         value=fmean(estimates),
@@ -182,14 +180,14 @@ class _LangevinChains:
     """Weights that move by Langevin dynamics. All chains start at θ."""
 
     def __init__(
-        self, distortion: Distortion, dynamics: Any, inverse_temperature: float, localization: float, told: Callable[[], None]
+        self, distortion: Distortion, dynamics: Any, inverse_temperature: float, localization: float, step_done: Callable[[], None]
     ) -> None:
-        self._distortion, self._dynamics, self._told = distortion, dynamics, told
+        self._distortion, self._dynamics, self._step_done = distortion, dynamics, step_done
         self._inverse_temperature, self._localization = inverse_temperature, localization
         found = distortion.gradient(distortion.weights)
         if found is None:
             raise InputError("llc: expected a loss with a gradient, got one without; return a tensor that depends on the weights")
-        # Running statistics of a mapping may get a gradient, but no training moves them by it.
+        # The running statistics in a mapping may have a gradient, but training never changes them by it.
         self._names = [name for name in found[1] if not name.rpartition(".")[2].startswith("running_")]
         if not self._names:
             raise InputError("llc: expected a loss that depends on the weights, got one that does not")
@@ -204,11 +202,11 @@ class _LangevinChains:
             self._step(dynamics, weights, grads, noise)
 
     def precision(self, steps: int, seed: int) -> float:
-        """nβ·h + γ for the largest curvature h of the loss that is found on the way of a chain.
+        """nβ·h + γ for the largest curvature h of the loss that a chain meets.
 
-        A chain looks for it by power iteration over differences of gradients. Each gradient is as far away as a chain goes in that
-        direction, and the steps are as large as the curvature so far allows. At θ itself, the curvature may be a hundred times
-        smaller.
+        h comes from power iteration: a difference of two gradients is the Hessian times a direction. The two points are as far apart as a
+        chain moves in that direction, and the chain's step size follows the largest curvature so far. θ alone is not enough, because
+        the curvature at θ may be a hundred times smaller.
         """
         weights, noise = self._begin(), self._noise(seed)
         direction = [torch.randn(part.shape, generator=noise, device=part.device, dtype=part.dtype) for part in weights]
@@ -217,7 +215,7 @@ class _LangevinChains:
         _, grads = self._slope(weights)
         for number in range(max(steps, _POWER_ITERATIONS)):
             if number < _POWER_ITERATIONS or number % _EVERY == 0:
-                # As far as the Gaussian of that precision reaches: the curvature is to be the one that chains meet.
+                # One standard deviation of a Gaussian with this precision, so that h is the curvature at the distance that chains reach.
                 distance = 1 / math.sqrt(largest)
                 share = distance / max(_norm(direction), _TINY)
                 there = [weight.detach() + share * part for weight, part in zip(weights, direction, strict=True)]
@@ -233,7 +231,7 @@ class _LangevinChains:
         """The part of θ that moves, in float32 or a more precise type."""
         device = self._distortion.device
         weights = (self._distortion.weights[name].to(device) for name in self._names)
-        # Steps of a chain are far smaller than what a 16-bit float tells apart.
+        # A step of a chain is far smaller than the spacing of 16-bit floats, and would be rounded away.
         return [nn.Parameter(weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True)) for weight in weights]
 
     def _noise(self, seed: int) -> torch.Generator:
@@ -246,7 +244,7 @@ class _LangevinChains:
         for weight, grad in zip(weights, grads, strict=True):
             weight.grad = grad
         dynamics.step(noise_generator=noise)
-        self._told()
+        self._step_done()
 
     def _slope(self, weights: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
         """The loss and its gradients at these weights."""

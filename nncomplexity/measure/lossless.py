@@ -45,7 +45,7 @@ class LosslessFile:
         distortion = self._problem.distortion
         file = write(distortion.stored, self._tensors, self._codec, distortion.base)
         candidate = self._problem.measured(file, origin=LOSSLESS)
-        # Its weights are the original's bit for bit: another loss is the loss's own noise, or a fault.
+        # The decoded weights equal the original's bit for bit. If the loss differs all the same, it is noisy, or there is a fault.
         distortion.check_same(candidate.loss)
         return candidate
 
@@ -55,7 +55,7 @@ class LosslessFile:
 
 
 class Originals(Sequence[CoarseTensor]):
-    """The original tensors in their smallest exact forms. Each is made when it is needed, and not kept."""
+    """The original tensors in their smallest exact forms. Each form is computed when it is needed, and not kept, to save memory."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem, self._specs = problem, problem.skeleton.tensors

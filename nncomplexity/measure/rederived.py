@@ -1,7 +1,8 @@
-"""A report's keys, each derived again from the file and compared, or named as taken on trust.
+"""Computes the keys of a report again and compares them, and lists the keys that are taken on trust.
 
-What can be derived hangs on what there is: the file and the user's functions always, the original, the base and the user's own numbers
-where they are given. A key that isn't compared is on trust by construction, whatever it is called, so none passes unseen.
+Some keys follow from the file and the user's functions. Others also need the original, the base, or numbers that the user gives. `_Book`
+begins with the list of all keys of the report, and each comparison takes its keys off the list. The keys that remain are taken on trust. So a
+key that this module doesn't know can't pass as checked.
 """
 
 import hashlib
@@ -25,21 +26,21 @@ from nncomplexity.network import Faithfulness, Task, base_of, constant_loss_of, 
 from nncomplexity.words import Eps, Relative, python_number
 
 WHOLE = ("curve", "best_bound", "spread", "lossless_bits", "warnings", "notes", "tolerance", "task", "data", "settings")
-"""Keys that are named as one, whatever they hold."""
+"""Keys that are listed as one key, although their values contain keys."""
 _FUNCTIONS = ("loss_fn", "model", "risk_fn", "outputs", "inputs")
 _OF_LAYERS = ("name", "names", "shape", "dtype", "form", "rank", "step", "bits", "relative", "layout")
 
 
 @dataclass(frozen=True)
 class Typed:
-    """What the caller says of itself, and a report may say otherwise; None is nothing.
+    """Values that the caller gives, and that the report must not contradict. None means that a value isn't given.
 
     Attributes:
         eps: the distortion bound.
-        n, delta, chance: of the bound.
-        functions: the names of functions, by their options' names as keys of a report, such as `loss_fn`; also `divergence` and `probe`.
-        task: the source files of the functions, each a `file` and its `sha256`, as a certificate has them.
-        data: the same of files of data.
+        n, delta, chance: the arguments of the bound.
+        functions: the names of functions, by the report's keys, such as `loss_fn`; also `divergence` and `probe`.
+        task: the source files of the functions, each a `file` and its `sha256`, as in a certificate.
+        data: the files of data, in the same form.
     """
 
     eps: Eps | None = None
@@ -53,14 +54,14 @@ class Typed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of a file."""
+    """The measurements of a file, with which a report is compared."""
 
     file: CoarseFile
     weights: Mapping[str, Tensor]
     task: Task
     coarse_loss: float
     loss: float | None
-    """Of the original, where that is given."""
+    """The loss of the original, if the original is given."""
     risk: float | None
     against: Checkpoint | None
     faithfulness: Faithfulness | None
@@ -68,7 +69,7 @@ class Evidence:
 
 
 def reported_claims(reported: Reported, found: Evidence) -> tuple[list[Claim], tuple[str, ...]]:
-    """The claims of a report on a file, and the names of its keys that are taken on trust."""
+    """The claims of a report about a file, and the names of the keys that are taken on trust."""
     book = _Book(reported)
     _file_claims(book, found)
     _loss_claims(book, found)
@@ -82,7 +83,7 @@ def reported_claims(reported: Reported, found: Evidence) -> tuple[list[Claim], t
 
 
 class _Book:
-    """The keys of a report that are not compared yet, and the claims so far."""
+    """The claims so far, and the keys of the report that are not compared yet."""
 
     def __init__(self, reported: Reported) -> None:
         self.about, self.result, self.loss = reported.about, reported.result, reported.loss
@@ -92,7 +93,7 @@ class _Book:
         self.left = dict.fromkeys((*_names(self.about), *_names(self.result)))
 
     def add(self, claim: Claim, *keys: str) -> None:
-        """A claim by which these keys are compared."""
+        """Add a claim, and take the keys that it compares off the list."""
         self.claims.append(claim)
         self.done(*keys)
 
@@ -101,13 +102,13 @@ class _Book:
             self.left.pop(key, None)
 
     def same(self, holder: Mapping[str, Any], key: str, found: object, *, name: str | None = None) -> None:
-        """The claim that the value of a key, where the holder has it, is the one found."""
+        """If the holder has the key, add the claim that its value is the one found."""
         if key in holder:
             self.add(same(f"reported {name or key}", found, holder[key]), name or key)
 
 
 def _names(holder: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The keys of an object, those of objects within with a dot."""
+    """The keys of an object; a key of an object inside it is written with a dot, such as `bound.risk`."""
     names = []
     for key, value in holder.items():
         entries = value if isinstance(value, list) and value and all(isinstance(one, dict) for one in value) else [value]
@@ -120,7 +121,7 @@ def _names(holder: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _file_claims(book: _Book, found: Evidence) -> None:
-    """What the file alone tells."""
+    """Claims that follow from the file alone."""
     file, result = found.file, book.result
     book.same(result, "bits", file.bits)
     book.same(result, "file_bits", file.file_bits)
@@ -144,12 +145,12 @@ def _file_claims(book: _Book, found: Evidence) -> None:
 def _digest(weights: Mapping[str, Tensor]) -> str | None:
     try:
         return base_of(weights, "weights").sha256
-    except InputError:  # as of a NaN
+    except InputError:  # decoded weights with a NaN have no digest
         return None
 
 
 def _layers_claim(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> Claim:
-    """The claim that layers are those of the file; an entry may lack keys."""
+    """The claim that the report's layers are those of the file. An entry may lack keys, as reports of older versions do."""
     if len(here) != len(there):
         return Claim("reported layers", False, f"{len(here):,} layers, {len(there):,} claimed")
     for one, other in zip(here, there, strict=True):
@@ -161,17 +162,17 @@ def _layers_claim(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> Cl
 
 
 def _near(one: Any, other: Any) -> bool:
-    """Whether two weights in bits are one: sums of logarithms, which libraries round otherwise."""
+    """Whether two sizes of a layer in bits agree. They are sums of logarithms, and libraries round logarithms differently."""
     number = python_number(other)
     return isinstance(number, int | float) and math.isclose(one, number, rel_tol=1e-6, abs_tol=1e-6)
 
 
 def _loss_claims(book: _Book, found: Evidence) -> None:
-    """The losses, their distance, and ε where it follows from them."""
+    """Claims about the losses, the distortion, and an ε that is a share."""
     result = book.result
     book.add(close("reported coarse_loss", found.coarse_loss, result["coarse_loss"]), "coarse_loss")
     loss = book.loss if found.loss is None else found.loss
-    # A difference of two losses is no better known than they are.
+    # The error of a difference of two losses is as large as the errors of the losses.
     of = max(abs(book.loss), abs(found.coarse_loss))
     distortion = abs(loss - found.coarse_loss)
     book.add(close("reported distortion", distortion, result["distortion"], of=of), "distortion")
@@ -190,7 +191,7 @@ def _loss_claims(book: _Book, found: Evidence) -> None:
 
 
 def _bound_claims(book: _Book, found: Evidence) -> None:
-    """The bound: its risk is measured, and all else follows from that, n, δ, chance and the bits."""
+    """Claims about the bound. The risk is measured; the bound follows from the risk, n, δ, chance and the bits."""
     promise = book.result.get("bound")
     if not isinstance(promise, Mapping) or not promise:
         return
@@ -201,21 +202,21 @@ def _bound_claims(book: _Book, found: Evidence) -> None:
             said = promise["constant_risk"]
             claim = same("reported constant_risk", constant, said)
             book.add(claim if constant is None else close("reported constant_risk", constant, said), "bound.constant_risk")
-    # The bound is computed from the reported risk: a small difference of the measured risk is a claim of its own.
+    # The bound is computed from the reported risk, not from the measured one: the claim above already compares the two risks.
     derived = bound_of(found.file.bits, promise).to_dict()
     keys = [key for key in ("value", "vacuous", "bits_needed", "constant_bound") if key in promise]
     wrong = next((key for key in keys if not alike(derived[key], promise[key])), None)
     figures = same("", derived[wrong or "value"], promise[wrong or "value"]).figures
-    told = figures if wrong in (None, "value") else f"{wrong}: {figures}"
-    book.add(Claim("reported bound", wrong is None, told), "bound.kind", *(f"bound.{key}" for key in keys))
+    text = figures if wrong in (None, "value") else f"{wrong}: {figures}"
+    book.add(Claim("reported bound", wrong is None, text), "bound.kind", *(f"bound.{key}" for key in keys))
 
 
 def _length_claims(book: _Book, found: Evidence) -> None:
-    """The description length, of the n that was typed, or that the bound says."""
+    """The claim about the description length, with the caller's n or the n of the bound."""
     length = book.result.get("description_length")
     if not isinstance(length, Mapping) or not length:
         return
-    # A report has n only with a bound. Without it, the bits of the data can't be derived again.
+    # A report has n only with a bound. Without n, the bits of the data can't be computed again.
     n = found.typed.n or (book.result.get("bound") or {}).get("n")
     data = length["data_bits"] if n is None else n * found.coarse_loss / math.log(2)
     holds = (
@@ -229,7 +230,7 @@ def _length_claims(book: _Book, found: Evidence) -> None:
 
 
 def _network_claims(book: _Book, found: Evidence) -> None:
-    """What the original and the base tell."""
+    """Claims that follow from the original and the base."""
     file, about = found.file, book.about
     if book.base_sha256 or file.base_sha256:
         figures = f"{_short(file.base_sha256)}, {_short(book.base_sha256)} claimed"
@@ -254,13 +255,13 @@ def _network_claims(book: _Book, found: Evidence) -> None:
     figures = f"{_short(against.sha256)}, {str(book.sha256)[:12]}… claimed"
     book.add(Claim("reported sha256", against.sha256 == book.sha256, figures), "sha256")
     book.same(about, "key", against.key)
-    # What is written is of the present version. An older file was compared with lossless files of its own version.
+    # This program writes only the present version of the format. An older file's report has the sizes of lossless files of its version.
     if isinstance(about.get("lossless_bits"), Mapping) and file.version == VERSION:
         book.add(_lossless_claim(about["lossless_bits"], found, against), "lossless_bits")
 
 
 def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoint) -> Claim:
-    """The claim that the unchanged weights take these bits under each codec."""
+    """The claim that lossless files of the original take these bits under each codec."""
     network = found.task.network(against.tensors)
     state = network.state_dict() if isinstance(network, nn.Module) else network
     # In the order of the file, since a byte codec's output depends on it.
@@ -274,10 +275,13 @@ def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoin
     if not all(isinstance(bits, int) and not isinstance(bits, bool) for bits in said.values() if bits is not None):
         return Claim("reported lossless_bits", False, "expected whole numbers, got something else claimed")
     known = [codec for codec in CODECS if said.get(codec.name) is not None]
-    if large_network(stored.parameters):  # weighed there, to the next byte
+    if large_network(
+        stored.parameters
+    ):  # a report of a large network has only the entropy codec's size, from −log₂ of probabilities
         known = [codec for codec in known if codec.name == CODECS[0].name]
     sizes = lengths(stored, whole, known)
     here = {codec.name: 8 * size for codec, size in zip(known, sizes, strict=True)}
+    # That size is computed and not counted in a file, so the two can differ by a few bytes.
     slack = 0.001 if large_network(stored.parameters) else 0.0
     wrong = next((name for name, bits in here.items() if abs(bits - said[name]) > slack * bits), None)
     names = [wrong] if wrong else list(here)
@@ -286,7 +290,7 @@ def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoin
 
 
 def _faithful_claims(book: _Book, found: Evidence) -> None:
-    """How faithful the file is, on the searched inputs and on those held out."""
+    """Claims about the faithfulness of the file, on the searched and on the held-out inputs."""
     said, here = book.result.get("faithfulness"), found.faithfulness
     if not isinstance(said, Mapping) or here is None:
         return
@@ -305,7 +309,7 @@ def _faithful_claims(book: _Book, found: Evidence) -> None:
 
 
 def _typed_claims(book: _Book, typed: Typed) -> None:
-    """What the caller says, which the report may not contradict."""
+    """Claims that the report agrees with the values that the caller gives."""
     result, about = book.result, book.about
     if isinstance(typed.eps, Relative):
         book.add(same("reported eps_relative", typed.eps.share, result.get("eps_relative")), "eps_relative")
@@ -329,7 +333,7 @@ def _typed_claims(book: _Book, typed: Typed) -> None:
 
 
 def _hash_claims(book: _Book, typed: Typed) -> None:
-    """The hashes of a certificate's source files and data, whatever folders they are in."""
+    """Claims about the hashes of a certificate's source files and data. The folders of the files don't matter."""
     given: tuple[tuple[str, tuple[Mapping[str, str], ...] | None], ...] = (("task", typed.task), ("data", typed.data))
     for key, files in given:
         said = book.about.get(key)

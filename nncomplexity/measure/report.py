@@ -25,11 +25,11 @@ class RelativeTo:
     """The base of a relative measurement. Its bits are free."""
 
     path: str | None
-    """Its origin as typed; None for tensors."""
+    """The path or name of the base as the user gave it; None for tensors."""
     sha256: str
     """The digest of the base's tensors (docs/format.md)."""
     without_base: tuple[str, ...]
-    """First names of the tensors that the base doesn't have in this shape. They are coded whole."""
+    """First names of the network's tensors that the base doesn't have in the same shape. They are coded whole."""
     unused: tuple[str, ...]
     """Names of the base's tensors that the network doesn't have."""
 
@@ -45,8 +45,8 @@ class Subject:
     are None."""
     loss: float
     left_out: tuple[str, ...] = ()
-    """Other content of the network, which belongs to the architecture: state that is not a tensor, and buffers outside its state
-    dict."""
+    """Names of the network's other content, which is not in the file: state that is not a tensor, and buffers outside its state
+    dict. It counts as architecture."""
     relative_to: RelativeTo | None = None
     """The base, or None. With a base, all bits are those needed in addition to it."""
     zero_loss: float | None = None
@@ -56,7 +56,7 @@ class Subject:
 
     @property
     def numbers_left_out(self) -> tuple[str, ...]:
-        """Those of `left_out` in which there are numbers, so that something may have been learned there."""
+        """The names in `left_out` whose content has numbers, which may have been learned."""
         return tuple(name for name in self.left_out if getattr(name, "numbers", True))
 
     @property
@@ -66,7 +66,7 @@ class Subject:
 
     @property
     def compared(self) -> tuple[str, int]:
-        """The codec to compare with in tables, and its lossless bits. It is bzip2, as in the paper, if its bits are known."""
+        """The codec that tables compare with, and its lossless bits. It is bzip2, as in the paper, if the bits with bzip2 are known."""
         bits = self.lossless_bits.get("bzip2")
         return ("entropy coding", self.least_lossless) if bits is None else ("bzip2", bits)
 
@@ -79,8 +79,9 @@ class Subject:
 class Layer(LayerBits):
     """How one tensor of a measured network was coded. `bits` are −log₂ of the probabilities under which it was coded.
 
-    `effective_rank` is exp(H_svd) of the original tensor as a matrix (Eq. 15); for complex tensors, of the real view; with a base, of
-    the difference. It is None for what is no matrix, or whose short side is too long (`nncomplexity.linalg.sizes.RANKED`).
+    `effective_rank` is exp(H_svd) of the original tensor as a matrix (Eq. 15). For a complex tensor it is that of the real view; with a base,
+    that of the difference. It is None if the tensor is no matrix, or if the matrix is too large to decompose
+    (`nncomplexity.linalg.sizes.RANKED`).
     """
 
     names: tuple[str, ...] = ()
@@ -121,14 +122,14 @@ class Report:
     subject: Subject
     file: CoarseFile = field(repr=False)
     warnings: tuple[str, ...] = ()
-    """Sentences on possible mistakes, such as random numbers in the loss or training mode, and on a search whose descents were
-    lost."""
+    """Sentences on possible mistakes, such as random numbers in the loss or a module in training mode, and on a descent that
+    failed."""
     within: bool = True
     """False if nothing within ε was smaller than the lossless file, which is then the answer."""
     time_limit: float | None = None
     """The time limit of the run in seconds; None without a limit."""
     time_is_up: bool = False
-    """Whether the time limit ended a search of the run, so that another run may find another file."""
+    """Whether the time limit ended a search of the run. Then another run may find another file."""
     eps_relative: float | None = None
     """ε as a share of |L(0) − L(θ)|, if it was given as a share; otherwise None."""
     origin: str = ""
@@ -136,19 +137,19 @@ class Report:
     interrupted: bool = False
     """Whether the search was ended early from outside, for example by Ctrl-C."""
     begun: bool = True
-    """False if it was ended before it began."""
+    """False if the search for this ε was ended before it began."""
     faithfulness: Faithfulness | None = None
     """How faithful the decoded weights are to the original, if its outputs are known."""
     converged: bool | None = None
-    """Whether the last doubling of the search's effort has saved too little to go on; None for a method that doesn't go on by doublings."""
+    """Whether the last doubling of the search's effort saved too little to continue; None for a method without doublings."""
     last_gain: float | None = None
-    """The share of the bits that the last doubling has saved."""
+    """The share of the bits that the last doubling saved."""
     spread: Spread | None = None
     """The spread of several searches, of which this report has the best file; None for one search."""
 
     @property
     def agreement(self) -> Agreement | None:
-        """Shares of inputs with the original's answer, `searched` and `held_out`; None without outputs."""
+        """Shares of inputs on which the file gives the original's answer, `searched` and `held_out`; None without outputs."""
         return None if self.faithfulness is None else self.faithfulness.agreement
 
     @property
@@ -190,7 +191,7 @@ class Report:
 
     @property
     def _course(self) -> str:
-        """Whether the search has converged, in words; nothing where that isn't known, or an earlier end is told."""
+        """Whether the search has converged, in words. The text is empty if this isn't known, or if the search was ended early."""
         if self.converged is None or self.last_gain is None or self.interrupted or self.time_is_up:
             return ""
         return (
@@ -222,12 +223,14 @@ class Report:
             chance: the risk of a guess. A bound that is not better by a thousandth is vacuous. None means 1; a bound that is not
                 vacuous may then still be worse than a guess.
             constant_risk: empirical risk of a constant answer, such as the network with all weights zero, for its bound.
-            left_out_is_architecture: a yes to the question whether the numbers that the network holds and the file doesn't
-                (`subject.numbers_left_out`) were fixed before the n examples were seen, as masks are. Without it there is no bound then.
+            left_out_is_architecture: True says that the numbers which the network has and the file lacks
+                (`subject.numbers_left_out`) were fixed before the n examples were seen, as masks are. A network with such numbers has
+                no bound otherwise.
 
-        Raises InputError where an argument is out of its range, or that yes is missing.
+        Raises:
+            InputError: an argument is out of its range, or `left_out_is_architecture` is needed.
 
-        A payload doesn't tell where it ends, so its length in bytes is paid for with an Elias delta code. Relative to a base, the
+        A payload doesn't mark its own end, so the bound also pays for its length in bytes, in an Elias delta code. Relative to a base, the
         bound holds only if the base was made without these n examples.
         """
         check_left_out(self.subject.numbers_left_out, left_out_is_architecture)
@@ -248,7 +251,7 @@ class Report:
 
         Args:
             n: number of examples.
-            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is not. None finds out from
+            loss_unit: "nats" says that the loss is a cross-entropy in nats per example, "other" that it is not. None decides it by
                 the loss of all weights zero, which is ln C for a cross-entropy with C classes
                 (`nncomplexity.bounds.is_code_length`).
         """
@@ -302,12 +305,12 @@ class Report:
 
 
 def check_left_out(names: Sequence[str], is_architecture: bool) -> None:
-    """Raises InputError where a network holds numbers that its file doesn't, and nobody says that they were not learned."""
+    """Raises InputError if the network has numbers that its file lacks, unless the user says that they were not learned."""
     if names and not is_architecture:
         raise InputError(
-            f"left_out: a bound needs all that was learned in the file, and the network holds numbers besides: {listed(names)}; where they "
-            "were fixed before the examples were seen, as masks are, say so by left_out_is_architecture=True, on the command line by "
-            "--left-out-is-architecture; else make them parameters or buffers of its state dict"
+            f"left_out: a bound needs a file with everything that was learned, and the network has numbers outside the file: {listed(names)}; "
+            "if they were fixed before the examples were seen, as masks are, say so by left_out_is_architecture=True, on the command line "
+            "by --left-out-is-architecture; otherwise make them parameters or buffers of its state dict"
         )
 
 
@@ -318,9 +321,9 @@ def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
     """
     found = []
     for several in zip(*runs, strict=True):
-        # A file within ε comes before a smaller one that isn't.
+        # A file within ε is better than a smaller one that is not.
         best = min(several, key=lambda report: (not report.within, report.bits))
-        # A search that was cut short ends higher, which would be taken for spread.
+        # A search that was ended early has a larger file. Its size would make the spread over seeds look larger than it is.
         whole = [report for report in several if not report.interrupted] or list(several)
         spent = {key: sum(getattr(report, key) for report in several) for key in ("evaluations", "seconds", "cpu_seconds")}
         cut = {"interrupted": any(report.interrupted for report in several), "time_is_up": any(one.time_is_up for one in several)}
@@ -331,7 +334,7 @@ def best_of(runs: Sequence[Sequence[Report]]) -> tuple[Report, ...]:
 
 
 def reports_dict(reports: Sequence[Report], **about: Any) -> dict[str, Any]:
-    """What report.json holds of several ε on one network; `about` goes to the top level (checkpoint, sha256 and the like)."""
+    """The content of report.json for several ε on one network. `about` has further keys of the top level, such as `checkpoint`."""
     subject = asdict(reports[0].subject)
     return {"schema": SCHEMA, **about, **subject, "results": [report.to_dict() for report in reports]}
 
@@ -342,5 +345,5 @@ def json_text(document: Mapping[str, Any]) -> str:
 
 
 def reports_json(reports: Sequence[Report], **about: Any) -> str:
-    """report.json of several ε on one network; `about` goes to the top level."""
+    """The text of report.json for several ε on one network. `about` has further keys of the top level."""
     return json_text(reports_dict(reports, **about))

@@ -1,4 +1,4 @@
-"""What a report.json, a curve.json or a certificate says of one file, read and checked for its types."""
+"""Reads what a report.json, a curve.json or a certificate says about one file, and checks the types of its values."""
 
 import json
 import math
@@ -15,15 +15,15 @@ from nncomplexity.file import read_settled
 
 @dataclass(frozen=True)
 class Reported:
-    """What a report says of one file, and of the network that it was made from.
+    """What a report says about one file, and about the original network.
 
     Attributes:
         result: the entry of the file's ε.
-        loss: of the original.
-        sha256: of the original's file.
-        base_sha256: of the base that the network was measured relative to; None without one.
-        about: the keys of the whole report besides its results.
-        others: the number of results of other files in the report.
+        loss: the loss of the original.
+        sha256: the hash of the original's file.
+        base_sha256: the hash of the base; None without a base.
+        about: all keys of the report except its results.
+        others: the number of results in the report that are about other files.
     """
 
     result: Mapping[str, Any]
@@ -35,13 +35,14 @@ class Reported:
 
 
 def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> Reported:
-    """What the report.json, curve.json or certificate at `path` says of a file: the result that names it, or the only one there is.
+    """What the report.json, curve.json or certificate at `path` says about a file.
 
-    Of the file that `curve --save-best` wrote, it is the result of the ε that the curve's `mdl` names with it.
+    The file's result is the one that names the file. If none does, it is the only result. For a file of `curve --save-best`, the key `mdl`
+    of the curve names the file and its ε.
 
     Raises:
-        InputError: it can't be read or says nothing of the file.
-        FormatError: it is no report.
+        InputError: the report can't be read, or it says nothing about the file.
+        FormatError: the document is no report.
     """
     try:
         document = json.loads(read_settled(lambda reading: reading.content(Path(path)), str(path), "a report.json"))
@@ -50,7 +51,7 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
     try:
         results = document["results"]
         named = [result for result in results if _is_named(result, file)] or _best_of(document, file) or results
-        # A file that was renamed is still found if the report has only one result.
+        # A renamed file is named by no result. If the report has only one result, it must be the right one.
         if len(named) != 1:
             raise InputError(f"{path}: expected one result whose file is {Path(file).name!r}, got {len(named)} results without it")
         base = document.get("relative_to") or {}
@@ -64,7 +65,7 @@ def read_report(path: str | os.PathLike[str], file: str | os.PathLike[str]) -> R
 
 
 def bound_of(bits: int, promise: Mapping[str, Any]) -> Any:
-    """The `Bound` that a payload of so many bits gives, by the risk, n, δ, kind, chance and constant risk that a report says."""
+    """The `Bound` of a payload of `bits` bits, with the risk, n, δ, kind, chance and constant risk of the report's bound."""
     risk, n, delta, kind = (promise[key] for key in ("risk", "n", "delta", "kind"))
     guess, constant = promise.get("chance"), promise.get("constant_risk")
     return bound(bits, risk=risk, n=n, delta=delta, kind=kind, chance=guess, constant_risk=constant, self_delimiting=False)

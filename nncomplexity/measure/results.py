@@ -21,18 +21,18 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         pandas.DataFrame(read_results("results.jsonl"))
         polars.DataFrame(read_results("results.jsonl"), infer_schema_length=None)
 
-    docs/results.md has the columns. Losses are in the loss's own unit, sizes in bits, times in seconds. Of several rows of one checkpoint
-    and seed the last counts, as in pictures. A network that could not be measured has one record, with its `error`.
+    docs/results.md has the columns. Losses are in the loss's own unit, sizes in bits, times in seconds. If a checkpoint and seed have
+    several rows, the last one is used, as in figures. A network that could not be measured has one record, with its `error`.
 
     Args:
-        paths: one or several files of the kinds results.jsonl, report.json and curve.json.
+        paths: one or several files, each a results.jsonl, report.json or curve.json.
         layers: whether to give a record for each layer. A layer's own columns begin with `layer`.
 
     Returns:
         The records in the order of the files, with ε from large to small.
 
     Raises:
-        InputError: a file can't be read or is something else, or nothing in them was measured.
+        InputError: a file can't be read, is no results file, or has no measurement.
 
     >>> first = read_results("docs/images/dynamics.jsonl")[0]
     >>> first["step"], first["eps"], first["parameters"]
@@ -72,7 +72,7 @@ def _of_network(network: Network, *, layers: bool) -> Iterator[Record]:
     }
     for point in sorted(network.points, key=lambda one: -float(one.eps)):
         record = {**whole, **_of_point(point)}
-        # A metric's name may be that of a column; what is measured of the file keeps its own.
+        # A user's metric may have the name of a column. Then the column keeps its own value.
         record |= {name: value for name, value in {**network.metrics, **network.others}.items() if name not in record}
         record |= {f"coarse_{name}": value for name, value in {**point.metrics, **point.others}.items()}
         if not layers:

@@ -1,4 +1,4 @@
-"""Searches with several seeds, in this process or on an executor. The seeds give the same files wherever they are searched."""
+"""Searches with several seeds, in this process or on an executor. A seed gives the same file in both cases."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ from nncomplexity.workers import CannotPackError, Crew, Surroundings, ThisProces
 SeedSearch = Callable[[int, Progress | None], Sequence[Report]]
 """search(seed, progress) -> a report for each ε."""
 
-_TOLD = 0.5
-"""Seconds between two reports of progress, each of which may end the searches."""
+_SECONDS_BETWEEN_REPORTS = 0.5
+"""Seconds between two calls of the progress callback. Each call may end the searches, so Ctrl-C takes at most this long to act."""
 
 
 @dataclass(frozen=True)
 class FailedSearch:
-    """What a search raised."""
+    """The exception of a search that failed."""
 
     error: Exception
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not every exception comes through pickle whole; its words do.
+        # Some exceptions can't be unpickled, for example if their constructor takes two arguments. Their text can.
         known = isinstance(self.error, InputError)
         text = str(self.error) if known else f"{type(self.error).__name__}: {self.error}"
         return FailedSearch, (InputError(text) if known else RuntimeError(text),)
@@ -34,15 +34,15 @@ class FailedSearch:
 
 @dataclass(frozen=True)
 class SearchOfSeed:
-    """The work for a seed, in any process."""
+    """A callable that searches with one seed, in any process."""
 
     search: SeedSearch
     surroundings: Surroundings
     progress: Callable[[int], Progress | None] | None = None
-    """progress(seed) -> the progress of its search, if that is in this process."""
+    """progress(seed) -> the progress callback of the seed's search; None in another process."""
 
     def __call__(self, seed: int) -> Sequence[Report] | FailedSearch:
-        """The reports of the seed, or what its search raised."""
+        """The reports of the seed, or the failure of its search."""
         try:
             if self.progress is not None:
                 return self.search(seed, self.progress(seed))
@@ -53,18 +53,18 @@ class SearchOfSeed:
             return FailedSearch(error)
 
     def lost(self, seed: int, reason: str) -> FailedSearch:
-        """What stands for the search of a seed whose worker died."""
+        """The failure of a search whose worker died."""
         return FailedSearch(InputError(f"seed {seed}: {reason}"))
 
 
 def searches(search: SeedSearch, seeds: range, executor: Executor | None, progress: Progress | None) -> list[Sequence[Report]]:
-    """The reports of the searches with these seeds, in their order. A search that was ended early is the last one.
+    """The reports of the searches with these seeds, in the order of the seeds. After a search that was ended early, no other one starts.
 
     Args:
         search: the search of one seed; it is sent to other processes.
         seeds: the seeds.
-        executor: who searches; None is this process.
-        progress: told of the evaluations in this process, or of the searches that an executor has done.
+        executor: it runs the searches; None runs them in this process.
+        progress: it is called with the number of evaluations in this process, or with the number of finished searches on an executor.
 
     Returns:
         The reports of each search.
@@ -73,8 +73,9 @@ def searches(search: SeedSearch, seeds: range, executor: Executor | None, progre
         InputError: a search failed, or the network or a function can't be sent to other processes.
     """
     here = executor is None
-    told = (lambda seed: _part(progress, seed - seeds[0], len(seeds))) if here else None
-    work = SearchOfSeed(search, Surroundings.here(), told)
+    # A progress callback can't be sent to other processes.
+    of_seed = (lambda seed: _part(progress, seed - seeds[0], len(seeds))) if here else None
+    work = SearchOfSeed(search, Surroundings.here(), of_seed)
     try:
         crew = Crew(executor or ThisProcess(), work, work.lost)
     except CannotPackError as error:
@@ -84,7 +85,8 @@ def searches(search: SeedSearch, seeds: range, executor: Executor | None, progre
         _search_all(crew, seeds, found, None if here else progress)
     except StopSearch:
         if not found:
-            return [search(seeds[0], progress)]  # which ends at once, with the lossless file
+            # The callback raises again, so this search ends at once, with the lossless file as the answer.
+            return [search(seeds[0], progress)]
     finally:
         crew.close()
     return [found[seed] for seed in sorted(found)]
@@ -99,7 +101,7 @@ def _search_all(
             progress(len(found), len(seeds), f"{len(found)} of {len(seeds)} searches done")
         while waiting and crew.free:
             crew.submit(waiting.popleft())
-        for seed, result in crew.finished(_TOLD):
+        for seed, result in crew.finished(_SECONDS_BETWEEN_REPORTS):
             if isinstance(result, FailedSearch):
                 raise result.error
             found[seed] = result

@@ -1,4 +1,4 @@
-"""Verification of a `.coarse` file: what can be claimed of it, claim by claim, measured anew on the decoded weights."""
+"""Verification of a `.coarse` file: the claims about it are checked one by one, by measuring its decoded weights again."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,27 +31,27 @@ from nncomplexity.words import Eps, Relative
 
 @dataclass(frozen=True)
 class Verification:
-    """What a file was found to be. Losses are in the loss function's unit, nats per example for cross-entropy."""
+    """The result of a verification. Losses are in the loss function's unit, nats per example for cross-entropy."""
 
     bits: int
     file_bits: int
     coarse_loss: float
     loss: float | None
-    """The original's loss: measured where its checkpoint is given, else as reported, else None."""
+    """The original's loss: measured if its checkpoint is given, otherwise the reported one, otherwise None."""
     distortion: float | None
     eps: float | None
     risk: float | None
     claims: tuple[Claim, ...]
     faithfulness: Faithfulness | None = None
-    """How faithful the decoded weights are to the original, where its checkpoint is given and outputs are known."""
+    """How faithful the decoded weights are to the original, if its checkpoint and a function for outputs are given."""
     relative_to: Mapping[str, str | None] | None = None
-    """`path`, as typed, and `sha256` of the base on which the file was decoded; None where it is relative to none."""
+    """`path`, as the user gave it, and `sha256` of the file's base; None without a base."""
     on_trust: tuple[str, ...] = ()
-    """Keys of the report that nothing here tells, and that are therefore not checked."""
+    """Keys of the report that could not be checked with what was given."""
 
     @property
     def holds(self) -> bool:
-        """Whether every claim does."""
+        """Whether every claim is true."""
         return all(claim.holds for claim in self.claims)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,26 +72,29 @@ def check_claims(
     faithfulness: Divergence | None = None,
     typed: Typed | None = None,
 ) -> Verification:
-    """Measure a decoded file anew and check what is claimed of it.
+    """Measure a decoded file again, and check the claims about it.
 
-    The payload's bits need no claim to be checked against: the decoder got by on the skeleton and the payload alone, and used the
-    payload up. What is left to check is that the skeleton is nothing but the architecture, which only the original can tell.
+    The bits of the payload need no further check: the decoder had only the skeleton and the payload, and it used every byte of the
+    payload. The skeleton could still hide learned numbers. Only a comparison with the original shows that it is the architecture and nothing
+    more.
 
     Args:
-        file: what was read.
-        task: the user's functions; its risk is measured where it has one.
-        against: the original. Claimed then: the architecture is the same, and |L(θ) − L(θ̃)| ≤ ε (Eq. 7 of DeMoss et al. 2025).
-        eps: the bound on the distortion, or a share that makes one; the reported one where it is None.
-        reported: what a report says. Claimed then: each of its keys that can be derived again here, the losses up to rounding
-            (`nncomplexity.measure.claims`); the others are named in `on_trust`.
-        faithfulness: by which to say how faithful the file is to the original. Where the task's loss is a divergence, it is that one.
-        typed: what the caller says of itself, which a report may not contradict. Its ε is that of `eps`.
+        file: the file that was read.
+        task: the user's functions. The risk is measured if the task has one.
+        against: the original. With it, two claims are checked: the architecture is the same, and |L(θ) − L(θ̃)| ≤ ε (Eq. 7 of DeMoss et al.
+            2025).
+        eps: the bound on the distortion, or a share; None takes the reported ε.
+        reported: what a report says. Each key that can be computed again is checked, losses up to rounding
+            (`nncomplexity.measure.claims`). `on_trust` names the other keys.
+        faithfulness: the divergence that measures how faithful the file is to the original. If the task's loss is a divergence, that one is
+            used.
+        typed: values that the caller gives, and that the report must not contradict. Its ε is replaced by `eps`.
 
     Returns:
-        The claims, each with whether it holds.
+        The measurements, and each claim with its verdict.
 
     Raises:
-        InputError: the loss or the risk can't be measured at all; one that is not finite is a claim that fails.
+        InputError: the loss or the risk can't be measured. (A loss that is not finite is no error, but a claim that fails.)
     """
     weights = file.weights()
     task, outputs = _with_outputs(task, against, faithfulness)
@@ -110,14 +113,16 @@ def check_claims(
         loss = task.loss(against.tensors)
         if not math.isfinite(loss):
             raise InputError(f"--against: expected a finite loss of the original weights, got {loss}; check data and model")
-        # Equal losses may mean a lossless file, or a loss that ignores its weights. Random weights distinguish the two.
+        # Equal losses may mean a lossless file, or a loss that ignores its weights. The loss of random weights distinguishes the two.
         if loss == coarse_loss and _is_same_for_others(task, weights, loss):
-            claims.append(Claim("weights", False, f"{loss:.6g} is the loss of random weights, too: it doesn't follow them"))
+            claims.append(
+                Claim("weights", False, f"{loss:.6g} is the loss of random weights, too: it doesn't depend on the weights")
+            )
     asked = eps
     eps = eps if eps is not None or reported is None else float(reported.result["eps"])
     if isinstance(eps, Relative):
         eps = None if loss is None else eps.of(loss=loss, zero_loss=constant_loss_of(task.loss, weights))
-    # From the reported loss if there is no original. That loss is then taken on trust.
+    # Without the original, `loss` is the reported loss, which is taken on trust.
     distortion = None if loss is None else abs(loss - coarse_loss)
     if distortion is not None and eps is not None:
         figures = f"{distortion:.6g} = |{loss:.6g} − {coarse_loss:.6g}|, at most ε = {eps:g} claimed"
@@ -134,13 +139,13 @@ def check_claims(
 
 
 def _with_outputs(task: Task, against: Checkpoint | None, given: Divergence | None) -> tuple[Task, DivergenceFrom | None]:
-    """The task with a loss that can be measured: a divergence is from the original; and the divergence from it, where there is one."""
+    """The task with a loss that can be measured, and the divergence from the original's outputs, if there is one."""
     divergence = task.loss_fn if isinstance(task.loss_fn, Divergence) else given
     if divergence is None:
         return task, None
     if against is None:
         raise InputError(
-            "--against: expected the original network, from whose outputs the divergence is, got none; add --against CHECKPOINT"
+            "--against: expected the original network, with whose outputs the divergence compares, got none; add --against CHECKPOINT"
         )
     found: DivergenceFrom = _called("--outputs", divergence.against, task, against.tensors)
     return (replace(task, loss_fn=found) if isinstance(task.loss_fn, Divergence) else task), found
@@ -152,8 +157,9 @@ def _faithfulness(task: Task, outputs: DivergenceFrom, weights: Mapping[str, Ten
 
 
 def _called(option: str, function: Callable[[Any], Any], task: Task, weights: Mapping[str, Tensor]) -> Any:
-    """What a function that calls the user's outputs gives for a network with these weights."""
+    """The result of a function that calls the user's outputs, for a network with these weights."""
 
+    # Messages quote the name of the function: it must be the user's `outputs`, not that of a method of this package.
     def outputs(network: Any) -> Any:
         return function(network)
 
@@ -162,12 +168,12 @@ def _called(option: str, function: Callable[[Any], Any], task: Task, weights: Ma
 
 
 def _is_same_for_others(task: Task, weights: Mapping[str, Tensor], loss: float) -> bool:
-    """Whether random weights have this very loss, too."""
+    """Whether random weights have the same loss."""
     skeleton = skeleton_of(weights)
     others = Probe({spec.name: weights[spec.name] for spec in skeleton.tensors}, random)
     try:
         return any(map(others.moves, others)) and task.loss(skeleton.expand(others)) == loss
-    except InputError:  # they have none
+    except InputError:  # the loss of random weights can't be measured, so it is not the same
         return False
 
 

@@ -1,26 +1,26 @@
 """Networks and their losses, as the rest of the package sees them.
 
 - `weights`: named tensors, their ties, and the skeleton
-- `layout`: a tensor in blocks, or folded to another matrix
-- `relative`: a base that the decoder has: differences from it, and weights from differences
+- `layout`: a tensor divided into blocks, or folded to another matrix
+- `relative`: the base that the decoder has: differences from it, and weights from differences
 - `selection`: which tensors may change, by patterns on their names
 - `naming`: names with and without the prefixes that wrappers write
 - `modulestate`: a module's tensors, and how to replace their values
-- `losses`: what a loss may return, and losses over examples, which can be computed on a part of them
-- `moments`: what the weights of linear maps are multiplied by, watched while a loss runs
+- `losses`: what a loss may return, and losses over examples, which can be computed on a part of the examples
+- `moments`: second moments of the inputs of linear maps, recorded while a loss runs
 - `distortion`: counts calls of the user's loss, and restores all of the user's state
 - `devices`: the devices of this machine
-- `taskmodule`: `mytask:loss`: the user's functions, found and called
+- `taskmodule`: finds and calls the user's functions, such as `mytask:loss`
 - `usercode`: exceptions of the user's functions in one line, with the file and the line
 - `loading`: ways to put weights into a module so that its parts use them
 - `target`: the argument of a loss: a copy of a module, or a dictionary of tensors
-- `snapshot`: a copy of a network for another process
-- `modes`: whether parts of a network are in training mode and behave differently in it
+- `snapshot`: a copy of a network, for another process
+- `modes`: which parts of a network behave differently in training mode
 - `probes`: slightly changed or random weights, to test a loss with
 - `soundness`: whether a loss can be relied on, before a search and after it
 - `constant`: the loss and the risk of the network with all weights zero
 - `divergence`: distortions between functions, and how faithful a file is to its network
-- `namedoutputs`: a divergence as a command line names it
+- `namedoutputs`: a divergence from the names on a command line
 - `calling`: the state in which the user's functions are called: random state, gradients, empty caches
 """
 

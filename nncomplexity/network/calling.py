@@ -16,10 +16,11 @@ RandomState = tuple[Tensor, list[Tensor], dict[str, Any], tuple[Any, ...]]
 
 
 def fixed_random_state(seed: int = 0) -> RandomState:
-    """States that depend only on a seed. Every call of a user's function starts with those of seed 0, in every process.
+    """Generator states that depend only on a seed. Every call of a user's function starts with the states of seed 0, in every process.
 
-    If NumPy's generator was replaced by another kind, its present state is used.
+    If NumPy's global generator was replaced by one of another kind, its present state is used.
     """
+    # The states are computed from new generators: seeding the global ones would change the user's.
     devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     cuda = [torch.Generator(torch.device("cuda", index)).manual_seed(seed).get_state() for index in devices]
     present, numpys = (one.get_state(legacy=False) for one in (np.random, np.random.RandomState(seed)))

@@ -1,4 +1,4 @@
-"""The network with all weights zero. It gives a constant answer and needs 0 bits, so other networks are compared with it."""
+"""The network with all weights zero. It gives a constant answer and takes 0 bits, so it is the reference for other networks."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from nncomplexity.network.weights import Skeleton, is_finite, skeleton_of
 
 
 def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same architecture with every floating-point and complex number zero.
+    """The same architecture with every floating-point and complex number set to zero.
 
     Integers, and tensors with infinities, do not change.
 
@@ -24,7 +24,7 @@ def constant(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def constant_loss(distortion: Distortion) -> float | None:
-    """L(0), the loss of this network; None if it is not finite, or if the loss fails."""
+    """L(0), the loss with all weights zero; None if it is not finite, or if the loss fails."""
     return _finite(lambda: distortion.loss(_Zeroed(distortion.weights, distortion.skeleton)))
 
 
@@ -42,7 +42,7 @@ def _finite(loss: Callable[[], float]) -> float | None:
 
 
 def constant_risk(risk: Callable[[dict[str, Tensor]], float], weights: Mapping[str, Tensor]) -> float | None:
-    """The risk of this network; None if it is not in [0, 1], or if the function fails."""
+    """The risk with all weights zero; None if it is not in [0, 1], or if the function fails."""
     try:
         found = float(risk(constant(weights)))
     except KeyboardInterrupt:
@@ -53,14 +53,14 @@ def constant_risk(risk: Callable[[dict[str, Tensor]], float], weights: Mapping[s
 
 
 class _Zeroed(Mapping[str, Tensor]):
-    """Weights by first name, each made when it is needed, so that a large network's zeros don't fill the memory."""
+    """All weights zero, by first name. Each tensor is made when it is needed, so a large network's zeros don't fill the memory."""
 
     def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton) -> None:
         self._weights, self._specs = weights, {spec.name: spec for spec in skeleton.tensors}
 
     def __getitem__(self, name: str) -> Tensor:
         weight = self._weights[name]
-        # Infinities, as in masks, say what is looked at and aren't learned: without them the network would be another one.
+        # Infinities, as in attention masks, are part of the architecture and not learned. Without them this would be another network.
         return torch.zeros_like(weight) if self._specs[name].quantizable and is_finite(weight) else weight
 
     def __iter__(self) -> Iterator[str]:

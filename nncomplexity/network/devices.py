@@ -4,7 +4,7 @@ import torch
 
 
 def devices_here() -> list[str]:
-    """Each device by its name for `--device`, with what it is.
+    """The names of the devices, as for `--device`, each with a description.
 
     >>> devices_here()[0]
     'cpu (... thread...)'

@@ -1,4 +1,4 @@
-"""The loss of candidate weights. It counts evaluations, and restores all of the user's state.
+"""Measures the loss of candidate weights, counts evaluations, and restores all of the user's state.
 
 One evaluation is one loss on the original's data. A gradient counts 3, and a loss on m of n examples counts m / n.
 """
@@ -36,6 +36,7 @@ LossFn = Callable[[Any], Any]
 """loss_fn(module) or loss_fn(mapping of tensors) -> a float or a 0-d tensor; or a `Divergence`."""
 
 GRADIENT_COST = 3.0
+"""Evaluations that a gradient counts. A backward pass takes about twice the time of the forward pass."""
 _NO_FLOAT64 = {"mps"}
 _WITHOUT = "without one the search uses single moves and uniform quantization, and its files are often two to three times as large"
 _GIVEN = {
@@ -50,15 +51,15 @@ class Distortion:
     Args:
         target: a module, or a mapping of names to tensors. A module is copied. If it can't be copied, the original is used.
         loss_fn: the user's loss. It gets the copy, or a dict of tensors in which tied names are one object.
-        base: what the weights are coded relative to, or None.
+        base: the base of the weights, or None.
         eps: the smallest ε above 0; 0 if nothing is searched, None if it is not known yet.
 
-    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use it as a context
-    manager: at the end it restores the random state and, if the original module was used, the module. Until then other threads wait, and
-    PyTorch's switches have their usual values, except within the user's loss, which has the user's own.
+    Every call starts with the same random state, so a loss that draws random numbers is the same function each time. Use this class as a
+    context manager. At the end it restores the random state and, if the original module was used, the module. Other threads wait until
+    the end. Within the block, PyTorch's switches have their usual values. Within the user's loss, they have the user's values.
 
     Raises:
-        InputError: the weights aren't usable; on entering, the loss isn't a function of them (`nncomplexity.network.soundness`).
+        InputError: the weights aren't usable; on entering, the loss isn't a function of the weights (`nncomplexity.network.soundness`).
     """
 
     def __init__(
@@ -81,24 +82,25 @@ class Distortion:
         self.skeleton: Skeleton = self.stored.real
         """The skeleton that a search sees: complex tensors as their real and imaginary parts."""
         self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
-        """The original tensors of `skeleton` by first name, detached, on the CPU."""
+        """The original tensors of `skeleton`, by first name, detached, on the CPU."""
         self.device = _with_float64(self._target.devices)
         """The device on which weights are coarse-grained: that of the target, or the CPU if that device has no float64."""
         self.coded: dict[str, Tensor] = {
             spec.name: difference(self.weights[spec.name], spec.base).to(self.device) for spec in self.skeleton.tensors
         }
-        """The tensors that a search coarse-grains, on `device`. With a base, they are differences from it, in float64."""
+        """The tensors that a search coarse-grains, on `device`. With a base, they are the differences from it, in float64."""
         self.arrangement = Arrangement(self.skeleton, {})
-        """The tensors that are in pieces in `skeleton`, `weights` and `coded`."""
+        """How tensors are divided into pieces in `skeleton`, `weights` and `coded`."""
         self.left_out: tuple[str, ...] = self._target.left_out
         """Other content of the network: entries of the state dict that are not tensors, and buffers outside it."""
         check_numbers(self.weights)
         self.evaluations = 0.0
         self.original = math.nan
+        # A weak reference: a cycle would keep the weights in memory until the garbage collector runs.
         self.sound = Soundness(weakref.proxy(self), self._target, modules_named_in(loss_fn), eps)
         """The checks of the loss, and their warnings."""
         self.divergence: DivergenceFrom | None = None
-        """The loss, if it is a divergence from the original. It is known after entering."""
+        """The loss, if it is a divergence from the original. It is set on entering."""
         self._derives = False
         """Whether the loss computes derivatives itself, so that gradients must be on."""
 
@@ -133,15 +135,15 @@ class Distortion:
         self._divisible = loss_fn if isinstance(loss_fn, Divisible) else None
 
     def loss(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> float:
-        """L of weights by first name; complex tensors may be pairs of reals. NaN and infinity make a candidate infeasible.
+        """L of weights by first name; complex tensors may be pairs of reals. A candidate with NaN or infinity is infeasible.
 
-        With `rows` (m,) it is over these examples alone, which a `Divisible` loss allows, and costs m / n.
+        With `rows` (m,), the loss is over these examples alone and costs m / n. This needs a `Divisible` loss.
         """
         self._count(self._share(rows))
         return self._measure(weights, loss_fn=self._part(rows))
 
     def _count(self, cost: float) -> None:
-        """Count evaluations. Sums are rounded down to nine decimals, so that many shares don't pass a budget by a rounding error."""
+        """Add to the evaluations. The sum is rounded down to nine decimals, so rounding errors of many shares never exceed a budget."""
         self.evaluations = math.floor((self.evaluations + cost) * 1e9 + 1e-3) / 1e9
 
     def _share(self, rows: Tensor | None) -> float:
@@ -155,7 +157,7 @@ class Distortion:
             return self._divisible.part(rows)
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> "Distortion":
-        """The same distortion with these tensors in pieces. The two count their evaluations separately."""
+        """The same distortion with tensors divided by these layouts. Both objects count their evaluations separately."""
         other = copy.copy(self)
         other.arrangement = Arrangement(self.skeleton, layouts)
         other.skeleton, other.weights = other.arrangement.skeleton, other.arrangement.apart(self.weights)
@@ -164,10 +166,10 @@ class Distortion:
         return other
 
     def moments(self) -> dict[str, Moment]:
-        """The second moments of what weights are multiplied by in one evaluation of the original, by first name.
+        """The second moments of the inputs that weights are multiplied by, in one evaluation of the original, by first name.
 
-        Only of real weights in linear maps and convolutions that the call shows; none if it fails when it is watched. Without any it
-        isn't counted.
+        There are moments of real weights in linear maps and convolutions, as far as PyTorch's operations show them. There are none if the
+        loss fails while it is watched. Then the evaluation isn't counted.
         """
         seen: dict[str, Moment] = {}
 
@@ -186,15 +188,15 @@ class Distortion:
         return seen
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
-        """L of weights, without counting. Another seed gives other random states."""
+        """L of weights, not counted as an evaluation. Another seed gives other random states."""
         return self._measure(weights, seed)
 
     def warn(self, about: str, sentence: str) -> None:
-        """Add a warning to the report. There is at most one for each subject."""
+        """Add a warning to the report. Each subject has at most one warning."""
         self.sound.warnings.setdefault(about, sentence)
 
     def check_same(self, loss: float) -> None:
-        """Raises InputError if the original's loss, measured again, differs by more than another order of additions explains."""
+        """Raises InputError if the original's loss, measured again, differs by more than rounding explains."""
         self.sound.check(self.original, loss)
 
     @property
@@ -205,13 +207,13 @@ class Distortion:
     def gradient(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> tuple[float, dict[str, Tensor]] | None:
         """L and its gradients by first name, on `device`.
 
-        None if the loss has no gradient. Tensors without a gradient are left out.
+        The result is None if the loss has no gradient. It lacks tensors without a gradient.
 
-        With `rows` (m,) both are over these examples alone, which a `Divisible` loss allows, and cost m / n as much.
+        With `rows` (m,), both are over these examples alone and cost m / n as much. This needs a `Divisible` loss.
 
         Raises:
-            InputError: the closure says what is wrong with its argument, or its gradient runs out of memory.
-            KeyboardInterrupt: Ctrl-C came.
+            InputError: the loss raises an InputError, or its gradient runs out of memory.
+            KeyboardInterrupt: the user pressed Ctrl-C.
         """
         if not self._target.differentiable:
             self._warn_of_gradient(
@@ -229,15 +231,16 @@ class Distortion:
             except _NoGradientError as error:
                 self._warn_of_gradient(str(error))
                 return None
-            # Memory that runs out is no refusal: the search would go on without gradients, and end on a much larger file.
+            # This must be an error. A search without gradients would go on, and would find a much larger file.
             except (MemoryError, torch.OutOfMemoryError) as error:
                 raise InputError(
                     f"loss_fn: its gradient ran out of memory ({raised(error)}); take a loss that can be divided (loss_from), whose "
                     "gradients are over parts of the examples, or a device with more memory"
                 ) from error
-            # Autograd's refusals, as numpy() of a leaf, its change in place, or what the closure makes of them.
+            # Autograd may refuse with any exception, for example when the loss calls numpy() on a leaf or changes one in place.
             except BaseException as error:
-                # Batch norm's running statistics can cause one of these errors. Without them, the other tensors may have a
+                # Running statistics of batch norm, which change in place, can be the cause. The other tensors may have a gradient
+                # without them, so there is a second attempt.
                 if not self._target.spare_buffers():
                     self._warn_of_gradient(f"the call raised {raised(error)}")
                     return None
@@ -246,13 +249,14 @@ class Distortion:
         with users_switches(), torch.inference_mode(False), torch.enable_grad():
             set_random_state(self._random)
             argument, leaves = self._target.leaves(self._stored(weights))
-            # Autocast keeps 16-bit copies by tensor object; after a change in place they would be those of other weights.
+            # Autocast caches a 16-bit copy for each tensor object. After a change in place, the copy would have the earlier weights.
             forget_casts()
             value = loss_fn(argument)
             if not isinstance(value, Tensor):
                 raise _NoGradientError(f"it returned a {type(value).__name__} (return the tensor, not its .item())")
             if value.dim() or not value.requires_grad:
                 raise _NoGradientError("the returned tensor was computed under torch.no_grad() or after detach()")
+            # Anomaly detection raises at a NaN. Here a NaN is expected for bad candidates, and `_numbers` replaces it.
             with no_anomaly_detection():
                 grads = torch.autograd.grad(value, [leaf for _, leaf in leaves], allow_unused=True)
         summed: dict[str, Tensor] = {}
@@ -287,24 +291,24 @@ class Distortion:
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε.
 
-        It is ε minus a margin for the rounding of a float32 mean, and minus the noise of the loss.
+        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss.
         """
         return self.sound.tolerance(eps)
 
     def against(self, divergence: Divergence) -> DivergenceFrom:
-        """The divergence from the original network. It costs no evaluation."""
+        """The divergence from the original network. It is not counted as an evaluation."""
         found: DivergenceFrom = self.shown("outputs", divergence.against)
         return found
 
     def faithfulness(self, divergence: DivergenceFrom, weights: Mapping[str, Tensor]) -> Faithfulness:
-        """How faithful weights by first name are to the original. It costs no evaluation."""
+        """How faithful weights by first name are to the original. It is not counted as an evaluation."""
         found: Faithfulness = self.shown("outputs", divergence.faithfulness, weights)
         return found
 
     def shown(self, argument: str, function: Callable[[Any], Any], weights: Mapping[str, Tensor] | None = None) -> Any:
         """The result of a function for weights by first name, in a fresh module. None means the original weights.
 
-        It costs no evaluation.
+        It is not counted as an evaluation.
 
         Raises:
             InputError: the function raises; the message names the argument.
@@ -322,7 +326,7 @@ class Distortion:
         return _Stored(weights, self.stored, self.arrangement)
 
     def _first(self) -> float:
-        """L of the original. Its weights are put in by the most thorough way that gives the same loss as the user's own module."""
+        """L of the original. It also chooses the most thorough way to load weights that gives the same loss as the user's own module."""
         *thorough, quickest = self._target.load_methods
         if thorough:
             untouched = self._call(self._target.untouched)
@@ -338,11 +342,11 @@ class Distortion:
         return self._call(lambda: self._target.load(self._stored(weights)), seed, loss_fn)
 
     def _call(self, argument: Callable[[], Any], seed: int = 0, loss_fn: LossFn | None = None) -> float:
-        """The loss as a number; with gradients on if it computes derivatives itself."""
+        """The loss as a number. Gradients are on if the loss computes derivatives itself."""
         set_random_state(fixed_random_state(seed) if seed else self._random)
         with users_switches(), derivatives() if self._derives else torch.no_grad():
             given = argument()
-            # These caches belong to tensors, not to values: with them the loss would be that of earlier weights.
+            # PyTorch keeps these caches by tensor, not by value. Without this call, the loss would be that of earlier weights.
             forget_casts()
             try:
                 return number_of(called("loss_fn", loss_fn or self._loss_fn, given), "loss_fn")
@@ -354,7 +358,8 @@ class Distortion:
 
 
 def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """Gradients with 0 for what is no number or infinite, at least 16 bits wide. Small ones are looked at together, as most are finite."""
+    """The gradients with NaN and infinity replaced by 0, and at least 16 bits wide."""
+    # Nearly all gradients are finite. One check for all small ones of a dtype is much faster than a check for each.
     wide = [gradient if gradient.dtype.itemsize > 1 else gradient.float() for gradient in gradients]
     together: dict[torch.dtype, list[int]] = {}
     for place, gradient in enumerate(wide):
@@ -373,11 +378,11 @@ def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _NoGradientError(Exception):
-    """The loss has no gradient with respect to the weights, with the reason."""
+    """The loss has no gradient with respect to the weights. The message is the reason."""
 
 
 class _Stored(Mapping[str, Tensor]):
-    """Weights in the dtypes of a skeleton. Each is looked up, and for a large network decoded, only when it is needed."""
+    """Weights in the dtypes of a skeleton. Each tensor is looked up, and for a large network decoded, only when it is needed."""
 
     def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton, arrangement: Arrangement) -> None:
         self._weights, self._arrangement = weights, arrangement
@@ -405,7 +410,7 @@ def _with_float64(devices: Sequence[torch.device]) -> torch.device:
 
 
 _ONE_AT_A_TIME = threading.RLock()
-"""Random states, the current folder and standard output belong to the whole process, so threads use them one at a time."""
+"""A lock. Random states, the current folder and standard output belong to the whole process, so only one thread may use them at a time."""
 
 
 def random_state() -> RandomState:
@@ -426,7 +431,7 @@ def set_random_state(state: RandomState) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Restore the generators at the end, and let other threads wait. PyTorch's caches of weights are cleared at both ends."""
+    """Restore the random generators at the end of the block. Other threads wait. PyTorch's caches of weights are cleared at both ends."""
     with _ONE_AT_A_TIME:
         state = random_state()
         forget_casts()

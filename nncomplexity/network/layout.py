@@ -1,8 +1,9 @@
 """Layouts of a tensor: in blocks, for fused projections and gates, or as another matrix (a folding).
 
-A factorization depends on what the rows are. A kernel (out, in, height, width) that acts along its height first and along its width
-then has full rank as (out, in·height·width) and low rank as (out·height, in·width). In a matrix with queries, keys and values one
-below the other, each of them may have its own rank. The elements are the same in every layout. The file says which layout was used.
+The rank of a tensor depends on which of its axes are rows. A convolution kernel (out, in, height, width) may be the product of a filter along
+the height and one along the width. It then has full rank as (out, in·height·width) and low rank as (out·height, in·width). A fused matrix
+has queries, keys and values one below the other, and each of them may have its own rank. The elements are the same in every
+layout. The file says which layout was used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,11 @@ from torch import Tensor
 from nncomplexity.network.weights import Skeleton, TensorSpec
 
 MOST_BLOCKS = 64
-"""The numbers of blocks that a tensor may have."""
+"""The largest number of blocks of a tensor."""
 
 
 class Layout(Protocol):
-    """A way to take a tensor apart into pieces, and to put the pieces together again."""
+    """A way to divide a tensor into pieces, and to join the pieces again."""
 
     @property
     def count(self) -> int:
@@ -72,20 +73,20 @@ class Blocks:
         return list(tensor.chunk(self.count, self.axis))
 
     def together(self, pieces: Sequence[Tensor], _: Sequence[int], /) -> Tensor:
-        """The tensor that has these blocks, one behind the other along the axis."""
+        """The tensor of these blocks, joined along the axis."""
         return torch.cat(list(pieces), self.axis)
 
     def in_words(self, _: Sequence[int], /) -> str:
-        """How many blocks, and along which axis, in words."""
+        """The number of blocks and their axis, in words."""
         return f"{self.count} blocks of {('rows', 'columns')[self.axis]}"
 
 
 @dataclass(frozen=True)
 class Folding:
-    """One matrix with some axes as its rows and the others as its columns, each in their order.
+    """One matrix. Some axes of the tensor become its rows and the others its columns, both in the order of the tensor.
 
-    Only axes longer than 1 count. The first of them always belongs to the rows. Bit i − 1 of `mask` says whether the i-th one after
-    it does.
+    Only axes longer than 1 count. The first of them always belongs to the rows. Bit i − 1 of `mask` says whether the i-th axis after
+    it belongs to the rows too.
 
     >>> Folding(0b01).shapes((8, 4, 3, 5)), Folding(0b010).shapes((8, 4, 3, 5)), Folding(0).shapes((1, 4, 3, 3))
     ([(32, 15)], [(24, 20)], [(4, 9)])
@@ -120,7 +121,7 @@ class Folding:
         return pieces[0].reshape([shape[axis] for axis in order]).permute(places).contiguous()
 
     def in_words(self, shape: Sequence[int], /) -> str:
-        """Which axes are rows and which are columns, in words."""
+        """The axes of the rows and those of the columns, in words."""
         rows, columns = (", ".join(map(str, axes)) for axes in self._axes(shape))
         return f"axes {rows} × {columns}"
 
@@ -142,25 +143,25 @@ def foldings(shape: Sequence[int]) -> int:
 
 
 class Arrangement:
-    """The tensors of a network, some of them in pieces.
+    """The tensors of a network, some of them divided into pieces.
 
     Args:
         whole: the skeleton of the tensors, none of them complex.
-        layouts: the layouts of the tensors that are in pieces, by first name.
+        layouts: the layouts of the divided tensors, by first name.
 
     Attributes:
-        skeleton: the skeleton of the pieces and of the whole tensors, in the same order.
+        skeleton: the skeleton of the pieces and of the undivided tensors, in the order of `whole`.
     """
 
     def __init__(self, whole: Skeleton, layouts: Mapping[str, Layout]) -> None:
         self.layouts = dict(layouts)
         self._pieces = {spec.name: pieces_of(spec, layouts[spec.name]) for spec in whole.tensors if spec.name in layouts}
         self._shapes = {spec.name: spec.shape for spec in whole.tensors}
-        # In place, so that pieces of one tensor stay side by side, as files have them.
+        # The pieces take the place of their tensor, because a file has the pieces of one tensor next to each other.
         self.skeleton = Skeleton(tuple(one for spec in whole.tensors for one in self._pieces.get(spec.name, [spec])))
 
     def apart(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The given whole tensors, with pieces instead of those that are in pieces."""
+        """The given whole tensors, with the divided ones replaced by their pieces."""
         found: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
             if name in self._pieces:
@@ -178,7 +179,7 @@ class Arrangement:
 
 
 def pieces_of(spec: TensorSpec, layout: Layout) -> list[TensorSpec]:
-    """The specs of a tensor's pieces, with names made from its name, each with its piece of the base."""
+    """The specs of a tensor's pieces, each with a name made from the tensor's name and with its piece of the base."""
     shapes = layout.shapes(spec.shape)
     bases: Sequence[Tensor | None] = [None] * len(shapes) if spec.base is None else layout.apart(spec.base)
     return [

@@ -1,9 +1,9 @@
 """Ways to put weights into a module so that its parts use them.
 
 Copying values into a module's tensors is quick and exact. But some parts keep values that they computed from their weights, such as
-folded factors, merged adapters or the caches of a Gaussian process. They don't notice the copy and go on with their old values.
-Such parts clear their old values when a state dict is loaded, or in `train()`. Parts that do neither are found by what they hold
-besides the state dict.
+folded factors, merged adapters or the caches of a Gaussian process. Such a part doesn't notice the copy, and goes on with its old values.
+Many of these parts clear the old values when a state dict is loaded, or in `train()`. The others are found by their attributes outside the
+state dict.
 """
 
 import functools
@@ -22,8 +22,8 @@ class LoadMethod:
     """A way to put weights into a module.
 
     Attributes:
-        by_state_dict: through `load_state_dict`, for parts that have their own code for loading.
-        in_training: after `train()`, in which parts may clear what they computed. Modes are restored when the weights are in.
+        by_state_dict: whether `load_state_dict` is used, for parts that have their own code for loading.
+        in_training: whether `train()` is called first, in which parts may clear computed values. Modes are restored after loading.
     """
 
     by_state_dict: bool = False
@@ -72,12 +72,10 @@ def training_mode(module: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 class Attributes:
-    """The content of the parts of a module at the moment when this was made.
-
-    Restoring it removes what a call of the loss left there.
+    """A record of the attributes of a module's parts. Restoring it removes whatever a call of the loss left there.
 
     Modes aren't restored. Cached properties are computed again. Lists and dictionaries are replaced by copies until `give_back`, so
-    additions to them are removed too. The content of other objects isn't known.
+    additions to them are removed too. Changes inside other objects aren't noticed.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -110,7 +108,7 @@ class Attributes:
         for held, kept in self._held:
             if "training" in kept and "training" in held:
                 kept["training"] = held["training"]
-            # Most are as they were, and an untouched dictionary costs nothing.
+            # Most dictionaries are unchanged. Comparing is cheaper than filling them again before each evaluation.
             if len(held) != len(kept) or not all(map(is_, held.values(), kept.values())):
                 held.clear()
                 held.update(kept)
@@ -135,7 +133,7 @@ _PYTORCHS = frozenset(vars(nn.Module()))
 
 
 def retained_state(before: nn.Module, after: nn.Module) -> list[str]:
-    """Names of attributes that differ from an earlier copy of the module, besides the tensors of the state dict."""
+    """In words, the attributes that differ from an earlier copy of the module, except the tensors of the state dict."""
     found = []
     for (name, old), new in zip(before.named_modules(), after.modules(), strict=False):
         olds, news = _besides(old), _besides(new)
@@ -146,9 +144,9 @@ def retained_state(before: nn.Module, after: nn.Module) -> list[str]:
 
 @dataclass(frozen=True)
 class Cache:
-    """An attribute, of a class of parts, that may hold values computed from weights.
+    """An attribute of a class of parts that may hold values computed from weights.
 
-    Emptied, it is None, an empty container, or deleted.
+    To empty it means to set it to None, to set it to an empty container, or to delete it (`gone`).
     """
 
     kind: type

@@ -1,7 +1,7 @@
 """What a loss may return, and losses over examples.
 
-A function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
-examples, which cost m / n as much, and measure only its candidates on all examples.
+An ordinary function is always computed on all its data. A `MeanLoss` knows its examples. So a descent can use gradients on m of n
+examples, which cost m / n as much, and only its candidates are measured on all examples.
 """
 
 import inspect
@@ -161,7 +161,7 @@ def loss_from(
         return MeanLoss(per_example, *_pair(data), batch)
     if not isinstance(data, Iterable):
         raise InputError(f"data: expected a pair of tensors (inputs, targets) or a DataLoader of pairs, got {type(data).__name__}")
-    # Read once: a loader that shuffles or augments would be another function at each call, and ε would have no meaning.
+    # A loader that shuffles or augments would make the loss another function at each call, and ε would have no meaning.
     pairs = [_pair(given) for given in data]
     if not pairs:
         raise InputError("data: expected at least one batch of (inputs, targets), got none")
@@ -172,7 +172,7 @@ def _joined(what: str, batches: Sequence[Tensor]) -> Tensor:
     """The batches as one tensor.
 
     Raises:
-        InputError: their rows have different shapes, as sequences have that are padded batch by batch.
+        InputError: their rows have different shapes, for example because sequences are padded batch by batch.
     """
     first = batches[0]
     for number, other in enumerate(batches):

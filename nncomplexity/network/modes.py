@@ -1,4 +1,4 @@
-"""Training mode: whether a network is in it, where this makes a difference, and the same network in eval mode."""
+"""Training mode: which parts of a network are in it and depend on it, and how to evaluate the network in eval mode."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +29,7 @@ def _depends_on_training(part: nn.Module) -> bool:
         return True
     if of_torch(part):
         return False
+    # A forward method that reads `self.training` has this name in its code object. A call would be needed to know more.
     code = getattr(type(part).forward, "__code__", None)
     return code is not None and "training" in code.co_names
 

@@ -1,8 +1,8 @@
 """A module as named tensors whose values can be replaced.
 
 The tensors of a state dict are usually the module's own parameters and buffers, and values are copied into them. Hooks may put
-other tensors there, for instance copies in another dtype. Values then go back by `load_state_dict` and its hooks. `load_state_dict`
-is also used if a part has its own code for loading, for example to clear what it computed from other weights
+other tensors into a state dict, for instance copies in another dtype. New values are then loaded by `load_state_dict` and its hooks.
+`load_state_dict` is also used if a part has its own code for loading, for example to clear values that it computed from other weights
 (`nncomplexity.network.loading`).
 """
 
@@ -39,22 +39,22 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
 
 
 class LeftOut(str):
-    """The name of something that a network holds and a file of it doesn't.
+    """The name of something that a network has and its file lacks.
 
     Attributes:
-        numbers: whether there are any in it, so that something may have been learned there.
+        numbers: whether it contains numbers, which may have been learned.
     """
 
     numbers: bool
 
     def __new__(cls, name: str, numbers: bool = True) -> "LeftOut":
-        """The text, with whether there are numbers in what it names."""
+        """The name as a text, with the attribute `numbers`."""
         made = super().__new__(cls, name)
         made.numbers = numbers
         return made
 
     def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]
-        """What copies and pickles are made from."""
+        """The arguments of `__new__` for copies and pickles. Without them, pickle would lose `numbers`."""
         return str(self), self.numbers
 
 
@@ -69,12 +69,12 @@ def left_out(module: nn.Module) -> tuple[LeftOut, ...]:
 
 
 def numbers_left_out(network: object) -> tuple[str, ...]:
-    """The names of what a network holds besides in which there are numbers; none for a mapping of tensors."""
+    """The names in `left_out` whose content has numbers; none for a mapping of tensors."""
     return tuple(name for name in left_out(network) if name.numbers) if isinstance(network, nn.Module) else ()
 
 
 def _has_numbers(value: object) -> bool:
-    """Whether something holds numbers, or can't be looked into, as packed weights can't."""
+    """Whether an object contains numbers. The answer is yes for objects of unknown types, such as packed weights."""
     if value is None or isinstance(value, bool | str | torch.dtype | torch.device):
         return False
     if isinstance(value, Tensor):
@@ -87,11 +87,11 @@ def _has_numbers(value: object) -> bool:
 def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tensor], way: LoadMethod | None = None) -> None:
     """Give the module the values of `weights`, by first name: in place, or by `load_state_dict` if its state dict holds copies.
 
-    If no way is given, `load_state_dict` is also used for parts with their own code for loading, if the module can load its own
-    state dict.
+    If no way is given, `load_state_dict` is also used for parts with their own code for loading, provided that the module can load its
+    own state dict.
 
     Raises:
-        InputError: it no longer has the tensors, or its state dict holds copies and doesn't load back.
+        InputError: the module has lost tensors, or its state dict has copies and can't be loaded.
     """
     if way is None:
         way = next(way for way in load_methods_of(module) if not way.in_training)
@@ -110,7 +110,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
             for spec in skeleton.tensors:
                 state[spec.name].copy_(weights[spec.name])
             return
-        whole = module.state_dict()  # with the versions in its metadata, which modules read
+        whole = module.state_dict()  # not a new dictionary: the metadata of this one has version numbers, which modules read
         whole.update(skeleton.expand(weights))
         try:
             module.load_state_dict(whole)
@@ -235,8 +235,8 @@ def own_tensors(module: nn.Module) -> Sequence[Tensor]:
 def copied(module: nn.Module) -> nn.Module | None:
     """A copy that shares nothing with the module.
 
-    None if it can't be made, if a `__deepcopy__` returns the same object, or if it returns one with other tensors, as that of Keras does, which
-    makes the network anew and gives its weights other names.
+    The result is None if the module can't be copied, if its `__deepcopy__` returns the same object, or if the copy has other tensors. Keras
+    has such a `__deepcopy__`: it builds the network again and gives the weights other names.
     """
     try:
         other = copy.deepcopy(module, _results(module))
@@ -261,17 +261,17 @@ def copy_without_tensors(module: nn.Module) -> nn.Module:
 
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
-    """Replacements for computed tensors, which `deepcopy` refuses. The old weight_norm has such a weight."""
+    """A memo for `deepcopy`, with copies of computed tensors, which `deepcopy` refuses. The old weight_norm has such a weight."""
     held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor | list | tuple | dict)]
     values = [one for value in held for one in inside(value) if isinstance(one, Tensor)]
     return {id(value): value.detach().clone() for value in values if not value.is_leaf}
 
 
 def settle(state: Mapping[str, Tensor], skeleton: Skeleton) -> None:
-    """Make a copy's tensors ready to be written to.
+    """Prepare the tensors of a copied module for new values.
 
-    Elements that share memory, as in an expanded buffer, get their own memory. Two parameters with one storage, which `deepcopy`
-    separates, get one storage again.
+    Elements that share memory, as in an expanded buffer, get their own memory. `deepcopy` separates two parameters with one storage;
+    they get one storage again.
     """
     for spec in skeleton.tensors:
         first = state[spec.name]

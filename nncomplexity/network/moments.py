@@ -1,8 +1,8 @@
-"""Second moments of what the weights of linear maps are multiplied by, watched while a loss runs.
+"""Second moments of the inputs that the weights of linear maps are multiplied by, recorded while a loss runs.
 
-A linear layer or a convolution multiplies a weight (m, k) by inputs x (k,): to second order an error E (m, k) of the weight costs in
-proportion to tr(E·H·Eᵀ), with H = Σ x·xᵀ over all inputs. The products are watched below the level of modules, so that a layer counts
-however it is called: as a module, as a function of a mapping's tensors, or in a fused projection.
+A linear layer or a convolution multiplies a weight (m, k) by inputs x (k,). With H = Σ x·xᵀ over all inputs, the squared error of the layer's
+outputs that an error E (m, k) of the weight causes is tr(E·H·Eᵀ). This module records PyTorch's operations and not calls of modules. So it
+finds a layer that is called as a module, as a function of a mapping's tensors, or in a fused projection.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _MOST_NUMBERS = 1 << 25
-"""Numbers of all moments together: 256 MiB."""
+"""The largest number of elements of all moments together. In float64 they take 256 MiB."""
 _AT_ONCE = 1 << 22
-"""Numbers of inputs that are multiplied at once."""
+"""The largest number of input elements in one product, to limit the memory."""
 _COPIES = {"aten::_to_copy", "aten::clone", "aten::copy_"}
-"""Operations that give a tensor the values of another one, such as autocast, and load_state_dict() within a loss."""
+"""Operations that copy values to another tensor. Autocast uses them, and so does load_state_dict() within a loss."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Moment:
 
     Attributes:
         H: (k, k) Σ x·xᵀ, float64, on the CPU.
-        last: whether the sum of the product runs over the last axes of the weight, which has k elements there, or over the first.
+        last: whether the product sums over the last axes of the weight, which have k elements together, or over its first axes.
     """
 
     H: Tensor
@@ -41,15 +41,15 @@ class Moment:
         return weight.reshape(-1, len(self.H)) if self.last else weight.reshape(len(self.H), -1).T
 
     def back(self, matrix: Tensor, shape: Sequence[int]) -> Tensor:
-        """The weight in its shape from that matrix."""
+        """The weight with this shape, from the matrix (m, k)."""
         return (matrix if self.last else matrix.T).reshape(*shape)
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Collects moments while it is entered. Weights that are multiplied along one axis here and along another there have none.
+    """A context manager that collects moments. A weight that is multiplied along different axes in different products has no moment.
 
     Args:
-        weights: the tensors that the loss uses, by name. Only these objects' memory is known, and that of copies of them.
+        weights: the tensors that the loss uses, by name. A weight is recognised by its memory, or by that of a copy.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
@@ -74,31 +74,31 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Iterable[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run the operation, and look at its arguments if it is a product or a copy."""
+        """Run the operation, and record its arguments if it is a product or a copy."""
         named = kwargs or {}
         name = func._schema.name
-        look = _PRODUCTS.get(name)
-        if look is None and name not in _COPIES:
-            with self:  # one that is made of others, such as linear() in inference mode, is seen as these
+        record = _PRODUCTS.get(name)
+        if record is None and name not in _COPIES:
+            with self:  # a composite operation, such as linear() in inference mode, is recorded as the operations in it
                 parts = func.decompose(*args, **named)
             if parts is not NotImplemented:
                 return parts
         found = func(*args, **named)
-        if look is not None:
-            look(self, found, *args)
+        if record is not None:
+            record(self, found, *args)
         elif name in _COPIES:
             self._follow(found, args[1] if name == "aten::copy_" else args[0])
         return found
 
     def product(self, x: Tensor, V: Tensor) -> None:
-        """x (r, k) · V (k, p), where one or the other may be a weight, or transposed, or some of its rows."""
+        """x (r, k) · V (k, p). Either of them may be a weight, a transposed weight, or some rows of a weight."""
         for inputs, weight in ((x, V), (V.T, x.T)):
             found = self._weight(weight)
             if found is not None:
                 self._add(*found, inputs)
 
     def batched(self, x: Tensor, V: Tensor) -> None:
-        """x (b, r, k) · V (b, k, p), where a weight is the same for all b."""
+        """x (b, r, k) · V (b, k, p). Either of them may be a weight that is the same for all b."""
         for inputs, weight in ((x, V), (V.mT, x.mT)):
             if len(weight) == 1 or (len(weight) and weight.stride(0) == 0):
                 found = self._weight(weight[0])
@@ -106,7 +106,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._add(*found, inputs.reshape(-1, inputs.shape[-1]))
 
     def convolution(self, x: Tensor, weight: Tensor, how: "Convolution") -> None:
-        """A convolution of x (n, channels, …), but for transposed and grouped ones."""
+        """A convolution of x (n, channels, …). Transposed and grouped convolutions are not recorded."""
         name = self._whole(weight)
         if name is None or how.transposed or how.groups != 1:
             return
@@ -116,7 +116,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._add(name, True, patches(part, sides, how))
 
     def recurrent(self, x: Tensor, W: Tensor, U: Tensor, state: Tensor, states: Tensor, reverse: bool) -> None:
-        """A layer of an LSTM: W times inputs x (t, b, k), and U times the states (t, b, h) before those that it gives."""
+        """A layer of an LSTM: W times inputs x (t, b, k), and U times the previous states (t, b, h)."""
         first = state.reshape(1, *states.shape[1:])
         before = torch.cat([states[1:], first] if reverse else [first, states[:-1]])
         for weight, inputs in ((W, x), (U, before)):
@@ -125,7 +125,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._add(name, True, inputs.reshape(-1, inputs.shape[-1]))
 
     def drop(self, weight: Tensor) -> None:
-        """A use of a weight that is no product with inputs, so that its moments don't say what its errors cost."""
+        """Drop a weight that is used in another way than in a product. Its moments alone don't say what its errors cost."""
         name = self._whole(weight)
         if name is not None:
             self._dropped.add(name)
@@ -135,13 +135,13 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._held.setdefault(weight.untyped_storage().data_ptr(), []).append((name, weight))
 
     def _follow(self, copy: Tensor, source: Tensor) -> None:
-        """Know the copy of a weight, too."""
+        """Recognise the copy of a weight as this weight."""
         name = self._whole(source)
         if name is not None and copy.shape == source.shape and self._whole(copy) != name:
             self._hold(name, copy)
 
     def _whole(self, tensor: Tensor) -> str | None:
-        """The name of the weight that a tensor is all of, in its own shape."""
+        """The name of the weight if the tensor is a whole weight in its own shape, otherwise None."""
         for name, weight in self._near(tensor):
             if (
                 tensor.storage_offset() == weight.storage_offset()
@@ -152,8 +152,9 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
     def _weight(self, V: Tensor) -> tuple[str, bool] | None:
-        """The weight whose elements V (k, p) holds, k of them to a sum, and whether these lie along its last axes."""
+        """The weight of which V (k, p) is a view, and whether the k elements of a sum are along the weight's last axes."""
         k, p = V.shape
+        # V must be a slice of the weight as an (m, k) matrix, transposed, or of the weight as a (k, m) matrix. Its strides say which.
         for name, weight in self._near(V):
             count, offset = weight.numel(), V.storage_offset() - weight.storage_offset()
             if k < 2 or count % k or not 0 <= offset < count or not weight.is_contiguous():
@@ -166,7 +167,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
     def _near(self, tensor: Tensor) -> Sequence[tuple[str, Tensor]]:
-        """The weights that lie in the same memory."""
+        """The weights with the same storage."""
         return self._held.get(tensor.untyped_storage().data_ptr(), ()) if tensor.layout == torch.strided else ()
 
     def _add(self, name: str, last: bool, x: Tensor) -> None:
@@ -181,6 +182,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if len(H) != k or before != last:
             self._dropped.add(name)
             return
+        # Products of float32 parts are added up in float64: exact enough, and much faster than products in float64.
         for part in torch.split(x, max(1, _AT_ONCE // k)):
             rows = part if part.dtype == torch.float64 else part.float()
             H += rows.T @ rows
@@ -188,7 +190,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def slow_attention() -> Iterator[None]:
-    """Attention and transformer layers of PyTorch as the operations that they are made of, not as one."""
+    """Turn off PyTorch's fast path for attention and transformer layers, a fused operation in which the products aren't visible."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -199,7 +201,7 @@ def slow_attention() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Convolution:
-    """How a convolution goes over its inputs, as PyTorch has it: one number for each side of the kernel."""
+    """The arguments of a convolution, as in PyTorch, with one number for each side of the kernel."""
 
     stride: Sequence[int]
     padding: Sequence[int]
@@ -210,7 +212,7 @@ class Convolution:
 
 
 def patches(x: Tensor, sides: Sequence[int], how: Convolution) -> Tensor:
-    """(places, channels · ∏ sides) what a kernel with these sides is multiplied by at each place of inputs x (n, channels, …).
+    """The patches (places, channels · ∏ sides) of inputs x (n, channels, …) that a kernel with these sides is multiplied by.
 
     >>> x = torch.arange(12.0).reshape(1, 1, 3, 4)
     >>> patches(x, (2, 2), Convolution((1, 2), (0, 0), (1, 1))).tolist()[0]
@@ -239,4 +241,4 @@ _PRODUCTS: Mapping[str, Callable[..., None]] = {
     ),
     "aten::embedding": lambda watch, _, weight, *__: watch.drop(weight),
 }
-"""What is looked at after an operation, given its result and its arguments."""
+"""How to record each operation, from its result and its arguments."""

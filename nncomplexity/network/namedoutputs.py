@@ -1,4 +1,7 @@
-"""A divergence from the names on a command line: `--outputs mytask:logits --inputs mytask:inputs`. Each process makes its own."""
+"""A divergence from the names on a command line, such as `--outputs mytask:logits --inputs mytask:inputs`.
+
+The names can be sent to another process, which makes the divergence again.
+"""
 
 import functools
 import inspect
@@ -17,7 +20,7 @@ from nncomplexity.network.usercode import called
 
 @dataclass(frozen=True)
 class NamedDivergence:
-    """The names, as typed.
+    """The names of the functions, as the user typed them.
 
     Attributes:
         outputs: `--outputs`, MODULE:FUNCTION; the function returns a network's outputs on inputs.
@@ -46,7 +49,8 @@ class NamedDivergence:
 
     def make(self) -> Divergence:
         """The divergence, the same object at each call. Raises InputError if a name can't be used."""
-        # In another folder the same name is another function; a worker may see several. The divergence keeps it, so its id stays its own.
+        # A worker may change its folder, and the same name is then another function. So the cache's key includes the function's id. The
+        # cached divergence keeps the function alive, so no other object can get this id.
         return _made(self, id(find_function(self.outputs, "--outputs")))
 
     def described(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def _made(named: NamedDivergence, _: int) -> Divergence:
     kind: Any = find_function(named.kind, "--divergence") if ":" in named.kind else named.kind
     probe: Any = 0.2 if named.probe is None else data_named(named.probe, "--probe") if ":" in named.probe else _share(named.probe)
     outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")
-    # A loader runs code of the user's, too.
+    # Reading a DataLoader runs the user's code, too.
     made: Divergence = called("--inputs", lambda: Divergence(outputs, inputs, kind, probe=probe), name=named.inputs)
     return made
 

@@ -1,7 +1,7 @@
 """Names of tensors with and without what wrappers add.
 
-DataParallel and AveragedModel write `module.` before every name. A LightningModule writes the attribute that holds its network, and
-adds names of its own. torch.compile writes `_orig_mod.` wherever it was applied.
+DataParallel and AveragedModel write `module.` before every name. A LightningModule writes the name of its network's attribute before every
+name, and adds names of its own. torch.compile writes `_orig_mod.` wherever it was applied.
 """
 
 import re
@@ -31,7 +31,7 @@ class Naming:
         prefix: the prefix that was removed from them.
         compiled: whether `_orig_mod.` was removed too.
         added: a prefix that was added to all of them.
-        left_out: names without the prefix.
+        left_out: names of the checkpoint that lack the prefix. They are not used.
         adapter: the network's adapter to which the tensors belong; all other tensors then belong to the architecture. Empty without
             one.
     """
@@ -45,7 +45,7 @@ class Naming:
 
     @property
     def taken(self) -> str:
-        """What was removed, for messages; empty if nothing was."""
+        """The removed parts of names, for messages; empty if nothing was removed."""
         return " and ".join(repr(part) for part in (self.prefix, f"{COMPILED}." * self.compiled) if part)
 
     def of(self, tensors: Mapping[str, Value]) -> dict[str, Value]:
@@ -53,7 +53,7 @@ class Naming:
         return {self.names[name]: tensor for name, tensor in tensors.items() if name in self.names}
 
     def note(self, whose: str) -> str | None:
-        """A sentence on what was done to the names; `whose` names they now fit. None if they did not change."""
+        """A sentence on how the names were changed to fit those of `whose`. None if they did not change."""
         if self.adapter:
             return f"used the names as those of the adapter {self.adapter!r} of {whose}; all other tensors are part of the architecture"
         if not self.taken:
@@ -70,15 +70,15 @@ def unchanged(given: Iterable[str]) -> Naming:
 def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bool) -> list[Naming]:
     """The ways to make names fit: without a change if they fit, otherwise without one prefix and without `_orig_mod.` anywhere.
 
-    Only the ways with the most fitting names are returned. If there are several, it is not clear which one is right.
+    Only the ways with the largest number of fitting names are returned. If there are several, it is not clear which one is right.
 
     Args:
         given: the names of a checkpoint.
-        tensors: the names of each tensor of the network; one of them is enough.
-        whole: whether every tensor must be there, and nothing else with the prefix. Otherwise one name that fits is enough.
+        tensors: the names of each tensor of the network; a tied tensor needs only one of its names.
+        whole: whether every tensor must be there, and no other name with the prefix. Otherwise one fitting name is enough.
 
     Returns:
-        Each way in which the names fit, without repeats; empty where none does.
+        The ways in which the names fit; empty if they fit in no way.
 
     >>> (naming,) = namings(["n_averaged", "module.weight", "module.bias"], [["weight"], ["bias"]], whole=True)
     >>> naming.prefix, naming.left_out, naming.of({"module.bias": 3})
@@ -102,9 +102,8 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
 def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Naming | None:
     """The network's names for the names in an adapter's file, as peft writes them.
 
-    The network's names contain the adapter's own name.
-
-    All tensors of the adapter must be there. None if the names are not those of an adapter, or if several adapters fit.
+    The network's names contain the adapter's own name, and those in the file don't. All tensors of the adapter must be there. The result is
+    None if the names are not those of an adapter, or if several adapters fit.
 
     >>> network = [["base_model.model.fc.base_layer.weight"], ["base_model.model.fc.lora_A.default.weight"]]
     >>> naming = adapter_naming(["base_model.model.fc.lora_A.weight"], network)
@@ -116,7 +115,7 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
     for group in tensors:
         parts = group[0].split(".")
         for place in range(1, len(parts)):
-            # peft saves an adapter without its name, and puts that in when it loads the file.
+            # peft saves an adapter's tensors without the adapter's name, and inserts the name when it loads the file.
             if _ADAPTS.match(parts[place - 1]):
                 outside = [*parts[: place - (parts[place - 1] == _SAVED)], *parts[place + 1 :]]
                 inside_of.setdefault(parts[place], {})[".".join(outside)] = group[0]
@@ -132,7 +131,7 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
 
 
 def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:
-    """Phrases on the network's tensors without a name here, and on names that the network doesn't have. Empty if all fit."""
+    """Phrases on the network's tensors that are missing, and on names that the network doesn't have. Empty if all names fit."""
     names, known = set(naming.names.values()), _known(tensors)
     missing = [group[0] for group in tensors if not names.intersection(group)]
     unexpected = [name for name in naming.names.values() if name not in known]
@@ -140,7 +139,7 @@ def unfit(naming: Naming, tensors: Sequence[Sequence[str]]) -> list[str]:
 
 
 def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
-    """Why the names of a checkpoint fit in no way or in several, and the way in which most of them fit.
+    """Why the names of a checkpoint fit in no way or in several ways, and the way in which most of them fit.
 
     >>> unfitness(["weight"], [["bert.weight"], ["head.weight"]])
     "with 'bert.' before them 1 of its 1 names fit; missing head.weight"
@@ -150,9 +149,9 @@ def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
         return f"its names fit with each of the prefixes {prefixes}; save the right network alone"
     naming = _nearest(list(given), tensors)
     count = f"{len(_known(tensors).intersection(naming.names.values()))} of its {len(given)} names fit"
-    told = [f"with {naming.added!r} before them {count}"] if naming.added else []
-    told += [f"without {naming.taken} {count}"] if naming.taken else []
-    return "; ".join([*told, *unfit(naming, tensors)])
+    parts = [f"with {naming.added!r} before them {count}"] if naming.added else []
+    parts += [f"without {naming.taken} {count}"] if naming.taken else []
+    return "; ".join([*parts, *unfit(naming, tensors)])
 
 
 def _nearest(names: Sequence[str], tensors: Sequence[Sequence[str]]) -> Naming:

@@ -1,4 +1,4 @@
-"""Weights to test a loss with: slightly changed, or random."""
+"""Weights with which a loss is tested: slightly changed ones, or random ones."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ _CHANGE = 0.1
 
 @dataclass(frozen=True)
 class Probe(Mapping[str, Tensor]):
-    """Changed weights, each made when it is needed. Integers, and tensors with infinities, do not change."""
+    """Changed weights. Each tensor is made when it is needed. Integers, and tensors with infinities, do not change."""
 
     weights: Mapping[str, Tensor]
     make: Callable[[Tensor, torch.Generator], Tensor]
@@ -26,6 +26,7 @@ class Probe(Mapping[str, Tensor]):
         tensor = self.weights[name]
         if not self.moves(name):
             return tensor
+        # The seed depends on the name alone, so a tensor is the same however often and in whatever order it is asked for.
         generator = torch.Generator(device="cpu").manual_seed(crc32(name.encode(errors="surrogatepass")) + self.seed)
         wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
         return self.make(tensor.to(wide), generator).to(tensor.dtype)
@@ -49,9 +50,9 @@ def changed(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def random(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Random numbers of the tensor's size.
+    """Random numbers with the root mean square of the tensor.
 
-    They are not negative if the tensor has no negative numbers, because it may hold variances.
+    If the tensor has no negative numbers, they are not negative either, because the tensor may contain variances.
     """
     scale = float(torch.linalg.vector_norm(tensor)) / math.sqrt(tensor.numel()) or 1.0
     noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu").mul_(scale)

@@ -1,7 +1,7 @@
 """Weights relative to a base that the decoder has.
 
-The difference θ − θ₀ is coded. The decoder computes θ₀ + difference in float64, and rounds once. The search and the decoder use the
-same function for this. docs/format.md is the specification.
+A file contains the difference θ − θ₀. The decoder computes θ₀ + difference in float64, and rounds once. The search uses the same function
+as the decoder. docs/format.md is the specification.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ class Base:
     sha256: str
     """The digest of names, dtypes, shapes and bytes, in the order of the names. It does not depend on the type of the file."""
     path: str | None = None
-    """Where the tensors came from, as typed."""
+    """The path of the tensors' file, as the user gave it; None for tensors."""
 
     def under(self, skeleton: Skeleton, version: int = 2) -> Skeleton:
         """The skeleton with the base's tensor for each tensor, if the base has one that fits.
 
-        Of several names a tensor's base is under the first in the alphabet for which there is one that fits; in version 1 of the format it
-        was the first that the skeleton named.
+        A tied tensor has several names. They are tried in alphabetical order, and the first fitting tensor of the base is taken. Version 1 of
+        the format took them in the order of the skeleton.
         """
         names = {spec.name: spec.names if version == 1 else sorted(spec.names) for spec in skeleton.tensors}
         return Skeleton(tuple(replace(spec, base=self._fitting(spec, names[spec.name])) for spec in skeleton.tensors))
@@ -61,7 +61,7 @@ def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = N
     """A module's state, or a mapping of tensors, as a base.
 
     Raises:
-        InputError: it holds no tensors, a NaN, or what has no form in a file; the message names the argument.
+        InputError: it has no tensors, a NaN, or a tensor that a file can't store; the message names the argument.
 
     >>> base_of({"w": torch.zeros(2)}).sha256 == base_of({"w": torch.zeros(2, 1)[:, 0]}).sha256
     True
@@ -77,14 +77,14 @@ def base_of(given: ModuleOrTensors, argument: str = "base", path: str | None = N
 
 
 def difference(tensor: Tensor, base: Tensor | None) -> Tensor:
-    """θ − θ₀ in float64, which a search coarse-grains. A tensor without a base, or of integers, does not change."""
+    """θ − θ₀ in float64, which a search coarse-grains. A tensor of integers, or without a base, is returned as it is."""
     return tensor if base is None or not tensor.is_floating_point() else tensor.double() - base.double()
 
 
 def added(base: Tensor, change: Tensor, dtype: torch.dtype) -> Tensor:
     """The float64 `change` added to a base in float64, rounded once to `dtype`.
 
-    Where it is 0 the base stays, a −0 too, and so does an infinity.
+    Elements with a change of 0 keep the base's value, also a −0. So do elements in which the base is infinite.
 
     >>> added(torch.tensor([1.0, -0.0]), torch.tensor([2.0**-12, 0.0], dtype=torch.float64), torch.float16).tolist()
     [1.0, -0.0]

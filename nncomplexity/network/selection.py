@@ -11,12 +11,12 @@ from nncomplexity.errors import InputError
 from nncomplexity.network.weights import Skeleton, TensorSpec, is_finite
 
 Patterns = str | Sequence[str] | None
-"""Globs on tensor names, as `fnmatch` has them: `*` for any text, dots included, `?` for a character, `[…]` for one of several."""
+"""Glob patterns on tensor names, as in `fnmatch`: `*` is any text, also with dots, `?` is a character, `[…]` is one of several."""
 
 _NEAR = 4
 """The number of names to list if a pattern matches none."""
 _SMALLEST, _LARGEST = 2.0**-400, 2.0**400
-"""The sizes of numbers whose products and squares are in the range of float64."""
+"""The limits of magnitudes whose squares, and products of these, are within the range of float64."""
 
 
 def kept_exactly(
@@ -25,8 +25,9 @@ def kept_exactly(
     """The first names of the tensors that are kept exactly; their bits are counted.
 
     These are: tensors that match `exclude`; tensors that don't match `include`, if it is given; tensors with an infinity, such as
-    masks and the ranges of observers without data; and float64 tensors with a largest size beyond 2^±400, whose squares are out of
-    range. A tied tensor has all its names. Integers and truth values are always kept, and are not in the result.
+    masks and the ranges of observers without data; and float64 tensors whose largest magnitude is beyond 2^±400, because their squares are
+    out of range. A pattern matches a tied tensor by any of its names. Integers and truth values are always kept, and are not in the
+    result.
 
     Raises:
         InputError: a pattern matches no name.

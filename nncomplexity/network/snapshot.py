@@ -1,4 +1,4 @@
-"""A network as it is at one moment: a copy on the CPU that can be sent to another process while the network trains on."""
+"""A copy of a network at one moment, on the CPU. It can be sent to another process while the training goes on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from nncomplexity.network.modulestate import copied, settle, tensors_of
 from nncomplexity.network.weights import ModuleOrTensors, Skeleton, as_read, check_network, check_whole, skeleton_of
 
 _INNER = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
-"""The attribute in which a wrapper of PyTorch's holds the network itself."""
+"""The attribute of each of PyTorch's wrappers that is the network itself."""
 
 
 def unwrapped(model: ModuleOrTensors) -> ModuleOrTensors:
@@ -46,10 +46,10 @@ class Snapshot:
 
     @classmethod
     def of(cls, model: ModuleOrTensors) -> "Snapshot":
-        """The network now.
+        """A copy of the network in its present state.
 
         Raises:
-            InputError: it is none, holds only a part of its weights, or can't be copied.
+            InputError: the argument is no network, has only a part of its weights in this process, or can't be copied.
 
         >>> layer = nn.Linear(2, 1)
         >>> before, kept = layer.weight.tolist(), Snapshot.of(layer)
@@ -74,8 +74,9 @@ class Snapshot:
         return cls(copy.cpu(), skeleton)
 
     def on(self, device: torch.device) -> ModuleOrTensors:
-        """The network on a device, with the ties that it had; the module itself, moved there, or a new dictionary."""
+        """The network on a device, with its ties. A module is moved there itself; for tensors, the result is a new dictionary."""
         if isinstance(self.network, nn.Module):
+            # Both pickling and moving separate tied tensors, so ties are restored before and after the move.
             settle(tensors_of(self.network), self.skeleton)
             moved = self.network.to(device)
             settle(tensors_of(moved), self.skeleton)

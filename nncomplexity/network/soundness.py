@@ -1,9 +1,9 @@
 """Checks of a loss: it must be the same for the same weights, and must depend on the weights that it is given.
 
-A search looks for weights with nearly the same loss. It would be misled if something else than the weights kept the loss the same:
-noise, a module that uses values computed from earlier weights, or a loss that measures another network. So the loss is checked
-before and after a search, with a few evaluations that are not counted. A loss that can't be measured is refused. For a possible
-mistake there is a warning.
+A search finds weights with nearly the same loss. It would be misled if the loss stayed the same for another reason than the weights: a module
+that uses values computed from earlier weights, or a loss that measures another network. Noise would mislead it too. So the loss is checked
+before and after a search, with a few evaluations that are not counted. A loss that can't be measured is refused. A possible mistake
+gives a warning.
 """
 
 import math
@@ -21,22 +21,22 @@ from nncomplexity.network.target import Target
 from nncomplexity.words import listed
 
 _SCATTER, _SCATTER_OF_ZERO = 1e-3, 1e-6
-"""The difference between two losses of the same weights, relative or at zero, that is allowed for any ε. Accelerators add in
-another order each time."""
+"""The largest difference between two losses of the same weights that is allowed for any ε, relative to the loss and at zero. It is not 0,
+because accelerators add in another order each time."""
 _SHARE = 0.05
-"""The allowed difference as a share of ε."""
+"""The largest difference as a share of ε."""
 _DRAWS = 3
 """More losses of the original, if two losses of the same weights differ."""
 _ROUNDING = 1e-5
-"""Relative difference that another order of additions can cause."""
+"""The largest relative difference that another order of additions can cause."""
 _ONE_BY_ONE = 3
-"""The largest number of attributes for which each one is tried alone, if they can't all be computed again."""
+"""If the module can't compute all its caches again, each is tried alone, provided that there are at most this many."""
 _NOISE = 4.0
-"""A loss in a used copy may differ from those in fresh copies by this many times the difference between the latter."""
+"""The loss in a used copy may differ from that in a fresh copy by at most this factor times the difference between two fresh copies."""
 
 
 def margin(eps: float, original: float) -> float:
-    """The margin by which a distortion must be below ε. It is larger than the rounding of a float32 mean."""
+    """The margin by which a distortion must be below ε. It is larger than the rounding error of a float32 mean."""
     return min(eps / 2, 1e-6 * (abs(original) + eps))
 
 
@@ -46,10 +46,10 @@ class MeasuredLoss(Protocol):
     original: float
     """The loss of the original weights, as first measured."""
     weights: dict[str, Tensor]
-    """By first name."""
+    """The original weights by first name."""
 
     def again(self, weights: Mapping[str, Tensor], *, seed: int = 0) -> float:
-        """The loss of weights, without counting. Another seed gives other random states."""
+        """The loss of weights, not counted as an evaluation. Another seed gives other random states."""
         ...
 
 
@@ -64,8 +64,8 @@ class Soundness:
         eps: the smallest ε above 0; None if there is none.
         scatter: the largest difference between losses of the same weights.
         warnings: a sentence on each possible mistake, by its subject.
-        refusal: why the last extra evaluation failed.
-        probed: the loss of changed weights before the search, to be taken again after it; None where it wasn't or couldn't be.
+        refusal: the reason why the last extra evaluation failed.
+        probed: the loss of changed weights before the search, which is measured again after it; None if it wasn't measured or failed.
     """
 
     measured: MeasuredLoss
@@ -81,12 +81,13 @@ class Soundness:
         """Check the loss after the original's loss has been measured. `drawn` says whether the loss drew random numbers.
 
         Raises:
-            InputError: it isn't a function of the weights.
+            InputError: the loss isn't a function of the weights.
         """
         renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
         if self.eps == 0 or not renewable:
             self._repeat(1)
-        # A dictionary keeps nothing from other weights. Whether a loss ignores it matters only if an ε is asked for.
+        # A dictionary is new for each evaluation, so only modules need the first check. A dictionary that the loss ignores matters only
+        # if there is a search.
         if self.eps or (renewable and self.eps is None):
             self._empty_caches()
             seen = self._loss_or_none(other)
@@ -114,10 +115,10 @@ class Soundness:
         self.check(self.measured.original, self.measured.original + self.scatter)
 
     def end(self, answers: Sequence[tuple[Mapping[str, Tensor], float]]) -> list[float]:
-        """The losses of the answers, each in a fresh copy, and the original's loss again.
+        """The losses of the answers, each in a fresh copy. The original's loss is checked again, too.
 
         Raises:
-            InputError: they aren't those that the search went by.
+            InputError: a loss differs from the one that the search used.
         """
         found = [loss for _, loss in answers]
         if self.eps == 0:
@@ -133,27 +134,27 @@ class Soundness:
         return found
 
     def _probe_again(self) -> None:
-        """Take the loss of changed weights once more.
+        """Measure the loss of changed weights once more.
 
-        That of the original may be as ever, and that of the answers too: a loss that goes on with one number once it was called a few times
-        says of every file that nothing was lost.
+        The losses of the original and of the answers may both be unchanged although the loss is useless: a loss that returns the same number
+        after a few calls would make every file feasible.
 
         Raises:
-            InputError: it isn't what it was before the search.
+            InputError: the loss of the changed weights isn't the same as before the search.
         """
         if self.probed is None:
             return
         again = self._loss_or_none(Probe(self.measured.weights, changed), fresh=True)
         largest = max(abs(self.probed), abs(self.measured.original))
         if not near(again, self.probed, max(_SCATTER * largest + _SCATTER_OF_ZERO, _NOISE * self.scatter)):
-            told = f"none ({self.refusal})" if again is None else f"{again:.9g}"
+            came = f"none ({self.refusal})" if again is None else f"{again:.9g}"
             raise InputError(
-                f"loss_fn: expected the same loss for the same weights each time, got {self.probed:.9g} of slightly changed ones before the "
-                f"search and {told} after it; let it hang on nothing but the weights that it is given"
+                f"loss_fn: expected the same loss for the same weights each time, got {self.probed:.9g} for slightly changed weights before "
+                f"the search and {came} after it; let it depend only on the weights that it is given"
             )
 
     def check(self, one: float, other: float) -> None:
-        """Raises InputError if two losses of the same weights differ by more than is allowed for any ε and for this ε."""
+        """Raises InputError if two losses of the same weights differ by more than is allowed for any ε, or for this ε."""
         apart, original = abs(one - other), self.measured.original
         self.scatter = max(self.scatter, apart)
         allowed = most = _SCATTER * abs(original) + _SCATTER_OF_ZERO
@@ -176,7 +177,7 @@ class Soundness:
             )
 
     def tolerance(self, eps: float) -> float:
-        """The largest distortion that is accepted at ε: ε minus the possible effect of rounding and noise."""
+        """The largest distortion that is accepted at ε: ε minus a margin for rounding and noise."""
         return eps - max(margin(eps, self.measured.original), min(eps / 2, self.scatter))
 
     def _repeat(self, count: int) -> None:
@@ -203,16 +204,16 @@ class Soundness:
     def _reconcile(self, weights: Mapping[str, Tensor], used: float | None, fresh: float | None, *, forgets: bool = False) -> None:
         """Find out why the loss of the same weights differs between a used copy and a fresh one.
 
-        The reason may be noise. Or parts of the module keep something between calls. Their content is then restored before each
-        call, if that helps (`forgets`).
+        The reason may be noise. Or parts of the module keep something between calls. With `forgets`, the content of the parts is then
+        restored before each call, if that helps.
 
         Raises:
-            InputError: neither explains it, or the noise is beyond what ε lets pass.
+            InputError: there is another reason, or the noise is too large for ε.
         """
-        told = [f"none ({self.refusal})" if loss is None else f"{loss:.6g}" for loss in (used, fresh)]
+        losses = [f"none ({self.refusal})" if loss is None else f"{loss:.6g}" for loss in (used, fresh)]
         self._repeat(_DRAWS)
         again = self._loss_or_none(weights, fresh=True)
-        # Two fresh copies may differ too, although the original has no noise: a cache by identity may be found by a later copy.
+        # Two fresh copies may differ too, although the original has no noise: a cache by `id` may find the entry of an earlier copy.
         noise = 0.0 if not self.scatter or again is None or fresh is None else _NOISE * abs(again - fresh)
         if near(used, fresh, noise):
             return
@@ -222,8 +223,8 @@ class Soundness:
             if near(before, self.measured.original, noise) and near(self._loss_or_none(weights), fresh, noise):
                 return
         raise InputError(
-            f"model: its loss doesn't follow its weights: for the same weights it is {told[1]} in a fresh copy of the module and "
-            f"{told[0]} in a used copy{self._retained()}"
+            f"model: its loss doesn't depend on its weights alone: for the same weights it is {losses[1]} in a fresh copy of the module "
+            f"and {losses[0]} in a used copy{self._retained()}"
         )
 
     def _retained(self) -> str:
@@ -233,7 +234,7 @@ class Soundness:
         )
 
     def _empty_caches(self) -> None:
-        """Empty attributes with tensors, if the module then computes them again and the loss is the same."""
+        """Empty the attributes that may be caches, if the module then computes them again and the loss is the same."""
         held = [[one, replace(one, gone=True)] for one in self.target.caches()]
         if not held:
             return
@@ -252,7 +253,7 @@ class Soundness:
             return False
 
     def _check_depends_on_weights(self) -> None:
-        """Raises InputError where a module gives the same whatever its weights are, and warns where the loss alone does."""
+        """Raises InputError if a module gives the same results for all weights. Warns if only the loss is the same for all weights."""
         weights, original = self.measured.weights, self.measured.original
         others = [Probe(weights, random, seed) for seed in (1, 2)]
         if not any(map(others[0].moves, weights)) or any(self._loss_or_none(other) != original for other in others):
@@ -260,7 +261,7 @@ class Soundness:
         part_digests = self._part_digests(weights)
         if part_digests and part_digests == self._part_digests(others[0]) and not self.target.opaque:
             raise InputError(
-                f"model: its loss doesn't follow its weights: with random weights every part gives the same result{self._retained()}"
+                f"model: its loss doesn't depend on its weights: with random weights every part gives the same result{self._retained()}"
             )
         self.warnings["weights"] = (
             f"The loss ignores the weights that it is given: it is {original:.6g} for random weights too. It must measure its argument, "
@@ -271,7 +272,7 @@ class Soundness:
         """Check the parameters without a gradient, by name.
 
         Raises:
-            InputError: a part gives the same whatever its weights are, and has no others.
+            InputError: a part gives the same results for all weights, and none of its parameters has a gradient.
         """
         weights, random_ones = self.measured.weights, Probe(self.measured.weights, random)
         others = {name: random_ones[name] if name in missed else tensor for name, tensor in weights.items()}
@@ -282,11 +283,11 @@ class Soundness:
             own = {name for name in parameters if name.startswith(f"{part}.")}
             if own and own <= missed and before[part] and before[part] == after.get(part):
                 raise InputError(
-                    f"model: its loss doesn't follow its weights: with random weights {part} gives the same result{self._retained()}"
+                    f"model: its loss doesn't depend on its weights: with random weights {part} gives the same result{self._retained()}"
                 )
 
     def _part_digests(self, weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
-        """Digests of the results of the parts of a fresh copy, when the loss of these weights is computed."""
+        """Digests of the results of a fresh copy's parts while the loss of these weights is computed."""
         self.target.renew()
         with self.target.part_digests() as given:
             self._loss_or_none(weights)
@@ -303,7 +304,8 @@ class Soundness:
 
     def _warn_of_training_mode(self) -> None:
         parts = [part for module in self.target.called_on() for part in module.modules()]
-        # In the user's own network, parts whose eval mode may have side effects are not changed.
+        # Other modules that the loss calls are the user's own, not copies. Only PyTorch's parts of them are put in eval mode, because
+        # that of a user's class may have side effects.
         parts += [part for module in self.modules for part in module.modules() if of_torch(part)]
         if not any(map(depends_on_mode, parts)):
             return

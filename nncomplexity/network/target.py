@@ -40,42 +40,42 @@ from nncomplexity.network.modulestate import (
 from nncomplexity.network.weights import Private, as_read, check_dense, check_whole, skeleton_of, stored_bytes
 
 Leaves = list[tuple[str, Tensor]]
-"""Tensors to differentiate by, each with the first name of its content. Two parameters with one storage have one name."""
+"""The tensors by which the loss is differentiated, each with the first name of its values. Two parameters with one storage share a name."""
 
 
 class Target:
-    """The argument of a loss. If it is new for each set of weights, as a dictionary is, it keeps nothing from other weights."""
+    """The argument of a loss. The methods of this class are those of a dictionary, which is new for each set of weights."""
 
     renewable = False
-    """Whether it is a copy of a module, so that it can be replaced by a fresh copy."""
+    """Whether the argument is a copy of a module, which can be replaced by a fresh copy."""
     opaque = False
-    """Whether its state dict has entries that are not tensors, such as packed weights."""
+    """Whether the state dict has entries that are not tensors, such as packed weights."""
     load_methods: tuple[LoadMethod, ...] = (COPY_VALUES,)
-    """The ways to put weights in. The first is used unless `renew` names another."""
+    """The ways to load weights. The first is used unless `renew` is given another."""
 
     def renew(self, way: LoadMethod | None = None) -> None:
         """Replace the module by a fresh copy of the original, if it can be copied."""
 
     def untouched(self) -> Any:
-        """The module as the user gave it. Ask for it before weights are put into it."""
+        """The module as the user gave it. This must be called before any weights are loaded."""
         raise NotImplementedError
 
     def tensors(self, given: Any) -> Mapping[str, Tensor]:
-        """The tensors of an argument of a loss, by name; they are those that the loss uses, not copies."""
+        """The tensors of an argument of a loss, by name. They are the tensors that the loss uses, not copies."""
         raise NotImplementedError
 
     def forget_between(self) -> None:
-        """From now on, restore the first content of all parts whenever weights are put in."""
+        """From now on, restore the present content of all parts whenever weights are loaded."""
 
     def caches(self) -> Collection[Cache]:
         """Attributes that may hold values computed from weights."""
         return ()
 
     def empty(self, found: Collection[Cache]) -> None:
-        """From now on, empty these attributes whenever weights are put in."""
+        """From now on, empty these attributes whenever weights are loaded."""
 
     def retained_state(self) -> Sequence[str]:
-        """In words, how the content of parts differs from that of the user's module."""
+        """In words, how the attributes of parts differ from those of the user's module."""
         return ()
 
     def called_on(self) -> Sequence[nn.Module]:
@@ -92,11 +92,11 @@ class Target:
 
 
 class ModuleTarget(Target):
-    """A copy of a module, or the module itself if it can't be copied, which gets one set of weights after another.
+    """A copy of a module, or the module itself if it can't be copied. One set of weights after another is loaded into it.
 
     Attributes:
-        skeleton: of the module's state dict.
-        weights: its tensors by first name, detached, on the CPU.
+        skeleton: the skeleton of the module's state dict.
+        weights: the tensors of the state dict by first name, detached, on the CPU.
         devices: the devices of the tensors.
         left_out: other content of the module.
         differentiable: whether it is a copy. The user's own module is never used with autograd.
@@ -110,7 +110,7 @@ class ModuleTarget(Target):
         with torch.inference_mode(False):
             state = tensors_of(module)
             self.skeleton = skeleton_of(state)
-            for name, parameter in module.named_parameters():  # quantized tensors may show their parts in the state dict
+            for name, parameter in module.named_parameters():  # the state dict may have the parts of a quantized tensor instead
                 check_dense(name, parameter, "model")
             self.weights = {spec.name: state[spec.name].detach().cpu().clone() for spec in self.skeleton.tensors}
             self.devices = [state[spec.name].device for spec in self.skeleton.tensors]
@@ -134,7 +134,7 @@ class ModuleTarget(Target):
             self._load_method = self.load_methods[0]
 
     def renew(self, way: LoadMethod | None = None) -> None:
-        """Make a fresh copy of the module as it was handed over, where it can be copied."""
+        """Replace the copy by a fresh copy of the user's module, if it can be copied."""
         self._load_method = way or self._load_method
         if self._pristine is None:
             return
@@ -148,17 +148,17 @@ class ModuleTarget(Target):
                 self.forget_between()
 
     def untouched(self) -> nn.Module:
-        """The module as it was handed over, or as its copy was made."""
+        """The user's module, or a copy of it, before any weights are loaded."""
         if self._attributes is not None:
             self._attributes.restore()
         return self._module
 
     def tensors(self, given: nn.Module) -> dict[str, Tensor]:
-        """Those of the module's state dict."""
+        """The tensors of the module's state dict."""
         return tensors_of(given)
 
     def forget_between(self) -> None:
-        """Put back, whenever weights are put in, what the parts hold now."""
+        """From now on, restore the present content of all parts whenever weights are loaded."""
         self._attributes = Attributes(self._module)
 
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -171,32 +171,32 @@ class ModuleTarget(Target):
         return self._module
 
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[nn.Module, Leaves]:
-        """The module with these weights, and its parameters by the first names of their tensors."""
+        """The module with these weights, and its parameters, each with the first name of its tensor."""
         return self.load(weights), [*parameters_of(self._module, self.skeleton)]
 
     def spare_buffers(self) -> bool:
-        """Buffers of a module are not leaves of autograd at first."""
+        """False: the buffers of a module never require a gradient, so there is nothing to change."""
         return False
 
     def retained_state(self) -> list[str]:
-        """What parts of the copy hold otherwise than those of the module that was handed over."""
+        """In words, how the attributes of the copy's parts differ from those of the user's module."""
         return [] if self._pristine is None else retained_state(self._pristine, self._module)
 
     def caches(self) -> list[Cache]:
-        """Attributes of the module that may hold what was computed from weights."""
+        """Attributes of the module that may hold values computed from weights."""
         return self._caches
 
     def empty(self, found: Collection[Cache]) -> None:
-        """Empty these attributes whenever weights are put in."""
+        """From now on, empty these attributes whenever weights are loaded."""
         self._emptied = found
 
     def called_on(self) -> list[nn.Module]:
-        """The copy, or the module itself."""
+        """A list of the copy, or of the module itself."""
         return [self._module]
 
     @contextmanager
     def part_digests(self) -> Iterator[dict[str, list[int]]]:
-        """Digests of what each part gives within the block, by its name."""
+        """Digests of each part's results within the block, by the part's name."""
         given: dict[str, list[int]] = {}
 
         def listening(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -214,7 +214,7 @@ class ModuleTarget(Target):
                 handle.remove()
 
     def restore(self) -> None:
-        """Give a module that was borrowed back what it held, and the tensors of one that was copied their values."""
+        """Restore the user's module: all of its content if the module itself was used, and the values of its tensors if it was copied."""
         if self._backup and self._attributes:
             try:
                 if self._load_method != COPY_VALUES:  # the parts computed their values from other weights
@@ -227,6 +227,7 @@ class ModuleTarget(Target):
 
     def _prepared(self, copy: nn.Module) -> nn.Module:
         settle(tensors_of(copy), self.skeleton)
+        # The search needs the gradients of frozen parameters too. The copy has its own flags, so the user's module stays frozen.
         for parameter in copy.parameters():
             parameter.requires_grad_(has_gradient(parameter))
             parameter.grad = None
@@ -237,7 +238,7 @@ class ModuleTarget(Target):
 class MappingTarget(Target):
     """A mapping of tensors as the argument of a loss.
 
-    The tensors are copied, because the loss may load weights into the caller's own tensors.
+    The tensors are copied, because the loss may change the caller's own tensors.
     """
 
     differentiable = True
@@ -266,11 +267,11 @@ class MappingTarget(Target):
         return self.load(self.weights)
 
     def tensors(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Those of the dictionary."""
+        """The dictionary itself."""
         return given
 
     def leaves(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Leaves]:
-        """A new dictionary with copies of these weights, and those of them that a gradient is taken by."""
+        """A new dictionary with copies of these weights, and the tensors in it that require a gradient."""
         loaded = {name: weights[name].detach().to(device, copy=True) for name, device in self._device_of.items()}
         leaves = [(name, tensor) for name, tensor in loaded.items() if has_gradient(tensor) and name not in self._spared]
         for _, tensor in leaves:
@@ -278,7 +279,7 @@ class MappingTarget(Target):
         return self.skeleton.expand(loaded), leaves
 
     def spare_buffers(self) -> bool:
-        """From now on, require no gradient of running statistics, which are known by their names. False if nothing changes."""
+        """From now on, require no gradient for running statistics, which are recognised by their names. False if this changes nothing."""
         named = {spec.name for spec in self.skeleton.tensors if spec.name.rpartition(".")[2].startswith("running_")}
         news = bool(named - self._spared)
         self._spared |= named

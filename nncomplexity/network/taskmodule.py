@@ -1,7 +1,7 @@
-"""`mytask:loss`: the user's functions, found from the current folder, and called with a network.
+"""Finds the user's functions by names such as `mytask:loss`, from the current folder, and calls them with a network.
 
-A module may change the current folder when it is imported. Its functions are then called in the new folder, as in a program of its
-own. Paths on the command line still refer to the folder where the program was called.
+A module may change the current folder when it is imported. Its functions are then called in the new folder, as they would be in the user's own
+program. Paths on the command line still refer to the folder in which this program was started.
 """
 
 import ast
@@ -37,10 +37,10 @@ _went_to: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Task:
-    """The user's functions, and the network as their argument.
+    """The user's functions, and how to make their argument from weights.
 
-    Without `build`, the argument is a dict of tensors, in which tied names are one tensor. With it, the argument is the module that
-    it returns, with the weights loaded.
+    Without `build`, the argument is a dict of tensors, in which tied names are one tensor. With `build`, the argument is the module
+    that `build` returns, with the weights loaded.
     """
 
     loss_fn: Function
@@ -62,7 +62,7 @@ class Task:
         return tuple(file for module in modules if (file := getattr(module, "__file__", None)))
 
     def network(self, weights: Mapping[str, Tensor]) -> nn.Module | Private:
-        """The argument of the functions, with a copy of `weights` on the device. Each time it is a fresh module.
+        """The argument of the functions, with a copy of `weights` on the device. Each call makes a fresh module.
 
         Raises:
             InputError: `build` fails, or names, shapes or values don't fit the module that it returns.
@@ -78,9 +78,10 @@ class Task:
         return module
 
     def naming(self, weights: Mapping[str, Tensor]) -> Naming:
-        """The module's names for the names of a checkpoint. What wrappers added is removed if the names fit only without it.
+        """The module's names for the names of a checkpoint.
 
-        Names that fit in no way, or in several, do not change. Without a module the names do not change either.
+        Prefixes that wrappers added are removed, if the names fit only without them. The names do not change if they fit in no way or in
+        several ways, or if there is no module.
         """
         if self._module is None:
             return unchanged(weights)
@@ -102,7 +103,7 @@ class Task:
 
     @cached_property
     def _module(self) -> nn.Module | None:
-        """The module as `build` returns it. It is only copied: no weights are put into it, and no function is called with it."""
+        """The module that `build` returns. It is only copied: no weights are loaded into it, and no function is called with it."""
         return None if self.build is None else self._built(self.build)
 
     def _fresh(self, module: nn.Module) -> nn.Module:
@@ -114,7 +115,7 @@ class Task:
         return self._built(self.build) if self.build else module
 
     def _built(self, build: Function) -> nn.Module:
-        # Random content of a module outside its weights must be the same in all of them.
+        # A module may contain random numbers outside its weights. The fixed random state makes them the same in every build.
         with preserved_random_state(), command_line_of(build), self.place():
             set_random_state(fixed_random_state())
             module = called("model", build, name=_name(build))
@@ -141,7 +142,7 @@ def value_of(option: str, function: Function, network: Callable[[], object]) -> 
     """The result of the function of `option` for a network, as a number (`result_of`).
 
     Raises:
-        InputError: it raises or gives no number.
+        InputError: the function raises, or its result is no number.
     """
     return number_of(result_of(option, function, network), option)
 
@@ -152,14 +153,14 @@ def result_of(option: str, function: Function, network: Callable[[], object], *,
     Args:
         option: the option or argument to name in messages.
         function: the user's function.
-        network: makes the argument of the function, for each call.
+        network: a function that makes the argument of each call.
         derives: whether the function is known to compute derivatives.
 
     Returns:
-        What the function returns.
+        The result of the function.
 
     Raises:
-        InputError: it raises.
+        InputError: the function raises.
     """
     made = network()
     given = dict(made) if isinstance(made, Private) else made
@@ -182,20 +183,20 @@ def risk_of(option: str, function: Function, network: Callable[[], object]) -> f
 
 
 def find_function(spec: str, option: str) -> Function:
-    """The function of the name `MODULE:NAME` or `FILE.py:NAME`. The module is first looked for in the current folder.
+    """The function of the name `MODULE:NAME` or `FILE.py:NAME`. Python searches for the module in the current folder first.
 
-    The current folder, or that of the file, goes to the front of `sys.path` and stays there, so that the module can import other
+    The current folder, or that of the file, is put at the front of `sys.path` and stays there, so that the module can import other
     modules from it at any time. Dots are allowed on both sides: `package.task:Losses.train`.
 
     Args:
-        spec: the typed text.
+        spec: the text that the user typed.
         option: the name of the option, for messages.
 
     Returns:
         The function.
 
     Raises:
-        InputError: it names nothing that can be called.
+        InputError: there is no such function.
 
     >>> find_function("math:sqrt", "--loss-fn")(9.0)
     3.0
@@ -216,7 +217,7 @@ def find_function(spec: str, option: str) -> Function:
 
 
 def folder_of(*specs: str | None) -> str | None:
-    """The new current folder of the first of these functions' modules that changed it; None if none of them did."""
+    """The new current folder of the first module among those of these functions that changed it; None if no module did."""
     return next((_went_to[name] for spec in specs if spec and (name := _module_of(spec)) in _went_to), None)
 
 
@@ -268,12 +269,12 @@ def _root_of_package(source: Path) -> Path:
 
 
 def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
-    """The module of that name. It is first looked for in a folder, by default the current one."""
+    """Import the module of that name. `folder`, by default the current one, is searched first."""
     called_from = os.getcwd()  # noqa: PTH109
     here = str(folder or called_from)
     if here not in sys.path[:1]:
         sys.path.insert(0, here)
-    importlib.invalidate_caches()
+    importlib.invalidate_caches()  # the file may have been written a moment ago, for example by `nncomplexity init`
     if name not in sys.modules:
         _went_to.pop(name, None)
     try:
@@ -300,9 +301,9 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
 
 @contextlib.contextmanager
 def _command_line(name: str) -> Iterator[None]:
-    """Give code that parses a command line no arguments, as if it were run as a script of that name.
+    """Within the block, `sys.argv` is that of a script of this name without arguments.
 
-    This program's arguments are not for it.
+    The user's code may parse a command line, and must not see this program's arguments.
     """
     kept = sys.argv
     sys.argv = [f"{name.rpartition('.')[2]}.py"]
@@ -313,7 +314,7 @@ def _command_line(name: str) -> Iterator[None]:
 
 
 def command_line_of(function: Function) -> contextlib.AbstractContextManager[None]:
-    """Within this context, the function sees a command line without arguments."""
+    """A context manager in which the function sees a command line without arguments."""
     return _command_line(getattr(function, "__module__", None) or "task")
 
 
@@ -323,7 +324,7 @@ def _module_of(spec: str) -> str:
 
 
 def _raised(error: BaseException, what: str) -> str:
-    """One line on an exception of the user's code: what was called, the exception, and its place in the user's files."""
+    """One line on an exception of the user's code: the call, the exception, and its place in the user's files."""
     return f"{what} raised {raised(error)}"
 
 

@@ -31,21 +31,21 @@ def raised(error: BaseException) -> str:
 
 
 def called(argument: str, function: Callable[..., Any], *given: Any, name: str = "it") -> Any:
-    """What a function of the user's gives for arguments. All calls of such functions are made here.
+    """Call a user's function. All calls of users' functions are made here.
 
     Args:
-        argument: the argument or option that the function was given for, for messages.
+        argument: the argument or option by which the user gave the function, for messages.
         function: the function.
-        *given: what it is called on; of messages' hints the first counts.
-        name: what to call it in messages.
+        *given: the arguments of the call. The hint in a message depends on the first one.
+        name: the name of the function in messages.
 
     Returns:
-        What it returns.
+        The result of the function.
 
     Raises:
-        InputError: the function raises anything else than Ctrl-C does. An InputError of its own passes as it is; else the exception is
-            its cause.
-        KeyboardInterrupt: Ctrl-C came.
+        InputError: the function raises any exception except KeyboardInterrupt, which becomes the cause of this one. An InputError of the
+            function itself is raised again without a change.
+        KeyboardInterrupt: the user pressed Ctrl-C.
 
     >>> called("loss_fn", len, 3)
     Traceback (most recent call last):
@@ -56,7 +56,7 @@ def called(argument: str, function: Callable[..., Any], *given: Any, name: str =
         return function(*given)
     except (InputError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # sys.exit() of the user's is no end of ours, and neither is a GeneratorExit
+    except BaseException as error:  # a sys.exit() in the user's function must not end this program, and a GeneratorExit neither
         raise InputError(f"{argument}: {name} raised {raised(error)}{hint(error, given[0] if given else None)}") from error
 
 
@@ -76,7 +76,7 @@ def _place(error: BaseException) -> str:
 
 
 def hint(error: BaseException, given: object) -> str:
-    """What to do about an exception of a function that was called with `given`, after a semicolon. Empty if nothing is known."""
+    """Advice on an exception of a function that was called with `given`, with a semicolon before it. Empty if there is none."""
     text = str(error)
     if isinstance(given, Mapping) and isinstance(error, TypeError | AttributeError) and "'dict' object" in text:
         return (
@@ -93,6 +93,7 @@ def hint(error: BaseException, given: object) -> str:
 
 
 def needs_derivatives(error: BaseException | None) -> bool:
-    """Whether it is autograd's error for a derivative while gradients are off."""
+    """Whether this is an error of autograd because a derivative was computed while gradients were off."""
+    # PyTorch has no class for this error, so its text decides. "nference" matches "Inference" and "inference".
     text = str(error)
     return isinstance(error, RuntimeError) and ("require grad" in text or "grad_fn" in text or "nference tensor" in text)

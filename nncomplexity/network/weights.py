@@ -1,4 +1,4 @@
-"""Named tensors and their skeleton, which a decoder knows before it reads any bit.
+"""Named tensors and their skeleton, which a decoder knows before it reads the payload.
 
 The skeleton (names, shapes, dtypes, ties) is the architecture. Two names are tied if they are the same view of the same storage.
 Equal values never make a tie, because they depend on the weights.
@@ -29,19 +29,19 @@ STORED = (
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
     *(torch.bool, *PARTS),
 )
-"""Dtypes that a file can hold."""
+"""The dtypes that a file can store."""
 
 DIMENSIONS = 64
 """The largest number of dimensions that PyTorch and NumPy support. The two parts of complex numbers count as one dimension."""
 _EXPANDED = 1 << 32
-"""A tensor that repeats a smaller memory is refused above this number of bytes, because its elements would need much more memory
-than it has."""
+"""An expanded tensor has fewer bytes in memory than it has elements. Above this number of bytes it is refused, because a search
+gives each element its own memory."""
 
 _SHARDED = {"DTensor", "ShardedTensor", "FlatParameter", "FullyShardedDataParallel", "FSDPModule"}
-"""Classes of torch.distributed whose objects hold only a part of their values."""
+"""Classes of torch.distributed whose objects have only a part of their values in this process."""
 
 ModuleOrTensors = nn.Module | Mapping[str, Tensor]
-"""A network as users hand it over: a module, or its tensors by name."""
+"""A network as users give it: a module, or its tensors by name."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class TensorSpec:
     shape: tuple[int, ...]
     dtype: torch.dtype
     base: Tensor | None = field(default=None, compare=False, repr=False)
-    """The base's tensor of the same shape, if this one is coded as a difference from it (`network.relative`). A decoder knows it
+    """The base's tensor of the same shape, if this one is coded as the difference from it (`network.relative`). The decoder has the base
     too."""
 
     @property
     def name(self) -> str:
-        """The first name, under which the tensor goes wherever one is enough."""
+        """The first name, which identifies the tensor."""
         return self.names[0]
 
     @cached_property
@@ -85,10 +85,7 @@ class TensorSpec:
 
     @property
     def real(self) -> "TensorSpec":
-        """The spec of the real and imaginary parts, (..., 2), of a complex tensor, as `real_view` gives them.
-
-        Others do not change.
-        """
+        """The spec of the `real_view`, (..., 2), of a complex tensor. The spec of any other tensor does not change."""
         if self.dtype not in PARTS:
             return self
         base = None if self.base is None else real_view(self.base)
@@ -118,7 +115,7 @@ class Skeleton:
 
     @cached_property
     def by_name(self) -> tuple[int, ...]:
-        """The indices of the tensors in the order of their least names, which hangs on names alone."""
+        """The indices of the tensors, sorted by each tensor's alphabetically first name. The order depends only on names."""
         return tuple(sorted(range(len(self.tensors)), key=lambda index: min(self.tensors[index].names)))
 
     def expand(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -127,7 +124,7 @@ class Skeleton:
 
 
 class Private(dict[str, Tensor]):
-    """Tensors by name that nobody else uses, so that no copy of them is needed."""
+    """Tensors by name that no other object uses, so that no copy of them is needed."""
 
 
 def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Skeleton:
@@ -157,10 +154,10 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
 
 
 def check_dense(name: str, tensor: Tensor, argument: str) -> None:
-    """Check that a tensor can be measured: it must be dense, in memory, and of a stored dtype.
+    """Check that a tensor can be measured: it must be dense, in memory, and of a dtype that a file can store.
 
     Raises:
-        InputError: it can't. The message names the argument.
+        InputError: it can't be measured; the message names the argument.
     """
     check_whole(name, tensor, argument)
     if is_lazy(tensor):
@@ -190,22 +187,24 @@ def check_in_memory(name: str, tensor: Tensor, argument: str) -> None:
 
 
 def _not_in_memory(tensor: Tensor) -> str | None:
-    """Why the elements can't be read from the tensor's memory, and what to do. None if they can."""
+    """The reason why the elements can't be read from the tensor's memory, and what to do. None if they can be read."""
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested or is_lazy(tensor):
-        return None  # other messages are about these
+        return None  # `check_dense` has its own messages for these
     if type(tensor).__name__ == "FakeTensor":
         return "which has no values; make it outside of FakeTensorMode"
     if tensor.numel() and not _address(tensor):
         if not _answers_itself(tensor):
             return "which has no memory of its own within vmap, grad or functionalize; call it outside of them"
         return "which has no memory of its own, like quantized and masked tensors; dequantize it first, or pass its parts"
-    if _answers_itself(tensor) and _answers_itself(tensor.detach().reshape(-1)[:0].cpu()):  # nothing is copied from an accelerator
+    # Some classes return ordinary tensors from their operations, and then their values can be read. An empty slice shows it, without a
+    # copy from an accelerator.
+    if _answers_itself(tensor) and _answers_itself(tensor.detach().reshape(-1)[:0].cpu()):
         return "whose class defines all operations itself; pass an ordinary tensor with its values"
     return None
 
 
 def _answers_itself(tensor: Tensor) -> bool:
-    """Whether its class has its own `__torch_dispatch__`."""
+    """Whether the tensor's class has its own `__torch_dispatch__`."""
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
@@ -218,11 +217,9 @@ def _address(tensor: Tensor) -> int:
 
 
 def as_read(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The mapping, in which tensors without memory are replaced by their values.
+    """The mapping, with tensors without memory replaced by their values, which `detach()` returns for some quantized tensors.
 
-    `detach()` gives the values, for example for some quantized tensors.
-
-    Two names of one object get one tensor. `check_dense` deals with other tensors.
+    Two names of one object get one tensor. A tensor without values stays, and `check_dense` refuses it.
     """
     values = {id(tensor): _detached(tensor) for tensor in weights.values() if isinstance(tensor, Tensor) and _not_in_memory(tensor)}
     return {name: values.get(id(tensor), tensor) for name, tensor in weights.items()} if values else weights
@@ -238,7 +235,7 @@ def _detached(tensor: Tensor) -> Tensor:
 
 
 def check_network(given: object, argument: str = "model") -> None:
-    """Refuse what is neither a module nor a mapping.
+    """Check that an argument is a module or a mapping.
 
     Raises:
         InputError: it is neither; the message names the argument, and says what to pass.
@@ -262,12 +259,12 @@ def check_network(given: object, argument: str = "model") -> None:
 
 
 def check_whole(name: str, value: object, argument: str) -> None:
-    """Refuse a tensor or module that holds only this process's part of its values: a DTensor, or one under FSDP.
+    """Check that a tensor or module has all of its values in this process. A DTensor, or a module under FSDP, has only a part of them.
 
     Classes are recognised by name, so that `torch.distributed` need not be loaded.
 
     Raises:
-        InputError: it holds a part alone.
+        InputError: it has only a part of its values.
     """
     kinds = {kind.__name__ for kind in type(value).__mro__ if kind.__module__.startswith("torch.distributed")}
     if sharded := sorted(kinds & _SHARDED):
@@ -318,10 +315,10 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
-    """Refuse weights that hold a NaN. Infinities are let pass: masks and fresh observers hold them.
+    """Check that weights have no NaN. Infinities are allowed, because masks and new observers contain them.
 
     Raises:
-        InputError: a tensor holds a NaN, or can't be looked into; the message names the first.
+        InputError: a tensor contains a NaN, or its values can't be read; the message names the first such tensor.
     """
     for name, tensor in weights.items():
         check_dense(name, tensor, argument)
@@ -331,7 +328,7 @@ def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> N
 
 
 def _testable(tensor: Tensor) -> Tensor:
-    """PyTorch's tests for NaN and infinity don't support 8-bit floats."""
+    """The tensor in a dtype for PyTorch's tests for NaN and infinity, which don't support 8-bit floats."""
     return tensor.float() if tensor.is_floating_point() and tensor.dtype.itemsize == 1 else tensor
 
 

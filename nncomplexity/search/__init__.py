@@ -1,42 +1,42 @@
 """Searches for the smallest file within ε, under one contract.
 
-Which one? `tight` is the default and the smallest where ε is not small. `allocate` needs no gradient. `bayes` and
-`quantize` are the paper's Algorithms 1 and 2, kept as they are so that figures compare. docs/search.md tells how `tight` works.
+Which one? `tight` is the default, and its files are the smallest unless ε is small. `allocate` needs no gradient. `bayes` and `quantize` are
+the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with published ones. docs/search.md explains how `tight` works.
 
-- `contract`: what a search is given and must give back; a candidate's distortion is compared with ε here
+- `contract`: what a search gets and must return; a candidate's distortion is compared with ε here (`Problem.feasible`)
 - `timing`: a limit on the time of a search
-- `points`: a point (τ, Δ) of the paper's searches, and the record of those measured
+- `points`: a point (τ, Δ) of the paper's searches, and the record of measured points
 - `quantize`: Algorithm 2
 - `bayes`: Algorithm 1
 - `constrained`: its optimiser, in two versions of Optuna
 - `shared`: Algorithm 1 by several processes, in an Optuna storage
-- `tight`: the default method: its stages, its starts and when it stops
+- `tight`: the default method: its stages, its starts and its stopping rule
 - `settings`: the settings of `tight`
-- `initial`: where its descents begin
+- `initial`: the starts of its descents
 - `descent`: one cycle of a descent on bits and distortion
 - `blocks`: the arithmetic of its steps
 - `rate`: the differentiable rate
-- `dual`: the dual variable, led by the distortion
+- `dual`: the controller of the dual variable
 - `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor
 - `start`: latents of a rank and a step size
-- `layouts`: which tensors are better in blocks or in another folding
-- `fallback`: uniform quantization, and what there is without a gradient
-- `moves`: single moves, for a loss without a gradient
-- `tensors`: which tensors move, which have a gradient, and their decompositions
-- `trials`: the candidates of a search: measured, kept for every ε that they are within, confirmed
+- `layouts`: which tensors need fewer numbers in blocks or in another folding
+- `fallback`: uniform quantization, and searches without a gradient
+- `moves`: changes of one tensor at a time, for a loss without a gradient
+- `tensors`: which tensors may change, which have a gradient, and their decompositions
+- `trials`: the candidates of a search: measured, kept for every ε that they are within, and measured again at the end
 - `trust`: the trust region of short cycles: which steps are taken back
-- `sweep`: many ε, each from where the one before has ended
+- `sweep`: many ε, each search with a warm start from the one before
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search
-- `allocate`: bit allocation: a step, a form and a rank for each tensor by the Lagrangian
-- `lagrangian`: which operating point each tensor takes at one λ
-- `operating_points`: the points of a tensor: bits and squared errors
-- `scans`: a matrix under many steps and of several ranks, with estimated bits and errors
-- `forms`: what a tensor may be coded as, and what its symbols take
-- `compensated`: rounding in which the errors of one column are made up for by others
-- `lattice`: a basis in which a factor is made of small integers
-- `sensitivity`: how much distortion a squared error of a tensor costs, by probes
+- `allocate`: bit allocation: a step size, a form and a rank for each tensor by the Lagrangian
+- `lagrangian`: which operating point each tensor takes for one λ
+- `operating_points`: the operating points of a tensor: bits and squared errors
+- `scans`: a matrix with many step sizes and of several ranks, with estimated bits and errors
+- `forms`: the forms in which a tensor may be coded, and the bits of their symbols
+- `compensated`: rounding in which the columns not yet rounded compensate for the error of a rounded column
+- `lattice`: a basis in which a factor consists of small integers
+- `sensitivity`: the distortion for each unit of a tensor's squared error, measured with noise
 """
 
 from nncomplexity.search.bayes import Bayes

@@ -1,10 +1,10 @@
-"""Bit allocation: a step, a form and a rank for each tensor by the Lagrangian, without a gradient.
+"""Bit allocation: a step size, a form and a rank for each tensor by the Lagrangian, without a gradient.
 
-Each tensor has operating points, with bits and squared errors (`nncomplexity.search.operating_points`). What a squared error costs is measured
-by losses (`nncomplexity.search.sensitivity`), and the Lagrangian (`nncomplexity.search.lagrangian`) chooses points for all tensors at one λ,
-which is bisected on the measured distortion of the decoded candidates. Where the inputs of layers can be watched, weights are then rounded
-with compensated errors (`nncomplexity.search.compensated`), under steps that are larger by a common factor, bisected in the same way. What is
-left of the budget are local steps.
+Each tensor has operating points, with bits and squared errors (`nncomplexity.search.operating_points`). Losses under noise measure the
+distortion for each unit of squared error (`nncomplexity.search.sensitivity`). The Lagrangian (`nncomplexity.search.lagrangian`) chooses points
+for all tensors for one λ, and a bisection finds the λ at which the measured distortion of the decoded candidate is just within ε. If the
+inputs of layers can be recorded, weights are then rounded with compensated errors (`nncomplexity.search.compensated`), with step sizes that are
+larger by a common factor, found by bisection in the same way. Local steps spend the rest of the budget.
 """
 
 import math
@@ -29,18 +29,18 @@ from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _WEIGHED = 1 << 22
-"""Symbols that the coder weighs to find the operating points of a network, about."""
+"""About the number of symbols whose bits the coder counts to find the operating points of a network."""
 _LEAP, _ROUGH = 3, 0.1
-"""By how much the leaps along λ grow, and how close a first answer comes."""
+"""The factor by which the steps along λ grow, and the relative gap in bits at which the first bisection ends."""
 _OVERHEAD = 1 << 12
-"""What weighing a tensor takes besides its symbols, in symbols."""
+"""The cost of counting a tensor's bits apart from its symbols, as a number of symbols."""
 _LEAST, _HUGE = 1e-4, 1e300
-"""What a distortion counts for at least, as a share of ε, and at most."""
+"""Measured distortions are clipped to this range, as shares of ε."""
 _IDLE, _HALVINGS = 12, 14
-"""Local steps that lead nowhere new before they end, and halvings of the range of λ in search of one."""
+"""Local steps without a new choice after which they end, and halvings of the range of λ to find a new one."""
 _PROBED, _NEAREST = 40, 60
-"""Evaluations for sensitivities, and for all stages before errors are compensated, where they can be. They don't depend on the budget,
-so that a larger one continues the search of a smaller one.
+"""Evaluations for sensitivities, and for all stages before errors are compensated, if they can be. They don't depend on the budget, so that a
+search with a larger budget continues one with a smaller budget.
 """
 _LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 7, 4
 """The largest factor of the steps where errors are compensated, and evaluations for it, of a large network fewer."""
@@ -49,7 +49,7 @@ _COARSER = tuple(half / 2 for half in range(24, -1, -1))
 _NEVER = 1e9
 """The factor of what a low rank leaves out that no tensor is to have."""
 _FINE = 20
-"""Mantissa bits of steps where rounding them isn't to matter."""
+"""Mantissa bits of step sizes at which their rounding doesn't matter."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Allocate:
     Attributes:
         budget: loss evaluations for each ε. A larger budget continues the search of a smaller one.
         groups: the most groups of tensors with a sensitivity of their own.
-        spread: standard deviation of the logarithm by which local steps vary sensitivities.
-        gain: the least share of the bits that a step is to save to be worth an evaluation.
+        spread: the standard deviation of the logarithm of the factors by which local steps change sensitivities.
+        gain: a step is measured only if it is expected to save at least this share of the bits.
 
     >>> Allocate().budget
     100
@@ -93,18 +93,18 @@ class Allocate:
 
 
 def curves_of(problem: Problem, tensors: Tensors) -> list[OperatingPoints]:
-    """The operating points of all tensors that move; they serve every ε."""
+    """The operating points of all tensors that may change. They are the same for every ε."""
     weights, layouts = problem.weights, layouts_of(problem)
     weighings = _WEIGHED / max(sum(spec.count + _OVERHEAD for spec in tensors.moving), 1)
     return [curve_of(spec, weights[spec.name].cpu(), weighings, layouts.get(spec.name)) for spec in tensors.moving]
 
 
 class Allocation:
-    """The search among the operating points of all tensors that move.
+    """The search among the operating points of all tensors that may change.
 
     Args:
         method: its settings.
-        trials: where candidates are measured.
+        trials: measures candidates.
         curves: the operating points.
     """
 
@@ -117,9 +117,9 @@ class Allocation:
         self._rounding = Rounding({})
 
     def run(self, eps: float) -> None:
-        """Allocate under equal sensitivities, and under measured ones; compensate errors; then local steps, until the budget is spent.
+        """Allocate with equal sensitivities, then with measured ones; compensate errors; then take local steps until the budget is spent.
 
-        A large network has enough tensors and steps for λ alone to come near ε.
+        A large network has so many tensors and step sizes that λ alone comes near ε.
         """
         if not self._specs:
             self._trials.measure({}, ALLOCATION)
@@ -141,7 +141,7 @@ class Allocation:
         self._trials.weigh()
 
     def _compensate(self, eps: float, moments: Mapping[str, Moment]) -> None:
-        """Round the best choice with compensated errors, under the largest common factor of the steps that is within ε, by bisection."""
+        """Round the best choice with compensated errors. A bisection finds the largest common factor of the step sizes that is within ε."""
         self._rounding = Rounding(moments)
         (best, c), limit = self._best[eps], self._trials.limit(eps)
         within, beyond = 1.0, _LARGEST_SCALE
@@ -153,7 +153,7 @@ class Allocation:
                 beyond = scale
 
     def answer(self, eps: float) -> dict[str, CoarseTensor] | None:
-        """The tensors of the best choice within ε, by first name; None where there is none."""
+        """The tensors of the best choice within ε, by first name; None if no choice is within ε."""
         return self._pieces(self._best[eps][0]) if eps in self._best else None
 
     def coarser(self, eps: float, distortion: float, low_rank: bool) -> dict[str, CoarseTensor] | None:
@@ -180,11 +180,14 @@ class Allocation:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))
 
     def _of_low_rank(self, eps: float) -> Floats:
-        """Sensitivities of the best choice with those to what a low rank leaves out, measured on the points of least Lagrangian."""
+        """Sensitivities of the best choice, with those to the part that a low rank leaves out.
+
+        The latter are measured on the points with the least Lagrangian.
+        """
         distortion, curves = self._trials.distortion, self._lagrangian.curves
         best, c = self._best[eps]
         corrected = c.copy()
-        for _ in range(2):  # once more nearer to where it is then expected
+        for _ in range(2):  # A second pass, nearer to the λ that the measured sensitivities now predict.
             points = self._lagrangian.of_low_rank(corrected, best.multiplier)
             for group in self._groups:
                 factored = [index for index in group if index in points]
@@ -197,7 +200,7 @@ class Allocation:
         return corrected
 
     def _bisect(self, eps: float, c: Floats, gap: float = 0.0) -> None:
-        """Measure choices along λ: from the λ at which ε is expected, in growing steps until ε is between two choices, then by bisection.
+        """Measure choices along λ: begin with the λ that predicts ε, take growing steps until ε is between two choices, then bisect.
 
         It ends when the bits of these two choices differ by at most the share `gap`.
         """
@@ -217,7 +220,7 @@ class Allocation:
             leap *= _LEAP
 
     def _smaller(self, c: Floats, multiplier: float, wanted: float) -> Choice | None:
-        """The choice under the smallest λ that takes no more bits than wanted; None where 2^16 times the one given isn't enough."""
+        """The choice with the smallest λ that takes at most the wanted bits; None if even 2^16 times the given λ takes more."""
         low, high = -16.0, 16.0
         found = self._lagrangian.choice(c, multiplier * 2**high)
         if self._bits(found) > wanted:
@@ -232,19 +235,19 @@ class Allocation:
         return found
 
     def _distortion(self, choice: Choice, c: Floats) -> float:
-        """The measured distortion of a choice under some sensitivities, each measured once; infinite where the budget is spent."""
+        """The measured distortion of a choice for some sensitivities. Each is measured once. It is infinite if the budget is spent."""
         if choice.key not in self._measured:
             if self._trials.left < 1:
                 return math.inf
             pieces, before = self._pieces(choice), {eps: self._trials.best(eps) for eps in self._trials.kept}
-            # To weigh a large network takes longer than its loss: estimates tell which candidate is the smaller.
+            # In a large network counting bits takes longer than the loss, so estimates decide which candidate is the smaller.
             bits = self._estimate(choice, pieces) if self._trials.tensors.large else None
             origin = ALLOCATION if choice.scale is None else COMPENSATED
             distortion = self._measured[choice.key] = self._trials.measure(pieces, origin, bits)
             for eps in self._trials.kept:
                 if choice.scale is None:
                     smaller = eps not in self._best or self._bits(choice) < self._bits(self._best[eps][0])
-                else:  # what its symbols take isn't known before they are weighed
+                else:  # the bits of the symbols aren't known before they are counted
                     smaller = self._trials.best(eps) < before[eps]
                 if distortion <= self._trials.limit(eps) and smaller:
                     self._best[eps] = choice, c
@@ -263,7 +266,7 @@ class Allocation:
         }
 
     def _estimate(self, choice: Choice, pieces: Mapping[str, CoarseTensor]) -> float:
-        """What a choice takes, as the curves know it; by as much less as the entropy of the symbols tells where errors are compensated."""
+        """The estimated bits of a choice. With compensated errors they are lower by the change of the symbols' entropy."""
         bits = self._bits(choice)
         for curve, point in zip(self._lagrangian.curves, choice.points.tolist(), strict=True) if choice.scale is not None else ():
             compensated, nearest = pieces[curve.spec.name], curve.piece(point, choice.precision)
@@ -272,7 +275,7 @@ class Allocation:
         return bits
 
     def _shorter_steps(self, eps: float) -> None:
-        """Fewer mantissa bits for the best choice's steps, while that is within ε and saves anything to speak of."""
+        """Fewer mantissa bits for the step sizes of the best choice, as long as it stays within ε and the saving is worth an evaluation."""
         while eps in self._best and self._best[eps][0].precision and self._trials.left >= 1:
             best, c = self._best[eps]
             shorter = replace(best, precision=best.precision - 1)
@@ -281,7 +284,10 @@ class Allocation:
                 break
 
     def _local(self, eps: float) -> None:
-        """Choices of fewer bits under sensitivities that differ at random from those of the best; how many fewer, success decides."""
+        """Choices of fewer bits, for sensitivities that differ at random from those of the best choice.
+
+        The saving that is tried grows after a success and shrinks after a failure.
+        """
         generator = np.random.default_rng(self._trials.problem.seed)
         gain, idle = 16 * self._method.gain, 0
         while eps in self._best and self._trials.left >= 1:

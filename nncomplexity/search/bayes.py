@@ -1,6 +1,6 @@
 """Algorithm 1 of DeMoss et al. 2025: Bayesian optimisation of one τ and one Δ for all weights, with ε as a constraint.
 
-docs/paper.md says what is the paper's, where its authors' code departs from it, and what each departure does to the size.
+docs/paper.md says which parts are the paper's, where the authors' code departs from it, and how each departure changes the size.
 """
 
 import math
@@ -19,25 +19,25 @@ from nncomplexity.search.points import Effort, Gauge, Point, Points, checked_ran
 from nncomplexity.search.shared import START, Alone, Measure, SharedPoints
 
 _START = 12
-"""Points measured before there is a model: two probes and ten random points, as many as the authors' code has."""
+"""Points measured before there is a model: two probes and ten random points, as in the authors' code."""
 
 _GAUSSIAN = 10
-"""Proposals by a Gaussian process: each takes a tenth of a second, about as long as a small network's loss."""
+"""The number of proposals by a Gaussian process. Each takes a tenth of a second, about as long as the loss of a small network."""
 
 
 @dataclass(frozen=True)
 class Bayes:
-    """τ ∈ [0, 1] and log Δ, proposed by a Bayesian optimiser (`Optimizer`); the smallest `paper_bytes` within ε is kept.
+    """τ ∈ [0, 1] and log Δ, proposed by a Bayesian optimiser (`Optimizer`). The answer is the point with the smallest `paper_bytes` within ε.
 
-    ε is a constraint on the optimiser's trials, so that points beyond it are ranked by how far beyond they are, and none can pass for
-    a large one within it. Points don't depend on ε: the first dozen are measured once for all ε, each ε's optimiser is told what was
-    measured before and is within it, and each ε's answer is the smallest of all.
+    ε is a constraint on the optimiser's trials. So the optimiser ranks infeasible points by their violation, and can't mistake one for a large
+    feasible point. Points don't depend on ε: the first dozen are measured once for all ε. The optimiser of each ε begins with the points that
+    were measured before and are within it. The answer for each ε is the smallest of all measured points.
 
     Attributes:
-        budget: loss evaluations for each ε, of which the last measures the file that was written.
+        budget: loss evaluations for each ε. The last one measures the file that was written.
         steps: the smallest and the largest Δ, in the units of the weights.
         storage: where several processes share the search (`SharedPoints`): a URL such as sqlite:///search.db, the name of a file, or a
-            storage of Optuna's. The budget is then that of all processes together, and the result depends on who is first.
+            storage of Optuna's. The budget is then that of all processes together, and the result depends on their timing.
     """
 
     budget: float = 62
@@ -81,7 +81,7 @@ class Bayes:
             if problem.deadline:
                 problem.deadline.share(len(eps) - done)
             tolerance = problem.distortion.tolerance(value)
-            # Points that another ε crowded together just beyond this one would draw the optimiser there.
+            # Many points just beyond this ε, measured for another ε, would draw the optimiser there.
             useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
             optimizer, part = Optimizer(self.steps, problem.seed + turns.joined, tolerance, useful), f"eps {value!r}"
             hear = partial(_hear, turns, points, optimizer, part)
@@ -100,7 +100,7 @@ class Bayes:
 def start_points(count: int, steps: tuple[float, float], seed: int) -> list[tuple[float, float]]:
     """`count` points (Δ, τ): two probes at τ = 1, where nothing is decomposed, as in Algorithm 2, and a Latin hypercube.
 
-    The hypercube (McKay et al. 1979) has one point in each of as many equal parts of log Δ, and of τ.
+    The hypercube (McKay et al. 1979) divides log Δ, and τ, into equal parts, one for each of its points. Each part has one point.
     """
     probes = [(step, 1.0) for step in np.geomspace(*steps, 4)[1:3].tolist()][:count]
     spread = count - len(probes)
@@ -114,14 +114,14 @@ def start_points(count: int, steps: tuple[float, float], seed: int) -> list[tupl
 class Optimizer:
     """One constrained minimisation over (τ, Δ).
 
-    Its first proposals are a Gaussian process's (Gardner et al. 2014), which learns a smooth surface from few points; the others are a
-    tree-structured Parzen estimator's (Bergstra et al. 2011), much cheaper and more widely spread.
+    A Gaussian process (Gardner et al. 2014) makes the first proposals: it learns a smooth surface from few points. A tree-structured Parzen
+    estimator (Bergstra et al. 2011) makes the others: it is much cheaper, and its proposals are more widely spread.
 
     Args:
         steps: the smallest and the largest Δ.
-        seed: makes every choice.
+        seed: decides every random choice.
         tolerance: the largest distortion within ε.
-        known: points measured before, from which the model begins.
+        known: points measured before, with which the model begins.
     """
 
     def __init__(self, steps: tuple[float, float], seed: int, tolerance: float, known: Iterable[Point]) -> None:
@@ -132,24 +132,24 @@ class Optimizer:
         self.learn(known)
 
     def learn(self, known: Iterable[Point]) -> None:
-        """Take in points that were measured elsewhere."""
+        """Add points that were measured elsewhere to the model."""
         for point in known:
             self._study.add({"tau": point.tau, "step": point.step}, self._value(point), self._violation(point))
 
     def run(self, tries: int, measure: Measure) -> None:
-        """Measure `tries` points, each where the model of all before it expects the most."""
+        """Measure `tries` points. Each is the model's proposal after all points before it."""
         self.take_turns(range(tries), measure, lambda: None)
 
     def take_turns(self, turns: Iterable[int], measure: Callable[[float, float], Point | None], hear: Callable[[], None]) -> None:
-        """Measure a point in each turn; `hear` is called before it, and may have the model learn what others have measured."""
+        """Measure a point in each turn. `hear` is called before it, and may add points of other processes to the model."""
         for done in turns:
             hear()
-            # The process is fitted by gradients, also for a caller who turned them off.
-            # Its matrices have a row for each trial, where a second thread of the BLAS library waits longer than it works.
+            # The process is fitted by gradients, also if the caller has turned gradients off.
+            # Its matrices have one row for each trial: so small that a second thread of the BLAS library waits longer than it computes.
             with threadpool_limits(1, user_api="blas"), torch.inference_mode(False), torch.enable_grad():
                 trial = self._study.ask(gaussian=done < _GAUSSIAN)
             point = measure(trial.params["step"], trial.params["tau"])
-            if point is None:  # others have taken the last turns
+            if point is None:  # other processes have taken the last turns
                 continue
             self._study.tell(trial, self._value(point), self._violation(point))
 
@@ -158,16 +158,16 @@ class Optimizer:
         return point.distortion <= self._tolerance
 
     def _violation(self, point: Point) -> float:
-        """log(distortion / largest allowed), at most 0 within ε; cut off where how far beyond no longer says anything."""
+        """log(distortion / largest allowed): at most 0 within ε. It is cut off at a value above which its size carries no information."""
         return math.log(min(max(point.distortion / self._tolerance, 1e-3), 1e3))
 
     def _value(self, point: Point) -> float:
-        """The logarithm of the size: sizes range over three orders of magnitude."""
+        """The logarithm of the size, because sizes range over three orders of magnitude."""
         return math.log(point.paper_bytes)
 
 
 def _hear(turns: Alone | SharedPoints, points: Points, optimizer: Optimizer, asked: str) -> None:
-    """Record what other processes have measured, and have the optimiser of an ε learn what is of use to it."""
+    """Record what other processes have measured, and add the points that are useful for an ε to its optimiser's model."""
     news = turns.news()
     points.measured += [point for _, point in news]
     optimizer.learn(point for part, point in news if part in (START, asked) or optimizer.allows(point))

@@ -1,9 +1,9 @@
-"""Rounding with compensated errors: what is lost in one column of a weight is made up for in the columns not yet rounded.
+"""Rounding with compensated errors: the columns of a weight that are not yet rounded compensate for the error of a rounded column.
 
-With the moment H of a layer's inputs an error E of its weight W (m, k) adds tr(E·H·Eᵀ) to the squared error of its outputs. Column by column,
-those of the largest inputs first, each is rounded to the nearest multiples of the step, and the others move to the least error that is
-then possible (GPTQ; Frantar et al. 2023, arXiv 2210.17323). In the basis of the Cholesky factor of H⁻¹ = Uᵀ·U the error w_j − ŵ_j of column
-j moves column i > j by −(w_j − ŵ_j)·U_ji / U_jj.
+Let H be the moment of a layer's inputs. An error E of the layer's weight W (m, k) adds tr(E·H·Eᵀ) to the squared error of its outputs. Columns
+are rounded one by one, the columns with the largest inputs first. Each is rounded to the nearest multiples of the step size, and the later
+columns then move to where the error is least (GPTQ; Frantar et al. 2023, arXiv 2210.17323). With the Cholesky factor U of H⁻¹ = Uᵀ·U, the
+error w_j − ŵ_j of column j moves column i > j by −(w_j − ŵ_j)·U_ji / U_jj.
 """
 
 import math
@@ -20,20 +20,20 @@ from nncomplexity.search.forms import Factors, Form, Pruned, Uniform
 from nncomplexity.search.latent import snapped
 
 DAMPING = 0.01
-"""What is added to the diagonal of H, as a share of its mean: that of the publication."""
+"""This share of the mean diagonal of H is added to its diagonal: the value of the publication."""
 _RIDGE = 1e-9
-"""The same where a factor is fitted: enough for components that are alike."""
+"""The same share if a factor is fitted: enough even if two components are nearly equal."""
 _LEAST = 1e-290
-"""The energy of inputs at or below which they are taken for zero: float64 has nothing to add to its diagonal."""
+"""Inputs with at most this energy count as zero: adding a share of the diagonal no longer changes H in float64."""
 _TOGETHER = 64
-"""Columns that are rounded before the ones after them move."""
+"""The number of columns that are rounded before all later columns are updated at once."""
 
 
 class Compensation:
-    """The order of a weight's columns, and how an error in one moves the others.
+    """The order of a weight's columns, and how the error of one column moves the others.
 
     Args:
-        H: (k, k) the moment of the inputs. Columns whose inputs are all zero are rounded to zero: they change nothing.
+        H: (k, k) the moment of the inputs. Columns whose inputs are all zero are rounded to zero, because they change nothing.
     """
 
     def __init__(self, H: Tensor) -> None:
@@ -43,7 +43,7 @@ class Compensation:
         kept = self._order[: self._used]
         damped = H[kept][:, kept]
         damped.diagonal().add_(DAMPING * diagonal[kept].mean())
-        # In reversed order: the inverse of that Cholesky factor is U, and H itself is never inverted.
+        # In reversed order the inverse of the Cholesky factor of H is U, so H itself is never inverted.
         L = torch.linalg.cholesky(damped.flip(0, 1))
         U = torch.linalg.solve_triangular(L, torch.eye(self._used, dtype=torch.float64), upper=False).flip(0, 1)
         self._moves = U / U.diagonal()[:, None]
@@ -60,7 +60,7 @@ class Compensation:
         found = torch.zeros(matrix.T.shape, dtype=torch.float64)
         for first in range(0, self._used, _TOGETHER):
             last = min(first + _TOGETHER, self._used)
-            errors = left[first:last]  # each row is a column of the weight, and is its error when it is rounded
+            errors = left[first:last]  # each row is a column of the weight; after rounding it holds the column's error
             for j in range(first, last):
                 rounded = left[j].round()
                 if mask is not None:
@@ -72,12 +72,12 @@ class Compensation:
         return found.T
 
     def _columns(self, matrix: Tensor) -> Tensor:
-        """(used, m) the columns whose inputs aren't all zero, in their order."""
+        """(used, m) the columns whose inputs aren't all zero, in the order of rounding."""
         return matrix.T[self._order[: self._used]].double()
 
 
 class Rounding:
-    """Forms as coarse tensors, with compensated errors where the inputs of their weight are known.
+    """Makes coarse tensors of forms. Errors are compensated for weights whose inputs are known.
 
     Args:
         moments: by first name of the weights.
@@ -92,10 +92,10 @@ class Rounding:
 
         Args:
             name: the weight's first name.
-            form: what it is coded as.
-            weight: what is coded, in its shape.
-            precision: mantissa bits of the steps.
-            scale: by how much steps are larger than those of the form, where errors are compensated.
+            form: the form.
+            weight: the numbers to code, in the weight's shape.
+            precision: mantissa bits of the step sizes.
+            scale: the factor by which step sizes are larger than those of the form, if errors are compensated.
         """
         if name in self._compensations:
             if isinstance(form, Uniform | Pruned):
@@ -111,14 +111,14 @@ class Rounding:
         rounded = self._compensations[name].rounded(moment.matrix(weight).double() / step, alive)
         symbols = moment.back(rounded, weight.shape)
         largest = float(symbols.abs().max())
-        # What a mask holds may be at the end of the range.
+        # The numbers of a mask may be at the end of the range of float64.
         room = torch.finfo(weight.dtype).max / step
         return dense(narrow(symbols), step) if largest <= min(room, SYMBOL_LIMIT) else form.piece(weight, precision)
 
     def _low_rank(self, name: str, form: Factors, weight: Tensor, scale: float) -> Factors:
-        """W ≈ s·A·B with B fitted to A and rounded for inputs with moment H, and then A fitted to that, for inputs with moment B·H·Bᵀ.
+        """W ≈ s·A·B: B is fitted to A and rounded for inputs with moment H; then A is fitted to B and rounded for inputs with moment B·H·Bᵀ.
 
-        Half of the scale goes to each of them.
+        Each of the two gets half of the scale.
         """
         moment = self._moments[name]
         W = moment.matrix(weight).double()

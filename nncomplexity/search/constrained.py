@@ -1,4 +1,4 @@
-"""Minimisation under a constraint by Optuna, in its versions 4 and 5, which is loaded when it is asked for: that takes a second."""
+"""Minimisation under a constraint by Optuna, version 4 or 5. Optuna is imported when it is needed, because that takes a second."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ _VIOLATION = "violation"
 
 
 def load_optuna() -> ModuleType:
-    """Optuna. Raises InputError where it isn't installed."""
+    """The module Optuna. Raises InputError if it isn't installed."""
     with warnings.catch_warnings():
-        # Optuna loads tqdm, for bars that we don't show; in a notebook without ipywidgets it would warn of them, on red.
+        # Optuna imports tqdm for progress bars that we don't show. In a notebook without ipywidgets tqdm would warn.
         warnings.filterwarnings("ignore", message="IProgress not found")
         try:
             import optuna
@@ -30,13 +30,14 @@ def load_optuna() -> ModuleType:
 
 
 class ConstrainedStudy:
-    """Trials of points with a value and a violation, where a violation of at most 0 keeps the constraint.
+    """Trials of points with a value and a violation. A violation of at most 0 satisfies the constraint.
 
-    Version 5 of Optuna is told violations. Version 4 asks a function of a trial for them, and keeps them in the trial's attributes.
+    Version 5 of Optuna takes violations as arguments. Version 4 calls a function of a trial for them, which reads them from the trial's
+    attributes.
 
     Args:
         space: the distribution of each parameter.
-        seed: makes every proposal.
+        seed: decides every proposal.
     """
 
     def __init__(self, space: Mapping[str, "BaseDistribution"], seed: int) -> None:
@@ -67,7 +68,7 @@ class ConstrainedStudy:
         return trial
 
     def tell(self, trial: "Trial", value: float, violation: float) -> None:
-        """What was measured at a point that `ask` gave."""
+        """Report what was measured at a point that `ask` gave."""
         if self._told:
             trial.set_constraint(_VIOLATION, violation)
         else:
@@ -77,9 +78,9 @@ class ConstrainedStudy:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within the block Optuna logs nothing and doesn't warn of parts that may still change, which in version 4 are most of these.
+    """A context in which Optuna logs nothing, and doesn't warn of experimental parts, which in version 4 are most of those used here.
 
-    It logs each study, and its Gaussian process how it does without greenlet or where no point keeps the constraint.
+    Without it, Optuna logs each study. Its Gaussian process also logs that greenlet is missing, or that no point satisfies the constraint.
     """
     optuna = load_optuna()
     verbosity = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""What a search has without a descent: uniform quantization, and single moves for a loss without a gradient."""
+"""Searches without a descent: uniform quantization, and changes of one tensor at a time for a loss without a gradient."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from nncomplexity.search.start import COARSENESS, Shape, first_that, latents_at
 from nncomplexity.search.trials import Trials
 
 _SILENT = 0.25
-"""The share of ε that tensors without a gradient may take; a descent has the rest."""
+"""The share of ε that tensors without a gradient may use. The descent has the rest."""
 _FREE = 0.01
-"""The share of ε below which they are gone without a further look."""
+"""If removing these tensors takes less than this share of ε, they are removed without further evaluations."""
 
 _EARLY = (2.0**-5, 2.0**-8, 2.0**-12)
-"""Relative steps of a first answer."""
+"""The relative step sizes of the first answer."""
 
 
 class Fallback:
-    """The answers of one search that no gradient is needed for.
+    """The parts of one search that need no gradient.
 
     Args:
-        trials: where candidates are measured.
+        trials: measures candidates.
     """
 
     def __init__(self, trials: Trials) -> None:
@@ -35,7 +35,7 @@ class Fallback:
         self._measured: set[int] = set()
 
     def early(self, eps: float) -> None:
-        """Where the time is limited, a first answer before all else: every tensor dense, at steps that are finer until it is within ε."""
+        """A first answer if the time is limited: every tensor dense, with ever finer step sizes until it is within ε."""
         if self.trials.problem.deadline is None:
             return
         weights, factors = self.tensors.weights, self.tensors.factors
@@ -45,7 +45,7 @@ class Fallback:
                 return
 
     def without_gradient(self, limit: float) -> dict[str, Piece]:
-        """Tensors that no gradient reaches: gone where the loss doesn't need them, else quantized as finely as `limit` asks."""
+        """Tensors without a gradient: zero if the loss doesn't need them, otherwise quantized so that they take a share of `limit` at most."""
         weights, factors = self.tensors.weights, self.tensors.factors
         silent = self.tensors.without_gradient()
 
@@ -63,26 +63,26 @@ class Fallback:
         return quantized(first_that(lambda index: holds(quantized(index), _SILENT), len(COARSENESS)))
 
     def first_answer(self, eps: float) -> None:
-        """All weights zero; uniform quantization at the coarsest of Algorithm 2's steps that a bisection finds within ε."""
+        """All weights zero; then uniform quantization with the coarsest of Algorithm 2's step sizes that a bisection finds within ε."""
         limit = self.trials.limit(eps)
         self.nothing = self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
         first_that(lambda index: self._measure(index) <= limit, len(self._steps))
 
     def quantize(self, eps: float) -> None:
-        """Algorithm 2 as far as it can matter: all its steps whose file would be smaller than the best, which is known without a loss.
+        """Algorithm 2, as far as it can improve the answer: all its step sizes whose file would be smaller than the best. This needs no loss.
 
-        The finest come first, as they are the likeliest to be within ε; they go on while the budget lasts and anything is left of the
-        network. Where it does last, what is kept then isn't larger than Algorithm 2's answer.
+        The finest step sizes come first, because they are the likeliest to be within ε. This ends when the budget is spent or when nothing is
+        left of the network. If the budget suffices, the answer is then not larger than Algorithm 2's.
         """
         smaller = first_that(lambda index: self._bits_at(index) >= self.trials.best(eps), len(self._steps))
         for index in range(smaller - 1, -1, -1):
             if self.trials.left < 1 or self._bits_at(index) <= self._bits_at(0):
-                break  # the coarsest step leaves nothing, or next to it
+                break  # the coarsest step size leaves nothing, or almost nothing
             if index not in self._measured:
                 self._measure(index)
 
     def _measure(self, index: int) -> float:
-        """The distortion of the network under one of Algorithm 2's steps."""
+        """The distortion of the network with one of Algorithm 2's step sizes."""
         self._measured.add(index)
         return self.trials.measure(self._quantized(index), UNIFORM, lambda tensors: self._bits_of(index, tensors))
 
@@ -90,17 +90,17 @@ class Fallback:
         return self.trials.problem.all_quantized(self.tensors.moving, self._steps[index])
 
     def _bits_at(self, index: int) -> float:
-        """Bits of the network under one of Algorithm 2's steps, worked out once for all ε."""
+        """Bits of the network with one of Algorithm 2's step sizes, computed once for all ε."""
         return self._bits_of(index, None)
 
     def _bits_of(self, index: int, tensors: Sequence[CoarseTensor] | None) -> float:
-        """The same, where the network under that step may be at hand."""
+        """The same, if the coarse tensors for that step size may exist already."""
         if index not in self._grid_bits:
             self._grid_bits[index] = self.trials.bits(tensors or self.trials.whole(self._quantized(index)))
         return self._grid_bits[index]
 
     def moves(self, eps: float, budget: float) -> None:
-        """Single moves over so many evaluations, from where all tensors are dense."""
+        """Changes of one tensor at a time, over this number of evaluations. All tensors are dense at first."""
         limit, begin = self.trials.limit(eps), self.trials.spent
 
         def start(index: int) -> list[Plan]:
@@ -118,5 +118,5 @@ class Fallback:
         improve(start(first_that(holds, len(COARSENESS))), self.coarsen, measured, limit, spent)
 
     def coarsen(self, plan: Plan) -> Piece:
-        """The coarse tensor of a form that a move gives to a tensor."""
+        """The coarse tensor of the form that a move gives to a tensor."""
         return plan.coarse(self.tensors.weights, self.tensors.factors, PRECISION)

@@ -1,4 +1,4 @@
-"""What a tensor may be coded as, and what its symbols take."""
+"""The forms in which a tensor may be coded, and the bits of their symbols."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from nncomplexity.network import Layout
 from nncomplexity.search.latent import snapped
 
 _RANK = 8.0
-"""About what a rank and the bases of its sides take in a file, in bits."""
+"""About the bits that a rank and the bases of its sides take in a file."""
 
 
 class Form(Protocol):
-    """What a tensor may be coded as."""
+    """A form in which a tensor may be coded."""
 
     @property
     def overhead(self) -> float:
-        """About what it takes besides its symbols, in bits."""
+        """About the bits that the form takes apart from its symbols."""
         ...
 
     def symbols(self, matrix: Tensor) -> list[Tensor]:
@@ -32,13 +32,13 @@ class Form(Protocol):
         ...
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        """The coarse tensor of a weight, its steps rounded to so many mantissa bits."""
+        """The coarse tensor of a weight, with step sizes rounded to this number of mantissa bits."""
         ...
 
 
 @dataclass(frozen=True)
 class Zero:
-    """Nothing is left of it."""
+    """All elements are zero."""
 
     overhead = 0.0
 
@@ -51,7 +51,7 @@ class Zero:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Multiples of a step."""
+    """Multiples of a step size."""
 
     step: float
 
@@ -63,14 +63,16 @@ class Uniform:
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(self.step, precision)
         symbols = (weight.double() / step).round_()
-        while step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max:  # what a mask holds may be at the end of the range
+        while (
+            step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max
+        ):  # the numbers of a mask may be at the end of the range
             step = snapped(step * (1 - 2.0 ** -(precision + 1)), precision)
         return dense(narrow(symbols), step)
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """Multiples of a step but in rows and columns of the matrix view that are left out.
+    """Multiples of a step size, except in rows and columns of the matrix view that are left out.
 
     `alive` (m, n) is 1 where an element stays, and 0 elsewhere.
     """
@@ -84,16 +86,16 @@ class Pruned:
         return Uniform(self.step).symbols(matrix.double() * self.alive)
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        # By way of float64: PyTorch has no arithmetic of one-byte floats.
+        # In float64, because PyTorch has no arithmetic of one-byte floats.
         kept = weight.double() * self.alive.reshape(weight.shape)
         return Uniform(self.step).piece(kept.to(weight.dtype), precision)
 
 
 @dataclass(frozen=True)
 class Factors:
-    """Two factors' symbols (m, k) and (k, n), and the scale of their product.
+    """The symbols of two factors (m, k) and (k, n), and the scale of their product.
 
-    Components that one factor has lost are left out of a file, and strong ones come first in it.
+    Components that are zero in one factor are left out of a file. The strongest components come first.
     """
 
     A: Tensor
@@ -108,7 +110,9 @@ class Factors:
         return [self.A[:, order], self.B[order]]
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        step = 2.0 ** (math.frexp(abs(self.scale))[1] // 2)  # a power of two is exact in any precision: the other step has the rest
+        step = 2.0 ** (
+            math.frexp(abs(self.scale))[1] // 2
+        )  # a power of two is exact in any precision; the other step size takes the rest
         A, B = self.symbols(weight)
         A = A * math.copysign(1.0, self.scale)
         return LowRank(narrow(A), narrow(B), snapped(abs(self.scale) / step, precision), step)
@@ -139,21 +143,21 @@ class InPieces:
 
 
 def coded(forms: Sequence[Form], matrix: Tensor) -> list[float]:
-    """Bits of a matrix in each of these forms under the coder, alone in a file."""
+    """Bits of a matrix in each of these forms by the coder, each alone in a file."""
     symbols = [form.symbols(matrix) for form in forms]
     weighed = iter(coded_bits([one for each in symbols for one in each]))
     return [form.overhead + sum(next(weighed) for _ in each) for form, each in zip(forms, symbols, strict=True)]
 
 
 def coded_bits(symbols: Sequence[Tensor]) -> list[float]:
-    """Bits of matrices of symbols under the coder, each alone in a file."""
+    """Bits of matrices of symbols by the coder, each alone in a file."""
     upright = [one if one.shape[0] >= one.shape[1] else one.T for one in symbols]
     bits: list[float] = weigh_each([one.numpy(force=True).astype(np.int64) for one in upright]).tolist()
     return bits
 
 
 def entropy_bits(symbols: Tensor) -> float:
-    """Bits of symbols under their own frequencies, ½·log₂ n for each of these, and one for each value between them that doesn't occur."""
+    """Bits of symbols by their own frequencies, plus ½·log₂ n for each frequency and a bit for each value in their range that doesn't occur."""
     return float(rows_entropy_bits(symbols.double().numpy(force=True).reshape(1, -1))[0])
 
 
@@ -182,5 +186,5 @@ def rows_entropy_bits(symbols: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _priced(count: int, spread: Any, distinct: Any, span: Any) -> Any:
-    """n·log₂ n − Σ c·log₂ c of counts c, and what the values and their frequencies take; numbers or arrays."""
+    """n·log₂ n − Σ c·log₂ c of counts c, plus the bits of the values and of their frequencies. Arguments are numbers or arrays."""
     return count * math.log2(count) - spread + 0.5 * distinct * math.log2(count + 1) + span - distinct

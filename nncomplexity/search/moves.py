@@ -29,7 +29,7 @@ class Plan:
     gone: bool = False
 
     def coarse(self, weights: Mapping[str, Tensor], factors: Factorizations, precision: int) -> Piece:
-        """The coarse tensor of this form, with so many mantissa bits in its step."""
+        """The coarse tensor of this form, with this number of mantissa bits in its step size."""
         if self.gone:
             return Constant(0)
         latent = self.latent(weights, factors)

@@ -19,15 +19,15 @@ from nncomplexity.search.forms import Form, InPieces, Zero, coded
 from nncomplexity.search.scans import PARTS, Floats, Scan, dense_scan, low_rank_scan, pruned_scans
 
 _HEADER = 5.0
-"""About what a form and the exponent of a step take in a file, in bits."""
+"""About the bits that a form and the exponent of a step size take in a file."""
 _RATIOS = (0.5, 4.0, 32.0, 256.0)
-"""How many times as much an error along the tensor may cost as one across it."""
+"""The ratios of costs to consider: that of an error along the tensor over that of an error across it."""
 _PRICES, _CLOSE = 240, 1.1
-"""Prices of error at which forms are compared before any is weighed, and how near the best the second is to be weighed, too."""
+"""The number of prices of error at which forms are compared by estimates, and how near the best form the second must be to be counted, too."""
 FEW, _WEIGHINGS = 4, 64
-"""Weighings that are too few to correct an estimate by, and the most for a scan."""
+"""The least number of counted forms from which estimates are corrected, and the most for a scan."""
 _NARROW = 4
-"""Matrices with fewer rows or columns have no rank to speak of."""
+"""Matrices with fewer rows or columns are not tried with a low rank."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class OperatingPoints:
 
     Attributes:
         spec: the tensor's.
-        weight: what is coded, in the tensor's shape.
-        forms: what the points are.
+        weight: the numbers to code, in the tensor's shape.
+        forms: the form of each point.
         bits: (points,).
         errors: (points, 3) the parts of the squared errors (`nncomplexity.search.scans.PARTS`).
     """
@@ -49,24 +49,24 @@ class OperatingPoints:
     errors: Floats
 
     def best(self, prices: Floats) -> NDArray[np.int64]:
-        """(n,) the point of the least bits + price · error under prices (n, 3) of the parts."""
+        """(n,) the point with the least bits + price · error for prices (n, 3) of the parts."""
         found: NDArray[np.int64] = np.argmin(self.bits + prices @ self.errors.T, axis=1)
         return found
 
     def piece(self, point: int, precision: int) -> CoarseTensor:
-        """The coarse tensor of a point, with so many mantissa bits to its steps."""
+        """The coarse tensor of a point, with this number of mantissa bits in its step sizes."""
         return self.forms[point].piece(self.weight, precision)
 
     @property
     def energy(self) -> float:
-        """The squared error where nothing is left, all of it along the tensor."""
+        """The squared error of the tensor of zeros. All of it is along the tensor."""
         return float(self.errors[0, 1])
 
 
 def curve_of(spec: TensorSpec, weight: Tensor, weighings: float, layout: Layout | None = None) -> OperatingPoints:
-    """The operating points of a tensor, about so many of which are weighed by the coder; the others are estimated.
+    """The operating points of a tensor. The coder counts the bits of about `weighed` of them; the others are estimated.
 
-    With a layout its pieces' points are among them.
+    If the tensor has a layout, points in pieces are among them.
     """
     matrix = weight.reshape(matrix_view(spec.shape) or (spec.count, 1))
     whole = dense_scan(matrix, grids=weighings >= FEW)
@@ -86,7 +86,7 @@ Points = Sequence[tuple[Form, float, Sequence[float]]]
 
 
 def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
-    """The forms that may be on the hull, the likeliest weighed by the coder, the others estimated and corrected by what these show."""
+    """The forms that may be on the hull. The coder counts the bits of the likeliest; the others' estimates are corrected by these counts."""
     wins = _wins(scan)
     likely = np.flatnonzero(wins)
     if not len(likely):
@@ -100,9 +100,9 @@ def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
 
 
 def _wins(scan: Scan) -> NDArray[np.int64]:
-    """(n,) for how many of many prices each form is the best, or the second of the local minima and close.
+    """(n,) the number of prices for which each form is the best, or the second of the local minima and close to it.
 
-    What is best for many is a dip, where the tensor lies on a grid, and the first to be weighed.
+    A form that is the best for many prices is a dip, where the tensor lies on a grid. Its bits are counted first.
     """
     count = np.zeros(len(scan.bits), dtype=np.int64)
     for ratio in _RATIOS if len(count) else ():
@@ -142,7 +142,7 @@ def _on_hulls(points: Points) -> Points:
 
 
 def _in_pieces(layout: Layout, curves: Sequence[OperatingPoints]) -> Points:
-    """The points of a tensor whose pieces have these; errors in all of them cost the same."""
+    """The points of a tensor in pieces, from the points of the pieces. Errors in all pieces cost the same."""
     highest = max(float(curve.errors.sum(1).max()) for curve in curves) or 1.0
     prices = np.geomspace(0.1, 1e9, _PRICES)[:, None] / highest * np.ones(PARTS)
     found = []

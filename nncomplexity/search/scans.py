@@ -1,10 +1,10 @@
-"""Scans of a matrix: dense under many steps, and of low rank in a few bases, with estimated bits and with errors.
+"""Scans of a matrix: dense with many step sizes, and of low rank in a few bases, with estimated bits and with errors.
 
     dense      W ≈ Δ · round(W / Δ)
     low rank   W ≈ s · round(A / Δ_A) · round(B / Δ_B)
 
-A dense step is fitted by least squares to the symbols that a first one gives, so that a tensor which lies on a grid is found on it: steps are
-a hundredth apart, and its error dips there. The second factor is fitted to the symbols of the first one.
+A dense step size is fitted by least squares to the symbols that a first step size gives. So a scan also finds the grid on which a tensor lies:
+step sizes are a hundredth apart, and the error dips there. The second factor is fitted to the symbols of the first one.
 """
 
 import math
@@ -28,36 +28,39 @@ Floats = NDArray[np.float64]
 Several = TypeVar("Several")
 
 _OCTAVES = 14
-"""The finest step is so many halvings below the root mean square."""
+"""The finest step size is this number of halvings below the root mean square."""
 _GRID, _LATTICE, _FINE, _SMOOTH = 1.01, 1.02, 2**0.0625, 2**0.25
-"""Ratios of steps where a grid may show, in a factor of low rank, where steps are too fine for one, and where each tensor is one of many."""
+"""Ratios of successive step sizes: to find a grid; in a factor of low rank; below the sizes at which a grid shows; and for a network of many
+tensors.
+"""
 _GRID_OCTAVES = 3
-"""How far below the root mean square a grid is looked for."""
+"""A grid is searched for down to this number of halvings below the root mean square."""
 _SAMPLE = 1 << 16
-"""Elements of a large tensor that are looked at to estimate bits and error."""
+"""The number of elements of a large tensor from which bits and error are estimated."""
 _GAP = 4.0
-"""How many times as much energy as the line before it in order of energy has one that isn't faint."""
+"""Lines are faint if they are below a gap: in order of energy, the next line has more than this number of times their energy."""
 _TOGETHER = 1 << 15
-"""Symbols that are worked out at once."""
+"""The number of symbols to compute at once."""
 _RANKS, _HIGHEST = 5, 256
-"""The most ranks that are tried for a matrix, and the highest."""
+"""The most ranks that are tried for a matrix, and the highest rank."""
 _COARSENESS = [2.0 ** (-index / 4) for index in range(-3, 26)]
-"""Steps of factors, relative to their root mean square."""
+"""The step sizes of factors, relative to their root mean square."""
 _SMALL = 32.0
 """The largest root mean square of the other factor's symbols, if one factor is on a lattice."""
 
 
 PARTS = 3
-"""A squared error ‖W − Ŵ‖² has three parts, whose costs differ: across the tensor, as rounding to fine steps has it, which is noise; along the
-tensor itself, ⟨W − Ŵ, W⟩² / ‖W‖², as where small elements become zero; and what a low rank leaves out."""
+"""The three parts of a squared error ‖W − Ŵ‖², whose costs differ: across the tensor, which is noise, as from rounding with fine step sizes;
+along the tensor itself, ⟨W − Ŵ, W⟩² / ‖W‖², as when small elements become zero; and the part that a low rank leaves out.
+"""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Forms in the order of their steps.
+    """Forms in the order of their step sizes.
 
     Attributes:
-        forms: what they are.
+        forms: the forms.
         bits: (n,) estimates.
         errors: (n, 3) the parts of the squared error, see `PARTS`.
     """
@@ -68,7 +71,7 @@ class Scan:
 
 
 def dense_scan(matrix: Tensor, *, grids: bool = True) -> Scan:
-    """The matrix under all steps, so close together that grids show, or not; of a large one some elements are looked at."""
+    """The matrix with all step sizes. They are close together if it may lie on a grid. A large one is estimated from some of its elements."""
     values, inflation = matrix.reshape(-1), 1.0
     values = values if values.dtype.itemsize > 1 else values.float()  # few operations take 8-bit floats
     if values.numel() > _SAMPLE:
@@ -82,12 +85,12 @@ def dense_scan(matrix: Tensor, *, grids: bool = True) -> Scan:
 
 
 def batched(values: Sequence[Several], count: int) -> Iterator[Sequence[Several]]:
-    """So many at a time."""
+    """Parts of at most this number."""
     return (values[first : first + count] for first in range(0, len(values), count))
 
 
 def _steps(values: Tensor, ratio: float) -> list[float]:
-    """Steps from one that leaves next to nothing to one far below the root mean square; so close together where grids may show."""
+    """Step sizes, from one that leaves almost nothing to one far below the root mean square; close together where grids may be."""
     top = float(values.abs().max())
     if not top:
         return []
@@ -99,11 +102,11 @@ def _steps(values: Tensor, ratio: float) -> list[float]:
 
 
 def _under(values: Floats, steps: Floats) -> tuple[Floats, Floats, Floats]:
-    """Steps (k,) that fit the symbols under the given ones best, the bits under them, and the parts of the squared errors (k, 3).
+    """Step sizes (k,) fitted to the symbols that the given ones make, the bits of the symbols, and the parts of the squared errors (k, 3).
 
-    Bits are those of the symbols under their own frequencies, see `entropy_bits`.
+    Bits are those of the symbols by their own frequencies, see `entropy_bits`.
     """
-    # By einsum: NumPy's BLAS would start threads of its own, which wait at full speed.
+    # By einsum, because NumPy's BLAS would start threads of its own, which use a processor while they wait.
     symbols = np.rint(values / steps[:, None])
     energies = np.einsum("ij,ij->i", symbols, symbols)
     fitted = np.where(energies > 0, np.einsum("ij,j->i", symbols, values) / np.maximum(energies, 1), steps)
@@ -115,7 +118,7 @@ def _under(values: Floats, steps: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def pruned_scans(matrix: Tensor) -> list[Scan]:
-    """The matrix without its faint rows, without its faint columns, and without both, each under all steps."""
+    """The matrix without its faint rows, without its faint columns, and without both, each with all step sizes."""
     rows, columns = (_faint(matrix.double().square().sum(axis)) for axis in (1, 0))
     if rows is None or columns is None:
         return [] if rows is columns else [_pruned(matrix, rows, columns)]
@@ -123,7 +126,7 @@ def pruned_scans(matrix: Tensor) -> list[Scan]:
 
 
 def _faint(energies: Tensor) -> Tensor | None:
-    """Which of the lines with these energies (n,) are below the widest gap between them; None where there is none to speak of."""
+    """Which lines with these energies (n,) are below the widest gap between the energies; None if no gap is wide enough."""
     ordered = energies.sort().values
     gaps = ordered[1:] / ordered[:-1].clamp(min=float(ordered[-1]) * 1e-12 + 1e-300)
     widest = int(gaps.argmax()) if len(gaps) else 0
@@ -144,7 +147,7 @@ def _pruned(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Scan
 
 
 def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:
-    """Factors of the ranks that may take fewer bits than the matrix itself, `whole`, with as large an error, in several bases each."""
+    """Factors of the ranks that may take fewer bits than the matrix itself, `whole`, at the same error. Each is tried in several bases."""
     W = matrix.double()
     svds = SVDCache({"W": matrix})
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -165,12 +168,12 @@ def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:
 
 
 def fitted(W: Tensor, A: Tensor, B: Tensor) -> Scan:
-    """Factors under the scales that fit W (m, n) best, without those of which nothing is left.
+    """Factors with the scales that fit W (m, n) best. Factors whose symbols are all zero are left out.
 
     Args:
         W: the matrix, float64.
-        A: symbols of first factors (s, m, k), or (1, m, k) of the one that all have.
-        B: the same of second factors (s, k, n).
+        A: symbols of first factors (s, m, k), or of one factor (1, m, k) for all second factors.
+        B: symbols of second factors (s, k, n).
     """
     along = ((A.mT @ W) * B).sum((1, 2))
     energies = ((A.mT @ A) * (B @ B.mT)).sum((1, 2))
@@ -186,7 +189,7 @@ def fitted(W: Tensor, A: Tensor, B: Tensor) -> Scan:
 
 
 def _component_bits(factors: Tensor, alive: Tensor) -> Floats:
-    """(s,) bits of the components of factors (s, k, n), or (1, k, n), that are alive (s, k), see `entropy_bits`."""
+    """(s,) bits of those components of factors (s, k, n), or (1, k, n), that are alive (s, k), see `entropy_bits`."""
     bits, counts = np.zeros(len(alive)), alive.sum(1).numpy(force=True)
     for count in np.unique(counts).tolist():
         those = np.flatnonzero(counts == count)
@@ -201,7 +204,7 @@ def _component_bits(factors: Tensor, alive: Tensor) -> Floats:
 def ranks_worth_trying(S: Tensor, shape: Sequence[int], whole: Scan) -> list[int]:
     """Ranks whose factors take fewer bits than the dense matrix at one error, by the formula for Gaussian numbers at high resolution.
 
-    At rank k half of the error is what the rank leaves out, T = Σ_{i>k} σ_i², and half the rounding of the factors, whose step is then
+    At rank k half of the error is what the rank leaves out, T = Σ_{i>k} σ_i², and half is the rounding of the factors, whose step size is then
     Δ² = 12·T / ((m + n)·Σ_{i≤k} σ_i).
     """
     m, n = shape
@@ -223,9 +226,9 @@ def ranks_worth_trying(S: Tensor, shape: Sequence[int], whole: Scan) -> list[int
 
 
 def _rounded(W: Tensor, A: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """A factor (m, k) in some basis under steps from coarse to fine, and the other one, fitted to its symbols, under the same.
+    """A factor (m, k) in some basis, rounded with step sizes from coarse to fine; the other factor is fitted to its symbols and rounded, too.
 
-    Returns symbols (s, m, k) and (s, k, n), some steps at once.
+    Returns symbols (s, m, k) and (s, k, n), for a few step sizes at a time.
     """
     found = []
     for coarseness in _COARSENESS:
@@ -238,7 +241,7 @@ def _rounded(W: Tensor, A: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _on_lattice(W: Tensor, symbols: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """One factor's symbols (m, k), as (1, m, k), and the other factor, fitted to them, under a scan of its steps: some of these at once."""
+    """The symbols (m, k) of one factor, as (1, m, k), and the other factor, fitted to them, with several step sizes: a few at a time."""
     if int(torch.linalg.matrix_rank(symbols)) < symbols.shape[1]:
         return []
     other = torch.linalg.lstsq(symbols, W).solution
@@ -249,7 +252,7 @@ def _on_lattice(W: Tensor, symbols: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _at_once(rank: int, W: Tensor) -> int:
-    """How many pairs of factors of W (m, n) are worked out at once."""
+    """The number of pairs of factors of W (m, n) to compute at once."""
     return max(1, _TOGETHER // (rank * max(W.shape)))
 
 

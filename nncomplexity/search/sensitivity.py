@@ -25,7 +25,7 @@ _FIRST = 2.0**-6
 _AIMS = 3
 """Measurements to find the size of noise in all tensors at once that costs ε."""
 _FAR = 30.0
-"""A measurement is repeated with another size of noise if its distortion is more than so many times too large or too small."""
+"""A measurement is repeated with another size of noise if its distortion is too large or too small by more than this factor."""
 _SMALL = 0.01
 """A group is small if it has less than this share of all numbers."""
 _LEAST, _MOST = 1e-4, 1e4

@@ -1,4 +1,4 @@
-"""Algorithm 1 by several processes: the points that each has measured, in an Optuna storage that all of them can reach."""
+"""Algorithm 1 by several processes: the points that each has measured, in an Optuna storage that all of them can open."""
 
 import hashlib
 import math
@@ -16,17 +16,17 @@ from nncomplexity.search.contract import Problem
 from nncomplexity.search.points import Point
 
 Measure = Callable[[float, float], Point]
-"""measure(step, tau) -> the point, its loss measured."""
+"""measure(step, tau) -> the point, with its measured loss."""
 START = "start"
-"""The part of a search that no single ε has asked for."""
+"""The part of a search that belongs to no single ε."""
 
 _OPENINGS = 8
-"""Attempts to open a storage: processes that make its tables at the same moment get in each other's way."""
+"""Attempts to open a storage: if processes make its tables at the same moment, one of them fails."""
 _PART, _CLAIM = "part", "claim"
 
 
 class Alone:
-    """The points of a search that one process makes: every turn is its own, and nobody else has news.
+    """The points of a search by one process. Every turn is its own, and there are no points of others.
 
     Args:
         measure: measures a point.
@@ -38,7 +38,7 @@ class Alone:
         self._measure = measure
 
     def of(self, part: str, points: int) -> Iterable[int]:  # noqa: ARG002 -- as `SharedPoints` has them
-        """The turns of this process, which are all."""
+        """The turns of this process: all turns."""
         return range(points)
 
     def measure(self, part: str, points: int, step: float, tau: float) -> Point | None:  # noqa: ARG002
@@ -46,25 +46,25 @@ class Alone:
         return self._measure(step, tau)
 
     def news(self) -> list[tuple[str, Point]]:
-        """What others have measured: nothing."""
+        """The points that others have measured: none."""
         return []
 
 
 class SharedPoints:
-    """The points of one search, which several processes measure and all know.
+    """The points of one search that several processes measure and share.
 
-    A search is known by its weights, its loss at them, its bin sizes and its seed: processes that make the same call share it. Each point
+    A search is identified by its weights, its loss at them, its bin sizes and its seed: processes that make the same call share it. Each point
     is a trial of one study, whose two values are the logarithm of the size in bytes and the distortion. A process claims a point before it
-    measures it, so the budget is that of all processes together. What a process that died had claimed is not measured again.
+    measures it, so the budget is that of all processes together. If a process dies, its claimed point is not measured again.
 
     Args:
-        storage: a URL as of SQLAlchemy, such as sqlite:///search.db, the name of a file for a journal, or a storage of Optuna's.
+        storage: a URL as SQLAlchemy takes it, such as sqlite:///search.db, the name of a file for a journal, or a storage of Optuna's.
         problem: the network and its loss.
         steps: the smallest and the largest bin size.
         measure: measures a point.
 
     Attributes:
-        joined: how many points were there or claimed before this process's first.
+        joined: how many points were measured or claimed before this process's first.
 
     Raises:
         InputError: the storage can't be opened.
@@ -83,16 +83,16 @@ class SharedPoints:
         self._known: set[int] = set()
 
     def of(self, part: str, points: int) -> Iterator[int]:
-        """The turns of this process at a part of the search, until all processes together have made so many points of it."""
+        """The turns of this process in a part of the search, until all processes together have made this number of points in it."""
         while (done := self._count(part)) < points:
             yield done
 
     def measure(self, part: str, points: int, step: float, tau: float) -> Point | None:
-        """Claim a point, measure it, and tell the others; None if another process was faster.
+        """Claim a point, measure it, and store the result; None if another process was faster.
 
         Args:
             part: the part of the search.
-            points: how many it has in all.
+            points: the number of points in the part.
             step: the bin size Δ.
             tau: the share τ.
         """
@@ -102,7 +102,7 @@ class SharedPoints:
         try:
             point = self._measure(step, tau)
             sizes = [math.log(point.paper_bytes), point.distortion]
-        except BaseException:  # at the end of a search, too; another process may take the point's turn
+        except BaseException:  # At the end of a search, too: another process may take over the claimed point.
             with self._at_work():
                 self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
             raise
@@ -111,7 +111,7 @@ class SharedPoints:
         return point
 
     def _claimed(self, part: str, points: int, params: dict[str, float]) -> int | None:
-        """The number of a trial that is now this process's; None if another one was faster."""
+        """The number of a trial that this process has claimed; None if another process was faster."""
         with self._at_work():
             if part == START and any(one.params == params for one in self._of(part)):
                 return None
@@ -120,7 +120,7 @@ class SharedPoints:
             self._study.add_trial(
                 self._optuna.create_trial(state=states.RUNNING, params=params, distributions=self._distributions, user_attrs=told)
             )
-            # A storage numbers its trials one after the other, so that all agree who was first.
+            # A storage numbers its trials in order, so all processes agree which was first.
             number: int = next(one.number for one in self._trials() if one.user_attrs.get(_CLAIM) == mine)
             earlier = [one for one in self._of(part) if one.number < number]
             if any(one.params == params for one in earlier) if part == START else len(earlier) >= points:
@@ -132,7 +132,7 @@ class SharedPoints:
         return number
 
     def news(self) -> list[tuple[str, Point]]:
-        """Points that other processes have measured since the last time, each with its part of the search."""
+        """Points that other processes have measured since the last call, each with its part of the search."""
         found = []
         with self._at_work():
             for one in self._trials():
@@ -150,7 +150,7 @@ class SharedPoints:
             return len(self._of(part))
 
     def _of(self, part: str) -> Sequence[Any]:
-        """The trials of a part of the search that are done or under way."""
+        """The trials of a part of the search that are done or running."""
         failed = self._optuna.trial.TrialState.FAIL
         return [one for one in self._trials() if one.user_attrs.get(_PART) == part and one.state != failed]
 
@@ -174,7 +174,7 @@ def _opened(optuna: Any, storage: Any, name: str) -> Any:
                 return optuna.create_study(
                     storage=_storage(optuna, storage), study_name=name, directions=["minimize"] * 2, load_if_exists=True
                 )
-        except Exception as error:  # of a database, a driver that isn't there, or a folder that isn't
+        except Exception as error:  # of a database, of a driver that isn't installed, or of a folder that doesn't exist
             if attempt == _OPENINGS - 1 or not _may_pass(error):
                 raise InputError(
                     f"storage: expected a URL such as sqlite:///search.db, or the name of a file, got {storage!r} ({_told(error)})"
@@ -188,13 +188,13 @@ def _storage(optuna: Any, given: Any) -> Any:
         return given
     if "://" not in given:
         return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(given))
-    # SQLite refuses at once what another process has locked.
+    # SQLite reports at once that another process has locked the file.
     patient = {"connect_args": {"timeout": 60}} if given.startswith("sqlite") else {}
     return optuna.storages.RDBStorage(given, engine_kwargs=patient)
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether it comes from another process that makes the same tables or the same study at this moment."""
+    """Whether the error comes from another process that makes the same tables or the same study at this moment."""
     return any(word in str(error) for word in ("already exists", "UNIQUE", "locked", "DuplicatedStudy", "alembic"))
 
 

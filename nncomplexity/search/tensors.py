@@ -16,7 +16,7 @@ _STEEP = 1e15
 Such a tensor is a mask: the smallest change relative to its size changes the loss completely. Squares of larger products overflow in float32.
 """
 _MANY = 750_000
-"""Above so many parameters a descent begins with factors, because the default budget has too few steps to move each parameter by itself."""
+"""Above this number of parameters a descent begins with factors, because the default budget has too few steps to move each one by itself."""
 
 
 class Tensors:
@@ -58,9 +58,9 @@ class Tensors:
 
     @functools.cached_property
     def moments(self) -> dict[str, Moment]:
-        """The moments of what the tensors that move are multiplied by, of those where that can be watched.
+        """The input moments of the tensors that may change and whose inputs can be recorded.
 
-        They cost an evaluation, once, unless there are none.
+        They cost one evaluation, once; none if there are no such tensors.
         """
         names = {spec.name for spec in self.moving}
         return {name: moment for name, moment in self._distortion.moments().items() if name in names}

@@ -68,7 +68,7 @@ class Trials:
 
     @contextmanager
     def at_most(self, evaluations: float) -> Iterator[None]:
-        """A context in which the search may spend at most so many evaluations."""
+        """A context in which the search may spend at most this number of evaluations."""
         budget, self.budget = self.budget, min(self.budget, self.spent + len(self.kept) + evaluations)
         try:
             yield

@@ -22,8 +22,8 @@ def form_in_words(form: str, layout: str | None) -> str:
     >>> form_in_words("blocks", "2 blocks of rows: low rank 4, zero")
     '2 blocks of rows: low rank 4, zero'
     """
-    told = form.replace("_", " ")
-    return told if layout is None else layout if form == "blocks" else f"{told}, {layout}"
+    words = form.replace("_", " ")
+    return words if layout is None else layout if form == "blocks" else f"{words}, {layout}"
 
 
 def printable(text: str) -> str:

@@ -21,11 +21,11 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
     """A context manager with the executor of the Dask cluster whose scheduler has this address, such as tcp://10.0.0.1:8786.
 
     Args:
-        address: of the scheduler, or the name of a scheduler file that ends in .json.
-        option: the option or argument that gave it, for messages.
+        address: the address of the scheduler, or the name of a scheduler file that ends in .json.
+        option: the option or argument that gave the address, for messages.
 
     Yields:
-        The executor. At the end the connection is closed, and the cluster goes on.
+        The executor. At the end the connection is closed, and the cluster continues to run.
 
     Raises:
         InputError: Dask isn't installed, or there is no scheduler at the address.
@@ -36,7 +36,7 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
         raise InputError(f"{option}: it needs Dask; install it with pip install 'nncomplexity[dask]'") from None
     connect: Any = Client
     in_file = address.endswith(".json")
-    # For these two Dask would wait without end, or start a cluster of its own.
+    # For these two, Dask would wait without a limit, or start its own cluster.
     if (in_file and not is_file(Path(address))) or not address:
         raise InputError(
             f"{option}: expected the address of a Dask scheduler, such as tcp://10.0.0.1:8786, or its scheduler file, got {address!r}"
@@ -59,15 +59,15 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
 
 
 def executor_of(given: Any) -> Any:
-    """The executor of a Dask client; anything else as it is."""
+    """The executor of a Dask client; any other object is returned unchanged."""
     return given.get_executor() if callable(getattr(given, "get_executor", None)) else given
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask logs lost connections with tracebacks, of which we tell in one line, and warns of large arguments."""
+    """Hide Dask's tracebacks about lost connections, which this package reports in one line, and its warnings about large arguments."""
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
-    before = [(logger, logger.level) for logger in map(logging.getLogger, names)]  # each has a level of its own
+    before = [(logger, logger.level) for logger in map(logging.getLogger, names)]  # each logger has its own level
     for logger, _ in before:
         logger.setLevel(logging.CRITICAL + 1)
     try:

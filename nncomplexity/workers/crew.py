@@ -1,7 +1,7 @@
 """Tasks on an executor of `concurrent.futures`. All executors give the same results.
 
-If a worker dies, nothing is lost: the tasks that it took with it are done again, one at a time, and only a task whose worker dies alone
-is given up. If the executor itself is gone, such as the scheduler of a cluster, that is one clear line.
+If a worker dies, no task is lost: all tasks that it was running are repeated, one at a time. A task is given up only if its worker dies
+while it runs alone. If the executor itself is gone, such as the scheduler of a cluster, the error is one clear line.
 """
 
 import sys
@@ -31,21 +31,21 @@ from nncomplexity.workers.surroundings import module_folders, one_thread
 DIED = "the process that measured it died, perhaps because memory ran out; use fewer processes at a time, or a smaller loss"
 
 _POLL = 0.2
-"""Seconds between two looks at futures that can't be waited for."""
+"""Seconds between two checks of futures that can't be waited for."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 class Crew(Generic[Task, Result]):
-    """Does tasks on an executor, some at a time.
+    """Runs tasks on an executor, several at a time.
 
-    Processes get the work and each task as bytes (`packed`), and threads as they are. A worker takes on the folders from which this program
-    imports modules, so a function that is sent by its name is found if the worker sees these folders.
+    Processes get the work and each task as bytes (`packed`), and threads get the objects. A worker takes over the folders from which this
+    program imports modules, so a function that is sent by its name is found if the worker has access to these folders.
 
     Args:
-        executor: who does the work; the caller shuts it down.
-        work: `work(task)` -> result. What it raises counts as the death of its worker, so it should raise nothing.
+        executor: runs the tasks; the caller shuts it down.
+        work: `work(task)` -> result. An exception counts as the death of its worker, so it should raise nothing.
         lost: `lost(task, reason)` -> the result of a task that was given up.
         advice: what to do if the executor is gone, for the message.
 
@@ -67,7 +67,7 @@ class Crew(Generic[Task, Result]):
         self._running: dict[Future[Any], Task] = {}
         self._again: deque[tuple[Task, BaseException]] = deque()
         self._alone: BaseException | None = None
-        """Why the task that runs by itself is done again."""
+        """The reason why the task that runs alone is repeated."""
         self._results: list[tuple[Task, Result]] = []
         self._gone = ""
 
@@ -80,11 +80,11 @@ class Crew(Generic[Task, Result]):
 
     @property
     def running(self) -> int:
-        """How many tasks were submitted and not yet given back."""
+        """The number of tasks that were submitted and not yet returned."""
         return len(self._running) + len(self._again) + len(self._results)
 
     def submit(self, task: Task) -> None:
-        """Begin a task; only while `free`."""
+        """Submit a task. Allowed only while `free`."""
         try:
             self._running[self._begun(task)] = task
         except InputError:
@@ -97,7 +97,7 @@ class Crew(Generic[Task, Result]):
         """Finished tasks with their results. Waits at most `timeout` seconds for the first.
 
         Raises:
-            InputError: the executor is gone; results that were there before were given back.
+            InputError: the executor is gone. Results that were available before were returned.
         """
         if self._again and not self._running and not self._gone:
             self._try_alone()
@@ -109,7 +109,7 @@ class Crew(Generic[Task, Result]):
         return results
 
     def close(self) -> None:
-        """Give up the tasks that are not finished."""
+        """Cancel the tasks that are not finished."""
         for future in self._running:
             with suppress(Exception):  # some futures can't be cancelled
                 future.cancel()
@@ -118,7 +118,7 @@ class Crew(Generic[Task, Result]):
     def _begun(self, task: Task) -> Future[Any]:
         if self._shared:
             return self._executor.submit(self._work, task)
-        threads = isinstance(self._executor, LocalPool)  # it has given its processes their threads
+        threads = isinstance(self._executor, LocalPool)  # its processes have their threads already
         future = self._executor.submit(run, self._content, sent(task, self._executor), module_folders(), threads)
         if not all(hasattr(future, name) for name in ("done", "result")):
             raise InputError(
@@ -128,13 +128,13 @@ class Crew(Generic[Task, Result]):
         return future
 
     def _take(self, future: Future[Any]) -> None:
-        """The result of a future, or what follows from there being none."""
+        """The result of a future, or the consequence of its failure."""
         task, again = self._running.pop(future), self._alone
         self._alone = None
         try:
             result = future.result()
             self._results.append((task, result if self._shared else unpacked(result)))
-        except CancelledError as error:  # not by us: a scheduler that is gone takes everything back that it was given
+        except CancelledError as error:  # not by this program: if a scheduler is gone, all its futures are cancelled
             self._again.append((task, error))
             self._gone = self._gone or (
                 "executor: it withdrew the work that it was given, perhaps because its scheduler ended or the connection to it broke; "
@@ -147,7 +147,7 @@ class Crew(Generic[Task, Result]):
                 self._results.append((task, self._lost(task, _reason(error))))
 
     def _try_alone(self) -> None:
-        """Do a task again, with no other beside it: which of several has killed their worker isn't known."""
+        """Repeat a task alone. If several tasks ran when a worker died, it isn't known which one killed it."""
         task, self._alone = self._again.popleft()
         try:
             self._running[self._begun(task)] = task
@@ -155,12 +155,12 @@ class Crew(Generic[Task, Result]):
             first, self._alone = self._alone, None
             if self._again:
                 self._gone = f"executor: its workers died ({_told(first or error)}) and it takes no more work; {self._advice}"
-            else:  # it was the only one, so there is no doubt
+            else:  # the task ran alone, so it killed its worker
                 self._results.append((task, self._lost(task, _reason(first or error))))
 
 
 def run(content: bytes, task: bytes, folders: Iterable[str], threads_are_set: bool) -> bytes:
-    """Do a task in a worker: the work and the task come packed, and so goes the result."""
+    """Run a task in a worker. The work, the task and the result are sent as bytes."""
     with preserved_random_state(), nullcontext() if threads_are_set else one_thread():
         sys.path.extend(folder for folder in folders if folder not in sys.path)
         arguments = sys.argv
@@ -174,19 +174,19 @@ def run(content: bytes, task: bytes, folders: Iterable[str], threads_are_set: bo
 
 
 def in_this_process(executor: Executor) -> bool:
-    """Whether its work shares this process's memory, so that nothing is sent."""
+    """Whether the executor runs in this process, so that nothing is sent."""
     return isinstance(executor, ThisProcess | ThreadPoolExecutor)
 
 
 def sent(given: object, executor: Executor | None) -> bytes:
-    """An object as bytes for the workers of an executor; None is a `LocalPool`. Raises CannotPackError where it can't be sent."""
-    # Python's own processes import the program's script, so that they know its functions.
+    """An object as bytes for the workers of an executor; an executor of None is a `LocalPool`. Raises CannotPackError if it can't be sent."""
+    # New processes of Python import the program's script, so they know its functions.
     knows_main = isinstance(executor, LocalPool | ProcessPoolExecutor | None) and main_is_a_file()
     return packed(given, main_is_known=knows_main)
 
 
 def checked_executor(given: object) -> Executor | None:
-    """The executor that was given; that of a Dask client where it is one. Raises InputError where it is none."""
+    """The executor, or the executor of a Dask client. Raises InputError for any other object."""
     found: Executor | None = executor_of(given)
     if found is not None and not callable(getattr(found, "submit", None)):
         raise InputError(f"executor: expected a concurrent.futures.Executor, got {given!r}")
@@ -194,7 +194,7 @@ def checked_executor(given: object) -> Executor | None:
 
 
 def _done(futures: Iterable[Future[Any]], timeout: float | None) -> list[Future[Any]]:
-    """The futures that are done. Waits at most so many seconds for the first."""
+    """The finished futures. Waits at most `timeout` seconds for the first."""
     given = list(futures)
     if all(isinstance(future, Future) for future in given):
         finished = wait(given, timeout, FIRST_COMPLETED).done if given else set()
@@ -206,7 +206,7 @@ def _done(futures: Iterable[Future[Any]], timeout: float | None) -> list[Future[
 
 
 def _reason(error: BaseException) -> str:
-    # Dask's KilledWorker says at length that several workers died of one task.
+    # Dask's KilledWorker message says at length that several workers died while they ran one task.
     died = isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
     return DIED if died else f"the executor gave no result: {_told(error)}"
 

@@ -21,10 +21,10 @@ _T = TypeVar("_T")
 
 
 class ThisProcess(Executor):
-    """This process: a call is made when it is submitted."""
+    """This process. A call runs when it is submitted."""
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """The result of the call, which is made now. Raises KeyboardInterrupt where Ctrl-C comes."""
+        """The result of the call, which runs now. Ctrl-C raises KeyboardInterrupt."""
         done: Future[_T] = Future()
         try:
             done.set_result(fn(*args, **kwargs))
@@ -36,20 +36,20 @@ class ThisProcess(Executor):
 class LocalPool(Executor):
     """New processes of this machine, a fixed number, each with its share of the threads.
 
-    If one of them dies, calls that were running or waiting fail with a BrokenExecutor, as everywhere; but the next call starts new
-    processes. They end when this process ends, in any way: each of them waits for the end of a pipe that only this process has open.
+    If one of them dies, calls that were running or waiting fail with a BrokenExecutor, as for every executor; but the next call starts new
+    processes. The processes end when this process ends in any way: each of them waits for the end of a pipe that only this process has open.
 
     Args:
-        jobs: how many processes.
-        threads: how many threads each of them computes with; None shares those of this process evenly.
+        jobs: the number of processes.
+        threads: the number of threads with which each of them computes; None divides the threads of this process evenly.
 
     Raises:
-        InputError: `jobs` is no whole number of at least 1.
+        InputError: `jobs` is not a whole number of at least 1.
     """
 
     def __init__(self, jobs: int, threads: int | None = None) -> None:
         self.jobs = checked_count("jobs", jobs, 1)
-        # Processes that each used all cores would wait for one another.
+        # Processes that each use all cores would slow each other down.
         self._threads = threads or max(1, torch.get_num_threads() // self.jobs)
         self._running: set[Future[Any]] = set()
         self._start()
@@ -58,7 +58,7 @@ class LocalPool(Executor):
         self.end()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Make the call in one of the processes."""
+        """Run the call in one of the processes."""
         with start_method_kept(), _main_hidden():
             try:
                 future = self._executor.submit(fn, *args, **kwargs)
@@ -71,7 +71,7 @@ class LocalPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes when their calls are done, those that wait too unless they are to be cancelled."""
+        """End the processes when their calls are done. Waiting calls are done too, unless they are cancelled."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
         if wait:
             self._leash.close()
@@ -79,14 +79,16 @@ class LocalPool(Executor):
 
     def end(self) -> None:
         """End the processes now, as at the end of a `with` statement. Running calls are lost."""
-        if self._running:  # shutdown would wait for them
+        if self._running:  # shutdown would wait for the calls
             self._leash.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._leash.close()
         self._end.close()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads, and CUDA can't be forked
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork would copy locks of threads, and a process with CUDA can't be forked
         self._end, self._leash = context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
             self.jobs, context, begin_worker, (self._end, self._threads, pickle.dumps(warning_filters()))
@@ -105,7 +107,7 @@ def start_method_kept() -> Iterator[None]:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Keep new processes from looking for the file of a program that has none: that of standard input is called "<stdin>"."""
+    """Hide the path of a program that has no file, such as "<stdin>", so that new processes don't try to open it."""
     held = vars(sys.modules["__main__"])
     file = None if main_is_a_file() else held.pop("__file__", None)
     try:
@@ -123,7 +125,7 @@ def warning_filters() -> list[Filter]:
     found = []
     for action, message, category, module, line in reversed(warnings.filters):
         one = (action, _pattern(message), category, _pattern(module), line)
-        with suppress(Exception):  # the category was defined within a function
+        with suppress(Exception):  # the category was defined inside a function
             found.append(pickle.loads(pickle.dumps(one)))
     return found
 
@@ -133,12 +135,12 @@ def _pattern(given: str | re.Pattern[str] | None) -> str:
 
 
 def begin(threads: int, filters: bytes) -> None:
-    """What a process of ours does once it is bound to end with this one (`nncomplexity_launch.begin_worker`).
+    """The beginning of a worker process, after it is set to end with this process (`nncomplexity_launch.begin_worker`).
 
-    The filters come pickled, as their categories are of packages that would be imported before that.
+    The filters are pickled, because their categories are from packages that would be imported too early.
     """
     # The start method is "spawn" here. With it, a loss that starts processes, as a DataLoader does, would start an interpreter for
-    # each of them, and import the user's module anew.
+    # each of them, and import the user's module again.
     multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(threads)
     warnings.resetwarnings()

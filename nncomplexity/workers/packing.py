@@ -1,7 +1,7 @@
 """Functions, networks and results as bytes for another process.
 
-A function of an importable module is sent by its name: the worker imports the module. A function that a worker can't import, such as one
-of a notebook, of standard input or a lambda, is sent by value, with what it uses; that takes the package cloudpickle.
+A function of an importable module is sent by its name, and the worker imports the module. A function that a worker can't import, such as a
+lambda or a function from a notebook or standard input, is sent by value, with all that it uses; this needs the package cloudpickle.
 """
 
 import io
@@ -18,17 +18,17 @@ _MAIN = b"__main__"
 
 
 class CannotPackError(Exception):
-    """An object can't be sent to another process; the text says why, and what to do."""
+    """An object can't be sent to another process. The text has the reason, and what to do."""
 
 
 def packed(given: object, *, main_is_known: bool = False) -> bytes:
     """The object as bytes for `unpacked`, in another process with the same packages.
 
-    Tensors that share memory share it afterwards, too: that is how ties are known.
+    Tensors that share memory also share it afterwards, so ties are preserved.
 
     Args:
         given: any object.
-        main_is_known: whether the other process has imported this program's `__main__`, so that its functions go by name.
+        main_is_known: whether the other process has imported this program's `__main__`, so that its functions are sent by name.
 
     Returns:
         The bytes.
@@ -62,20 +62,20 @@ def packed(given: object, *, main_is_known: bool = False) -> bytes:
 
 
 def unpacked(content: bytes) -> Any:
-    """The object of `packed`. Only for bytes of this program's own: unpickling runs code."""
+    """The object from `packed`. Use it only for bytes from this program, because unpickling runs code."""
     storages, inner = pickle.loads(content)
     return _WithStorages(inner, [_storage(*one) for one in storages]).load()
 
 
 def main_is_a_file() -> bool:
-    """Whether `__main__` is a script or a module, which new processes can import; not a notebook, a prompt or standard input."""
+    """Whether `__main__` is a script or a module, which new processes can import, and not a notebook, a prompt or standard input."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     return getattr(main, "__spec__", None) is not None or (file is not None and Path(file).is_file())
 
 
 class _Storages:
-    """The part of a pickler that takes the memory of tensors out, each once."""
+    """The part of a pickler that stores the memory of tensors separately, each memory once."""
 
     def __init__(self) -> None:
         self.found: list[UntypedStorage] = []
@@ -85,7 +85,7 @@ class _Storages:
         if not isinstance(given, TypedStorage):
             return None
         memory = given._untyped_storage
-        # Empty ones have no address, and share nothing.
+        # Empty tensors have no address, and share nothing.
         key = (str(memory.device), memory.data_ptr() or -len(self.found) - 1)
         if key not in self._places:
             self._places[key] = len(self.found)

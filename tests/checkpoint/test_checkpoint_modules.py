@@ -140,14 +140,14 @@ def test_no_code_of_a_module_runs(tmp_path: pathlib.Path, zipped: bool) -> None:
 def test_a_module_that_asks_for_what_acts_is_refused(tmp_path: pathlib.Path, zipped: bool) -> None:
     module = nn.Linear(2, 2)
     module.hook = module.forward  # a bound method is pickled as a call of getattr
-    with pytest.raises(InputError, match=r"it asks for builtins\.getattr, which is not loaded since that can run code"):
+    with pytest.raises(InputError, match=r"it asks for builtins\.getattr, which is not loaded because that can run code"):
         load_checkpoint(saved(tmp_path / "net.pt", module, zipped=zipped))
 
 
 def test_a_module_whose_weights_are_packed_is_refused(tmp_path: pathlib.Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(2, 2)), {nn.Linear})
-    words = r"expected a module under '0' of the module, got an object of type torch\.ao\.nn\.quantized\.[\w.]+, which isn't read without"
+    words = r"expected a module under '0' of the module, got an object of type torch\.ao\.nn\.quantized\.[\w.]+, which can't be read without"
     with pytest.raises(InputError, match=words):
         load_checkpoint(saved(tmp_path / "net.pt", module))
 

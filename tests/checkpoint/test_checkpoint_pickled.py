@@ -198,7 +198,7 @@ def test_what_can_only_be_meant_is_taken_and_said(tmp_path, content, key, others
 )
 def test_where_several_could_be_meant_they_are_listed(tmp_path, content, listed):
     with pytest.raises(
-        InputError, match=rf"net\.pt: several state dicts could be meant: {listed}; name one, such as --key \w"
+        InputError, match=rf"net\.pt: several state dicts may be the network: {listed}; name one, such as --key \w"
     ) as caught:
         load_checkpoint(saved(tmp_path / "net.pt", content))
     assert "\n" not in str(caught.value)
@@ -225,7 +225,7 @@ def test_a_key_is_followed(tmp_path, key, expected):
     checkpoint = load_checkpoint(saved(tmp_path / "net.pt", content), key=key)
     same(checkpoint.tensors, expected)
     assert checkpoint.key == (None if key == "." else key)
-    assert checkpoint.notes == (("left out what is no tensor: model, ema, agent, and 1 more",) if key == "." else ())
+    assert checkpoint.notes == (("left out entries that are no tensors: model, ema, agent, and 1 more",) if key == "." else ())
 
 
 CONTENT = {
@@ -260,7 +260,7 @@ def test_a_key_that_names_no_network(tmp_path, key, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (torch.ones(3), "expected a state dict or a dictionary that holds one, got a single tensor"),
+        (torch.ones(3), "expected a state dict or a dictionary with one in it, got a single tensor"),
         ([WEIGHTS], "got a value of type list"),
         (3, "got a value of type int"),
         ({}, "got no entry"),
@@ -285,7 +285,7 @@ def test_what_is_no_tensor_is_left_out_and_said(tmp_path):
     content = {**WEIGHTS, "epoch": 4, "config": {"width": 3}, "extra._extra_state": {"scale": torch.ones(1)}, 5: torch.ones(1)}
     checkpoint = load_checkpoint(saved(tmp_path / "net.pt", content))
     same(checkpoint.tensors, WEIGHTS)
-    assert checkpoint.notes == ("left out what is no tensor: epoch, config, extra._extra_state, and 1 more",)
+    assert checkpoint.notes == ("left out entries that are no tensors: epoch, config, extra._extra_state, and 1 more",)
     assert checkpoint.step == 4
 
 
@@ -338,9 +338,9 @@ def test_every_candidate_that_is_listed_can_be_named(tree):
     try:
         chosen = select(tree, None, "net.pt")
     except InputError as error:
-        if "could be meant" not in str(error) or " more;" in str(error):
+        if "may be the network" not in str(error) or " more;" in str(error):
             return
-        keys = str(error).split("meant: ")[1].split("; name one")[0].split(", ")
+        keys = str(error).split("the network: ")[1].split("; name one")[0].split(", ")
         assert len(keys) > 1
     else:
         keys = [chosen.key or "."]
@@ -426,7 +426,7 @@ def test_names_of_numpy_1_and_2_are_known(tmp_path):
 def test_arrays_among_the_weights_are_said_to_be_left_out(tmp_path):
     checkpoint = load_checkpoint(saved(tmp_path / "net.pt", {**WEIGHTS, "mean": np.ones(3)}))
     same(checkpoint.tensors, WEIGHTS)
-    assert checkpoint.notes == ("left out what is no tensor: mean",)
+    assert checkpoint.notes == ("left out entries that are no tensors: mean",)
 
 
 def test_what_pytorch_allows_is_as_before_after_a_file_read_or_refused(tmp_path):
@@ -539,7 +539,7 @@ def test_code_in_a_file_does_not_run(tmp_path, zipped):
     trap = tmp_path / "sprung"
     extra = [np.float64(0.5), argparse.Namespace(out=Malicious(trap))]
     path = saved(tmp_path / "net.pt", {"model": WEIGHTS, "extra": extra}, zipped=zipped)
-    with pytest.raises(InputError, match=r"it asks for posix\.mkdir, which is not loaded since that can run code"):
+    with pytest.raises(InputError, match=r"it asks for posix\.mkdir, which is not loaded because that can run code"):
         load_checkpoint(path)
     assert not trap.exists()
     torch.load(path, weights_only=False)
@@ -624,12 +624,12 @@ def test_a_type_that_does_something_when_it_is_loaded_is_not_called(tmp_path, zi
 
 
 def test_tensors_of_a_class_of_their_own_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"it holds tensors of a class of their own, of .*OwnTensor; where it was made"):
+    with pytest.raises(InputError, match=r"its tensors are of a special class, .*OwnTensor; where it was made"):
         load_checkpoint(saved(tmp_path / "net.pt", {"a": torch.ones(2).as_subclass(OwnTensor)}))
 
 
 def test_an_object_that_is_no_network_is_named(tmp_path):
-    with pytest.raises(InputError, match="expected a state dict or a dictionary that holds one, got a value of type Config"):
+    with pytest.raises(InputError, match="expected a state dict or a dictionary with one in it, got a value of type Config"):
         load_checkpoint(saved(tmp_path / "net.pt", Config()))
 
 

@@ -84,7 +84,7 @@ def test_what_the_index_does_not_name_is_left_out_and_said(tmp_path):
     index = write(tmp_path, shards=({**FIRST, "inv_freq": torch.ones(2)}, SECOND))
     checkpoint = load_checkpoint(index)
     assert "inv_freq" not in checkpoint.tensors
-    assert checkpoint.notes == ("left out what stands in a shard and not in the index: inv_freq",)
+    assert checkpoint.notes == ("left out tensors that are in a shard and not in the index: inv_freq",)
 
 
 def test_the_step_is_the_folders(tmp_path):
@@ -112,15 +112,15 @@ def test_a_damaged_shard_is_named(tmp_path, kind):
 @KINDS
 def test_a_name_in_the_wrong_shard(tmp_path, kind):
     index = write(tmp_path, kind, shards=(SECOND, FIRST))
-    words = rf"expected 'embed\.weight' in {name_of(kind, 1)}, but it stands in {name_of(kind, 2)}"
+    words = rf"expected 'embed\.weight' in {name_of(kind, 1)}, but it is in {name_of(kind, 2)}"
     with pytest.raises(FormatError, match=words):
         load_checkpoint(index)
 
 
 def test_a_name_in_no_shard_and_one_in_two(tmp_path):
-    with pytest.raises(FormatError, match=r"expected 'count' in .*00002\.safetensors, but it stands in none"):
+    with pytest.raises(FormatError, match=r"expected 'count' in .*00002\.safetensors, but it is in none"):
         load_checkpoint(write(tmp_path, shards=(FIRST, {"head.weight": SECOND["head.weight"]})))
-    with pytest.raises(FormatError, match=r"'count' stands in .*00002-of-00002\.safetensors and in .*00001-of-00002\.safetensors"):
+    with pytest.raises(FormatError, match=r"'count' is in .*00002-of-00002\.safetensors and in .*00001-of-00002\.safetensors"):
         load_checkpoint(write(tmp_path, shards=({**FIRST, "count": torch.tensor(1)}, SECOND)))
 
 
@@ -154,14 +154,14 @@ def test_a_shard_that_leads_out_of_the_folder_is_refused(tmp_path, shard):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no index of shards, since it is no JSON"),
-        (b'{"weight_map": ', "no index of shards, since it is no JSON"),
-        (b'{"weight_map": "\xff"}', "no index of shards, since it is no JSON"),
-        (b"[" * 100_000, "no index of shards, since it is no JSON"),
+        (b"", "no index of shards, because it is no JSON"),
+        (b'{"weight_map": ', "no index of shards, because it is no JSON"),
+        (b'{"weight_map": "\xff"}', "no index of shards, because it is no JSON"),
+        (b"[" * 100_000, "no index of shards, because it is no JSON"),
         (b"[]", 'expected {"weight_map": {name: file}} in it'),
         (b'{"hidden_size": 8}', "or name the checkpoint itself; got the keys hidden_size"),
         (b'{"error": "Repository not found"}', "got the keys error"),
-        (b"<!DOCTYPE html><title>404</title>", "since it is no JSON (it is an HTML page, '404'"),
+        (b"<!DOCTYPE html><title>404</title>", "because it is no JSON (it is an HTML page, '404'"),
         (b'{"weight_map": {}}', 'expected {"weight_map"'),
         (b'{"weight_map": {"a": 3}}', 'expected {"weight_map"'),
     ],
@@ -181,7 +181,7 @@ def test_a_config_is_no_checkpoint(tmp_path):
 
 
 def test_an_index_takes_no_key(tmp_path):
-    with pytest.raises(InputError, match=r"key: expected none, since .* is an index of shards.*got 'model'; leave it out"):
+    with pytest.raises(InputError, match=r"key: expected none, because .* is an index of shards.*got 'model'; leave it out"):
         load_checkpoint(write(tmp_path), key="model")
 
 

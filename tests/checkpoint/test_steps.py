@@ -268,7 +268,7 @@ def test_a_rule_of_the_users_that_finds_nothing_leaves_nothing_to_be_guessed(rul
         ({"pattern": 3}, "step_pattern: expected a regular expression, such as .*, got 3"),
         ({"key": ""}, "step_key: expected a dotted path, such as 'meta.iter', got ''"),
         ({"key": 3}, "step_key: expected a dotted path, such as 'meta.iter', got 3"),
-        ({"key": "a", "pattern": "(a)"}, "step_key: expected it in place of step_pattern, got both; leave one out"),
+        ({"key": "a", "pattern": "(a)"}, "step_key: expected only this or step_pattern, got both; leave one out"),
     ],
 )
 def test_a_rule_that_is_none_is_refused(given_rule, words):

@@ -553,7 +553,7 @@ WRONG = [
         measuring(checkpoint="text.safetensors"),
         "text.safetensors: no checkpoint, but a text, 'no tensors in here'; name a .safetensors file",
     ),
-    (measuring(key="model"), "key: expected none, since model.safetensors is a .safetensors file"),
+    (measuring(key="model"), "key: expected none, because model.safetensors is a .safetensors file"),
     (
         measuring(checkpoint="last.pt", key="modle"),
         "key: expected a state dict under 'modle' in last.pt, got nothing; name one of model",

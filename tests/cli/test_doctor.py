@@ -39,7 +39,7 @@ def test_versions_devices_and_extras_are_told(monkeypatch: pytest.MonkeyPatch, c
     assert f"torch {torch.__version__} >= 2.4" in words
     assert "no-such-package is missing: pip install 'no-such-package>=1.5'" in words
     assert "Devices: cpu (" in words
-    assert "Extra plots: there." in words
+    assert "Extra plots: installed." in words
     assert "Extra llc: lacks absent; pip install 'nncomplexity[llc]'." in words
     assert "dev" not in words.split("Devices")[1]
 
@@ -56,7 +56,7 @@ def test_without_a_package_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(importlib.metadata, "requires", requires)
     assert list(needed_here()) == []
     assert main(["doctor"]) == 0
-    assert "It is not installed as a package" in capsys.readouterr().out
+    assert "nncomplexity is not installed as a package" in capsys.readouterr().out
 
 
 def test_a_pytorch_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def proposed(out: str) -> str:
 def test_every_kind_runs_as_it_is_written(workplace: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     assert main(["init", "fresh_task.py", "--kind", kind]) == 0
     out = capsys.readouterr().out
-    assert "Its data are made up: put yours into data()." in out
+    assert "Its data are random numbers: put your data into data()." in out
     namespace: dict[str, object] = {}
     exec(compile((workplace / "fresh_task.py").read_text(encoding="utf-8"), "fresh_task.py", "exec"), namespace)
     network = namespace["build"]()  # type: ignore[operator]
@@ -61,7 +61,7 @@ def test_a_chain_of_linear_layers_is_written_from_its_checkpoint(workplace: Path
     np.savez(workplace / "train.npz", x=rng.normal(size=(64, 2, 3)).astype(np.float32), y=rng.integers(0, 4, 64))
     assert main(["init", "chain_task.py", "--kind", "classifier", "--checkpoint", "mlp.safetensors", "--data", "train.npz"]) == 0
     out = capsys.readouterr().out
-    assert "made up" not in out
+    assert "random numbers" not in out
     command = proposed(out)
     assert "--classes 4" in command
     assert measured(command, "mlp.safetensors") in (0, 3)
@@ -99,7 +99,7 @@ def test_layers_are_a_chain_in_the_order_of_their_numbers() -> None:
     ("argv", "words"),
     [
         (["my-task.py"], "my-task.py: expected the name of a module that can be imported, such as mytask.py"),
-        (["there.py"], "there.py: it is there already; choose another name, or delete it"),
+        (["there.py"], "there.py: it exists already; choose another name, or delete it"),
         (["new.py", "--kind", "gan"], "--kind: expected one of classifier, language-model, regression, function, got 'gan'"),
         (["new.py", "--model", "models"], "--model: expected MODULE:FUNCTION, such as mypackage.models:Net, got 'models'"),
         (["new.py", "--shape", "3x"], "--shape: expected whole numbers with x between them, such as 3x32x32, got '3x'"),

@@ -80,7 +80,7 @@ def test_options_name_the_step() -> None:
     counted = quick("run/*", loss, 0.1, step_key="counts.seen")
     assert [(row["step"], row["step_from"]) for row in counted] == [(100, "metadata counts.seen"), (200, "metadata counts.seen")]
     assert [row["step"] for row in quick("run/*", loss, 0.1, step_key="counts.absent")] == [None, None]
-    with pytest.raises(InputError, match="step_key: expected it in place of step_pattern"):
+    with pytest.raises(InputError, match="step_key: expected only this or step_pattern"):
         quick("run/*", loss, 0.1, step_key="a", step_pattern="(a)")
 
 
@@ -196,7 +196,7 @@ def test_a_trainers_state_tells_the_step_of_the_model_beside_it() -> None:
     ("options", "words"),
     [
         (["--step-pattern", "step"], "--step-pattern: expected a regular expression with a group for the number"),
-        (["--step-pattern", "(a)", "--step-key", "b"], "--step-key: expected it in place of step_pattern, got both"),
+        (["--step-pattern", "(a)", "--step-key", "b"], "--step-key: expected only this or step_pattern, got both"),
         (["--step-pattern", "([a-z]+)_1"], "--step-pattern: expected the first group of '([a-z]+)_1' to be a number, got 'step'"),
     ],
 )

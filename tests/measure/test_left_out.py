@@ -1,4 +1,4 @@
-"""No bound on a network that holds numbers besides what is in the file, unless somebody says that they were not learned."""
+"""No bound on a network that has numbers that its file lacks, unless somebody says that they were not learned."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ from nncomplexity.dynamics import track
 from nncomplexity.errors import InputError
 from nncomplexity.network.modulestate import LeftOut, left_out, numbers_left_out
 
-WORDS = r"left_out: a bound needs all that was learned in the file, and the network holds numbers besides: "
+WORDS = r"left_out: a bound needs a file with everything that was learned, and the network has numbers outside the file: "
 
 
 class Packed(nn.Module):
@@ -69,7 +69,7 @@ def test_a_name_keeps_what_it_knows_when_it_is_copied() -> None:
 
 def test_packed_weights_give_no_bound_without_a_yes() -> None:
     report = estimate(Packed(), loss, 0.5, method="quantize")
-    with pytest.raises(InputError, match=WORDS + r"_extra_state; where they .* say so by left_out_is_architecture=True"):
+    with pytest.raises(InputError, match=WORDS + r"_extra_state; if they .* say so by left_out_is_architecture=True"):
         report.bound(risk=0.0, n=1000)
     assert not report.bound(risk=0.0, n=1000, left_out_is_architecture=True).vacuous
     assert estimate(Packed({}), loss, 0.5, method="quantize").bound(risk=0.0, n=1000).value < 1
@@ -117,7 +117,7 @@ def test_on_the_command_line(workplace: Path, capsys: pytest.CaptureFixture[str]
     ):
         capsys.readouterr()
         assert main(argv) == 2
-        assert "the network holds numbers besides: mask; where they were fixed" in capsys.readouterr().err
+        assert "the network has numbers outside the file: mask; if they were fixed" in capsys.readouterr().err
         assert main([*argv, yes]) in (0, 3)
 
 

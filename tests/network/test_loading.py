@@ -230,15 +230,13 @@ def test_the_file_of_such_a_module_is_measured_in_a_fresh_one(within: Callable[[
 @pytest.mark.parametrize("within", [alone, under_a_head])
 def test_what_is_kept_for_all_modules_of_a_class_is_refused(within: Callable[[Callable[[], nn.Module]], nn.Module]) -> None:
     OfTheProcess.memo.clear()
-    words = r"model: its loss doesn't follow its weights: with random weights .* gives the same result; .* between calls"
+    words = r"model: its loss doesn't depend on its weights: with random weights .* gives the same result; .* between calls"
     with pytest.raises(InputError, match=words):
         estimate(within(OfTheProcess).eval(), loss, 0.05, budget=30)
 
 
 def test_what_is_kept_by_a_module_s_identity_is_refused() -> None:
-    words = (
-        r"model: its loss doesn't follow its weights: for the same weights it is .* in a fresh copy of the module and .* used copy"
-    )
+    words = r"model: its loss doesn't depend on its weights alone: for the same weights it is .* in a fresh copy of the module and .* used copy"
     with pytest.raises(InputError, match=words):
         estimate(ByItself().eval(), loss, 0.05, budget=30)
 

@@ -29,7 +29,7 @@ def test_sizes_are_geometric_means_over_the_seeds_of_the_last_network(tmp_path: 
     assert one.bits == pytest.approx(geometric_mean(sizes))
     assert one.sd == pytest.approx(stdev(map(math.log, sizes)))
     assert (one.searches, other.searches, other.sd) == (3, 1, 0.0)
-    ratio, error = other.beside(one)
+    ratio, error = other.relative_to(one)
     assert ratio == pytest.approx(row(scale=0.5)["bits@1"] / geometric_mean(sizes))
     assert error == pytest.approx(ratio * one.sd / math.sqrt(3))
     assert first.size(0.5) is None
@@ -89,7 +89,7 @@ def test_the_command_prints_the_table_and_draws(workplace: Path, capsys: pytest.
     out = capsys.readouterr().out
     [line] = [line for line in out.splitlines() if "±" in line and "pruned" in line]
     assert line.split()[-3:] == ["0.5", "±", "0.064"]
-    assert "Not alike: budget is none, 400, in this order." in out
+    assert "Different settings: budget is none, 400, in this order." in out
     assert (workplace / "both.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 

@@ -1,4 +1,4 @@
-"""Distortions between functions: how far a network's outputs are from another's, over inputs that need no labels."""
+"""Distortions between functions: how much the outputs of two networks differ, over inputs that need no labels."""
 
 from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness, Fidelity
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-_ELSEWHERE = 1.5
-"""A warning appears if the divergence on held-out inputs is above this many times ε."""
+_MOST_ON_HELD_OUT = 1.5
+"""A warning appears if the divergence on held-out inputs is more than this factor times ε."""
 
 
 class Agreement(NamedTuple):
-    """Shares of inputs on which a decoded network's top answer is the original's."""
+    """Shares of inputs on which the decoded network gives the same answer as the original."""
 
     searched: float | None
     held_out: float | None
@@ -23,7 +23,7 @@ class Fidelity:
     Attributes:
         inputs: number of inputs.
         divergence: mean divergence from the original's outputs, nats per example or token for `kl` and `bernoulli`.
-        agreement: share of answers that are the original's; for `mse` 1 − mse; None if outputs have no answers.
+        agreement: share of answers that are the same as the original's; for `mse` 1 − mse; None if outputs have no answers.
         right_to_wrong, wrong_to_right: shares of answers that changed from right to wrong, and from wrong to right; None without
             labels.
         most_bits: the bits of a table with one answer for each input (inputs × log₂ classes); None if outputs have no answers.
@@ -38,7 +38,7 @@ class Fidelity:
 
     @property
     def flips(self) -> float | None:
-        """The share of answers that are not the original's; None for `mse`, where agreement is not a share."""
+        """The share of answers that differ from the original's; None for `mse`, where agreement is not a share."""
         return None if self.agreement is None or self.most_bits is None else 1 - self.agreement
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,8 +64,8 @@ class Faithfulness:
 
     Attributes:
         kind: the kind of the divergence.
-        searched: on the inputs of the search.
-        held_out: on inputs that the search did not use; None if there are none.
+        searched: the values on the inputs of the search.
+        held_out: the values on inputs that the search did not use; None if there are none.
     """
 
     kind: str
@@ -99,10 +99,11 @@ class Faithfulness:
         """
         remedy = "search with more inputs" + ("" if fresh else ", or give a function that draws fresh ones")
         found = []
-        if self.held_out is not None and not self.held_out.divergence <= _ELSEWHERE * eps:
+        # `not <=` instead of `>`, so that a NaN also gives the warning.
+        if self.held_out is not None and not self.held_out.divergence <= _MOST_ON_HELD_OUT * eps:
             found.append(
-                f"The divergence on held-out inputs is {self.held_out.divergence:.4g}, over {_ELSEWHERE:g} ε = "
-                f"{_ELSEWHERE * eps:.4g}: the file is faithful only on the inputs of the search; {remedy}."
+                f"The divergence on held-out inputs is {self.held_out.divergence:.4g}, over {_MOST_ON_HELD_OUT:g} ε = "
+                f"{_MOST_ON_HELD_OUT * eps:.4g}: the file is faithful only on the inputs of the search; {remedy}."
             )
         if self.searched.most_bits is not None and bits > self.searched.most_bits:
             found.append(

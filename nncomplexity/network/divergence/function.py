@@ -32,18 +32,17 @@ class Divergence:
 
     Attributes:
         outputs: `outputs(network, inputs)` -> (m, ...); for `kl` logits (m, classes), or (m, t, classes) for tokens.
-        inputs: a tensor (n, ...), a dict of tensors as of Hugging Face batches, a pair of one of these and labels, or a DataLoader
-            of any of these, which is read once. Or a function `draw(m, generator)` that draws m such inputs. Every step of a search
-            then uses new ones, and its answers are measured on `examples` inputs that stay the same.
+        inputs: a tensor (n, ...), a dict of tensors like a batch of Hugging Face, a pair of one of these and labels, or a DataLoader
+            of any of these, which is read once. It can also be a function `draw(m, generator)` that draws m such inputs. Each step of a
+            search then uses new inputs, and its answers are measured on `examples` inputs that stay the same.
         kind: "kl", "bernoulli" or "mse" (`nncomplexity.network.divergence.kinds`), or a function of the original's outputs and
             other outputs, both (u, ...), that returns (u,) divergences, 0 for equal outputs.
-        probe: held-out inputs, in any of these forms, which examine the answer of the search. Or the share of `inputs` to hold out,
-            by default a fifth; 0 holds out none.
+        probe: held-out inputs, in any of these forms, on which the answer of the search is checked. Or the share of `inputs` to hold
+            out, by default a fifth; 0 holds out none.
         labels: (n, ...) right answers, if they are known. Flips are then counted by kind. The search does not use them.
         mask: which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t). For a dict, the
             default is its "attention_mask".
-        batch: number of rows of a tensor that the network gets at once; it limits the memory. Batches of a DataLoader do not
-            change.
+        batch: number of rows of a tensor in one forward pass; it limits the memory. The batches of a DataLoader stay as they are.
         examples: number of inputs for measurements, if inputs are drawn.
 
     The unit is nats per example; for tokens, nats per token that counts.
@@ -81,7 +80,7 @@ class Divergence:
         searched, held_out = self._read()
         for name, value in (("_kind", kind_of(self.kind)), ("_searched", searched), ("_held_out", held_out)):
             object.__setattr__(self, name, value)
-        # Only copies are kept: the owner may change a tensor or a loader later.
+        # The batches are what counts from now on. The user's own objects are dropped, because they may change later.
         object.__setattr__(self, "inputs", self.inputs if self.fresh else None)
         object.__setattr__(self, "probe", None)
         object.__setattr__(self, "labels", None)
@@ -94,7 +93,7 @@ class Divergence:
 
     @property
     def chance(self) -> float | None:
-        """The error of always saying the most frequent label of the inputs. None without labels, or if a label isn't one number."""
+        """The error rate of the most frequent label of the inputs. None without labels, or if all labels are equal."""
         found = [batch.labels for batch in self._searched]
         return (
             most_frequent_error(torch.cat([one for one in found if one is not None]))
@@ -150,7 +149,7 @@ class Divergence:
                 raise InputError(
                     "labels: expected none with a function that draws inputs; let the function return pairs of inputs and labels"
                 )
-            # The same inputs at every call: a loss that draws anew would be noise to the search.
+            # The inputs for measurements are drawn once, with a fixed seed: a loss on new inputs at each call would be noisy.
             generator = torch.Generator().manual_seed(0)
             searched = self.draw(self.examples, generator)
             held_out = self.draw(max(1, int(share * self.examples)), generator) if share else ()
@@ -164,14 +163,15 @@ class Divergence:
 
 
 class DivergenceFrom:
-    """The divergence from one network with known outputs. It is a loss that can be computed on a part of the inputs.
+    """The divergence from the known outputs of one network. It is a loss that can be computed on a part of the inputs.
 
     Args:
         divergence: inputs, outputs and kind.
-        original: the network, a module or a mapping of tensors. It is called here. If inputs are drawn, a copy of it is kept.
+        original: the network, a module or a mapping of tensors. Its outputs are computed here. If inputs are drawn, a copy of the network
+            is kept.
 
     Raises:
-        InputError: the outputs can't be computed, aren't of a shape that the kind takes, or hold a NaN.
+        InputError: the outputs can't be computed, have a shape that the kind doesn't take, or contain a NaN.
     """
 
     def __init__(self, divergence: Divergence, original: Any) -> None:
@@ -200,7 +200,7 @@ class DivergenceFrom:
                 "be the same at each call, or subtract the value for equal outputs"
             )
         if self._searched[0].labels is not None:
-            self.faithfulness(original)  # an error in the labels should appear before a search, not after it
+            self.faithfulness(original)  # the result is not used: an error in the labels should appear before a search
 
     @property
     def examples(self) -> int:
@@ -214,7 +214,7 @@ class DivergenceFrom:
 
     @property
     def fresh(self) -> bool:
-        """Whether each part gets new inputs."""
+        """Whether new inputs are drawn for each part."""
         return self._original is not None
 
     @property
@@ -227,7 +227,7 @@ class DivergenceFrom:
         return self._mean(network, self._searched, self._references)
 
     def part(self, rows: Tensor) -> Callable[[Any], Tensor]:
-        """The mean divergence over the examples with the numbers in `rows` (m,), or over as many new ones if inputs are drawn."""
+        """The mean divergence over the examples with the numbers in `rows` (m,), or over m new inputs if inputs are drawn."""
         if self._original is not None:
             batches: Sequence[Batch] = self.divergence.draw(len(rows), _generator(rows))
             with torch.no_grad():
@@ -291,7 +291,7 @@ class DivergenceFrom:
         inputs, answers = count(batches), self._kind.answers
         if self._kind.name == "mse":
             return Fidelity(inputs, divergence, 1 - divergence)
-        if answers is None:
+        if answers is None:  # a user's kind: outputs (u, classes) with two classes or more are taken as logits
             if len(self._shape) != 1 or self._shape[0] < 2:
                 return Fidelity(inputs, divergence, None)
             answers = top
@@ -321,7 +321,8 @@ class DivergenceFrom:
 
 
 def draws(given: object) -> bool:
-    """Whether this is a function that draws inputs, not the inputs themselves."""
+    """Whether this is a function that draws inputs, and not the inputs themselves."""
+    # A tensor and a DataLoader may be callable too, but they can be iterated over.
     return inspect.isroutine(given) or (callable(given) and not isinstance(given, Tensor) and not hasattr(given, "__iter__"))
 
 

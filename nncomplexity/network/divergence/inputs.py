@@ -14,11 +14,12 @@ Data = Tensor | dict[str, Tensor]
 Mask = str | Callable[[Any], Tensor] | Tensor | None
 """Which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t)."""
 _SPLIT_SEED = 0
+"""Fixed, so that searches with different seeds hold out the same inputs, and their results can be compared."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs that a network gets at once, with one row for each example."""
+    """The inputs of one forward pass, with one row for each example."""
 
     inputs: Data
     """(m, ...), or tensors of such shapes by name."""
@@ -37,15 +38,15 @@ class Batch:
 
 
 def read(given: object, batch: int, argument: str, *, labels: Tensor | None = None, mask: Mask = None) -> tuple[Batch, ...]:
-    """The user's inputs in batches: a tensor, a dict of tensors, a pair of one of these and labels, or a DataLoader of any of them.
+    """The user's inputs in batches. They are a tensor, a dict of tensors, a pair of one of these and labels, or a DataLoader of these.
 
-    Tensors are cut into batches of `batch` rows. A loader's batches do not change, because the user chose a size that fits the
-    memory.
+    Tensors are divided into batches of `batch` rows. The batches of a loader stay as they are, because the user chose a size that fits
+    the memory.
 
     Args:
         given: the inputs.
-        batch: rows of a batch.
-        argument: its name, for messages.
+        batch: the number of rows of a batch.
+        argument: the name of the argument, for messages.
         labels: (n, ...) right answers for all rows, if the inputs have none.
         mask: which tokens count.
 
@@ -53,7 +54,7 @@ def read(given: object, batch: int, argument: str, *, labels: Tensor | None = No
         The batches, with their labels and masks.
 
     Raises:
-        InputError: the inputs are nothing of the kind, there are none, or labels or mask don't fit them.
+        InputError: the inputs are of another type, there are none, or labels or mask don't fit them.
 
     >>> [len(batch) for batch in read(torch.zeros(5, 3), 2, "inputs")]
     [2, 2, 1]
@@ -77,7 +78,7 @@ def count(batches: Sequence[Batch]) -> int:
 
 
 def taken(batches: Sequence[Batch], rows: Tensor) -> list[tuple[int, Tensor]]:
-    """The places of the examples with the numbers in `rows` (k,): the numbers of the batches, and for each the rows in it."""
+    """Where the examples with the numbers in `rows` (k,) are: for each batch that has some, its number and the rows in it."""
     rows, begin, found = rows.cpu(), 0, []
     for number, batch in enumerate(batches):
         here = rows[(rows >= begin) & (rows < begin + len(batch))] - begin
@@ -93,16 +94,16 @@ def digest(batches: Sequence[Batch]) -> str:
     for batch in batches:
         tensors = batch.inputs if isinstance(batch.inputs, dict) else {"": batch.inputs}
         for name in sorted(tensors):
-            # Name, dtype and shape are included, because the same bytes can be other inputs.
+            # The digest includes name, dtype and shape, because different inputs can have the same bytes.
             found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
             found.update(tensors[name].contiguous().cpu().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
 def most_frequent_error(labels: Tensor) -> float | None:
-    """The error of always saying the most frequent of labels (n,) or (n, k).
+    """The error rate of an answer that is always the most frequent of the labels (n,) or (n, k).
 
-    None if there is only one label, because then no answer is wrong.
+    It is None if all labels are equal, because then no answer is wrong.
 
     >>> most_frequent_error(torch.tensor([0, 1, 1, 2]))
     0.5
@@ -112,7 +113,7 @@ def most_frequent_error(labels: Tensor) -> float | None:
 
 
 def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
-    """The batches without a random share of the examples, and this share. The result is the same at every call.
+    """Divide the examples at random: the batches without the given share of them, and this share. Every call gives the same result.
 
     >>> searched, kept_back = split(read(torch.arange(10.0), 4, "inputs"), 0.2)
     >>> count(searched), count(kept_back)
@@ -121,7 +122,7 @@ def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tu
     n = count(batches)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(_SPLIT_SEED), device="cpu")
     cut = int(n * share)
-    # Sorted, so that the examples keep their order.
+    # The parts are sorted, so that the examples keep their order: a loss is a sum, and its rounding depends on the order.
     parts = (order[cut:].sort().values, order[:cut].sort().values)
     first, second = (tuple(batches[number].take(rows) for number, rows in taken(batches, part)) for part in parts)
     return first, second
@@ -129,6 +130,7 @@ def split(batches: Sequence[Batch], share: float) -> tuple[tuple[Batch, ...], tu
 
 def _is_pair(given: object) -> bool:
     """Whether it is a pair of inputs and labels: a tensor or a dict of tensors, and a tensor of whole numbers or truth values."""
+    # Labels of floating point are refused: such a pair may as well be a list of two inputs.
     if not isinstance(given, tuple | list) or len(given) != 2:
         return False
     first, second = given
@@ -139,7 +141,7 @@ def _batch(given: object, argument: str) -> Batch:
     labels: Tensor | None = None
     if _is_pair(given):
         given, labels = cast(tuple[object, Tensor], given)
-    elif isinstance(given, tuple | list) and len(given) == 1:  # a TensorDataset of one tensor gives such rows
+    elif isinstance(given, tuple | list) and len(given) == 1:  # a TensorDataset of one tensor gives such batches
         given = given[0]
     if isinstance(given, Mapping):
         named = {str(name): _tensor(tensor, f"{argument}: {name}") for name, tensor in given.items()}

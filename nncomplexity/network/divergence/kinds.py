@@ -1,4 +1,4 @@
-"""The kinds of divergence between two outputs, in nats, and what counts as an answer for each.
+"""The kinds of divergence between two outputs, and what an answer is for each kind.
 
 ============== ===================================================== ===========================================
 kind           D of outputs f from the original's g                  answers
@@ -8,7 +8,7 @@ kind           D of outputs f from the original's g                  answers
 ``mse``        ‖f − g‖² / total variance of g over the inputs        none: agreement is 1 − mse
 ============== ===================================================== ===========================================
 
-Everything is computed in float64, if the device has it.
+`kl` and `bernoulli` are in nats. All kinds are computed in float64, if the device has it.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ Between = Callable[[Tensor, Tensor], Tensor]
 """between(the original's outputs (u, ...), outputs (u, ...)) -> (u,) divergences of at least 0."""
 _NO_FLOAT64 = {"mps"}
 _SMALL = 1.0
+"""For |d| below this, d + e^−d − 1 is computed by expm1. The direct sum would lose the digits of a small result."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Kind:
     """One kind of divergence.
 
     Attributes:
-        name: what users call it.
+        name: the name that users give.
         between: the divergences (u,) of outputs (u, ...) from the original's.
         answers: the answers of outputs (u, ...), as whole numbers or truth values; None if outputs are numbers without classes.
         last: whether the last axis of the outputs has the classes, so that each position of the other axes is one token.
@@ -44,10 +45,10 @@ class Kind:
 
 
 def kind_of(given: "str | Between") -> Kind:
-    """The kind with that name, or one made from a user's function.
+    """The kind with that name, or a kind made from a user's function.
 
     Raises:
-        InputError: it is neither.
+        InputError: the argument is neither a name of a kind nor a function.
     """
     if isinstance(given, str) and given in _KINDS:
         return _KINDS[given]
@@ -59,8 +60,8 @@ def kind_of(given: "str | Between") -> Kind:
 def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
     """Outputs (m, ...) as (u, ...): one row for each example, or for each token that counts.
 
-    A mask (m, t) belongs to outputs (m, t, ...). Outputs with fewer axes have no tokens, such as those of a classifier of whole
-    texts.
+    A mask (m, t) belongs to outputs (m, t, ...). Outputs with fewer axes, such as those of a classifier of whole texts, have no
+    tokens, and the mask is not used.
 
     Raises:
         InputError: mask and outputs don't fit.
@@ -88,7 +89,7 @@ def exact(outputs: Tensor) -> Tensor:
 def kl(reference: Tensor, outputs: Tensor) -> Tensor:
     """KL(softmax(g) ‖ softmax(f)) of logits g, f (u, classes), in nats: (u,).
 
-    The terms of the sum are p·(d + e^−d − 1) with d = ln p − ln q. The sum is the same, because Σp = Σq. No term is negative, so
+    The terms of the sum are p·(d + e^−d − 1) with d = ln p − ln q. This sum equals Σ p·d, because Σp = Σq. No term is negative. So
     rounding never makes a divergence negative, and the divergence between equal outputs is exactly 0.
 
     >>> kl(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]])).tolist()
@@ -128,6 +129,8 @@ def side(outputs: Tensor) -> Tensor:
 def _between(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Σ p·ln(p/q) over the last axis of logarithms of probabilities."""
     p, q = log_p.exp(), log_q.exp()
+    # If p is 0, the term is q, but the difference of logarithms may be NaN. It is replaced before any use: `where` alone would stop a
+    # NaN in the value, but not in the gradient.
     some = p > 0
     d = torch.where(some, log_p - log_q, 0.0)
     near = d.clamp(-_SMALL, _SMALL)

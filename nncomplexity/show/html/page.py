@@ -144,14 +144,15 @@ def _layers(results: Results, eps: float, charts: dict[str, Chart]) -> str:
             continue
         name = f"layers-{len(pictures)}"
         charts[name] = chart
-        told = f"Size by layer of {run} within ε = {one:g}." if trained(results) else "Size by layer at each ε."
-        told = " ".join((told, *(note for note in chart.notes if not note.startswith("At ε"))))
+        caption = f"Size by layer of {run} within ε = {one:g}." if trained(results) else "Size by layer at each ε."
+        # The chart's note on ε would repeat the caption.
+        caption = " ".join((caption, *(note for note in chart.notes if not note.startswith("At ε"))))
         if trained(results):
             chosen = (run, one) == (own, eps)
-            pictures.append(figure(chart, name, told, chosen=chosen, eps=one, run=run, alternative=not chosen))
+            pictures.append(figure(chart, name, caption, chosen=chosen, eps=one, run=run, alternative=not chosen))
         else:
             pictures.append(
-                figure(chart, name, told, run=run if len(runs) > 1 else None, chosen=run == own, alternative=run != own)
+                figure(chart, name, caption, run=run if len(runs) > 1 else None, chosen=run == own, alternative=run != own)
             )
     point = network.at(eps)
     table = layers_table(point, name_of(network, results), eps) if point is not None and point.layers else ""

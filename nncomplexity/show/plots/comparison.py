@@ -1,4 +1,4 @@
-"""Runs side by side: the last network of each, with all its seeds, and what the sizes are beside those of the first."""
+"""A comparison of runs: the last network of each, with all its seeds, and the ratios of the sizes to those of the first run."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, runs_of
 
 _ALIKE = ("method", "codec", "budget", "loss_fn", "n")
-"""Settings without which sizes don't compare."""
+"""Settings that must be the same, or sizes can't be compared."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Size:
         """The geometric mean."""
         return math.exp(self.mean)
 
-    def beside(self, first: "Size") -> tuple[float, float]:
+    def relative_to(self, first: "Size") -> tuple[float, float]:
         """The ratio of the geometric means, and its standard error, to first order in the spreads.
 
-        >>> ratio, error = Size(math.log(800), 0.1, 4).beside(Size(math.log(1000), 0.0, 1))
+        >>> ratio, error = Size(math.log(800), 0.1, 4).relative_to(Size(math.log(1000), 0.0, 1))
         >>> round(ratio, 3), round(error, 3)
         (0.8, 0.04)
         """
@@ -50,7 +50,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Side:
-    """One run's network that is compared: a network for each seed, all of one checkpoint."""
+    """A network in the comparison, from one run: one entry for each seed, all of one checkpoint."""
 
     label: str
     seeds: tuple[Network, ...]
@@ -73,7 +73,7 @@ class Side:
 
 
 def side_by_side(several: Sequence[Results]) -> Results:
-    """The results of several files as one, with the runs of each file under its name, so that none is taken for another's."""
+    """The results of several files as one. The runs of each file are named after the file, so that names are unique."""
     networks: list[Network] = []
     for results in several:
         runs = runs_of(results)
@@ -86,7 +86,7 @@ def side_by_side(several: Sequence[Results]) -> Results:
 
 
 def _averaged(point: Measurement) -> Measurement:
-    """The point with the mean size of its searches, as seeds that have rows of their own are averaged."""
+    """The point with the mean size of its searches, in the same way as seeds with their own rows are averaged."""
     if not point.spread or not point.searches:
         return point
     mean, sd = point.spread
@@ -94,7 +94,7 @@ def _averaged(point: Measurement) -> Measurement:
 
 
 def sides_of(results: Results, steps: Sequence[float] = ()) -> list[Side]:
-    """What is compared: each run's last network, or those at `steps`.
+    """The networks to compare: each run's last network, or those at `steps`.
 
     Raises:
         InputError: there is only one, or nothing was measured at a step.
@@ -106,7 +106,7 @@ def sides_of(results: Results, steps: Sequence[float] = ()) -> list[Side]:
 
 
 def common_eps(sides: Sequence[Side], eps: Sequence[float]) -> list[float]:
-    """Those of these ε that were measured for two of the networks or more. Raises InputError where there is none."""
+    """Those of these ε that were measured for at least two of the networks. Raises InputError if there is none."""
     found = [one for one in eps if sum(bool(side.points(one)) for side in sides) > 1]
     if not found:
         raise InputError("eps: no ε was measured for two of the networks; measure them at the same ε")
@@ -114,13 +114,13 @@ def common_eps(sides: Sequence[Side], eps: Sequence[float]) -> list[float]:
 
 
 def differing_settings(sides: Sequence[Side]) -> dict[str, list[str]]:
-    """The settings that are not the same for all, each with its values in the order of the sides."""
+    """The settings that differ, each with its values in the order of the sides."""
     found = {key: [str(side.seeds[0].settings.get(key, "none")) for side in sides] for key in _ALIKE}
     return {key: values for key, values in found.items() if len(set(values)) > 1}
 
 
 def comparison(results: Results, *, eps: Sequence[float] = (), steps: Sequence[float] = (), unit: str = "bytes") -> Chart:
-    """The picture: complexity over training where all runs have several steps, otherwise bits against distortion.
+    """The picture: complexity over training if all runs have several steps, otherwise bits against distortion.
 
     Bands are ± one standard error over seeds, or over the searches of a report.
     """

@@ -40,8 +40,8 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": GREY,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "svg.hashsalt": "nncomplexity",
-    "svg.fonttype": "none",
+    "svg.hashsalt": "nncomplexity",  # otherwise the names of an SVG's parts are random, and the same chart gives other bytes
+    "svg.fonttype": "none",  # text stays text, which can be searched and needs no font here
     "text.parse_math": False,  # a dollar sign in a user's title or name is not mathematics
 }
 
@@ -96,12 +96,14 @@ def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None
     from matplotlib import rc_context
 
     about = ", ".join(part for part in (made_by and f"measured by {made_by}", f"drawn by nncomplexity {__version__}") if part)
+    # No dates, so that the same chart gives the same bytes.
     metadata: dict[str, Any] = {
         "svg": {"Date": None, "Creator": None, "Description": about},
         "pdf": {"CreationDate": None, "Subject": about},
         "png": {"Software": None, "Description": about},
     }[form]
     fonts = fonts_for(_texts(chart, chart.title if title is None else title))
+    # The settings are needed a second time, because matplotlib reads those of the file format when it saves.
     with rc_context({**_STYLE, "pdf.fonttype": 3 if fonts.postscript else 42}), _quiet():
         figure.savefig(content, format=form, dpi=220, metadata=metadata)
     save_bytes(path, content.getvalue())

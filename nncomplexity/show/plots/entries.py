@@ -270,9 +270,9 @@ def _others(row: JsonObject, settings: JsonObject, at: str = "") -> Iterator[tup
 
 def _step_name(entry: JsonObject, checkpoint: str, step: float | None) -> str | None:
     """What a step is: the entry's own word, or "epoch" if the checkpoint's name has the number next to that word."""
-    told = entry.get("step_name")
-    if isinstance(told, str) and told.strip():
-        return told.strip()
+    word = entry.get("step_name")
+    if isinstance(word, str) and word.strip():
+        return word.strip()
     # Eighteen digits are as many as an int64 has for sure.
     numbers = re.findall(r"epochs?[^a-z0-9]*([0-9]{1,18})", "/".join(PurePath(checkpoint).parts[-2:]).lower())
     return "epoch" if step is not None and any(int(number) == step for number in numbers) else None

@@ -34,6 +34,7 @@ def fonts_for(texts: Iterable[str]) -> Fonts:
 
     families, postscript = list(rcParams["font.family"]), False
     missing = _seen(texts).difference(*map(_characters_of_family, families))
+    # The machine is searched for new font files only if the listed ones don't have all characters.
     for fonts_of in (_known_fonts, _new_fonts):
         fonts = fonts_of() if missing else {}
         characters = {family: _characters(path) for family, path in fonts.items()}

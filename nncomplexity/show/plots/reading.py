@@ -150,6 +150,7 @@ def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], s
         return [(name, whole)], "curve.json" if "curve" in whole else "report.json", 0
     entries: list[tuple[str, JsonObject]] = []
     cut = 0
+    # A line that can't be parsed is usually the end of a file whose writer was killed, or is still writing.
     for number, line in enumerate(text.split("\n") if whole is None else [text], start=1):
         if not line.strip():
             continue

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from nncomplexity.checkpoint import labels, place_of_step, told_by
+from nncomplexity.checkpoint import labels, path_parts, place_of_step
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.elements import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
 from nncomplexity.show.plots.names import name_of_path, short_names
@@ -38,7 +38,7 @@ def runs_of(results: Results) -> list[Run]:
     such as a network and its average, the rest of their names makes different runs.
     """
     groups: dict[tuple[str, str | None], list[Network]] = {}
-    # The method stands in a run's name only where there are several.
+    # The method is in a run's name only if there are several methods.
     methods = {network.method for network in results.networks}
     apart = _apart(results.networks)
     for network in results.networks:
@@ -55,9 +55,9 @@ def runs_of(results: Results) -> list[Run]:
 
 
 def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
-    """The runs of networks that others of their folder and step must be told from, by folder and checkpoint.
+    """The names of separate runs for different networks with the same folder and step, by folder and checkpoint.
 
-    A copy stays with the first of its kind.
+    A copy of a network is in the same run as the first copy.
     """
     folders: dict[str, dict[tuple[float, str], list[str]]] = {}
     for network in networks:
@@ -66,8 +66,8 @@ def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
             folders.setdefault(network.run, {}).setdefault(same, []).append(network.checkpoint)
     found: dict[tuple[str, str], str] = {}
     for run, copies in folders.items():
-        told = {path: told_by(PurePath(path), place_of_step(PurePath(path), step)) for (step, _), (path, *_) in copies.items()}
-        named = labels(told, [(path, step) for (step, _), (path, *_) in copies.items()])
+        parts = {path: path_parts(PurePath(path), place_of_step(PurePath(path), step)) for (step, _), (path, *_) in copies.items()}
+        named = labels(parts, [(path, step) for (step, _), (path, *_) in copies.items()])
         found |= {
             (run, path): str(PurePath(run, named[first]))
             for first, *more in copies.values()
