@@ -46,8 +46,6 @@ _LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 7, 4
 """The largest factor of the steps where errors are compensated, and evaluations for it, of a large network fewer."""
 _COARSER = tuple(half / 2 for half in range(24, -1, -1))
 """Binary logarithms of the factors of λ with which a choice becomes coarser."""
-_NEVER = 1e9
-"""The factor of what a low rank leaves out that no tensor is to have."""
 _FINE = 20
 """Mantissa bits of step sizes at which their rounding doesn't matter."""
 
@@ -156,25 +154,22 @@ class Allocation:
         """The tensors of the best choice within ε, by first name; None if no choice is within ε."""
         return self._pieces(self._best[eps][0]) if eps in self._best else None
 
-    def coarser(self, eps: float, distortion: float, low_rank: bool) -> dict[str, CoarseTensor] | None:
-        """The tensors of the choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
+    def of_low_rank(self, eps: float, distortion: float) -> dict[str, CoarseTensor] | None:
+        """The choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
 
         Args:
             eps: ε.
             distortion: the most.
-            low_rank: whether tensors may have a low rank. Then there is no answer if none has.
 
         Returns:
-            The tensors by first name; None where nothing is within ε, or where there is no answer.
+            Its tensors by first name; None where nothing is within ε, or where no tensor of the choice has a low rank.
         """
-        if eps not in self._best or not self._specs:
+        if eps not in self._best:
             return None
         best, c = self._best[eps]
-        if not low_rank:
-            c = c * [1.0, 1.0, _NEVER]
         choices = [self._lagrangian.choice(c, best.multiplier * 2.0**power) for power in _COARSER]
         found = self._pieces(choices[first_that(lambda index: self._distortion(choices[index], c) <= distortion, len(choices))])
-        return found if not low_rank or any(isinstance(piece, LowRank) for piece in found.values()) else None
+        return found if any(isinstance(piece, LowRank) for piece in found.values()) else None
 
     def _sensitivities(self, eps: float) -> Sensitivities:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))

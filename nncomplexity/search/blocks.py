@@ -8,7 +8,7 @@ about equal and opposed their sum says little of how far a step may go.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,12 +32,6 @@ class Adam:
     def __init__(self, like: Tensor, dtype: torch.dtype) -> None:
         self._mean, self._square, self._count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
 
-    def reset(self) -> None:
-        """Forget all gradients."""
-        self._mean.zero_()
-        self._square.zero_()
-        self._count = 0
-
     def direction(self, gradient: Tensor, squares: Tensor) -> Tensor:
         """m / √v after one more gradient, `squares` being what goes into v."""
         self._count += 1
@@ -51,13 +45,6 @@ class Adam:
             self._square.copy_(square)
         root = (square / (1 - _SQUARES**self._count)).sqrt_().add_(_TINY)
         return (mean / (1 - _MEAN**self._count)).div_(root)
-
-
-class Saved(NamedTuple):
-    """A copy of a block's latents: the vector u and the logarithm of each scale."""
-
-    u: Tensor
-    log_scales: list[float]
 
 
 class Block:
@@ -132,19 +119,6 @@ class Block:
         """One step of the logarithms of the scales."""
         for latent, change in zip(self.latents, self._adam_scale.direction(along, along.square()).tolist(), strict=True):
             latent.log_scale -= rate * change
-
-    def save(self) -> Saved:
-        """A copy of the latents and their scales."""
-        return Saved(self._u.clone(), [latent.log_scale for latent in self.latents])
-
-    def restore(self, saved: Saved) -> None:
-        """Go back to a copy, and forget Adam's moments."""
-        self._u.copy_(saved.u)
-        for latent, log_scale in zip(self.latents, saved.log_scales, strict=True):
-            latent.log_scale = log_scale
-        self._adam.reset()
-        self._adam_scale.reset()
-        self.forget()
 
     def _values(self) -> tuple[Tensor, ...]:
         """The numbers of each group, flat, as far rounded as `firmness` says."""

@@ -13,7 +13,7 @@ class Settings:
 
     Attributes:
         budget: loss evaluations for each ε, a gradient counting three; None searches until it has converged.
-        first: steps of the first cycle. Fewer end before the rounding has settled; more delay the first answer.
+        first: steps of the first cycle. Fewer end beyond ε more often; more delay the first answer.
         most: steps in all of a search without a budget. More give smaller files and take longer.
         gain: the share of the bits that a doubling of the effort must save for a search without a budget to go on.
         batch: examples of a step, where the loss can be divided. Fewer are faster, and tell the distortion less well.
@@ -30,7 +30,7 @@ class Settings:
     """
 
     budget: float | None = None
-    first: int = 32
+    first: int = 256
     most: int = 4096
     gain: float = 0.03
     batch: int = 256

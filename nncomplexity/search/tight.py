@@ -3,10 +3,9 @@
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Cycles of descent (`nncomplexity.search.descent`) from the answer of bit allocation. The first one is short and stays in a trust region
-   (`nncomplexity.search.trust`); the others may go anywhere.
-3. If all matrices of the network may have one low rank, as many steps from factors of that rank. The start whose cycles have found the
-   smaller file goes on alone.
+2. Cycles of descent (`nncomplexity.search.descent`) from the weights, in the coarsest step sizes that cost a few ε.
+3. If a low rank of the matrices costs little, as many steps from their factors. The start whose cycles have found the smaller file goes on
+   alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
    within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
@@ -33,12 +32,10 @@ from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
-from nncomplexity.search.trust import TrustRegion
 
-_CAREFUL, _FREE, _TRIED = 4, 4, 16
-"""For how many first cycles' steps the first start is tried, in its trust region; how long the first cycle is that may go anywhere, as
-shorter ones seldom land; and for how many every start of that kind is tried."""
-_JUDGED = 32
+_TRIED = 2
+"""For how many first cycles' steps every start is tried."""
+_JUDGED = 4
 """How many first cycles' steps there are at least before the search is taken to have converged."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
@@ -96,8 +93,6 @@ class Start:
         latents: where the last cycle that landed has ended; before that the start, or where a cycle has ended that nearly landed.
         integral: where the dual variable was.
         landed: whether a cycle has.
-        trust: its trust region; None for large networks, whose latents are not held twice.
-        missed: how many cycles in a row have not landed though one before them had. After two the next one stays in the trust region.
     """
 
     make: Callable[[float], list[Latent]]
@@ -105,8 +100,6 @@ class Start:
     steps: float = 1.0
     integral: float = 0.0
     landed: bool = False
-    trust: TrustRegion | None = None
-    missed: int = 0
 
     def finer(self) -> None:
         """Begin anew from a finer start."""
@@ -169,27 +162,21 @@ class Search:
     def _descend(self) -> "Start | None":
         """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
-        first = self._settings.first
-        for make, tried in ((self._allocated, _CAREFUL), (self._dense, _TRIED), (self._of_low_rank, _TRIED)):
+        tried = _TRIED * self._settings.first
+        for make in (self._dense, self._of_low_rank):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
-            self._cycles(start, 0, tried * first, careful=tried == _CAREFUL)
+            self._cycles(start, 0, tried)
             if best is None or self._trials.best(self._eps) < before:
                 best = start
         if best is not None:
-            self._cycles(best, _TRIED * first, self._settings.most if self._settings.budget is None else None)
+            self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
 
-    def _allocated(self) -> Start | None:
-        """The answer of bit allocation, which is within ε. A large network has no trust region, and begins elsewhere."""
-        answer = self._allocation.answer(self._eps) if self._allocation else None
-        return None if answer is None or self._trials.tensors.large else self._at(answer)
-
     def _dense(self) -> Start:
-        """Dense tensors in the coarsest steps of bit allocation that cost a few ε; without one, in steps of so many typical weights."""
-        coarse = self._coarser(low_rank=False)
-        return self._weights(near(self._trials, self._fixed, self._eps)) if coarse is None else self._at(coarse)
+        """The weights, in the coarsest step sizes that cost a few ε."""
+        return self._weights(near(self._trials, self._fixed, self._eps))
 
     def _of_low_rank(self) -> Start | None:
         """Factors of one rank in the coarsest steps that cost a few ε; where there are none, those that bit allocation chooses."""
@@ -198,13 +185,10 @@ class Search:
         rank = lowest_rank(self._trials, self._fixed, self._eps)
         if rank:
             return self._weights(near(self._trials, self._fixed, self._eps, rank), rank)
-        coarse = self._coarser(low_rank=True)
+        coarse = (
+            None if self._allocation is None else self._allocation.of_low_rank(self._eps, FARTHEST * self._trials.limit(self._eps))
+        )
         return None if coarse is None else self._at(coarse)
-
-    def _coarser(self, low_rank: bool) -> dict[str, CoarseTensor] | None:
-        if self._allocation is None:
-            return None
-        return self._allocation.coarser(self._eps, FARTHEST * self._trials.limit(self._eps), low_rank)
 
     def _weights(self, coarseness: float, rank: int = 0) -> Start:
         return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, rank))
@@ -226,19 +210,14 @@ class Search:
         def jittery(finer: float) -> list[Latent]:
             return jittered(make(finer), self._trials.problem.seed)
 
-        target = self._settings.target * self._eps
-        trust = None if self._trials.tensors.large else TrustRegion(self._eps, target, self._fallback.nothing)
-        return Start(jittery, jittery(1.0), trust=trust)
+        return Start(jittery, jittery(1.0))
 
-    def _cycles(self, start: Start, done: int, until: int | None, careful: bool = False) -> None:
-        """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged.
-
-        Those that are careful stay in the start's trust region, as does one after two in a row that have not landed.
-        """
+    def _cycles(self, start: Start, done: int, until: int | None) -> None:
+        """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged."""
         settings, trials = self._settings, self._trials
         while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
-            before, steps = trials.best(self._eps), done or settings.first * (1 if careful else _FREE)
-            landed = self._cycle(start, steps, careful or start.missed > 1)
+            before, steps = trials.best(self._eps), done or settings.first
+            landed = self._cycle(start, steps)
             done += steps
             if math.isfinite(before):
                 self.last_gain = 1 - trials.best(self._eps) / before
@@ -247,15 +226,13 @@ class Search:
                 if self.converged and settings.budget is None:
                     return
 
-    def _cycle(self, start: Start, steps: int, careful: bool) -> bool:
+    def _cycle(self, start: Start, steps: int) -> bool:
         """One cycle; one that doesn't land within ε goes back to where the last one has, or, unless it has nearly landed, to a finer start."""
         kept = [latent.copy() for latent in start.latents] if start.landed else None
         cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
-        ended = cycle.run(start.integral, start.trust if careful else None)
-        start.missed = start.missed + 1 if start.landed and not ended.within else 0
+        ended = cycle.run(start.integral)
         if ended.within:
-            start.landed = True
-            start.integral = 0.0 if careful else ended.integral  # steps that were taken back tell nothing of it
+            start.integral, start.landed = ended.integral, True
         else:
             if kept is not None:
                 start.latents = kept

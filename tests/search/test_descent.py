@@ -304,9 +304,9 @@ def test_a_start_goes_on_from_where_a_cycle_has_nearly_landed(told, goes_on, mon
         monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, told * 0.01, 0.7))
         search = Search(Settings(), trials, 0.01)
         start = search._weights(1.5)
-        latents, coarseness = start.latents, start.coarseness
-        assert not search._cycle(start, 10, False)
-        assert (start.latents is latents) is (start.coarseness == coarseness) is goes_on
+        latents = start.latents
+        assert not search._cycle(start, 10)
+        assert (start.latents is latents) is (start.steps == 1.0) is goes_on
         assert start.integral == (0.7 if goes_on else 0.0)
 
 
