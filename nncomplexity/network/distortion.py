@@ -72,7 +72,7 @@ class Distortion:
         check_network(target)
         if not callable(loss_fn):
             raise InputError(f"loss_fn: expected a function of the model, got {type(loss_fn).__name__}")
-        self._loss_fn = loss_fn
+        self._use(loss_fn)
         self._target: ModuleTarget | MappingTarget = (
             ModuleTarget(target) if isinstance(target, nn.Module) else MappingTarget(target)
         )
@@ -113,7 +113,8 @@ class Distortion:
         try:
             given: object = self._loss_fn
             if isinstance(given, Divergence):
-                self._loss_fn = self.divergence = self.against(given)
+                self.divergence = self.against(given)
+                self._use(self.divergence)
             self.original = self._first()
             if not math.isfinite(self.original):
                 raise InputError(
@@ -127,6 +128,11 @@ class Distortion:
 
     def __exit__(self, *_: object) -> None:
         self._borrowed.close()
+
+    def _use(self, loss_fn: LossFn) -> None:
+        self._loss_fn = loss_fn
+        # Asked once: it looks at each attribute of the protocol, and every step needs to know.
+        self._divisible = loss_fn if isinstance(loss_fn, Divisible) else None
 
     def loss(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> float:
         """L of weights by first name; complex tensors may be pairs of reals. A candidate with NaN or infinity is infeasible.
@@ -145,10 +151,10 @@ class Distortion:
 
     def _part(self, rows: Tensor | None) -> LossFn:
         """The closure over some rows."""
-        if rows is None or not isinstance(self._loss_fn, Divisible):
+        if rows is None or self._divisible is None:
             return self._loss_fn
         with users_switches():
-            return self._loss_fn.part(rows)
+            return self._divisible.part(rows)
 
     def laid_out(self, layouts: Mapping[str, Layout]) -> "Distortion":
         """The same distortion with tensors divided by these layouts. Both objects count their evaluations separately."""
@@ -196,7 +202,7 @@ class Distortion:
     @property
     def examples(self) -> int | None:
         """n, the number of examples of a loss over examples; None for other losses."""
-        return self._loss_fn.examples if isinstance(self._loss_fn, Divisible) else None
+        return None if self._divisible is None else self._divisible.examples
 
     def gradient(self, weights: Mapping[str, Tensor], rows: Tensor | None = None) -> tuple[float, dict[str, Tensor]] | None:
         """L and its gradients by first name, on `device`.

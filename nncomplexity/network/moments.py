@@ -61,6 +61,11 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._dropped: set[str] = set()
         self._numbers = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch marks the dispatch below as not to be compiled. The mark imports the compiler, which takes two seconds."""
+        return False
+
     def moments(self) -> dict[str, Moment]:
         """The moments of the weights that were seen in products, by name."""
         found = {name: Moment(H.cpu(), last) for name, (H, last) in self._sums.items() if name not in self._dropped}

@@ -25,7 +25,6 @@ the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with 
 - `moves`: changes of one tensor at a time, for a loss without a gradient
 - `tensors`: which tensors may change, which have a gradient, and their decompositions
 - `trials`: the candidates of a search: measured, kept for every ε that they are within, and measured again at the end
-- `trust`: the trust region of short cycles: which steps are taken back
 - `sweep`: many ε, each search with a warm start from the one before
 - `methods`: the methods by name
 - `interrupt`: Ctrl-C as the end of a search

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from nncomplexity.file import CoarseTensor, Dense
+from nncomplexity.file import CoarseTensor, Dense, LowRank
 from nncomplexity.network import Moment
 from nncomplexity.search.compensated import Rounding
 from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
@@ -24,6 +24,7 @@ from nncomplexity.search.layouts import layouts_of
 from nncomplexity.search.operating_points import OperatingPoints, curve_of
 from nncomplexity.search.scans import Floats
 from nncomplexity.search.sensitivity import Overlaid, Sensitivities, groups_of
+from nncomplexity.search.start import first_that
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
@@ -43,6 +44,8 @@ search with a larger budget continues one with a smaller budget.
 """
 _LARGEST_SCALE, _SCALES, _FEW_SCALES = 8.0, 7, 4
 """The largest factor of the steps where errors are compensated, and evaluations for it, of a large network fewer."""
+_COARSER = tuple(half / 2 for half in range(24, -1, -1))
+"""Binary logarithms of the factors of λ with which a choice becomes coarser."""
 _FINE = 20
 """Mantissa bits of step sizes at which their rounding doesn't matter."""
 
@@ -150,6 +153,23 @@ class Allocation:
     def answer(self, eps: float) -> dict[str, CoarseTensor] | None:
         """The tensors of the best choice within ε, by first name; None if no choice is within ε."""
         return self._pieces(self._best[eps][0]) if eps in self._best else None
+
+    def of_low_rank(self, eps: float, distortion: float) -> dict[str, CoarseTensor] | None:
+        """The choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
+
+        Args:
+            eps: ε.
+            distortion: the most.
+
+        Returns:
+            Its tensors by first name; None where nothing is within ε, or where no tensor of the choice has a low rank.
+        """
+        if eps not in self._best:
+            return None
+        best, c = self._best[eps]
+        choices = [self._lagrangian.choice(c, best.multiplier * 2.0**power) for power in _COARSER]
+        found = self._pieces(choices[first_that(lambda index: self._distortion(choices[index], c) <= distortion, len(choices))])
+        return found if any(isinstance(piece, LowRank) for piece in found.values()) else None
 
     def _sensitivities(self, eps: float) -> Sensitivities:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))

@@ -8,7 +8,7 @@ about equal and opposed their sum says little of how far a step may go.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ from nncomplexity.search.rate import Rate
 _MEAN, _SQUARES = 0.95, 0.99
 _TINY = 1e-20
 _FEW = 32
-"""Latents of a block of which each is by itself, however alike they are."""
+"""Up to so many sums are computed one by one, which is as fast as all at once and rounds less."""
+_SCALES = 1e-12, 1e12
+"""Products of gradients and scales outside this range may leave that of float32; they are computed in float64."""
 
 
 class Adam:
@@ -29,12 +31,6 @@ class Adam:
 
     def __init__(self, like: Tensor, dtype: torch.dtype) -> None:
         self._mean, self._square, self._count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
-
-    def reset(self) -> None:
-        """Forget all gradients."""
-        self._mean.zero_()
-        self._square.zero_()
-        self._count = 0
 
     def direction(self, gradient: Tensor, squares: Tensor) -> Tensor:
         """m / √v after one more gradient, `squares` being what goes into v."""
@@ -51,13 +47,6 @@ class Adam:
         return (mean / (1 - _MEAN**self._count)).div_(root)
 
 
-class Saved(NamedTuple):
-    """A copy of a block's latents: the vector u and the logarithm of each scale."""
-
-    u: Tensor
-    log_scales: list[float]
-
-
 class Block:
     """Some latents, which hold views of the block's vector from now on.
 
@@ -71,16 +60,15 @@ class Block:
     """
 
     def __init__(self, latents: Sequence[Latent], lean: bool) -> None:
-        # Few latents are by themselves, whatever they are like: sums over the vector hang on its order.
-        groups = [group.latents for group in alike(latents)] if len(latents) > _FEW else [[latent] for latent in latents]
-        self._groups = [Group(group) for group in groups]
-        self.latents = [latent for group in groups for latent in group]
+        self._groups = _groups(latents)
+        self.latents = [latent for group in self._groups for latent in group.latents]
         self._lean, self.firmness = lean, 1.0
         parts = [part for group in self._groups for part in group.parts]
         self._shapes, self._sizes = [part.shape for part in parts], [part.numel() for part in parts]
+        self._lengths = [sum(part.numel() for part in group.parts) for group in self._groups]
         self._u = torch.cat([part.reshape(-1) for part in parts])
-        for group, views in self._views(self._u):
-            group.hold(views)
+        for group, flat in zip(self._groups, torch.split(self._u, self._lengths), strict=True):
+            group.hold(flat)
         moments = torch.bfloat16 if lean else torch.float32
         self._adam = Adam(self._u, moments)
         self._adam_scale = Adam(torch.zeros(len(latents), dtype=torch.float32, device="cpu"), torch.float32)
@@ -93,8 +81,9 @@ class Block:
         return self._rate.bits
 
     def weigh(self) -> None:
-        """Work out the rate's slopes anew."""
-        self._rate.update([part for _, parts in self._views(rounded(self._u)) for part in parts])
+        """Compute the rate and its slopes for the present symbols."""
+        flat = rounded(self._u)
+        self._rate.update([part.view(shape) for part, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True)])
 
     def forget(self) -> None:
         """Let go of the rounded numbers: the latents or the firmness have changed."""
@@ -102,23 +91,23 @@ class Block:
 
     def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
         """The weights of each tensor, in its dtype."""
-        for group, values in self._values():
-            yield from zip(group.specs, group.weights(values, device), strict=True)
+        for group, values in zip(self._groups, self._values(), strict=True):
+            specs = [latent.spec for latent in group.latents]
+            yield from zip(specs, group.weights(values, device), strict=True)
 
     def pulls(self, gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """∂d/∂u, flat, and ∂d/∂log s of each latent, from ∂d/∂W by first name."""
         pulls, scales = list[Tensor](), list[float]()
-        for group, values in self._values():
+        for group, values in zip(self._groups, self._values(), strict=True):
             found, along = group.chain(values, gradients)
-            pulls += [pull.reshape(-1) for pull in found]
+            pulls.append(found)
             scales += along
         flat = torch.nan_to_num_(torch.cat(pulls), 0.0, 0.0, 0.0)
         return flat, torch.tensor(scales, dtype=torch.float32, device="cpu").nan_to_num_(0.0, 0.0, 0.0)
 
     def pressure(self) -> Tensor:
         """∂R/∂u, flat."""
-        parts = [part for _, parts in self._views(self._u) for part in parts]
-        return torch.cat([self._rate.gradient(index, part).reshape(-1) for index, part in enumerate(parts)])
+        return self._rate.gradient(self._u)
 
     def move(self, pull: Tensor, pressure: Tensor, rate: float) -> None:
         """One step against ∂d/∂u + λ·∂R/∂u."""
@@ -131,72 +120,118 @@ class Block:
         for latent, change in zip(self.latents, self._adam_scale.direction(along, along.square()).tolist(), strict=True):
             latent.log_scale -= rate * change
 
-    def save(self) -> Saved:
-        """A copy of the latents and their scales."""
-        return Saved(self._u.clone(), [latent.log_scale for latent in self.latents])
-
-    def restore(self, saved: Saved) -> None:
-        """Go back to a copy, and forget Adam's moments."""
-        self._u.copy_(saved.u)
-        for latent, log_scale in zip(self.latents, saved.log_scales, strict=True):
-            latent.log_scale = log_scale
-        self._adam.reset()
-        self._adam_scale.reset()
-        self.forget()
-
-    def _values(self) -> Iterator[tuple["Group", list[Tensor]]]:
-        """Each group with the numbers of its parts, as far rounded as `firmness` says."""
+    def _values(self) -> tuple[Tensor, ...]:
+        """The numbers of each group, flat, as far rounded as `firmness` says."""
         flat = self._kept
         if flat is None:
             flat = rounded(self._u)
             if self.firmness < 1:
                 flat = self._u.lerp(flat, self.firmness)
             self._kept = None if self._lean else flat
-        return self._views(flat)
-
-    def _views(self, flat: Tensor) -> Iterator[tuple["Group", list[Tensor]]]:
-        """Each group with its parts of a vector, each (T, ...)."""
-        parts = (one.view(shape) for one, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True))
-        return ((group, [next(parts) for _ in group.parts]) for group in self._groups)
+        return torch.split(flat, self._lengths)
 
 
-class Group:
-    """Latents that are alike (`nncomplexity.search.latent.alike`), or one, which operations do for at once.
+class Group(Protocol):
+    """Latents whose numbers stand one after another in the vector.
 
     Attributes:
-        specs: of T tensors.
-        parts: what they hold side by side, each (T, ...), float32.
+        latents: of T tensors.
+        parts: what they hold when the group is made, float32, in the order of the vector. The first axis counts tensors.
     """
 
-    def __init__(self, latents: Sequence[Latent]) -> None:
-        self._latents, self.specs = latents, [latent.spec for latent in latents]
-        self.parts = [part.float() for part in Alike(latents).parts]
+    latents: list[Latent]
+    parts: list[Tensor]
 
-    def hold(self, views: Sequence[Tensor]) -> None:
-        """Let the latents hold these numbers from now on, each (T, ...)."""
-        self.parts = list(views)
-        for latent, parts in zip(self._latents, zip(*(part.unbind() for part in views), strict=True), strict=True):
+    def hold(self, flat: Tensor) -> None:
+        """Let the latents hold views of this vector from now on."""
+
+    def weights(self, values: Tensor, device: torch.device) -> Sequence[Tensor]:
+        """The T tensors that a vector of numbers stands for."""
+        ...
+
+    def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:
+        """∂d/∂u, flat, and ∂d/∂log s of each tensor, from ∂d/∂W by first name; zeros for those that have none."""
+        ...
+
+
+class Plain:
+    """Dense latents of any shapes. Each operation is done for all of them at once."""
+
+    def __init__(self, latents: Sequence[Latent]) -> None:
+        self.latents = list(latents)
+        self.parts = [latent.parts[0].float()[None] for latent in latents]
+        self._sizes = [part.numel() for part in self.parts]
+        self._lengths = torch.tensor(self._sizes, device="cpu")
+
+    def hold(self, flat: Tensor) -> None:
+        """Let the latents hold views of this vector from now on."""
+        for latent, part in zip(self.latents, torch.split(flat, self._sizes), strict=True):
+            latent.parts = [part.view(latent.parts[0].shape)]
+
+    def weights(self, values: Tensor, device: torch.device) -> Sequence[Tensor]:
+        """The tensors that these numbers stand for."""
+        scales = [latent.scale for latent in self.latents]
+        if any(scale * SYMBOL_LIMIT > latent.spec.room for scale, latent in zip(scales, self.latents, strict=True)):
+            parts = zip(self.latents, torch.split(values, self._sizes), strict=True)
+            return [_weight(latent, [part.view(latent.parts[0].shape)], device) for latent, part in parts]
+        products = torch._foreach_mul(torch.split(values, self._sizes), scales)
+        return [
+            part.view(latent.spec.shape).to(device, latent.spec.dtype) for latent, part in zip(self.latents, products, strict=True)
+        ]
+
+    def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:
+        """∂d/∂u, flat, and ∂d/∂log s of each tensor."""
+        nothing = torch.zeros_like(values)
+        given = [
+            nothing[:size] if (one := gradients.get(latent.spec.name)) is None else one.reshape(-1).to(values)
+            for latent, size in zip(self.latents, self._sizes, strict=True)
+        ]
+        pull = torch.cat(torch._foreach_mul(given, [latent.scale for latent in self.latents]))
+        if len(self.latents) > _FEW and values.device.type == "cpu":
+            return pull, torch.segment_reduce(pull * values, "sum", lengths=self._lengths).tolist()
+        pairs = zip(torch.split(pull, self._sizes), torch.split(values, self._sizes), strict=True)
+        return pull, [float(torch.dot(one, other)) for one, other in pairs]
+
+
+class Similar:
+    """Latents of one shape and form (`nncomplexity.search.latent.alike`), or one of any kind, for which each operation is done at once."""
+
+    def __init__(self, latents: Sequence[Latent]) -> None:
+        self.latents = list(latents)
+        self.parts = [part.float() for part in Alike(latents).parts]
+        self._shapes = [part.shape for part in self.parts]
+        self._sizes = [part.numel() for part in self.parts]
+
+    def hold(self, flat: Tensor) -> None:
+        """Let the latents hold views of this vector from now on."""
+        for latent, parts in zip(self.latents, zip(*(part.unbind() for part in self._views(flat)), strict=True), strict=True):
             latent.parts = list(parts)
 
-    def weights(self, values: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
-        """The tensors that these numbers, each (T, ...), stand for."""
-        first, scales = self.specs[0], [latent.scale for latent in self._latents]
+    def weights(self, values: Tensor, device: torch.device) -> Sequence[Tensor]:
+        """The tensors that these numbers stand for."""
+        views = self._views(values)
+        first, scales = self.latents[0].spec, [latent.scale for latent in self.latents]
         if len(scales) == 1 or max(scales) * SYMBOL_LIMIT > first.room:
-            return [_weight(latent, [part[row] for part in values], device) for row, latent in enumerate(self._latents)]
-        product = values[0] if len(values) == 1 else values[0] @ values[1]
+            return [_weight(latent, [part[row] for part in views], device) for row, latent in enumerate(self.latents)]
+        product = views[0] if len(views) == 1 else views[0] @ views[1]
         weights = product * torch.tensor(scales, dtype=product.dtype, device="cpu").reshape(-1, *[1] * (product.dim() - 1))
         return weights.reshape(-1, *first.shape).to(device, first.dtype).unbind()
 
-    def chain(self, values: Sequence[Tensor], gradients: Mapping[str, Tensor]) -> tuple[list[Tensor], list[float]]:
-        """∂d/∂u of each part (T, ...), and ∂d/∂log s of each tensor, from ∂d/∂W by first name; zeros for those that have none."""
-        given = [gradients.get(spec.name) for spec in self.specs]
+    def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:
+        """∂d/∂u, flat, and ∂d/∂log s of each tensor."""
+        pulls, along = self._chain(self._views(values), gradients)
+        return torch.cat([pull.reshape(-1) for pull in pulls]), along
+
+    def _chain(self, values: Sequence[Tensor], gradients: Mapping[str, Tensor]) -> tuple[list[Tensor], list[float]]:
+        specs = [latent.spec for latent in self.latents]
+        given = [gradients.get(spec.name) for spec in specs]
         if len(given) == 1:
             if given[0] is None:
                 return [torch.zeros_like(part) for part in values], [0.0]
-            pulls, along = _chain(self._latents[0], [part[0] for part in values], given[0])
+            pulls, along = _chain(self.latents[0], [part[0] for part in values], given[0])
             return pulls, [along]
-        scales = torch.tensor([latent.scale for latent in self._latents], dtype=torch.float64, device="cpu")
-        nothing = torch.zeros(self.specs[0].shape, dtype=torch.float32, device="cpu")
+        scales = torch.tensor([latent.scale for latent in self.latents], dtype=torch.float64, device="cpu")
+        nothing = torch.zeros(specs[0].shape, dtype=torch.float32, device="cpu")
         stack = torch.stack([nothing if one is None else one for one in given]).reshape(len(given), -1)
         pull = (stack.double() * scales[:, None]).to(values[0])
         if len(values) == 1:
@@ -206,6 +241,23 @@ class Group:
         pull = pull.reshape(len(given), A.shape[1], B.shape[2])
         pull_a, pull_b = pull @ B.mT, A.mT @ pull
         return [pull_a, pull_b], (pull_a * A).flatten(1).sum(1).tolist()
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        return [part.view(shape) for part, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True)]
+
+
+def _groups(latents: Sequence[Latent]) -> list[Group]:
+    """Dense latents together, then the others: those that are alike together where there are many, otherwise each by itself."""
+    plain = [latent for latent in latents if _is_plain(latent)]
+    others = [latent for latent in latents if not _is_plain(latent)]
+    groups: list[Group] = [Plain(plain)] if plain else []
+    return groups + [Similar(group.latents) for group in alike(others)]
+
+
+def _is_plain(latent: Latent) -> bool:
+    """Whether a tensor is dense without a base, and its scale and gradients are within the range of float32."""
+    wide = latent.spec.dtype == torch.float64 or not _SCALES[0] < latent.scale < _SCALES[1]
+    return len(latent.parts) == 1 and latent.spec.base is None and not wide
 
 
 def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> Tensor:

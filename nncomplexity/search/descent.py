@@ -22,7 +22,6 @@ from nncomplexity.search.dual import Dual
 from nncomplexity.search.latent import Latent, candidate_of
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.trials import Trials
-from nncomplexity.search.trust import TrustRegion
 
 _WARMUP, _LAST_RATE = 0.05, 0.02
 """The share of a cycle in which the learning rate rises, and its last value over its highest."""
@@ -81,7 +80,6 @@ class Cycle:
         self._trials, self._settings, self._eps, self._latents, self._fixed = trials, settings, eps, latents, fixed
         self._batches, self._steps = batches, steps
         self._dual = Dual(settings, eps, steps)
-        self._trust: TrustRegion | None = None
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
         self._held = {
@@ -92,21 +90,18 @@ class Cycle:
         self._mean: float | None = None
         self._within = False
 
-    def run(self, integral: float = 0.0, trust: TrustRegion | None = None) -> Ended:
+    def run(self, integral: float = 0.0) -> Ended:
         """All steps, the landings that are needed, and the last rounding.
 
         Args:
             integral: where the dual variable goes on from.
-            trust: the trust region, None for a cycle that may go anywhere.
 
         Returns:
             How the cycle has ended.
         """
         trials, settings = self._trials, self._settings
         blocks = blocks_of(self._latents, self._large)
-        self._dual.integral, self._trust = integral, trust
-        if trust:
-            trust.begin(blocks)
+        self._dual.integral = integral
         # A measurement on all examples costs no more than the steps between two.
         between = max(
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(1 / (GRADIENT_COST * self._batches.share))
@@ -139,10 +134,7 @@ class Cycle:
         batch = self._batches.next()
         distortion, gradients = self._gradient(blocks, batch)
         value = self._dual.at(self._averaged(distortion))
-        if self._trust and self._mean is not None and self._trust.leaves(self._mean, blocks):
-            self._mean = None
-            return
-        rate = self._rate(step) * (self._trust.factor if self._trust else 1.0)
+        rate = self._rate(step)
         outside = float(self._mean is None or self._mean > 0)  # nothing is gained by a loss below the original's
         norms: list[tuple[float, float]] = []
         for block in blocks:

@@ -11,11 +11,13 @@ from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
 from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
+_TYPICAL = 1.5
+"""The step size of tensors for which another search has no form, in typical weights."""
 _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start: enough for descents to part, so that seeds show their spread."""
 _INSIDE = 0.45
 """How far from its symbol a number is at most that is to round to it."""
-_CUT = 4.0
+FARTHEST = 4.0
 """How far beyond ε, in ε, a start may be."""
 
 
@@ -44,11 +46,11 @@ def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
 def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, rank: int = 0) -> float:
     """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the rank costs."""
     shapes = [(coarseness, rank) for coarseness in COARSENESS]
-    return _first_near(trials, fixed, eps, shapes, 2 * _CUT if rank else _CUT)[0]
+    return _first_near(trials, fixed, eps, shapes, 2 * FARTHEST if rank else FARTHEST)[0]
 
 
 def _first_near(
-    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = _CUT
+    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = FARTHEST
 ) -> tuple[float, int]:
     """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within `cut` ε."""
     limit = cut * trials.limit(eps)
@@ -59,26 +61,35 @@ def _first_near(
     return shapes[first_that(holds, len(shapes))]
 
 
-def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], coarseness: float) -> list[Latent]:
-    """Latents at the step sizes and the forms of coarse tensors by first name: dense ones at the weights themselves, factors at their symbols.
+def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float = 1.0) -> list[Latent]:
+    """Latents in the forms of coarse tensors by first name: dense ones at the weights themselves, factors at their symbols.
 
-    What they have no form of begins as it does at the weights.
+    What they have no form of begins at the weights.
+
+    Args:
+        trials: of the search.
+        given: the coarse tensors.
+        finer: by which factor the step sizes are finer than theirs.
     """
     return [
-        _at(latent, given[latent.spec.name], trials.tensors.weights[latent.spec.name])
-        for latent in at_the_weights(trials, coarseness)
+        _at(latent, given[latent.spec.name], trials.tensors.weights[latent.spec.name], finer)
+        for latent in at_the_weights(trials, finer * _TYPICAL)
     ]
 
 
-def _at(start: Latent, coarse: CoarseTensor, weight: Tensor) -> Latent:
+def _at(start: Latent, coarse: CoarseTensor, weight: Tensor, finer: float) -> Latent:
     spec = start.spec
     if isinstance(coarse, LowRank) and coarse.step_a > 0 and coarse.step_b > 0:
         parts = [torch.from_numpy(symbols).to(weight.device, torch.float32) for symbols in (coarse.A, coarse.B)]
-        return Latent(spec, parts, math.log(coarse.step_a) + math.log(coarse.step_b), coarse.periods)
+        scale = math.log(coarse.step_a) + math.log(coarse.step_b)
+        return Latent(spec, [part / math.sqrt(finer) for part in parts], scale + math.log(finer), coarse.periods)
     if isinstance(coarse, Dense) and coarse.step > 0:
-        symbols = torch.from_numpy(coarse.symbols).to(weight.device, torch.float32).reshape(weight.shape)
-        latents = _rounded_to(symbols, (weight.double() / coarse.step).float()).reshape(matrix_shape(spec) or (spec.count,))
-        return Latent(spec, [latents], math.log(coarse.step))
+        step = finer * coarse.step
+        exact = (weight.double() / step).float()
+        if finer == 1.0:
+            symbols = torch.from_numpy(coarse.symbols).to(weight.device, torch.float32).reshape(weight.shape)
+            exact = _rounded_to(symbols, exact)
+        return Latent(spec, [exact.reshape(matrix_shape(spec) or (spec.count,))], math.log(step))
     return start
 
 

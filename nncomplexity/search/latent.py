@@ -152,7 +152,8 @@ def sums(values: Tensor) -> list[float]:
 
 def rounded(u: Tensor, bias: float = 0.0) -> Tensor:
     """Q(u), the symbols as floats. A bias > 0 is subtracted from the magnitudes first, which gives smaller symbols and more zeros."""
-    return torch.where(u.abs() < DEAD_ZONE + bias, 0.0, u.sign() * (u.abs() - bias).round())
+    symbols = u.sign() * (u.abs() - bias).round() if bias else u.round()
+    return symbols.masked_fill_(u.abs() < DEAD_ZONE + bias, 0.0)
 
 
 def _factors(latent: Latent, A: Integers, B: Integers) -> Piece:

@@ -10,6 +10,7 @@ R is linear in a. Its slope log₂((1 + μ) / μ) is largest if a row or a colum
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 _BELIEF = 4.0
@@ -22,28 +23,29 @@ class Rate:
     """The rate of some matrices (T, m, n) or vectors (T, n), T of one shape together, of symbols, and its slopes.
 
     Attributes:
-        slopes: bits for each unit of magnitude, in the shape of each part.
+        slopes: bits for each unit of magnitude, of all parts one after another.
         bits: the rate of all parts together.
     """
 
     def __init__(self) -> None:
-        self.slopes: list[Tensor] = []
+        self.slopes = torch.zeros(0)
         self.bits = 0.0
 
     def update(self, symbols: Sequence[Tensor]) -> None:
         """Compute rate and slopes from the present symbols."""
-        self.bits, self.slopes = 0.0, []
+        self.bits, slopes = 0.0, []
         for part in symbols:
             magnitudes = part.abs()
             matrices = magnitudes.flatten(2) if part.dim() > 2 else magnitudes.reshape(len(part), -1, 1)
             expected = _expected(matrices).reshape(part.shape)
             slope = ((1 + expected) / expected).log2_()
             self.bits += float((magnitudes * slope).sum() + expected.log1p().sum() * 1.4426950408889634 + (magnitudes > 0).sum())
-            self.slopes.append(slope)
+            slopes.append(slope.reshape(-1))
+        self.slopes = torch.cat(slopes)
 
-    def gradient(self, index: int, latent: Tensor) -> Tensor:
-        """∂R/∂u of a part, which points away from zero. Below magnitude 1 it is one bit larger, because a zero needs no sign."""
-        return latent.sign() * (self.slopes[index] + (latent.abs() < 1))
+    def gradient(self, latents: Tensor) -> Tensor:
+        """∂R/∂u of all parts one after another. It points away from zero. Below magnitude 1 it is one bit larger: a zero needs no sign."""
+        return (latents.abs() < 1).to(latents).add_(self.slopes).mul_(latents.sign())
 
 
 def _expected(magnitudes: Tensor) -> Tensor:

@@ -13,11 +13,10 @@ class Settings:
 
     Attributes:
         budget: loss evaluations for each ε, a gradient counting three; None searches until it has converged.
-        first: steps of the first cycle. Fewer end before the rounding has settled; more delay the first answer.
+        first: steps of the first cycle. Fewer end beyond ε more often; more delay the first answer.
         most: steps in all of a search without a budget. More give smaller files and take longer.
         gain: the share of the bits that a doubling of the effort must save for a search without a budget to go on.
         batch: examples of a step, where the loss can be divided. Fewer are faster, and tell the distortion less well.
-        coarseness: the step size of a start, in typical weights. A finer one keeps more of the network at first, and has more to shed.
         learning_rate: Adam's rate at its peak, in step sizes. A lower one needs more steps; a higher one strays from ε.
         scale_rate: the same for the logarithm of the step sizes.
         soft: the share of a cycle in which the rounding is not complete yet.
@@ -31,11 +30,10 @@ class Settings:
     """
 
     budget: float | None = None
-    first: int = 32
+    first: int = 256
     most: int = 4096
     gain: float = 0.03
     batch: int = 256
-    coarseness: float = 1.5
     learning_rate: float = 0.25
     scale_rate: float = 0.01
     soft: float = 0.5
@@ -52,7 +50,7 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
-        for name in ("gain", "coarseness", "learning_rate", "scale_rate", "response", "integral"):
+        for name in ("gain", "learning_rate", "scale_rate", "response", "integral"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise InputError(f"{name}: expected a finite number of at least 0, got {value!r}")

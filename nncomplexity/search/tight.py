@@ -3,10 +3,9 @@
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Short cycles of descent (`nncomplexity.search.descent`) from the answer of bit allocation, the first one in a trust region
-   (`nncomplexity.search.trust`).
-3. Longer cycles that may go anywhere, from other starts: factors of a network of low rank, and the weights themselves. The start whose cycles
-   have found the smallest file goes on alone.
+2. Cycles of descent (`nncomplexity.search.descent`) from the weights, in the coarsest step sizes that cost a few ε.
+3. If a low rank of the matrices costs little, as many steps from their factors. The start whose cycles have found the smaller file goes on
+   alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
    within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
@@ -27,17 +26,16 @@ from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import at_an_answer, at_the_weights, jittered, lowest_rank, near
+from nncomplexity.search.initial import FARTHEST, at_an_answer, at_the_weights, jittered, lowest_rank, near
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
-from nncomplexity.search.trust import TrustRegion
 
-_TRIED = 8
+_TRIED = 2
 """For how many first cycles' steps every start is tried."""
-_JUDGED = 32
+_JUDGED = 4
 """How many first cycles' steps there are at least before the search is taken to have converged."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
@@ -90,29 +88,23 @@ class Start:
     """Latents that cycles move.
 
     Attributes:
-        make: the latents of a start in step sizes of so many typical numbers.
-        coarseness: of the start. A cycle that ends far beyond ε is followed by one from a finer start, until one has landed.
+        make: the latents of the start, in step sizes that are finer by a factor.
+        steps: its step sizes, as a factor. A cycle that ends far beyond ε is followed by one from a finer start, until one has landed.
         latents: where the last cycle that landed has ended; before that the start, or where a cycle has ended that nearly landed.
         integral: where the dual variable was.
         landed: whether a cycle has.
-        trust: its trust region; None for large networks, whose latents are not held twice.
-        careful: whether its first cycle stays in the trust region.
-        missed: whether the last cycle has not landed though one before it had. The next one stays in the trust region.
     """
 
     make: Callable[[float], list[Latent]]
-    coarseness: float
     latents: list[Latent]
+    steps: float = 1.0
     integral: float = 0.0
     landed: bool = False
-    trust: TrustRegion | None = None
-    careful: bool = False
-    missed: bool = False
 
     def finer(self) -> None:
         """Begin anew from a finer start."""
-        self.coarseness *= _FINER
-        self.latents = self.make(self.coarseness)
+        self.steps *= _FINER
+        self.latents = self.make(self.steps)
 
 
 class Search:
@@ -137,7 +129,7 @@ class Search:
         self.last_gain: float | None = None
         self.converged = False
         self.ended: Start | None = None
-        self._allocation: dict[str, CoarseTensor] | None = None
+        self._allocation: Allocation | None = None
 
     def run(self, begin: "Start | None" = None) -> None:
         """All stages; progress may end them.
@@ -171,84 +163,74 @@ class Search:
         """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._careful, self._factored, self._near, self._at_the_weights):
+        for make in (self._dense, self._of_low_rank):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
-            self._cycles(start, 0, tried // 2 if start.careful else tried)
+            self._cycles(start, 0, tried)
             if best is None or self._trials.best(self._eps) < before:
                 best = start
         if best is not None:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
 
-    def _careful(self) -> Start:
-        """The answer of bit allocation, or step sizes that are nearly fine enough: a start that is within a few ε already."""
-        start = self._allocated() or self._near()
-        start.careful = start.trust is not None
-        return start
-
-    def _near(self) -> Start:
+    def _dense(self) -> Start:
+        """The weights, in the coarsest step sizes that cost a few ε."""
         return self._weights(near(self._trials, self._fixed, self._eps))
 
-    def _at_the_weights(self) -> Start:
-        return self._weights(self._settings.coarseness)
-
-    def _factored(self) -> Start | None:
+    def _of_low_rank(self) -> Start | None:
+        """Factors of one rank in the coarsest steps that cost a few ε; where there are none, those that bit allocation chooses."""
         if not self._trials.tensors.factored:
             return None
         rank = lowest_rank(self._trials, self._fixed, self._eps)
-        return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
+        if rank:
+            return self._weights(near(self._trials, self._fixed, self._eps, rank), rank)
+        coarse = (
+            None if self._allocation is None else self._allocation.of_low_rank(self._eps, FARTHEST * self._trials.limit(self._eps))
+        )
+        return None if coarse is None else self._at(coarse)
 
     def _weights(self, coarseness: float, rank: int = 0) -> Start:
-        return self._begin(lambda coarseness: at_the_weights(self._trials, coarseness, rank), coarseness)
+        return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, rank))
 
-    def _allocated(self) -> Start | None:
-        answer = self._allocation
-        if not answer:
-            return None
-        return self._begin(lambda coarseness: at_an_answer(self._trials, answer, coarseness), self._settings.coarseness)
+    def _at(self, coarse: dict[str, CoarseTensor]) -> Start:
+        return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer))
 
-    def _allocate(self) -> dict[str, CoarseTensor] | None:
-        """Bit allocation, and the tensors of its answer, None where there is none."""
+    def _allocate(self) -> Allocation | None:
+        """Bit allocation, None where it isn't tried."""
         trials = self._trials
         if trials.left < 1 or (len(trials.tensors.moving) > _SCANNED and not trials.tensors.large):
             return None
         with trials.at_most(_for_allocation(self._settings, self._batches.share)):
             allocation = Allocation(Allocate(), trials, curves_of(trials.problem, trials.tensors))
             allocation.run(self._eps)
-        return allocation.answer(self._eps)
+        return allocation
 
-    def _begin(self, make: Callable[[float], list[Latent]], coarseness: float) -> Start:
-        def jittery(coarseness: float) -> list[Latent]:
-            return jittered(make(coarseness), self._trials.problem.seed)
+    def _begin(self, make: Callable[[float], list[Latent]]) -> Start:
+        def jittery(finer: float) -> list[Latent]:
+            return jittered(make(finer), self._trials.problem.seed)
 
-        target = self._settings.target * self._eps
-        trust = None if self._trials.tensors.large else TrustRegion(self._eps, target, self._fallback.nothing)
-        return Start(jittery, coarseness, jittery(coarseness), trust=trust)
+        return Start(jittery, jittery(1.0))
 
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
         """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged."""
         settings, trials = self._settings, self._trials
-        tried = _TRIED * settings.first
         while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
-            # A start that is within ε already needs few steps to land; others lose them.
-            before, steps = trials.best(self._eps), done or (settings.first if start.careful else tried)
-            landed = self._cycle(start, steps, start.missed or (start.careful and not done))
+            before, steps = trials.best(self._eps), done or settings.first
+            landed = self._cycle(start, steps)
             done += steps
             if math.isfinite(before):
                 self.last_gain = 1 - trials.best(self._eps) / before
                 by_descent = trials.kept[self._eps][0].origin == DESCENT  # else it has yet to come to what is known
                 self.converged = landed and by_descent and done >= _JUDGED * settings.first and self.last_gain < settings.gain
-                if self.converged and settings.budget is None and done > tried:
+                if self.converged and settings.budget is None:
                     return
 
-    def _cycle(self, start: Start, steps: int, careful: bool) -> bool:
+    def _cycle(self, start: Start, steps: int) -> bool:
         """One cycle; one that doesn't land within ε goes back to where the last one has, or, unless it has nearly landed, to a finer start."""
         kept = [latent.copy() for latent in start.latents] if start.landed else None
         cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
-        ended = cycle.run(start.integral, start.trust if careful else None)
-        start.missed = start.landed and not ended.within
+        ended = cycle.run(start.integral)
         if ended.within:
             start.integral, start.landed = ended.integral, True
         else:

@@ -21,7 +21,7 @@ from nncomplexity.search.descent import Cycle, Ended
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.forms import coded_bits
 from nncomplexity.search.initial import at_the_weights
-from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of
+from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of, rounded
 from nncomplexity.search.rate import Rate
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
@@ -82,9 +82,7 @@ def test_gradients_are_autograd_s_of_the_product(form, lean) -> None:
     block = Block([latent], lean)
     pull, along = block.pulls({"w": C})
     # The same in float64 by autograd, with the rounded numbers as leaves.
-    _, parts = next(iter(block._values()))
-    values = [part[0] for part in parts]
-    leaves = [value.double().requires_grad_() for value in values]
+    leaves = [rounded(part).double().requires_grad_() for part in latent.parts]
     log_scale = torch.tensor(latent.log_scale, dtype=torch.float64, requires_grad=True)
     product = leaves[0]
     if len(leaves) == 2:
@@ -99,6 +97,36 @@ def test_gradients_are_autograd_s_of_the_product(form, lean) -> None:
     (product * torch.exp(log_scale) * step * C).sum().backward()
     torch.testing.assert_close(pull.double(), torch.cat([leaf.grad.reshape(-1) for leaf in leaves]), rtol=1e-4, atol=1e-5)
     assert float(along[0]) == pytest.approx(float(log_scale.grad), rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_a_block_of_many_tensors_does_what_blocks_of_one_do(count) -> None:
+    """Dense tensors of any shapes, and factors among them: together and each alone."""
+    generator = torch.Generator().manual_seed(2)
+
+    def made() -> list[Latent]:
+        shapes = [(3 + i % 4, 5) if i % 3 else (7,) for i in range(count)]
+        numbers = torch.Generator().manual_seed(3)
+        dense = [
+            Latent(TensorSpec((f"d{i}",), shape, torch.float32), [3 * torch.randn(shape, generator=numbers)], -0.1 * i)
+            for i, shape in enumerate(shapes)
+        ]
+        return [dense[0], latent_of(FACTORS, name="f"), *dense[1:], latent_of(FACTORS, name="g")]
+
+    together, alone = Block(made(), lean=False), [Block([latent], lean=False) for latent in made()]
+    gradients = {latent.spec.name: torch.randn(latent.spec.shape, generator=generator) for latent in together.latents}
+    gradients.pop("d1")
+    pull, along = together.pulls(gradients)
+    weights = {spec.name: weight for spec, weight in together.weights(CPU)}
+    assert len(weights) == count + 2
+    together.move(pull, torch.zeros_like(pull), 0.5)
+    for latent, change in zip(together.latents, along, strict=True):
+        (block,) = (one for one in alone if one.latents[0].spec.name == latent.spec.name)
+        torch.testing.assert_close(weights[latent.spec.name], weight_of(block))
+        one, scale = block.pulls(gradients)
+        block.move(one, torch.zeros_like(one), 0.5)
+        torch.testing.assert_close(change, scale[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(latent.parts, block.latents[0].parts, rtol=1e-4, atol=1e-4)
 
 
 def test_tensors_without_a_gradient_and_gradients_that_are_no_numbers_move_nothing() -> None:
@@ -146,7 +174,7 @@ def test_the_rate_is_near_what_the_coder_takes(shape, mean) -> None:
     rate.update([symbols[None]])
     coded = coded_bits([symbols.reshape(len(symbols), -1).double()])[0]
     assert rate.bits == pytest.approx(coded, rel=0.2, abs=40)
-    assert rate.slopes[0].shape == (1, *shape)
+    assert rate.slopes.shape == (symbols.numel(),)
 
 
 def test_the_rate_pulls_towards_zero_most_where_a_row_is_nearly_empty() -> None:
@@ -156,11 +184,11 @@ def test_the_rate_pulls_towards_zero_most_where_a_row_is_nearly_empty() -> None:
     rate = Rate()
     rate.update([symbols[None]])
     latent = torch.full((8, 8), 1.5)
-    gradient = rate.gradient(0, latent)[0]
+    gradient = rate.gradient(latent.reshape(-1)).reshape(8, 8)
     assert (gradient > 0).all()
     assert (gradient[3] > gradient[:3]).all()
-    assert torch.equal(rate.gradient(0, -latent)[0], -gradient)
-    torch.testing.assert_close(rate.gradient(0, latent - 1)[0], gradient + 1)  # the sign goes too
+    assert torch.equal(rate.gradient(-latent.reshape(-1)).reshape(8, 8), -gradient)
+    torch.testing.assert_close(rate.gradient(latent.reshape(-1) - 1).reshape(8, 8), gradient + 1)  # the sign goes too
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=60), st.floats(1e-6, 1e3))
@@ -216,7 +244,7 @@ def cycle(steps: int, eps: float, seed: int = 0, **settings: float) -> tuple[Tri
         problem = Problem(distortion, Entropy(), seed)
         trials = Trials(problem, Tensors(problem), [eps], math.inf)
         chosen = Settings(**settings)
-        latents = at_the_weights(trials, chosen.coarseness)
+        latents = at_the_weights(trials, 1.5)
         ended = Cycle(trials, chosen, eps, latents, {}, Batches(distortion, chosen.batch, seed), steps).run()
         return trials, ended.within, trials.best(eps)
 
@@ -250,7 +278,7 @@ def test_with_many_examples_landings_are_as_far_apart_as_other_measurements() ->
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         trials, settings, steps = Trials(problem, Tensors(problem), [1e-9], math.inf), Settings(), 100
-        batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, settings.coarseness)
+        batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, 1.5)
         before = trials.spent
         Cycle(trials, settings, 1e-9, latents, {}, batches, steps).run()
         done = 150  # one landing, of nearly as many steps as there are between measurements, an evaluation's worth: 160 / 3
@@ -275,10 +303,10 @@ def test_a_start_goes_on_from_where_a_cycle_has_nearly_landed(told, goes_on, mon
         trials = Trials(problem, Tensors(problem), [0.01], math.inf)
         monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, told * 0.01, 0.7))
         search = Search(Settings(), trials, 0.01)
-        start = search._at_the_weights()
-        latents, coarseness = start.latents, start.coarseness
-        assert not search._cycle(start, 10, False)
-        assert (start.latents is latents) is (start.coarseness == coarseness) is goes_on
+        start = search._weights(1.5)
+        latents = start.latents
+        assert not search._cycle(start, 10)
+        assert (start.latents is latents) is (start.steps == 1.0) is goes_on
         assert start.integral == (0.7 if goes_on else 0.0)
 
 
