@@ -100,7 +100,8 @@ def track_quick_run(out: Path) -> None:
         run = Path(folder, "quick")
         train_run(RunFolder(run, preset("quick"), Settings(method="quantize", budget=2)))
         command = [sys.executable, "-m", "nncomplexity", "track", "quick/checkpoints/*.safetensors", "--out", "rows.jsonl"]
-        command += ["--loss-fn", f"{FUNCTIONS}:loss", *(part for eps in TRACKED_EPS for part in ("--eps", eps))]
+        command += ["--outputs", f"{FUNCTIONS}:outputs", "--inputs", f"{FUNCTIONS}:inputs"]
+        command += [part for eps in TRACKED_EPS for part in ("--eps", eps)]
         command += ["--risk-fn", f"{FUNCTIONS}:error", "--n", "884"]
         command += ["--metric", f"train_error={FUNCTIONS}:error", "--metric", f"test_error={FUNCTIONS}:test_error"]
         environment = {**os.environ, "GROKKING_RUN": str(run), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
