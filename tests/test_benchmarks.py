@@ -1,6 +1,7 @@
 """The comparison's parts that need no peer installed: cases, record, int8 peer, NNCodec's search, tables and docs."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.cases import trained
 from benchmarks.cases.folding_networks import RECIPES, Adapter, multiplied_out, separable
 from benchmarks.cases.networks import SHIPPED, Case, case_name, checkpoints_in, find_cases
 from benchmarks.cases.record import Record, machine
-from benchmarks.measuring import curve, families, foldings, scale, settings, tight_vs_peers
+from benchmarks.measuring import convergence, curve, families, foldings, scale, settings, tight_vs_peers
 from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
@@ -427,3 +429,26 @@ def test_the_projection_is_the_formula_of_the_largest_row() -> None:
     row = {"case": "125M", "method": "tight", "parameters": 10**8, "evaluations": 30, "peak_bytes": 5 * 10**8, **seconds}
     found = report_scale.constants({"rows": [row, {**row, "parameters": 10, "case": "1M"}]})
     assert found == {"parameters": 10**8, "a": pytest.approx(2e-8), "d": pytest.approx(30 / 768e8), "m": 5.0}
+
+
+def test_the_table_of_convergence_has_spreads_and_ratios() -> None:
+    key = {"network": "perceptron", "distortion": "kl", "eps": 0.01}
+    default = [
+        {**key, "effort": "default", "seed": seed, "bits": bits, "cpu_seconds": 2.0} for seed, bits in enumerate((800, 1250))
+    ]
+    others = [
+        {**key, "effort": effort, "seed": 0, "bits": bits}
+        for effort, bits in (("400", 1600), ("quarter", 1200), ("four times", 720))
+    ]
+    lines = convergence.summary({"rows": default + others}).splitlines()
+    spread = math.log(1250 / 800) / math.sqrt(2)
+    assert lines[2] == f"| perceptron | kl | 0.01 | 1,000 | {spread:.3f} | 2.00 | 1.50 | 0.90 | 2 |"
+    assert lines[3].endswith("| 2.00 | 1.50 | 0.90 |  |")
+
+
+@pytest.mark.parametrize("case", convergence.CASES)
+def test_the_cases_of_convergence_can_be_measured(case) -> None:
+    """Untrained networks of the same kinds, by a search that ends at once: the losses and divergences fit the networks."""
+    given = trained.untrained(case.network)
+    loss = given.loss if case.distortion == "loss" else given.divergence
+    assert estimate(given.network, loss, 10.0, method="quantize", budget=4).bits >= 0

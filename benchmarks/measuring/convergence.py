@@ -1,0 +1,133 @@
+"""Whether a reading repeats and converges: `tight` on networks that chose none of its settings, over seeds and over effort.
+
+    python -m benchmarks.measuring.convergence [--seeds 8] [--cases 10]      # about twenty minutes of one core
+    python -m benchmarks.measuring.convergence --table                       # the table of what was measured
+
+The networks (`benchmarks.cases.trained`) are trained first. Each is measured by the default search for several seeds; and for seed 0 with four
+times as many steps, with a quarter of the evaluations that the default took, and with 400. Writes benchmarks/results/convergence.json, row by
+row.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from statistics import mean, stdev
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Content, Record, Row
+from benchmarks.cases.trained import trained
+from benchmarks.reporting.markdown import table
+from nncomplexity import estimate
+from nncomplexity.search import Tight
+
+OUTPUT = ROOT / "benchmarks" / "results" / "convergence.json"
+FOUR_TIMES = 4 * Tight().most
+
+
+class Case(NamedTuple):
+    """A network under a distortion, and ε."""
+
+    network: str
+    distortion: str
+    eps: float
+
+
+CASES = (
+    Case("perceptron", "loss", 0.1),
+    Case("perceptron", "kl", 0.01),
+    Case("random labels", "loss", 0.05),
+    Case("regression", "loss", 0.01),
+    Case("addition, memorised", "loss", 0.1),
+    Case("addition, memorised", "kl", 0.1),
+    Case("addition, generalised", "kl", 0.1),
+    Case("recurrent", "loss", 0.02),
+    Case("convolutional", "loss", 0.05),
+)
+
+
+def measured(case: Case, method: Tight, seed: int) -> Row:
+    """Bits of one search."""
+    given = trained(case.network)
+    loss = given.loss if case.distortion == "loss" else given.divergence
+    report = estimate(given.network, loss, case.eps, method=method, seed=seed)
+    return {
+        "bits": report.bits,
+        "evaluations": report.evaluations,
+        "cpu_seconds": report.cpu_seconds,
+        "origin": report.origin,
+        "converged": report.converged,
+    }
+
+
+def run(cases: tuple[Case, ...], seeds: int, output: Path) -> Record:
+    """Measure the rows that the file at `output` doesn't have yet."""
+    record = Record.open(output, {"seeds": seeds, "most": Tight().most})
+    for case in cases:
+        key = case._asdict()
+        rows = [
+            record.row({**key, "effort": "default", "seed": seed}, lambda case=case, seed=seed: measured(case, Tight(), seed))
+            for seed in range(seeds)
+        ]
+        efforts = {
+            "quarter": Tight(budget=rows[0]["evaluations"] / 4),
+            "400": Tight(budget=400),
+            "four times": Tight(most=FOUR_TIMES),
+        }
+        for effort, method in efforts.items():
+            record.row({**key, "effort": effort, "seed": 0}, lambda case=case, method=method: measured(case, method, 0))
+        print(*case, flush=True)
+    return record
+
+
+def summary(content: Content) -> str:
+    """A table with one row for each case: the geometric mean and the spread over seeds, and sizes at other efforts relative to seed 0's."""
+    rows, lines = content["rows"], []
+    found = dict.fromkeys(Case(row["network"], row["distortion"], row["eps"]) for row in rows)
+    ratios: dict[str, list[float]] = {"400": [], "quarter": [], "four times": []}
+    spreads = []
+    for case in found:
+        own = [row for row in rows if (row["network"], row["distortion"], row["eps"]) == case]
+        default = [row for row in own if row["effort"] == "default"]
+        logs = [math.log(row["bits"]) for row in default]
+        spreads.append(stdev(logs) if len(logs) > 1 else 0.0)
+        cells = []
+        for effort, collected in ratios.items():
+            other = [row["bits"] / default[0]["bits"] for row in own if row["effort"] == effort]
+            collected += other
+            cells.append(f"{other[0]:.2f}" if other else "–")
+        seconds = mean(row["cpu_seconds"] for row in default)
+        lines.append(
+            [
+                case.network,
+                case.distortion,
+                f"{case.eps:g}",
+                f"{math.exp(mean(logs)):,.0f}",
+                f"{spreads[-1]:.3f}",
+                *cells,
+                f"{seconds:.0f}",
+            ]
+        )
+    means = [f"{math.exp(mean(map(math.log, values))):.2f}" if values else "–" for values in ratios.values()]
+    lines.append(["mean", "", "", "", f"{mean(spreads):.3f}", *means, ""])
+    head = ["network", "distortion", "ε", "bits", "sd of ln over seeds", "400 evaluations", "a quarter", "four times", "seconds"]
+    return table(head, lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--cases", type=int, default=len(CASES), help="how many, from the first on")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if not arguments.table:
+        run(CASES[: arguments.cases], arguments.seeds, arguments.output)
+    print(summary({"rows": Record.open(arguments.output, {}).rows}))
+
+
+if __name__ == "__main__":
+    main()
