@@ -41,7 +41,7 @@ class Batches:
 
     @property
     def share(self) -> float:
-        """The share of the examples in one minibatch. A loss on it costs so many evaluations."""
+        """The share of the examples in one minibatch. It is also the cost of a loss on it, in evaluations."""
         return 1.0 / len(self._parts) if self._parts else 1.0
 
     def doubled(self) -> "Batches":

@@ -1,9 +1,9 @@
-"""Latents side by side in one vector, which one operation rounds and one moves: the arithmetic of a descent.
+"""The arithmetic of a descent: all latents are in one vector, so that one operation serves all tensors.
 
-The weights of a step are u + f·(Q(u) − u), times the scale, with f the share to which the rounding Q has set in. Gradients pass through as if
-the rounding were the identity (the straight-through estimator of Bengio et al. 2013), taken at these weights. Adam (Kingma and Ba 2015)
-moves the latents and the logarithms of the scales. Its running mean of squares holds those of the two gradients apart, as where both are
-about equal and opposed their sum says little of how far a step may go.
+The weights of a step are the scale times u + f·(Q(u) − u). The firmness f goes from 0, no rounding, to 1, complete rounding. Gradients pass
+through Q as if it were the identity (the straight-through estimator of Bengio et al. 2013). Adam (Kingma and Ba 2015) moves the latents and the
+logarithms of the scales. Its second moment is the sum of the squares of the two gradients, and not the square of their sum: near the optimum
+the two cancel, and their sum would give steps that are far too long.
 """
 
 import math
@@ -21,19 +21,19 @@ from nncomplexity.search.rate import Rate
 _MEAN, _SQUARES = 0.95, 0.99
 _TINY = 1e-20
 _FEW = 32
-"""Up to so many sums are computed one by one, which is as fast as all at once and rounds less."""
+"""Up to this number of tensors, their sums are computed one by one. That is as fast as all at once, and has smaller rounding errors."""
 _SCALES = 1e-12, 1e12
-"""Products of gradients and scales outside this range may leave that of float32; they are computed in float64."""
+"""The range of scales whose products with gradients are computed in float32. Outside it they may overflow, and are computed in float64."""
 
 
 class Adam:
-    """Adam's state for one vector; its moments may be held in fewer bits."""
+    """The state of Adam for one vector. Its moments may have fewer bits than the vector."""
 
     def __init__(self, like: Tensor, dtype: torch.dtype) -> None:
         self._mean, self._square, self._count = torch.zeros_like(like, dtype=dtype), torch.zeros_like(like, dtype=dtype), 0
 
     def direction(self, gradient: Tensor, squares: Tensor) -> Tensor:
-        """m / √v after one more gradient, `squares` being what goes into v."""
+        """m / √v after one more gradient. `squares` is what enters v, in place of the square of the gradient."""
         self._count += 1
         mean, square = self._mean, self._square
         if mean.dtype != gradient.dtype:
@@ -48,14 +48,14 @@ class Adam:
 
 
 class Block:
-    """Some latents, which hold views of the block's vector from now on.
+    """Some latents. From now on they are views of the block's vector.
 
     Args:
-        latents: of tensors on one device.
-        lean: whether moments are held in bfloat16, and rounded numbers aren't kept: for those of large networks.
+        latents: latents of tensors on one device.
+        lean: whether to save memory, for large networks: moments are in bfloat16, and rounded numbers are computed twice instead of kept.
 
     Attributes:
-        latents: in the order of the vector.
+        latents: the latents in the order of the vector.
         firmness: f.
     """
 
@@ -77,7 +77,7 @@ class Block:
 
     @property
     def bits(self) -> float:
-        """About what the symbols take, as of the last `weigh`."""
+        """The rate of the symbols at the last call of `weigh`: an estimate of their bits."""
         return self._rate.bits
 
     def weigh(self) -> None:
@@ -86,7 +86,7 @@ class Block:
         self._rate.update([part.view(shape) for part, shape in zip(torch.split(flat, self._sizes), self._shapes, strict=True)])
 
     def forget(self) -> None:
-        """Let go of the rounded numbers: the latents or the firmness have changed."""
+        """Discard the rounded numbers, because the latents or the firmness have changed."""
         self._kept = None
 
     def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
@@ -121,7 +121,7 @@ class Block:
             latent.log_scale -= rate * change
 
     def _values(self) -> tuple[Tensor, ...]:
-        """The numbers of each group, flat, as far rounded as `firmness` says."""
+        """u + f·(Q(u) − u) of each group, as a vector."""
         flat = self._kept
         if flat is None:
             flat = rounded(self._u)
@@ -132,30 +132,30 @@ class Block:
 
 
 class Group(Protocol):
-    """Latents whose numbers stand one after another in the vector.
+    """Latents of T tensors, which are one slice of the vector.
 
     Attributes:
-        latents: of T tensors.
-        parts: what they hold when the group is made, float32, in the order of the vector. The first axis counts tensors.
+        latents: the latents.
+        parts: their numbers before they are views of the vector, float32, in its order. The first axis counts tensors.
     """
 
     latents: list[Latent]
     parts: list[Tensor]
 
     def hold(self, flat: Tensor) -> None:
-        """Let the latents hold views of this vector from now on."""
+        """Make the latents views of this vector."""
 
     def weights(self, values: Tensor, device: torch.device) -> Sequence[Tensor]:
-        """The T tensors that a vector of numbers stands for."""
+        """The T tensors that are decoded from a vector."""
         ...
 
     def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:
-        """∂d/∂u, flat, and ∂d/∂log s of each tensor, from ∂d/∂W by first name; zeros for those that have none."""
+        """∂d/∂u as a vector, and ∂d/∂log s of each tensor, from ∂d/∂W by first name. A tensor without a gradient has zeros."""
         ...
 
 
 class Plain:
-    """Dense latents of any shapes. Each operation is done for all of them at once."""
+    """Dense latents of any shapes. Each operation serves all of them."""
 
     def __init__(self, latents: Sequence[Latent]) -> None:
         self.latents = list(latents)
@@ -164,12 +164,12 @@ class Plain:
         self._lengths = torch.tensor(self._sizes, device="cpu")
 
     def hold(self, flat: Tensor) -> None:
-        """Let the latents hold views of this vector from now on."""
+        """Make the latents views of this vector."""
         for latent, part in zip(self.latents, torch.split(flat, self._sizes), strict=True):
             latent.parts = [part.view(latent.parts[0].shape)]
 
     def weights(self, values: Tensor, device: torch.device) -> Sequence[Tensor]:
-        """The tensors that these numbers stand for."""
+        """The tensors that are decoded from a vector."""
         scales = [latent.scale for latent in self.latents]
         if any(scale * SYMBOL_LIMIT > latent.spec.room for scale, latent in zip(scales, self.latents, strict=True)):
             parts = zip(self.latents, torch.split(values, self._sizes), strict=True)
@@ -180,7 +180,7 @@ class Plain:
         ]
 
     def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:
-        """∂d/∂u, flat, and ∂d/∂log s of each tensor."""
+        """∂d/∂u as a vector, and ∂d/∂log s of each tensor."""
         nothing = torch.zeros_like(values)
         given = [
             nothing[:size] if (one := gradients.get(latent.spec.name)) is None else one.reshape(-1).to(values)
@@ -194,7 +194,7 @@ class Plain:
 
 
 class Similar:
-    """Latents of one shape and form (`nncomplexity.search.latent.alike`), or one of any kind, for which each operation is done at once."""
+    """Latents of one shape and form (`nncomplexity.search.latent.alike`), or a single one of any kind. Each operation serves all of them."""
 
     def __init__(self, latents: Sequence[Latent]) -> None:
         self.latents = list(latents)
@@ -203,12 +203,12 @@ class Similar:
         self._sizes = [part.numel() for part in self.parts]
 
     def hold(self, flat: Tensor) -> None:
-        """Let the latents hold views of this vector from now on."""
+        """Make the latents views of this vector."""
         for latent, parts in zip(self.latents, zip(*(part.unbind() for part in self._views(flat)), strict=True), strict=True):
             latent.parts = list(parts)
 
     def weights(self, values: Tensor, device: torch.device) -> Sequence[Tensor]:
-        """The tensors that these numbers stand for."""
+        """The tensors that are decoded from a vector."""
         views = self._views(values)
         first, scales = self.latents[0].spec, [latent.scale for latent in self.latents]
         if len(scales) == 1 or max(scales) * SYMBOL_LIMIT > first.room:
@@ -218,7 +218,7 @@ class Similar:
         return weights.reshape(-1, *first.shape).to(device, first.dtype).unbind()
 
     def chain(self, values: Tensor, gradients: Mapping[str, Tensor]) -> tuple[Tensor, list[float]]:
-        """∂d/∂u, flat, and ∂d/∂log s of each tensor."""
+        """∂d/∂u as a vector, and ∂d/∂log s of each tensor."""
         pulls, along = self._chain(self._views(values), gradients)
         return torch.cat([pull.reshape(-1) for pull in pulls]), along
 
@@ -247,7 +247,7 @@ class Similar:
 
 
 def _groups(latents: Sequence[Latent]) -> list[Group]:
-    """Dense latents together, then the others: those that are alike together where there are many, otherwise each by itself."""
+    """One group of the dense latents, then groups of the others that have one shape and form."""
     plain = [latent for latent in latents if _is_plain(latent)]
     others = [latent for latent in latents if not _is_plain(latent)]
     groups: list[Group] = [Plain(plain)] if plain else []
@@ -255,13 +255,13 @@ def _groups(latents: Sequence[Latent]) -> list[Group]:
 
 
 def _is_plain(latent: Latent) -> bool:
-    """Whether a tensor is dense without a base, and its scale and gradients are within the range of float32."""
+    """Whether a tensor is dense, has no base, and can be computed in float32."""
     wide = latent.spec.dtype == torch.float64 or not _SCALES[0] < latent.scale < _SCALES[1]
     return len(latent.parts) == 1 and latent.spec.base is None and not wide
 
 
 def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> Tensor:
-    """The tensor that these numbers stand for."""
+    """The tensor that is decoded from these numbers."""
     spec, product = latent.spec, values[0]
     if len(values) == 2:
         A, B, _, _ = _sides(latent, values)
@@ -276,7 +276,7 @@ def _weight(latent: Latent, values: Sequence[Tensor], device: torch.device) -> T
 
 
 def _chain(latent: Latent, values: Sequence[Tensor], gradient: Tensor) -> tuple[list[Tensor], float]:
-    """∂d/∂u of each part and ∂d/∂log s, from ∂d/∂W. The product of gradient and scale is a number of ordinary size where neither need be."""
+    """∂d/∂u of each part and ∂d/∂log s, from ∂d/∂W."""
     pull = (gradient.double() * latent.scale).to(values[0])
     if len(values) == 1:
         pull = pull.reshape(values[0].shape)

@@ -26,15 +26,14 @@ from nncomplexity.search.trials import Trials
 _WARMUP, _LAST_RATE = 0.05, 0.02
 """The share of a cycle in which the learning rate rises, and its last value over its highest."""
 _REWEIGH = 10
-"""Steps between two looks at the rate's slopes."""
+"""Steps between two updates of the rate's slopes."""
 _WINDOW = 4.0
 """Steps over which the distortion of batches is averaged."""
 _FAR = 20.0
 """How many ε a single distortion counts for at most."""
 _LANDING, _LONGEST, _LOWER = 0.05, 1.5, 0.7
-"""For what share of its steps a cycle goes on that has no candidate within ε, again and again until it is so many times as long, and by how
-much log λ is lower each time. It goes on for as many steps as there are between two
-measurements, if it may."""
+"""The extensions of a cycle without a candidate within ε: their least length as a share of its steps, the length of the cycle with all of
+them as a multiple of its steps, and by how much each lowers log λ."""
 _BIASES = tuple(index / 50 for index in range(20, -11, -1))
 """By how much less than they are magnitudes are taken for when the end of a cycle is rounded once more, in step sizes."""
 
@@ -45,8 +44,8 @@ class Ended:
 
     Attributes:
         within: whether a candidate of it was within ε.
-        told: the distortion that its last batches told.
-        integral: the dual variable's, from which another cycle goes on.
+        told: the distortion on its last batches, as a running mean.
+        integral: the integral part of the controller. Another cycle may begin with it.
     """
 
     within: bool
@@ -61,10 +60,10 @@ class Cycle:
         trials: where candidates are measured and kept.
         settings: those of the search.
         eps: ε.
-        latents: what moves.
-        fixed: the coarse tensors that don't move, besides those that the search keeps as they are.
+        latents: the latents to move.
+        fixed: coarse tensors that don't move, in addition to those that no search changes.
         batches: the examples of its steps.
-        steps: how many.
+        steps: the number of steps.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ _TYPICAL = 1.5
 _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start: enough for descents to part, so that seeds show their spread."""
 _INSIDE = 0.45
-"""How far from its symbol a number is at most that is to round to it."""
+"""The largest distance of a number from the symbol to which it is to round."""
 FARTHEST = 4.0
 """How far beyond ε, in ε, a start may be."""
 
@@ -32,7 +32,7 @@ def jittered(latents: list[Latent], seed: int) -> list[Latent]:
 
 
 def at_the_weights(trials: Trials, coarseness: float, rank: int = 0) -> list[Latent]:
-    """Latents of all tensors that a gradient reaches, matrices as factors of a rank where that pays, in steps of so many typical weights."""
+    """Latents of all tensors with a gradient, in step sizes of `coarseness` typical weights; matrices in factors of a rank where that pays."""
     tensors = trials.tensors
     return latents_at(Shape(rank, coarseness), tensors.with_gradient(), tensors.weights, tensors.factors)
 
@@ -64,7 +64,7 @@ def _first_near(
 def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float = 1.0) -> list[Latent]:
     """Latents in the forms of coarse tensors by first name: dense ones at the weights themselves, factors at their symbols.
 
-    What they have no form of begins at the weights.
+    Tensors that are zero or constant there begin at the weights.
 
     Args:
         trials: of the search.

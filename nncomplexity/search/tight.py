@@ -34,17 +34,17 @@ from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
 _TRIED = 2
-"""For how many first cycles' steps every start is tried."""
+"""The steps for which every start is tried, in lengths of the first cycle."""
 _JUDGED = 4
-"""How many first cycles' steps there are at least before the search is taken to have converged."""
+"""The least number of steps of a search that has converged, in lengths of the first cycle."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _SCANNED = 64
-"""The most tensors of a network that isn't large for bit allocation to scan them, which takes some tens of milliseconds each."""
+"""The most tensors for bit allocation, if the network isn't large. To scan each takes some tens of milliseconds."""
 _FINER = 0.6
-"""By how much the step sizes of a start are finer after a cycle that hasn't landed."""
+"""The factor of a start's step sizes after a cycle that has not ended within ε."""
 _NEARLY = 2.0
-"""Within how many ε a cycle that hasn't landed must have ended, by its last batches, for the next one to go on from there."""
+"""A cycle that has ended beyond ε, but within this many ε by its last batches, is continued by the next one."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class Tight(Settings):
 
 @dataclass
 class Start:
-    """Latents that cycles move.
+    """A start of descents, and how far they have come.
 
     Attributes:
-        make: the latents of the start, in step sizes that are finer by a factor.
-        steps: its step sizes, as a factor. A cycle that ends far beyond ε is followed by one from a finer start, until one has landed.
-        latents: where the last cycle that landed has ended; before that the start, or where a cycle has ended that nearly landed.
-        integral: where the dual variable was.
-        landed: whether a cycle has.
+        make: a function of a factor that gives the latents of the start, their step sizes multiplied by it.
+        steps: the factor. It falls after each cycle that ends far beyond ε, until one has ended within ε.
+        latents: the latents with which the next cycle begins: those of the last cycle that ended within ε, or nearly; before that, the start's.
+        integral: the integral part of the controller at that point.
+        landed: whether a cycle has ended within ε.
     """
 
     make: Callable[[float], list[Latent]]
@@ -102,7 +102,7 @@ class Start:
     landed: bool = False
 
     def finer(self) -> None:
-        """Begin anew from a finer start."""
+        """Begin again with finer step sizes."""
         self.steps *= _FINER
         self.latents = self.make(self.steps)
 
@@ -116,9 +116,9 @@ class Search:
         eps: ε.
 
     Attributes:
-        last_gain: the share of the bits that the last doubling of the effort has saved, None before there was one.
-        converged: whether that was too little to go on.
-        ended: where its descents have ended, None where there were none.
+        last_gain: the share of the bits that the last doubling of the effort has saved; None before the first one.
+        converged: whether that was less than the setting `gain`.
+        ended: the start of its descents, as they have left it; None if there was no descent.
     """
 
     def __init__(self, settings: Settings, trials: Trials, eps: float) -> None:
@@ -135,7 +135,7 @@ class Search:
         """All stages; progress may end them.
 
         Args:
-            begin: where the search for a finer ε has ended, from where this one goes on instead of from starts of its own.
+            begin: the start that the search for a finer ε has left. This search then has no starts of its own.
         """
         trials, fallback, eps = self._trials, self._fallback, self._eps
         # A search that is stopped before it has begun takes no evaluation; a limit on time allows one.
@@ -154,7 +154,7 @@ class Search:
         fallback.quantize(eps)
 
     def _go_on(self, begin: "Start") -> "Start":
-        """Cycles from a start that others have come to."""
+        """Cycles from the start that another search has left."""
         start = replace(begin, latents=[latent.copy() for latent in begin.latents], landed=True)
         self._cycles(start, _TRIED * self._settings.first, self._settings.most)
         return start
@@ -213,7 +213,7 @@ class Search:
         return Start(jittery, jittery(1.0))
 
     def _cycles(self, start: Start, done: int, until: int | None) -> None:
-        """Cycles from a start that has had so many steps, each as long as all before, until it has had so many or the search has converged."""
+        """Cycles from a start that had `done` steps, each as long as all before, until it has had `until` or the search has converged."""
         settings, trials = self._settings, self._trials
         while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
             before, steps = trials.best(self._eps), done or settings.first
@@ -227,7 +227,7 @@ class Search:
                     return
 
     def _cycle(self, start: Start, steps: int) -> bool:
-        """One cycle; one that doesn't land within ε goes back to where the last one has, or, unless it has nearly landed, to a finer start."""
+        """One cycle. If it ends beyond ε, the start goes back to the last one that did not, or else becomes finer unless ε was near."""
         kept = [latent.copy() for latent in start.latents] if start.landed else None
         cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
         ended = cycle.run(start.integral)
@@ -240,7 +240,7 @@ class Search:
                 start.finer()
             else:
                 start.integral = ended.integral
-            if ended.told <= self._eps:  # by its batches it was within ε, which they have too few examples to tell
+            if ended.told <= self._eps:  # within ε on its batches, but not on all examples: the batches are too small
                 self._batches = self._batches.doubled()
         return ended.within
 
