@@ -20,6 +20,7 @@ from benchmarks.peers import int8_zstd, nncodec_client
 from benchmarks.peers.nncodec_client import Encoded, Settings
 from benchmarks.peers.nncodec_search import COARSEST, FINEST, OCTAVE, Search
 from benchmarks.reporting import comparison, docs
+from benchmarks.reporting import convergence as report_convergence
 from benchmarks.reporting import curve as report_curve
 from benchmarks.reporting import families as report_families
 from benchmarks.reporting import foldings as report_foldings
@@ -440,7 +441,7 @@ def test_the_table_of_convergence_has_spreads_and_ratios() -> None:
         {**key, "effort": effort, "seed": 0, "bits": bits}
         for effort, bits in (("400", 1600), ("quarter", 1200), ("four times", 720))
     ]
-    lines = convergence.summary({"rows": default + others}).splitlines()
+    lines = report_convergence.convergence({"rows": default + others}).splitlines()
     spread = math.log(1250 / 800) / math.sqrt(2)
     assert lines[2] == f"| perceptron | kl | 0.01 | 1,000 | {spread:.3f} | 2.00 | 1.50 | 0.90 | 2 |"
     assert lines[3].endswith("| 2.00 | 1.50 | 0.90 |  |")

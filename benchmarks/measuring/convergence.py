@@ -9,17 +9,15 @@ row.
 """
 
 import argparse
-import math
 from pathlib import Path
-from statistics import mean, stdev
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Content, Record, Row
+from benchmarks.cases.record import Record, Row
 from benchmarks.cases.trained import trained
-from benchmarks.reporting.markdown import table
+from benchmarks.reporting.convergence import convergence
 from nncomplexity import estimate
 from nncomplexity.search import Tight
 
@@ -82,40 +80,6 @@ def run(cases: tuple[Case, ...], seeds: int, output: Path) -> Record:
     return record
 
 
-def summary(content: Content) -> str:
-    """A table with one row for each case: the geometric mean and the spread over seeds, and sizes at other efforts relative to seed 0's."""
-    rows, lines = content["rows"], []
-    found = dict.fromkeys(Case(row["network"], row["distortion"], row["eps"]) for row in rows)
-    ratios: dict[str, list[float]] = {"400": [], "quarter": [], "four times": []}
-    spreads = []
-    for case in found:
-        own = [row for row in rows if (row["network"], row["distortion"], row["eps"]) == case]
-        default = [row for row in own if row["effort"] == "default"]
-        logs = [math.log(row["bits"]) for row in default]
-        spreads.append(stdev(logs) if len(logs) > 1 else 0.0)
-        cells = []
-        for effort, collected in ratios.items():
-            other = [row["bits"] / default[0]["bits"] for row in own if row["effort"] == effort]
-            collected += other
-            cells.append(f"{other[0]:.2f}" if other else "–")
-        seconds = mean(row["cpu_seconds"] for row in default)
-        lines.append(
-            [
-                case.network,
-                case.distortion,
-                f"{case.eps:g}",
-                f"{math.exp(mean(logs)):,.0f}",
-                f"{spreads[-1]:.3f}",
-                *cells,
-                f"{seconds:.0f}",
-            ]
-        )
-    means = [f"{math.exp(mean(map(math.log, values))):.2f}" if values else "–" for values in ratios.values()]
-    lines.append(["mean", "", "", "", f"{mean(spreads):.3f}", *means, ""])
-    head = ["network", "distortion", "ε", "bits", "sd of ln over seeds", "400 evaluations", "a quarter", "four times", "seconds"]
-    return table(head, lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
@@ -126,7 +90,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if not arguments.table:
         run(CASES[: arguments.cases], arguments.seeds, arguments.output)
-    print(summary({"rows": Record.open(arguments.output, {}).rows}))
+    print(convergence({"rows": Record.open(arguments.output, {}).rows}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ measure is the ratio found / planted; 1 is perfect. Seeds from 100 on are only f
 """
 
 import argparse
-import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -18,6 +17,7 @@ import torch
 from benchmarks.cases.networks import ROOT
 from benchmarks.cases.planted import FAMILIES, Planted, divergence
 from benchmarks.cases.record import Record, Row
+from benchmarks.reporting.known_answers import known_answers
 from nncomplexity import Report, estimate
 
 RESULTS = ROOT / "benchmarks" / "results" / "known_answers.json"
@@ -38,7 +38,7 @@ def main() -> None:
                     key = {"case": planted.name, "seed": planted.seed, "eps": eps, "method": method}
                     row = record.row(key, partial(measured, planted, eps, method))
                     print(f"{planted.name}, seed {planted.seed}, ε = {eps:g}, {method}: {row['ratio']:.2f}", flush=True)
-    print(table(record.rows))
+    print(known_answers({"rows": record.rows}))
 
 
 def networks() -> Iterator[Planted]:
@@ -60,26 +60,6 @@ def measured(planted: Planted, eps: float, method: str) -> Row:
         **{"bits": report.bits, "planted_bits": bits, "ratio": report.bits / bits, "origin": report.origin},
         **{"distortion": report.distortion, "evaluations": report.evaluations, "cpu_seconds": took},
     }
-
-
-def table(rows: list[Row]) -> str:
-    """Geometric means over seeds of found / planted, with the range if there are several seeds."""
-    lines = ["| network | ε | " + " | ".join(METHODS) + " |", "| --- | ---: |" + " ---: |" * len(METHODS)]
-    for case in dict.fromkeys(row["case"] for row in rows):
-        for eps in EPS:
-            cells = [
-                _cell([row["ratio"] for row in rows if (row["case"], row["eps"], row["method"]) == (case, eps, one)])
-                for one in METHODS
-            ]
-            lines.append(f"| {case} | {eps:g} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(ratios: list[float]) -> str:
-    if not ratios:
-        return ""
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    return f"{mean:.2f}" + (f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else "")
 
 
 if __name__ == "__main__":

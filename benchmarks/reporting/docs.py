@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.reporting import comparison, curve, families, foldings, mnist, paper, scale, stale
+from benchmarks.reporting import comparison, convergence, curve, families, foldings, known_answers, mnist, paper, scale, stale
 from benchmarks.reporting.comparison import RESULTS, read, recorded
 from benchmarks.reporting.picture import draw
 
@@ -41,6 +41,8 @@ def sections() -> dict[str, str]:
         "families": families.families,
         "foldings": foldings.foldings,
         "scale": scale.scale,
+        "known_answers": known_answers.known_answers,
+        "convergence": convergence.convergence,
         "mnist": mnist.all_points,
         "mnist_bound": mnist.all_bounds,
     }
