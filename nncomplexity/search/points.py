@@ -19,6 +19,8 @@ from nncomplexity.network import TensorSpec
 from nncomplexity.search.contract import Candidate, Found, Problem
 from nncomplexity.words import python_numbers
 
+_RECIPE = "bzip2"
+"""The codec of the authors' recipe. With another one, sizes by the recipe only choose among coarse bins, because each takes long to compute."""
 _FILES = 3
 """The most files to write for one ε. A second one is needed only if the first has another loss than its point."""
 
@@ -139,16 +141,25 @@ class Points:
     def best(self, eps: float) -> Candidate | None:
         """The smallest point within ε, as a file whose decoded weights were measured once more; None if no point is within ε.
 
-        Among points of one size, the largest bin size wins, because its symbols are the smallest. If the loss is not quite deterministic,
-        the file may be beyond ε. Then the next smallest point is tried.
+        With a codec other than bzip2, bin sizes below a quarter of the largest one within ε are left out: the recipe's bzip2 takes most of the
+        time there. Among points of one size, the largest bin size wins, because its symbols are the smallest. If the loss is not quite
+        deterministic, the file may be beyond ε. Then the next smallest point is tried.
         """
         tolerance = self._problem.distortion.tolerance(eps)
         within = [point for point in self.measured if point.distortion <= tolerance]
+        if self._problem.codec.name != _RECIPE:
+            within = _coarse(within)
         for point in sorted(within, key=lambda point: (point.paper_bytes, -point.step))[:_FILES]:
             candidate = self._problem.candidate(self._coarse_grain(point.step, point.tau), point.paper_bytes, self._origin)
             if self._problem.feasible(candidate, eps):
                 return candidate
         return None
+
+
+def _coarse(points: Sequence[Point]) -> list[Point]:
+    """The points without those of whole tensors whose bin size is below a quarter of the largest: they take about two bits a weight more."""
+    coarsest = max((point.step for point in points if point.tau is None), default=0.0)
+    return [point for point in points if point.tau is not None or 4 * point.step >= coarsest]
 
 
 @dataclass(frozen=True)

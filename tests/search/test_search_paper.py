@@ -152,6 +152,23 @@ def test_quantize_takes_the_largest_step_that_the_worst_weight_bears() -> None:
     assert steps == [grid[worst <= eps].max() for eps in (0.2, 0.03)]
 
 
+@pytest.mark.parametrize("codec", ["bzip2", "entropy"])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("eps", [1e-3, 0.1, 10.0, 1e3])
+def test_quantize_finds_the_smallest_size_and_computes_few_if_the_codec_is_another(eps: float, seed: int, codec: str) -> None:
+    weights = network(seed)
+    with Distortion(weights, squared_error(weights)) as distortion:
+        points, skeleton = Points(Problem(distortion, codec_named(codec), 0)), distortion.skeleton
+        coarse_grained = CoarseGraining(Problem(distortion, codec_named(codec), 0))
+        for step in Quantize().grid():
+            points.measure(step)
+        within = [paper_bytes(skeleton, coarse_grained(point.step)) for point in points.measured if point.distortion <= eps]
+        best = points.best(eps)
+        computed = [point for point in points.measured if "paper_bytes" in vars(point)]
+    assert (best and best.paper_bytes) == min(within, default=None)
+    assert len(computed) == len(within) if codec == "bzip2" else len(computed) <= 14
+
+
 def test_bayes_finds_that_a_matrix_is_a_product() -> None:
     weights = {"w": 4 * random(64, 1) @ random(1, 48, seed=1), "b": random(64, seed=2)}
     with problem_of(weights, lambda w: ((w["w"] - weights["w"]) ** 2).mean() + ((w["b"] - weights["b"]) ** 2).mean()) as problem:
