@@ -291,7 +291,9 @@ def united(layout: Layout, pieces: Sequence[CoarseTensor], shape: Sequence[int])
     if isinstance(first, Dense) and all(isinstance(piece, Dense) and piece.step == first.step for piece in pieces):
         symbols = [torch.from_numpy(piece.symbols) for piece in pieces if isinstance(piece, Dense)]
         return Dense(narrow(layout.together(symbols, shape)), first.step)
-    return Pieces(layout, tuple(piece for piece in pieces if not isinstance(piece, Pieces)))
+    undivided = tuple(piece for piece in pieces if not isinstance(piece, Pieces))
+    assert len(undivided) == len(pieces)  # a file has no pieces of pieces
+    return Pieces(layout, undivided)
 
 
 def narrow(symbols: Tensor) -> Integers:

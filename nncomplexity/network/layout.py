@@ -151,12 +151,14 @@ class Arrangement:
 
     Attributes:
         skeleton: the skeleton of the pieces and of the undivided tensors, in the order of `whole`.
+        pieces: the first names of the pieces.
     """
 
     def __init__(self, whole: Skeleton, layouts: Mapping[str, Layout]) -> None:
         self.layouts = dict(layouts)
         self._pieces = {spec.name: pieces_of(spec, layouts[spec.name]) for spec in whole.tensors if spec.name in layouts}
         self._shapes = {spec.name: spec.shape for spec in whole.tensors}
+        self.pieces = frozenset(piece.name for pieces in self._pieces.values() for piece in pieces)
         # The pieces take the place of their tensor, because a file has the pieces of one tensor next to each other.
         self.skeleton = Skeleton(tuple(one for spec in whole.tensors for one in self._pieces.get(spec.name, [spec])))
 

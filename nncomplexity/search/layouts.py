@@ -36,11 +36,12 @@ def with_layouts(problem: Problem) -> Problem:
 
 
 def layouts_of(problem: Problem) -> dict[str, Layout]:
-    """The layouts of the tensors that need far fewer numbers in pieces, by first name."""
+    """The layouts of the tensors that need far fewer numbers in pieces, by first name. Pieces of a tensor are not divided again."""
+    pieces = problem.distortion.arrangement.pieces
     taken = {name for spec in problem.skeleton.tensors for name in spec.names}
     groups: dict[object, list[TensorSpec]] = {}
     for spec in problem.skeleton.tensors:
-        if matrix_view(spec.shape) and problem.quantizable(spec) and f"{spec.name}[0]" not in taken:
+        if matrix_view(spec.shape) and problem.quantizable(spec) and spec.name not in pieces and f"{spec.name}[0]" not in taken:
             key = (spec.shape, problem.weights[spec.name].dtype) if spec.count <= SMALL else spec.name
             groups.setdefault(key, []).append(spec)
     found = {spec.name: layout for specs in groups.values() for spec, layout in _chosen(problem, specs)}

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from nncomplexity import estimate, load, rate_distortion
+from nncomplexity.codecs import codec_named
+from nncomplexity.network import Distortion
 from nncomplexity.search import allocate, contract, layouts, tensors, tight
 from nncomplexity.search.moves import Plan
 
@@ -186,3 +188,18 @@ def test_a_tensor_of_zeros_is_no_piece_of_anything() -> None:
     given = {"gone": torch.zeros(6, 4), "kept": normal(0, 6, 4)}
     report = estimate(given, lambda weights: (weights["kept"] - given["kept"]).square().mean(), 0.1, budget=30)
     assert (report.layers[0].form, report.layers[0].layout) == ("zero", None)
+
+
+@pytest.mark.parametrize("method", ["tight", "allocate"])
+def test_pieces_of_a_tensor_are_not_divided_again(method: str) -> None:
+    """A quarter of a quarter of the rows has all of the energy, so that blocks of blocks would take the fewest numbers."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.zeros(64, 20)
+    matrix[:4] = torch.randn(4, 20, generator=generator)
+    with Distortion({"w": matrix}, lambda weights: (weights["w"] - matrix).square().sum()) as distortion:
+        problem = contract.Problem(distortion, codec_named("entropy"), 0)
+        assert list(layouts.layouts_of(problem)) == ["w"]
+        assert layouts.layouts_of(layouts.with_layouts(problem)) == {}
+    report = estimate({"w": matrix}, lambda weights: (weights["w"] - matrix).square().sum(), 0.1, method=method, budget=60)
+    assert report.distortion <= 0.1
+    assert 0 < report.bits < 4 * 20 * 16
