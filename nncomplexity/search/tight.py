@@ -6,8 +6,7 @@ It has an answer from the first evaluations on and makes it smaller until it has
 2. Cycles of descent (`nncomplexity.search.descent`) from the weights, in the coarsest step sizes that cost a few ε.
 3. If a low rank of the matrices costs little, as many steps from their factors. The start whose cycles have found the smaller file goes on
    alone.
-4. Each of its cycles is as long as all before it together, so that it doubles the effort, and begins where the last one that landed
-   within ε has ended.
+4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
 Without a budget the search stops after a doubling that saved less than `gain` of the bits, or after `most` steps. What it does doesn't
@@ -89,7 +88,7 @@ class Start:
 
     Attributes:
         make: a function of a factor that gives the latents of the start, their step sizes multiplied by it.
-        steps: the factor. It falls after each cycle that ends far beyond ε, until one has ended within ε.
+        factor: this factor. It falls after each cycle that ends far beyond ε, until one has ended within ε.
         latents: the latents with which the next cycle begins: those of the last cycle that ended within ε, or nearly; before that, the start's.
         integral: the integral part of the controller at that point.
         landed: whether a cycle has ended within ε.
@@ -97,14 +96,14 @@ class Start:
 
     make: Callable[[float], list[Latent]]
     latents: list[Latent]
-    steps: float = 1.0
+    factor: float = 1.0
     integral: float = 0.0
     landed: bool = False
 
     def finer(self) -> None:
         """Begin again with finer step sizes."""
-        self.steps *= _FINER
-        self.latents = self.make(self.steps)
+        self.factor *= _FINER
+        self.latents = self.make(self.factor)
 
 
 class Search:
@@ -156,7 +155,7 @@ class Search:
     def _go_on(self, begin: "Start") -> "Start":
         """Cycles from the start that another search has left."""
         start = replace(begin, latents=[latent.copy() for latent in begin.latents], landed=True)
-        self._cycles(start, _TRIED * self._settings.first, self._settings.most)
+        self._cycles(start, self._settings.first, self._settings.most)
         return start
 
     def _descend(self) -> "Start | None":
@@ -185,9 +184,9 @@ class Search:
         rank = lowest_rank(self._trials, self._fixed, self._eps)
         if rank:
             return self._weights(near(self._trials, self._fixed, self._eps, rank), rank)
-        coarse = (
-            None if self._allocation is None else self._allocation.of_low_rank(self._eps, FARTHEST * self._trials.limit(self._eps))
-        )
+        if self._allocation is None:
+            return None
+        coarse = self._allocation.of_low_rank(self._eps, FARTHEST * self._trials.limit(self._eps))
         return None if coarse is None else self._at(coarse)
 
     def _weights(self, coarseness: float, rank: int = 0) -> Start:

@@ -306,7 +306,7 @@ def test_a_start_goes_on_from_where_a_cycle_has_nearly_landed(told, goes_on, mon
         start = search._weights(1.5)
         latents = start.latents
         assert not search._cycle(start, 10)
-        assert (start.latents is latents) is (start.steps == 1.0) is goes_on
+        assert (start.latents is latents) is (start.factor == 1.0) is goes_on
         assert start.integral == (0.7 if goes_on else 0.0)
 
 

@@ -107,7 +107,7 @@ def test_a_search_without_a_budget_stops_once_a_doubling_saves_little():
     assert report.evaluations < 0.75 * 3 * Tight().most
     assert report.outcome.endswith("; converged")
     # An effort that was cut short tells how much the last doubling saved.
-    cut = estimate(weights, loss, 0.1, method=Tight(most=Tight().first * 4))
+    cut = estimate(weights, loss, 0.1, method=Tight(most=Tight().first * 4, gain=0.0))
     assert cut.converged is False
     assert f"still falling: −{100 * cut.last_gain:.0f} % in the last doubling of the effort" in cut.outcome
     assert cut.to_dict()["converged"] is False
@@ -129,14 +129,14 @@ def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
 
 def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
     weights, loss = two_layers(hidden=40, features=28)
-    method, many = Tight(budget=1500), MANY_EPS[::2]
+    method, many = Tight(budget=2000), MANY_EPS[::2]
     reports = estimate(weights, loss, many, method=Sweep(method, share=0.5))
     assert [report.eps for report in reports] == many
     for report in reports:
         assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) <= report.eps
     sizes = [report.bits for report in reports]
     assert sizes == sorted(sizes)
-    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(many) - 1)) * 1500 + len(many)
+    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(many) - 1)) * 2000 + len(many)
     alone = [estimate(weights, loss, eps, method=method).bits for eps in many]
     assert sum(sizes) <= 1.1 * sum(alone)
 
@@ -190,7 +190,7 @@ def test_a_gradient_that_runs_out_of_memory_is_no_loss_without_one():
 
 def test_seeds_part_and_each_gives_one_file():
     weights, loss = two_layers(hidden=40, features=28)
-    files = [estimate(weights, loss, 0.1, budget=150, seed=seed).file.content for seed in (0, 1, 2, 1)]
+    files = [estimate(weights, loss, 0.1, budget=1200, seed=seed).file.content for seed in (0, 1, 2, 1)]
     assert files[1] == files[3]
     assert len(set(files)) == 3
 
