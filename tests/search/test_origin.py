@@ -58,7 +58,7 @@ def test_each_search_says_what_its_answers_come_from(method: Any, loss: Any, ori
 
 def test_a_descent_s_answer_is_called_so_and_has_no_warning() -> None:
     weights, loss = two_layers()
-    report = estimate(weights, loss, 0.1, budget=200)
+    report = estimate(weights, loss, 0.1, budget=1200)
     assert (report.origin, report.warnings) == ("descent", ())
 
 
