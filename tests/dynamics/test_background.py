@@ -352,7 +352,7 @@ def test_resuming_tries_again_what_had_failed(workplace: Path) -> None:
 
 def test_the_program_of_the_page_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nncomplexity.dynamics.background.own_process", AtOnce)
-    run_section("A loop of your own", workplace)
+    run_section("Your own loop", workplace)
     found = [json.loads(line) for line in Path("live.jsonl").read_text().splitlines()]
     assert [row["step"] for row in found] == [0, 1, 2, 3, 4, 7, 10, 16]
     assert all(row["warnings"] == [] for row in found)
