@@ -158,9 +158,13 @@ class Plain:
     """Dense latents of any shapes. Each operation serves all of them."""
 
     def __init__(self, latents: Sequence[Latent]) -> None:
-        self.latents = list(latents)
-        self.parts = [latent.parts[0].float()[None] for latent in latents]
-        self._sizes = [part.numel() for part in self.parts]
+        shapes: dict[object, list[Latent]] = {}
+        for place, latent in enumerate(latents):
+            # The rate of many tensors of one shape is computed together.
+            shapes.setdefault(latent.parts[0].shape if len(latents) > _FEW else place, []).append(latent)
+        self.latents = [latent for group in shapes.values() for latent in group]
+        self.parts = [torch.stack([latent.parts[0].float() for latent in group]) for group in shapes.values()]
+        self._sizes = [latent.parts[0].numel() for latent in self.latents]
         self._lengths = torch.tensor(self._sizes, device="cpu")
 
     def hold(self, flat: Tensor) -> None:
