@@ -1,4 +1,4 @@
-"""Networks that are trained here, in seconds each, and that chose no setting of a search.
+"""Networks that are trained here, in seconds each. No setting of a search was chosen on them.
 
 They are of different kinds: perceptrons, a convolutional network, a recurrent one, a regression, random labels, and modular addition before
 and after it generalises. Each is trained from its own seed, so that it is the same on each run of one machine.
@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from nncomplexity import Divergence, loss_from
 from nncomplexity.network import MeanLoss
 
-PRIME = 31
+PRIME = 37
 """The modulus of the addition."""
+_SEED = 40
+"""Of all initial weights, data and batches. Networks from other seeds, and addition modulo 31, were used to choose the starts of `tight`."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,13 @@ class Addition(nn.Module):
 @cache
 def trained(name: str) -> Trained:
     """The network with this name."""
-    torch.manual_seed(3)
+    torch.manual_seed(_SEED)
     return _MAKERS[name](1.0)
 
 
 def untrained(name: str) -> Trained:
     """The same network before its training."""
-    torch.manual_seed(3)
+    torch.manual_seed(_SEED)
     return _MAKERS[name](0.0)
 
 
@@ -92,7 +94,7 @@ def _fitted(
 ) -> Trained:
     """The network after some steps of AdamW on batches, or on all examples."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(_SEED + 1)
     loss = _squared_error if y.is_floating_point() else _cross_entropy
     for _ in range(round(steps)):
         rows = torch.randint(len(x), (batch,), generator=generator) if batch else torch.arange(len(x))
@@ -106,7 +108,7 @@ def _digits() -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(9))[:1400]
+    order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(_SEED + 2))[:1400]
     return torch.tensor(data.data, dtype=torch.float32)[order] / 16, torch.tensor(data.target)[order]
 
 
@@ -133,13 +135,13 @@ def _recurrent(share: float) -> Trained:
 
 
 def _random_labels(share: float) -> Trained:
-    generator = torch.Generator().manual_seed(11)
+    generator = torch.Generator().manual_seed(_SEED + 3)
     x, y = torch.randn(300, 24, generator=generator), torch.randint(3, (300,), generator=generator)
     return _fitted(nn.Sequential(nn.Linear(24, 48), nn.Tanh(), nn.Linear(48, 3)), x, y, share * 1200, rate=5e-3, batch=None)
 
 
 def _regression(share: float) -> Trained:
-    x = torch.rand(800, 3, generator=torch.Generator().manual_seed(12)) * 4 - 2
+    x = torch.rand(800, 3, generator=torch.Generator().manual_seed(_SEED + 4)) * 4 - 2
     y = torch.sin(2 * x[:, :1]) * x[:, 1:2] + x[:, 2:] ** 2
     network = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
     return _fitted(network, x, y, share * 3000)
@@ -147,7 +149,7 @@ def _regression(share: float) -> Trained:
 
 def _addition(steps: float, decay: float) -> Trained:
     pairs = torch.cartesian_prod(torch.arange(PRIME), torch.arange(PRIME))
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(2))[: int(0.8 * len(pairs))]
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(_SEED + 5))[: int(0.8 * len(pairs))]
     x = pairs[order]
     return _fitted(Addition(), x, x.sum(1) % PRIME, steps, rate=3e-3, decay=decay, batch=None)
 
