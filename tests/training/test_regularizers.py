@@ -453,6 +453,6 @@ def test_summed_gradients_of_scaled_losses_are_those_of_the_whole_batch() -> Non
 
 
 def test_the_loop_of_the_page_runs(workplace: Path) -> None:
-    found = run_section("In a loop of your own", workplace)
+    found = run_section("In your own loop", workplace)
     assert found["index"] == 7
     assert all(torch.isfinite(p).all() for p in found["model"].parameters())
