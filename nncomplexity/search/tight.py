@@ -34,8 +34,9 @@ from nncomplexity.search.trials import Trials
 
 _TRIED = 2
 """The steps for which every start is tried, in lengths of the first cycle."""
-_JUDGED = 4
-"""The least number of steps of a search that has converged, in lengths of the first cycle."""
+_JUDGED = 8
+"""The least number of steps of a search that has converged, in lengths of the first cycle. Before, a doubling that saves nothing is often
+followed by one that saves half."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _SCANNED = 64
