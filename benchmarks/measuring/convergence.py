@@ -1,6 +1,6 @@
 """Whether a reading repeats and converges: `tight` on networks that chose none of its settings, over seeds and over effort.
 
-    python -m benchmarks.measuring.convergence [--seeds 8] [--cases 10]      # about twenty minutes of one core
+    python -m benchmarks.measuring.convergence [--seeds 3] [--cases 9]      # about fifteen minutes of one core
     python -m benchmarks.measuring.convergence --table                       # the table of what was measured
 
 The networks (`benchmarks.cases.trained`) are trained first. Each is measured by the default search for several seeds; and for seed 0 with four
@@ -81,7 +81,7 @@ def run(cases: tuple[Case, ...], seeds: int, output: Path) -> Record:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=len(CASES), help="how many, from the first on")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
