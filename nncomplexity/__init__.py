@@ -3,11 +3,10 @@
 Names are loaded when they are first used, because all that measures needs PyTorch, whose import takes seconds.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nncomplexity.version import __version__
-from nncomplexity.words import serve_old_names
+from nncomplexity.words import load_on_demand, serve_old_names
 
 if TYPE_CHECKING:
     from nncomplexity import bounds as bounds
@@ -57,7 +56,6 @@ _NAMES = {
     "words": ("Relative",),
 }
 """Where each public name is. The block above says the same to type checkers."""
-_PLACES = {name: module for module, names in _NAMES.items() for name in names}
 _WINGS = frozenset(
     (
         "bounds",
@@ -105,21 +103,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """A public name or a wing, loaded at its first use (PEP 562)."""
-    if name in _PLACES:
-        found = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
-    elif name in _WINGS:
-        found = importlib.import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    """What tab completion offers."""
-    return sorted({*globals(), *__all__, *_WINGS})
-
-
+load_on_demand(__name__, _NAMES, _WINGS)
 serve_old_names()

@@ -96,8 +96,8 @@ def test_every_public_name_is_where_type_checkers_find_it() -> None:
     }
     wings = {name for name, module in stated.items() if not module}
     assert wings == nncomplexity._WINGS
-    assert {name: module for name, module in stated.items() if module} == nncomplexity._PLACES
-    assert {*nncomplexity._PLACES, "__version__"} == set(nncomplexity.__all__)
+    assert {name: f"nncomplexity.{module}" for name, module in stated.items() if module} == nncomplexity._places
+    assert {*nncomplexity._places, "__version__"} == set(nncomplexity.__all__)
 
 
 def test_public_names_and_wings_are_there_and_are_offered() -> None:

@@ -219,11 +219,9 @@ def _placed(name: str, tokens: Sequence[_Token]) -> Iterator[Count]:
             first -= 1
         word = tokens[first - 1] if first and tokens[first - 1].text in _NETWORK | _ROLE else None
         follows = tokens[index + 1] if index + 1 < len(tokens) else None
-        if word is not None and not (follows and follows.kind == "whole"):  # net-7, and net-3-7
-            yield _bare(name, tokens, index)
-        elif (
-            (index == 0 and follows and follows.text in _NETWORK | _ROLE) or _is_padded(token) or len(tokens) == 1
-        ):  # 100_net, 000100, 7
+        before = word is not None and not (follows and follows.kind == "whole")  # net-7, and net-3-7
+        after = index == 0 and follows and follows.text in _NETWORK | _ROLE  # 100_net
+        if before or after or _is_padded(token) or len(tokens) == 1:  # 000100, 7
             yield _bare(name, tokens, index)
 
 

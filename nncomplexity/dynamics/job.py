@@ -158,9 +158,8 @@ def _reports(
         return reports
     shares = {key: getattr(reports[0], key) / len(settings.eps) for key in ("seconds", "cpu_seconds")}
     return tuple(
-        replace(
-            reports[0], eps=0.0, eps_relative=eps.share, **shares
-        )  # the network is at zero, so every share of the distance is 0
+        # The network is at zero, so every share of the distance is 0.
+        replace(reports[0], eps=0.0, eps_relative=eps.share, **shares)
         if isinstance(eps, Relative)
         else replace(reports[0], eps=eps, **shares)
         for eps in settings.eps

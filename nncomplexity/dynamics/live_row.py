@@ -103,9 +103,8 @@ def _unpacked(settings: bytes) -> TrackSettings:
 def _measured(start: Row, model: ModuleOrTensors, settings: TrackSettings) -> Row:
     check_network(model)
     loss_fn, seed = settings.loss_fn.get(), start["seed"]
-    if isinstance(model, nn.Module) and not (
-        settings.risk_fn or settings.metrics
-    ):  # only `estimate` uses it, and doesn't change it
+    # Without other functions only `estimate` uses the module, and it doesn't change it.
+    if isinstance(model, nn.Module) and not (settings.risk_fn or settings.metrics):
         keeping: contextlib.AbstractContextManager[Mapping[str, Tensor]] = contextlib.nullcontext(tensors_of(model))
     else:  # a user's function may load the weights into the network that trains
         keeping = left_as_it_was(model)

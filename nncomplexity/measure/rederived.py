@@ -275,9 +275,8 @@ def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoin
     if not all(isinstance(bits, int) and not isinstance(bits, bool) for bits in said.values() if bits is not None):
         return Claim("reported lossless_bits", False, "expected whole numbers, got something else claimed")
     known = [codec for codec in CODECS if said.get(codec.name) is not None]
-    if large_network(
-        stored.parameters
-    ):  # a report of a large network has only the entropy codec's size, from −log₂ of probabilities
+    # A report of a large network has only the entropy codec's size, from −log₂ of probabilities.
+    if large_network(stored.parameters):
         known = [codec for codec in known if codec.name == CODECS[0].name]
     sizes = lengths(stored, whole, known)
     here = {codec.name: 8 * size for codec, size in zip(known, sizes, strict=True)}

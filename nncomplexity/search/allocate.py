@@ -150,10 +150,6 @@ class Allocation:
             else:
                 beyond = scale
 
-    def answer(self, eps: float) -> dict[str, CoarseTensor] | None:
-        """The tensors of the best choice within ε, by first name; None if no choice is within ε."""
-        return self._pieces(self._best[eps][0]) if eps in self._best else None
-
     def of_low_rank(self, eps: float, distortion: float) -> dict[str, CoarseTensor] | None:
         """The choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
 

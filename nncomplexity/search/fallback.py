@@ -1,6 +1,5 @@
 """Searches without a descent: uniform quantization, and changes of one tensor at a time for a loss without a gradient."""
 
-import math
 from collections.abc import Sequence
 
 from nncomplexity.file import CoarseTensor, Constant, Piece, decoded_together
@@ -29,7 +28,6 @@ class Fallback:
 
     def __init__(self, trials: Trials) -> None:
         self.trials, self.tensors = trials, trials.tensors
-        self.nothing = math.inf
         self._steps = Quantize().grid()[::-1]
         self._grid_bits: dict[int, float] = {}
         self._measured: set[int] = set()
@@ -65,7 +63,7 @@ class Fallback:
     def first_answer(self, eps: float) -> None:
         """All weights zero; then uniform quantization with the coarsest of Algorithm 2's step sizes that a bisection finds within ε."""
         limit = self.trials.limit(eps)
-        self.nothing = self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
+        self.trials.measure({spec.name: Constant(0) for spec in self.tensors.moving}, UNIFORM)
         first_that(lambda index: self._measure(index) <= limit, len(self._steps))
 
     def quantize(self, eps: float) -> None:

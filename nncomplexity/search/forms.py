@@ -63,9 +63,8 @@ class Uniform:
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
         step = snapped(self.step, precision)
         symbols = (weight.double() / step).round_()
-        while (
-            step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max
-        ):  # the numbers of a mask may be at the end of the range
+        # The numbers of a mask may be at the end of the range.
+        while step * float(symbols.abs().max()) > torch.finfo(weight.dtype).max:
             step = snapped(step * (1 - 2.0 ** -(precision + 1)), precision)
         return dense(narrow(symbols), step)
 
@@ -110,9 +109,8 @@ class Factors:
         return [self.A[:, order], self.B[order]]
 
     def piece(self, weight: Tensor, precision: int) -> CoarseTensor:
-        step = 2.0 ** (
-            math.frexp(abs(self.scale))[1] // 2
-        )  # a power of two is exact in any precision; the other step size takes the rest
+        # A power of two is exact in any precision; the other step size takes the rest.
+        step = 2.0 ** (math.frexp(abs(self.scale))[1] // 2)
         A, B = self.symbols(weight)
         A = A * math.copysign(1.0, self.scale)
         return LowRank(narrow(A), narrow(B), snapped(abs(self.scale) / step, precision), step)

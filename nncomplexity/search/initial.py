@@ -61,7 +61,7 @@ def _first_near(
     return shapes[first_that(holds, len(shapes))]
 
 
-def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float = 1.0) -> list[Latent]:
+def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float) -> list[Latent]:
     """Latents in the forms of coarse tensors by first name: dense ones at the weights themselves, factors at their symbols.
 
     Tensors that are zero or constant there begin at the weights.
@@ -94,7 +94,7 @@ def _at(start: Latent, coarse: CoarseTensor, weight: Tensor, finer: float) -> La
 
 
 def _rounded_to(symbols: Tensor, exact: Tensor) -> Tensor:
-    """The numbers nearest to the exact ones that round to these symbols, which compensated rounding may have taken from farther away."""
+    """The numbers nearest to the exact ones that a descent rounds to these symbols, which were rounded without a dead zone."""
     low, high = symbols - _INSIDE, symbols + _INSIDE
     # A magnitude of 1 begins at the edge of the dead zone.
     low = torch.where(symbols == 1, torch.full_like(low, DEAD_ZONE + 0.05), low)

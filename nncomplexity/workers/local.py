@@ -86,9 +86,8 @@ class LocalPool(Executor):
         self._end.close()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would copy locks of threads, and a process with CUDA can't be forked
+        # A fork would copy locks of threads, and a process with CUDA can't be forked.
+        context = multiprocessing.get_context("spawn")
         self._end, self._leash = context.Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
             self.jobs, context, begin_worker, (self._end, self._threads, pickle.dumps(warning_filters()))

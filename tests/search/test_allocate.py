@@ -233,7 +233,7 @@ def test_it_is_a_method_by_name_and_smaller_than_uniform_quantization() -> None:
 
 
 def test_many_tensors_are_allocated_in_few_evaluations() -> None:
-    weights = {f"{index:03}": (1 + index % 7) * torch.randn(4, 3 + index % 2, generator=generator(index)) for index in range(120)}
+    weights = {f"{index:03}": (1 + index % 7) * torch.randn(4, 3 + index % 2, generator=generator(index)) for index in range(300)}
     loss = lambda given: sum((1 + int(name) % 2) * (given[name] - weights[name]).square().sum() for name in weights)  # noqa: E731
     report = estimate(weights, loss, 1.0, method="allocate")
     assert report.evaluations <= 100
