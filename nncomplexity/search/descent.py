@@ -2,8 +2,9 @@
 
 A cycle minimises d + λ·R over the latents by Adam, with R the differentiable rate (`nncomplexity.search.rate`), gradients of d on batches,
 and λ led by the distortion (`nncomplexity.search.dual`). Over its first half the rounding sets in, from none to all; the learning rate rises
-over its first twentieth and falls along a cosine. From where the rounding is complete every step is a candidate, and some are measured on all
-examples: those within ε are kept, the smallest last. A cycle that ends without one goes on with a smaller λ until it has one.
+over its first twentieth and falls along a cosine. From where the rounding is complete the running mean of the latents
+(`nncomplexity.search.average`) is a candidate at every step. Some are measured on all examples: those within ε are kept, the smallest last. A
+cycle that ends without one goes on with a smaller λ until it has one.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
+from nncomplexity.search.average import Average
 from nncomplexity.search.batches import Batches, Minibatch
 from nncomplexity.search.blocks import Block, blocks_of, norm
 from nncomplexity.search.contract import DESCENT
@@ -88,6 +90,7 @@ class Cycle:
         }
         self._mean: float | None = None
         self._within = False
+        self._average: Average | None = None
 
     def run(self, integral: float = 0.0) -> Ended:
         """All steps, the landings that are needed, and the last rounding.
@@ -112,15 +115,18 @@ class Cycle:
             trials.report("descending")
             self._step(blocks, step)
             step += 1
-            soft = step < settings.soft * self._steps
-            if not soft and (step % between == 0 or step == end):
-                self._measure()
+            if step >= settings.soft * self._steps:
+                self._follow()
+                if step % between == 0 or step == end:
+                    self._calibrate(self._measure())
             if step == end and not self._within and end + landing <= _LONGEST * self._steps:
                 end += landing
                 self._dual.ease(-_LOWER)
         trials.descended |= step >= self._steps  # a cycle that was cut short hasn't failed
         if self._within:
             self._round_again()
+        if self._average is not None:
+            self._average.replace()
         return Ended(self._within, math.inf if self._mean is None else self._mean, self._dual.integral)
 
     def _step(self, blocks: Sequence[Block], step: int) -> None:
@@ -167,19 +173,35 @@ class Cycle:
         cosine = _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share))
         return self._settings.learning_rate * cosine * min(1.0, (step + 1) / (_WARMUP * self._steps + 1))
 
-    def _measure(self, bias: float = 0.0) -> bool:
-        """Measure the latents as a file would hold them."""
+    def _follow(self) -> None:
+        """Update the mean of the latents. A large network has no memory for one: its candidates are the latents themselves."""
+        if self._large:
+            return
+        if self._average is None:
+            self._average = Average(self._latents)
+        self._average.update()
+
+    def _measure(self, bias: float = 0.0) -> float:
+        """The distortion of the candidate on all examples, as a file would hold it."""
+        latents = self._latents if self._average is None else self._average.latents
         try:
-            distortion = self._trials.measure(self._fixed | candidate_of(self._latents, bias), DESCENT)
+            distortion = self._trials.measure(self._fixed | candidate_of(latents, bias), DESCENT)
         except FormatError:
             distortion = math.inf
-        within = distortion <= self._trials.limit(self._eps)
-        self._within |= within
-        return within
+        self._within |= self._is_within(distortion)
+        return distortion
+
+    def _is_within(self, distortion: float) -> bool:
+        return distortion <= self._trials.limit(self._eps)
+
+    def _calibrate(self, distortion: float) -> None:
+        """Tell the dual variable the distortion of the candidate, which is what has to be within ε."""
+        if self._mean is not None:
+            self._dual.calibrate(min(distortion, _FAR * self._eps), self._mean)
 
     def _round_again(self) -> None:
         """Round the end towards zero by as much as ε allows: latents far from the next symbol are the last to go."""
         low, high = 0, len(_BIASES) - 1
         while low < high and self._trials.left >= 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._measure(_BIASES[middle]) else (middle + 1, high)
+            low, high = (low, middle) if self._is_within(self._measure(_BIASES[middle])) else (middle + 1, high)

@@ -7,6 +7,9 @@ times the output of a proportional–integral controller. Its error is e = log(t
 
 If e > 0, the distortion may grow: λ rises, and the bits fall. A distortion above the target gets twice the response, because weights beyond ε
 are no candidate. s is bounded, so that λ can't grow without limit while the distortion does not respond, as when the rounding begins.
+
+Steps know the distortion of the latents on batches. What has to be within ε is the distortion of a candidate on all examples, which is
+measured now and then. So d is the distortion on batches times the ratio of the two, as a running mean of its logarithm.
 """
 
 import math
@@ -15,6 +18,8 @@ from nncomplexity.search.settings import Settings
 
 _FOLLOW = 0.1
 """The weight of the newest ratio in the running mean."""
+_CALIBRATE, _LARGEST = 0.3, 3.0
+"""The weight of the newest ratio of distortions in its running mean, and the largest logarithm of a ratio."""
 _FLOOR = 1e-3
 """Smaller distortions, as a share of the target, count as this one, so that the logarithm stays finite."""
 
@@ -33,6 +38,7 @@ class Dual:
         self._settings, self._target, self._steps = settings, settings.target * eps, steps
         self.integral = integral
         self._log_ratio: float | None = None
+        self._log_share = 0.0
 
     def observe(self, loss_norm: float, rate_norm: float) -> None:
         """Update the ratio by the norms of the two gradients."""
@@ -41,9 +47,16 @@ class Dual:
             last = log_ratio if self._log_ratio is None else self._log_ratio
             self._log_ratio = last + _FOLLOW * (log_ratio - last)
 
+    def calibrate(self, candidate: float, batches: float) -> None:
+        """Update the ratio of the candidate's distortion on all examples to that of the latents on batches."""
+        if batches > 0:
+            log_share = math.log(max(candidate, _FLOOR * self._target) / batches)
+            self._log_share += _CALIBRATE * (min(_LARGEST, max(-_LARGEST, log_share)) - self._log_share)
+
     def at(self, distortion: float) -> float:
-        """λ for the next step, given the present distortion."""
+        """λ for the next step, given the present distortion on batches."""
         settings = self._settings
+        distortion *= math.exp(self._log_share)
         error = min(2.0, max(-2.0, math.log(self._target / max(distortion, _FLOOR * self._target))))
         response = settings.response * error * (1.0 if error > 0 else 2.0)
         value = math.exp((self._log_ratio or 0.0) + self.integral + response)

@@ -130,15 +130,18 @@ def test_small_eps_is_no_reason_to_end_on_uniform_quantization():
 def test_a_search_for_many_eps_answers_each_as_well_as_one_by_itself_nearly():
     weights, loss = two_layers(hidden=40, features=28)
     method, many = Tight(budget=2000), MANY_EPS[::2]
-    reports = estimate(weights, loss, many, method=Sweep(method, share=0.5))
-    assert [report.eps for report in reports] == many
-    for report in reports:
-        assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) <= report.eps
-    sizes = [report.bits for report in reports]
-    assert sizes == sorted(sizes)
-    assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(many) - 1)) * 2000 + len(many)
-    alone = [estimate(weights, loss, eps, method=method).bits for eps in many]
-    assert sum(sizes) <= 1.1 * sum(alone)
+    together, alone = 0.0, 0.0
+    for seed in range(2):  # files of a few hundred bits scatter by a fifth
+        reports = estimate(weights, loss, many, method=Sweep(method, share=0.5), seed=seed)
+        assert [report.eps for report in reports] == many
+        for report in reports:
+            assert abs(float(loss(report.coarse_weights())) - float(loss(weights))) <= report.eps
+        sizes = [report.bits for report in reports]
+        assert sizes == sorted(sizes)
+        assert sum(report.evaluations for report in reports) <= (1 + 0.5 * (len(many) - 1)) * 2000 + len(many)
+        together += sum(sizes)
+        alone += sum(estimate(weights, loss, eps, method=method, seed=seed).bits for eps in many)
+    assert together <= 1.1 * alone
 
 
 def test_a_search_for_many_eps_that_is_stopped_has_answers():
