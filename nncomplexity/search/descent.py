@@ -121,7 +121,7 @@ class Cycle:
                     self._calibrate(self._measure())
             if step == end and not self._within and end + landing <= _LONGEST * self._steps:
                 end += landing
-                self._dual.ease(-_LOWER)
+                self._dual.lower(_LOWER)
         trials.descended |= step >= self._steps  # a cycle that was cut short hasn't failed
         if self._within:
             self._round_again()

@@ -39,6 +39,7 @@ class Dual:
         self.integral = integral
         self._log_ratio: float | None = None
         self._log_share = 0.0
+        self._lowered = 0.0
 
     def observe(self, loss_norm: float, rate_norm: float) -> None:
         """Update the ratio by the norms of the two gradients."""
@@ -59,11 +60,12 @@ class Dual:
         distortion *= math.exp(self._log_share)
         error = min(2.0, max(-2.0, math.log(self._target / max(distortion, _FLOOR * self._target))))
         response = settings.response * error * (1.0 if error > 0 else 2.0)
-        value = math.exp((self._log_ratio or 0.0) + self.integral + response)
-        self.ease(settings.integral / self._steps * min(1.0, max(-1.0, error)))
+        value = math.exp((self._log_ratio or 0.0) + self.integral + response - self._lowered)
+        most = math.log(settings.bound)
+        change = settings.integral / self._steps * min(1.0, max(-1.0, error))
+        self.integral = min(most, max(-most, self.integral + change))
         return value
 
-    def ease(self, change: float) -> None:
-        """Add `change` to s, within its bound."""
-        most = math.log(self._settings.bound)
-        self.integral = min(most, max(-most, self.integral + change))
+    def lower(self, by: float) -> None:
+        """Make log λ smaller by so much for the rest of the cycle, which the bound of s doesn't limit."""
+        self._lowered += by

@@ -91,3 +91,15 @@ def test_calibration_moves_by_three_tenths_of_the_newest_logarithm() -> None:
     dual.observe(1.0, 1.0)
     dual.calibrate(math.exp(-1.0), 1.0)
     assert dual.at(settings.target) == pytest.approx(math.exp(0.3), rel=1e-3)
+
+
+def test_landings_lower_the_dual_variable_beyond_the_bound_of_its_integral() -> None:
+    settings = Settings()
+    dual = Dual(settings, 1.0, 1)
+    dual.observe(1.0, 1.0)
+    for _ in range(10):
+        before = dual.at(settings.target * math.e**3)  # far beyond ε: the integral falls to its bound
+    dual.lower(0.7)
+    dual.lower(0.7)
+    assert dual.at(settings.target * math.e**3) == pytest.approx(before * math.exp(-1.4))
+    assert dual.integral == pytest.approx(-math.log(settings.bound))
