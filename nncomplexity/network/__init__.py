@@ -21,6 +21,7 @@
 - `constant`: the loss and the risk of the network with all weights zero
 - `divergence`: distortions between functions, and how faithful a file is to its network
 - `namedoutputs`: a divergence from the names on a command line
+- `garbage`: how often Python looks for garbage in cycles
 - `calling`: the state in which the user's functions are called: random state, gradients, empty caches
 """
 

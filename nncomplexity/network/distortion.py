@@ -21,6 +21,7 @@ from nncomplexity.linalg import SMALL, no_anomaly_detection, users_switches, usu
 from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
 from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
+from nncomplexity.network.garbage import collected_each_few_evaluations
 from nncomplexity.network.layout import Arrangement, Layout
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
@@ -79,6 +80,7 @@ class Distortion:
         self.base = base
         self.stored: Skeleton = self._target.skeleton if base is None else base.under(self._target.skeleton)
         """The skeleton of the weights as they are stored."""
+        self._all_real = not any(spec.dtype.is_complex for spec in self.stored.tensors)
         self.skeleton: Skeleton = self.stored.real
         """The skeleton that a search sees: complex tensors as their real and imaginary parts."""
         self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
@@ -108,6 +110,7 @@ class Distortion:
         self._borrowed = ExitStack()
         self._borrowed.enter_context(preserved_random_state())
         self._borrowed.enter_context(usual_switches())
+        self._borrowed.enter_context(collected_each_few_evaluations(len(self.skeleton.tensors)))
         self._borrowed.callback(self._target.restore)
         self._random = fixed_random_state()
         try:
@@ -323,6 +326,8 @@ class Distortion:
         return found
 
     def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if isinstance(weights, dict) and not self.arrangement.layouts and self._all_real:
+            return weights  # nothing is computed
         return _Stored(weights, self.stored, self.arrangement)
 
     def _first(self) -> float:
@@ -387,12 +392,8 @@ class _Stored(Mapping[str, Tensor]):
     def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton, arrangement: Arrangement) -> None:
         self._weights, self._arrangement = weights, arrangement
         self._specs = {spec.name: spec for spec in skeleton.tensors}
-        self._ready = isinstance(weights, dict) and not arrangement.layouts
 
     def __getitem__(self, name: str) -> Tensor:
-        if self._ready and not self._specs[name].dtype.is_complex:  # nothing is computed
-            found: Tensor = self._weights[name]
-            return found
         with usual_switches():
             return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
 

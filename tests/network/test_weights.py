@@ -178,6 +178,13 @@ def test_as_many_dimensions_as_there_can_be_are_measured(dimensions: int, dtype:
     assert report.coarse_weights()["w"].dim() == dimensions
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_numbers_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
+    largest = torch.full((3,), torch.finfo(dtype).max).to(dtype)
+    assert is_finite(largest)
+    check_numbers({"w": largest})
+
+
 def test_values_that_are_no_numbers_are_named() -> None:
     fine = {
         "fine": torch.zeros(3),
