@@ -180,7 +180,7 @@ def test_as_many_dimensions_as_there_can_be_are_measured(dimensions: int, dtype:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
 def test_numbers_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
-    largest = torch.full((3,), torch.finfo(dtype).max).to(dtype)
+    largest = torch.full((3,), torch.finfo(dtype).max, dtype=torch.float64).to(dtype)
     assert is_finite(largest)
     check_numbers({"w": largest})
 
