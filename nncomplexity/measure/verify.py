@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,7 @@ from nncomplexity.network import (
     Task,
     architecture_of,
     constant_loss_of,
+    few_threads,
     random,
     result_of,
     skeleton_of,
@@ -98,6 +100,20 @@ def check_claims(
     """
     weights = file.weights()
     task, outputs = _with_outputs(task, against, faithfulness)
+    with few_threads(partial(task.loss, weights), file.skeleton.parameters, [task.device]):
+        return _checked(file, weights, task, outputs, against, reported, replace(typed or Typed(), eps=eps))
+
+
+def _checked(
+    file: CoarseFile,
+    weights: Mapping[str, Tensor],
+    task: Task,
+    outputs: DivergenceFrom | None,
+    against: Checkpoint | None,
+    reported: Reported | None,
+    typed: Typed,
+) -> Verification:
+    """`check_claims` for a loss that can be measured. `typed` has the ε of the caller."""
     coarse_loss = task.loss(weights)
     faith = None if outputs is None else _faithfulness(task, outputs, weights)
     risk = task.risk(weights) if task.risk_fn else None
@@ -118,8 +134,7 @@ def check_claims(
             claims.append(
                 Claim("weights", False, f"{loss:.6g} is the loss of random weights, too: it doesn't depend on the weights")
             )
-    asked = eps
-    eps = eps if eps is not None or reported is None else float(reported.result["eps"])
+    eps = typed.eps if typed.eps is not None or reported is None else float(reported.result["eps"])
     if isinstance(eps, Relative):
         eps = None if loss is None else eps.of(loss=loss, zero_loss=constant_loss_of(task.loss, weights))
     # Without the original, `loss` is the reported loss, which is taken on trust.
@@ -129,9 +144,8 @@ def check_claims(
         claims.append(Claim("distortion", distortion <= eps, figures))
     on_trust: tuple[str, ...] = ()
     if reported:
-        said = replace(typed or Typed(), eps=asked)
         measured = None if against is None else loss
-        evidence = Evidence(file, weights, task, coarse_loss, measured, risk, against, faith, said)
+        evidence = Evidence(file, weights, task, coarse_loss, measured, risk, against, faith, typed)
         further, on_trust = reported_claims(reported, evidence)
         claims += further
     base = None if file.base is None else {"path": file.base.path, "sha256": file.base.sha256}

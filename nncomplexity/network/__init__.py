@@ -22,6 +22,7 @@
 - `divergence`: distortions between functions, and how faithful a file is to its network
 - `namedoutputs`: a divergence from the names on a command line
 - `garbage`: how often Python looks for garbage in cycles
+- `threads`: one thread for a loss that takes some milliseconds
 - `calling`: the state in which the user's functions are called: random state, gradients, empty caches
 """
 
@@ -63,6 +64,7 @@ from nncomplexity.network.taskmodule import (
     risk_of,
     value_of,
 )
+from nncomplexity.network.threads import few_threads
 from nncomplexity.network.weights import (
     DIMENSIONS,
     STORED,
@@ -129,6 +131,7 @@ __all__ = [
     "data_named",
     "devices_here",
     "evaluating",
+    "few_threads",
     "find_device",
     "find_function",
     "fixed_random_state",

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import MappingTarget, ModuleTarget
+from nncomplexity.network.threads import few_threads
 from nncomplexity.network.usercode import called, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
@@ -115,6 +117,8 @@ class Distortion:
         self._random = fixed_random_state()
         try:
             given: object = self._loss_fn
+            evaluate = partial(self.against, given) if isinstance(given, Divergence) else self._untouched
+            self._borrowed.enter_context(few_threads(evaluate, self.stored.parameters, self._target.devices))
             if isinstance(given, Divergence):
                 self.divergence = self.against(given)
                 self._use(self.divergence)
@@ -329,6 +333,13 @@ class Distortion:
         if isinstance(weights, dict) and not self.arrangement.layouts and self._all_real:
             return weights  # nothing is computed
         return _Stored(weights, self.stored, self.arrangement)
+
+    def _untouched(self) -> None:
+        """Measure the original once, as the user gave it. It is not counted as an evaluation."""
+        try:
+            self._call(self._target.untouched)
+        finally:
+            self._target.renew()
 
     def _first(self) -> float:
         """L of the original. It also chooses the most thorough way to load weights that gives the same loss as the user's own module."""
