@@ -21,9 +21,9 @@ from nncomplexity.network import (
     Probe,
     Skeleton,
     Task,
+    Threads,
     architecture_of,
     constant_loss_of,
-    few_threads,
     random,
     result_of,
     skeleton_of,
@@ -98,23 +98,24 @@ def check_claims(
     Raises:
         InputError: the loss or the risk can't be measured. (A loss that is not finite is no error, but a claim that fails.)
     """
-    weights = file.weights()
-    task, outputs = _with_outputs(task, against, faithfulness)
-    with few_threads(partial(task.loss, weights), file.skeleton.parameters, [task.device]):
-        return _checked(file, weights, task, outputs, against, reported, replace(typed or Typed(), eps=eps))
+    with Threads(file.skeleton.parameters, [task.device]) as threads:
+        return _checked(file, task, against, reported, faithfulness, replace(typed or Typed(), eps=eps), threads)
 
 
 def _checked(
     file: CoarseFile,
-    weights: Mapping[str, Tensor],
     task: Task,
-    outputs: DivergenceFrom | None,
     against: Checkpoint | None,
     reported: Reported | None,
+    faithfulness: Divergence | None,
     typed: Typed,
+    threads: Threads,
 ) -> Verification:
-    """`check_claims` for a loss that can be measured. `typed` has the ε of the caller."""
-    coarse_loss = task.loss(weights)
+    """`check_claims`. `typed` has the ε of the caller."""
+    weights = file.weights()
+    with_outputs = partial(_with_outputs, task, against, faithfulness)
+    task, outputs = threads.decide(with_outputs) if isinstance(task.loss_fn, Divergence) else with_outputs()
+    coarse_loss = threads.decide(partial(task.loss, weights))
     faith = None if outputs is None else _faithfulness(task, outputs, weights)
     risk = task.risk(weights) if task.risk_fn else None
     on_base = "" if file.base_sha256 is None else f" on the base {file.base_sha256[:12]}…"

@@ -64,7 +64,7 @@ from nncomplexity.network.taskmodule import (
     risk_of,
     value_of,
 )
-from nncomplexity.network.threads import few_threads
+from nncomplexity.network.threads import Threads
 from nncomplexity.network.weights import (
     DIMENSIONS,
     STORED,
@@ -116,6 +116,7 @@ __all__ = [
     "Snapshot",
     "Task",
     "TensorSpec",
+    "Threads",
     "added",
     "architecture_of",
     "base_of",
@@ -131,7 +132,6 @@ __all__ = [
     "data_named",
     "devices_here",
     "evaluating",
-    "few_threads",
     "find_device",
     "find_function",
     "fixed_random_state",

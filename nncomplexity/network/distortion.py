@@ -30,7 +30,7 @@ from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import MappingTarget, ModuleTarget
-from nncomplexity.network.threads import few_threads
+from nncomplexity.network.threads import Threads
 from nncomplexity.network.usercode import called, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
@@ -117,12 +117,11 @@ class Distortion:
         self._random = fixed_random_state()
         try:
             given: object = self._loss_fn
-            evaluate = partial(self.against, given) if isinstance(given, Divergence) else self._untouched
-            self._borrowed.enter_context(few_threads(evaluate, self.stored.parameters, self._target.devices))
+            threads = self._borrowed.enter_context(Threads(self.stored.parameters, self._target.devices))
             if isinstance(given, Divergence):
-                self.divergence = self.against(given)
+                self.divergence = threads.decide(partial(self.against, given))
                 self._use(self.divergence)
-            self.original = self._first()
+            self.original = self._first(threads)
             if not math.isfinite(self.original):
                 raise InputError(
                     f"loss_fn: expected a finite loss of the original weights, got {self.original}; check data and model"
@@ -334,25 +333,18 @@ class Distortion:
             return weights  # nothing is computed
         return _Stored(weights, self.stored, self.arrangement)
 
-    def _untouched(self) -> None:
-        """Measure the original once, as the user gave it. It is not counted as an evaluation."""
-        try:
-            self._call(self._target.untouched)
-        finally:
-            self._target.renew()
-
-    def _first(self) -> float:
+    def _first(self, threads: Threads) -> float:
         """L of the original. It also chooses the most thorough way to load weights that gives the same loss as the user's own module."""
         *thorough, quickest = self._target.load_methods
         if thorough:
-            untouched = self._call(self._target.untouched)
+            untouched = threads.decide(partial(self._call, self._target.untouched), again=self._target.renew)
             for way in thorough:
                 self._target.renew(way)
                 with suppress(Exception):  # a class may override train() or load_state_dict() and raise anything
                     if near(loss := self._measure(self.weights), untouched):
                         return loss
             self._target.renew(quickest)
-        return self._measure(self.weights)
+        return threads.decide(partial(self._measure, self.weights))
 
     def _measure(self, weights: Mapping[str, Tensor], seed: int = 0, loss_fn: LossFn | None = None) -> float:
         return self._call(lambda: self._target.load(self._stored(weights)), seed, loss_fn)

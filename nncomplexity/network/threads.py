@@ -10,9 +10,9 @@ thread.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from torch.utils.flop_counter import flop_registry
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import large_network
 
+T = TypeVar("T")
+
 SMALL_WORK = 10**8
 """The largest number of multiplications and additions in pairs of a small loss: about five milliseconds of one core."""
 _PER_ELEMENT = 10
@@ -30,11 +32,14 @@ _PER_ELEMENT = 10
 
 
 class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context manager that counts the work of PyTorch's operations.
+    """A context manager that counts the work of PyTorch's operations, until it isn't small any more.
+
+    Args:
+        exceeded: it is called once, when the work isn't small any more.
 
     Attributes:
         pairs: multiplications and additions in pairs, and what other operations count as.
-        on_cpu: whether all results were on the CPU.
+        is_small: whether one thread is enough. It isn't for results that are not on the CPU.
 
     >>> with Work() as work:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
@@ -42,59 +47,71 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
     204
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exceeded: Callable[[], object] = lambda: None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.pairs, self.on_cpu = 0, True
-
-    @property
-    def is_small(self) -> bool:
-        """Whether one thread is enough."""
-        return self.on_cpu and self.pairs <= SMALL_WORK
+        self.pairs, self.is_small, self._exceeded = 0, True, exceeded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
         if not self.is_small or func.is_view:
             return found
-        results = [one for one in tree_leaves(found) if isinstance(one, Tensor)]
-        self.on_cpu = all(one.device.type == "cpu" for one in results)
+        results = _tensors(found)
         if (operations := flop_registry.get(func.overloadpacket)) is not None:
             self.pairs += operations(*args, **kwargs, out_val=found) // 2
         else:
             self.pairs += _PER_ELEMENT * max((one.numel() for one in [*results, *_tensors(args)]), default=0)
+        self.is_small = self.pairs <= SMALL_WORK and all(one.device.type == "cpu" for one in results)
+        if not self.is_small:
+            self._exceeded()
         return found
 
 
-@contextmanager
-def few_threads(evaluate: Callable[[], object], parameters: int, devices: Sequence[torch.device]) -> Iterator[None]:
+class Threads:
     """A context with one thread if the work of an evaluation is small, and otherwise with the program's number of threads.
 
+    It begins with one thread, and the first evaluation decides. So a small loss is not called once more for this.
+
     Args:
-        evaluate: evaluates the loss. It is called once, unless the answer is known without it.
         parameters: the number of the network's parameters. The loss of a large network is never small.
         devices: the devices of the network.
     """
-    threads = torch.get_num_threads()
-    here = threading.current_thread() is threading.main_thread() and all(device.type == "cpu" for device in devices)
-    if threads == 1 or not here or large_network(parameters) or not _is_small(evaluate):
-        yield
-        return
-    try:
-        torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
+    def __init__(self, parameters: int, devices: Sequence[torch.device]) -> None:
+        self._possible = not large_network(parameters) and all(device.type == "cpu" for device in devices)
+        self._number = 1
 
-def _is_small(evaluate: Callable[[], object]) -> bool:
-    """Whether the work of an evaluation is small. It isn't if the evaluation fails: the next one says why."""
-    work = Work()
-    try:
-        with work:
-            evaluate()
-    except InputError:
-        return False
-    return work.is_small
+    def __enter__(self) -> "Threads":
+        self._number = torch.get_num_threads()
+        self._possible &= self._number > 1 and threading.current_thread() is threading.main_thread()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def decide(self, evaluate: Callable[[], T], again: Callable[[], object] = lambda: None) -> T:
+        """The result of an evaluation, which decides on the number of threads unless that is decided.
+
+        Args:
+            evaluate: the evaluation. It is called again with all threads if its work isn't small, or if it fails.
+            again: it is called before that.
+        """
+        if self._possible:
+            self._possible = False
+            work = Work(self._restore)
+            with suppress(InputError):  # the second call says why, or succeeds because nothing is counted
+                torch.set_num_threads(1)
+                with work:
+                    found = evaluate()
+                if work.is_small:
+                    return found
+            self._restore()
+            again()
+        return evaluate()
+
+    def _restore(self) -> None:
+        if torch.get_num_threads() != self._number:
+            torch.set_num_threads(self._number)
 
 
 def _tensors(values: Any) -> list[Tensor]:

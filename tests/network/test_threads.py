@@ -1,7 +1,7 @@
 """The number of threads of a measurement."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from nncomplexity import Divergence, estimate
 from nncomplexity.errors import InputError
 from nncomplexity.measure import check_claims
 from nncomplexity.network import Task
-from nncomplexity.network.threads import SMALL_WORK, Work, few_threads
+from nncomplexity.network.threads import SMALL_WORK, Threads, Work
 
 CPU = [torch.device("cpu")]
 
@@ -31,11 +31,14 @@ class Loss:
     def __init__(self, side: int = 8) -> None:
         self.side = side
         self.threads: list[int] = []
+        self.at_the_end: list[int] = []
 
     def __call__(self, weights: dict[str, Tensor]) -> Tensor:
         self.threads.append(torch.get_num_threads())
         square = torch.ones(self.side, self.side)
-        return (weights["w"] - 1).square().mean() + 0 * (square @ square).sum()
+        found = (weights["w"] - 1).square().mean() + 0 * (square @ square).sum()
+        self.at_the_end.append(torch.get_num_threads())
+        return found
 
 
 def weights() -> dict[str, Tensor]:
@@ -45,22 +48,23 @@ def weights() -> dict[str, Tensor]:
 def test_a_small_loss_has_one_thread_and_the_program_its_own_number_afterwards() -> None:
     loss = Loss()
     estimate(weights(), loss, 0.1, method="quantize", budget=6)
-    assert loss.threads == [2] + [1] * (len(loss.threads) - 1)
+    assert set(loss.threads) == {1}
     assert torch.get_num_threads() == 2
 
 
 def test_a_large_loss_has_the_threads_of_the_program() -> None:
     loss = Loss(side=round((2 * SMALL_WORK) ** (1 / 3)))
     estimate(weights(), loss, 0.1, method="quantize", budget=6)
-    assert set(loss.threads) == {2}
+    assert loss.threads == [1] + [2] * (len(loss.threads) - 1)
+    assert loss.at_the_end == [2] * len(loss.threads)
 
 
-def test_one_thread_needs_no_further_evaluation() -> None:
+def test_a_small_loss_is_not_called_more_often() -> None:
     of_two, of_one = Loss(), Loss()
     estimate(weights(), of_two, 0.1, method="quantize", budget=6)
     torch.set_num_threads(1)
     estimate(weights(), of_one, 0.1, method="quantize", budget=6)
-    assert len(of_one.threads) == len(of_two.threads) - 1
+    assert len(of_one.threads) == len(of_two.threads)
     assert torch.get_num_threads() == 1
 
 
@@ -85,15 +89,26 @@ def test_the_file_does_not_depend_on_the_number_of_threads(as_divergence: bool) 
 def test_a_verification_of_a_small_loss_has_one_thread() -> None:
     report, loss = estimate(weights(), Loss(), 0.1, method="quantize", budget=6), Loss()
     assert check_claims(report.file, Task(loss)).holds
-    assert loss.threads == [2, 1]
+    assert loss.threads == [1]
     assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_error_restores_the_number(error: type[BaseException]) -> None:
-    with pytest.raises(error), few_threads(lambda: None, 1, CPU):
-        assert torch.get_num_threads() == 1
+    def fails() -> None:
         raise error
+
+    def measure(first: Callable[[], None], second: Callable[[], None]) -> None:
+        with Threads(1, CPU) as threads:
+            threads.decide(first)
+            assert torch.get_num_threads() == 1
+            second()
+
+    with pytest.raises(error):
+        measure(fails, fails)
+    assert torch.get_num_threads() == 2
+    with pytest.raises(error):
+        measure(lambda: None, fails)
     assert torch.get_num_threads() == 2
 
 
@@ -124,11 +139,11 @@ def test_another_thread_than_the_main_one_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("parameters", "device"), [(1 << 22, "cpu"), (1, "cuda")], ids=["a large network", "a network on an accelerator"]
 )
-def test_no_evaluation_is_needed_where_the_work_is_large_or_elsewhere(parameters: int, device: str) -> None:
+def test_nothing_is_counted_where_the_work_is_large_or_elsewhere(parameters: int, device: str) -> None:
     called: list[int] = []
-    with few_threads(lambda: called.append(1), parameters, [torch.device(device)]):
-        assert torch.get_num_threads() == 2
-    assert not called
+    with Threads(parameters, [torch.device(device)]) as threads:
+        threads.decide(lambda: called.append(torch.get_num_threads()))
+    assert called == [2]
 
 
 def test_work_is_counted_in_pairs_and_elements() -> None:
