@@ -9,6 +9,7 @@ PyTorch has a number of threads for each thread of the program, and MKL one numb
 thread.
 """
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,6 +32,10 @@ _PER_ELEMENT = 10
 """An element that other operations read or write counts as so many pairs: an addition waits for the memory, a product of matrices doesn't."""
 
 
+_PRODUCTS = re.compile("mm|linear|conv|rnn|lstm|gru|attention|transformer")
+"""Parts of the names of operations that multiply matrices. PyTorch's table lacks fused ones, such as a whole layer of a transformer."""
+
+
 class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A context manager that counts the work of PyTorch's operations, until it isn't small any more.
 
@@ -40,6 +45,8 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         pairs: multiplications and additions in pairs, and what other operations count as.
         is_small: whether one thread is enough. It isn't for results that are not on the CPU.
+        exact: whether the results are those of the same operations without this context, bit for bit. PyTorch takes another algorithm for
+            some decompositions of matrices.
 
     >>> with Work() as work:
     ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
@@ -49,7 +56,7 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, exceeded: Callable[[], object] = lambda: None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.pairs, self.is_small, self._exceeded = 0, True, exceeded
+        self.pairs, self.is_small, self.exact, self._exceeded = 0, True, True, exceeded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -57,10 +64,11 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not self.is_small or func.is_view:
             return found
         results = _tensors(found)
+        self.exact &= "linalg" not in func.name()
         if (operations := flop_registry.get(func.overloadpacket)) is not None:
             self.pairs += operations(*args, **kwargs, out_val=found) // 2
         else:
-            self.pairs += _PER_ELEMENT * max((one.numel() for one in [*results, *_tensors(args)]), default=0)
+            self.pairs += _of_elements(func.name(), [*results, *_tensors([args, kwargs])])
         self.is_small = self.pairs <= SMALL_WORK and all(one.device.type == "cpu" for one in results)
         if not self.is_small:
             self._exceeded()
@@ -93,25 +101,34 @@ class Threads:
         """The result of an evaluation, which decides on the number of threads unless that is decided.
 
         Args:
-            evaluate: the evaluation. It is called again with all threads if its work isn't small, or if it fails.
+            evaluate: the evaluation. It is called again with all threads if its work isn't small, or if it fails. It is also called again
+                if counting may have changed the result.
             again: it is called before that.
         """
         if self._possible:
-            self._possible = False
-            work = Work(self._restore)
+            self._possible = small = False
             with suppress(InputError):  # the second call says why, or succeeds because nothing is counted
                 torch.set_num_threads(1)
-                with work:
+                with Work(self._restore) as work:
                     found = evaluate()
-                if work.is_small:
+                small = work.is_small
+                if small and work.exact:
                     return found
-            self._restore()
+            if not small:
+                self._restore()
             again()
         return evaluate()
 
     def _restore(self) -> None:
         if torch.get_num_threads() != self._number:
             torch.set_num_threads(self._number)
+
+
+def _of_elements(name: str, tensors: Sequence[Tensor]) -> int:
+    """The work of an operation that isn't in PyTorch's table, from the sizes of its tensors. For products it is an upper estimate."""
+    elements = max((one.numel() for one in tensors), default=0)
+    extent = max((extent for one in tensors for extent in one.shape), default=0)
+    return max(_PER_ELEMENT, 4 * extent if _PRODUCTS.search(name) else 0) * elements
 
 
 def _tensors(values: Any) -> list[Tensor]:

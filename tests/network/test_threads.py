@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nncomplexity import Divergence, estimate
@@ -159,3 +159,38 @@ def test_work_is_counted_in_pairs_and_elements() -> None:
     with Work() as work:
         torch.ones(1, device="meta").add(1)
     assert not work.is_small
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.LSTM(64, 96, batch_first=True), lambda: nn.TransformerEncoderLayer(64, 2, 96, batch_first=True)]
+)
+def test_the_work_of_a_fused_layer_is_not_less_than_its_products(make: Callable[[], nn.Module]) -> None:
+    layer, x = make().eval(), torch.ones(5, 20, 64)
+    with torch.no_grad(), Work() as work:
+        layer(x)
+    products = 5 * 20 * sum(weight.numel() for weight in layer.parameters() if weight.dim() == 2)
+    assert products <= work.pairs <= 20 * products
+
+
+def test_a_result_that_counting_may_change_is_computed_again() -> None:
+    loss = Loss()
+
+    def of_singular_values(weights: dict[str, Tensor]) -> Tensor:
+        return loss(weights) + torch.linalg.svdvals(weights["w"]).sum()
+
+    with Threads(1, CPU) as threads:
+        found = threads.decide(lambda: of_singular_values(weights()))
+        assert found == of_singular_values(weights())
+    assert loss.threads == [1, 1, 1]
+
+
+def test_an_operation_that_cannot_be_counted_is_computed_without() -> None:
+    class Uncountable(Loss):
+        def __call__(self, weights: dict[str, Tensor]) -> Tensor:
+            if torch.utils._python_dispatch._get_current_dispatch_mode() is not None:
+                raise NotImplementedError("no rule for this mode")
+            return super().__call__(weights)
+
+    loss = Uncountable()
+    estimate(weights(), loss, 0.1, method="quantize", budget=6)
+    assert set(loss.threads) == {2}
