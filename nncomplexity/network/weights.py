@@ -31,7 +31,7 @@ STORED = (
 )
 """The dtypes that a file can store."""
 
-DIMENSIONS = 64
+DIMENSIONS = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
 """The largest number of dimensions that PyTorch and NumPy support. The two parts of complex numbers count as one dimension."""
 _EXPANDED = 1 << 32
 """An expanded tensor has fewer bytes in memory than it has elements. Above this number of bytes it is refused, because a search
