@@ -22,7 +22,7 @@ from nncomplexity.codecs.contract import SYMBOL_LIMIT, Codec, Coder, Frequencies
 from nncomplexity.codecs.entropy import Entropy, EntropyReader
 from nncomplexity.codecs.general import General
 from nncomplexity.codecs.matrix import VERSION, KnownKind, Matrix, MatrixState
-from nncomplexity.codecs.models import Bits, Categorical, Natural, Planes, Signed, Tally, length_tally, single, within
+from nncomplexity.codecs.models import Bits, Categorical, Natural, Planes, Signed, Tally, length_tally, room_for, single, within
 from nncomplexity.codecs.registry import CODECS, codec_named, codec_numbered, number_of, register_codec
 from nncomplexity.codecs.together import LARGEST, MOST, Ledger, weigh_each, weigh_together
 
@@ -59,6 +59,7 @@ __all__ = [
     "length_tally",
     "number_of",
     "register_codec",
+    "room_for",
     "single",
     "weigh_each",
     "weigh_together",

@@ -68,10 +68,19 @@ class MatrixState:
 
 @dataclass(frozen=True)
 class KnownKind:
-    """The kind of a matrix, and the contexts (n,) of its symbols under the scale model. Counting its bits gives both."""
+    """What a writer knows about a matrix, because its bits were counted before.
+
+    Attributes:
+        kind: its kind.
+        contexts: (n,) the contexts of its symbols under the scale model.
+        level: the grid value at which it begins under the scale model.
+        whole: whether no lines are marked as dead; None if this isn't known.
+    """
 
     kind: int
     contexts: Integers | None = None
+    level: int | None = None
+    whole: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ class Matrix:
 
     def marks(self, coder: Coder, grid: Integers) -> Marks | None:
         """Choose and code the marks of dead lines of symbols (columns, rows); None if they are not marked."""
-        marks = self.state.lines.worthwhile(grid)
+        marks = None if self.known is not None and self.known.whole else self.state.lines.worthwhile(grid)
         Categorical(self.state.lines.marked).one(coder, int(marks is not None))
         return None if marks is None else self.state.lines.code(coder, (self.columns, self.rows), marks)
 
@@ -230,8 +239,8 @@ class Matrix:
 
     def _by_scale(self, coder: Coder, symbols: Integers | None, peak: int, tables: Frequencies, levels: Tally) -> Integers:
         magnitudes = None if symbols is None else np.abs(symbols)
-        contexts = None if self.known is None else self.known.contexts
-        magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile, contexts).code(coder, magnitudes, tables, levels)
+        known = (None, None) if self.known is None else (self.known.level, self.known.contexts)
+        magnitudes = Magnitudes(self.rows, self.columns, peak, self.profile, *known).code(coder, magnitudes, tables, levels)
         signed = magnitudes > 0
         negative = None if symbols is None else (symbols[signed] < 0).astype(np.int64)
         # Signs are nearly fair coins. A strong prior keeps the table from learning noise, and a matrix of one sign still adapts.

@@ -22,6 +22,8 @@ FIRST_BLOCK, FIRST_OF_OWN = 32, 4
 """The number of symbols in the first block, before a table adapts: for bytes and signs, and for the values of one matrix or list."""
 _AT_ONCE = 1 << 16
 """The largest number of symbols in one call of a coder."""
+_ROOM: list[tuple[int, type[np.signedinteger[Any]]]] = [(2**7 - 1, np.int8), (2**15 - 1, np.int16), (2**31 - 1, np.int32)]
+"""The largest number of each integer type."""
 LENGTHS = SYMBOL_LIMIT.bit_length() + 1
 """The number of bit lengths, with 0."""
 
@@ -193,12 +195,13 @@ def adaptive(coder: Coder, symbols: Integers | None, count: int, tally: Tally, f
     size = tally.frequencies.size
     decoded = np.empty(count, dtype=room_for(size - 1)) if symbols is None else symbols
     for start, stop in itertools.pairwise(edges):
-        seen = np.zeros(size, dtype=np.int64)
+        seen: Integers | int = 0
         for part in parts_of(start, stop):
             given = None if symbols is None else symbols[part]
             found = coder.categorical(given, tally.frequencies, part.stop - part.start)
-            decoded[part] = found
-            seen += np.bincount(found, minlength=size)
+            if symbols is None:
+                decoded[part] = found
+            seen = seen + np.bincount(found, minlength=size)
         tally.frequencies += tally.gain * seen
     return decoded
 
@@ -212,7 +215,7 @@ def parts_of(start: int, stop: int) -> list[slice]:
 
 def room_for(largest: int) -> type[np.signedinteger[Any]]:
     """The smallest integer type for magnitudes up to this one, with both signs."""
-    return next((dtype for dtype in (np.int8, np.int16, np.int32) if largest <= np.iinfo(dtype).max), np.int64)
+    return next((dtype for limit, dtype in _ROOM if largest <= limit), np.int64)
 
 
 @functools.lru_cache(maxsize=1 << 10)

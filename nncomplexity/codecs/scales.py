@@ -21,7 +21,7 @@ import numpy as np
 from nncomplexity.codecs.coder import Meter
 from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integers
 from nncomplexity.codecs.learning import weigh_contexts
-from nncomplexity.codecs.models import Categorical, Tally, flat_tally, room_for, single, wide_uniform
+from nncomplexity.codecs.models import Categorical, Tally, flat_tally, room_for, wide_uniform
 
 _DIRECT = 16
 """A magnitude below this is its own token. Above, a token is the octave and the two leading mantissa bits."""
@@ -66,6 +66,7 @@ MEANS = _means()
 """(contexts,) the expected magnitudes that contexts stand for."""
 _ABOVE_FIRST = MEANS[1:].tolist()
 _FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
+_FLOOR_NUMBERS: list[int] = _FLOORS.tolist()
 WIDTHS = np.array(
     [max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()], dtype=np.int8
 )
@@ -112,16 +113,20 @@ class Magnitudes:
     columns: int
     peak: int
     profile: Frequencies | None = None
+    level: int | None = None
+    """The level, if a writer knows it already."""
     known: Integers | None = None
     """(n,) the contexts of all symbols, if a writer knows them already."""
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, and then the magnitudes column by column. Tables and levels learn from them."""
         # A writer may choose any level. The mean is close to the best level, and needs no search.
-        level = None if magnitudes is None else min(int(context_of(magnitudes.mean())), LEVELS - 1)
-        level = int(Categorical(levels).code(coder, single(level))[0])
+        level = self.level
+        if level is None and magnitudes is not None:
+            level = min(int(context_of(magnitudes.mean())), LEVELS - 1)
+        level = Categorical(levels).one(coder, level)
         scales = _Scales(float(MEANS[level]), self.rows, np.ones(self.columns) if self.profile is None else self.profile)
-        alphabet = int(alphabet_of(self.peak))
+        alphabet = bisect_right(_FLOOR_NUMBERS, self.peak)  # `alphabet_of` for one number
         if magnitudes is None:
             return self._read(coder, scales, alphabet, tables)
         # Contexts of all columns at once could take many times the memory of the matrix.
@@ -165,8 +170,8 @@ class _Scales:
     """The expected magnitudes of the next columns, from those of the columns so far."""
 
     def __init__(self, expected: float, rows: int, profile: Frequencies) -> None:
-        starts, self.sizes = blocks_of(rows)
-        self.blocks = list(zip(starts.tolist(), (starts + self.sizes).tolist(), strict=True))
+        _, self.sizes = blocks_of(rows)
+        self.blocks = _spans(rows)
         self.expected, self._profile = expected, profile
         self._rows = np.zeros(rows, dtype=np.int64)
         self._total, self._columns = 0, 0
@@ -229,6 +234,13 @@ def blocks_of(rows: int) -> tuple[Integers, Integers]:
     while (stop := starts[-1] + max(_FIRST_BLOCK, starts[-1])) < rows:
         starts.append(stop)
     return np.array(starts), np.diff(starts, append=rows)
+
+
+@functools.lru_cache(maxsize=256)
+def _spans(rows: int) -> list[tuple[int, int]]:
+    """The beginning and the end of each block of a column."""
+    starts, sizes = blocks_of(rows)
+    return list(zip(starts.tolist(), (starts + sizes).tolist(), strict=True))
 
 
 def alphabet_of(peak: Any) -> Any:

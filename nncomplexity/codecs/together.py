@@ -35,20 +35,19 @@ _EDGES, _OWN_EDGES = (
 """The beginnings of the blocks of signs and, by version of the format, of the blocks under the table of a single matrix."""
 
 
+_OF_ZEROS = KnownKind(0)
+
+
 @dataclass(frozen=True)
 class Weighed:
-    """The bits (T,) of matrices, their kinds, and the contexts of their symbols under the scale model.
+    """The bits (T,) of matrices, and what a writer may know about each of them.
 
     A matrix of zeros has no kind, for which 0 is written, and no contexts.
     """
 
     bits: Frequencies
-    kinds: Integers
-    contexts: dict[int, Integers]
-
-    def known(self) -> list[KnownKind]:
-        """The kind and the contexts of each matrix, for a writer."""
-        return [KnownKind(kind, self.contexts.get(index)) for index, kind in enumerate(self.kinds.tolist())]
+    known: Sequence[KnownKind] = ()
+    """One for each matrix. They are collected only if `keep` is set."""
 
 
 def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], state: MatrixState, *, keep: bool = False) -> Weighed:
@@ -61,12 +60,12 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
         keep: whether to keep the contexts.
 
     Returns:
-        The bits and the kind of each matrix and, with `keep`, its contexts.
+        The bits of each matrix and, with `keep`, what a writer may know about it.
     """
-    bits, kinds = np.zeros(len(matrices)), np.zeros(len(matrices), dtype=np.int64)
+    bits, known = np.zeros(len(matrices)), [_OF_ZEROS] * (keep * len(matrices))
     filled = np.array([index for index, matrix in enumerate(matrices) if matrix.count], dtype=np.int64)
     if not filled.size:
-        return Weighed(bits, kinds, {})
+        return Weighed(bits, known)
     stacks = _stacked(matrices, symbols, filled)
     peaks, whole = np.zeros(len(matrices), dtype=np.int64), np.ones(len(matrices), dtype=np.bool_)
     for members, stack in stacks:
@@ -76,7 +75,8 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
     bits[filled] += _naturals(peaks[filled], state.peaks)
     chosen = np.flatnonzero(peaks)
     if not chosen.size:
-        return Weighed(bits, kinds, {})
+        return Weighed(bits, known)
+    marked: Integers = np.zeros(chosen.size, dtype=np.int64)
     if state.version > 1:
         matrices, symbols, marked, marks = _without_dead_lines(matrices, symbols, chosen, ~whole, state)
         bits[chosen] += _learning(marked, state.lines.marked) + marks
@@ -92,10 +92,13 @@ def weigh_together(matrices: Sequence[Matrix], symbols: Sequence[Integers], stat
         if (guessed == found).all():
             break
     bits[chosen] += weights.min(axis=0) + _learning(found, state.kinds)
-    kinds[chosen] = found
     scale.learn(found == 0)
-    contexts = np.split(batch.contexts.astype(np.int8), batch.starts[1:]) if keep else []
-    return Weighed(bits, kinds, dict(zip(chosen.tolist(), contexts, strict=False)))
+    if keep:
+        contexts = np.split(batch.contexts.astype(np.int8), batch.starts[1:])
+        columns = found.tolist(), contexts, batch.levels.tolist(), (marked == 0).tolist()
+        for index, *one in zip(chosen.tolist(), *columns, strict=True):
+            known[index] = KnownKind(*one)
+    return Weighed(bits, known)
 
 
 def weigh_each(symbols: Sequence[Integers]) -> Frequencies:

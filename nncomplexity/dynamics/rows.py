@@ -14,7 +14,7 @@ from nncomplexity.dynamics.settings import FAITHFUL, Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Layer, LearningCoefficient, Report
 from nncomplexity.network import is_finite, real_view, skeleton_of
-from nncomplexity.words import Relative, name_of
+from nncomplexity.words import Relative, name_of, told
 
 ROW_SCHEMA = 1
 
@@ -155,10 +155,7 @@ def _layer(layer: Layer) -> Row:
 def _reason(error: str | BaseException) -> str:
     if isinstance(error, str | InputError):
         return str(error)
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # the text of the user's exception can't be made
-        return type(error).__name__
+    return told(error)
 
 
 def _finite(value: float) -> float | None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nncomplexity.codecs import SYMBOL_LIMIT, Integers
+from nncomplexity.codecs import SYMBOL_LIMIT, Integers, room_for
 from nncomplexity.errors import FormatError
 from nncomplexity.linalg import SMALL, largest_entry, matrix_view, round_once, shift, waves
 from nncomplexity.network import Blocks, Layout, TensorSpec, added, in_dtype, is_finite, of_bytes, pieces_of, stored_bytes
@@ -27,7 +27,6 @@ _WAVES = 32
 """An element of a basis counts for this number of multiplications, because a cosine must be computed."""
 _AT_ONCE = 1 << 22
 """The largest number of elements of a tensor that are in float64 at one time, to save memory."""
-_NARROW = (np.int8, np.int16, np.int32)
 CPU = torch.device("cpu")
 INTEGERS: dict[torch.dtype, type[np.generic]] = {
     torch.int64: np.int64,
@@ -311,7 +310,7 @@ def narrow(symbols: Tensor) -> Integers:
 def narrowed(symbols: Integers) -> Integers:
     """`narrow` for an array."""
     largest = max(int(symbols.max(initial=0)), -int(symbols.min(initial=0)))
-    found: Integers = symbols.astype(next((dtype for dtype in _NARROW if largest <= np.iinfo(dtype).max), np.int64))
+    found: Integers = symbols.astype(room_for(largest))
     return found
 
 
@@ -322,11 +321,15 @@ def overflows(coarse: CoarseTensor, spec: TensorSpec) -> bool:
     >>> [overflows(Dense(np.array([-2, 1]), step), spec) for step in (32752.0, 32800.0)]
     [False, True]
     """
-    pieces = coarse.pieces if isinstance(coarse, Pieces) else (coarse,)
-    numbers = [piece for piece in pieces if isinstance(piece, Dense | LowRank)] if spec.quantizable else []
-    # The range of the symbols' dtype gives the answer for nearly every tensor, and takes no time. The symbols are read only if it doesn't.
-    possible = any(_reach(piece, _allowed) > spec.room and _reach(piece, _most) > spec.room for piece in numbers)
-    return possible and not is_finite(coarse.decode(spec))
+    if not spec.quantizable:
+        return False
+    room = spec.room
+    for piece in coarse.pieces if isinstance(coarse, Pieces) else (coarse,):
+        # The range of the symbols' dtype gives the answer for nearly every tensor, and takes no time. The symbols are read only if it
+        # doesn't.
+        if isinstance(piece, Dense | LowRank) and _reach(piece, _allowed) > room and _reach(piece, _most) > room:
+            return not is_finite(coarse.decode(spec))
+    return False
 
 
 def _reach(coarse: Dense | LowRank, most: Callable[[Integers], float]) -> float:

@@ -412,7 +412,7 @@ class _BitCounter:
             weighed = weigh_together(models, symbols, models[0].state, keep=self._keep)
             for (place, *_), bits in zip(waiting, weighed.bits.tolist(), strict=True):
                 self.bits[place] += bits
-            self.known += weighed.known() if self._keep else []
+            self.known += weighed.known
         if last is not None:
             place, large, model = last
             bits, kind = model.weigh(np.ascontiguousarray(large.T, dtype=np.int64).reshape(-1))

@@ -61,7 +61,12 @@ def effective_ranks(matrices: Tensor) -> list[float]:
     >>> effective_ranks(torch.stack([torch.eye(2), torch.zeros(2, 2)]).double())
     [2.0, 0.0]
     """
-    return [effective_rank_of(S) for S in torch.linalg.svdvals(_moderate(matrices))]
+    values = torch.linalg.svdvals(_moderate(matrices))
+    largest = values[:, :1]
+    entropies = _entropies(values / torch.where(largest > 0, largest, 1.0))
+    return [
+        math.exp(entropy) if most else 0.0 for entropy, most in zip(*map(python_numbers, (entropies, largest[:, 0])), strict=True)
+    ]
 
 
 def effective_rank_of(S: Tensor) -> float:
@@ -88,9 +93,13 @@ def _entropy(S: Tensor) -> Tensor:
     largest = S.max() if S.numel() else S.sum()
     if largest <= 0:
         return torch.zeros_like(largest)
-    scaled = S / largest  # the sum of values near the largest float would overflow
-    entropy: Tensor = torch.special.entr(scaled / scaled.sum()).sum()
-    return entropy
+    return _entropies((S / largest)[None])[0]  # the sum of values near the largest float would overflow
+
+
+def _entropies(S: Tensor) -> Tensor:
+    """The entropies (T,) of the shares that T rows (T, r) of numbers have of their sums."""
+    entropies: Tensor = torch.special.entr(S / S.sum(1, keepdim=True)).sum(1)
+    return entropies
 
 
 def _singular_values(x: Tensor) -> Tensor:

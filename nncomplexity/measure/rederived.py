@@ -257,7 +257,8 @@ def _network_claims(book: _Book, found: Evidence) -> None:
     book.same(about, "key", against.key)
     # This program writes only the present version of the format. An older file's report has the sizes of lossless files of its version.
     if isinstance(about.get("lossless_bits"), Mapping) and file.version == VERSION:
-        book.add(_lossless_claim(about["lossless_bits"], found, against), "lossless_bits")
+        known = {codec.name for codec in CODECS}.issuperset(about["lossless_bits"])  # a user's codec may be missing here
+        book.add(_lossless_claim(about["lossless_bits"], found, against), *(["lossless_bits"] if known else []))
 
 
 def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoint) -> Claim:
@@ -274,7 +275,7 @@ def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoin
     whole = [exact(real_view(tensors[spec.name].detach().cpu()), spec.base) for spec in stored.real.tensors]
     if not all(isinstance(bits, int) and not isinstance(bits, bool) for bits in said.values() if bits is not None):
         return Claim("reported lossless_bits", False, "expected whole numbers, got something else claimed")
-    known = [codec for codec in CODECS if said.get(codec.name) is not None]
+    known = [codec for codec in CODECS if codec.name in said]
     # A report of a large network has only the entropy codec's size, from −log₂ of probabilities.
     if large_network(stored.parameters):
         known = [codec for codec in known if codec.name == CODECS[0].name]
@@ -282,9 +283,9 @@ def _lossless_claim(said: Mapping[str, Any], found: Evidence, against: Checkpoin
     here = {codec.name: 8 * size for codec, size in zip(known, sizes, strict=True)}
     # That size is computed and not counted in a file, so the two can differ by a few bytes.
     slack = 0.001 if large_network(stored.parameters) else 0.0
-    wrong = next((name for name, bits in here.items() if abs(bits - said[name]) > slack * bits), None)
+    wrong = next((name for name, bits in here.items() if said[name] is None or abs(bits - said[name]) > slack * bits), None)
     names = [wrong] if wrong else list(here)
-    figures = "; ".join(f"{name} {here[name]:,}, {said[name]:,} claimed" for name in names)
+    figures = "; ".join(f"{name} {here[name]:,}, {'none' if said[name] is None else f'{said[name]:,}'} claimed" for name in names)
     return Claim("reported lossless_bits", wrong is None, figures or "none claimed")
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from nncomplexity.network import (
     Probe,
     Skeleton,
     Task,
+    Threads,
     architecture_of,
     constant_loss_of,
     random,
@@ -96,9 +98,24 @@ def check_claims(
     Raises:
         InputError: the loss or the risk can't be measured. (A loss that is not finite is no error, but a claim that fails.)
     """
+    with Threads(file.skeleton.parameters, [task.device]) as threads:
+        return _checked(file, task, against, reported, faithfulness, replace(typed or Typed(), eps=eps), threads)
+
+
+def _checked(
+    file: CoarseFile,
+    task: Task,
+    against: Checkpoint | None,
+    reported: Reported | None,
+    faithfulness: Divergence | None,
+    typed: Typed,
+    threads: Threads,
+) -> Verification:
+    """`check_claims`. `typed` has the ε of the caller."""
     weights = file.weights()
-    task, outputs = _with_outputs(task, against, faithfulness)
-    coarse_loss = task.loss(weights)
+    with_outputs = partial(_with_outputs, task, against, faithfulness)
+    task, outputs = threads.decide(with_outputs) if isinstance(task.loss_fn, Divergence) else with_outputs()
+    coarse_loss = threads.decide(partial(task.loss, weights))
     faith = None if outputs is None else _faithfulness(task, outputs, weights)
     risk = task.risk(weights) if task.risk_fn else None
     on_base = "" if file.base_sha256 is None else f" on the base {file.base_sha256[:12]}…"
@@ -118,8 +135,7 @@ def check_claims(
             claims.append(
                 Claim("weights", False, f"{loss:.6g} is the loss of random weights, too: it doesn't depend on the weights")
             )
-    asked = eps
-    eps = eps if eps is not None or reported is None else float(reported.result["eps"])
+    eps = typed.eps if typed.eps is not None or reported is None else float(reported.result["eps"])
     if isinstance(eps, Relative):
         eps = None if loss is None else eps.of(loss=loss, zero_loss=constant_loss_of(task.loss, weights))
     # Without the original, `loss` is the reported loss, which is taken on trust.
@@ -129,9 +145,8 @@ def check_claims(
         claims.append(Claim("distortion", distortion <= eps, figures))
     on_trust: tuple[str, ...] = ()
     if reported:
-        said = replace(typed or Typed(), eps=asked)
         measured = None if against is None else loss
-        evidence = Evidence(file, weights, task, coarse_loss, measured, risk, against, faith, said)
+        evidence = Evidence(file, weights, task, coarse_loss, measured, risk, against, faith, typed)
         further, on_trust = reported_claims(reported, evidence)
         claims += further
     base = None if file.base is None else {"path": file.base.path, "sha256": file.base.sha256}

@@ -21,6 +21,8 @@
 - `constant`: the loss and the risk of the network with all weights zero
 - `divergence`: distortions between functions, and how faithful a file is to its network
 - `namedoutputs`: a divergence from the names on a command line
+- `garbage`: how often Python looks for garbage in cycles
+- `threads`: one thread for a loss that takes some milliseconds
 - `calling`: the state in which the user's functions are called: random state, gradients, empty caches
 """
 
@@ -62,6 +64,7 @@ from nncomplexity.network.taskmodule import (
     risk_of,
     value_of,
 )
+from nncomplexity.network.threads import Threads
 from nncomplexity.network.weights import (
     DIMENSIONS,
     STORED,
@@ -113,6 +116,7 @@ __all__ = [
     "Snapshot",
     "Task",
     "TensorSpec",
+    "Threads",
     "added",
     "architecture_of",
     "base_of",

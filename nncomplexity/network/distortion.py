@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from nncomplexity.linalg import SMALL, no_anomaly_detection, users_switches, usu
 from nncomplexity.network.calling import RandomState, derivatives, fixed_random_state, forget_casts, is_same
 from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
+from nncomplexity.network.garbage import collected_each_few_evaluations
 from nncomplexity.network.layout import Arrangement, Layout
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
@@ -28,6 +30,7 @@ from nncomplexity.network.moments import Moment, Watch, slow_attention
 from nncomplexity.network.relative import Base, difference
 from nncomplexity.network.soundness import Soundness, near
 from nncomplexity.network.target import MappingTarget, ModuleTarget
+from nncomplexity.network.threads import Threads
 from nncomplexity.network.usercode import called, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Skeleton, check_network, check_numbers, complex_view, real_view
 from nncomplexity.words import listed
@@ -79,6 +82,7 @@ class Distortion:
         self.base = base
         self.stored: Skeleton = self._target.skeleton if base is None else base.under(self._target.skeleton)
         """The skeleton of the weights as they are stored."""
+        self._all_real = not any(spec.dtype.is_complex for spec in self.stored.tensors)
         self.skeleton: Skeleton = self.stored.real
         """The skeleton that a search sees: complex tensors as their real and imaginary parts."""
         self.weights: dict[str, Tensor] = {name: real_view(tensor) for name, tensor in self._target.weights.items()}
@@ -108,14 +112,16 @@ class Distortion:
         self._borrowed = ExitStack()
         self._borrowed.enter_context(preserved_random_state())
         self._borrowed.enter_context(usual_switches())
+        self._borrowed.enter_context(collected_each_few_evaluations(len(self.skeleton.tensors)))
         self._borrowed.callback(self._target.restore)
         self._random = fixed_random_state()
         try:
             given: object = self._loss_fn
+            threads = self._borrowed.enter_context(Threads(self.stored.parameters, self._target.devices))
             if isinstance(given, Divergence):
-                self.divergence = self.against(given)
+                self.divergence = threads.decide(partial(self.against, given))
                 self._use(self.divergence)
-            self.original = self._first()
+            self.original = self._first(threads)
             if not math.isfinite(self.original):
                 raise InputError(
                     f"loss_fn: expected a finite loss of the original weights, got {self.original}; check data and model"
@@ -323,20 +329,22 @@ class Distortion:
         return found
 
     def _stored(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if isinstance(weights, dict) and not self.arrangement.layouts and self._all_real:
+            return weights  # nothing is computed
         return _Stored(weights, self.stored, self.arrangement)
 
-    def _first(self) -> float:
+    def _first(self, threads: Threads) -> float:
         """L of the original. It also chooses the most thorough way to load weights that gives the same loss as the user's own module."""
         *thorough, quickest = self._target.load_methods
         if thorough:
-            untouched = self._call(self._target.untouched)
+            untouched = threads.decide(partial(self._call, self._target.untouched), again=self._target.renew)
             for way in thorough:
                 self._target.renew(way)
                 with suppress(Exception):  # a class may override train() or load_state_dict() and raise anything
                     if near(loss := self._measure(self.weights), untouched):
                         return loss
             self._target.renew(quickest)
-        return self._measure(self.weights)
+        return threads.decide(partial(self._measure, self.weights))
 
     def _measure(self, weights: Mapping[str, Tensor], seed: int = 0, loss_fn: LossFn | None = None) -> float:
         return self._call(lambda: self._target.load(self._stored(weights)), seed, loss_fn)
@@ -387,12 +395,8 @@ class _Stored(Mapping[str, Tensor]):
     def __init__(self, weights: Mapping[str, Tensor], skeleton: Skeleton, arrangement: Arrangement) -> None:
         self._weights, self._arrangement = weights, arrangement
         self._specs = {spec.name: spec for spec in skeleton.tensors}
-        self._ready = isinstance(weights, dict) and not arrangement.layouts
 
     def __getitem__(self, name: str) -> Tensor:
-        if self._ready and not self._specs[name].dtype.is_complex:  # nothing is computed
-            found: Tensor = self._weights[name]
-            return found
         with usual_switches():
             return complex_view(self._arrangement.whole(self._weights, name), self._specs[name].dtype)
 

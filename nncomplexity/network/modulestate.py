@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, training_mode
 from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
-from nncomplexity.words import listed
+from nncomplexity.words import listed, text_of, told
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -30,7 +30,9 @@ def _state_of(module: nn.Module) -> Mapping[str, Any]:
     try:
         state: Mapping[str, Any] = module.state_dict(keep_vars=True)
     except TypeError as error:
-        raise InputError(f"model: its state_dict can't be asked for live tensors ({error}); pass a mapping of tensors") from error
+        raise InputError(
+            f"model: its state_dict can't be asked for live tensors ({text_of(error)}); pass a mapping of tensors"
+        ) from error
     if not any(isinstance(value, Tensor) for value in state.values()) and any(
         isinstance(value, Mapping) for value in state.values()
     ):
@@ -115,7 +117,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         try:
             module.load_state_dict(whole)
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
+            text = told(error)
             raise InputError(f"model: its own state dict does not load back ({text:.160}); pass a mapping of tensors") from error
 
 

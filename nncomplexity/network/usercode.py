@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import text_of
 
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -26,7 +27,7 @@ def raised(error: BaseException) -> str:
     ...     print(raised(error).partition(" (")[0])
     KeyError: 'absent'
     """
-    text = next(iter(str(error).strip().splitlines()), "")
+    text = next(iter(text_of(error).strip().splitlines()), "")
     return f"{type(error).__name__}{': ' if text else ''}{text}{_place(error)}"
 
 
@@ -77,7 +78,7 @@ def _place(error: BaseException) -> str:
 
 def hint(error: BaseException, given: object) -> str:
     """Advice on an exception of a function that was called with `given`, with a semicolon before it. Empty if there is none."""
-    text = str(error)
+    text = text_of(error)
     if isinstance(given, Mapping) and isinstance(error, TypeError | AttributeError) and "'dict' object" in text:
         return (
             "; it got a dict of tensors: if it takes a module, name the function that builds one by --model, or pass the module itself, "
@@ -95,5 +96,5 @@ def hint(error: BaseException, given: object) -> str:
 def needs_derivatives(error: BaseException | None) -> bool:
     """Whether this is an error of autograd because a derivative was computed while gradients were off."""
     # PyTorch has no class for this error, so its text decides. "nference" matches "Inference" and "inference".
-    text = str(error)
+    text = text_of(error)
     return isinstance(error, RuntimeError) and ("require grad" in text or "grad_fn" in text or "nference tensor" in text)

@@ -31,7 +31,7 @@ STORED = (
 )
 """The dtypes that a file can store."""
 
-DIMENSIONS = 64
+DIMENSIONS = 64 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 32
 """The largest number of dimensions that PyTorch and NumPy support. The two parts of complex numbers count as one dimension."""
 _EXPANDED = 1 << 32
 """An expanded tensor has fewer bytes in memory than it has elements. Above this number of bytes it is refused, because a search
@@ -55,7 +55,7 @@ class TensorSpec:
     """The base's tensor of the same shape, if this one is coded as the difference from it (`network.relative`). The decoder has the base
     too."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The first name, which identifies the tensor."""
         return self.names[0]
@@ -311,7 +311,9 @@ def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether no element is a NaN or an infinity, for a tensor of any dtype."""
-    return bool(torch.isfinite(_testable(tensor)).all())
+    wide = _testable(tensor)
+    # A sum is finite only if all its terms are, and takes a fraction of the time. It may also overflow, so an infinite sum proves nothing.
+    return (wide.is_floating_point() and math.isfinite(wide.sum().item())) or bool(torch.isfinite(wide).all())
 
 
 def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> None:
@@ -322,7 +324,7 @@ def check_numbers(weights: Mapping[str, Tensor], argument: str = "weights") -> N
     """
     for name, tensor in weights.items():
         check_dense(name, tensor, argument)
-        count = int(torch.isnan(_testable(tensor)).sum())
+        count = 0 if is_finite(tensor) else int(torch.isnan(_testable(tensor)).sum())
         if count:
             raise InputError(f"{argument}: {name!r} holds {count} values that are NaN; use an earlier checkpoint")
 

@@ -178,7 +178,7 @@ class Plain:
         if any(scale * SYMBOL_LIMIT > latent.spec.room for scale, latent in zip(scales, self.latents, strict=True)):
             parts = zip(self.latents, torch.split(values, self._sizes), strict=True)
             return [_weight(latent, [part.view(latent.parts[0].shape)], device) for latent, part in parts]
-        products = torch._foreach_mul(torch.split(values, self._sizes), scales)
+        products = self._scaled(torch.split(values, self._sizes), scales)
         return [
             part.view(latent.spec.shape).to(device, latent.spec.dtype) for latent, part in zip(self.latents, products, strict=True)
         ]
@@ -190,11 +190,19 @@ class Plain:
             nothing[:size] if (one := gradients.get(latent.spec.name)) is None else one.reshape(-1).to(values)
             for latent, size in zip(self.latents, self._sizes, strict=True)
         ]
-        pull = torch.cat(torch._foreach_mul(given, [latent.scale for latent in self.latents]))
+        pull = torch.cat(self._scaled(given, [latent.scale for latent in self.latents]))
         if len(self.latents) > _FEW and values.device.type == "cpu":
             return pull, torch.segment_reduce(pull * values, "sum", lengths=self._lengths).tolist()
         pairs = zip(torch.split(pull, self._sizes), torch.split(values, self._sizes), strict=True)
         return pull, [float(torch.dot(one, other)) for one, other in pairs]
+
+    def _scaled(self, parts: Sequence[Tensor], scales: Sequence[float]) -> tuple[Tensor, ...]:
+        """The part of the vector of each latent, times its scale."""
+        if len(parts) <= _FEW:
+            return tuple(torch._foreach_mul(list(parts), list(scales)))
+        flat = torch.cat(list(parts))
+        factors = torch.tensor(scales, dtype=torch.float32, device="cpu").repeat_interleave(self._lengths)
+        return torch.split(flat.mul_(factors.to(flat.device)), self._sizes)
 
 
 class Similar:

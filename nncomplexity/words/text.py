@@ -33,3 +33,25 @@ def printable(text: str) -> str:
     layer\\x1b[2J.ε
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def text_of(error: BaseException | None) -> str:
+    """The message of an exception; empty if the user's class has none, or can't make it.
+
+    >>> text_of(ValueError("no")), text_of(ValueError())
+    ('no', '')
+    """
+    try:
+        return "" if error is None else str(error)
+    except Exception:  # `__str__` may raise any exception
+        return ""
+
+
+def told(error: BaseException) -> str:
+    """The type of an exception and its message, in one line.
+
+    >>> told(ValueError("no\\nway")), told(KeyError())
+    ('ValueError: no way', 'KeyError')
+    """
+    text = " ".join(text_of(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from nncomplexity.errors import InputError
 from nncomplexity.network import preserved_random_state
+from nncomplexity.words import told
 from nncomplexity.workers.cluster import executor_of
 from nncomplexity.workers.local import LocalPool, ThisProcess
 from nncomplexity.workers.packing import main_is_a_file, packed, unpacked
@@ -91,7 +92,7 @@ class Crew(Generic[Task, Result]):
             raise
         except Exception as error:
             self._again.append((task, error))
-            self._gone = f"executor: it takes no more work ({_told(error)}); {self._advice}"
+            self._gone = f"executor: it takes no more work ({told(error)}); {self._advice}"
 
     def finished(self, timeout: float | None) -> list[tuple[Task, Result]]:
         """Finished tasks with their results. Waits at most `timeout` seconds for the first.
@@ -154,7 +155,7 @@ class Crew(Generic[Task, Result]):
         except Exception as error:
             first, self._alone = self._alone, None
             if self._again:
-                self._gone = f"executor: its workers died ({_told(first or error)}) and it takes no more work; {self._advice}"
+                self._gone = f"executor: its workers died ({told(first or error)}) and it takes no more work; {self._advice}"
             else:  # the task ran alone, so it killed its worker
                 self._results.append((task, self._lost(task, _reason(first or error))))
 
@@ -208,9 +209,4 @@ def _done(futures: Iterable[Future[Any]], timeout: float | None) -> list[Future[
 def _reason(error: BaseException) -> str:
     # Dask's KilledWorker message says at length that several workers died while they ran one task.
     died = isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
-    return DIED if died else f"the executor gave no result: {_told(error)}"
-
-
-def _told(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return DIED if died else f"the executor gave no result: {told(error)}"

@@ -14,6 +14,8 @@ import torch
 from torch import UntypedStorage
 from torch.storage import TypedStorage
 
+from nncomplexity.words import told
+
 _MAIN = b"__main__"
 
 
@@ -48,7 +50,7 @@ def packed(given: object, *, main_is_known: bool = False) -> bytes:
             return content
         reason = "it belongs to a notebook, to standard input or to a script, which workers can't import"
     except Exception as error:  # pickle may raise anything, because it runs code of the object
-        reason = f"{type(error).__name__}: {error}"
+        reason = told(error)
     try:
         return _dumped(given, _by_value())
     except ImportError:
@@ -56,9 +58,7 @@ def packed(given: object, *, main_is_known: bool = False) -> bytes:
             f"{reason}; install cloudpickle, or define it at the top of a module and name it as MODULE:FUNCTION"
         ) from None
     except Exception as error:
-        raise CannotPackError(
-            f"{type(error).__name__}: {error}; define it at the top of a module, and leave out what can't be sent"
-        ) from None
+        raise CannotPackError(f"{told(error)}; define it at the top of a module, and leave out what can't be sent") from None
 
 
 def unpacked(content: bytes) -> Any:

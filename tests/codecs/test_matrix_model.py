@@ -92,7 +92,7 @@ def test_matrices_weigh_together_what_they_weigh_one_after_another(drawn: list[C
     for name in ("kinds", "signs", "levels", "peaks"):
         np.testing.assert_array_equal(getattr(together, name).frequencies, getattr(singly, name).frequencies)
     writer, reader, encoder = MatrixState(), MatrixState(), Encoder()
-    for case, known in zip(drawn, weighed.known(), strict=True):
+    for case, known in zip(drawn, weighed.known, strict=True):
         replace(case.model(writer), known=known).code(encoder, case.symbols)
     payload = encoder.finish()
     assert payload == written(drawn)

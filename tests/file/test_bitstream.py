@@ -32,7 +32,7 @@ from nncomplexity.file import (
     write,
 )
 from nncomplexity.file.coarse import lossless
-from nncomplexity.network import Skeleton, TensorSpec, base_of, skeleton_of
+from nncomplexity.network import DIMENSIONS, Skeleton, TensorSpec, base_of, skeleton_of
 from tests.framing import framed
 from tests.golden import make, reference
 
@@ -285,7 +285,7 @@ def test_names_of_any_text_are_kept() -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [[10**12], [10**6, 10**6], [2**47] * 64, [0, 10**12], [2**47, 0, 2**47], [1 << 30, 5]],
+    [[10**12], [10**6, 10**6], [2**47] * DIMENSIONS, [0, 10**12], [2**47, 0, 2**47], [1 << 30, 5]],
     ids=lambda shape: str(shape)[:20],
 )
 @pytest.mark.parametrize("payload", [b"", b"\x10", b"\x80\x01", b"\xff\x01BZh9"])

@@ -13,6 +13,7 @@ import pytest
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import read
+from nncomplexity.network import DIMENSIONS
 from tests.fuzz import mutations, seeds
 from tests.fuzz.readers import READERS, Reader, outcome
 from tests.fuzz.run import Run
@@ -44,12 +45,13 @@ def test_what_once_fell_stands(file: Path, tmp_path: Path) -> None:
     assert error is None, error
 
 
-def test_a_complex_tensor_of_64_dimensions_is_refused() -> None:
+def test_a_complex_tensor_of_too_many_dimensions_is_refused() -> None:
     content = seeds.honest_file()
     magic, version, _, length = mutations._HEAD.unpack_from(content)
-    names = json.dumps([[["w"], "complex64", [1] * 64]], separators=(",", ":")).encode()
+    names = json.dumps([[["w"], "complex64", [1] * DIMENSIONS]], separators=(",", ":")).encode()
     body = mutations._HEAD.pack(magic, version, len(names), length) + names + content[-32 - length : -32]
-    with pytest.raises(FormatError, match=r"skeleton is not what a writer makes .ValueError: a complex tensor has 64 dimensions"):
+    words = f"skeleton is not what a writer makes .ValueError: a complex tensor has {DIMENSIONS} dimensions"
+    with pytest.raises(FormatError, match=words):
         read(body + hashlib.sha256(body).digest())
 
 

@@ -281,3 +281,13 @@ def test_lossless_bits_beside_a_file_of_version_1_are_taken_on_trust(case: Case)
         found = check_claims(of, TASK, against=case.original, eps=Relative(0.1), reported=reported_of(case.report))
         assert ("lossless_bits" in found.on_trust) is on_trust
         assert any(claim.name == "reported lossless_bits" for claim in found.claims) is not on_trust
+
+
+def test_a_size_that_is_left_out_is_a_lie_and_one_of_an_unknown_codec_is_taken_on_trust(case: Case) -> None:
+    sizes = case.report["lossless_bits"]
+    for change, holds, on_trust in (({"xz": None}, False, False), ({"mine": 8}, True, True)):
+        reported = reported_of(case.report | {"lossless_bits": sizes | change})
+        found = check_claims(case.file, TASK, against=case.original, eps=Relative(0.1), reported=reported)
+        (claim,) = [claim for claim in found.claims if claim.name == "reported lossless_bits"]
+        assert claim.holds is holds, claim.figures
+        assert ("lossless_bits" in found.on_trust) is on_trust

@@ -96,3 +96,18 @@ def test_one_that_has_none_even_so_is_told_what_it_is_called_under() -> None:
         match=r"does not require grad.*; it is called under torch.no_grad\(\): if it computes derivatives, wrap its body in torch.enable",
     ):
         estimate(WEIGHTS, broken, 0.1)
+
+
+class UnprintableError(BaseException):
+    """An exception whose message can't be made."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_exception_without_a_text_is_named_by_its_class() -> None:
+    def loss(_: object) -> float:
+        raise UnprintableError
+
+    with pytest.raises(InputError, match=r"loss_fn: it raised UnprintableError \(.*test_usercode.py, line \d+\)$"):
+        estimate(WEIGHTS, loss, 0.1)

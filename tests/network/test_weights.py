@@ -11,6 +11,7 @@ from torch import nn
 from nncomplexity import estimate
 from nncomplexity.errors import InputError
 from nncomplexity.network import (
+    DIMENSIONS,
     Skeleton,
     TensorSpec,
     check_numbers,
@@ -145,7 +146,8 @@ def test_tensors_that_are_not_dense_are_refused() -> None:
     kinds = {"torch.sparse_coo": torch.eye(3).to_sparse(), "a meta tensor": torch.zeros(2, device="meta"), "torch.qint8": quantized}
     kinds["a nested tensor"] = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
     kinds["torch.float8_e5m2fnuz"] = torch.zeros(2, dtype=torch.float8_e5m2fnuz)
-    kinds["torch.float4_e2m1fn_x2"] = torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    if hasattr(torch, "float4_e2m1fn_x2"):
+        kinds["torch.float4_e2m1fn_x2"] = torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
     for kind, tensor in kinds.items():
         for check in (skeleton_of, check_numbers):
             words = f"weights: expected 'w' to be a dense tensor in memory, got {kind}; convert it first"
@@ -162,7 +164,7 @@ def test_tensors_beyond_memory_or_dimensions_are_refused(check: Callable[[dict[s
     )
     with pytest.raises(InputError, match=words):
         check({"w": torch.zeros(1).expand(10**12)})
-    for most, dtype in ((64, torch.float32), (64, torch.int64), (63, torch.complex64)):
+    for most, dtype in ((DIMENSIONS, torch.float32), (DIMENSIONS, torch.int64), (DIMENSIONS - 1, torch.complex64)):
         check({"w": torch.ones([1] * most, dtype=dtype), "rows": torch.ones(1).expand(100)})
         with pytest.raises(
             InputError, match=f"weights: expected 'w' to have at most {most} dimensions, got {most + 1}; reshape it"
@@ -170,12 +172,19 @@ def test_tensors_beyond_memory_or_dimensions_are_refused(check: Callable[[dict[s
             check({"w": torch.ones([1] * (most + 1), dtype=dtype)})
 
 
-@pytest.mark.parametrize(("dimensions", "dtype"), [(64, torch.float32), (63, torch.complex64)])
+@pytest.mark.parametrize(("dimensions", "dtype"), [(DIMENSIONS, torch.float32), (DIMENSIONS - 1, torch.complex64)])
 def test_as_many_dimensions_as_there_can_be_are_measured(dimensions: int, dtype: torch.dtype) -> None:
     weights = {"w": torch.randn([1] * (dimensions - 2) + [5, 4], dtype=dtype, generator=torch.Generator().manual_seed(0))}
     report = estimate(weights, lambda w: w["w"].abs().square().mean(), 0.1, method="quantize", budget=20)
     assert report.bits < 8 * weights["w"].nbytes
     assert report.coarse_weights()["w"].dim() == dimensions
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_numbers_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
+    largest = torch.full((3,), torch.finfo(dtype).max, dtype=torch.float64).to(dtype)
+    assert is_finite(largest)
+    check_numbers({"w": largest})
 
 
 def test_values_that_are_no_numbers_are_named() -> None:
