@@ -37,7 +37,7 @@ from nncomplexity.network import (
     preserved_random_state,
     read,
 )
-from nncomplexity.words import default_grid
+from nncomplexity.words import counted, default_grid
 
 _ROWS = 1024
 """The number of inputs in one forward pass."""
@@ -77,10 +77,10 @@ class BestBound:
     def sentence(self) -> str:
         """The bounds and their assumptions in words, to be quoted."""
         what, said = "network that the file decodes to", cast(Bound | DisagreementBound, self.bound)
-        drawn, chance = f"{self.bound.n:,} training examples", self.bound.chance
+        drawn, chance = counted(self.bound.n, "training example"), self.bound.chance
         if self.original is not None:
             what, said = "network", self.original
-            drawn += f" and {self.original.m:,} unlabelled inputs"
+            drawn += f" and {counted(self.original.m, 'unlabelled input')}"
         against = f"chance is {chance:.4g}" if chance < 1 else "no chance level was given"
         verdict = f"at most {rounded_up(said.value, 3)}" + (", which is vacuous" if said.vacuous else "")
         parts = [
@@ -90,8 +90,8 @@ class BestBound:
         ]
         if self.holdout is not None:
             parts.append(
-                f"the test-set bound of the original, by {self.holdout.errors:,} errors on {self.holdout.n:,} labelled examples kept out "
-                f"of training, is {rounded_up(self.holdout.value, 3)}"
+                f"the test-set bound of the original, by {counted(self.holdout.errors, 'error')} on "
+                f"{counted(self.holdout.n, 'labelled example')} kept out of training, is {rounded_up(self.holdout.value, 3)}"
             )
         return "; ".join(parts) + "."
 
