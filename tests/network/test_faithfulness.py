@@ -276,7 +276,11 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
         (["--outputs", "T:logits"], "--inputs: expected MODULE:FUNCTION with --outputs"),
         (["--inputs", "T:inputs"], "--outputs: expected MODULE:FUNCTION with --inputs"),
         (["--loss-fn", "T:loss", "--probe", "0.1"], "--probe: it needs --outputs and --inputs"),
-        (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "kind: expected kl, bernoulli, mse"),
+        (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "--divergence: expected kl, bernoulli, mse"),
+        (
+            ["--outputs", "T:logits", "--inputs", "T:logits"],
+            "--inputs: expected inputs, or a function draw(m, generator) that draws m",
+        ),
         (
             ["--outputs", "T:logits", "--inputs", "T:inputs", "--probe", "much"],
             "--probe: expected MODULE:FUNCTION of held-out inputs, or a share",
