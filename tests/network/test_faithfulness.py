@@ -278,9 +278,10 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
         (["--loss-fn", "T:loss", "--probe", "0.1"], "--probe: it needs --outputs and --inputs"),
         (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "--divergence: expected kl, bernoulli, mse"),
         (
-            ["--outputs", "T:logits", "--inputs", "T:logits"],
+            ["--outputs", "T:logits", "--inputs", "T:loss"],
             "--inputs: expected inputs, or a function draw(m, generator) that draws m",
         ),
+        (["--outputs", "T:logits", "--inputs", "T:logits"], "logits, called with a number and a generator to draw inputs, raised"),
         (
             ["--outputs", "T:logits", "--inputs", "T:inputs", "--probe", "much"],
             "--probe: expected MODULE:FUNCTION of held-out inputs, or a share",
