@@ -11,6 +11,7 @@ import typer
 import nncomplexity
 from nncomplexity.cli.groups import NetworkGroup, SearchGroup
 from nncomplexity.cli.options import (
+    CHANCE_BY_LABELS,
     DONE,
     INTERRUPTED,
     BoundOptions,
@@ -144,7 +145,9 @@ def bound(
                 **options,
             )
         # Without a given chance, every bound below the worst error rate counts as not vacuous. The user must be warned of this.
-        if found.bound.chance == 1:
+        if found.chance_from is not None:
+            print(CHANCE_BY_LABELS.format(found.bound.chance, found.chance_from), file=sys.stderr)
+        elif found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)
 
         def save_file() -> None:

@@ -28,6 +28,7 @@ from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
     Batch,
     Distortion,
+    Divergence,
     LossFn,
     ModuleOrTensors,
     constant_loss,
@@ -55,6 +56,7 @@ class BestBound:
         holdout: the test-set bound on the original network, from a labelled holdout; None without one.
         original_risk: the original's error rate on the n training examples.
         tried: the number of files whose bounds were computed.
+        chance_from: whose most frequent label gives the chance; None if it was given, or if there are no labels.
     """
 
     bound: Bound
@@ -64,6 +66,7 @@ class BestBound:
     holdout: HoldoutBound | None
     original_risk: float
     tried: int
+    chance_from: str | None = None
 
     @property
     def value(self) -> float:
@@ -138,8 +141,8 @@ def best_bound(
         loss_fn: the loss, or a `Divergence`, of the search.
         risk: the error rate in [0, 1] on the n training examples. It gets the same argument as `loss_fn`, a module or a mapping.
         n: number of training examples.
-        chance: the risk of a guess, at which a bound is vacuous. None takes the error of the holdout's most frequent label, or 1
-            without a holdout.
+        chance: the risk of a guess, at which a bound is vacuous. None takes the error of the most frequent label: of the holdout, else
+            of the inputs of a divergence, else of `unlabelled`, if they have labels after all. Without labels it is 1.
         delta: failure probability δ of each bound.
         outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) numbers whose sign is the answer; for `unlabelled` and
             `holdout`.
@@ -161,8 +164,9 @@ def best_bound(
     for name, function in (("risk", risk), ("outputs", outputs)):
         check_function(name, function)
     test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
-    if chance is None and test is not None:
-        chance = test.chance
+    chance_from = None
+    if chance is None:
+        chance, chance_from = _chance_by_labels(test, (loss_fn, options.get("faithfulness")), fresh)
     # This call only checks the arguments: an error must appear before the search, not after it.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
@@ -209,7 +213,7 @@ def best_bound(
                 chance=chance,
                 self_delimiting=False,
             )
-    return BestBound(found, report, original, other, tested, original_risk, len(measured))
+    return BestBound(found, report, original, other, tested, original_risk, len(measured), chance_from)
 
 
 def _measured(
@@ -290,6 +294,17 @@ class _Test:
             return int((answers != labels).any(1).sum())
 
         return cls(errors, lambda: len(labels), most_frequent_error(labels))
+
+
+def _chance_by_labels(
+    test: _Test | None, divergences: Sequence[object], fresh: tuple[Batch, ...] | None
+) -> tuple[float | None, str | None]:
+    """The error of the most frequent label where labels are at hand, and whose labels they are."""
+    by_inputs = [one.chance for one in divergences if isinstance(one, Divergence)]
+    labels = [_rows(batch.labels) for batch in fresh or () if batch.labels is not None]
+    by_fresh = most_frequent_error(torch.cat(labels)) if labels and len(labels) == len(fresh or ()) else None
+    found = {"holdout": None if test is None else test.chance, "inputs": next(iter(by_inputs), None), "unlabelled": by_fresh}
+    return next(((chance, name) for name, chance in found.items() if chance is not None), (None, None))
 
 
 def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[Batch, ...] | None:

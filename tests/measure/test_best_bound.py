@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from nncomplexity import Divergence
 from nncomplexity.bounds import binomial_upper_limit, holdout_bound
 from nncomplexity.errors import InputError
 from nncomplexity.measure import BestBound, best_bound, rate_distortion
@@ -117,6 +118,27 @@ def test_a_holdout_as_a_function_and_as_a_loader() -> None:
     by_loader = best_bound(network(), loss, holdout=loader, outputs=outputs, **options)
     assert by_function.holdout == by_loader.holdout == wrong
     assert (by_function.bound.chance, by_loader.bound.chance < 1) == (1.0, True)
+
+
+def test_chance_comes_from_the_labels_that_are_at_hand() -> None:
+    def most_frequent(labels: Tensor) -> float:
+        return pytest.approx(1 - int(torch.bincount(labels).max()) / len(labels))
+
+    (x, y), test, labelled = drawn(90, 4), drawn(70, 3), drawn(80, 2)
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "budget": 20, "outputs": outputs}
+    divergence = Divergence(outputs, (x, y), probe=0)
+
+    def chance(loss_fn: Any, **more: Any) -> tuple[float, str | None]:
+        found = best_bound(network(), loss_fn, **options, **more)
+        return found.bound.chance, found.chance_from
+
+    assert chance(loss) == (1.0, None)
+    assert chance(loss, unlabelled=labelled) == (most_frequent(labelled[1]), "unlabelled")
+    assert chance(divergence, unlabelled=labelled) == (most_frequent(y), "inputs")
+    assert chance(loss, faithfulness=divergence) == (most_frequent(y), "inputs")
+    assert chance(divergence, holdout=test) == (most_frequent(test[1]), "holdout")
+    assert chance(divergence, holdout=test, chance=0.5) == (0.5, None)
+    assert chance(loss, unlabelled=(x, torch.zeros(90, dtype=torch.int64))) == (1.0, None)
 
 
 def test_answers_of_one_logit_are_its_side() -> None:

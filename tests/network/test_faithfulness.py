@@ -259,7 +259,9 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
     assert "chance: taken as 1" in capsys.readouterr().err
     more = ["--outputs", named(folder, "logits"), "--unlabelled", named(folder, "unlabelled"), "--holdout", named(folder, "inputs")]
     assert main([*call, *common, *more, "--json", "bound.json", "--save", "best.coarse"]) == 0
-    page = " ".join(capsys.readouterr().out.split())
+    out, err = capsys.readouterr()
+    assert "the error of the most frequent label of --holdout" in err
+    page = " ".join(out.split())
     assert "With probability at least 0.95 over the draw of 300 training examples and 200 unlabelled inputs" in page
     document = json.loads((folder / "bound.json").read_text())
     assert document["best_bound"]["original"]["m"] == 200
