@@ -22,7 +22,7 @@ from nncomplexity import Divergence, estimate
 from nncomplexity.bounds import disagreement_bound
 
 OUTPUT = ROOT / "benchmarks" / "results" / "disagreement.json"
-EPS = (0.1, 0.03, 0.01)
+EPS = (0.1, 0.01)
 DELTA, CHANCE = 0.05, 0.9
 
 
