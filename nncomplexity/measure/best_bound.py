@@ -33,7 +33,8 @@ from nncomplexity.network import (
     ModuleOrTensors,
     constant_loss,
     constant_risk,
-    most_frequent_error,
+    counting,
+    guess_error,
     number_of,
     preserved_random_state,
     read,
@@ -42,6 +43,8 @@ from nncomplexity.words import counted, default_grid
 
 _ROWS = 1024
 """The number of inputs in one forward pass."""
+_MASK = "attention_mask"
+"""The key of inputs that says which tokens count."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def best_bound(
     # Outside the `with` block: it holds a lock, for which the threads of an executor would wait, and workers copy the random state.
     reports = estimate(model, loss_fn, grid, **shared)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
-        m = None if before is None else len(before)
+        m = None if before is None else sum(map(len, before))
 
         def promise(report: Report, least: bool = False) -> Bound:
             """The bound of a file, and its smallest possible value, without any error."""
@@ -198,17 +201,17 @@ def best_bound(
         measured = _measured(reports, promise, original_risk, m)
         found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))
         original, other = None, None
-        if before is not None and fresh is not None:
+        if before is not None and fresh is not None and m is not None:
             # The file is chosen by the training examples alone. Only this file is compared on the unlabelled inputs, because the
             # bound on the disagreement holds for one file that was fixed before these inputs were used.
-            file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
+            file, other = min(measured, key=lambda one: _expected(one[0], original_risk, m))
             after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
             original = disagreement_bound(
                 other.bits,
                 risk=file.risk,
                 n=n,
-                disagreements=int((before != after).any(1).sum()),
-                m=len(before),
+                disagreements=_differing(before, after),
+                m=m,
                 delta=delta,
                 chance=chance,
                 self_delimiting=False,
@@ -280,30 +283,29 @@ class _Test:
                 return int(found.sum())
 
             return cls(wrong, lambda: seen[-1], None)
-        batches = read(holdout, _ROWS, "holdout")
+        batches = read(holdout, _ROWS, "holdout", mask=_MASK)
         if any(batch.labels is None for batch in batches):
             raise InputError(
                 "holdout: expected pairs of inputs and labels, got inputs alone; pass unlabelled inputs as `unlabelled`"
             )
-        labels = torch.cat([_rows(batch.labels) for batch in batches if batch.labels is not None])
+        labels = [counting(batch.labels, batch.mask) for batch in batches if batch.labels is not None]
 
         def errors(network: Any) -> int:
             answers = _answers(outputs, network, batches)
-            if answers.shape != labels.shape:
-                raise InputError(f"holdout: expected a label for each answer {tuple(answers.shape)}, got {tuple(labels.shape)}")
-            return int((answers != labels).any(1).sum())
+            for one, right in zip(answers, labels, strict=True):
+                if one.shape != right.shape:
+                    raise InputError(f"holdout: expected a label for each answer {tuple(one.shape)}, got {tuple(right.shape)}")
+            return _differing(answers, labels)
 
-        return cls(errors, lambda: len(labels), most_frequent_error(labels))
+        return cls(errors, lambda: sum(map(len, labels)), guess_error(batches))
 
 
 def _chance_by_labels(
     test: _Test | None, divergences: Sequence[object], fresh: tuple[Batch, ...] | None
 ) -> tuple[float | None, str | None]:
     """The error of the most frequent label where labels are at hand, and whose labels they are."""
-    by_inputs = [one.chance for one in divergences if isinstance(one, Divergence)]
-    labels = [_rows(batch.labels) for batch in fresh or () if batch.labels is not None]
-    by_fresh = most_frequent_error(torch.cat(labels)) if labels and len(labels) == len(fresh or ()) else None
-    found = {"holdout": None if test is None else test.chance, "inputs": next(iter(by_inputs), None), "unlabelled": by_fresh}
+    by_inputs = next((one.chance for one in divergences if isinstance(one, Divergence)), None)
+    found = {"holdout": None if test is None else test.chance, "inputs": by_inputs, "unlabelled": guess_error(fresh or ())}
     return next(((chance, name) for name, chance in found.items() if chance is not None), (None, None))
 
 
@@ -312,11 +314,17 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
         return None
     if outputs is None:
         raise InputError("outputs: expected a function of a network and inputs, to compare the answers of two networks, got none")
-    return read(unlabelled, _ROWS, "unlabelled")
+    return read(unlabelled, _ROWS, "unlabelled", mask=_MASK)
 
 
-def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> Tensor:
-    """The answers (m, ...) of a network: the class of the largest logit, or for a single logit its sign."""
+def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> list[Tensor]:
+    """The answers (m, k) of a network on each batch: the class of the largest logit, or for a single logit its sign.
+
+    Tokens that don't count by the attention mask have the answer 0.
+
+    Raises:
+        InputError: the outputs aren't a tensor with a row for each input.
+    """
     found = []
     for batch in batches:
         given: object = None if outputs is None else outputs(network, batch.inputs)
@@ -325,10 +333,10 @@ def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: S
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
         # A single logit belongs to the second of two classes: its sign is the answer.
         several = given.dim() > 1 and given.shape[-1] > 1
-        found.append(_rows(given.argmax(-1) if several else given > 0))
-    return torch.cat(found)
+        found.append(counting(given.argmax(-1) if several else given > 0, batch.mask))
+    return found
 
 
-def _rows(answers: Tensor) -> Tensor:
-    """(m, k) whole numbers on the CPU."""
-    return answers.detach().cpu().long().reshape(len(answers), -1)
+def _differing(answers: Sequence[Tensor], others: Sequence[Tensor]) -> int:
+    """The number of examples for which an answer differs from the other."""
+    return sum(int((one != other).any(1).sum()) for one, other in zip(answers, others, strict=True))

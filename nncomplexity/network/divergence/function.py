@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
+from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, guess_error, read, split, taken
 from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.words import checked_count, is_number, python_number
 
@@ -96,12 +96,7 @@ class Divergence:
     @property
     def chance(self) -> float | None:
         """The error rate of the most frequent label of the inputs. None without labels, or if all labels are equal."""
-        found = [batch.labels for batch in self._searched]
-        return (
-            most_frequent_error(torch.cat([one for one in found if one is not None]))
-            if all(one is not None for one in found)
-            else None
-        )
+        return guess_error(self._searched)
 
     def __repr__(self) -> str:
         held_out = f", {count(self._held_out)} held out" if self._held_out else ""
