@@ -89,10 +89,11 @@ class BestBound:
             drawn += f" and {counted(self.original.m, 'unlabelled input')}"
         against = f"chance is {chance:.4g}" if chance < 1 else "no chance level was given"
         verdict = f"at most {rounded_up(said.value, 3)}" + (", which is vacuous" if said.vacuous else "")
+        based = ", and the base was made without the training examples" if self.report.subject.relative_to else ""
         parts = [
             f"With probability at least {1 - said.delta:.4g} over the draw of {drawn}, the {what} errs on unseen data at a rate of {verdict} "
             f"({against}), if all were drawn independently from one distribution and architecture, code and ε were not chosen by "
-            "looking at other data from it"
+            f"looking at other data from it{based}"
         ]
         if self.holdout is not None:
             parts.append(

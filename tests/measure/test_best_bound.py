@@ -270,3 +270,12 @@ def test_the_sentence_rounds_upwards() -> None:
     assert found.value <= said <= min(1.0, found.value + 0.0011)
     assert isinstance(found, BestBound)
     assert not math.isnan(said)
+
+
+def test_the_sentence_says_what_must_hold_for_a_base() -> None:
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "budget": 20}
+    base = {"w": torch.zeros(3, 8)}
+    assert (
+        "and the base was made without the training examples" in best_bound(network(), loss, relative_to=base, **options).sentence()
+    )
+    assert "the base" not in best_bound(network(), loss, **options).sentence()
