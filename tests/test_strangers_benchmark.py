@@ -101,7 +101,7 @@ def test_mel_spectrograms_are_energies() -> None:
 
 def test_uniform_is_at_most_the_grid_and_within_eps(wheels: Path) -> None:
     network, divergence = TINY.network(wheels), TINY.divergence()
-    found = measuring.uniform(network, divergence, 0.02)
+    found = min(measuring.uniform(network, divergence, 0.02), key=lambda report: report.bits)
     grid = estimate(network, divergence, 0.02, method=Quantize(budget=62, steps=measuring.STEPS), codec="entropy")
     assert found.bits <= grid.bits
     assert found.distortion <= 0.02

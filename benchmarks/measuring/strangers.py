@@ -33,8 +33,8 @@ _GRID, _REFINED = 61, 20
 """Step sizes of the grid, and between the neighbours of the best."""
 
 
-def uniform(network: nn.Module, divergence: Divergence, eps: float) -> Report:
-    """The smallest file within ε with one step size for all weights."""
+def uniform(network: nn.Module, divergence: Divergence, eps: float) -> list[Report]:
+    """Files within ε with one step size for all weights: of a grid, and of step sizes near its best."""
 
     def found(steps: tuple[float, float], count: int) -> Report:
         return _report(network, divergence, eps, Quantize(budget=count + 1, steps=steps))
@@ -42,28 +42,28 @@ def uniform(network: nn.Module, divergence: Divergence, eps: float) -> Report:
     coarse = found(STEPS, _GRID)
     best = max((layer.step or 0.0 for layer in coarse.layers), default=0.0)
     if not best:
-        return coarse
+        return [coarse]
     ratio = (STEPS[1] / STEPS[0]) ** (1 / (_GRID - 1))
     # The next larger step size was beyond ε, but the loss isn't monotone: one a little beyond may be within.
-    fine = found((best / ratio, best * ratio**2), _REFINED)
-    return min(coarse, fine, key=lambda report: report.bits)
+    return [coarse, found((best / ratio, best * ratio**2), _REFINED)]
 
 
-def allocate(network: nn.Module, divergence: Divergence, eps: float) -> Report:
+def allocate(network: nn.Module, divergence: Divergence, eps: float) -> list[Report]:
     """The answer of `allocate` with its default budget."""
-    return _report(network, divergence, eps, Allocate())
+    return [_report(network, divergence, eps, Allocate())]
 
 
-def tight(network: nn.Module, divergence: Divergence, eps: float, budget: float | None, seed: int = 0) -> Report:
+def tight(network: nn.Module, divergence: Divergence, eps: float, budget: float | None) -> list[Report]:
     """The answer of `tight`."""
-    return _report(network, divergence, eps, Tight(budget=budget), seed)
+    return [_report(network, divergence, eps, Tight(budget=budget))]
 
 
-def measured(search: Callable[[], Report]) -> Row:
-    """One row: bits, distortion and agreement on the inputs of the search and on fresh ones, and the cost."""
+def measured(search: Callable[[], list[Report]]) -> Row:
+    """One row on the smallest file: bits, distortion and agreement on the inputs of the search and on fresh ones, and the whole cost."""
     begin = time.process_time()
-    report = search()
+    reports = search()
     took = time.process_time() - begin
+    report = min(reports, key=lambda one: one.bits)
     held_out = report.faithfulness and report.faithfulness.held_out
     return {
         "bits": report.bits,
@@ -72,7 +72,7 @@ def measured(search: Callable[[], Report]) -> Row:
         "agreement": report.agreement and report.agreement.searched,
         "distortion_fresh": held_out and held_out.divergence,
         "agreement_fresh": held_out and held_out.agreement,
-        "evaluations": report.evaluations,
+        "evaluations": sum(one.evaluations for one in reports),
         "cpu_seconds": round(took, 1),
         "converged": report.converged,
         "warnings": list(report.warnings),
@@ -126,8 +126,8 @@ def main() -> None:
     print(strangers({"rows": record.rows, "cases": record.cases}))
 
 
-def _report(network: nn.Module, divergence: Divergence, eps: float, method: Method, seed: int = 0) -> Report:
-    report = estimate(network, divergence, eps, method=method, codec="entropy", seed=seed)
+def _report(network: nn.Module, divergence: Divergence, eps: float, method: Method) -> Report:
+    report = estimate(network, divergence, eps, method=method, codec="entropy")
     assert isinstance(report, Report)
     return report
 
