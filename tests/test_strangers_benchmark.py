@@ -16,7 +16,7 @@ from benchmarks.cases.strangers import STRANGERS, Stranger, pip_command
 from benchmarks.measuring import strangers as measuring
 from benchmarks.reporting.strangers import strangers as table
 from nncomplexity import estimate
-from nncomplexity.search import Quantize
+from nncomplexity.search import DESCENT, Quantize
 
 
 def small() -> nn.Module:
@@ -150,3 +150,6 @@ def test_the_table_has_means_and_the_largest_ratios() -> None:
     assert "| 0.50 |" in lines["| largest"]
     assert "0.900 / 0.900 / –" in text
     assert "2.0 / 2.0 / –" in text
+    assert "by descent" not in text
+    rows += [row("tight", 0.1, 400) | {"origin": DESCENT}, row("tight", 0.01, 125) | {"origin": "bit allocation"}]
+    assert "by descent in 1 of 2 cases" in table({"rows": rows, "cases": {"a": {"parameters": 1234, "kind": "kl"}}})
