@@ -37,7 +37,8 @@ def strangers(content: Content) -> str:
     if not found:
         return text
     descents = sum(row["origin"] == DESCENT for row in found)
-    return f"{text}\n\n`tight` found its file by descent in {descents} of {len(found)} cases, and by bit allocation or uniform quantization in the others."
+    others = "by bit allocation or uniform quantization in the others"
+    return f"{text}\n\n`tight` found its file by descent in {descents} of {len(found)} cases, and {others}."
 
 
 def _mean(values: list[float]) -> float:
