@@ -9,7 +9,20 @@ import re
 from collections.abc import Mapping
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.reporting import comparison, convergence, curve, families, foldings, known_answers, mnist, paper, scale, stale
+from benchmarks.reporting import (
+    comparison,
+    convergence,
+    curve,
+    disagreement,
+    families,
+    foldings,
+    known_answers,
+    mnist,
+    paper,
+    scale,
+    stale,
+    strangers,
+)
 from benchmarks.reporting.comparison import RESULTS, read, recorded
 from benchmarks.reporting.picture import draw
 
@@ -45,6 +58,8 @@ def sections() -> dict[str, str]:
         "convergence": convergence.convergence,
         "mnist": mnist.all_points,
         "mnist_bound": mnist.all_bounds,
+        "strangers": strangers.strangers,
+        "disagreement": disagreement.disagreement,
     }
     for name, tell in tables.items():
         if (RESULTS / f"{name}.json").exists():

@@ -17,7 +17,7 @@ from scipy.special import bdtr, betainccinv
 
 from nncomplexity.bounds import arguments
 from nncomplexity.bounds.rounding import rounded_up
-from nncomplexity.words import checked_count
+from nncomplexity.words import checked_count, counted
 
 _SURE = 1 - 1e-12
 """The computed tail must be at most this factor times δ. The gap to 1 is larger than the tail's rounding error."""
@@ -86,8 +86,8 @@ class HoldoutBound:
         With probability 0.95 the risk on unseen data is at most 0.0433, by 9 errors on 360 test examples that took no part in training.
         """
         return (
-            f"With probability {1 - self.delta:.6g} the risk on unseen data is at most {rounded_up(self.value, 3)}, by {self.errors:,} errors "
-            f"on {self.n:,} test examples that took no part in training."
+            f"With probability {1 - self.delta:.6g} the risk on unseen data is at most {rounded_up(self.value, 3)}, by "
+            f"{counted(self.errors, 'error')} on {counted(self.n, 'test example')} that took no part in training."
         )
 
     def to_dict(self) -> dict[str, float | int]:

@@ -11,6 +11,7 @@ import typer
 import nncomplexity
 from nncomplexity.cli.groups import NetworkGroup, SearchGroup
 from nncomplexity.cli.options import (
+    CHANCE_BY_LABELS,
     DONE,
     INTERRUPTED,
     BoundOptions,
@@ -26,6 +27,7 @@ from nncomplexity.cli.outputs import Written, page_width, report_document, stdou
 from nncomplexity.cli.subject import load_inputs
 from nncomplexity.cli.table import page_of, spreads, warnings
 from nncomplexity.errors import InputError
+from nncomplexity.words import counted
 
 if TYPE_CHECKING:
     from nncomplexity.measure import BestBound
@@ -143,7 +145,9 @@ def bound(
                 **options,
             )
         # Without a given chance, every bound below the worst error rate counts as not vacuous. The user must be warned of this.
-        if found.bound.chance == 1:
+        if found.chance_from is not None:
+            print(CHANCE_BY_LABELS.format(found.bound.chance, found.chance_from), file=sys.stderr)
+        elif found.bound.chance == 1:
             print(_NO_CHANCE, file=sys.stderr)
 
         def save_file() -> None:
@@ -162,7 +166,7 @@ def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
     """The bounds as text, each with the network that it is about, and then the sentence to quote."""
     report, bound_ = found.report, found.bound
     lines = [
-        f"{checkpoint}: the smallest bound of {found.tried} files is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
+        f"{checkpoint}: the smallest bound of {counted(found.tried, 'file')} is at ε = {report.eps_told}, {report.bits // 8:,} bytes.",
         "",
         bound_.sentence(),
     ]
@@ -171,7 +175,7 @@ def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
         lines += [
             "",
             f"On the original, with the file at ε = {other.eps_told}, {other.bits // 8:,} bytes: {one.value:.4f} = {one.decoded.value:.4f} "
-            f"+ {one.limit:.4f}: the two disagree on {one.disagreements:,} of {one.m:,} unlabelled inputs.",
+            f"+ {one.limit:.4f}: the two disagree on {one.disagreements:,} of {counted(one.m, 'unlabelled input')}.",
         ]
     if found.holdout is not None:
         lines += ["", f"From the holdout alone: {found.holdout.sentence()}"]

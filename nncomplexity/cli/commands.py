@@ -34,6 +34,8 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 _PROGRAM = "nncomplexity"
 _COMPLETION = "_NNCOMPLEXITY_COMPLETE"
 """The environment variable that the script of `--install-completion` sets when it asks for completions."""
+_OTHER_NAMES = {"kind": "divergence"}
+"""Python arguments whose options have another name."""
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -95,7 +97,8 @@ def _with_option(message: str, arguments: Sequence[str]) -> str:
     name, colon, rest = message.partition(": ")
     commands = getattr(get_command(app), "commands", {})
     command = commands.get(next((one for one in arguments if one in commands), ""))
-    option = next((one.opts[0] for one in getattr(command, "params", ()) if one.name == name), name)
+    options = {one.name: one.opts[0] for one in getattr(command, "params", ())}
+    option = options.get(name) or options.get(_OTHER_NAMES.get(name, ""), name)
     return f"{option}{colon}{rest}"
 
 

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 import nncomplexity
-from nncomplexity.cli.table import WIDTH, by, cut_short, distortion_in_words, page_of, shares, spreads, text_table, warnings
+from nncomplexity.cli.table import (
+    BOUND_ON_BASE,
+    WIDTH,
+    by,
+    cut_short,
+    distortion_in_words,
+    page_of,
+    shares,
+    spreads,
+    text_table,
+    warnings,
+)
 
 if TYPE_CHECKING:
     from nncomplexity.measure import Curve
@@ -74,6 +85,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
     if curve.best_bound:
         report, bound = curve.best_bound
         parts += ["", f"Best bound, at ε = {report.eps_told}. {bound.sentence()}"]
+        parts += [BOUND_ON_BASE] if subject.relative_to else []
     return page_of(parts, width)
 
 

@@ -26,6 +26,10 @@ CODECS = ("entropy", "bzip2", "xz", "gzip", "zstd")
 DIVERGENCES = ("kl", "bernoulli", "mse")
 """The words that a shell offers as completions. They are copies, because completion must not load PyTorch. A test compares them with the
 package's own lists."""
+CHANCE_BY_LABELS = (
+    "nncomplexity: chance: taken as {:.4g}, the error of the most frequent label of --{}; --chance or --classes give another value"
+)
+"""A note on standard error, from the chance and the option whose labels give it."""
 
 
 def offering(words: Sequence[str]) -> Callable[[str], list[str]]:
@@ -262,11 +266,7 @@ class BoundOptions:
         chance = divergence.chance if isinstance(divergence, nncomplexity.network.Divergence) and self.n is not None else None
         if self.chance is not None or chance is None:
             return self
-        print(
-            f"nncomplexity: chance: taken as {chance:.4g}, the error of the most frequent label of --inputs; "
-            "--chance or --classes give another value",
-            file=sys.stderr,
-        )
+        print(CHANCE_BY_LABELS.format(chance, "inputs"), file=sys.stderr)
         return replace(self, chance=chance)
 
     def of(self, bits: int, risk: float | None, constant: float | None) -> Bound | None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 import nncomplexity
 from nncomplexity.cli.table import WIDTH, page_of, text_table, warned
-from nncomplexity.words import listed, names_in, printable
+from nncomplexity.words import counted, listed, names_in, printable
 
 if TYPE_CHECKING:
     from nncomplexity.dynamics import Row
@@ -49,10 +49,16 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
 
 
 def _warnings(measured: Sequence[Row]) -> list[str]:
-    """The first warnings, each only once, and the number of the others."""
-    distinct = list(dict.fromkeys(text for row in measured for text in row.get("warnings") or ()))
-    rest = len(distinct) - _MOST_WARNINGS
-    return [*warned(dict.fromkeys(distinct[:_MOST_WARNINGS], "")), *([f"The rows have {rest} more warnings."] if rest > 0 else [])]
+    """The first warnings, each only once and with its checkpoints, and the number of the others."""
+    found: dict[str, dict[str, None]] = {}
+    for row in measured:
+        for text in row.get("warnings") or ():
+            found.setdefault(text, {})[_name(row)] = None
+    everyone = {_name(row) for row in measured}
+    shown = list(found.items())[:_MOST_WARNINGS]
+    rest = len(found) - len(shown)
+    about = {text: "" if names.keys() == everyone else listed(names, most=2) for text, names in shown}
+    return [*warned(about), *([f"The rows have {counted(rest, 'more warning')}."] if rest > 0 else [])]
 
 
 def _constant(measured: Sequence[Row]) -> list[str]:

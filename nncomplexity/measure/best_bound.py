@@ -28,19 +28,23 @@ from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
     Batch,
     Distortion,
+    Divergence,
     LossFn,
     ModuleOrTensors,
     constant_loss,
     constant_risk,
-    most_frequent_error,
+    counting,
+    guess_error,
     number_of,
     preserved_random_state,
     read,
 )
-from nncomplexity.words import default_grid
+from nncomplexity.words import counted, default_grid
 
 _ROWS = 1024
 """The number of inputs in one forward pass."""
+_MASK = "attention_mask"
+"""The key of inputs that says which tokens count."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class BestBound:
         holdout: the test-set bound on the original network, from a labelled holdout; None without one.
         original_risk: the original's error rate on the n training examples.
         tried: the number of files whose bounds were computed.
+        chance_from: whose most frequent label gives the chance; None if it was given, or if there are no labels.
     """
 
     bound: Bound
@@ -64,6 +69,7 @@ class BestBound:
     holdout: HoldoutBound | None
     original_risk: float
     tried: int
+    chance_from: str | None = None
 
     @property
     def value(self) -> float:
@@ -77,21 +83,22 @@ class BestBound:
     def sentence(self) -> str:
         """The bounds and their assumptions in words, to be quoted."""
         what, said = "network that the file decodes to", cast(Bound | DisagreementBound, self.bound)
-        drawn, chance = f"{self.bound.n:,} training examples", self.bound.chance
+        drawn, chance = counted(self.bound.n, "training example"), self.bound.chance
         if self.original is not None:
             what, said = "network", self.original
-            drawn += f" and {self.original.m:,} unlabelled inputs"
+            drawn += f" and {counted(self.original.m, 'unlabelled input')}"
         against = f"chance is {chance:.4g}" if chance < 1 else "no chance level was given"
         verdict = f"at most {rounded_up(said.value, 3)}" + (", which is vacuous" if said.vacuous else "")
+        based = ", and the base was made without the training examples" if self.report.subject.relative_to else ""
         parts = [
             f"With probability at least {1 - said.delta:.4g} over the draw of {drawn}, the {what} errs on unseen data at a rate of {verdict} "
             f"({against}), if all were drawn independently from one distribution and architecture, code and ε were not chosen by "
-            "looking at other data from it"
+            f"looking at other data from it{based}"
         ]
         if self.holdout is not None:
             parts.append(
-                f"the test-set bound of the original, by {self.holdout.errors:,} errors on {self.holdout.n:,} labelled examples kept out "
-                f"of training, is {rounded_up(self.holdout.value, 3)}"
+                f"the test-set bound of the original, by {counted(self.holdout.errors, 'error')} on "
+                f"{counted(self.holdout.n, 'labelled example')} kept out of training, is {rounded_up(self.holdout.value, 3)}"
             )
         return "; ".join(parts) + "."
 
@@ -138,8 +145,8 @@ def best_bound(
         loss_fn: the loss, or a `Divergence`, of the search.
         risk: the error rate in [0, 1] on the n training examples. It gets the same argument as `loss_fn`, a module or a mapping.
         n: number of training examples.
-        chance: the risk of a guess, at which a bound is vacuous. None takes the error of the holdout's most frequent label, or 1
-            without a holdout.
+        chance: the risk of a guess, at which a bound is vacuous. None takes the error of the most frequent label: of the holdout, else
+            of the inputs of a divergence, else of `unlabelled`, if they have labels after all. Without labels it is 1.
         delta: failure probability δ of each bound.
         outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) numbers whose sign is the answer; for `unlabelled` and
             `holdout`.
@@ -161,8 +168,9 @@ def best_bound(
     for name, function in (("risk", risk), ("outputs", outputs)):
         check_function(name, function)
     test, fresh = _Test.of(holdout, outputs), _fresh(unlabelled, outputs)
-    if chance is None and test is not None:
-        chance = test.chance
+    chance_from = None
+    if chance is None:
+        chance, chance_from = _chance_by_labels(test, (loss_fn, options.get("faithfulness")), fresh)
     # This call only checks the arguments: an error must appear before the search, not after it.
     bound(0.0, risk=0.0, n=n, delta=delta, chance=chance)
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
@@ -177,7 +185,7 @@ def best_bound(
     # Outside the `with` block: it holds a lock, for which the threads of an executor would wait, and workers copy the random state.
     reports = estimate(model, loss_fn, grid, **shared)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
-        m = None if before is None else len(before)
+        m = None if before is None else sum(map(len, before))
 
         def promise(report: Report, least: bool = False) -> Bound:
             """The bound of a file, and its smallest possible value, without any error."""
@@ -194,22 +202,22 @@ def best_bound(
         measured = _measured(reports, promise, original_risk, m)
         found, report = min(measured, key=lambda one: (one[0].value, one[0].bits))
         original, other = None, None
-        if before is not None and fresh is not None:
+        if before is not None and fresh is not None and m is not None:
             # The file is chosen by the training examples alone. Only this file is compared on the unlabelled inputs, because the
             # bound on the disagreement holds for one file that was fixed before these inputs were used.
-            file, other = min(measured, key=lambda one: _expected(one[0], original_risk, len(before)))
+            file, other = min(measured, key=lambda one: _expected(one[0], original_risk, m))
             after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
             original = disagreement_bound(
                 other.bits,
                 risk=file.risk,
                 n=n,
-                disagreements=int((before != after).any(1).sum()),
-                m=len(before),
+                disagreements=_differing(before, after),
+                m=m,
                 delta=delta,
                 chance=chance,
                 self_delimiting=False,
             )
-    return BestBound(found, report, original, other, tested, original_risk, len(measured))
+    return BestBound(found, report, original, other, tested, original_risk, len(measured), chance_from)
 
 
 def _measured(
@@ -276,20 +284,30 @@ class _Test:
                 return int(found.sum())
 
             return cls(wrong, lambda: seen[-1], None)
-        batches = read(holdout, _ROWS, "holdout")
+        batches = read(holdout, _ROWS, "holdout", mask=_MASK)
         if any(batch.labels is None for batch in batches):
             raise InputError(
                 "holdout: expected pairs of inputs and labels, got inputs alone; pass unlabelled inputs as `unlabelled`"
             )
-        labels = torch.cat([_rows(batch.labels) for batch in batches if batch.labels is not None])
+        labels = [counting(batch.labels, batch.mask) for batch in batches if batch.labels is not None]
 
         def errors(network: Any) -> int:
             answers = _answers(outputs, network, batches)
-            if answers.shape != labels.shape:
-                raise InputError(f"holdout: expected a label for each answer {tuple(answers.shape)}, got {tuple(labels.shape)}")
-            return int((answers != labels).any(1).sum())
+            for one, right in zip(answers, labels, strict=True):
+                if one.shape != right.shape:
+                    raise InputError(f"holdout: expected a label for each answer {tuple(one.shape)}, got {tuple(right.shape)}")
+            return _differing(answers, labels)
 
-        return cls(errors, lambda: len(labels), most_frequent_error(labels))
+        return cls(errors, lambda: sum(map(len, labels)), guess_error(batches))
+
+
+def _chance_by_labels(
+    test: _Test | None, divergences: Sequence[object], fresh: tuple[Batch, ...] | None
+) -> tuple[float | None, str | None]:
+    """The error of the most frequent label where labels are at hand, and whose labels they are."""
+    by_inputs = next((one.chance for one in divergences if isinstance(one, Divergence)), None)
+    found = {"holdout": None if test is None else test.chance, "inputs": by_inputs, "unlabelled": guess_error(fresh or ())}
+    return next(((chance, name) for name, chance in found.items() if chance is not None), (None, None))
 
 
 def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[Batch, ...] | None:
@@ -297,11 +315,17 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
         return None
     if outputs is None:
         raise InputError("outputs: expected a function of a network and inputs, to compare the answers of two networks, got none")
-    return read(unlabelled, _ROWS, "unlabelled")
+    return read(unlabelled, _ROWS, "unlabelled", mask=_MASK)
 
 
-def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> Tensor:
-    """The answers (m, ...) of a network: the class of the largest logit, or for a single logit its sign."""
+def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> list[Tensor]:
+    """The answers (m, k) of a network on each batch: the class of the largest logit, or for a single logit its sign.
+
+    Tokens that don't count by the attention mask have the answer 0.
+
+    Raises:
+        InputError: the outputs aren't a tensor with a row for each input.
+    """
     found = []
     for batch in batches:
         given: object = None if outputs is None else outputs(network, batch.inputs)
@@ -310,10 +334,10 @@ def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: S
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
         # A single logit belongs to the second of two classes: its sign is the answer.
         several = given.dim() > 1 and given.shape[-1] > 1
-        found.append(_rows(given.argmax(-1) if several else given > 0))
-    return torch.cat(found)
+        found.append(counting(given.argmax(-1) if several else given > 0, batch.mask))
+    return found
 
 
-def _rows(answers: Tensor) -> Tensor:
-    """(m, k) whole numbers on the CPU."""
-    return answers.detach().cpu().long().reshape(len(answers), -1)
+def _differing(answers: Sequence[Tensor], others: Sequence[Tensor]) -> int:
+    """The number of examples for which an answer differs from the other."""
+    return sum(int((one != other).any(1).sum()) for one, other in zip(answers, others, strict=True))

@@ -39,7 +39,7 @@ from nncomplexity.network.distortion import (
 )
 from nncomplexity.network.divergence import Divergence, DivergenceFrom
 from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
-from nncomplexity.network.divergence.inputs import Batch, most_frequent_error, read
+from nncomplexity.network.divergence.inputs import Batch, counting, guess_error, most_frequent_error, read
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
@@ -129,6 +129,7 @@ __all__ = [
     "constant_loss",
     "constant_loss_of",
     "constant_risk",
+    "counting",
     "data_named",
     "devices_here",
     "evaluating",
@@ -137,6 +138,7 @@ __all__ = [
     "fixed_random_state",
     "folder_of",
     "foldings",
+    "guess_error",
     "in_dtype",
     "is_finite",
     "kept_exactly",

@@ -14,6 +14,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.network.calling import fixed_random_state
 from nncomplexity.network.distortion import preserved_random_state, set_random_state
 from nncomplexity.network.divergence import Divergence
+from nncomplexity.network.divergence.function import draws
 from nncomplexity.network.taskmodule import find_function
 from nncomplexity.network.usercode import called
 
@@ -63,8 +64,9 @@ def _made(named: NamedDivergence, _: int) -> Divergence:
     kind: Any = find_function(named.kind, "--divergence") if ":" in named.kind else named.kind
     probe: Any = 0.2 if named.probe is None else data_named(named.probe, "--probe") if ":" in named.probe else _share(named.probe)
     outputs, inputs = find_function(named.outputs, "--outputs"), data_named(named.inputs, "--inputs")
-    # Reading a DataLoader runs the user's code, too.
-    made: Divergence = called("--inputs", lambda: Divergence(outputs, inputs, kind, probe=probe), name=named.inputs)
+    # Reading a DataLoader runs the user's code, too. A function with arguments is taken to draw inputs, which may not be what it is for.
+    name = named.inputs + (", called with a number and a generator to draw inputs," if draws(inputs) else "")
+    made: Divergence = called("--inputs", lambda: Divergence(outputs, inputs, kind, probe=probe), name=name)
     return made
 
 

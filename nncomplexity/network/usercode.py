@@ -14,6 +14,8 @@ from nncomplexity.errors import InputError
 from nncomplexity.words import text_of
 
 _PACKAGE = str(Path(__file__).parents[1])
+_NO_FILES = ("<frozen", "<string>")
+"""How the names of code begin that no file of the user has, such as the methods that dataclasses write."""
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 _INSTALLED = {"site-packages", "dist-packages"}
 
@@ -62,7 +64,7 @@ def called(argument: str, function: Callable[..., Any], *given: Any, name: str =
 
 
 def _place(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_PACKAGE, "<frozen"))]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_PACKAGE, *_NO_FILES))]
     installed = [frame for frame in frames if not _INSTALLED.isdisjoint(Path(frame.filename).parts)]
     theirs = [frame for frame in frames if frame not in installed and not frame.filename.startswith(_STANDARD)]
     frames = theirs or installed[:1]  # the function may belong to an installed package

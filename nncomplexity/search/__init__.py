@@ -38,6 +38,7 @@ the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with 
 - `sensitivity`: the distortion for each unit of a tensor's squared error, measured with noise
 """
 
+from nncomplexity.search.allocate import Allocate
 from nncomplexity.search.bayes import Bayes
 from nncomplexity.search.contract import DESCENT, LOSSLESS, Candidate, Found, Method, Problem, Progress, StopSearch, unseen
 from nncomplexity.search.interrupt import FROM_OUTSIDE, Interrupt
@@ -51,6 +52,7 @@ __all__ = [
     "DESCENT",
     "FROM_OUTSIDE",
     "LOSSLESS",
+    "Allocate",
     "Bayes",
     "Candidate",
     "Found",

@@ -1,6 +1,6 @@
 """Lists, durations, paths, numbers and progress, as text.
 
-- `text`: lists of names and exceptions in messages, and forms in words
+- `text`: lists of names, counts and exceptions in messages, and forms in words
 - `durations`: durations, as they are typed and shown
 - `paths`: names of files as arguments
 - `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
@@ -36,7 +36,7 @@ from nncomplexity.words.numbers import (
 from nncomplexity.words.on_demand import load_on_demand
 from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
-from nncomplexity.words.text import form_in_words, listed, printable, text_of, told
+from nncomplexity.words.text import counted, form_in_words, listed, printable, text_of, told
 from nncomplexity.words.units import UNITS, number_in, unit_for
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "TimeLeft",
     "checked_count",
     "checked_number",
+    "counted",
     "default_grid",
     "duration_in_words",
     "eps_named",

@@ -1,4 +1,4 @@
-"""Lists of names, which stay short, and forms of tensors as text."""
+"""Lists of names, which stay short, counts of things, and forms of tensors as text."""
 
 from collections.abc import Iterable
 
@@ -12,6 +12,15 @@ def listed(names: Iterable[str], *, most: int = 3, separator: str = ", ") -> str
     given = list(names)
     more = [f"and {len(given) - most} more"] if len(given) > most else []
     return separator.join([*map(printable, given[:most]), *more])
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things whose plural ends with s.
+
+    >>> counted(1, "error"), counted(2553, "unlabelled input")
+    ('1 error', '2,553 unlabelled inputs')
+    """
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def form_in_words(form: str, layout: str | None) -> str:

@@ -132,3 +132,8 @@ def test_the_bound_on_the_original_is_never_rounded_below_the_sum_of_its_parts(d
     found = disagreement_bound(880, risk=0.146, n=1437, disagreements=disagreements, m=360)
     assert Fraction(found.value) >= Fraction(found.decoded.value) + Fraction(found.limit)
     assert found.value == pytest.approx(found.decoded.value + found.limit, rel=1e-15)
+
+
+def test_one_error_is_not_called_errors() -> None:
+    assert "by 1 error on 360 test examples" in holdout_bound(1, 360).sentence()
+    assert "by 0 errors on 1 test example that" in holdout_bound(0, 1).sentence()

@@ -192,3 +192,17 @@ def test_what_is_wrong_with_a_base_is_one_line(run, arguments, words):
     assert (code, out) == (2, "")
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_curve_and_the_smallest_bound_say_what_a_base_must_be(run):
+    found = ["--loss-fn", "relativetask:loss", "--risk-fn", "relativetask:error", "--n", "64", "--classes", "3"]
+    options = ["tuned.safetensors", *found, "--relative-to", "base.safetensors", "--eps", "0.5", "--eps", "0.1", "--budget", "20"]
+    for command, words in (
+        ("curve", "The bound holds only if the base was made without the examples of the bound."),
+        ("bound", "and the base was made without the training examples."),
+    ):
+        code, page, _ = run(command, *options)
+        assert code == 0
+        assert words in " ".join(page.split())
+        code, page, _ = run(command, *(one for one in options if one not in ("--relative-to", "base.safetensors")))
+        assert "the base was made" not in " ".join(page.split())

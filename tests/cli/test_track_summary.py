@@ -49,3 +49,17 @@ def test_one_error_of_many_checkpoints_is_one_line() -> None:
     assert "Failed: 115 of 115." in out
     names = "57 checkpoints from runs/a/step_1.safetensors to runs/a/step_57.safetensors"
     assert f"{names}, seeds 0, 1: loss: it is nan runs/a/step_99.safetensors, seed 0: it is cut" in out
+
+
+def test_a_warning_names_its_checkpoints_unless_it_is_about_all() -> None:
+    more = {"warnings": ["it is noisy"], "settings": {"metrics": {}}}
+    rows = [row(step) | more | {"checkpoint": f"step_{step}.pt"} for step in (1, 2, 3)]
+    assert "Warning: it is noisy" in tracked(rows)
+    rows[1]["warnings"] = ["it is noisy", "too few inputs", "c", "d", "e"]
+    rows[2]["warnings"] = []
+    page = " ".join(tracked(rows).split())
+    assert "Warning, step_1.pt, step_2.pt: it is noisy" in page
+    assert "Warning, step_2.pt: too few inputs" in page
+    assert "The rows have 2 more warnings." in page
+    rows[1]["warnings"] = ["a", "b", "c"]
+    assert "The rows have 1 more warning." in tracked(rows)

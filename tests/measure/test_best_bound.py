@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from nncomplexity import Divergence
 from nncomplexity.bounds import binomial_upper_limit, holdout_bound
 from nncomplexity.errors import InputError
 from nncomplexity.measure import BestBound, best_bound, rate_distortion
@@ -119,6 +120,70 @@ def test_a_holdout_as_a_function_and_as_a_loader() -> None:
     assert (by_function.bound.chance, by_loader.bound.chance < 1) == (1.0, True)
 
 
+def test_chance_comes_from_the_labels_that_are_at_hand() -> None:
+    def most_frequent(labels: Tensor) -> float:
+        return pytest.approx(1 - int(torch.bincount(labels).max()) / len(labels))
+
+    (x, y), test, labelled = drawn(90, 4), drawn(70, 3), drawn(80, 2)
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "budget": 20, "outputs": outputs}
+    divergence = Divergence(outputs, (x, y), probe=0)
+
+    def chance(loss_fn: Any, **more: Any) -> tuple[float, str | None]:
+        found = best_bound(network(), loss_fn, **options, **more)
+        return found.bound.chance, found.chance_from
+
+    assert chance(loss) == (1.0, None)
+    assert chance(loss, unlabelled=labelled) == (most_frequent(labelled[1]), "unlabelled")
+    assert chance(divergence, unlabelled=labelled) == (most_frequent(y), "inputs")
+    assert chance(loss, faithfulness=divergence) == (most_frequent(y), "inputs")
+    assert chance(divergence, holdout=test) == (most_frequent(test[1]), "holdout")
+    assert chance(divergence, holdout=test, chance=0.5) == (0.5, None)
+    assert chance(loss, unlabelled=(x, torch.zeros(90, dtype=torch.int64))) == (1.0, None)
+
+
+def test_tokens_that_do_not_count_are_neither_errors_nor_disagreements() -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(9, 5, generator=generator, dtype=torch.float64)
+    # The loss doesn't depend on the row of the padding, so a file answers it differently.
+    table[0] = torch.tensor([0.0, 0.0, 0.0, 0.1, 0.2])
+    weights = {"table": table}
+
+    def texts(lengths: list[int]) -> tuple[dict[str, Tensor], Tensor]:
+        mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
+        ids = torch.randint(1, 9, mask.shape, generator=generator) * mask
+        return {"input_ids": ids, "attention_mask": mask}, torch.where(mask.bool(), table[ids].argmax(-1), -100)
+
+    def loss(w: Any) -> Tensor:  # of all words but the padding
+        return cross_entropy(w["table"][1:], table[1:].argmax(-1))
+
+    def risk(w: Any) -> float:
+        return float((w["table"][1:].argmax(-1) != table[1:].argmax(-1)).double().mean())
+
+    batches = [texts([3, 1, 2]), texts([5, 4])]  # batches of different lengths
+    words = torch.cat([labels[labels >= 0] for _, labels in batches])
+    found = best_bound(
+        weights,
+        loss,
+        risk=risk,
+        n=200,
+        eps=[0.5],
+        budget=40,
+        outputs=lambda w, given: w["table"][given["input_ids"]],
+        unlabelled=batches,
+        holdout=batches,
+    )
+    assert found.holdout is not None
+    assert (found.holdout.errors, found.holdout.n) == (0, 5)
+    assert found.original is not None
+    assert found.original_report is not None
+    decoded = found.original_report.coarse_weights()["table"]
+    changed = decoded.argmax(-1) != table.argmax(-1)
+    assert bool(changed[0])
+    texts_changed = [bool(changed[ids[mask.bool()]].any()) for each, _ in batches for ids, mask in zip(*each.values(), strict=True)]
+    assert found.original.disagreements == sum(texts_changed)
+    assert found.bound.chance == pytest.approx(1 - int(torch.bincount(words).max()) / len(words))
+
+
 def test_answers_of_one_logit_are_its_side() -> None:
     x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     w = {"w": torch.tensor([2.0, -1.0, 0.5, 0.1])}
@@ -205,3 +270,12 @@ def test_the_sentence_rounds_upwards() -> None:
     assert found.value <= said <= min(1.0, found.value + 0.0011)
     assert isinstance(found, BestBound)
     assert not math.isnan(said)
+
+
+def test_the_sentence_says_what_must_hold_for_a_base() -> None:
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "budget": 20}
+    base = {"w": torch.zeros(3, 8)}
+    assert (
+        "and the base was made without the training examples" in best_bound(network(), loss, relative_to=base, **options).sentence()
+    )
+    assert "the base" not in best_bound(network(), loss, **options).sentence()

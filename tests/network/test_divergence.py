@@ -301,6 +301,26 @@ def test_inputs_that_are_none_are_refused(inputs: Any, words: str) -> None:
         Divergence(identity, inputs)
 
 
+def test_a_probe_may_be_drawn() -> None:
+    seeds: list[int] = []
+
+    def draw(m: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        seeds.append(generator.initial_seed())
+        x = torch.randn(m, 3, generator=generator, dtype=torch.float64)
+        return x, x.argmax(1)
+
+    network = {"w": randn(3, 3)}
+    found = Divergence(lambda w, x: x @ w["w"], draw, probe=draw, examples=50).against(network).faithfulness(network)
+    assert found.held_out is not None
+    assert (found.searched.inputs, found.held_out.inputs, found.held_out.right_to_wrong) == (50, 50, 0)
+    assert len(set(seeds)) == 2  # the probe has other inputs than the search
+    # The mask of the inputs, one row for each, isn't that of the probe.
+    masked = Divergence(lambda w, x: x[..., None] * w["w"][0], randn(4, 2), mask=torch.ones(4, 2), probe=lambda m, g: randn(m, 2))
+    held_out = masked.against(network).faithfulness(network).held_out
+    assert held_out is not None
+    assert held_out.inputs == 1024
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -314,6 +334,11 @@ def test_inputs_that_are_none_are_refused(inputs: Any, words: str) -> None:
             "inputs: expected a function that draws 1024 inputs, got 3 inputs from it",
         ),
         ({"inputs": lambda m, generator: rows_of(m), "labels": rows_of(5)}, "labels: expected none with a function that draws"),
+        (
+            {"inputs": lambda network: rows_of(5)},
+            r"inputs: expected inputs, or a function draw\(m, generator\) that draws m inputs, got the function <lambda>\(network\)",
+        ),
+        ({"probe": lambda network: rows_of(5)}, r"probe: expected inputs, or a function draw\(m, generator\) that draws"),
     ],
 )
 def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:

@@ -259,7 +259,9 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
     assert "chance: taken as 1" in capsys.readouterr().err
     more = ["--outputs", named(folder, "logits"), "--unlabelled", named(folder, "unlabelled"), "--holdout", named(folder, "inputs")]
     assert main([*call, *common, *more, "--json", "bound.json", "--save", "best.coarse"]) == 0
-    page = " ".join(capsys.readouterr().out.split())
+    out, err = capsys.readouterr()
+    assert "the error of the most frequent label of --holdout" in err
+    page = " ".join(out.split())
     assert "With probability at least 0.95 over the draw of 300 training examples and 200 unlabelled inputs" in page
     document = json.loads((folder / "bound.json").read_text())
     assert document["best_bound"]["original"]["m"] == 200
@@ -276,7 +278,12 @@ def test_bound_ends_in_a_sentence_to_quote(folder: Path, capsys: pytest.CaptureF
         (["--outputs", "T:logits"], "--inputs: expected MODULE:FUNCTION with --outputs"),
         (["--inputs", "T:inputs"], "--outputs: expected MODULE:FUNCTION with --inputs"),
         (["--loss-fn", "T:loss", "--probe", "0.1"], "--probe: it needs --outputs and --inputs"),
-        (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "kind: expected kl, bernoulli, mse"),
+        (["--outputs", "T:logits", "--inputs", "T:inputs", "--divergence", "tv"], "--divergence: expected kl, bernoulli, mse"),
+        (
+            ["--outputs", "T:logits", "--inputs", "T:loss"],
+            "--inputs: expected inputs, or a function draw(m, generator) that draws m",
+        ),
+        (["--outputs", "T:logits", "--inputs", "T:logits"], "logits, called with a number and a generator to draw inputs, raised"),
         (
             ["--outputs", "T:logits", "--inputs", "T:inputs", "--probe", "much"],
             "--probe: expected MODULE:FUNCTION of held-out inputs, or a share",

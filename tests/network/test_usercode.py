@@ -1,6 +1,7 @@
 """Errors of the user's functions: where they came from, and what may help."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nncomplexity import InputError, estimate
 from nncomplexity.network import MeanLoss, find_function
+from nncomplexity.network.usercode import called
 
 WEIGHTS = {"w": torch.linspace(-1, 1, 12).reshape(3, 4)}
 
@@ -111,3 +113,21 @@ def test_an_exception_without_a_text_is_named_by_its_class() -> None:
 
     with pytest.raises(InputError, match=r"loss_fn: it raised UnprintableError \(.*test_usercode.py, line \d+\)$"):
         estimate(WEIGHTS, loss, 0.1)
+
+
+def test_code_that_no_file_has_is_no_place() -> None:
+    # A dataclass writes its own __init__, which has no file.
+    @dataclass
+    class Options:
+        rate: float
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        return Options().rate * weights["w"].sum()  # type: ignore[call-arg]
+
+    with pytest.raises(InputError, match=r"missing 1 required positional argument: 'rate' \(.*test_usercode.py, line \d+\)$"):
+        estimate(WEIGHTS, loss, 0.1)
+    made = Options
+    with pytest.raises(
+        InputError, match=r"loss_fn: it raised TypeError: .*__init__\(\).*takes 2 positional arguments but 3 were given$"
+    ):
+        called("loss_fn", made, 1, 2)

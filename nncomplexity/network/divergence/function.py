@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, most_frequent_error, read, split, taken
+from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, guess_error, read, split, taken
 from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.words import checked_count, is_number, python_number
 
 OutputsFn = Callable[[Any, Any], Any]
 """outputs(network, inputs) -> (m, ...): the network is a module or a mapping of tensors, as for a loss."""
+_PROBE_SEED = 1
+"""The seed of a probe that is drawn. Inputs for measurements have seed 0."""
 _ZERO = 1e-6
 """The largest divergence, in nats, that a user's function may return for equal outputs."""
 
@@ -37,8 +39,8 @@ class Divergence:
             search then uses new inputs, and its answers are measured on `examples` inputs that stay the same.
         kind: "kl", "bernoulli" or "mse" (`nncomplexity.network.divergence.kinds`), or a function of the original's outputs and
             other outputs, both (u, ...), that returns (u,) divergences, 0 for equal outputs.
-        probe: held-out inputs, in any of these forms, on which the answer of the search is checked. Or the share of `inputs` to hold
-            out, by default a fifth; 0 holds out none.
+        probe: held-out inputs, in any of these forms, on which the answer of the search is checked; a function draws `examples` of
+            them. Or the share of `inputs` to hold out, by default a fifth; 0 holds out none.
         labels: (n, ...) right answers, if they are known. Flips are then counted by kind. The search does not use them.
         mask: which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t). For a dict, the
             default is its "attention_mask".
@@ -94,12 +96,7 @@ class Divergence:
     @property
     def chance(self) -> float | None:
         """The error rate of the most frequent label of the inputs. None without labels, or if all labels are equal."""
-        found = [batch.labels for batch in self._searched]
-        return (
-            most_frequent_error(torch.cat([one for one in found if one is not None]))
-            if all(one is not None for one in found)
-            else None
-        )
+        return guess_error(self._searched)
 
     def __repr__(self) -> str:
         held_out = f", {count(self._held_out)} held out" if self._held_out else ""
@@ -145,6 +142,7 @@ class Divergence:
         if not 0 <= share < 1:
             raise InputError(f"probe: expected inputs, or a share of the inputs from 0 up to 1, got {probe!r}")
         if self.fresh:
+            _check_draws("inputs", self.inputs)
             if self.labels is not None:
                 raise InputError(
                     "labels: expected none with a function that draws inputs; let the function return pairs of inputs and labels"
@@ -158,7 +156,11 @@ class Divergence:
             searched, held_out = split(everything, share) if share else (everything, ())
         if not is_number(probe) and probe is not None:
             mask = None if isinstance(self.mask, Tensor) else self.mask
-            held_out = read(self.probe, self.batch, "probe", mask=mask)
+            given = self.probe
+            if draws(given):
+                _check_draws("probe", given)
+                given = given(self.examples, torch.Generator().manual_seed(_PROBE_SEED))
+            held_out = read(given, self.batch, "probe", mask=mask)
         return searched, held_out
 
 
@@ -262,7 +264,7 @@ class DivergenceFrom:
         if self._kind.last and (outputs.dim() < 2 or outputs.shape[-1] < 2):
             raise InputError(
                 f"outputs: expected logits (m, classes) of two classes or more, got shape {tuple(outputs.shape)}; for yes-or-no logits "
-                "use kind='bernoulli', for numbers 'mse'"
+                "use kind='bernoulli' (--divergence bernoulli), for numbers 'mse'"
             )
         return outputs
 
@@ -324,6 +326,20 @@ def draws(given: object) -> bool:
     """Whether this is a function that draws inputs, and not the inputs themselves."""
     # A tensor and a DataLoader may be callable too, but they can be iterated over.
     return inspect.isroutine(given) or (callable(given) and not isinstance(given, Tensor) and not hasattr(given, "__iter__"))
+
+
+def _check_draws(argument: str, function: Callable[..., Any]) -> None:
+    """Raise InputError if a function that should draw inputs can't be called with a number and a generator."""
+    try:
+        inspect.signature(function).bind(1, torch.Generator())
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise InputError(
+            f"{argument}: expected inputs, or a function draw(m, generator) that draws m inputs, got the function "
+            f"{name}{inspect.signature(function)}"
+        ) from None
+    except ValueError:  # a function of C has no signature that Python knows
+        return
 
 
 def _share(mask: Tensor) -> float:

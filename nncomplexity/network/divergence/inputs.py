@@ -100,6 +100,39 @@ def digest(batches: Sequence[Batch]) -> str:
     return found.hexdigest()
 
 
+def counting(answers: Tensor, mask: Tensor | None) -> Tensor:
+    """Answers or labels (m, ...) as (m, k), 0 for the tokens that don't count.
+
+    A mask (m, t) belongs to answers (m, t, ...). Answers with fewer axes, such as those of a classifier of whole texts, have no tokens.
+
+    >>> counting(torch.tensor([[4, 5], [6, 7]]), torch.tensor([[1, 1], [1, 0]])).tolist()
+    [[4, 5], [6, 0]]
+    """
+    answers = answers.detach().cpu().long()
+    if mask is not None and _of_tokens(answers, mask):
+        answers = answers * mask.cpu().bool().reshape(*mask.shape, *[1] * (answers.dim() - mask.dim()))
+    return answers.reshape(len(answers), -1)
+
+
+def guess_error(batches: Sequence["Batch"]) -> float | None:
+    """The error of an answer that is always the most frequent label, of the examples or of the tokens that count.
+
+    It is None if a batch has no labels, or if all labels are equal.
+    """
+    found = []
+    for batch in batches:
+        if batch.labels is None:
+            return None
+        tokens = batch.mask is not None and _of_tokens(batch.labels, batch.mask)
+        found.append(batch.labels[batch.mask.to(batch.labels.device).bool()] if tokens and batch.mask is not None else batch.labels)
+    # Rows of labels with different lengths, and no mask, are no answers of one kind.
+    return most_frequent_error(torch.cat(found)) if found and len({one.shape[1:] for one in found}) == 1 else None
+
+
+def _of_tokens(answers: Tensor, mask: Tensor) -> bool:
+    return mask.dim() > 1 and answers.shape[: mask.dim()] == mask.shape
+
+
 def most_frequent_error(labels: Tensor) -> float | None:
     """The error rate of an answer that is always the most frequent of the labels (n,) or (n, k).
 
