@@ -1,5 +1,6 @@
 """Measures against known sizes: the statistics against SciPy's, the networks and their least sizes, the measures, tables and picture."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_the_tables_have_the_best_measure_first_and_random_labels_apart() -> Non
     assert lines[3].startswith("| stable rank | 3 | -0.40 | ")
     assert len(lines) == 4
     assert reporting.against_least(made_up()).splitlines()[2:] == ["| labels | 2,000 | 500 | 600 |"]
-    assert reporting.best(made_up(), 1).splitlines()[2:] == ["| tight | 1.00 | 1.0 × | 1.00 |"]
+    assert reporting.best(made_up()).splitlines()[2:3] == ["| tight | 1.00 | 1.0 × | 1.00 |"]
 
 
 def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
@@ -120,3 +121,14 @@ def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
     text = (tmp_path / "one.svg").read_text(encoding="utf-8")
     assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
     assert all(word in text for word in ("tight, R² = 1.00", "signs, rescaled", "random labels", "measured by nncomplexity 0.1.0"))
+
+
+def test_no_recorded_file_of_random_labels_is_below_the_least_size() -> None:
+    content = json.loads(measures.OUTPUT.read_text(encoding="utf-8"))
+    kinds = {case: about["kind"] for case, about in content["cases"].items()}
+    assert sum(kind in FAMILIES for kind in kinds.values()) >= 40
+    files = [row for row in content["rows"] if "distortion" in row]
+    assert all(row["distortion"] <= content["cases"][row["case"]]["eps"] for row in files)
+    labels = [row for row in files if kinds[row["case"]] == reporting.LABELS]
+    assert labels
+    assert all(row["value"] > content["cases"][row["case"]]["known_bits"] for row in labels)

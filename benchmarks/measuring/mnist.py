@@ -7,7 +7,7 @@
 be faster, the first --examples of a fixed order. The test error is measured after the search. Each file is saved to benchmarks/results/mnist/;
 another process decodes and verifies it (`mnist_check.py`), and its figures are in the row as `checked`. Writes
 benchmarks/results/mnist.json, row by row; an interrupted run continues where it stopped. NNCodec is measured, too, if .venv-nncodec exists.
-`python -m benchmarks.reporting.docs` puts the table and the picture into docs/benchmarks.md.
+`python -m benchmarks.reporting.docs` puts the tables and the picture into docs/.
 """
 
 import argparse

@@ -89,10 +89,10 @@ def against_least(content: Content) -> str:
     return table(["network", "parameters", "least bits", *measures], lines)
 
 
-def best(content: Content, count: int = 6) -> str:
-    """The first lines and columns of the table, for the first page."""
+def best(content: Content) -> str:
+    """The most telling columns of the table, for the first page."""
     lines = []
-    for measure, found in ranked(content)[:count]:
+    for measure, found in ranked(content):
         fit = calibration([point for point in found if not point.rescaled])
         lines.append([measure, f"{fit.r_squared:.2f}", f"{fit.largest:.1f} ×", f"{fit.kendall:.2f}"])
     return table(["measure", "R²", "largest error", "Kendall's τ"], lines)

@@ -1,4 +1,5 @@
-"""The measurements on MNIST and the published figures: the table and the picture at the top of docs/benchmarks.md."""
+"""The measurements on MNIST and the published figures: the table and the picture at the top of docs/benchmarks.md, and the tables of
+docs/benchmarks/mnist.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
