@@ -26,6 +26,8 @@ def made_up() -> dict[str, Any]:
             "loss": 0.5,
             "bits_loss": bits,
             "bits_kl": other,
+            "critical_bits_loss": 2.0 + llc,
+            "critical_bits_kl": None if share == 0.1 else 9.0 - llc,
             "llc": llc,
             "llc_error": 0.25,
             "llc_drift": -0.5,
@@ -42,15 +44,17 @@ def made_up() -> dict[str, Any]:
     return {"rows": rows}
 
 
-def test_the_table_says_how_much_of_the_bits_the_coefficient_explains() -> None:
+def test_the_table_says_how_much_of_each_quantity_the_coefficient_explains() -> None:
     lines = reporting.learning_coefficient(made_up()).splitlines()[2:]
-    # Of the second distortion, the file of no bits has no logarithm: 10, 1,000, 100 against 2, 3, 4.
-    assert lines[0].startswith("| perceptron | 4 | 1.00 | 1.00 | 1.00 | 0.01 | ")
-    assert lines[0].endswith("| 0.50 |")
-    assert lines[1].startswith("| recurrent | 2 | 1.00 | 1.00 | -1.00 |")
-    assert lines[2].startswith("| all | 6 | ")
+    assert lines[0] == "| bits, loss | perceptron | 4 | 1.00 | 1.00 | 1.00 |"
+    assert lines[1] == "| bits, loss | recurrent | 2 | 1.00 | 1.00 | -1.00 |"
+    assert lines[2].startswith("| bits, loss | all | 6 | ")
+    # The file of no bits has no logarithm: 10, 1,000, 100 against 2, 3, 4.
+    assert lines[3].startswith("| bits, outputs (KL) | perceptron | 3 | 0.01 | ")
+    assert lines[3].endswith("| 0.50 |")
+    assert lines[9].startswith("| critical bits, outputs (KL) | perceptron | 3 | 1.00 | ")
     told = reporting.checkpoints(made_up()).splitlines()[2]
-    assert told == "| perceptron | 10% | 0.5000 | 100 | 0 | 1.0 ± 0.2 | -0.5 |"
+    assert told == "| perceptron | 10% | 0.5000 | 100 | 0 | 3 | – | 1.0 ± 0.2 | -0.5 |"
 
 
 def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
@@ -58,4 +62,4 @@ def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
         reporting.draw(made_up(), tmp_path / f"{name}.svg", made_by="nncomplexity 0.1.0")
     text = (tmp_path / "one.svg").read_text(encoding="utf-8")
     assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
-    assert all(word in text for word in ("distortion: outputs (KL)", "recurrent", "measured by nncomplexity 0.1.0"))
+    assert all(word in text for word in ("critical bits, outputs (KL)", "recurrent", "measured by nncomplexity 0.1.0"))

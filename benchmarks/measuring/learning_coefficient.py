@@ -4,8 +4,8 @@
     python -m benchmarks.measuring.learning_coefficient --table    # the table of what was measured
 
 Urdshals et al. (arXiv 2510.12077) compare the coefficient with how far weights can be quantized. Here the networks of
-`benchmarks.cases.trained` are measured at several times of their training: by `tight` with one budget within ε of the loss and of the outputs,
-and by the learning coefficient of the training loss. Writes benchmarks/results/learning_coefficient.json, row by row.
+`benchmarks.cases.trained` are measured at several times of their training: by `tight` with one budget and by critical bits, within ε of the
+loss and of the outputs, and by the learning coefficient of the training loss. Writes benchmarks/results/learning_coefficient.json, row by row.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from benchmarks.cases.record import Record, Row
 from benchmarks.cases.trained import trained
 from benchmarks.reporting.learning_coefficient import learning_coefficient
 from nncomplexity import Langevin, Report, estimate, local_learning_coefficient
+from nncomplexity.measure import critical_bits
 
 OUTPUT = ROOT / "benchmarks" / "results" / "learning_coefficient.json"
 ARCHITECTURES = ("perceptron", "convolutional", "recurrent")
@@ -30,13 +31,14 @@ SAMPLER = Langevin(chains=2, draws=100, burn_in=100)
 
 
 def measured(name: str, share: float, eps: dict[str, float], budget: float, sampler: Langevin) -> Row:
-    """Bits under both distortions and the learning coefficient of one checkpoint."""
+    """Bits and critical bits under both distortions, and the learning coefficient, of one checkpoint."""
     given = trained(name, share)
     row: Row = {}
     for kind, loss in (("loss", given.loss), ("kl", given.divergence)):
         report = estimate(given.network, loss, eps[kind], budget=budget)
         assert isinstance(report, Report)
-        row |= {f"bits_{kind}": report.bits, f"distortion_{kind}": report.distortion}
+        (critical,) = critical_bits(given.network, loss, [eps[kind]])
+        row |= {f"bits_{kind}": report.bits, f"distortion_{kind}": report.distortion, f"critical_bits_{kind}": critical}
         if kind == "loss":
             row["loss"] = report.loss
     found = local_learning_coefficient(given.network, given.loss, len(given.inputs), sampler=sampler)

@@ -18,6 +18,7 @@ from benchmarks.reporting import (
     families,
     foldings,
     known_answers,
+    learning_coefficient,
     measures,
     mnist,
     paper,
@@ -69,6 +70,8 @@ def sections() -> dict[str, str]:
         ("measures_best", "measures", measures.best),
         ("measures", "measures", measures.against_known),
         ("measures_least", "measures", measures.against_least),
+        ("learning_coefficient", "learning_coefficient", learning_coefficient.learning_coefficient),
+        ("checkpoints", "learning_coefficient", learning_coefficient.checkpoints),
         ("mnist", "mnist", mnist.all_points),
         ("mnist_bound", "mnist_bound", mnist.all_bounds),
     )
@@ -111,7 +114,11 @@ def write_docs() -> None:
     for page, text in rewritten(texts, sections()).items():
         page.write_text(text, encoding="utf-8")
     draw(recorded(), PICTURES / "tight_vs_peers.svg", made_by=_made("tight_vs_peers"))
-    for name, drawing in {"mnist": mnist.draw, "measures": measures.draw}.items():
+    for name, drawing in {
+        "mnist": mnist.draw,
+        "measures": measures.draw,
+        "learning_coefficient": learning_coefficient.draw,
+    }.items():
         if (RESULTS / f"{name}.json").exists():
             drawing(read(RESULTS / f"{name}.json"), PICTURES / f"{name}.svg", made_by=_made(name))
 
