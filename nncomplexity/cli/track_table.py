@@ -115,7 +115,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     groups = sorted(places.values(), key=_order)
     steps = Counter(group[0]["step"] for group in groups if group[0]["kind"] == "checkpoint")
     bounds = [f"bound@{one}" for one in eps if f"bound@{one}" in first]
-    llc = ("llc",) if "llc" in first else ()
+    llc = [name for name in ("prequential_bits", "llc") if name in first]
     critical = [f"critical_bits@{one}" for one in eps if f"critical_bits@{one}" in first]
     columns = [
         ("step", [_step(group[0], alone=steps[group[0]["step"]] < 2) for group in groups]),

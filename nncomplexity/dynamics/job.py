@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint
+from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint, prequential_bits
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
@@ -120,7 +120,9 @@ def _subject(job: Job, settings: TrackSettings) -> JobNetwork:
     checkpoint = load_checkpoint(job.path, settings.key, steps=job.steps)
     if job.kind == "constant":
         return JobNetwork(constant(checkpoint.tensors))
-    about = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
+    about: Row = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
+    if settings.n is not None and checkpoint.log:
+        about["prequential_bits"] = prequential_bits(checkpoint.log, settings.n)
     return JobNetwork(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
 
 

@@ -54,6 +54,7 @@ _NETWORK = (
     "llc_error",
     "llc_drift",
     "llc_evaluations",
+    "prequential_bits",
     "evaluations",
     "seconds",
     "cpu_seconds",
