@@ -140,7 +140,8 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
             for eps in plan.eps:
                 key = {"case": case.name, "sha256": case.sha256, "distortion": distortion, "eps": eps, "examples": plan.examples}
                 for seed in plan.seeds:
-                    path = plan.files / f"{case.name.removeprefix('mnist/')}-{distortion}-{eps:g}-{seed}.coarse"
+                    effort = "" if plan.budget is None else f"-{plan.budget:g}"
+                    path = plan.files / f"{case.name.removeprefix('mnist/')}-{distortion}-{eps:g}-{seed}{effort}.coarse"
                     row = record.row(
                         {**key, "method": "tight", "budget": plan.budget, "seed": seed},
                         lambda case=case, distortion=distortion, eps=eps, seed=seed, path=path: measuring.tight(

@@ -139,7 +139,7 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
             axis.set_title(f"{measure}, R² = {fit.r_squared:.2f}", fontsize=8)
             axis.grid(axis="both", linewidth=0.4, alpha=0.5)
             axis.spines[["top", "right"]].set_visible(False)
-        for axis in axes[-1]:
+        for axis in axes.flat[max(0, len(measures) - columns) : len(measures)]:
             axis.set_xlabel("known bits")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
