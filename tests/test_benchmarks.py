@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -236,16 +237,23 @@ def test_picture_is_the_same_each_time_and_names_networks_and_methods(tmp_path: 
 
 
 def test_docs_sections_without_marks_are_refused() -> None:
-    assert docs.rewritten("<!-- x -->\nold\n<!-- end x -->", {"x": "new"}) == "<!-- x -->\nnew\n<!-- end x -->"
-    with pytest.raises(ValueError, match="expected one section between <!-- y -->"):
-        docs.rewritten("", {"y": "new"})
+    one, two = Path("one.md"), Path("two.md")
+    texts = {one: "<!-- x -->\nold\n<!-- end x -->", two: "<!-- y -->\n<!-- end y -->"}
+    found = docs.rewritten(texts, {"x": "new", "y": "\\1"})
+    assert found == {one: "<!-- x -->\nnew\n<!-- end x -->", two: "<!-- y -->\n\\1\n<!-- end y -->"}
+    for given in ({"z": "new"}, {"x": "new"}):
+        with pytest.raises(ValueError, match=r"expected one section between <!-- \w -->"):
+            docs.rewritten({**texts, Path("three.md"): texts[one]}, given)
 
 
 def test_docs_say_what_the_records_say() -> None:
-    text = docs.DOCS.read_text(encoding="utf-8")
-    assert docs.rewritten(text, docs.sections()) == text
-    text = docs.SCALING.read_text(encoding="utf-8")
-    assert docs.rewritten(text, docs.scaling()) == text
+    texts = {page: page.read_text(encoding="utf-8") for page in docs.pages()}
+    assert docs.rewritten(texts, docs.sections()) == texts
+
+
+def test_every_marked_section_of_the_docs_is_written() -> None:
+    found = {name for page in docs.pages() for name in re.findall(r"<!-- end (\w+) -->", page.read_text(encoding="utf-8"))}
+    assert found == set(docs.sections())
 
 
 @pytest.mark.parametrize("path", sorted(comparison.RESULTS.glob("tight_vs_peers*.json")), ids=lambda path: path.stem)

@@ -190,7 +190,7 @@ def test_the_first_table_has_the_smallest_file_that_is_no_worse_than_the_publish
     assert "| 9.0%, convnet of 5,994 parameters (one seed) | 11.6% |" in lines[-1]
     told = reporting.all_points(made_up()).splitlines()
     assert len(told) == 2 + 3
-    assert told[2].startswith("| LeNet-5-Caffe | tight, loss | 0.1 | all | 1 | 500 at 3.00% | 1.50% | 10.0% | 100 s |")
+    assert told[2].startswith("| LeNet-5-Caffe | tight, loss | 0.1 | all | default | 1 | 500 at 3.00% | 1.50% | 10.0% | 100 s |")
 
 
 def test_the_picture_is_the_same_each_time_and_has_the_published_points(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_every_recorded_file_is_kept_is_small_and_has_its_bytes() -> None:
     for row in rows:
         file = mnist_check.RECORD.with_suffix("") / row["file"]
         assert read_file(file).bits == 8 * row["bytes"]
-        assert file.stat().st_size < 16_000
+        assert file.stat().st_size < 32_000
         assert row["verified"]
         assert row["checked"]["holds"]
         assert row["checked"]["test_error"] == row["test_error"]

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.cases.networks import Case
-from benchmarks.cases.record import Record
-from benchmarks.measuring.rate_aware_rounding import Subject, measured, page
+from benchmarks.measuring.rate_aware_rounding import Subject, measured
 from benchmarks.peers.rate_aware_rounding import Frequencies, Layer, parameter_of, search, step_of
+from benchmarks.reporting.rate_aware_rounding import rate_aware_rounding
 from nncomplexity import Divergence
 from nncomplexity.codecs import Entropy
 from nncomplexity.network import Distortion
@@ -90,8 +90,8 @@ def test_a_row_says_what_the_peer_found() -> None:
     assert row["distortion"] <= 0.05
     assert 0 < row["bytes"] < 4 * 144
     key = {"case": "small/net", "eps": 0.05, "method": "rate_aware_rounding"}
-    record = Record(Path("out.json"), rows=[{**key, "seed": seed, "bytes": size} for seed, size in enumerate((100, 120, 110))])
-    assert "110 ± 10" in page(record)
+    rows = [{**key, "seed": seed, "bytes": size} for seed, size in enumerate((100, 120, 110))]
+    assert "| 110 ± 10 | – | – |" in rate_aware_rounding({"rows": rows})
 
 
 def test_where_nncodec_is_not_a_python_of_its_own_it_fails_with_a_reason() -> None:

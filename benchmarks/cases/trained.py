@@ -69,16 +69,15 @@ class Addition(nn.Module):
 
 
 @cache
-def trained(name: str) -> Trained:
-    """The network with this name."""
+def trained(name: str, share: float = 1.0) -> Trained:
+    """The network with this name, after this share of its training. Smaller shares are checkpoints of the same training."""
     torch.manual_seed(_SEED)
-    return _MAKERS[name](1.0)
+    return _MAKERS[name](share)
 
 
 def untrained(name: str) -> Trained:
     """The same network before its training."""
-    torch.manual_seed(_SEED)
-    return _MAKERS[name](0.0)
+    return trained(name, 0.0)
 
 
 def _cross_entropy(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -5,7 +5,7 @@
 Trains the quick grokking run (examples/grokking) and measures every checkpoint with `tight` at several ε and budgets. Each file is
 then evaluated on all other checkpoints: `shared_bytes` is the smallest file within ε, from any checkpoint.
 With the smallest of the budgets, and with a third of it, searches are also measured with a warm start from the checkpoint before.
-Writes benchmarks/results/dynamics.json; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
+Writes benchmarks/results/dynamics.json; `python -m benchmarks.reporting.docs` puts it into docs/.
 """
 
 import argparse

@@ -6,7 +6,7 @@ Small networks are trained, several of each kind; some are built with a structur
 unchanged tensors, and again with some of them presented in another way: the search gets the blocks, or the folded matrix, as separate
 tensors, and the loss puts them together. Another shape also changes the ranks with which the search may begin, so the unchanged tensors are
 also measured without low rank. If there is structure, the search by itself is measured, too. Writes
-benchmarks/results/foldings.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into docs/benchmarks.md.
+benchmarks/results/foldings.json, row by row; `python -m benchmarks.reporting.docs` puts it into docs/.
 """
 
 import argparse

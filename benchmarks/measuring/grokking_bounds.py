@@ -3,7 +3,7 @@
     python benchmarks/measuring/grokking_bounds.py
 
 Writes benchmarks/results/grokking_bounds.json, row by row; `python benchmarks/measuring/tight_vs_peers.py --docs` puts it into
-docs/benchmarks.md.
+docs/benchmarks/bounds.md.
 The bound is that on the share of wrong answers among all equations, with probability 0.95, from the bits and the training error of the
 decoded weights. It is vacuous if it is at least 112/113, the error of a guess.
 """

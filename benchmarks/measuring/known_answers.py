@@ -1,7 +1,7 @@
 """Sizes found for networks whose size is known, by three searches under one coder.
 
     python -m benchmarks.measuring.known_answers            # about ten minutes of one core
-    python -m benchmarks.measuring.known_answers --table    # the table of what was measured, for docs/benchmarks.md
+    python -m benchmarks.measuring.known_answers --table    # the table of what was measured
 
 Each network is planted (`benchmarks.cases.planted`): its weights have a short description, and noise is added that costs half of ε. The
 measure is the ratio found / planted; 1 is perfect. Seeds from 100 on are only for this table: no setting was chosen on them.

@@ -7,7 +7,7 @@
 be faster, the first --examples of a fixed order. The test error is measured after the search. Each file is saved to benchmarks/results/mnist/;
 another process decodes and verifies it (`mnist_check.py`), and its figures are in the row as `checked`. Writes
 benchmarks/results/mnist.json, row by row; an interrupted run continues where it stopped. NNCodec is measured, too, if .venv-nncodec exists.
-`python -m benchmarks.reporting.docs` puts the table and the picture into docs/benchmarks.md.
+`python -m benchmarks.reporting.docs` puts the tables and the picture into docs/.
 """
 
 import argparse
@@ -140,7 +140,8 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
             for eps in plan.eps:
                 key = {"case": case.name, "sha256": case.sha256, "distortion": distortion, "eps": eps, "examples": plan.examples}
                 for seed in plan.seeds:
-                    path = plan.files / f"{case.name.removeprefix('mnist/')}-{distortion}-{eps:g}-{seed}.coarse"
+                    effort = "" if plan.budget is None else f"-{plan.budget:g}"
+                    path = plan.files / f"{case.name.removeprefix('mnist/')}-{distortion}-{eps:g}-{seed}{effort}.coarse"
                     row = record.row(
                         {**key, "method": "tight", "budget": plan.budget, "seed": seed},
                         lambda case=case, distortion=distortion, eps=eps, seed=seed, path=path: measuring.tight(

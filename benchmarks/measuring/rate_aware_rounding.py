@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from benchmarks.cases.networks import ROOT, SHIPPED, Case, find_cases
 from benchmarks.cases.record import Record, Row
 from benchmarks.peers.nncodec_client import PYTHON, Nncodec, Settings, absence
 from benchmarks.peers.rate_aware_rounding import Rounded, search
-from benchmarks.reporting.markdown import table
+from benchmarks.reporting.rate_aware_rounding import rate_aware_rounding
 from examples.digits import task as digits
 from examples.grokking import task as grokking
 from examples.grokking.data import equations
@@ -109,20 +108,6 @@ def subjects(data: Path | None, lenet: Path | None) -> list[Subject]:
     return found
 
 
-def page(record: Record) -> str:
-    """Mean bytes over seeds, with standard deviations, by network and ε."""
-    lines = []
-    for case, eps in dict.fromkeys((row["case"], row["eps"]) for row in record.rows):
-        cells = [case, f"{eps:g}"]
-        for method, key in (("rate_aware_rounding", "bytes"), ("rate_aware_rounding", "nncodec_bytes"), ("allocate", "bytes")):
-            rows = [row for row in record.rows if (row["case"], row["eps"], row["method"]) == (case, eps, method)]
-            sizes = [row[key] for row in rows if row.get(key) is not None]
-            spread = f" ± {stdev(sizes):,.0f}" if len(sizes) > 1 else ""
-            cells.append(f"{mean(sizes):,.0f}{spread}" if sizes else "-")
-        lines.append(cells)
-    return table(["network", "ε", "rate-aware rounding", "the same, NNCodec's coder", "`allocate`"], lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -154,7 +139,7 @@ def main() -> None:
                     print(
                         {name: row.get(name) for name in (*key, "bytes", "nncodec_bytes", "evaluations", "cpu_seconds")}, flush=True
                     )
-    print(page(record))
+    print(rate_aware_rounding({"rows": record.rows}))
 
 
 if __name__ == "__main__":

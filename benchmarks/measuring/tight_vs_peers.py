@@ -2,7 +2,7 @@
 
     python benchmarks/measuring/tight_vs_peers.py                        the networks that ship with the project
     python benchmarks/measuring/tight_vs_peers.py --folder DIR --output benchmarks/results/tight_vs_peers_dir.json
-    python benchmarks/measuring/tight_vs_peers.py --docs                 rewrite docs/benchmarks.md and its picture from the results
+    python benchmarks/measuring/tight_vs_peers.py --docs                 rewrite the tables and pictures of docs/ from the records
 
 DIR holds task.py, with loss(weights), and .safetensors files. Each row is saved as soon as it is measured; an interrupted run
 continues where it stopped; `--again METHOD` measures a method's rows again.
@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--again", nargs="+", choices=METHODS, default=(), help="forget these methods' rows and measure them again")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--docs", action="store_true", help="measure nothing: rewrite docs/benchmarks.md and its picture")
+    parser.add_argument("--docs", action="store_true", help="measure nothing: rewrite the tables and pictures of docs/")
     return parser
 
 

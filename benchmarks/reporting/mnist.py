@@ -1,4 +1,5 @@
-"""The measurements on MNIST and the published figures: the table and the picture at the top of docs/benchmarks.md."""
+"""The measurements on MNIST and the published figures: the table and the picture at the top of docs/benchmarks.md, and the tables of
+docs/benchmarks/mnist.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +25,14 @@ PUBLISHED = "#555555"
 
 @dataclass(frozen=True)
 class Point:
-    """Bytes and test error of one network at one ε: means over seeds."""
+    """Bytes and test error of one network at one ε with one effort: means over seeds."""
 
     case: str
     method: str
     distortion: str
     eps: float
+    examples: int | None
+    budget: float | None
     rows: tuple[Row, ...]
 
     @property
@@ -39,6 +42,13 @@ class Point:
     @property
     def test_error(self) -> float:
         return mean(row["test_error"] for row in self.rows)
+
+    @property
+    def effort(self) -> str:
+        """The evaluations of the search: its budget, "default", or for other methods those that it took."""
+        if self.budget is None and self.method == "tight":
+            return "default"
+        return f"{mean(row['evaluations'] for row in self.rows) if self.budget is None else self.budget:,.0f}"
 
     def as_text(self) -> str:
         """Bytes at a test error, with standard deviations if there are several seeds."""
@@ -50,10 +60,11 @@ class Point:
 
 def points(content: Content) -> list[Point]:
     """The points of a record, the largest ε first."""
-    found: dict[tuple[str, str, str, float], list[Row]] = {}
+    found: dict[tuple[str, str, str, float, int | None, float | None], list[Row]] = {}
     for row in content["rows"]:
         if row["bytes"] is not None:
-            found.setdefault((row["case"], row["method"], row["distortion"], row["eps"]), []).append(row)
+            key = (row["case"], row["method"], row["distortion"], row["eps"], row["examples"], row.get("budget"))
+            found.setdefault(key, []).append(row)
     return [Point(*key, tuple(rows)) for key, rows in sorted(found.items(), key=lambda entry: -entry[0][3])]
 
 
@@ -93,6 +104,7 @@ def all_points(content: Content) -> str:
                 LABELS.get((point.method, point.distortion), point.method),
                 f"{point.eps:g}",
                 _examples(first),
+                point.effort,
                 str(len(point.rows)),
                 point.as_text(),
                 f"{mean(row['train_error'] for row in point.rows):.2%}",
@@ -100,7 +112,16 @@ def all_points(content: Content) -> str:
                 seconds,
             ]
         )
-    header = ["network", "method and distortion", "ε", "images of the search", "seeds", "bytes at test error", "training error"]
+    header = [
+        "network",
+        "method and distortion",
+        "ε",
+        "images of the search",
+        "evaluations",
+        "seeds",
+        "bytes at test error",
+        "training error",
+    ]
     return table([*header, "bound", "processor time"], lines)
 
 
@@ -156,9 +177,12 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
         for axis, case in zip(axes[0], cases, strict=True):
             for key, (colour, mark) in STYLES.items():
                 ours = [point for point in points(content) if (point.method, point.distortion) == key and point.case == case]
-                if ours:
-                    x, y = [point.test_error for point in ours], [point.bytes for point in ours]
-                    axis.plot(x, y, c=colour, marker=mark, label=LABELS[key], zorder=3)
+                for budget in dict.fromkeys(point.budget for point in ours):
+                    these = [point for point in ours if point.budget == budget]
+                    x, y = [point.test_error for point in these], [point.bytes for point in these]
+                    more = "" if budget is None else f", {budget:,g} evaluations"
+                    filled = {} if budget is None else {"markerfacecolor": "none"}
+                    axis.plot(x, y, c=colour, marker=mark, label=f"{LABELS[key]}{more}", zorder=3, linewidth=0.8, **filled)
             for method, mark in zip(dict.fromkeys(size.method for size in SIZES), ("D", "P", "X"), strict=True):
                 known = [size for size in SIZES if size.case == case and size.method == method]
                 if known:

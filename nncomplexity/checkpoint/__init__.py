@@ -14,6 +14,7 @@ A checkpoint is read without running any of its code.
 - `sharded`: an index and its shards
 - `folder`: which file of a model's folder is the network
 - `loading`: `load_checkpoint`, one function for all formats
+- `trainer_log`: the losses in the log of a training, and the prequential code length
 - `stepkeys`: which number in a checkpoint is the training step, by its name
 - `stepnames`: which number in a file's name is the training step
 - `counters`: the numbers in a checkpoint, except the weights
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from nncomplexity.checkpoint.single import head_of
     from nncomplexity.checkpoint.stepnames import Clear, Count, varying
     from nncomplexity.checkpoint.steps import USUAL, Step, StepRule, find_step, is_standard, natural_key, place_of, stem_of, step_of
+    from nncomplexity.checkpoint.trainer_log import Logged, prequential_bits
 else:
     load_on_demand(
         __name__,
@@ -86,6 +88,7 @@ else:
                 "stem_of",
                 "step_of",
             ),
+            "trainer_log": ("Logged", "prequential_bits"),
         },
     )
 
@@ -99,6 +102,7 @@ __all__ = [
     "Checkpoint",
     "Clear",
     "Count",
+    "Logged",
     "OptimizerError",
     "PathParts",
     "Step",
@@ -115,6 +119,7 @@ __all__ = [
     "path_parts",
     "place_of",
     "place_of_step",
+    "prequential_bits",
     "save_safetensors",
     "stem_of",
     "step_of",

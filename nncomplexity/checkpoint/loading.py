@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from nncomplexity.checkpoint.steps import (
     find_step,
     is_standard,
 )
+from nncomplexity.checkpoint.trainer_log import Logged, log_of
 from nncomplexity.errors import InputError
 from nncomplexity.file import Reading, read_settled
 from nncomplexity.words import is_file, path_of
@@ -47,6 +49,8 @@ class Checkpoint:
     """The dotted path of the tensors in the file; None if the whole file is a state dict."""
     files: tuple[Path, ...] = ()
     """All files with tensors."""
+    log: tuple[Logged, ...] = ()
+    """The training losses in the trainer_state.json of its folder."""
     notes: tuple[str, ...] = ()
     """A sentence on each guess, and on each thing that was left out."""
 
@@ -114,9 +118,9 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
         files = (file,)
     # The tensors are copies, so the bytes are no longer needed. Callers will copy the tensors again, and memory may be short.
     del content
-    step = find_step(
-        file if steps.pattern else file.absolute(), _numbers(contents, steps), steps, trainer=_trainer_state(file, reading)
-    )
+    state = _trainer_state(file, reading)
+    trainer = {name: one for name, value in state.items() if (one := number_in(value)) is not None}
+    step = find_step(file if steps.pattern else file.absolute(), _numbers(contents, steps), steps, trainer=trainer)
     return Checkpoint(
         path=file,
         sha256=digest,
@@ -126,6 +130,7 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
         step_from=step.said_by if step else None,
         key=contents.key,
         files=files,
+        log=log_of(state),
         notes=(*notes, *contents.notes),
     )
 
@@ -140,8 +145,8 @@ def _numbers(contents: Contents, steps: StepRule) -> dict[str, int | float]:
     return numbers
 
 
-def _trainer_state(file: Path, reading: Reading) -> dict[str, int | float]:
-    """The numbers of the trainer_state.json in the folder of a file with a standard name; empty if there is none."""
+def _trainer_state(file: Path, reading: Reading) -> dict[str, Any]:
+    """The content of the trainer_state.json in the folder of a file with a standard name; empty if there is none."""
     state = file.parent / TRAINER_STATE
     if not is_standard(file) or not is_file(state):
         return {}
@@ -149,8 +154,4 @@ def _trainer_state(file: Path, reading: Reading) -> dict[str, int | float]:
         document = json.loads(reading.content(state))
     except (ValueError, RecursionError):
         return {}
-    return (
-        {}
-        if not isinstance(document, dict)
-        else {name: one for name, value in document.items() if (one := number_in(value)) is not None}
-    )
+    return document if isinstance(document, dict) else {}

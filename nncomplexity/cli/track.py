@@ -57,6 +57,12 @@ class NumbersGroup:
             "repeated.",
         ),
     ] = None
+    critical_bits: Annotated[
+        bool,
+        typer.Option(
+            "--critical-bits", help="Also quantize all weights uniformly, and give the fewest bits a weight within each ε."
+        ),
+    ] = False
     untrained: Annotated[bool, typer.Option("--untrained", help="Also measure the network as --model initialises it.")] = False
     constant: Annotated[bool, typer.Option("--constant", help="Also measure the network with all weights zero.")] = False
     shuffled: Annotated[
@@ -171,6 +177,7 @@ def track(
                     loss_unit=unit,
                     metrics=metrics,
                     llc=sampler,
+                    critical_bits=numbers.critical_bits,
                     faithfulness=None if distortion.loss_fn is None else named,
                 )
     # The rows so far are in the file. They are shown, and then Ctrl-C ends the command as usual.

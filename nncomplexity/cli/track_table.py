@@ -121,7 +121,8 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     groups = sorted(places.values(), key=_order)
     steps = Counter(group[0]["step"] for group in groups if group[0]["kind"] == "checkpoint")
     bounds = [f"bound@{one}" for one in eps if f"bound@{one}" in first]
-    llc = ("llc",) if "llc" in first else ()
+    llc = [name for name in ("prequential_bits", "llc") if name in first]
+    critical = [f"critical_bits@{one}" for one in eps if f"critical_bits@{one}" in first]
     columns = [
         ("step", [_step(group[0], alone=steps[group[0]["step"]] < 2) for group in groups]),
         ("loss", [_mean((row["loss"] for row in group), ".4g") for group in groups]),
@@ -129,7 +130,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         *((name.replace("@", ",\nε = "), [_bound(group, name) for group in groups]) for name in bounds),
         *(
             (printable(name).replace("@", ",\nε = "), [_mean((row.get(name) for row in group), ".4g") for group in groups])
-            for name in (*llc, *first["settings"]["metrics"])
+            for name in (*llc, *critical, *first["settings"]["metrics"])
         ),
     ]
     # If each checkpoint has one seed, the column would say nothing.

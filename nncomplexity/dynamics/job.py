@@ -6,21 +6,21 @@ measurements. Losses, risks and metrics draw their random numbers from a fixed s
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint
+from nncomplexity.checkpoint import USUAL, OptimizerError, StepRule, load_checkpoint, prequential_bits
 from nncomplexity.dynamics import calibration
 from nncomplexity.dynamics.functions import UserFunction
 from nncomplexity.dynamics.rows import UserValues, failed_row, head, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.dynamics.sources import named_step
 from nncomplexity.errors import InputError
-from nncomplexity.measure import LearningCoefficient, Report, estimate, local_learning_coefficient
+from nncomplexity.measure import LearningCoefficient, Report, critical_bits, estimate, local_learning_coefficient
 from nncomplexity.network import (
     LossFn,
     ModuleOrTensors,
@@ -34,7 +34,7 @@ from nncomplexity.network import (
     value_of,
 )
 from nncomplexity.search import Progress
-from nncomplexity.words import Eps, Relative
+from nncomplexity.words import Eps, Relative, name_of
 from nncomplexity.workers import Surroundings
 
 LEFT_OUT = "left_out"
@@ -120,7 +120,9 @@ def _subject(job: Job, settings: TrackSettings) -> JobNetwork:
     checkpoint = load_checkpoint(job.path, settings.key, steps=job.steps)
     if job.kind == "constant":
         return JobNetwork(constant(checkpoint.tensors))
-    about = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
+    about: Row = {"sha256": checkpoint.sha256, "step": checkpoint.step, "step_from": checkpoint.step_from}
+    if settings.n is not None and checkpoint.log:
+        about["prequential_bits"] = prequential_bits(checkpoint.log, settings.n)
     return JobNetwork(checkpoint.tensors, about | ({"notes": list(checkpoint.notes)} if checkpoint.notes else {}))
 
 
@@ -144,7 +146,8 @@ def _measured(
         found = _reports(job, settings, task.loss_fn, network, progress)
         coarse = [_coarse_values(settings, task, report) for report in found]
         nothing = zero_risk(settings, task.network, subject.tensors)
-    return measured_row(start, settings, norm, found, original, coarse, llc, nothing)
+        critical = critical_keys(settings, task.loss_fn, network, found, progress)
+    return measured_row(start, settings, norm, found, original, coarse, llc, nothing) | critical
 
 
 def _reports(
@@ -178,6 +181,26 @@ def learning_coefficient(
             progress(0, 1, f"{what}, {done:,.0f} of {total:,.0f} steps")
 
     return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=sampled)
+
+
+def critical_keys(
+    settings: TrackSettings,
+    loss_fn: LossFn,
+    network: ModuleOrTensors,
+    reports: Sequence[Report],
+    progress: Progress | None = None,
+) -> Row:
+    """The critical bits of the original weights at each ε of the reports, if the settings ask for them."""
+    if not settings.critical_bits:
+        return {}
+
+    def tried(_done: float, _total: float, what: str) -> None:
+        if progress:
+            progress(0, 1, what)
+
+    eps = [report.eps for report in reports]
+    found = critical_bits(network, loss_fn, eps, include=settings.include, exclude=settings.exclude, progress=tried)
+    return {f"critical_bits@{name_of(given)}": bits for given, bits in zip(settings.eps, found, strict=True)}
 
 
 def user_values(settings: TrackSettings, network: Callable[[], object]) -> UserValues:

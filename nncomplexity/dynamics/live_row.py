@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.dynamics.functions import check_sendable
-from nncomplexity.dynamics.job import learning_coefficient, user_values, zero_risk
+from nncomplexity.dynamics.job import critical_keys, learning_coefficient, user_values, zero_risk
 from nncomplexity.dynamics.results_file import line_of
 from nncomplexity.dynamics.rows import UserValues, failed_row, l2_norm, measured_row
 from nncomplexity.dynamics.settings import Row, TrackSettings
@@ -117,7 +117,8 @@ def _measured(start: Row, model: ModuleOrTensors, settings: TrackSettings) -> Ro
         coarse = _values(settings, network, [report.coarse_weights() for report in reports])
         with _lent(network) as lent:
             nothing = zero_risk(settings, lent, tensors)
-        return measured_row(start, settings, norm, reports, original, coarse, llc, nothing)
+        critical = critical_keys(settings, loss_fn, network, reports)
+        return measured_row(start, settings, norm, reports, original, coarse, llc, nothing) | critical
 
 
 def _values(settings: TrackSettings, model: ModuleOrTensors, several: Sequence[Mapping[str, Tensor]]) -> list[UserValues]:

@@ -81,7 +81,9 @@ _AT: _Checks = {"bits": (_is_finite, "a number"), "within": (_is_switch, "true o
 """Keys of a measured row for each ε, without the ε in their names."""
 _ALSO: _Checks = {
     **dict.fromkeys(("sha256", "trainer", "step_from", "step_name", "error"), _TEXT),
-    **dict.fromkeys(("seconds", "cpu_seconds", "evaluations", "constant_risk", "constant_bound", "llc"), _NUMBER),
+    **dict.fromkeys(
+        ("seconds", "cpu_seconds", "evaluations", "constant_risk", "constant_bound", "llc", "prequential_bits"), _NUMBER
+    ),
     **dict.fromkeys(("warnings", "notes"), (_or_null(_is_texts), "a list of texts")),
     "eps_relative": (_or_null(_is_numbers), "a list of numbers"),
 }

@@ -54,6 +54,7 @@ _NETWORK = (
     "llc_error",
     "llc_drift",
     "llc_evaluations",
+    "prequential_bits",
     "evaluations",
     "seconds",
     "cpu_seconds",
@@ -63,7 +64,7 @@ FAITHFUL = ("agreement", "divergence", "right_to_wrong", "wrong_to_right")
 """The keys of a file's faithfulness, on the inputs of the search and, with `held_out_…`, on held-out inputs."""
 _AT_EPS = (
     *("bits", "coarse_loss", "distortion", "within", "origin", "warnings", "paper_bytes", "bound", "vacuous", "mdl_bits"),
-    *("layers", "shared_bits", *(f"{part}{key}" for part in ("", "held_out_") for key in FAITHFUL)),
+    *("layers", "shared_bits", "critical_bits", *(f"{part}{key}" for part in ("", "held_out_") for key in FAITHFUL)),
 )
 RESERVED = frozenset((*_WHOLE, *_NETWORK, *_AT_EPS))
 """Keys of rows, which can't be names of metrics."""
@@ -91,6 +92,7 @@ class TrackSettings:
     loss_unit: LossUnit | None = None
     metrics: tuple[tuple[str, UserFunction], ...] = ()
     llc: Langevin | None = None
+    critical_bits: bool = False
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
     key: str | None = None
@@ -146,6 +148,7 @@ class TrackSettings:
             "loss_unit": self.loss_unit,
             "metrics": {name: function.name for name, function in self.metrics},
             "llc": self.llc and asdict(self.llc),
+            **({"critical_bits": True} if self.critical_bits else {}),
             "include": None if self.include is None else list(self.include),
             "exclude": None if self.exclude is None else list(self.exclude),
             "key": self.key,
@@ -201,6 +204,8 @@ class RowOptions(TypedDict, total=False):
     """Further functions by name. They are evaluated on the original and on the decoded weights."""
     llc: Langevin | None
     """The settings of the sampler for the local learning coefficient, which is then estimated for the original weights; needs `n`."""
+    critical_bits: bool
+    """Whether rows have the critical bits of the original weights at each ε (`nncomplexity.measure.critical_bits`)."""
     include: Patterns
     """As in `estimate`."""
     exclude: Patterns
@@ -250,6 +255,7 @@ def settings_of(loss_fn: Given, eps: Eps | SeveralEps, **options: Unpack[RowOpti
         chance=None if chance is None else float(chance),
         loss_unit=check_loss_unit(options.get("loss_unit")),
         llc=llc,
+        critical_bits=bool(options.get("critical_bits", False)),
         metrics=_metrics(options.get("metrics")),
         include=_patterns("include", options.get("include")),
         exclude=_patterns("exclude", options.get("exclude")),

@@ -67,8 +67,8 @@ class Tracker:
             another step returns None. `background`: measure in another process, with one thread and a low priority, on the device `device`.
             `executor`: an executor with processes that measure instead; the caller shuts it down. `queue`: the number of networks that may
             wait in the background; when they are this many, a further network is left out, and counted in `skipped`. The other options are
-            those of `track`: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc`, `faithfulness`,
-            `relative_to` and `time_limit`.
+            those of `track`: `method`, `codec`, `budget`, `include`, `exclude`, `risk_fn`, `n`, `delta`, `metrics`, `llc`, `critical_bits`,
+            `faithfulness`, `relative_to` and `time_limit`.
 
     Attributes:
         every: the steps at which a call measures, as the caller gave them.

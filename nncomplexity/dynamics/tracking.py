@@ -81,8 +81,8 @@ def track(
         on_row: called as `on_row(row, known)` for each row, also for those that `out` already has.
         on_note: called with a sentence if `out` was repaired, has rows of other versions, or checkpoints were left out.
         **options: how each checkpoint is measured: `method`, `codec`, `budget` (by default 400), `include`, `exclude`, `model`, `key`,
-            `device`, `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `faithfulness`, `relative_to` and `time_limit`.
-            `RowOptions` explains them.
+            `device`, `risk_fn`, `n`, `delta`, `chance`, `loss_unit`, `metrics`, `llc`, `critical_bits`, `faithfulness`, `relative_to` and
+            `time_limit`. `RowOptions` explains them.
 
     Returns:
         The rows of the checkpoints in their natural order, then those of the calibrations.

@@ -13,6 +13,7 @@
 - `rederived`: computes the keys of a report again and compares them, and lists the keys that are taken on trust
 - `certificate`: a small report about one file, with the hashes of everything it was measured on
 - `learning_coefficient`: the local learning coefficient, which can be compared with bits
+- `critical_bits`: how coarsely the weights can be quantized within ε
 - `best_bound`: the smallest bound over all files of a search
 - `results`: results files as records for tables
 - `json_schema`: JSON Schemas of results files
@@ -29,6 +30,7 @@ from nncomplexity.measure.arguments import (
 )
 from nncomplexity.measure.best_bound import BestBound, best_bound
 from nncomplexity.measure.certificate import certificate, hashes_of
+from nncomplexity.measure.critical_bits import critical_bits
 from nncomplexity.measure.curve import DEFAULT_EPS, Curve, bounds_of, default_eps, rate_distortion
 from nncomplexity.measure.estimate import Options, SearchOptions, estimate
 from nncomplexity.measure.json_schema import json_schema
@@ -72,6 +74,7 @@ __all__ = [
     "checked_method",
     "checked_seed",
     "checked_seeds",
+    "critical_bits",
     "default_eps",
     "estimate",
     "hashes_of",

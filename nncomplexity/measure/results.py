@@ -106,6 +106,7 @@ def _of_point(point: Measurement) -> Record:
         "evaluations": point.evaluations,
         "seconds": point.seconds,
         "mdl_bits": point.mdl_bits,
+        "critical_bits": point.critical_bits,
         "shared_bits": point.shared_bits,
         "agreement": point.agreement,
         "held_out_agreement": point.held_out_agreement,

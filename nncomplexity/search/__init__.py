@@ -16,6 +16,7 @@ the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with 
 - `descent`: one cycle of a descent on bits and distortion
 - `blocks`: the arithmetic of its steps
 - `rate`: the differentiable rate
+- `average`: the running mean of latents, which is a descent's candidate
 - `dual`: the controller of the dual variable
 - `batches`: the examples of each step
 - `latent`: the continuous numbers behind a coarse tensor

@@ -105,6 +105,7 @@ def _point(row: JsonObject, eps: float, in_units: object, at: str, settings: Jso
         paper_bytes=_whole(row.get(f"paper_bytes{at}")),
         evaluations=_number(row.get(f"evaluations{at}")),
         mdl_bits=_number(row.get(f"mdl_bits{at}")),
+        critical_bits=_number(row.get(f"critical_bits{at}")),
         bound=bound,
         metrics=dict(_metrics(row, at)),
         others=dict(_others(row, settings, at)),

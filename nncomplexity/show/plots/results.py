@@ -62,6 +62,8 @@ class Measurement:
     evaluations: float | None = None
     mdl_bits: float | None = None
     """bits + n·loss/ln 2 of the decoded weights (Eq. 8 of DeMoss et al. 2025)."""
+    critical_bits: float | None = None
+    """Bits for each weight of the coarsest uniform quantizer within ε."""
     bound: BoundValue | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     """On the decoded weights, by name."""

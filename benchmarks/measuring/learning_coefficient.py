@@ -1,0 +1,64 @@
+"""Bits beside the local learning coefficient, on checkpoints of several architectures: do the two measure the same?
+
+    python -m benchmarks.measuring.learning_coefficient            # half an hour of one core; needs devinterp
+    python -m benchmarks.measuring.learning_coefficient --table    # the table of what was measured
+
+Urdshals et al. (arXiv 2510.12077) compare the coefficient with how far weights can be quantized. Here the networks of
+`benchmarks.cases.trained` are measured at several times of their training: by `tight` with one budget and by critical bits, within ε of the
+loss and of the outputs, and by the learning coefficient of the training loss. Writes benchmarks/results/learning_coefficient.json, row by row.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Record, Row
+from benchmarks.cases.trained import trained
+from benchmarks.reporting.learning_coefficient import learning_coefficient
+from nncomplexity import Langevin, Report, estimate, local_learning_coefficient
+from nncomplexity.measure import critical_bits
+
+OUTPUT = ROOT / "benchmarks" / "results" / "learning_coefficient.json"
+ARCHITECTURES = ("perceptron", "convolutional", "recurrent")
+SHARES = (0.01, 0.03, 0.08, 0.2, 0.4, 0.7, 1.0)
+"""The checkpoints: shares of the training that are done."""
+EPS = {"loss": 0.1, "kl": 0.01}
+BUDGET = 400
+SAMPLER = Langevin(chains=2, draws=100, burn_in=100)
+
+
+def measured(name: str, share: float, eps: dict[str, float], budget: float, sampler: Langevin) -> Row:
+    """Bits and critical bits under both distortions, and the learning coefficient, of one checkpoint."""
+    given = trained(name, share)
+    row: Row = {}
+    for kind, loss in (("loss", given.loss), ("kl", given.divergence)):
+        report = estimate(given.network, loss, eps[kind], budget=budget)
+        assert isinstance(report, Report)
+        (critical,) = critical_bits(given.network, loss, [eps[kind]])
+        row |= {f"bits_{kind}": report.bits, f"distortion_{kind}": report.distortion, f"critical_bits_{kind}": critical}
+        if kind == "loss":
+            row["loss"] = report.loss
+    found = local_learning_coefficient(given.network, given.loss, len(given.inputs), sampler=sampler)
+    return {**row, "llc": found.value, "llc_error": found.error, "llc_drift": found.drift}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    record = Record.open(arguments.output, {"eps": EPS, "budget": BUDGET, "sampler": vars(SAMPLER)})
+    if not arguments.table:
+        for name in ARCHITECTURES:
+            for share in SHARES:
+                row = record.row({"network": name, "share": share}, partial(measured, name, share, EPS, BUDGET, SAMPLER))
+                print(row, flush=True)
+    print(learning_coefficient({"rows": record.rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Bits beside the learning coefficient: the checkpoints of a training, the table and the picture."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.cases.trained import trained, untrained
+from benchmarks.reporting import learning_coefficient as reporting
+
+
+def test_a_share_of_a_training_is_a_checkpoint_of_it() -> None:
+    begin, early, later = (
+        [tensor.detach() for tensor in trained("random labels", share).network.parameters()] for share in (0.0, 0.01, 0.02)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(begin, untrained("random labels").network.parameters(), strict=True))
+    first, second = (sum(float((b - a).norm()) for a, b in zip(begin, end, strict=True)) for end in (early, later))
+    assert 0 < first < second
+
+
+def made_up() -> dict[str, Any]:
+    rows = [
+        {
+            "network": name,
+            "share": share,
+            "loss": 0.5,
+            "bits_loss": bits,
+            "bits_kl": other,
+            "critical_bits_loss": 2.0 + llc,
+            "critical_bits_kl": None if share == 0.1 else 9.0 - llc,
+            "llc": llc,
+            "llc_error": 0.25,
+            "llc_drift": -0.5,
+        }
+        for name, share, bits, other, llc in (
+            ("perceptron", 0.1, 100, 0, 1.0),
+            ("perceptron", 0.2, 200, 10, 2.0),
+            ("perceptron", 0.3, 300, 1000, 3.0),
+            ("perceptron", 1.0, 400, 100, 4.0),
+            ("recurrent", 0.5, 5000, 10, 5.0),
+            ("recurrent", 1.0, 3000, 20, 6.0),
+        )
+    ]
+    return {"rows": rows}
+
+
+def test_the_table_says_how_much_of_each_quantity_the_coefficient_explains() -> None:
+    lines = reporting.learning_coefficient(made_up()).splitlines()[2:]
+    assert lines[0] == "| bits, loss | perceptron | 4 | 1.00 | 1.00 | 1.00 |"
+    assert lines[1] == "| bits, loss | recurrent | 2 | 1.00 | 1.00 | -1.00 |"
+    assert lines[2].startswith("| bits, loss | all | 6 | ")
+    # The file of no bits has no logarithm: 10, 1,000, 100 against 2, 3, 4.
+    assert lines[3].startswith("| bits, outputs (KL) | perceptron | 3 | 0.01 | ")
+    assert lines[3].endswith("| 0.50 |")
+    assert lines[9].startswith("| critical bits, outputs (KL) | perceptron | 3 | 1.00 | ")
+    told = reporting.checkpoints(made_up()).splitlines()[2]
+    assert told == "| perceptron | 10% | 0.5000 | 100 | 0 | 3 | – | 1.0 ± 0.2 | -0.5 |"
+
+
+def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        reporting.draw(made_up(), tmp_path / f"{name}.svg", made_by="nncomplexity 0.1.0")
+    text = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
+    assert all(word in text for word in ("critical bits, outputs (KL)", "recurrent", "measured by nncomplexity 0.1.0"))
