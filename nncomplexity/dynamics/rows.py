@@ -14,7 +14,7 @@ from nncomplexity.dynamics.settings import FAITHFUL, Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Layer, LearningCoefficient, Report
 from nncomplexity.network import is_finite, real_view, skeleton_of
-from nncomplexity.words import Relative, name_of, told
+from nncomplexity.words import Relative, error_line, name_of
 
 ROW_SCHEMA = 1
 
@@ -155,7 +155,7 @@ def _layer(layer: Layer) -> Row:
 def _reason(error: str | BaseException) -> str:
     if isinstance(error, str | InputError):
         return str(error)
-    return told(error)
+    return error_line(error)
 
 
 def _finite(value: float) -> float | None:

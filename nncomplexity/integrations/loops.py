@@ -8,7 +8,7 @@ from torch import nn
 from nncomplexity.dynamics import Tracker, numbers, warn
 from nncomplexity.errors import InputError
 from nncomplexity.network import evaluating
-from nncomplexity.words import checked_count, told
+from nncomplexity.words import checked_count, error_line
 
 Log = Callable[[dict[str, float], int], None]
 """log(numbers by name, the step of their network)."""
@@ -84,4 +84,4 @@ class LoopHooks:
         except Exception as error:
             if not self._warned:
                 self._warned = True
-                warn(f"complexity could not be measured or logged: {told(error)}; training goes on, and this is said once")
+                warn(f"complexity could not be measured or logged: {error_line(error)}; training goes on, and this is said once")

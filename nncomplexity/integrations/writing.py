@@ -11,7 +11,7 @@ from nncomplexity.dynamics import Row, numbers, warn
 from nncomplexity.errors import InputError
 from nncomplexity.measure import Report, reports_json
 from nncomplexity.show import chart, page, read_results, save
-from nncomplexity.words import Relative, name_of, told
+from nncomplexity.words import Relative, error_line, name_of
 
 Reports = Report | Sequence[Report]
 """The result of `estimate` for one ε or several."""
@@ -51,7 +51,7 @@ class ComplexityWriter:
         except Exception as error:
             if not self._warned:
                 self._warned = True
-                warn(f"step {row.get('step')}: its numbers were not written ({told(error)}); training goes on")
+                warn(f"step {row.get('step')}: its numbers were not written ({error_line(error)}); training goes on")
 
     def report(self, reports: Reports, *, name: str = "model", step: float = 0) -> None:
         """Write the result of `estimate`: its numbers, the rate-distortion picture, report.html, and the `.coarse` file of each ε.

@@ -10,7 +10,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.measure.report import Report
 from nncomplexity.network import preserved_random_state
 from nncomplexity.search import Progress, StopSearch
-from nncomplexity.words import told
+from nncomplexity.words import error_line
 from nncomplexity.workers import CannotPackError, Crew, Surroundings, ThisProcess
 
 SeedSearch = Callable[[int, Progress | None], Sequence[Report]]
@@ -29,7 +29,7 @@ class FailedSearch:
     def __reduce__(self) -> tuple[Any, ...]:
         # Some exceptions can't be unpickled, for example if their constructor takes two arguments. Their text can.
         known = isinstance(self.error, InputError)
-        text = str(self.error) if known else told(self.error)
+        text = str(self.error) if known else error_line(self.error)
         return FailedSearch, (InputError(text) if known else RuntimeError(text),)
 
 

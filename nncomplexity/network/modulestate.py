@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, training_mode
 from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
-from nncomplexity.words import listed, text_of, told
+from nncomplexity.words import error_line, listed, text_of
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -117,7 +117,7 @@ def load_into(module: nn.Module, skeleton: Skeleton, weights: Mapping[str, Tenso
         try:
             module.load_state_dict(whole)
         except Exception as error:
-            text = told(error)
+            text = error_line(error)
             raise InputError(f"model: its own state dict does not load back ({text:.160}); pass a mapping of tensors") from error
 
 

@@ -33,7 +33,7 @@ _WINDOW = 4.0
 """Steps over which the distortion of batches is averaged."""
 _FAR = 20.0
 """How many ε a single distortion counts for at most."""
-_LANDING, _LONGEST, _LOWER = 0.05, 1.5, 0.7
+_EXTENSION, _LONGEST, _LOWER = 0.05, 1.5, 0.7
 """The extensions of a cycle without a candidate within ε: their least length as a share of its steps, the length of the cycle with all of
 them as a multiple of its steps, and by how much each lowers log λ."""
 _BIASES = tuple(index / 50 for index in range(20, -11, -1))
@@ -46,12 +46,12 @@ class Ended:
 
     Attributes:
         within: whether a candidate of it was within ε.
-        told: the distortion on its last batches, as a running mean.
+        distortion: the distortion on its last batches, as a running mean.
         integral: the integral part of the controller. Another cycle may begin with it.
     """
 
     within: bool
-    told: float
+    distortion: float
     integral: float
 
 
@@ -93,7 +93,7 @@ class Cycle:
         self._average: Average | None = None
 
     def run(self, integral: float = 0.0) -> Ended:
-        """All steps, the landings that are needed, and the last rounding.
+        """All steps, the extensions that are needed, and the last rounding.
 
         Args:
             integral: where the dual variable goes on from.
@@ -108,8 +108,8 @@ class Cycle:
         between = max(
             1, round(self._steps * (1 - settings.soft) / settings.checks), round(1 / (GRADIENT_COST * self._batches.share))
         )
-        # Each landing is measured, too.
-        landing = max(2, round(_LANDING * self._steps), min(between, round((_LONGEST - 1) * self._steps)))
+        # Each extension is measured, too.
+        extension = max(2, round(_EXTENSION * self._steps), min(between, round((_LONGEST - 1) * self._steps)))
         step, end = 0, self._steps
         while step < end and trials.left >= GRADIENT_COST * self._batches.share:
             trials.report("descending")
@@ -119,8 +119,8 @@ class Cycle:
                 self._follow()
                 if step % between == 0 or step == end:
                     self._calibrate(self._measure())
-            if step == end and not self._within and end + landing <= _LONGEST * self._steps:
-                end += landing
+            if step == end and not self._within and end + extension <= _LONGEST * self._steps:
+                end += extension
                 self._dual.lower(_LOWER)
         trials.descended |= step >= self._steps  # a cycle that was cut short hasn't failed
         if self._within:
@@ -169,7 +169,7 @@ class Cycle:
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step."""
-        share = step / self._steps if step < self._steps else 0.9  # a landing needs more than the least rate
+        share = step / self._steps if step < self._steps else 0.9  # an extension needs more than the least rate
         cosine = _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share))
         return self._settings.learning_rate * cosine * min(1.0, (step + 1) / (_WARMUP * self._steps + 1))
 

@@ -92,14 +92,14 @@ class Start:
         factor: this factor. It falls after each cycle that ends far beyond ε, until one has ended within ε.
         latents: the latents with which the next cycle begins: those of the last cycle that ended within ε, or nearly; before that, the start's.
         integral: the integral part of the controller at that point.
-        landed: whether a cycle has ended within ε.
+        feasible: whether a cycle has ended within ε.
     """
 
     make: Callable[[float], list[Latent]]
     latents: list[Latent]
     factor: float = 1.0
     integral: float = 0.0
-    landed: bool = False
+    feasible: bool = False
 
     def finer(self) -> None:
         """Begin again with finer step sizes."""
@@ -155,7 +155,7 @@ class Search:
 
     def _go_on(self, begin: "Start") -> "Start":
         """Cycles from the start that another search has left."""
-        start = replace(begin, latents=[latent.copy() for latent in begin.latents], landed=True)
+        start = replace(begin, latents=[latent.copy() for latent in begin.latents], feasible=True)
         self._cycles(start, self._settings.first, self._settings.most)
         return start
 
@@ -217,30 +217,30 @@ class Search:
         settings, trials = self._settings, self._trials
         while (until is None or done < until) and trials.left >= GRADIENT_COST * self._batches.share:
             before, steps = trials.best(self._eps), done or settings.first
-            landed = self._cycle(start, steps)
+            feasible = self._cycle(start, steps)
             done += steps
             if math.isfinite(before):
                 self.last_gain = 1 - trials.best(self._eps) / before
                 by_descent = trials.kept[self._eps][0].origin == DESCENT  # else it has yet to come to what is known
-                self.converged = landed and by_descent and done >= _JUDGED * settings.first and self.last_gain < settings.gain
+                self.converged = feasible and by_descent and done >= _JUDGED * settings.first and self.last_gain < settings.gain
                 if self.converged and settings.budget is None:
                     return
 
     def _cycle(self, start: Start, steps: int) -> bool:
         """One cycle. If it ends beyond ε, the start goes back to the last one that did not, or else becomes finer unless ε was near."""
-        kept = [latent.copy() for latent in start.latents] if start.landed else None
+        kept = [latent.copy() for latent in start.latents] if start.feasible else None
         cycle = Cycle(self._trials, self._settings, self._eps, start.latents, self._fixed, self._batches, steps)
         ended = cycle.run(start.integral)
         if ended.within:
-            start.integral, start.landed = ended.integral, True
+            start.integral, start.feasible = ended.integral, True
         else:
             if kept is not None:
                 start.latents = kept
-            elif ended.told > _NEARLY * self._eps:
+            elif ended.distortion > _NEARLY * self._eps:
                 start.finer()
             else:
                 start.integral = ended.integral
-            if ended.told <= self._eps:  # within ε on its batches, but not on all examples: the batches are too small
+            if ended.distortion <= self._eps:  # within ε on its batches, but not on all examples: the batches are too small
                 self._batches = self._batches.doubled()
         return ended.within
 

@@ -36,7 +36,7 @@ from nncomplexity.words.numbers import (
 from nncomplexity.words.on_demand import load_on_demand
 from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
-from nncomplexity.words.text import counted, form_in_words, listed, printable, text_of, told
+from nncomplexity.words.text import counted, error_line, form_in_words, listed, printable, text_of
 from nncomplexity.words.units import UNITS, number_in, unit_for
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "default_grid",
     "duration_in_words",
     "eps_named",
+    "error_line",
     "form_in_words",
     "is_file",
     "is_number",
@@ -71,6 +72,5 @@ __all__ = [
     "show_progress",
     "shown",
     "text_of",
-    "told",
     "unit_for",
 ]

@@ -56,10 +56,10 @@ def text_of(error: BaseException | None) -> str:
         return ""
 
 
-def told(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """The type of an exception and its message, in one line.
 
-    >>> told(ValueError("no\\nway")), told(KeyError())
+    >>> error_line(ValueError("no\\nway")), error_line(KeyError())
     ('ValueError: no way', 'KeyError')
     """
     text = " ".join(text_of(error).split())

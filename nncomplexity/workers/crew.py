@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from nncomplexity.errors import InputError
 from nncomplexity.network import preserved_random_state
-from nncomplexity.words import told
+from nncomplexity.words import error_line
 from nncomplexity.workers.cluster import executor_of
 from nncomplexity.workers.local import LocalPool, ThisProcess
 from nncomplexity.workers.packing import main_is_a_file, packed, unpacked
@@ -92,7 +92,7 @@ class Crew(Generic[Task, Result]):
             raise
         except Exception as error:
             self._again.append((task, error))
-            self._gone = f"executor: it takes no more work ({told(error)}); {self._advice}"
+            self._gone = f"executor: it takes no more work ({error_line(error)}); {self._advice}"
 
     def finished(self, timeout: float | None) -> list[tuple[Task, Result]]:
         """Finished tasks with their results. Waits at most `timeout` seconds for the first.
@@ -155,7 +155,7 @@ class Crew(Generic[Task, Result]):
         except Exception as error:
             first, self._alone = self._alone, None
             if self._again:
-                self._gone = f"executor: its workers died ({told(first or error)}) and it takes no more work; {self._advice}"
+                self._gone = f"executor: its workers died ({error_line(first or error)}) and it takes no more work; {self._advice}"
             else:  # the task ran alone, so it killed its worker
                 self._results.append((task, self._lost(task, _reason(first or error))))
 
@@ -209,4 +209,4 @@ def _done(futures: Iterable[Future[Any]], timeout: float | None) -> list[Future[
 def _reason(error: BaseException) -> str:
     # Dask's KilledWorker message says at length that several workers died while they ran one task.
     died = isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"
-    return DIED if died else f"the executor gave no result: {told(error)}"
+    return DIED if died else f"the executor gave no result: {error_line(error)}"

@@ -14,7 +14,7 @@ import torch
 from torch import UntypedStorage
 from torch.storage import TypedStorage
 
-from nncomplexity.words import told
+from nncomplexity.words import error_line
 
 _MAIN = b"__main__"
 
@@ -50,7 +50,7 @@ def packed(given: object, *, main_is_known: bool = False) -> bytes:
             return content
         reason = "it belongs to a notebook, to standard input or to a script, which workers can't import"
     except Exception as error:  # pickle may raise anything, because it runs code of the object
-        reason = told(error)
+        reason = error_line(error)
     try:
         return _dumped(given, _by_value())
     except ImportError:
@@ -58,7 +58,7 @@ def packed(given: object, *, main_is_known: bool = False) -> bytes:
             f"{reason}; install cloudpickle, or define it at the top of a module and name it as MODULE:FUNCTION"
         ) from None
     except Exception as error:
-        raise CannotPackError(f"{told(error)}; define it at the top of a module, and leave out what can't be sent") from None
+        raise CannotPackError(f"{error_line(error)}; define it at the top of a module, and leave out what can't be sent") from None
 
 
 def unpacked(content: bytes) -> Any:

@@ -93,7 +93,7 @@ def test_calibration_moves_by_three_tenths_of_the_newest_logarithm() -> None:
     assert dual.at(settings.target) == pytest.approx(math.exp(0.3), rel=1e-3)
 
 
-def test_landings_lower_the_dual_variable_beyond_the_bound_of_its_integral() -> None:
+def test_extensions_lower_the_dual_variable_beyond_the_bound_of_its_integral() -> None:
     settings = Settings()
     dual = Dual(settings, 1.0, 1)
     dual.observe(1.0, 1.0)

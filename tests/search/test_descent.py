@@ -262,7 +262,7 @@ def test_a_cycle_finds_planted_symbols() -> None:
 def test_a_cycle_that_has_no_candidate_goes_on_with_a_smaller_dual_variable() -> None:
     trials, within, _ = cycle(20, 1e-9)
     assert not within
-    assert trials.spent >= 3 * 28  # half as many steps again, but for what doesn't make a whole landing
+    assert trials.spent >= 3 * 28  # half as many steps again, but for what doesn't make a whole extension
 
 
 def divided(rows: int) -> tuple[dict[str, Tensor], MeanLoss]:
@@ -273,7 +273,7 @@ def divided(rows: int) -> tuple[dict[str, Tensor], MeanLoss]:
     return weights, MeanLoss(lambda w, x, y: (x @ w["w"].T - y).square().sum(1), x, wanted, batch=rows)
 
 
-def test_with_many_examples_landings_are_as_far_apart_as_other_measurements() -> None:
+def test_with_many_examples_extensions_are_as_far_apart_as_other_measurements() -> None:
     weights, loss = divided(160 * 256)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
@@ -281,7 +281,7 @@ def test_with_many_examples_landings_are_as_far_apart_as_other_measurements() ->
         batches, latents = Batches(distortion, settings.batch, 0), at_the_weights(trials, 1.5)
         before = trials.spent
         Cycle(trials, settings, 1e-9, latents, {}, batches, steps).run()
-        done = 150  # one landing, of nearly as many steps as there are between measurements, an evaluation's worth: 160 / 3
+        done = 150  # one extension, of nearly as many steps as there are between measurements, an evaluation's worth: 160 / 3
         gradients = (GRADIENT_COST + 1) * batches.share * done  # the original's loss on each of the batches, too, once
         assert trials.spent - before == pytest.approx(gradients + 4, abs=0.01)  # after 53, 100, 106 and 150 steps
 
@@ -295,13 +295,13 @@ def test_bit_allocation_gets_no_more_than_all_steps() -> None:
         assert 1 < trials.spent <= GRADIENT_COST * Settings().most / 320
 
 
-@pytest.mark.parametrize(("told", "goes_on"), [(1.9, True), (2.1, False)])
-def test_a_start_goes_on_from_where_a_cycle_has_nearly_landed(told, goes_on, monkeypatch) -> None:
+@pytest.mark.parametrize(("ended_at", "goes_on"), [(1.9, True), (2.1, False)])
+def test_a_start_goes_on_from_where_a_cycle_is_nearly_within_eps(ended_at, goes_on, monkeypatch) -> None:
     weights, loss = divided(512)
     with Distortion(weights, loss) as distortion:
         problem = Problem(distortion, Entropy(), 0)
         trials = Trials(problem, Tensors(problem), [0.01], math.inf)
-        monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, told * 0.01, 0.7))
+        monkeypatch.setattr(Cycle, "run", lambda *_: Ended(False, ended_at * 0.01, 0.7))
         search = Search(Settings(), trials, 0.01)
         start = search._weights(1.5)
         latents = start.latents
