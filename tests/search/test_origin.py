@@ -88,7 +88,7 @@ def test_a_method_without_words_of_its_own_is_named() -> None:
 def lost(cycle: Any, *_: Any) -> Ended:
     """In the place of a cycle: one that never comes within ε, as it is where its loss leaps."""
     cycle._trials.descended = True
-    return Ended(within=False, told=math.inf, integral=0.0)
+    return Ended(within=False, distortion=math.inf, integral=0.0)
 
 
 def test_a_lost_descent_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
