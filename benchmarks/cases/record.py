@@ -4,6 +4,7 @@ A row is identified by its key (case, checkpoint, ε, method, budget, seed and t
 rows in the file, and continues with the others.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -22,6 +23,19 @@ SCHEMA = 1
 Row = dict[str, Any]
 Content = Mapping[str, Any]
 """The content of a record file."""
+
+
+def record_options(description: str | None, output: Path) -> argparse.ArgumentParser:
+    """A parser with the options of a benchmark that has a record: the file, and whether only its table is printed.
+
+    Args:
+        description: the benchmark's docstring.
+        output: the file where none is given.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=output)
+    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
+    return parser
 
 
 @dataclass

@@ -8,14 +8,13 @@ times the evaluations that the default took, with a quarter of them, and with 40
 row.
 """
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Record, Row
+from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.cases.trained import trained
 from benchmarks.reporting.convergence import convergence
 from nncomplexity import estimate
@@ -80,11 +79,9 @@ def run(cases: tuple[Case, ...], seeds: int, output: Path) -> Record:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record_options(__doc__, OUTPUT)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=len(CASES), help="how many, from the first on")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if not arguments.table:

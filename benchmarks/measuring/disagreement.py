@@ -8,14 +8,12 @@ The files are found by `tight` under the difference of training losses, and unde
 (`nncomplexity.bounds.disagreement`). Writes benchmarks/results/disagreement.json, row by row.
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from benchmarks.cases.networks import ROOT, Case, find_cases
-from benchmarks.cases.record import Record, Row
+from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.reporting.disagreement import disagreement
 from examples.digits import task
 from nncomplexity import Divergence, estimate
@@ -59,10 +57,7 @@ def measured(case: Case, distortion: str, eps: float) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
-    arguments = parser.parse_args()
+    arguments = record_options(__doc__, OUTPUT).parse_args()
     torch.set_num_threads(1)
     record = Record.open(arguments.output, {"eps": EPS, "delta": DELTA, "chance": CHANCE})
     for case in () if arguments.table else find_cases([ROOT / "examples" / "digits"]):

@@ -8,14 +8,12 @@ Urdshals et al. (arXiv 2510.12077) compare the coefficient with how far weights 
 loss and of the outputs, and by the learning coefficient of the training loss. Writes benchmarks/results/learning_coefficient.json, row by row.
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Record, Row
+from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.cases.trained import trained
 from benchmarks.reporting.learning_coefficient import learning_coefficient
 from nncomplexity import Langevin, Report, estimate, local_learning_coefficient
@@ -46,10 +44,7 @@ def measured(name: str, share: float, eps: dict[str, float], budget: float, samp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
-    arguments = parser.parse_args()
+    arguments = record_options(__doc__, OUTPUT).parse_args()
     torch.set_num_threads(1)
     record = Record.open(arguments.output, {"eps": EPS, "budget": BUDGET, "sampler": vars(SAMPLER)})
     if not arguments.table:

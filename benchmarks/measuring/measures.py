@@ -9,7 +9,6 @@ if .venv-nncodec exists, the local learning coefficient if devinterp is installe
 benchmarks/results/measures.json, row by row; an interrupted run continues where it stopped.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,7 +18,7 @@ import torch
 
 from benchmarks.cases.known_sizes import DOUBT, Subject, subjects
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Record, Row
+from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.peers import weights_alone
 from benchmarks.peers.nncodec_client import PYTHON, Nncodec, absence
 from benchmarks.peers.nncodec_search import Search
@@ -126,10 +125,8 @@ def _timed(measure: Measure, subject: Subject) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record_options(__doc__, OUTPUT)
     parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=list(MEASURES))
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--table", action="store_true", help="print the tables of the record, and measure nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if not arguments.table:

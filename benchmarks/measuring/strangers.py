@@ -10,7 +10,6 @@ default settings, and a budget where its default would take more than about five
 row.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Record, Row
+from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.cases.strangers import STRANGERS, Stranger, pip_command
 from benchmarks.reporting.strangers import strangers
 from nncomplexity import Divergence, Report, estimate
@@ -104,13 +103,11 @@ def run(cases: Sequence[Stranger], wheels: Path, output: Path, methods: Sequence
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record_options(__doc__, OUTPUT)
     parser.add_argument("--wheels", type=Path, help="the folder of the downloaded packages")
     parser.add_argument("--cases", nargs="+", choices=[case.name for case in STRANGERS], help="only these networks")
     parser.add_argument("--methods", nargs="+", default=["uniform", "allocate", "tight"], choices=["uniform", "allocate", "tight"])
     parser.add_argument("--again", nargs="+", default=[], help="methods whose rows are measured again")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    parser.add_argument("--table", action="store_true", help="print the table of the record, and measure nothing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if not arguments.table:

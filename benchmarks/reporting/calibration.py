@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from statistics import correlation, covariance, linear_regression, variance
+from statistics import covariance, linear_regression, variance
+
+from scipy.stats import kendalltau, spearmanr
 
 
 @dataclass(frozen=True)
@@ -39,31 +40,6 @@ class Calibration:
             slope=line.slope,
             r_squared=covariance(x, y) ** 2 / (variance(x) * variance(y)),
             largest=math.exp(max(errors)),
-            spearman=correlation(ranks(x), ranks(y)),
-            kendall=kendall(x, y),
+            spearman=float(spearmanr(x, y).statistic),
+            kendall=float(kendalltau(x, y).statistic),
         )
-
-
-def ranks(values: Sequence[float]) -> list[float]:
-    """The rank of each value from 1 on. Equal values share the mean of their ranks.
-
-    >>> ranks([5.0, 1.0, 5.0])
-    [2.5, 1.0, 2.5]
-    """
-    return [sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values]
-
-
-def kendall(x: Sequence[float], y: Sequence[float]) -> float:
-    """τ-b of two lists.
-
-    >>> kendall([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
-    0.3333333333333333
-    """
-    pairs = list(combinations(range(len(x)), 2))
-    signs = [(_sign(x[i] - x[j]), _sign(y[i] - y[j])) for i, j in pairs]
-    untied = [sum(pair[side] != 0 for pair in signs) for side in (0, 1)]
-    return sum(a * b for a, b in signs) / math.sqrt(untied[0] * untied[1])
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)

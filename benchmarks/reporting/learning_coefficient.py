@@ -6,13 +6,13 @@ from pathlib import Path
 from statistics import correlation
 
 import matplotlib
+from scipy.stats import spearmanr
 
 matplotlib.use("svg")
 
 from matplotlib import pyplot as plt
 
 from benchmarks.cases.record import Content, Row
-from benchmarks.reporting.calibration import ranks
 from benchmarks.reporting.markdown import table
 
 QUANTITIES = {
@@ -41,7 +41,7 @@ def learning_coefficient(content: Content) -> str:
                     str(len(values)),
                     f"{correlation(values, coefficients) ** 2:.2f}",
                     f"{correlation(*logs) ** 2:.2f}",
-                    f"{correlation(ranks(values), ranks(coefficients)):.2f}",
+                    f"{spearmanr(values, coefficients).statistic:.2f}",
                 ]
             )
     return table(["quantity", "architecture", "checkpoints", "R² with λ", "R² of logarithms", "Spearman's ρ"], lines)
