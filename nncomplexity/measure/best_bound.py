@@ -26,6 +26,7 @@ from nncomplexity.measure.arguments import SeveralEps, check_function, checked_e
 from nncomplexity.measure.estimate import Options, estimate, options_for_many_eps
 from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
+    USUAL_MASK,
     Batch,
     Distortion,
     Divergence,
@@ -43,8 +44,6 @@ from nncomplexity.words import counted, default_grid
 
 _ROWS = 1024
 """The number of inputs in one forward pass."""
-_MASK = "attention_mask"
-"""The key of inputs that says which tokens count."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +283,7 @@ class _Test:
                 return int(found.sum())
 
             return cls(wrong, lambda: seen[-1], None)
-        batches = read(holdout, _ROWS, "holdout", mask=_MASK)
+        batches = read(holdout, _ROWS, "holdout", mask=USUAL_MASK)
         if any(batch.labels is None for batch in batches):
             raise InputError(
                 "holdout: expected pairs of inputs and labels, got inputs alone; pass unlabelled inputs as `unlabelled`"
@@ -315,7 +314,7 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
         return None
     if outputs is None:
         raise InputError("outputs: expected a function of a network and inputs, to compare the answers of two networks, got none")
-    return read(unlabelled, _ROWS, "unlabelled", mask=_MASK)
+    return read(unlabelled, _ROWS, "unlabelled", mask=USUAL_MASK)
 
 
 def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> list[Tensor]:

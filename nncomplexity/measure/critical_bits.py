@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nncomplexity.errors import InputError
-from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, Patterns, kept_exactly
+from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, Patterns, is_running_statistic, kept_exactly
 from nncomplexity.search import Progress, unseen
 
 _PER_OCTAVE, _FINEST = 4, 16
@@ -62,7 +62,7 @@ def critical_bits(
         moving = [
             spec.name
             for spec in distortion.skeleton.tensors
-            if spec.quantizable and spec.count and spec.name not in kept and not spec.name.rpartition(".")[2].startswith("running_")
+            if spec.quantizable and spec.count and spec.name not in kept and not is_running_statistic(spec.name)
         ]
         for done, k in enumerate(tried):
             if len(found) == len(set(eps)):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import usual_switches
 from nncomplexity.measure.arguments import check_function, checked_seed
-from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, preserved_random_state
+from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, is_running_statistic, preserved_random_state
 from nncomplexity.search import Progress, unseen
 from nncomplexity.words import checked_count, checked_number
 
@@ -188,7 +188,7 @@ class _LangevinChains:
         if found is None:
             raise InputError("llc: expected a loss with a gradient, got one without; return a tensor that depends on the weights")
         # The running statistics in a mapping may have a gradient, but training never changes them by it.
-        self._names = [name for name in found[1] if not name.rpartition(".")[2].startswith("running_")]
+        self._names = [name for name in found[1] if not is_running_statistic(name)]
         if not self._names:
             raise InputError("llc: expected a loss that depends on the weights, got one that does not")
 

@@ -39,7 +39,7 @@ from nncomplexity.network.distortion import (
 )
 from nncomplexity.network.divergence import Divergence, DivergenceFrom
 from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
-from nncomplexity.network.divergence.inputs import Batch, counting, guess_error, most_frequent_error, read
+from nncomplexity.network.divergence.inputs import USUAL_MASK, Batch, counting, guess_error, most_frequent_error, read
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
@@ -76,6 +76,7 @@ from nncomplexity.network.weights import (
     check_numbers,
     complex_view,
     is_finite,
+    is_running_statistic,
     of_bytes,
     real_view,
     skeleton_of,
@@ -89,6 +90,7 @@ __all__ = [
     "GRADIENT_COST",
     "MOST_BLOCKS",
     "STORED",
+    "USUAL_MASK",
     "Agreement",
     "Base",
     "Batch",
@@ -141,6 +143,7 @@ __all__ = [
     "guess_error",
     "in_dtype",
     "is_finite",
+    "is_running_statistic",
     "kept_exactly",
     "left_as_it_was",
     "left_out",

@@ -37,7 +37,7 @@ from nncomplexity.network.modulestate import (
     settle,
     tensors_of,
 )
-from nncomplexity.network.weights import Private, as_read, check_dense, check_whole, skeleton_of, stored_bytes
+from nncomplexity.network.weights import Private, as_read, check_dense, check_whole, is_running_statistic, skeleton_of, stored_bytes
 
 Leaves = list[tuple[str, Tensor]]
 """The tensors by which the loss is differentiated, each with the first name of its values. Two parameters with one storage share a name."""
@@ -280,7 +280,7 @@ class MappingTarget(Target):
 
     def spare_buffers(self) -> bool:
         """From now on, require no gradient for running statistics, which are recognised by their names. False if this changes nothing."""
-        named = {spec.name for spec in self.skeleton.tensors if spec.name.rpartition(".")[2].startswith("running_")}
+        named = {spec.name for spec in self.skeleton.tensors if is_running_statistic(spec.name)}
         news = bool(named - self._spared)
         self._spared |= named
         return news

@@ -30,8 +30,6 @@ SMALL_WORK = 10**8
 """The largest number of multiplications and additions in pairs of a small loss: about five milliseconds of one core."""
 _PER_ELEMENT = 10
 """An element that other operations read or write counts as so many pairs: an addition waits for the memory, a product of matrices doesn't."""
-
-
 _PRODUCTS = re.compile("mm|linear|conv|rnn|lstm|gru|attention|transformer")
 """Parts of the names of operations that multiply matrices. PyTorch's table lacks fused ones, such as a whole layer of a transformer."""
 

@@ -309,6 +309,15 @@ def of_bytes(data: NDArray[np.uint8], spec: TensorSpec) -> Tensor:
     )
 
 
+def is_running_statistic(name: str) -> bool:
+    """Whether this is the name of a running statistic, such as those of batch norm. Training never changes them by a gradient.
+
+    >>> is_running_statistic("norm.running_mean"), is_running_statistic("running_man.weight")
+    (True, False)
+    """
+    return name.rpartition(".")[2].startswith("running_")
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Whether no element is a NaN or an infinity, for a tensor of any dtype."""
     wide = _testable(tensor)

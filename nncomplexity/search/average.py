@@ -18,7 +18,7 @@ class Average:
     """The running mean ū ← ū + (u − ū) / 10 of latents, and of the logarithms of their scales.
 
     Args:
-        latents: those whose mean it is. It begins at their present values.
+        latents: those whose mean it is, whose parts stay the same tensors. It begins at their present values.
 
     Attributes:
         latents: the mean. No other object shares their memory.
@@ -27,19 +27,16 @@ class Average:
     def __init__(self, latents: Sequence[Latent]) -> None:
         self._source = latents
         self.latents = [latent.copy() for latent in latents]
+        self._parts, self._mean_parts = ([part for latent in side for part in latent.parts] for side in (latents, self.latents))
 
     def update(self) -> None:
         """One step towards the present latents."""
         for mean, latent in zip(self.latents, self._source, strict=True):
             mean.log_scale += _NEWEST * (latent.log_scale - mean.log_scale)
-        torch._foreach_lerp_(self._parts(self.latents), self._parts(self._source), _NEWEST)
+        torch._foreach_lerp_(self._mean_parts, self._parts, _NEWEST)
 
     def replace(self) -> None:
         """Put the mean in the place of the latents."""
         for mean, latent in zip(self.latents, self._source, strict=True):
             latent.log_scale = mean.log_scale
-        torch._foreach_copy_(self._parts(self._source), self._parts(self.latents))
-
-    @staticmethod
-    def _parts(latents: Sequence[Latent]) -> list[torch.Tensor]:
-        return [part for latent in latents for part in latent.parts]
+        torch._foreach_copy_(self._parts, self._mean_parts)

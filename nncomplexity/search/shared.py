@@ -14,6 +14,7 @@ from nncomplexity.network import base_of
 from nncomplexity.search.constrained import load_optuna, quiet
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.points import Point
+from nncomplexity.words import error_line
 
 Measure = Callable[[float, float], Point]
 """measure(step, tau) -> the point, with its measured loss."""
@@ -164,7 +165,7 @@ class SharedPoints:
             with quiet():
                 yield
         except Exception as error:  # of a database, or of a file that is gone
-            raise InputError(f"storage: {_told(error)}; points that were measured are kept in it") from error
+            raise InputError(f"storage: {error_line(error)[:300]}; points that were measured are kept in it") from error
 
 
 def _opened(optuna: Any, storage: Any, name: str) -> Any:
@@ -177,7 +178,7 @@ def _opened(optuna: Any, storage: Any, name: str) -> Any:
         except Exception as error:  # of a database, of a driver that isn't installed, or of a folder that doesn't exist
             if attempt == _OPENINGS - 1 or not _may_pass(error):
                 raise InputError(
-                    f"storage: expected a URL such as sqlite:///search.db, or the name of a file, got {storage!r} ({_told(error)})"
+                    f"storage: expected a URL such as sqlite:///search.db, or the name of a file, got {storage!r} ({error_line(error)[:300]})"
                 ) from error
         time.sleep(0.1 * 2**attempt)
     raise AssertionError
@@ -205,7 +206,3 @@ def _name(problem: Problem, steps: tuple[float, float]) -> str:
     loss = f"{problem.distortion.original:.5g}" if divergence is None else divergence.kind
     about = f"{base_of(problem.weights).sha256} {sorted(problem.kept)} {loss} {steps}"
     return f"nncomplexity {hashlib.sha256(about.encode()).hexdigest()[:16]} seed {problem.seed}"
-
-
-def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

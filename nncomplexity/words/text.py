@@ -1,4 +1,4 @@
-"""Lists of names, which stay short, counts of things, and forms of tensors as text."""
+"""Lists of names, which stay short, counts of things, exceptions, and forms of tensors as text."""
 
 from collections.abc import Iterable
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.network.divergence.inputs import Batch, Mask, count, digest, guess_error, read, split, taken
+from nncomplexity.network.divergence.inputs import USUAL_MASK, Batch, Mask, count, digest, guess_error, read, split, taken
 from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
 from nncomplexity.words import checked_count, is_number, python_number
 
@@ -64,7 +64,7 @@ class Divergence:
     kind: "str | Between" = "kl"
     probe: Any = 0.2
     labels: Tensor | None = None
-    mask: Mask = "attention_mask"
+    mask: Mask = USUAL_MASK
     batch: int = 1024
     examples: int = 1024
     _kind: Kind = field(init=False)

@@ -13,6 +13,8 @@ from nncomplexity.errors import InputError
 Data = Tensor | dict[str, Tensor]
 Mask = str | Callable[[Any], Tensor] | Tensor | None
 """Which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t)."""
+USUAL_MASK = "attention_mask"
+"""The key of the mask in the inputs of the package transformers."""
 _SPLIT_SEED = 0
 """Fixed, so that searches with different seeds hold out the same inputs, and their results can be compared."""
 
@@ -121,10 +123,10 @@ def guess_error(batches: Sequence["Batch"]) -> float | None:
     """
     found = []
     for batch in batches:
-        if batch.labels is None:
+        labels, mask = batch.labels, batch.mask
+        if labels is None:
             return None
-        tokens = batch.mask is not None and _of_tokens(batch.labels, batch.mask)
-        found.append(batch.labels[batch.mask.to(batch.labels.device).bool()] if tokens and batch.mask is not None else batch.labels)
+        found.append(labels if mask is None or not _of_tokens(labels, mask) else labels[mask.to(labels.device).bool()])
     # Rows of labels with different lengths, and no mask, are no answers of one kind.
     return most_frequent_error(torch.cat(found)) if found and len({one.shape[1:] for one in found}) == 1 else None
 
