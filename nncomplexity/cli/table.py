@@ -215,6 +215,7 @@ def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 def page_of(parts: Sequence[str | Table], width: int) -> str:
     """The parts, one below the other. Lines are broken at `width`, and have no trailing blanks."""
+    # Console would guess these from the terminal, and take [ or : in a name for markup. A page must be the same everywhere.
     console = Console(
         file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
     )

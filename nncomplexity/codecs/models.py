@@ -233,6 +233,7 @@ def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, fi
     given = None if values is None else np.frexp(values)[1].astype(np.int64)
     lengths = adaptive(coder, given, count, tally, first).astype(np.int64)
     decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
+    # 0 and 1 are known from their lengths, so only longer numbers have lower bits.
     for length in (np.flatnonzero(np.bincount(lengths, minlength=3)[2:]) + 2).tolist():
         chosen = lengths == length
         low = None if values is None else values[chosen] - decoded[chosen]

@@ -79,6 +79,7 @@ class Delivery:
         else:
             atexit.unregister(self._finish)
             self._failed = False
+        # The run is chosen only when the row is written.
         row["run"] = mine["run"]
 
     def _write(self, patience: float) -> None:

@@ -188,6 +188,7 @@ class Tracking:
                     self.add_calibration("constant", path=path)
                     constant = False
             while self._waiting and workers.free:
+                # In this process, `submit` returns only when the job is done, so the job is counted before.
                 self._tell(workers.running + 1)
                 workers.submit(self._waiting.popleft())
             if self._waiting or workers.running:

@@ -23,6 +23,7 @@ from nncomplexity.words import is_number, path_of, python_number
 
 MAGIC = b"\x89COARSE\n"
 _HEAD = struct.Struct("<8sHIQ")
+"""The magic bytes, the version, and the lengths of the skeleton and of the payload."""
 _DIGEST = hashlib.sha256().digest_size
 _EXTENTS = 1 << 48
 """A shape with an extent of this or more is refused."""
@@ -195,6 +196,7 @@ def load(
     try:
         return file.on(given).weights()
     except InputError as error:
+        # Of the same class, because a damaged file is a FormatError.
         raise type(error)(f"{path}: {error}") from error
 
 

@@ -268,6 +268,7 @@ def lengths(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codecs: Sequenc
                 writer = codec.writer()
                 _walk(_Walk(writer), skeleton, tensors)
                 data = writer.data
+            # Two bytes for the escape and the number of the codec.
             found.append(2 + len(codec.compress(data)))
         else:
             found.append(len(encode(skeleton, tensors, codec)))
@@ -291,6 +292,7 @@ def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checke
     """
     codec, length = CODECS[0], len(payload)
     if payload[:1] == bytes([ESCAPE]):
+        # No payload names codec 0, so a payload that ends after the escape is refused.
         number = payload[1] if len(payload) > 1 else 0
         codec, payload = codec_numbered(number), payload[2:]
     reader: Reader

@@ -226,6 +226,7 @@ def _measured(
     found: list[tuple[Bound, Report]] = []
     least = 1.0
     # From small to large: the best possible bound of a file follows from its bits alone. When it is not good enough, no later file's is.
+    # Several ε often have one file, and the bound is the file's.
     for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
         if found and promise(report, least=True).value >= least:
             break  # all larger files have a larger bound too, even without any error

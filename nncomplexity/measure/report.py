@@ -57,6 +57,7 @@ class Subject:
     @property
     def numbers_left_out(self) -> tuple[str, ...]:
         """The names in `left_out` whose content has numbers, which may have been learned."""
+        # `left_out` marks each name. A name without the mark, such as one from a results file, may stand for numbers.
         return tuple(name for name in self.left_out if getattr(name, "numbers", True))
 
     @property

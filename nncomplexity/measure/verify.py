@@ -115,6 +115,7 @@ def _checked(
     weights = file.weights()
     with_outputs = partial(_with_outputs, task, against, faithfulness)
     task, outputs = threads.decide(with_outputs) if isinstance(task.loss_fn, Divergence) else with_outputs()
+    # The first call of the user's loss, whose work decides the number of threads for the calls after it.
     coarse_loss = threads.decide(partial(task.loss, weights))
     faith = None if outputs is None else _faithfulness(task, outputs, weights)
     risk = task.risk(weights) if task.risk_fn else None

@@ -89,6 +89,7 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
         return [unchanged(names)]
     found: list[Naming] = []
     most = len(tensors) if whole else 1
+    # The prefixes come with the most frequent first. After one that fits, only others with as many names are of interest.
     for prefix, count in _counted(names, tensors).most_common():
         if count < most:
             break
