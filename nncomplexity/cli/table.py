@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nncomplexity
-from nncomplexity.words import duration_in_words, form_in_words, listed, printable
+from nncomplexity.words import duration_in_words, form_in_words, listed, or_dash, printable
 
 if TYPE_CHECKING:
     from nncomplexity.bounds import Bound, DescriptionLength
@@ -182,9 +182,9 @@ def _layers(report: Report) -> Table:
             printable(" = ".join(layer.names or (layer.name,))),
             "×".join(str(extent) for extent in layer.shape) or "scalar",
             form_in_words(layer.form, layer.layout),
-            _or_dash(layer.rank, ","),
-            _or_dash(layer.effective_rank, ".1f"),
-            _or_dash(layer.step, ".3g"),
+            or_dash(layer.rank, ",", "-"),
+            or_dash(layer.effective_rank, ".1f", "-"),
+            or_dash(layer.step, ".3g", "-"),
             f"{layer.bits:,.0f}",
         )
     table.add_row("(shared by all)", "", "", "", "", "", f"{round(report.shared_bits):,}")
@@ -227,7 +227,3 @@ def page_of(parts: Sequence[str | Table], width: int) -> str:
 
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "-"
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -35,6 +35,15 @@ def form_in_words(form: str, layout: str | None) -> str:
     return words if layout is None else layout if form == "blocks" else f"{words}, {layout}"
 
 
+def or_dash(value: float | None, form: str, dash: str = "–") -> str:
+    """A number for a table, or a dash if there is none.
+
+    >>> or_dash(0.125, ".2f"), or_dash(None, ".2f")
+    ('0.12', '–')
+    """
+    return dash if value is None else format(value, form)
+
+
 def printable(text: str) -> str:
     """The text with escapes instead of control characters. Names come from files that anyone may have written.
 

@@ -4,19 +4,18 @@ import json
 from typing import Any
 
 from nncomplexity.show.html.sections import promise
-from nncomplexity.show.html.summary import key_figures, name_of, verdict
+from nncomplexity.show.html.summary import key_figures, name_of, run_labels, verdict
 from nncomplexity.show.plots.bounds import chance_of
 from nncomplexity.show.plots.elements import Axis, Chart
 from nncomplexity.show.plots.results import LayerBits, Measurement, Results
-from nncomplexity.show.plots.runs import runs_of
 from nncomplexity.words import form_in_words
 
 
 def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network: int) -> dict[str, Any]:
     """All networks with their layers at each ε, the points of the charts, and the first choice."""
     names: dict[str, int] = {}
-    labels = {id(one): run.label for run in runs_of(results) for one in run.networks}
-    networks, chance = [], chance_of(results)
+    labels, chance = run_labels(results), chance_of(results)
+    networks = []
     for one in results.networks:
         points = {
             f"{point.eps:g}": _point(point, names) | {"key": key_figures(one, point), "promise": promise(point, chance)}
@@ -81,4 +80,5 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{float(value):.6g}")  # a share is written as a percentage
+    # float(value), because a `Share` would be written as a percentage.
+    return None if value is None else float(f"{float(value):.6g}")

@@ -87,6 +87,7 @@ def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str
     places = range(math.ceil(low), math.floor(high) + 1, every)
     for value in [10.0**power for power in places] if len(places) > 1 else [points[0].distortion, points[-1].distortion]:
         parts.append(f'<text x="{across(value):.1f}" y="{foot + 16}" text-anchor="middle">{value:.3g}</text>')
+    # 0, half of the largest size, and the largest: `top` is 1.06 times as large.
     for value in (0.0, top / 2.12, top / 1.06):
         parts.append(f'<text x="{LEFT - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{number_in(value / size)}</text>')
     corners = dict.fromkeys((point.distortion, point.size) for point in points if point.on_hull)

@@ -12,7 +12,7 @@ from nncomplexity.show.plots.bounds import chance_of
 from nncomplexity.show.plots.elements import Chart
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, runs_of, trained
-from nncomplexity.words import form_in_words
+from nncomplexity.words import form_in_words, or_dash
 
 WIDE, NARROW = 820, 336
 COLUMNS = (("layer", "text"), ("bits", ""), ("shape", "text"), ("form", "text"), ("rank", ""), ("eff. rank", ""), ("step", ""))
@@ -62,7 +62,7 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
     rows = []
     for layer in point.layers:
         shape = "×".join(str(extent) for extent in layer.shape) or "scalar"
-        cells = (f"{layer.rank or '–'}", _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g"))
+        cells = (f"{layer.rank or '–'}", or_dash(layer.effective_rank, ".1f"), or_dash(layer.step, ".3g"))
         figures = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(
             f'<tr><th scope="row">{_breakable(layer.name)}</th><td class="bar" style="--share:{layer.bits / total:.3f}">{layer.bits:,.0f}</td>'
@@ -209,7 +209,3 @@ def _said(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {one}" for name, one in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)

@@ -14,6 +14,7 @@ from nncomplexity.show.plots.lettering import breadth, shortened
 PANEL = 210
 """Height of a panel's axes in pixels."""
 LEFT, TOP, BETWEEN, BOTTOM = 50, 26, 42, 40
+"""Space in pixels: left of the axes, above the first panel, between two panels, and below the last."""
 ROOM_PER_LETTER = 7.6
 """In the widest common font."""
 LONGEST_LABEL = 17
@@ -27,6 +28,7 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
     pointer.
     """
     labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
+    # A narrow picture has no room for labels beside the axes, and many labels would cover each other.
     labelled_ends = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
     levels = [level.label for panel in chart.panels for level in panel.levels]
     written = [*labels, *levels] if labelled_ends else levels
@@ -57,6 +59,7 @@ def _summary(chart: Chart) -> str:
         for line in panel.lines:
             if line.label and line.y:
                 said.append(f"{line.label}: {line.y[0]:.4g} to {line.y[-1]:.4g}")
+    # A screen reader reads all of this aloud, so it has only the first lines.
     return f"{chart.title}. {chart.panels[0].y.label}{unit and f', {unit}'}, by {chart.x.label}. {'; '.join(said[:8])}"
 
 
@@ -113,6 +116,7 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
     shade = _colour(line.colour)
     ends = [
         (at, _y(panel.y, value - error, down), _y(panel.y, value + error, down))
+        # `error` is empty for a line without a band.
         for (at, _), value, error in zip(points, line.y, line.error, strict=False)
     ]
     if line.base:
@@ -192,6 +196,7 @@ def _x(axis: Axis, value: float, across: tuple[float, float]) -> float:
 
 
 def _y(axis: Axis, value: float, down: tuple[float, float]) -> float:
+    # A value outside of the axis is drawn just beyond its end, so that it doesn't reach into another panel.
     share = min(max(place(axis, value), -0.05), 1.05)
     return down[1] - share * (down[1] - down[0])
 

@@ -12,7 +12,7 @@ from nncomplexity.show.plots.runs import lines_of, runs_of, styled
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
     """Bits of the smallest file at each ε against training steps, and below them the accuracies of the original weights.
 
-    Step 0 stands left of the first other step.
+    Step 0 is drawn to the left of the first other step.
 
     Raises:
         InputError: the networks have no steps.

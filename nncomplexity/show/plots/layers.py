@@ -34,9 +34,9 @@ def layers(
 ) -> Chart:
     """Bits by layer, stacked, against training steps; for networks without steps, against ε.
 
-    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run`
-    chooses one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error
-    of their sum.
+    There is a panel for each run, or for each network without a step. With `mean`, there is one panel, of the mean over runs at the steps
+    that they share. `run` chooses one run. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs
+    have the standard error of their sum.
 
     Raises:
         InputError: the file has no layers.

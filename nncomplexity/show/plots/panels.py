@@ -44,6 +44,7 @@ def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, labelled_ends: bool) -> d
     if not labelled_ends:
         ends = ends[len(ends) - len(panel.levels) :]
     if ends:
+        # The height of a line of text, as a part of the panel's height.
         gap = FONT * 1.25 / (72 * PANEL_INCHES * panel.share)
         for at, (_, label, index) in zip(spread([end[0] for end in ends], gap, 0.02, 0.98), ends, strict=True):
             axes.annotate(

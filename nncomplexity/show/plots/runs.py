@@ -32,7 +32,7 @@ class Run:
         return max(stepped, key=lambda network: network.step or 0.0) if stepped else self.networks[-1]
 
 
-@lru_cache(maxsize=8)  # a page asks for each of its networks
+@lru_cache(maxsize=8)  # a page calls this for each of its networks
 def runs_of(results: Results) -> tuple[Run, ...]:
     """The runs in the order of the files. Their names are the shortest different ends of their folders' names.
 
