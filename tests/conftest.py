@@ -17,6 +17,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.threads import one_thread
+
 # A shell has SIGINT ignored in what it starts in the background, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -46,6 +48,13 @@ def generators_as_new() -> None:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is damaged and new is taken to be unfinished, and read again a little later: tests of damage don't wait for it."""
     monkeypatch.setattr("nncomplexity.file.reading.PAUSES", (0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def computing_with_one_thread() -> Iterator[None]:
+    """The tests of a module compute with one thread, and so do the fixtures of the module. A module asks for it by a mark."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture

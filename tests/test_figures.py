@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from benchmarks.cases import source
@@ -24,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*/*.md"))]
 SPREAD = 0.2
 """By how much the floating point of another machine may move a size."""
+pytestmark = pytest.mark.usefixtures("computing_with_one_thread")
 
 
 def pictures() -> Iterator[tuple[Path, str]]:
@@ -31,14 +31,6 @@ def pictures() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         for link in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
             yield page, str((page.parent / link).resolve().relative_to(ROOT))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_every_picture_of_a_page_has_a_record() -> None:

@@ -3,11 +3,11 @@
 - `text`: lists of names, counts and exceptions in messages, and forms in words
 - `durations`: durations, as they are typed and shown
 - `paths`: names of files as arguments
-- `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
+- `numbers`: numbers as arguments, and conversion of NumPy's and PyTorch's numbers to Python numbers
 - `progress`: progress as one line of text, in terminals and notebooks
-- `epsilon`: ε as people give it: a number in the loss's unit, or a share
+- `epsilon`: ε as users give it: a number in the loss's unit, or a share
 - `on_demand`: names of a package that are loaded when they are first used
-- `moved`: names of modules as they were before
+- `moved`: the earlier names of modules, which can still be imported
 - `units`: sizes on axes, with one unit for each axis
 """
 

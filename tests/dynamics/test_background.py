@@ -3,9 +3,7 @@
 import json
 import threading
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from nncomplexity.network import Snapshot, tensors_of, unwrapped
 from tests.cases import dying, to_zero
 from tests.executors import AtOnce, Later
 from tests.pages import run_section
+from tests.threads import one_thread
 from tests.training_run import untimed
 
 QUICK: dict[str, Any] = {"method": "quantize", "budget": 3}
@@ -48,19 +47,9 @@ def train(live: Tracker, *steps: int, close: bool = False) -> None:
             live.close()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_another_process_gives_the_rows_of_this_one(workplace: Path) -> None:
     networks = [tied(), {"weight": torch.randn(6, 6)}]
-    with one_thread():  # sums over batches are rounded otherwise with two
+    with one_thread():  # as the other process does
         here = [tracker()(step, one) for step, one in enumerate(networks)]
     with tracker(background=True, out="live.jsonl") as there:
         before = torch.get_rng_state()

@@ -21,19 +21,12 @@ from nncomplexity import InputError
 
 KEYS = ["epoch", "step", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "l2_norm", "effective_rank", "seconds"]
 CHEAP = Settings(("1", "0.50"), "quantize", budget=4)
+pytestmark = pytest.mark.usefixtures("computing_with_one_thread")
 
 
 def tiny(**changes: Any) -> Config:
     settings = {"prime": 7, "train_fraction": 0.6, "d_model": 8, "heads": 2, "d_mlp": 16, "epochs": 9, "learning_rate": 0.01}
     return preset("quick", **(settings | changes))
-
-
-@pytest.fixture(scope="module", autouse=True)  # the module's, so that it comes before the run the tests compare with
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def weights_of(trainer: Trainer) -> torch.Tensor:
