@@ -18,6 +18,7 @@ from nncomplexity.codecs.learning import weigh_table
 from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
+"""The number of bits of a word in `wide_uniform`, by docs/format.md. A coder can't take more than 24 bits at once."""
 FIRST_BLOCK, FIRST_OF_OWN = 32, 4
 """The number of symbols in the first block, before a table adapts: for bytes and signs, and for the values of one matrix or list."""
 _AT_ONCE = 1 << 16

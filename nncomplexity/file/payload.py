@@ -368,6 +368,7 @@ class _BitCounter:
         """Add a matrix (rows, columns) to those that wait."""
         self._waiting.append((self._ledger.part, symbols, model))
         self._symbols += model.count
+        # The next small matrix might no longer fit.
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
             self._weigh_deferred()
 

@@ -110,6 +110,7 @@ class Distortion:
 
     def __enter__(self) -> "Distortion":
         self._borrowed = ExitStack()
+        # First, because it has the lock: the others change the state of the whole process.
         self._borrowed.enter_context(preserved_random_state())
         self._borrowed.enter_context(usual_switches())
         self._borrowed.enter_context(collected_each_few_evaluations(len(self.skeleton.tensors)))
@@ -128,6 +129,7 @@ class Distortion:
                 )
             self.sound.begin(drawn=not is_same(random_state(), self._random))
         except BaseException:
+            # If `__enter__` raises, Python doesn't call `__exit__`.
             self.__exit__()
             raise
         return self
@@ -274,6 +276,7 @@ class Distortion:
             if grad is not None
         ]
         for (name, _), parts in zip(found, _numbers([parts for _, parts in found]), strict=True):
+            # Two parameters with one storage are one tensor here, and its gradient is the sum of theirs.
             summed[name] = summed[name] + parts if name in summed else parts
         if summed:
             self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})

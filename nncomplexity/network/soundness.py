@@ -187,6 +187,7 @@ class Soundness:
         for _ in range(count):
             loss = self._fresh(self.measured.weights)
             self.check(self.measured.original, loss)
+            # The call with `_DRAWS` doesn't call itself again.
             if count < _DRAWS and loss != self.measured.original:
                 self._repeat(_DRAWS)
 
