@@ -18,7 +18,7 @@ from nncomplexity.cli.options import offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.cli.task_text import KINDS, WHAT, Arrays, Linear, TaskPlan, command_of, task_text
 from nncomplexity.errors import InputError
-from nncomplexity.words import printable
+from nncomplexity.words import printable, shape_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,7 +137,7 @@ def _chain(checkpoint: str) -> tuple[Linear, ...]:
     tensors = nncomplexity.checkpoint.load_checkpoint(checkpoint).tensors
     found = chain_of(tensors)
     if not found:
-        first = ", ".join(f"{name} {'×'.join(map(str, tensor.shape)) or 'scalar'}" for name, tensor in list(tensors.items())[:3])
+        first = ", ".join(f"{name} {shape_in_words(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
         raise InputError(
             f"--model: {checkpoint} is no chain of linear layers (it begins with {first}), so the code of its network can't be written; "
             "name a function that makes the network, as --model MODULE:FUNCTION"

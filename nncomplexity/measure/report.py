@@ -15,7 +15,7 @@ from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import LayerBits, report_html
-from nncomplexity.words import Relative, duration_in_words, listed
+from nncomplexity.words import Relative, duration_in_words, listed, shape_in_words
 
 SCHEMA = 1
 
@@ -93,10 +93,9 @@ class Layer(LayerBits):
 
     def __repr__(self) -> str:
         """The name, form and bits in one line; the rest are attributes."""
-        shape = "×".join(map(str, self.shape)) or "scalar"
         rank = "" if self.rank is None else f", rank {self.rank}"
         step = "" if self.step is None else f", step {self.step:.3g}"
-        return f"Layer({self.name!r}, {shape}, {self.form}{rank}{step}, {self.bits:,.1f} bits)"
+        return f"Layer({self.name!r}, {shape_in_words(self.shape)}, {self.form}{rank}{step}, {self.bits:,.1f} bits)"
 
 
 @dataclass(frozen=True)

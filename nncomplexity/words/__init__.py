@@ -36,7 +36,7 @@ from nncomplexity.words.numbers import (
 from nncomplexity.words.on_demand import load_on_demand
 from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
-from nncomplexity.words.text import counted, error_line, form_in_words, listed, or_dash, printable, text_of
+from nncomplexity.words.text import counted, error_line, form_in_words, listed, or_dash, printable, shape_in_words, text_of
 from nncomplexity.words.units import UNITS, number_in, unit_for
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "python_numbers",
     "seconds_of",
     "serve_old_names",
+    "shape_in_words",
     "show_progress",
     "shown",
     "text_of",

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from nncomplexity.show.html.controls import inert
-from nncomplexity.words import Relative, form_in_words, or_dash
+from nncomplexity.words import Relative, form_in_words, or_dash, shape_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
 """In pixels: the height of a row of the picture, the width of the picture, and the width of its names."""
@@ -70,7 +70,7 @@ def _picture(layers: list[Mapping[str, Any]]) -> str:
 def _table(result: Mapping[str, Any]) -> str:
     rows = []
     for layer in result["layers"]:
-        shape = "×".join(str(extent) for extent in layer["shape"]) or "scalar"
+        shape = shape_in_words(layer["shape"])
         words = (" = ".join(layer["names"] or (layer["name"],)), shape, form_in_words(layer["form"], layer["layout"]))
         figures = (or_dash(layer["rank"], ","), or_dash(layer["effective_rank"], ".1f"), or_dash(layer["step"], ".3g"))
         cells = "".join(f"<td{_WORD}>{escape(word)}</td>" for word in words)

@@ -10,6 +10,7 @@ from html import escape
 
 from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
 from nncomplexity.show.plots.lettering import breadth, shortened
+from nncomplexity.show.plots.palette import LIGHT
 
 PANEL = 210
 """Height of a panel's axes in pixels."""
@@ -78,6 +79,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
         parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
     for line in panel.lines:
         parts.append(_line(line, x, panel, across, down))
+        # Lines of one run, such as its accuracies, have one label, which is drawn once.
         if line.label and labelled_ends and line.label not in [label for _, label, _ in ends]:
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
@@ -90,6 +92,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
 
 def _heading(panel: Panel) -> str:
     label = panel.y.heading
+    # The title of the accuracies begins with the axis's own label.
     return f"{label}, {panel.title}" if panel.title and not panel.title.startswith("accuracy") else panel.title or label
 
 
@@ -192,6 +195,7 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def _x(axis: Axis, value: float, across: tuple[float, float]) -> float:
+    # 6 pixels are left free at both ends, so that a mark there is not on the vertical axis.
     return across[0] + 6 + place(axis, value) * (across[1] - across[0] - 12)
 
 
@@ -202,4 +206,5 @@ def _y(axis: Axis, value: float, down: tuple[float, float]) -> float:
 
 
 def _colour(index: int) -> str:
-    return "cn" if index == NEUTRAL else f"c{index % 7}"
+    # page.css has a class for each colour of the palette.
+    return "cn" if index == NEUTRAL else f"c{index % len(LIGHT)}"

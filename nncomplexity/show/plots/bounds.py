@@ -61,6 +61,7 @@ def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart
 
 
 def _panel(results: Results, lines: Sequence[Line]) -> Panel:
+    # All possible error rates are on the axis, and bounds may be larger.
     top = max([1.0, *heights(lines)])
     return Panel(Axis("error on unseen data", limits=(0, 1.08 * top)), tuple(lines), (Level(chance_of(results), "vacuous"),))
 
@@ -90,7 +91,7 @@ def _error_in(metrics: Mapping[str, float], name: str) -> float | None:
 
 
 def chance_of(results: Results) -> float:
-    """The value from which a bound is vacuous: chance from the files, or else 1."""
+    """The value from which a bound is vacuous: the smallest chance in the files, or 1 if they have none."""
     points = [point for network in results.networks for point in network.points]
     return min((point.bound.chance for point in points if point.bound and point.bound.chance is not None), default=1.0)
 

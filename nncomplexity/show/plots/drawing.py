@@ -25,9 +25,11 @@ FORMATS = ("png", "svg", "pdf")
 WIDTH_INCHES = 3.5
 """The width of one column of a paper, in inches."""
 LONGEST_LABEL, MOST_LABELS = 16, 7
-"""The largest number and length of labels next to the curves. Otherwise the labels are in a legend below."""
+"""The largest length and number of labels next to the curves. Longer or more labels are in a legend below."""
 NOTE = 70
 """Letters in a line of the notes."""
+SMALL = FONT - 1.5
+"""The size of the legend's and the notes' letters, in points."""
 HEADING = 42
 """Letters in a line of the title."""
 LONGEST_ENTRY = 58
@@ -73,6 +75,7 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
         inches = _across(chart, labelled_ends=labelled_ends)
         for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
             found = draw_panel(axes, panel, chart.x, labelled_ends=labelled_ends)
+            # `ticks` limits the number of round values, but a tick at each given value may leave its label no room.
             if chart.x.names or chart.x.marks:
                 shown = with_room(ticks(chart.x), chart.x, inches)
                 axes.set_xticks([tick.value for tick in shown], [tick.label for tick in shown])
@@ -186,7 +189,7 @@ def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) 
     rows = -(-len(handles) // columns)
     lines = [part for note in notes for part in wrapped(one_line(note), NOTE)]
     # In inches; a point is 1/72 inch. The factors are the heights of a line of the legend and of a note, relative to the font.
-    legend, text = rows * (FONT - 1.5) * 1.42 / 72, len(lines) * FONT * 1.15 / 72
+    legend, text = rows * SMALL * 1.42 / 72, len(lines) * FONT * 1.15 / 72
     below = legend + text + (0.1 if legend else 0.0) + (0.08 if text else 0.0)
     if not below:
         return
@@ -197,6 +200,6 @@ def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) 
         names = [shortened(one_line(name), LONGEST_ENTRY) for name in handles]
         figure.legend(
             list(handles.values()), names, loc="lower left", bbox_to_anchor=(0.01, (text + 0.06) / whole), ncols=columns, frameon=False,
-            fontsize=FONT - 1.5, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
+            fontsize=SMALL, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
         )  # fmt: skip
-    figure.text(0.02, 0.04 / whole, "\n".join(lines), fontsize=FONT - 1.5, color="#4B5563", va="bottom", linespacing=1.25)
+    figure.text(0.02, 0.04 / whole, "\n".join(lines), fontsize=SMALL, color="#4B5563", va="bottom", linespacing=1.25)

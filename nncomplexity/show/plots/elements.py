@@ -174,11 +174,6 @@ def in_one_unit(panels: Sequence[Panel]) -> list[Panel]:
     return [replace(panel, y=replace(panel.y, largest=largest)) if panel.y.unit else panel for panel in panels]
 
 
-def with_limits(axis: Axis, low: float, high: float) -> Axis:
-    """The axis from `low` to `high`."""
-    return replace(axis, limits=(low, high))
-
-
 def place(axis: Axis, value: float) -> float:
     """The position of a value on the axis, from 0 to 1 between its limits."""
     low, high = axis.limits or (0.0, 1.0)
@@ -231,6 +226,7 @@ def _linear(low: float, high: float, most: int, size: float) -> list[float]:
     """Round multiples of `size` between `low` and `high`."""
     rough = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
+    # The tolerances here and below are for rounding: a step that just fits is taken, and a limit at a multiple of it has a tick.
     step = next(digit * power for digit in (1, 2, 2.5, 5, 10) if digit * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [step * index * size for index in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -247,6 +243,7 @@ def short(value: float) -> str:
     ['0', '0.25', '1.5k', '20k', '3M', '10⁻⁵', '2e-05']
     """
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # A little below the unit, because four digits would round 999.99 to 1000.
         if abs(value) >= unit * 0.9999:
             return f"{value / unit:.4g}{sign}"
     if 0 < abs(value) < 1e-3 and value > 0 and abs(math.log10(value) - round(math.log10(value))) < 1e-9:
@@ -278,6 +275,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
         groups.append((wanted[index], [index]))
         while len(groups) > 1:
             (below, lower), (above, upper) = groups[-2:]
+            # Groups that are exactly `gap` apart must stay apart in spite of rounding.
             if above - below >= gap * (len(lower) + len(upper)) / 2 - 1e-12:
                 break
             members = lower + upper

@@ -129,6 +129,7 @@ def network_of_report(name: str, report: JsonObject) -> Network:
         raise ValueError("no result for any ε")
     settings = _settings({**report, "method": results[0].get("method"), "codec": results[0].get("codec")})
     for result in results:
+        # A report has n and δ only in its bounds. A row has them in its settings.
         if bound := result.get("bound"):
             settings |= {key: bound[key] for key in ("n", "delta") if bound.get(key) is not None}
     return Network(
@@ -194,6 +195,7 @@ def _curve(curve: JsonObject, results: Sequence[JsonObject]) -> CurveSummary:
         for kind, fit in (curve.get("fits") or {}).items()
         if kind in ("log", "power") and fit
     )
+    # The hull has ε in the loss's unit, and `Measurement.eps` may be a share.
     asked = {result["eps"]: _eps(result["eps"], result.get("eps_relative")) for result in results}
     hull = tuple(asked.get(eps, _eps(eps)) for eps in curve.get("hull") or ())
     least = _number((curve.get("mdl") or {}).get("eps"))
@@ -257,6 +259,7 @@ def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:
         name = key.removesuffix(at) if at else key
         number = _number(value)
         metric = name.endswith(METRIC_ENDINGS) and name not in NO_METRICS
+        # Without `at`, the metrics of the decoded weights are left out: their keys end with @ and an ε.
         if key.endswith(at) and "@" not in name and metric and number is not None:
             yield name, number
 

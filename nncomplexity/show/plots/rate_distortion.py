@@ -68,6 +68,7 @@ def _marks(label: str, network: Network, points: Sequence[Measurement], size: fl
     error = tuple(point.bits_error / size for point in points)
     hollow = tuple(point.eps not in on_hull for point in points)
     marks = Line(label, x, y, error=error if any(error) else (), marks=True, hollow=hollow, drawn=False)
+    # Several ε may have the same file. `along_hull` needs different corners.
     corners = dict.fromkeys((at, bits) for at, bits, above in zip(x, y, hollow, strict=True) if not above)
     if not corners:
         return marks, []
@@ -107,6 +108,7 @@ def hull_of(network: Network) -> tuple[float, ...]:
     if network.bzip2_bits is not None and 0.0 not in eps:
         points.append((0.0, network.bzip2_bits))
         eps.append(0.0)
+    # Compared as points, because several ε may have the same file, of which `lower_hull` names only one.
     corners = {points[index] for index in lower_hull(points)}
     return tuple(value for value, point in zip(eps, points, strict=True) if point in corners)
 

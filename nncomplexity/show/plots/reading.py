@@ -115,6 +115,7 @@ def _one_for_each(networks: list[Network]) -> list[Network]:
     found: dict[tuple[object, ...], Network] = {}
     for one in networks:
         if one.run in several:
+            # Without its anchor, because joining a path with an absolute one would drop the first.
             run = PurePath(one.run)
             one = replace(one, run=str(PurePath(one.source, run.relative_to(run.anchor))))
         found[_name(one)] = _with_others(one, found.get(_name(one)))
@@ -130,7 +131,10 @@ def _of_one_network(failure: Failure, other: Network | Failure) -> bool:
 
 
 def _restepped(old: Network, new: Network | Failure) -> bool:
-    """Whether a row repeats an older row of the same weights with another step."""
+    """Whether a row repeats an older row of the same weights with another step.
+
+    A call with another --step-pattern writes such rows.
+    """
     return (
         isinstance(new, Network)
         and old.step != new.step
@@ -160,6 +164,7 @@ def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], s
     entries: list[tuple[str, JsonObject]] = []
     cut = 0
     # A line that can't be parsed is usually the end of a file whose writer was killed, or is still writing.
+    # Not `splitlines`, which would also break at U+2028 and similar characters in a JSON string.
     for number, line in enumerate(text.split("\n") if whole is None else [text], start=1):
         if not line.strip():
             continue
