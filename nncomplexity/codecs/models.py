@@ -57,6 +57,7 @@ def length_tally(typical: int = 3) -> Tally:
 
 @functools.cache
 def _length_prior(typical: int) -> Integers:
+    # At least 1, because a length with frequency 0 could not be coded.
     prior: Integers = np.maximum(1, 64 >> np.abs(np.arange(LENGTHS) - typical))
     return prior
 
@@ -99,6 +100,7 @@ class Natural:
     def one(self, coder: Coder, value: int | None) -> int:
         """`code` for the number itself instead of an array."""
         length = coder.learned(None if value is None else value.bit_length(), self.tally.frequencies, self.tally.gain)
+        # The numbers 0 and 1 have the lengths 0 and 1, and no further bits.
         if length < 2:
             return length
         leading = 1 << length - 1

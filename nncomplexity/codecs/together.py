@@ -200,6 +200,7 @@ class Ledger(Meter):
     def __init__(self, parts: int) -> None:
         super().__init__()
         self.parts, self.part = [0.0] * parts, -1
+        # By the id of the frequencies. An entry keeps them alive, so that no other table gets the same id.
         self._noted: dict[int, tuple[Frequencies, int, list[int], list[int]]] = {}
 
     def begin(self, part: int) -> None:

@@ -112,6 +112,7 @@ def track(
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model")
     surroundings = Surroundings.here()
     patterns, steps = patterns_of(checkpoints), StepRule(step_pattern, step_key)
+    # A training that is followed may not have written its first checkpoint yet.
     sources = find_sources(patterns, least=0 if follow else 1, steps=steps, on_note=on_note)
     if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:
         raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another file for `out`")

@@ -162,7 +162,8 @@ def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
     skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
-    # The symbols of a tensor with 8 or 16 bits take more memory than the tensor.
+    # The symbols of a tensor with 8 or 16 bits take more memory than the tensor. An extent of 0 counts as 1, because empty tensors
+    # with other large extents take time too.
     size = sum(prod(max(extent, 1) for extent in spec.shape) * max(spec.dtype.itemsize, _LEAST) for spec in skeleton.tensors)
     # Checked before anything is decoded: a few bytes can describe terabytes of zeros.
     if size > limit:
