@@ -1,4 +1,4 @@
-"""The package is what docs/architecture.md says: wings in one order, imports that run one way, and names imported from a wing's face."""
+"""The package agrees with docs/architecture.md: the order of the wings, imports in one direction, and names imported from the wing itself."""
 
 import ast
 import re

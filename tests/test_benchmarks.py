@@ -1,4 +1,4 @@
-"""The comparison's parts that need no peer installed: cases, record, int8 peer, NNCodec's search, tables and docs."""
+"""The parts of the comparison that need no other compressor: cases, record, int8 method, NNCodec's search, tables and docs."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""constraints.txt pins what pyproject.toml asks for, and all that these packages ask for in turn."""
+"""constraints.txt pins the requirements of pyproject.toml, and all requirements of these packages."""
 
 import importlib.metadata as metadata
 import re

@@ -1,4 +1,4 @@
-"""The documentation says what the program does: its examples run, its output is the program's, and its links and names lead somewhere."""
+"""The documentation agrees with the program: its examples run and print the shown output, and its links and names exist."""
 
 import doctest
 import importlib

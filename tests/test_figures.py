@@ -1,4 +1,4 @@
-"""Pictures and tables of README and docs: what measured them is said, and what they show is what is measured today."""
+"""Pictures and tables of README and docs: they name their source, and show what is measured today."""
 
 import json
 import re

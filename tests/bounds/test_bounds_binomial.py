@@ -1,4 +1,4 @@
-"""The binomial tail inversion, the test-set bound and the bound to disagree: against exact sums, and by simulation."""
+"""The inversion of the binomial tail, the test-set bound and the bound by disagreement: against exact sums, and by simulation."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Description lengths are given for losses that are code lengths, and for no others."""
+"""There is a description length for a loss that is a code length, and for no other loss."""
 
 import json
 import math

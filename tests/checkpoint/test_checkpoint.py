@@ -1,4 +1,4 @@
-"""Checkpoints: read as safetensors writes them, written as safetensors reads them, and bad ones named for what they are."""
+"""Checkpoints: we read what safetensors writes, safetensors reads what we write, and the message for a bad file says what is wrong."""
 
 import hashlib
 import os

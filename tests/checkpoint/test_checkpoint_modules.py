@@ -1,4 +1,4 @@
-"""Whole modules: their tensors under the names of their state dicts, without a line of their code."""
+"""Whole modules: their tensors have the names of their state dicts, and none of their code is run."""
 
 import contextlib
 import enum

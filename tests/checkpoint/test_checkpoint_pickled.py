@@ -1,4 +1,4 @@
-"""Files of torch.save: read as they were written, no code of theirs run, and the network found in what training loops write."""
+"""Files of torch.save: the tensors are the written ones, no code of the file is run, and the network is found in a training loop's file."""
 
 import argparse
 import collections

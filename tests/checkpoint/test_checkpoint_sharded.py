@@ -1,4 +1,4 @@
-"""Shards and their index: together what was split, one digest, and each way in which they can disagree by its words."""
+"""Shards and their index: they are read as one network with one digest. If they disagree, the message says how."""
 
 import hashlib
 import json

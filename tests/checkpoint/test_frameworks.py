@@ -1,4 +1,4 @@
-"""Checkpoints as training frameworks lay them out: the network in them is found, and the step that they say."""
+"""Checkpoints of training frameworks: the network and the training step in them are found."""
 
 import argparse
 import pathlib

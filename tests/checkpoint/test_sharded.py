@@ -1,4 +1,4 @@
-"""Tensors and modules that hold a part of their values are refused, and the message says how to gather the whole."""
+"""Tensors and modules that have only a part of their values are refused, and the message says how to gather the whole."""
 
 import subprocess
 import sys

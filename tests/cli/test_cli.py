@@ -1,4 +1,4 @@
-"""The command line as its users meet it: figures on standard output, one line on standard error, and the exit codes."""
+"""The command line as its users see it: figures on standard output, one line on standard error, and the exit codes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Options that several commands have are one option: the same names, kind and help wherever they stand."""
+"""An option that several commands have is the same option everywhere: it has the same names, type and help."""
 
 import inspect
 from dataclasses import dataclass

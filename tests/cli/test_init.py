@@ -1,4 +1,4 @@
-"""`init` writes modules that run as they are, with the data and the network that it was told of."""
+"""`init` writes modules that run without a change, with the data and the network that the options name."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
+"""Wrong arguments for the public functions: each one gives one clear line, before any work is done."""
 
 import json
 import math

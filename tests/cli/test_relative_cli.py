@@ -1,4 +1,4 @@
-"""`--relative-to` and `--base`, as their users meet them: in one process and across processes, with every kind of checkpoint."""
+"""`--relative-to` and `--base` as their users see them: in one process and in several, with every kind of checkpoint."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`track` as its users meet it: exit codes, the table, kills at any moment, and calls that are wrong."""
+"""`track` as its users see it: exit codes, the table, kills at any moment, and wrong calls."""
 
 import json
 import os

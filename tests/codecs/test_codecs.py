@@ -1,4 +1,4 @@
-"""The contract that every codec keeps: whatever tensors go in come back, and whatever bytes go in decode or are refused."""
+"""The contract of every codec: all tensors come back unchanged, and all bytes are decoded or refused."""
 
 import bz2
 import contextlib

@@ -1,4 +1,4 @@
-"""What is weighed all at once weighs what coding block after block does, whatever the size of the tables."""
+"""Counting the bits of many blocks at once gives the same as coding one block after another, for tables of any size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The models of small integers: round trips, what they learn, and their lengths worked out by hand."""
+"""The models of small integers: round trips, what they learn, and lengths that were calculated by hand."""
 
 import itertools
 import math

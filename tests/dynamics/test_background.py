@@ -1,4 +1,4 @@
-"""A `Tracker` that measures elsewhere gives the rows that it would give here, in order, and nothing that fails there ends a training."""
+"""A `Tracker` that measures in another process gives the same rows in the same order, and no failure there ends the training."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Which steps of a training are measured, whichever steps the loop comes by."""
+"""Which steps of a training are measured, for any steps at which the loop calls."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`track`: rows that depend on their own checkpoint alone, whoever measures them and whatever fails beside them."""
+"""`track`: a row depends only on its own checkpoint. It doesn't depend on the process that measures it, or on failures of others."""
 
 import contextlib
 import functools

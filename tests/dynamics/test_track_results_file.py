@@ -1,4 +1,4 @@
-"""The results.jsonl that grows by whole lines: cut lines, locks, and files that are something else."""
+"""The results.jsonl, to which whole lines are added: cut lines, locks, and files of another kind."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Steps and runs of `track`: where they are from is said, options name them, and what is no network is left out."""
+"""Steps and runs of `track`: the table says where they were found, options change them, and files without a network are left out."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""A `Tracker` within a training loop: training goes on whatever happens, no row is lost, and no two trainings share a run."""
+"""A `Tracker` in a training loop: no failure stops the training, no row is lost, and two trainings never share a run."""
 
 import json
 import math

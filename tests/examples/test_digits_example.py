@@ -1,4 +1,4 @@
-"""The digits example: its task module, its training script, and the checkpoints and figures that it ships."""
+"""The digits example: its task module, its training script, and the checkpoints and figures in the repository."""
 
 import doctest
 import json

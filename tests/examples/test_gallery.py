@@ -1,4 +1,4 @@
-"""The gallery: each page shows the program that is there and what it printed, and the program does this today, with a smaller budget."""
+"""The gallery: each page shows its program and the output. With a smaller budget, the program still runs and prints the same words."""
 
 import ast
 import json

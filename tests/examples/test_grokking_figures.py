@@ -1,4 +1,4 @@
-"""The grokking example's figures: their data against hand-made runs, and the pictures that come of them."""
+"""The grokking example's figures: their data against runs made by hand, and the pictures made from them."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The quick preset of the grokking example, in a still shorter form: complexity rises with memorization and falls with the rule."""
+"""The quick preset of the grokking example, made even shorter: complexity rises with memorization, and falls when the rule is learned."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The grokking example's training: its mathematics, its determinism, and runs that a kill does not change."""
+"""The grokking example's training: its mathematics, its determinism, and runs that give the same result after a kill."""
 
 import json
 from collections.abc import Callable

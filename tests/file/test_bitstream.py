@@ -1,4 +1,4 @@
-"""The file: golden ones, damage of every kind by name, hostile ones with a sound checksum, and the same weights everywhere."""
+"""The file: golden files, each kind of damage, hostile files with a correct checksum, and the same weights on every machine."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The forms of a coarse tensor against exact arithmetic, and lossless ones bit for bit."""
+"""The forms of a coarse tensor: against exact arithmetic, and the lossless ones bit for bit."""
 
 import math
 import struct

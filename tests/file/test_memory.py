@@ -1,4 +1,4 @@
-"""What decoding takes of memory, measured in a process of its own: at most four times the allowance and 200 MiB beside what it starts with."""
+"""The memory that decoding needs, measured in another process: at most four times the limit, plus 200 MiB."""
 
 import subprocess
 import sys

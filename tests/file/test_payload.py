@@ -1,4 +1,4 @@
-"""The payload: what tensors cost, how steps are split, and what a decoder refuses in a range-coded one."""
+"""The payload: the bits of tensors, the two parts of a step, and what a decoder of an entropy-coded payload refuses."""
 
 import contextlib
 import itertools

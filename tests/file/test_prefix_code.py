@@ -1,4 +1,4 @@
-"""That no information about the weights goes unpaid: payloads with their lengths are a prefix code, and nothing beside them is free."""
+"""Every bit of information about the weights is counted: payloads with their lengths are a prefix code, and nothing else in a file is free."""
 
 import itertools
 import math

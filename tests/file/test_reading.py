@@ -1,4 +1,4 @@
-"""Files that change while they are read: what is measured is of one moment, or it is said that there was none."""
+"""Files that change while they are read: the content is that of one moment, or the reader says that there was none."""
 
 import hashlib
 import json

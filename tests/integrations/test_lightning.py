@@ -1,4 +1,4 @@
-"""The callback of Lightning: rows of each measured step, once; numbers in the loggers at the step of their network; training undisturbed."""
+"""The callback of Lightning: one row for each measured step, numbers in the loggers at the right step, and the same training."""
 
 import csv
 import json

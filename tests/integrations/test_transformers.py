@@ -1,4 +1,4 @@
-"""The callback of transformers' Trainer: numbers in its own log at the step of their network, killed and resumed, mixed precision."""
+"""The callback of transformers' Trainer: numbers in its log at the right step, a killed and resumed training, mixed precision."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What W&B keeps of a run in offline mode, read from its file: no value is dropped, and rows have an axis of their own."""
+"""What W&B keeps of a run in offline mode, read from its file: no value is dropped, and rows have their own axis."""
 
 import json
 import struct

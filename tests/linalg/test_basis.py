@@ -1,4 +1,4 @@
-"""The basis of waves: integers that every machine agrees on, columns of nearly one norm, nearly orthogonal."""
+"""The basis of waves: it has the same integers on every machine, columns of nearly the same norm, and nearly orthogonal columns."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a program has switched on around us: our arithmetic doesn't depend on it, a function of the user's finds it as it was."""
+"""The settings of the calling program: our arithmetic doesn't depend on them, and the user's functions find them unchanged."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""The smallest bound over all files of a search: no worse than the curve's, with the original's bound and the holdout's beside it."""
+"""The smallest bound of all files of a search: it is no larger than the curve's. The original's bound and the holdout's are given too."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Critical bits against quantizers that are written out here, and as a column of `track`."""
+"""Critical bits: against quantizers that are written out here, and as a column of `track`."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Coarse-graining stays on the device where the weights are: nothing but symbols leaves it, and the files are the CPU's."""
+"""Weights are coarse-grained on their own device: only symbols leave it, and the files are the same as on the CPU."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The front door: what every method must hold, on networks small enough to search in a second."""
+"""`estimate`: what every method must guarantee, on networks that are searched in a second."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Any model: networks of many families are measured, decoded and loaded back, and nothing of the original changes."""
+"""Networks of many families are measured, decoded and loaded back, and the original does not change."""
 
 import copy
 

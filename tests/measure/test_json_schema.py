@@ -1,4 +1,4 @@
-"""What is written is what the published JSON Schemas say, to the last key."""
+"""The written JSON agrees with the published JSON Schemas, in every key."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""No bound on a network that has numbers that its file lacks, unless somebody says that they were not learned."""
+"""A network with numbers that its file lacks has no bound, unless the user says that they were not learned."""
 
 import copy
 import json

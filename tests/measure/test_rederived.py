@@ -1,4 +1,4 @@
-"""No key of a report may lie unseen: each is derived again and compared, or named as taken on trust."""
+"""Every key of a report is either computed again and compared, or named as taken on trust."""
 
 import copy
 import dataclasses

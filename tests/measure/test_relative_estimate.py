@@ -1,4 +1,4 @@
-"""Measuring relative to a base: what fine-tuning added is found, nothing costs nothing, and the loss is that of the decoded weights."""
+"""Measuring relative to a base: fine-tuning is found, an unchanged network costs nothing, and the loss is that of the decoded weights."""
 
 import json
 from dataclasses import replace

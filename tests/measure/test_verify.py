@@ -1,4 +1,4 @@
-"""Verification: true claims hold, each kind of false one fails, and what can't be checked is refused."""
+"""Verification: true claims hold, each kind of false claim fails, and a claim that can't be checked is refused."""
 
 import json
 import math

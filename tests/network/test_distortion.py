@@ -1,4 +1,4 @@
-"""The counted loss, and that nothing of the user's is changed by measuring it."""
+"""The counted loss: its measurement changes nothing of the user's."""
 
 import gc
 import itertools

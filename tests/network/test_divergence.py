@@ -1,4 +1,4 @@
-"""Divergences against closed forms, autograd and properties; inputs in every form; how faithful a file is."""
+"""Divergences against closed forms, autograd and their properties; inputs in every form; how faithful a file is."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""Divergences at every front door: they stand where a loss does, and every file says how faithful it is."""
+"""Every public function takes a divergence instead of a loss, and then says how faithful each file is."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Layouts: every element is in one piece, and comes back to its place."""
+"""Layouts: every element is in exactly one piece, and returns to its place."""
 
 import itertools
 from math import prod

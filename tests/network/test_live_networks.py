@@ -1,4 +1,4 @@
-"""The user's own tensors: copied at the door, and as they were when a call is over, whatever its functions load into them."""
+"""The user's own tensors are copied at the beginning of a call. At its end they are as before, whatever the user's functions load into them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

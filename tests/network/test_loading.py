@@ -1,4 +1,4 @@
-"""Modules that keep what they computed from their weights: measured as if they were fresh, or refused."""
+"""Modules that keep values computed from their weights are measured like fresh modules, or refused."""
 
 import functools
 import threading

@@ -1,4 +1,4 @@
-"""A module's tensors: found, exchanged and given back, whatever its hooks do."""
+"""The tensors of a module: they are found, replaced and restored, whatever its hooks do."""
 
 import threading
 

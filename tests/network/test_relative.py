@@ -1,4 +1,4 @@
-"""Weights relative to a base: the exact arithmetic against the reference decoder, which base is which, and what is refused."""
+"""Weights relative to a base: exact arithmetic against the reference decoder, digests of bases, and what is refused."""
 
 import json
 from pathlib import Path

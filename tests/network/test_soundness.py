@@ -1,4 +1,4 @@
-"""What is refused of a loss, and what is said of it: noise, random numbers, modes, gradients, and weights that it ignores."""
+"""Faults of a loss that are refused, and those that give a warning: noise, random numbers, modes, gradients, and ignored weights."""
 
 import html
 import itertools

@@ -1,4 +1,4 @@
-"""The user's functions: found as typed from the current folder, called on what they take, and named when they fail."""
+"""The user's functions: they are found by their names from the current folder, get the right argument, and are named in errors."""
 
 import colorsys
 import sys

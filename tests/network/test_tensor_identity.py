@@ -1,4 +1,4 @@
-"""Which tensors are one, which are two, and which have no memory of their own and are refused by name: quantized, fake, transformed."""
+"""Which names share one tensor, and which tensors have no memory of their own and are refused: quantized, fake, transformed."""
 
 import warnings
 from collections.abc import Mapping

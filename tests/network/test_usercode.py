@@ -1,4 +1,4 @@
-"""Errors of the user's functions: where they came from, and what may help."""
+"""Errors in the user's functions: the message has the place in the user's code, and what may help."""
 
 import sys
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The page in a browser: links that choose, a table that sorts, and no sideways scrolling on a phone."""
+"""The page in a browser: links that choose a checkpoint, a table that sorts, and no sideways scrolling on a phone."""
 
 import html
 import json

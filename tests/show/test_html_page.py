@@ -1,4 +1,4 @@
-"""The page stands alone, escapes what comes from data, and says in plain HTML all that its pictures show."""
+"""The page needs no other file, escapes all text from the data, and has in plain HTML everything that its pictures show."""
 
 import json
 import re

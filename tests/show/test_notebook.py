@@ -1,4 +1,4 @@
-"""What a notebook shows of a report, and of a search that runs."""
+"""What a notebook shows for a report and for a running search."""
 
 import io
 import re

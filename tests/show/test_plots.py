@@ -1,4 +1,4 @@
-"""Charts hold the numbers of the results; pictures of them can be written, whole, in three formats."""
+"""Charts have the numbers of the results. Their pictures are written completely, in three formats."""
 
 import builtins
 import itertools

@@ -1,4 +1,4 @@
-"""Results files are read as docs/results.md has them; anything else is refused in one line."""
+"""Results files are read as docs/results.md describes them. Any other file is refused in one line."""
 
 import json
 import math

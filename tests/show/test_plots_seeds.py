@@ -1,4 +1,4 @@
-"""Seeds of one checkpoint are one network with a band, in every kind of picture and on the page."""
+"""Several seeds of one checkpoint become one network with a band, in every kind of picture and on the page."""
 
 import json
 import re

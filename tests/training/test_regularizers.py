@@ -1,4 +1,4 @@
-"""The penalty's gradient against finite differences and autograd through an SVD; the noise against the bits it must give back."""
+"""The penalty's gradient against finite differences and autograd through an SVD; the noise against the bits that it must return."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""A real Dask scheduler with three worker processes on loopback: the rows of one machine, whoever dies."""
+"""A real Dask scheduler with three worker processes on loopback: the rows are those of one machine, whichever process dies."""
 
 import json
 import os

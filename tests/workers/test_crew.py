@@ -1,4 +1,4 @@
-"""Tasks on executors of all kinds: nothing is lost with a worker, and what can't be sent or is gone is one line."""
+"""Tasks on executors of all kinds: no task is lost with its worker, and a failure to send or to reach is one line."""
 
 import sys
 import threading
