@@ -42,7 +42,7 @@ class Slots:
 
 
 class Rich(nn.Module):
-    """Has what modules of the wild have: ties, buffers of all kinds, functions, options, and one module under two names."""
+    """A module with what real modules have: ties, all kinds of buffers, functions, options, and one module under two names."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ def name_of(kind, number):
 
 
 def write(folder, kind="safetensors", *, shards=(FIRST, SECOND), weight_map=None, metadata=None):
-    """A folder as Hugging Face writes it; returns the index."""
+    """Write a folder as Hugging Face does. Returns the index."""
     for number, tensors in enumerate(shards, 1):
         path = folder / name_of(kind, number)
         save_file(tensors, path, {"format": "pt"}) if kind == "safetensors" else torch.save(tensors, path)

@@ -16,7 +16,7 @@ WORDS = (
 
 
 def of_distributed(name: str, base: type) -> type:
-    """A class as torch.distributed would have it."""
+    """A class that looks like one of torch.distributed."""
     return type(name, (base,), {"__module__": f"torch.distributed.{name.lower()}"})
 
 

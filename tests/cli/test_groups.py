@@ -38,7 +38,7 @@ class _Pair:
 
 def test_groups_are_made_of_their_fields_and_handed_over() -> None:
     def command(name: str, pair: _Pair, last: bool = False) -> tuple[str, _Pair, bool]:
-        """What it does."""
+        """What the command does."""
         return name, pair, last
 
     run = grouped(command)
