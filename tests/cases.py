@@ -1,4 +1,4 @@
-"""Networks and losses that several suites measure. Each is made anew from generators of its own, so that no test shares a state."""
+"""Networks and losses that several test files measure. Each one is made from its own random generator, so tests share no state."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -54,17 +54,17 @@ def mean_square(weights: Mapping[str, Tensor]) -> Tensor:
 
 
 def to_identity(weights: Mapping[str, Tensor]) -> Tensor:
-    """How far the tensor `weight` (3, 6) is from the identity, as in the training of `tests.training_run`."""
+    """The mean squared distance of the tensor `weight` (3, 6) from the identity, as in the training of `tests.training_run`."""
     return ((weights["weight"] - torch.eye(3, 6)) ** 2).mean()
 
 
 def to_zero(network: Any) -> Tensor:
-    """The mean square of what a module answers to fixed inputs of six features, or of the tensor `weight` of a mapping."""
+    """The mean square of a module's outputs for fixed inputs of six features, or of the tensor `weight` of a mapping."""
     if isinstance(network, nn.Module):
         return network(torch.linspace(-1, 1, 24).reshape(4, 6)).square().mean()
     return network["weight"].square().mean()
 
 
 def dying(network: Any) -> Tensor:
-    """It ends the process that asks for it."""
+    """A loss that ends the process."""
     os._exit(9)

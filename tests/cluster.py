@@ -1,6 +1,6 @@
-"""A Dask cluster on loopback for tests: a scheduler and workers, each a process of its own that a test may kill.
+"""A Dask cluster on loopback for tests: a scheduler and workers, each in its own process, which a test may kill.
 
-They are forks of one process that has imported what they need, so that PyTorch is imported once and not by each.
+These processes are forks of one process, so PyTorch is imported only once.
 """
 
 import os
@@ -55,7 +55,7 @@ class RunningCluster:
 
 @contextmanager
 def running_cluster(workers: int, folder: Path) -> Iterator[RunningCluster]:
-    """A scheduler with so many workers, which are in a folder of their own."""
+    """A scheduler and this number of workers, whose current folder is `folder`."""
     command = [sys.executable, "-c", _PROGRAM, str(workers), str(folder)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with (folder / "log").open("w") as log:

@@ -1,8 +1,8 @@
-"""A stand-in for an accelerator: a device whose tensors lie in this machine's memory, but don't mix with the CPU's.
+"""A simulated accelerator: a device whose tensors are in this machine's memory, but don't mix with the CPU's.
 
-Under `Elsewhere` tensors may be moved to `DEVICE`. There an operation on tensors of both devices is refused, as is `numpy()`, and what
-crosses is counted. Since the CPU does the sums, results are those of the CPU to the bit. PyTorch takes one such device a process, so
-that tests run it in one of their own.
+Under `Elsewhere`, tensors can be moved to `DEVICE`. The device refuses operations on tensors of both devices, and `numpy()`. It counts the
+bytes that are copied from it. The CPU computes, so the results are bit for bit those of the CPU. PyTorch allows one such device in a
+process, so tests use it in a process of its own.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 _setup_privateuseone_for_python_backend("elsewhere")
 DEVICE = torch.device("elsewhere", 0)
 crossed: Counter[str] = Counter()
-"""Bytes that came back from the device, by dtype."""
+"""The bytes that were copied from the device, by dtype."""
 
 _MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 
@@ -47,7 +47,7 @@ class _There(Tensor):
 
 
 class Elsewhere(TorchDispatchMode):
-    """Where the device exists."""
+    """The context in which the device exists."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})

@@ -1,4 +1,4 @@
-"""Searches of one network on the CPU and on a stand-in for an accelerator: `python tests/elsewhere_cases.py` prints how they compare."""
+"""Searches on the CPU and on the simulated accelerator: `python tests/elsewhere_cases.py` prints whether their files are the same."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ def files(reports: Report | tuple[Report, ...]) -> list[bytes]:
 
 
 def compared(search: Callable[[dict[str, Tensor], dict[str, Tensor]], list[bytes]]) -> dict[str, object]:
-    """Whether a search of weights, given a base too, makes the same files on both devices, and the bytes that came back by dtype."""
+    """Whether a search makes the same files on both devices, and the bytes that were copied from the device, by dtype."""
     here = search(weights(), weights(1))
     crossed.clear()
     with Elsewhere():
@@ -57,13 +57,13 @@ def compared(search: Callable[[dict[str, Tensor], dict[str, Tensor]], list[bytes
 
 
 def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the device, ties kept."""
+    """The tensors on the device. Tied tensors stay tied."""
     on = {id(tensor): tensor.to(DEVICE) for tensor in tensors.values()}
     return {name: on[id(tensor)] for name, tensor in tensors.items()}
 
 
 def as_large(w: dict[str, Tensor]) -> list[bytes]:
-    """A search in the ways that large networks and matrices are searched."""
+    """A search that treats the small network and its matrices as large ones."""
     before = sizes.NETWORK, sizes.MATRIX
     sizes.NETWORK = sizes.MATRIX = 1000
     try:
@@ -84,6 +84,6 @@ CASES: dict[str, Callable[[dict[str, Tensor], dict[str, Tensor]], list[bytes]]] 
 
 
 if __name__ == "__main__":
-    # Operations on the stand-in aren't seen below its own tensors, so the inputs of layers can't be watched there: nowhere, then.
+    # The inputs of layers can't be recorded on the simulated device, so they are recorded on neither device.
     Distortion.moments = lambda _: {}  # type: ignore[method-assign]
     print(json.dumps({name: compared(search) for name, search in CASES.items()}))

@@ -1,4 +1,4 @@
-"""Executors that work in this process, when a test says so."""
+"""Executors that make calls in this process, when a test asks for it."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Later(Executor):
-    """Calls nothing until it is told to, in any order."""
+    """Makes its calls only when `work` is called, in any order."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []

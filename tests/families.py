@@ -1,4 +1,4 @@
-"""Small networks of many families, each as its users build it: what `tests/test_families.py` measures."""
+"""Small networks of many families, built as their users build them. `tests/measure/test_families.py` measures them."""
 
 import warnings
 from collections.abc import Callable
@@ -16,8 +16,8 @@ Network = nn.Module
 class Family:
     """One kind of network.
 
-    `build` gives a new one, in the state in which it is measured; `inputs` a batch; `loss` is of the network and the batch. Where none is
-    given, it is how far outputs are from those of the untouched network.
+    `build` makes a network, in the state in which it is measured. `inputs` makes a batch. `loss` takes the network and the batch; by
+    default, it is the distance between the outputs and those of the original network.
     """
 
     build: Callable[[], Network]
@@ -27,7 +27,7 @@ class Family:
 
 
 def stacked(*layers: object) -> Callable[[], Network]:
-    """A maker of the same layers, in a row; a layer is a module class with its arguments, or a function."""
+    """A function that makes these layers, one after another. A layer is a module class with its arguments, or a function."""
     return lambda: nn.Sequential(*(layer() if callable(layer) else layer[0](*layer[1:]) for layer in layers))
 
 
@@ -55,7 +55,7 @@ def in_eval(build: Callable[[], Network]) -> Callable[[], Network]:
 
 
 class Block(nn.Module):
-    """A residual block; `groups` as many as channels makes it depthwise-separable."""
+    """A residual block. With as many `groups` as channels, it is depthwise-separable."""
 
     def __init__(self, channels: int = 6, groups: int = 1) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class UNet(nn.Module):
 
 
 class VAE(nn.Module):
-    """It draws random numbers in its forward pass."""
+    """A network that draws random numbers in its forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Attention(nn.Module):
 
 
 class GPT(nn.Module):
-    """GPT-2's shape: fused qkv, a causal mask of infinities among the buffers, and embeddings tied to the output."""
+    """A network like GPT-2: fused qkv, a causal mask of infinities in a buffer, and embeddings tied to the output."""
 
     def __init__(self, tied: bool = True) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Mixer(nn.Module):
 
 
 class Graph(nn.Module):
-    """Graph convolutions with a dense adjacency, which is a buffer of whole numbers."""
+    """Graph convolutions with a dense adjacency matrix, in a buffer of whole numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class FakeQuantized(nn.Module):
 
 
 class LoRA(nn.Module):
-    """A frozen matrix and what was learned beside it."""
+    """A frozen matrix, and the two factors that were learned in addition."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class Complex(nn.Module):
 
 
 class StateSpace(nn.Module):
-    """A selective scan in miniature, after Mamba: decay and inputs depend on the token."""
+    """A small selective scan like Mamba's: decay and inputs depend on the token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ class HyperNetwork(nn.Module):
 
 
 class Experts(nn.Module):
-    """The better of three experts for each row: routing has no gradient, and jumps."""
+    """One of three experts for each row. The choice of the expert has no gradient, and jumps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -256,7 +256,7 @@ class Experts(nn.Module):
 
 
 class Siamese(nn.Module):
-    """One tower under two names."""
+    """A network that has the same part under two names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -278,7 +278,7 @@ class Scalars(nn.Module):
 
 
 class Table(nn.Module):
-    """A table of whole numbers, looked up and weighed."""
+    """A table of whole numbers, from which rows are taken and weighted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -290,7 +290,7 @@ class Table(nn.Module):
 
 
 class Hooked(nn.Module):
-    """Its state dict holds copies in half precision and something that is no tensor; buffers are replaced and left out."""
+    """A network whose state dict has copies in half precision and an entry that is no tensor. Buffers are replaced and left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -324,7 +324,7 @@ def old_weight_norm() -> Network:
 
 
 def errors(network: Network, batch: object) -> float:
-    """A share of examples, without a gradient."""
+    """A loss that is a share of examples, without a gradient."""
     assert isinstance(batch, Tensor)
     return float((network(batch).argmax(-1) != batch.sum(-1).long() % 3).double().mean())
 

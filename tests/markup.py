@@ -1,4 +1,4 @@
-"""What stands in a page of HTML, read by Python's own parser."""
+"""The content of an HTML page, read by Python's own parser."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "input", "br", "wbr"}
 
 
 class Structure(HTMLParser):
-    """The tags of a page: well nested or an error."""
+    """The tags of a page. If they are not well nested, an assertion fails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Structure(HTMLParser):
 
 
 def parsed(text: str) -> Structure:
-    """The tags and the text of a page, all of whose tags are closed."""
+    """The tags and the text of a page. If a tag is not closed, an assertion fails."""
     structure = Structure()
     structure.feed(text)
     assert structure.open == []

@@ -1,11 +1,11 @@
-"""Whether tests notice when the code is wrong: small faults are put into copies of the package, one at a time, and its tests run on each.
+"""Measures how well tests notice faults: it puts small faults into copies of the package, one at a time, and runs the tests on each.
 
     python tests/mutation.py --count 200 --seed 0
 
-A fault (a mutant) is one changed operator, constant, condition or call. First the tests run once on the unchanged package, and it is recorded
-which functions each of them calls. A fault is then put to the tests that call its function, the fastest first, and to the other tests of their
-files where none of those fails. It is caught if a test fails or takes far too long. What survives is listed with its line, to be looked at by
-a person: some faults change nothing that anybody could see.
+A fault (a mutant) is one changed operator, constant, condition or call. First, the tests run once on the unchanged package, and the functions
+that each test calls are recorded. For each fault, the tests that call the faulty function run, the fastest first. If none of them fails, the
+other tests of their files run. The fault is caught if a test fails or takes far too long. Faults that survive are listed with their lines.
+A person must look at them, because some faults have no effect that a user could see.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TARGETS = {
     f"{PACKAGE}/dynamics": ["tests/dynamics"],
     f"{PACKAGE}/search": ["tests/search"],
 }
-"""What is changed, and the tests that should notice."""
+"""The files that get faults, and the tests that should notice them."""
 COMPARISONS = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.In: "not in"}
 COMPARISONS |= {ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is"}
 ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.FloorDiv: "*", ast.Div: "*", ast.Mod: "+", ast.Pow: "*"}
@@ -48,12 +48,12 @@ ARITHMETIC |= {ast.LShift: ">>", ast.RShift: "<<", ast.BitOr: "&", ast.BitAnd: "
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "floor": "ceil", "ceil": "floor"}
 ARGUMENTS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:random_order"]
 PATIENCE = 5.0
-"""Tests are taken to hang after so many times the seconds that they took on the unchanged package, and half a minute."""
+"""Tests hang if they take longer than this factor times their time on the unchanged package, plus half a minute."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: a piece of a file, and what stands in its place."""
+    """One fault: a part of a file, and the text that replaces it."""
 
     path: str
     line: int
@@ -62,23 +62,23 @@ class Mutant:
     old: str
     new: str
     function: int = 0
-    """The first line of the function that it is in; 0 for code that runs when the module is imported."""
+    """The first line of the function with the fault; 0 for code that runs when the module is imported."""
 
 
 def mutants_of(path: str, root: Path = ROOT) -> Iterator[Mutant]:
-    """Every fault that a file may be given. Docstrings, annotations, messages and imports have none."""
+    """All possible faults of a file. Docstrings, annotations, messages and imports get no faults."""
     text = (root / path).read_text(encoding="utf-8")
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     for mutant in faults_of(path, text):
         inside = [node for node in functions if node.body[0].lineno <= mutant.line <= (node.end_lineno or 0)]
         innermost = max(inside, key=lambda node: node.lineno, default=None)
-        # Python counts a function from its first decorator.
+        # For Python, a function begins at its first decorator.
         begins = [] if innermost is None else [innermost.lineno, *(one.lineno for one in innermost.decorator_list)]
         yield replace(mutant, function=min(begins, default=0))
 
 
 def faults_of(path: str, text: str) -> Iterator[Mutant]:
-    """The faults of a file's text, without the functions that they are in."""
+    """The possible faults of a file's text; `function` is not set."""
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))
@@ -88,7 +88,7 @@ def faults_of(path: str, text: str) -> Iterator[Mutant]:
         return starts[line - 1] + column
 
     def between(left: ast.expr, right: ast.expr, new: str) -> Iterator[Mutant]:
-        """The operator between two expressions, in whose place `new` is put."""
+        """The fault that replaces the operator between two expressions by `new`."""
         begin, end = at(left.end_lineno or 0, left.end_col_offset or 0), at(right.lineno, right.col_offset)
         found = re.search(rb"(not\s+in|is\s+not|in|is|[<>=!]=|<<|>>|\*\*|//|[<>+\-*/%&|^])", raw[begin:end])
         if found:
@@ -124,7 +124,7 @@ def faults_of(path: str, text: str) -> Iterator[Mutant]:
 
 
 def code_of(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a tree that do something when the program runs."""
+    """The nodes of a tree that have an effect when the program runs."""
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns", "decorator_list") or isinstance(tree, ast.Raise | ast.Assert):
             continue
@@ -138,7 +138,7 @@ def code_of(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def chosen(count: int, seed: int, targets: Sequence[str], root: Path) -> list[tuple[Mutant, list[str]]]:
-    """A random sample of the faults of all targets together, with the folders of tests that should notice each."""
+    """A random sample of the faults of all targets together. Each fault comes with the folders of the tests that should notice it."""
     every: list[tuple[Mutant, list[str]]] = []
     for target in targets:
         paths = [root / target] if target.endswith(".py") else sorted((root / target).rglob("*.py"))
@@ -148,7 +148,7 @@ def chosen(count: int, seed: int, targets: Sequence[str], root: Path) -> list[tu
 
 
 class Recorder:
-    """A plugin of pytest that records how long each test takes, and which functions of the package it calls."""
+    """A plugin of pytest. It records how long each test takes, and which functions of the package it calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.seconds, self.calls = str(folder / PACKAGE), dict[str, float](), dict[str, list[str]]()
@@ -176,7 +176,7 @@ class Recorder:
 
 
 def recorded(folders: Sequence[str], root: Path) -> dict[str, Any]:
-    """The seconds and the calls of every test of these folders. Ends the program where one of them fails."""
+    """The seconds and the calls of every test in these folders. Ends the program if a test fails."""
     into = root / "recorded.json"
 
     def record() -> int:
@@ -186,15 +186,15 @@ def recorded(folders: Sequence[str], root: Path) -> dict[str, Any]:
         return status
 
     if in_a_copy(record, root, 3 * 3600) != 0:
-        sys.exit(f"{' '.join(folders)}: expected tests that pass before anything is changed; mend them first")
+        sys.exit(f"{' '.join(folders)}: expected tests that pass on the unchanged package; correct them first")
     found: dict[str, Any] = json.loads(into.read_text(encoding="utf-8"))
     return found
 
 
 def tests_for(mutant: Mutant, folders: Sequence[str], record: dict[str, Any]) -> list[list[str]]:
-    """The tests to run on a fault, in two parts: those that call its function, then the others of their files.
+    """The tests to run on a fault, in two parts: first the tests that call its function, and then the other tests of their files.
 
-    A result may be kept between tests, so that the test that calls the function isn't the one that looks at the result.
+    The other tests are needed because a result may be kept between tests: one test calls the function, and another one checks the result.
     """
     seconds: dict[str, float] = record["seconds"]
     known = [test for test in seconds if test.startswith(tuple(folders))]
@@ -210,7 +210,7 @@ def tests_for(mutant: Mutant, folders: Sequence[str], record: dict[str, Any]) ->
 
 
 def verdict(mutant: Mutant, parts: Sequence[list[str]], root: Path, seconds: dict[str, float]) -> str:
-    """What becomes of a fault: "caught", "hangs", or "survives"."""
+    """The result of the tests for a fault: "caught", "hangs", or "survives"."""
     file = root / mutant.path
     original = file.read_bytes()
     file.write_bytes(original[: mutant.begin] + mutant.new.encode() + original[mutant.end :])
@@ -226,7 +226,7 @@ def verdict(mutant: Mutant, parts: Sequence[list[str]], root: Path, seconds: dic
 
 
 def in_a_copy(call: Callable[[], int], root: Path, seconds: float) -> int | None:
-    """The exit status that `call` gives in a copy of this process, which has PyTorch already; None where it hangs."""
+    """The exit status of `call` in a fork of this process, which has already imported PyTorch; None if it hangs."""
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -248,19 +248,19 @@ def in_a_copy(call: Callable[[], int], root: Path, seconds: float) -> int | None
 
 
 def main() -> None:
-    """Run the mutants, and say what became of them."""
+    """Try the faults, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=60.0, help="begin no further mutant after so long")
-    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this; can be repeated")
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no further fault after this time")
+    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only faults in this part; can be repeated")
     parser.add_argument(
-        "--record", type=Path, help="a JSON file for what tests call: read where it is there, and written where not"
+        "--record", type=Path, help="a JSON file with the functions that tests call: it is read if it exists, and written otherwise"
     )
     parser.add_argument("--out", type=Path, help="a JSON file for the verdicts")
     options = parser.parse_args()
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    sys.dont_write_bytecode = True  # two mutants of one size and second would have one cached file
+    sys.dont_write_bytecode = True  # Python would use a stale cache for two faults of the same size within one second
     targets = options.target or list(TARGETS)
     began, verdicts = time.monotonic(), list[tuple[Mutant, str]]()
     with tempfile.TemporaryDirectory() as name:
@@ -291,7 +291,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Imported here, once for all: each mutant's process begins as a copy of this one.
+    # Imported once here, because the process of each fault begins as a fork of this one.
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
     import scipy.special  # noqa: F401

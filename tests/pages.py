@@ -1,4 +1,4 @@
-"""The blocks of Python in the sections of a page, run as the programs that they are."""
+"""Runs the Python blocks in the sections of a documentation page as programs."""
 
 import re
 import runpy
@@ -34,6 +34,6 @@ def run_section(heading: str, folder: Path) -> dict[str, Any]:
 
 
 def penalty_gradient(model: nn.Module, name: str) -> Tensor:
-    """The gradient of the penalty of docs/training.md by one of the parameters, without noise."""
+    """The gradient of the penalty of docs/training.md with respect to one of the parameters, without noise."""
     (gradient,) = torch.autograd.grad(spectral_entropy_penalty(model, beta=0.1), [model.get_parameter(name)])
     return gradient

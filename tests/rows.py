@@ -1,4 +1,4 @@
-"""Rows of a results.jsonl as docs/results.md has them, made by hand."""
+"""Rows of a results.jsonl, made by hand, as docs/results.md describes them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ LAYERS = ("embed.weight", "hidden.weight", "output.weight")
 def row(
     step: float | None = 100, *, run: str = "runs/a", eps: Iterable[float] = (1.0, 0.1), scale: float = 1.0, **more: Any
 ) -> dict[str, Any]:
-    """A measured checkpoint: its bits are 800·scale at ε = 1 and grow as ε falls."""
+    """The row of a measured checkpoint. Its bits are 800·scale at ε = 1, and more at smaller ε."""
     values = list(eps)
     found: dict[str, Any] = {
         "schema": 1,
@@ -57,7 +57,7 @@ def failed(step: float = 300, error: str = "loss: it is nan", run: str = "runs/a
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], end: str = "") -> Path:
-    """The rows as a results.jsonl, and then `end`, such as a cut line."""
+    """A results.jsonl with these rows and, after them, `end`, such as a cut line."""
     path.write_text("".join(json.dumps(one) + "\n" for one in rows) + end, encoding="utf-8")
     return path
 

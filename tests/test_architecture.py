@@ -1,4 +1,4 @@
-"""The package is what docs/architecture.md says: wings in one order, imports that run one way, and names imported from a wing's face."""
+"""The package agrees with docs/architecture.md: the order of the wings, imports in one direction, and names imported from the wing itself."""
 
 import ast
 import re
@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "nncomplexity"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WINGS = re.findall(r"^\| `(\w+)/` \|", PAGE, flags=re.MULTILINE)
-"""From the top to the bottom: a wing imports only from those below it."""
+"""The wings from the top to the bottom. A wing imports only from those below it."""
 BELOW_ALL = {"errors", "version"}
 """Modules at the top of the package that every wing may import."""
 OPTIONAL = {
     *("matplotlib", "sklearn", "devinterp", "optuna", "distributed", "cloudpickle"),
     *("lightning", "transformers", "wandb", "mlflow", "tensorboard"),
 }
-"""Packages of the extras, and what one method alone needs: only a call that needs them may load them."""
+"""Optional packages, and the packages of one method. Only a call that needs them may load them."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMMAND_LINE_ONLY = {"typer", "rich"}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc"}
@@ -30,7 +30,7 @@ MOST_ENTRIES = 20
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, and where the statement stands."""
+    """One imported module, and the place of the statement."""
 
     name: str
     line: int
@@ -61,11 +61,11 @@ def imports_of(source: str) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name != PACKAGE]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == PACKAGE:
-            # `nncomplexity.measure.estimate` loads the wing where the function runs.
+            # `nncomplexity.measure.estimate` loads the wing when the function runs.
             yield Import(f"{PACKAGE}.{node.attr}", node.lineno, in_function=False)
             continue
         elif isinstance(node, ast.ImportFrom):
-            # `from package import name` imports the module package.name where there is one, unless the package exports that name.
+            # `from package import name` imports the module package.name if it exists, unless the package exports that name.
             base = "." * node.level + (node.module or "")
             public = exported(base)
             submodules = [
@@ -81,7 +81,7 @@ IMPORTS = {name: list(imports_of(path.read_text(encoding="utf-8"))) for name, pa
 
 
 def wing_of(module: str) -> str | None:
-    """The wing that a module of the package is in; None for the modules at its top."""
+    """The wing of a module; None for the modules at the top of the package."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in WINGS else None
 
@@ -151,12 +151,12 @@ def test_a_wing_says_what_its_files_do(wing: str) -> None:
 
 
 def test_nothing_imports_the_integrations() -> None:
-    """What they import takes seconds, and is not installed everywhere."""
+    """These packages take seconds to import, and are not installed everywhere."""
     integrations = f"{PACKAGE}.integrations"
     importing = [
         name for name in FILES if wing_of(name) != "integrations" for found in internal(name) if integrations in found.name
     ]
-    assert importing == [PACKAGE]  # which says to type checkers that there is this wing, and loads it at its first use
+    assert importing == [PACKAGE]  # this tells type checkers that the wing exists, and loads it at its first use
     assert {found.name.split(".")[0] for name in FILES if wing_of(name) != "integrations" for found in IMPORTS[name]}.isdisjoint(
         {"lightning", "transformers", "wandb", "mlflow", "tensorboard"}
     )
@@ -168,7 +168,7 @@ def test_imports_inside_functions_are_of_optional_packages() -> None:
 
 
 def test_only_the_command_line_names_wings_by_the_package() -> None:
-    """Elsewhere an import at the top says what a file needs."""
+    """Everywhere else, an import at the top shows what a file needs."""
     by_package = [name for name, path in FILES.items() if re.search(rf"^import {PACKAGE}$", path.read_text("utf-8"), re.MULTILINE)]
     assert {wing_of(name) for name in by_package} == {"cli"}
 
@@ -203,7 +203,7 @@ def _imported(path: Path, found: Import) -> set[str]:
 
 
 ROOMS = ["measuring", "reporting", "peers", "cases"]
-"""Of the benchmarks, from the top to the bottom."""
+"""The parts of the benchmarks from the top to the bottom."""
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -236,9 +236,9 @@ def is_overload(function: ast.FunctionDef) -> bool:
 
 
 FRONT_DOORS = exported(PACKAGE).union(*(exported(f"{PACKAGE}.{wing}") for wing in WINGS))
-"""What the package and its wings export: only these may take more arguments."""
+"""The exports of the package and its wings: only these may take more arguments."""
 COMMANDS = {(f"{PACKAGE}.cli.{file}", name) for file, name in [("show", "plot")]}
-"""Commands whose parameters are options of the command line one by one."""
+"""Commands whose parameters are the single options of the command line."""
 MOST_PARAMETERS = 8
 MOST_LINES = 80
 
@@ -275,7 +275,7 @@ def test_a_class_has_a_name_of_its_own() -> None:
 
 
 def test_no_call_hides_its_arguments_in_a_tuple() -> None:
-    """As in `f(*(a, b), c=c)`: what is given for what is then to be counted."""
+    """The arguments of a call such as `f(*(a, b), c=c)`, in which what is given must be counted."""
     found = []
     for module in FILES:
         for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
@@ -286,7 +286,7 @@ def test_no_call_hides_its_arguments_in_a_tuple() -> None:
 
 
 def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
-    """The functions that a wing exports, where they are defined."""
+    """The functions that a wing exports, in the files that define them."""
     for module in FILES:
         names = exported(f"{PACKAGE}.{wing_of(module)}")
         for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
@@ -295,7 +295,7 @@ def public_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def test_a_public_function_that_explains_its_arguments_says_what_it_returns() -> None:
-    """Short docstrings say it in their first line. ruff holds all to the sections `Args`, where there is one, and `Raises`."""
+    """A short docstring says it in its first line. ruff checks that the sections `Args`, if there are any, and `Raises` are complete."""
     found = [
         f"{module}.{node.name}"
         for module, node in public_functions()

@@ -1,4 +1,4 @@
-"""The comparison's parts that need no peer installed: cases, record, int8 peer, NNCodec's search, tables and docs."""
+"""The parts of the comparison that need no other compressor: cases, record, int8 method, NNCodec's search, tables and docs."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def folder(workplace: Path) -> Path:
-    """A folder as a user brings it: a task that imports nothing of the project, and one checkpoint."""
+    """A folder like a user's: a task that imports nothing of the project, and one checkpoint."""
     here = workplace / "mine"
     here.mkdir()
     (here / "task.py").write_text(TASK, encoding="utf-8")
@@ -110,7 +110,7 @@ def test_int8_search_says_so_where_nothing_is_within_the_bound(case: Case) -> No
 
 
 class UniformCodec:
-    """Stands in for NNCodec: plain rounding, 1 + log₂(1 + |k|) bits a symbol and 5 bytes a tensor."""
+    """A substitute for NNCodec: plain rounding, 1 + log₂(1 + |k|) bits for a symbol and 5 bytes for a tensor."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -133,7 +133,7 @@ class UniformCodec:
 
 
 def lopsided(case: Case) -> Case:
-    """The loss feels `b` a thousand times as much as `w`, so one step for both is wasteful."""
+    """The loss depends on `b` a thousand times as much as on `w`, so one step for both is wasteful."""
 
     def loss(network: dict[str, torch.Tensor]) -> torch.Tensor:
         squares = {name: ((network[name] - tensor) ** 2).sum() for name, tensor in case.weights.items()}
@@ -177,7 +177,7 @@ def test_a_run_writes_every_row_and_a_second_run_measures_nothing(
 ) -> None:
     output = tmp_path / "out.json"
     plan = tight_vs_peers.Plan(eps=(4.0,), methods=("tight", "int8_zstd"), budgets=(5,))
-    # The search without a budget is a short one here.
+    # The search without a budget is replaced by a short one here.
     short = lambda *given, budget=None, **more: estimate(*given, budget=budget or 20, **more)  # noqa: E731
     monkeypatch.setattr(tight_vs_peers, "estimate", short)
     tight_vs_peers.run([case], plan, output)
@@ -293,7 +293,7 @@ def test_curves_of_several_budgets_are_told_by_mean_and_largest_ratio() -> None:
     rows = [
         {"case": "a", "budget": 400, "eps": [1, 0.1], "curve_bytes": [100, 40], "single_bytes": [100, 160]},
         {"case": "a", "budget": 60, "eps": [1, 0.1], "curve_bytes": [90, 400], "single_bytes": [180, 200]},
-        # The default's ε have a table of their own.
+        # The ε of the default search have their own table.
         {"case": "a", "budget": 400, "eps": list(DEFAULT_EPS), "curve_bytes": [7] * 12, "single_bytes": [1] * 12},
     ]
     cost = {"curve_evaluations": [1], "single_evaluations": [1], "curve_cpu_seconds": 1, "single_cpu_seconds": [1]}
@@ -376,7 +376,7 @@ def test_separable_kernels_are_multiplied_out_exactly() -> None:
 
 
 def test_structure_is_left_to_the_search_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows of one network differ only by what the search may do."""
+    """The rows of one network differ only in what the search may do."""
     monkeypatch.setattr(foldings, "BUDGET", 100)
     case = replace(RECIPES["separable"], steps=60).trained("separable", 0)
     subject = foldings.SUBJECTS["separable"]

@@ -1,4 +1,4 @@
-"""constraints.txt pins what pyproject.toml asks for, and all that these packages ask for in turn."""
+"""constraints.txt pins the requirements of pyproject.toml, and all requirements of these packages."""
 
 import importlib.metadata as metadata
 import re
@@ -19,7 +19,7 @@ OWN = {canonicalize_name(PROJECT["name"]), "nncomplexity"}
 
 
 def asked_for() -> Iterator[Requirement]:
-    """Every requirement in pyproject.toml but those of the project itself."""
+    """Every requirement in pyproject.toml, except those of the project itself."""
     for text in (*PROJECT["dependencies"], *(text for several in PROJECT["optional-dependencies"].values() for text in several)):
         requirement = Requirement(text)
         if canonicalize_name(requirement.name) not in OWN:
@@ -47,7 +47,7 @@ def test_what_these_packages_ask_for_is_pinned_too() -> None:
         if name not in PINS:
             missing.add(name)
         try:
-            # Another version, as in the environment of the oldest ones, asks for other packages.
+            # Another version, as in the environment of the oldest ones, requires other packages.
             pinned = name in PINS and Version(metadata.version(name)).public == PINS[name].public
             requirements = (metadata.requires(name) or []) if pinned else []
         except metadata.PackageNotFoundError:  # an extra that isn't installed here
@@ -55,7 +55,7 @@ def test_what_these_packages_ask_for_is_pinned_too() -> None:
         for needed in map(Requirement, requirements):
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *one.extras)):
                 wanted.append(needed)
-    # What comes with every environment, and parts of PyTorch's that come with it for one kind of machine alone.
+    # Packages that every environment has, and parts of PyTorch that are needed only on one kind of machine.
     assert {name for name in missing if not re.match(r"nvidia-|triton|cuda-|setuptools$|pip$", name)} == set()
 
 

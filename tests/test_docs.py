@@ -1,4 +1,4 @@
-"""The documentation says what the program does: its examples run, its output is the program's, and its links and names lead somewhere."""
+"""The documentation agrees with the program: its examples run and print the shown output, and its links and names exist."""
 
 import doctest
 import importlib
@@ -23,7 +23,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *D
 WITH_EXAMPLES = [page for page in PAGES if re.search(r"^>>> ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
-# A search follows floating point: another processor may move its bits a little.
+# A search depends on floating-point rounding: on another processor, its bits may differ a little.
 BITS_TOLERANCE = 0.25
 
 
@@ -33,10 +33,10 @@ def page_id(page: Path) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder from which the examples are found as from the repository's root, and which may be written to."""
+    """A writable folder from which the examples are found as from the repository's root."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    importlib.import_module("examples.digits.task")  # from the repository: the link is gone when the test ends
-    monkeypatch.setattr(sys, "path", sys.path.copy())  # the command line puts the current folder there
+    importlib.import_module("examples.digits.task")  # imported from the repository: the link is gone when the test ends
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # as the command line does with the current folder
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -53,7 +53,7 @@ def test_examples_print_what_the_page_shows(page: Path) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the page that `measure` prints says, but for times and for decimals that follow floating point."""
+    """The page that `measure` prints, without times and without decimals that depend on floating-point rounding."""
 
     head: str
     bits: dict[str, int]
@@ -119,7 +119,7 @@ def test_the_picture_shows_tight_below_the_others() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that headings get as targets of links."""
+    """The anchors of the headings."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), flags=re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""Pictures and tables of README and docs: what measured them is said, and what they show is what is measured today."""
+"""Pictures and tables of README and docs: they name their source, and show what is measured today."""
 
 import json
 import re
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from benchmarks.cases import source
@@ -23,22 +22,15 @@ from nncomplexity import Divergence, estimate
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*/*.md"))]
 SPREAD = 0.2
-"""By how much the floating point of another machine may move a size."""
+"""The relative difference of a size that the rounding of another machine may cause."""
+pytestmark = pytest.mark.usefixtures("computing_with_one_thread")
 
 
 def pictures() -> Iterator[tuple[Path, str]]:
-    """Each picture that a page shows, with the page."""
+    """Each picture on a page, with the page."""
     for page in PAGES:
         for link in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
             yield page, str((page.parent / link).resolve().relative_to(ROOT))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_every_picture_of_a_page_has_a_record() -> None:
@@ -123,7 +115,7 @@ def test_the_readme_tells_rightly_what_the_dynamics_show() -> None:
 def test_the_picture_of_sizes_is_todays() -> None:
     record = json.loads((ROOT / "docs" / "images" / "sizes.json").read_text(encoding="utf-8"))["networks"]["mlp"]
     weights = load_file(ROOT / "examples" / "digits" / "checkpoints" / "mlp.safetensors")
-    # What `tight` finds in the same network is measured for the README's block (tests/test_docs.py), which says what this picture shows.
+    # The result of `tight` for this network is measured for the README's block (tests/test_docs.py), which has this picture's figures.
     for method, eps in (("quantize", record["eps"]), ("bayes", record["eps"][:1])):
         found = estimate(weights, task.loss, eps, method=method, seed=0)
         expected = record[method][: len(eps)]
@@ -138,7 +130,7 @@ def test_the_picture_of_dynamics_is_todays() -> None:
     trainer = Trainer(preset("quick"))
     while trainer.epoch < row["step"]:
         trainer.train_epoch()
-    # In the order of a .safetensors file, which has them by name: the same tensors in another order are another search.
+    # In the order of a .safetensors file, which sorts the tensors by name: with another order, the search is another one.
     weights = {name: tensor.detach() for name, tensor in sorted(trainer.model.state_dict().items())}
     config = trainer.config
     divergence = Divergence(task_for(config).logits, equations(config.operation, config.prime).tokens)

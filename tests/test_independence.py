@@ -1,4 +1,4 @@
-"""No test depends on another: files of tests have no generator of random numbers that their tests would share."""
+"""No test depends on another one: no test file has a random generator that its tests share."""
 
 import ast
 from collections.abc import Iterator

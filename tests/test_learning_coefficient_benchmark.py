@@ -1,4 +1,4 @@
-"""Bits beside the learning coefficient: the checkpoints of a training, the table and the picture."""
+"""The benchmark of bits and the learning coefficient: the checkpoints of a training, the table and the picture."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is loaded when: PyTorch by what measures, and by nothing that only describes."""
+"""When packages are loaded: only code that measures loads PyTorch, and code that only describes doesn't."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ ON_DEMAND = ["bounds", "checkpoint", "file", "linalg"]
 
 
 def loaded_by(program: str) -> list[str]:
-    """Which of the heavy packages a program of its own has loaded at its end."""
+    """The heavy packages that a new program has loaded at its end."""
     told = f"{program}\nprint([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT)
     return list(ast.literal_eval(done.stdout.splitlines()[-1]))

@@ -1,4 +1,4 @@
-"""Measures against known sizes: the statistics against their definitions and SciPy, the networks, the measures, tables and picture."""
+"""Measures of known sizes: the statistics against their definitions and SciPy, the networks, the measures, tables and picture."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The benchmark on MNIST: its networks, the process that measures a file again, and the table and picture of what was found."""
+"""The benchmark on MNIST: its networks, the process that measures a file again, and the table and picture of the results."""
 
 import json
 from argparse import Namespace
@@ -41,7 +41,7 @@ def drawn(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Images of ten classes, sorted by class, each of which has a bright band of its own."""
+    """Images of ten classes, sorted by class. Each class has a bright band at its own place."""
     generator, path = np.random.default_rng(0), tmp_path / "mnist.npz"
     content = {}
     for part, count in (("train", 300), ("test", 100)):
@@ -142,7 +142,7 @@ def test_the_small_network_is_trained_and_bounded(archive: Path, tmp_path: Path)
     weights = Training(epochs=4, batch=30).run(train)
     assert {name: tuple(weight.shape) for name, weight in weights.items()} == SHAPES
     assert sum(weight.numel() for weight in weights.values()) == 5994
-    assert train.error(weights) < 0.5  # a guess is wrong in 0.9
+    assert train.error(weights) < 0.5  # a guess is wrong for nine of ten
     row = bounded(Case("mnist/small", "", weights, train.loss("small")), (train, test), Searching((1.0,), budget=20), 0, tmp_path)
     assert max(row["train_error"], row["holdout_bound"]) <= 1
     assert row["train_error"] <= row["bound"] <= 1

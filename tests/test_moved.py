@@ -1,4 +1,4 @@
-"""Modules are imported by the names that they had before the package had wings, and are then what they are under their names of today."""
+"""Modules can be imported by their names from before the package had wings. They are then the same objects as under their present names."""
 
 import importlib
 import sys

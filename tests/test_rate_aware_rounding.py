@@ -1,4 +1,4 @@
-"""The peer that rounds by rate: its limits, and a row of its benchmark."""
+"""The rounding by rate, with which the benchmark compares: its limits, and a row of its benchmark."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""What outsiders meet first is in order: make targets, the CI file, forms for issues, and what is shipped."""
+"""What outsiders see first: make targets, the CI file, forms for issues, and the files that are shipped."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The site of docs/ builds without a warning; its links lead somewhere, and its search and its reference have what is in the package."""
+"""The site of docs/ builds without a warning, its links lead somewhere, and its search and reference cover the package."""
 
 import html
 import importlib.util
@@ -43,7 +43,7 @@ def hook(name: str) -> ModuleType:
 
 
 class Links(HTMLParser):
-    """The targets of links and pictures of a page, and its anchors."""
+    """The targets of a page's links and pictures, and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def plain(text: str) -> str:
 
 
 def test_examples_lists_and_tables_are_what_they_are_on_github(site: Path) -> None:
-    """Where Markdown's dialects differ, marks of one would stand in the text."""
+    """If another dialect of Markdown reads the text differently, its marks appear in the page."""
     left = []
     for path in site.rglob("*.html"):
         text = re.sub(r"<(pre|code|script|style)[ >].*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)

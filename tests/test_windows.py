@@ -1,4 +1,4 @@
-"""What the package may use on every system: there is no Windows here to run it on, but what Windows lacks is known."""
+"""The package uses only what exists on every system. These tests don't run on Windows: they look for names that Windows lacks."""
 
 import ast
 import re
@@ -18,19 +18,19 @@ signal.SIGKILL signal.SIGHUP signal.SIGALRM signal.SIGUSR1 signal.SIGUSR2 signal
 signal.alarm signal.pause signal.setitimer
 os.rename
 """
-"""The last one is there, and fails where the new name is taken."""
+"""Windows has the last one, but it fails there if a file with the new name exists."""
 LACKING = set(re.findall(r"[\w.]+", MISSING))
 GUARDED = {
     ("dynamics/results_file.py", "fcntl"),
     ("file/saving.py", "fcntl"),
-    ("file/reading.py", "os.O_NONBLOCK"),  # of pipes with a name, which it hasn't either
+    ("file/reading.py", "os.O_NONBLOCK"),  # only for named pipes, which Windows lacks too
     ("training/spectral_gradient.py", "os.register_at_fork"),
 }
-"""They are used only where they are there."""
+"""Names that the package uses only if they exist."""
 
 
 def used(source: str) -> set[str]:
-    """What a source names of these modules."""
+    """The names of modules and of their attributes that a source uses."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""A small training to track: checkpoints of a linear classifier, and a task module whose loss says that it was called."""
+"""A small training run for `track`: checkpoints of a linear classifier, and a task module whose loss reports each call."""
 
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def weights(step: int) -> dict[str, torch.Tensor]:
 
 
 def make_training(folder: Path, steps: tuple[int, ...] = (1, 2, 10)) -> None:
-    """mytask.py, and run/step_N.safetensors for each step."""
+    """Write mytask.py, and run/step_N.safetensors for each step."""
     (folder / "mytask.py").write_text(TASK, encoding="utf-8")
     (folder / "run").mkdir(exist_ok=True)
     for step in steps:
@@ -93,6 +93,6 @@ def make_training(folder: Path, steps: tuple[int, ...] = (1, 2, 10)) -> None:
 
 
 def untimed(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Rows without their times, in an order of their own."""
+    """The rows without their times, sorted."""
     kept = [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
     return sorted(kept, key=lambda row: (str(row["kind"]), str(row["checkpoint"]), str(row["seed"])))

@@ -1,4 +1,4 @@
-"""What the writers write: the reports of a small network at two ε and without loss, and a row of one."""
+"""The data that tests of the integrations write: reports of a small network at two ε and lossless, and a row."""
 
 from typing import Any
 

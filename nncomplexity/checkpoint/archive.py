@@ -101,8 +101,9 @@ def _check_places(content: bytes, records: list[zipfile.ZipInfo], end: int) -> N
             raise zipfile.BadZipFile(f"record {record.filename!r} does not begin before the archive's directory")
         name, extra = _LOCAL.unpack_from(content, record.header_offset)
         start = record.header_offset + _LOCAL.size + name + extra
-        stored = record.compress_type != zipfile.ZIP_STORED or record.compress_size == record.file_size
-        if not stored or start + record.compress_size > following[record.header_offset]:
+        # A record that isn't compressed has its length twice.
+        consistent = record.compress_type != zipfile.ZIP_STORED or record.compress_size == record.file_size
+        if not consistent or start + record.compress_size > following[record.header_offset]:
             raise zipfile.BadZipFile(f"record {record.filename!r} is shorter than its header says")
 
 

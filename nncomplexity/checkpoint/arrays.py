@@ -162,6 +162,7 @@ def _with_tensors(value: Any, done: dict[int, Any]) -> Any:
         return done[id(value)]
     if isinstance(value, dict):
         made: dict[Any, Any] = {}
+        # Before its entries, because a dictionary may contain itself.
         done[id(value)] = made
         made |= {name: _with_tensors(inner, done) for name, inner in value.items()}
         return made

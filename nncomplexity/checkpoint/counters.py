@@ -43,6 +43,7 @@ def _numbers(
 def _among_weights(weights: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[str, int | float]]:
     for name, value in weights.items():
         counts = name in AMONG_WEIGHTS and not (isinstance(value, Tensor) and value.dtype.is_floating_point)
+        # If the file itself is the state dict, a training loop's counts are among the tensors.
         at_top = not path and isinstance(name, str) and not isinstance(value, Tensor)
         if (counts or at_top) and (number := number_in(value)) is not None:
             yield ".".join((*path, name)), number

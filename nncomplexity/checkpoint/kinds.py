@@ -40,6 +40,8 @@ _MESSAGE_PACK = re.compile(rb"([\x81-\x8f]|\xde..|\xdf....)([\xa1-\xbf]|\xd9.)[ 
 """A map of MessagePack whose first key is a text."""
 _TITLE = re.compile(r"<title[^>]*>\s*(.{1,200}?)\s*</title>", re.IGNORECASE | re.DOTALL)
 _TAR, _HEAD, _LONGEST_LINK, _SHOWN = 257, 4096, 1024, 60
+"""Where a tar archive has its mark, the number of bytes that are examined, the length in bytes of the longest file that may be a link, and the
+characters of a text that a message shows."""
 
 
 def what_it_is(content: bytes) -> str:
@@ -90,6 +92,7 @@ def what_archive_it_is(names: Collection[str]) -> str:
 def _text(content: bytes) -> str | None:
     """What a text file is; None for other files."""
     try:
+        # The end of the head may cut a character, which must not count as an error.
         text = content[:_HEAD].decode("utf-8-sig", errors="strict" if len(content) <= _HEAD else "ignore").strip()
     except UnicodeDecodeError:
         return None

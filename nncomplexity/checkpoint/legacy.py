@@ -44,6 +44,7 @@ def without_sources(content: bytes) -> bytes:
     call = f"c{ClassWithSource.__module__}\n{ClassWithSource.__qualname__}\n".encode()
     pieces, done = [], 0
     for start, end in _classes(stream):
+        # R calls what is on the stack. It takes the place of the one byte that made the id.
         pieces += [content[done:start], call, content[start:end], b"R"]
         done = end + 1
     return b"".join([*pieces, content[done:]]) if pieces else content

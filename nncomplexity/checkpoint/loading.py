@@ -120,6 +120,7 @@ def _read(given: Path, key: str | None, steps: StepRule, reading: Reading) -> Ch
     del content
     state = _trainer_state(file, reading)
     trainer = {name: one for name, value in state.items() if (one := number_in(value)) is not None}
+    # The usual rule may need folders above the current one. A pattern is matched with the path as the user typed it.
     step = find_step(file if steps.pattern else file.absolute(), _numbers(contents, steps), steps, trainer=trainer)
     return Checkpoint(
         path=file,

@@ -82,6 +82,7 @@ def _opened(value: object, path: tuple[str, ...], where: str, classes: dict[str,
         done[id(value)] = state_dict_of(value, where)
     elif isinstance(value, Mapping):
         made: dict[Any, Any] = {}
+        # Before its entries, because a dictionary may contain itself.
         done[id(value)] = made
         made |= {name: _opened(inner, (*path, str(name)), where, classes, done) for name, inner in value.items()}
     else:

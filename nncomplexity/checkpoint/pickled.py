@@ -146,6 +146,7 @@ def _check_archive(file: Path, content: bytes) -> None:
     except zipfile.BadZipFile as error:
         raise FormatError(f"{file}: {_DAMAGED} ({error})") from error
     last = {name.rpartition("/")[2] for name in names}
+    # A TorchScript archive has a data.pkl too.
     if _OBJECT not in last or "constants.pkl" in last:
         raise FormatError(f"{file}: {what_archive_it_is(names)}")
 

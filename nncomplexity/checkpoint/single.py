@@ -45,6 +45,7 @@ def read_single(file: Path, content: bytes, key: str | None = None) -> Contents:
 def _contents(file: Path, content: bytes, key: str | None) -> Contents:
     if is_safetensors(content):
         contents = read_safetensors(file, content)
+    # Before pickles, because an .npz file and a file of torch.save are both zip archives.
     elif content.startswith(ZIP) and is_arrays(content):
         contents = read_archive(file, content)
     elif content.startswith((ZIP, *PICKLE)):

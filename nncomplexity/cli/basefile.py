@@ -36,8 +36,10 @@ class BaseFile:
         """
         checkpoint = nncomplexity.checkpoint.load_checkpoint(self.path, self.key)
         check_writable(outputs, inputs=[str(file) for file in checkpoint.files])
+        # A base may lack some tensors, such as a new head. If several prefixes fit, none is certain, and the names are not changed.
         found = nncomplexity.network.namings(checkpoint.tensors, [(name,) for name in names], whole=False)
         naming = found[0] if len(found) == 1 else nncomplexity.network.unchanged(checkpoint.tensors)
+        # The checkpoint's notes advise --key, but the key of a base has an option of its own.
         notes = [note.replace("--key", f"{self.option}-key") for note in checkpoint.notes]
         notes += [note] if (note := naming.note("the network's")) else []
         for note in notes:

@@ -185,6 +185,7 @@ def bound_in_words(checkpoint: str, found: BestBound, width: int) -> str:
 
 def _data(name: str, option: str) -> Any:
     data = nncomplexity.network.data_named(name, option)
+    # `data_named` calls a function without arguments. So what can still be called, and is no data, is a function with arguments.
     if callable(data) and not hasattr(data, "__iter__"):
         raise InputError(f"{option}: expected a function without arguments that returns inputs, got {name}, which has arguments")
     return data

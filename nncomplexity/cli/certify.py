@@ -44,6 +44,7 @@ def certify(
         return FAILED
     named, data = check.named, list(nncomplexity.measure.hashes_of(checked.data or ()))
     about: dict[str, Any] = {name: getattr(checked, name) for name in ("loss_fn", "model", "risk_fn")}
+    # Without folders: a certificate is for other machines, where the same files are in other places.
     about |= {"checkpoint": Path(against).name, **(named.described() if named else {}), "data": data, "file": Path(file).name}
     try:
         with stdout_for_results():

@@ -40,8 +40,8 @@ _OTHER_NAMES = {"kind": "divergence"}
 app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 verify found a false claim, or track could not measure a checkpoint; 2 the call or an input is wrong; "
-    "3 nothing smaller than the lossless file was found within ε; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 verify or certify found a false claim, or track could not measure a checkpoint; 2 the call or an "
+    "input is wrong; 3 nothing smaller than the lossless file was found within ε; 130 interrupted.",
 )
 
 
@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         app(prog_name=_PROGRAM)  # the shell asks for completions of a line; this call ends the process
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        # Calling the app would end the process, and would print an error on several lines.
         with get_command(app).make_context(_PROGRAM, list(arguments)) as context:
             return int(context.command.invoke(context) or DONE)
     except typer.Exit as leave:
@@ -86,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return PIPE_CLOSED
     except OSError as error:
+        # Without a file's name, the stream failed: for example, the disk that standard output is redirected to is full.
         if error.filename is not None or not isinstance(sys.stdout, io.TextIOWrapper):
             raise
         _discard_output()
@@ -94,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _with_option(message: str, arguments: Sequence[str]) -> str:
     """A message with the option of the command line instead of the Python argument, which is named at its beginning."""
+    # Python functions name the argument at the beginning of a message, such as `n: expected ...`, and the command line has `--n`.
     name, colon, rest = message.partition(": ")
     commands = getattr(get_command(app), "commands", {})
     command = commands.get(next((one for one in arguments if one in commands), ""))

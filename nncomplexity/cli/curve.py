@@ -162,6 +162,7 @@ def _check_code_length(subject: CommandInputs, unit: LossUnit | None) -> None:
 
 def _grid(text: str) -> list[str]:
     """ε in a short decimal form, from large to small. They are shares if both ends are."""
+    # A single % leaves one end that is no number, so it gets the message below.
     percent = "%" if text.count("%") == 2 else ""
     try:
         low, high, points = text.split(":")
@@ -172,6 +173,7 @@ def _grid(text: str) -> list[str]:
         raise InputError(
             f"--grid: expected LOW:HIGH:POINTS with 0 < LOW < HIGH and 2 to 1000 points, such as 0.001:1:12, got {text!r}"
         )
+    # Four digits, because the name of each file contains its ε.
     return [f"{value:.4g}{percent}" for value in np.geomspace(values[1], values[0], values[2])]
 
 

@@ -12,8 +12,9 @@ from nncomplexity.cli.table import (
     WIDTH,
     by,
     cut_short,
-    distortion_in_words,
+    network_in_words,
     page_of,
+    percent,
     shares,
     spreads,
     text_table,
@@ -34,11 +35,6 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
         width: the number of columns of the page.
     """
     subject = curve.reports[0].subject
-    codec, lossless = subject.compared
-    head = (
-        f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{lossless // 8:,} bytes under {codec}, {distortion_in_words(subject)}."
-    )
     names = ["ε", "", "bits", "bytes", "of raw", "loss after", "distortion"]
     faithful = any(report.faithfulness for report in curve.reports)
     names += ["agree", "held out"] if faithful else []
@@ -51,7 +47,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
             "+" if report.eps in curve.hull else "",
             f"{report.bits:,}",
             f"{report.bits // 8:,}",
-            f"{100 * report.bits / subject.raw_bits:.2f} %",
+            percent(report.bits, subject.raw_bits),
             f"{report.coarse_loss:.4g}",
             f"{report.distortion:.4g}",
         ]
@@ -59,7 +55,7 @@ def curve_table(checkpoint: str, curve: Curve, *, no_length: str | None = None, 
         row += [nncomplexity.bounds.rounded_up(bound.value, 4) if bound else "-"] if any(curve.bounds) else []
         row += [f"{length.total_bits:,.0f}" if length else "-"] if any(curve.lengths) else []
         table.add_row(*row)
-    parts: list[str | Table] = [head, "", table, "+ on the lower convex hull."]
+    parts: list[str | Table] = [network_in_words(checkpoint, subject), "", table, "+ on the lower convex hull."]
     if any(not report.within for report in curve.reports):
         parts.append("* nothing within ε was smaller than the lossless file; raise eps or the budget.")
     parts += [

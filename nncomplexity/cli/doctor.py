@@ -71,6 +71,7 @@ def doctor() -> int:
     for one in missing:
         parts.append(f"{one.name} is {one.found or 'missing'}: pip install '{one.name}>={one.floor}'")
     print(page_of(parts, page_width()), flush=True)
+    # pip refuses an older Python, but a source tree on the path can be run without pip.
     return FAILED if missing or fault is not None or sys.version_info < (3, 11) else DONE
 
 
@@ -91,6 +92,7 @@ def needed_from(requirement: str) -> Needed | None:
     >>> needed_from('matplotlib>=3.8; extra == "plots"').extra, needed_from("no-such-package>=1").fits
     ('plots', False)
     """
+    # These patterns are enough for the package's own requirements, and need no library, which might be missing here.
     name = re.match(r"[\w.-]+", requirement)
     if name is None or name[0] == "nncomplexity":
         return None

@@ -217,6 +217,7 @@ class SearchGroup(MethodGroup):
     def checked(self) -> CheckedSearch:
         """The search with these options. Raises InputError for the first option that isn't usable."""
         check_workers(self.jobs, self.scheduler)
+        # A process runs a whole search, so further processes would have nothing to do.
         if self.jobs > self.seeds:
             raise InputError(
                 f"--jobs: expected at most one process for each of the {self.seeds} searches of --seeds, got {self.jobs}"

@@ -18,7 +18,7 @@ from nncomplexity.cli.options import offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.cli.task_text import KINDS, WHAT, Arrays, Linear, TaskPlan, command_of, task_text
 from nncomplexity.errors import InputError
-from nncomplexity.words import printable
+from nncomplexity.words import printable, shape_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +76,7 @@ def init(
     check_writable([file], inputs=[checkpoint, data])
     plan = _plan(kind, checkpoint, model, data, shape, outputs)
     if plan.data is not None:
+        # The module looks for its data beside itself, so that it can be called from any folder.
         plan = replace(plan, data=replace(plan.data, file=PurePath(os.path.relpath(plan.data.file, path.parent)).as_posix()))
     nncomplexity.file.save_bytes(path, task_text(plan).encode())
     print(printable(f"wrote {file}: {WHAT[plan.kind]}."))
@@ -100,6 +101,7 @@ def _plan(
     if chain:
         extents, count = (chain[0].inputs,), chain[-1].outputs
     if arrays is not None:
+        # The last layer is certain. The data may lack an example of the last class.
         extents, count = arrays.shape, count if chain else arrays.outputs or count
     if shape is not None:
         extents = _shape(shape)
@@ -135,7 +137,7 @@ def _chain(checkpoint: str) -> tuple[Linear, ...]:
     tensors = nncomplexity.checkpoint.load_checkpoint(checkpoint).tensors
     found = chain_of(tensors)
     if not found:
-        first = ", ".join(f"{name} {'×'.join(map(str, tensor.shape)) or 'scalar'}" for name, tensor in list(tensors.items())[:3])
+        first = ", ".join(f"{name} {shape_in_words(tensor.shape)}" for name, tensor in list(tensors.items())[:3])
         raise InputError(
             f"--model: {checkpoint} is no chain of linear layers (it begins with {first}), so the code of its network can't be written; "
             "name a function that makes the network, as --model MODULE:FUNCTION"
@@ -149,6 +151,7 @@ def chain_of(tensors: Mapping[str, Tensor]) -> tuple[Linear, ...]:
     layers: dict[str, Linear] = {}
     for name in names:
         weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        # The chain is written as an nn.Sequential, and names of its modules can't contain a dot.
         if weight.dim() != 2 or "." in name or (bias is not None and bias.shape != weight.shape[:1]):
             return ()
         layers[name] = Linear(name, weight.shape[1], weight.shape[0], bias is not None)

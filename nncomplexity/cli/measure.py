@@ -112,6 +112,7 @@ def measure(
         def document() -> dict[str, Any]:
             if risk.risk_fn and risk.n is not None:
                 with stdout_for_results():
+                    # In place, because the table shows the same bounds.
                     bounds[:] = nncomplexity.measure.bounds_of(
                         reports, subject.task.risk, n=risk.n, delta=risk.delta, chance=promise.chance
                     )

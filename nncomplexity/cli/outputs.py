@@ -175,6 +175,7 @@ def progress_bar(time_limit: float | None = None, unit: str = "evaluations") -> 
         TextColumn("{task.fields[left]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        # The total is known only at the first report of progress.
         task = bar.add_task("starting", total=1, left="")
         left = TimeLeft(time_limit)
         yield lambda done, total, what: bar.update(

@@ -13,7 +13,7 @@ import nncomplexity
 from nncomplexity.cli.options import number_value, offering
 from nncomplexity.cli.outputs import check_writable
 from nncomplexity.errors import InputError
-from nncomplexity.words import eps_named, of_results, printable
+from nncomplexity.words import counted, eps_named, of_results, printable
 
 if TYPE_CHECKING:
     from nncomplexity.show import Results
@@ -105,5 +105,5 @@ def _count_in_words(results: Results) -> str:
     networks, runs = len(results.networks), len(nncomplexity.show.runs_of(results))
     left = [f"{len(results.failures)} failed"] if results.failures else []
     left += [f"{results.cut_lines} cut"] if results.cut_lines else []
-    counted = f"{networks} checkpoint{'s' if networks > 1 else ''}" + (f" of {runs} runs" if runs > 1 else "")
-    return counted + (f"; left out: {', '.join(left)}" if left else "")
+    measured = counted(networks, "checkpoint") + (f" of {runs} runs" if runs > 1 else "")
+    return measured + (f"; left out: {', '.join(left)}" if left else "")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nncomplexity
-from nncomplexity.words import duration_in_words, form_in_words, listed, printable
+from nncomplexity.words import duration_in_words, form_in_words, listed, or_dash, printable, shape_in_words
 
 if TYPE_CHECKING:
     from nncomplexity.bounds import Bound, DescriptionLength
@@ -44,22 +44,18 @@ def measured(
     """
     subject = reports[0].subject
     codec, lossless = subject.compared
-    head = (
-        f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
-        f"{lossless // 8:,} bytes under {codec}, {distortion_in_words(subject)}."
-    )
     summary = text_table("ε", "bits", "bytes", "of raw", f"of {codec}", "loss after", "distortion")
     for report in reports:
         summary.add_row(
             f"{report.eps_told}{'' if report.within else ' *'}",
             f"{report.bits:,}",
             f"{report.bits // 8:,}",
-            _percent(report.bits, subject.raw_bits),
-            _percent(report.bits, lossless),
+            percent(report.bits, subject.raw_bits),
+            percent(report.bits, lossless),
             f"{report.coarse_loss:.4g}",
             f"{report.distortion:.4g}",
         )
-    parts: list[str | Table] = [head, *_relative(subject), "", summary]
+    parts: list[str | Table] = [network_in_words(checkpoint, subject), *_relative(subject), "", summary]
     parts += [f"* {report.outcome}" for report in reports if not report.within and not report.interrupted]
     parts += [*shares(reports), *spreads(reports), *cut_short(reports), *warnings(reports)]
     for report, bound, length in zip(reports, bounds, lengths, strict=True):
@@ -72,7 +68,7 @@ def measured(
     if no_length:
         parts += ["", f"No description length: {no_length}."]
     if subject.left_out:
-        parts += ["", f"Not measured, because it is part of the architecture: {_listed(subject.left_out)}."]
+        parts += ["", f"Not measured, because it is part of the architecture: {listed(subject.left_out, most=_LISTED)}."]
     # With a single ε, this sentence would say nothing.
     totals = {report.eps_told: length.total_bits for report, length in zip(reports, lengths, strict=True) if length}
     if len(totals) > 1:
@@ -116,7 +112,16 @@ def shares(reports: Sequence[Report]) -> list[str]:
     return ["", f"Shares refer to {away:.6g}, the distance between the loss and that of all weights zero, {subject.zero_loss:.6g}."]
 
 
-def distortion_in_words(subject: Subject) -> str:
+def network_in_words(checkpoint: str, subject: Subject) -> str:
+    """The network's size and its loss, in a sentence above a table."""
+    codec, lossless = subject.compared
+    return (
+        f"{checkpoint}: {subject.parameters:,} parameters, {subject.raw_bits // 8:,} bytes raw, "
+        f"{lossless // 8:,} bytes under {codec}, {_distortion(subject)}."
+    )
+
+
+def _distortion(subject: Subject) -> str:
     """The original's loss, or the kind of the distortion if it is between functions."""
     if subject.divergence is None:
         return f"loss {subject.loss:.6g}"
@@ -163,9 +168,9 @@ def _relative(subject: Subject) -> list[str]:
         return []
     lines = [f"Relative to {base.path or 'a base'}, whose bits are free (tensors' sha256 {base.sha256[:12]}…)."]
     if base.without_base:
-        lines.append(f"Not in the base in the same shape, so coded whole: {_listed(base.without_base)}.")
+        lines.append(f"Not in the base in the same shape, so coded whole: {listed(base.without_base, most=_LISTED)}.")
     if base.unused:
-        lines.append(f"Only in the base, and not used: {_listed(base.unused)}.")
+        lines.append(f"Only in the base, and not used: {listed(base.unused, most=_LISTED)}.")
     return lines
 
 
@@ -180,19 +185,15 @@ def _layers(report: Report) -> Table:
     for layer in report.layers:
         table.add_row(
             printable(" = ".join(layer.names or (layer.name,))),
-            "×".join(str(extent) for extent in layer.shape) or "scalar",
+            shape_in_words(layer.shape),
             form_in_words(layer.form, layer.layout),
-            _or_dash(layer.rank, ","),
-            _or_dash(layer.effective_rank, ".1f"),
-            _or_dash(layer.step, ".3g"),
+            or_dash(layer.rank, ",", "-"),
+            or_dash(layer.effective_rank, ".1f", "-"),
+            or_dash(layer.step, ".3g", "-"),
             f"{layer.bits:,.0f}",
         )
     table.add_row("(shared by all)", "", "", "", "", "", f"{round(report.shared_bits):,}")
     return table
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def _description(length: DescriptionLength) -> str:
@@ -215,6 +216,7 @@ def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 def page_of(parts: Sequence[str | Table], width: int) -> str:
     """The parts, one below the other. Lines are broken at `width`, and have no trailing blanks."""
+    # Console would guess these from the terminal, and take [ or : in a name for markup. A page must be the same everywhere.
     console = Console(
         file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
     )
@@ -224,9 +226,6 @@ def page_of(parts: Sequence[str | Table], width: int) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _percent(part: float, whole: float) -> str:
+def percent(part: float, whole: float) -> str:
+    """A share for a table; a dash if the whole is 0."""
     return f"{100 * part / whole:.2f} %" if whole else "-"
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -141,6 +141,7 @@ def track(
             model, error, trainer = (_found(option, name) for option, name in functions.items())
             metrics = _metrics(numbers.metric or [])
             with (
+                # 1, because `track` starts the processes of --jobs itself.
                 workers_named(1, rows.scheduler) as executor,
                 _bar(heard.waiting if follow else None) as (progress, heard.say),
             ):
@@ -178,6 +179,7 @@ def track(
                     metrics=metrics,
                     llc=sampler,
                     critical_bits=numbers.critical_bits,
+                    # Without a loss, the divergence is the distortion of the search.
                     faithfulness=None if distortion.loss_fn is None else named,
                 )
     # The rows so far are in the file. They are shown, and then Ctrl-C ends the command as usual.
@@ -253,6 +255,7 @@ def _sampler(texts: list[str] | None) -> Langevin | None:
         if name not in names:
             raise InputError(f"--llc: expected {expected}, got {f'{name}={value}'!r}")
         number = number_value(value, f"--llc {name}")
+        # The numbers of draws and chains must be int, and `number_value` gives a float.
         found[name] = int(number) if number.is_integer() else number
     return nncomplexity.measure.Langevin(**found)
 

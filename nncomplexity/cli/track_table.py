@@ -95,6 +95,7 @@ def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
     tables: list[str | Table] = []
     columns_here: list[Column] = []
     for column in others:
+        # A page that is wide enough for every column, so that the table is measured before anything is folded.
         if columns_here and Console(width=10_000).measure(_table([first, *columns_here, column], width)).maximum > width:
             tables += [_table([first, *columns_here], width), ""]
             columns_here = []
@@ -120,6 +121,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         places.setdefault((row["kind"], row["checkpoint"]), []).append(row)
     groups = sorted(places.values(), key=_order)
     steps = Counter(group[0]["step"] for group in groups if group[0]["kind"] == "checkpoint")
+    # All rows of a file have the same settings, so the first row tells which columns there are.
     bounds = [f"bound@{one}" for one in eps if f"bound@{one}" in first]
     llc = [name for name in ("prequential_bits", "llc") if name in first]
     critical = [f"critical_bits@{one}" for one in eps if f"critical_bits@{one}" in first]
@@ -189,6 +191,7 @@ def _failures(failed: Sequence[Row]) -> list[str]:
 
 
 def _order(group: Sequence[Row]) -> tuple[bool, float]:
+    # Networks without a step come last. They keep their order, because sorting is stable.
     step = group[0]["step"]
     return step is None, step or 0.0
 

@@ -35,6 +35,7 @@ class Encoder:
         assert values is not None
         # A certain symbol needs no bits, and constriction refuses an alphabet of one symbol.
         if count and frequencies.shape[-1] > 1:
+            # constriction takes symbols only as a contiguous array of this type.
             symbols = np.ascontiguousarray(values, dtype=np.int32)
             if frequencies.ndim == 1:
                 self._stream.encode(symbols, _Categorical(frequencies, perfect=False))

@@ -138,6 +138,7 @@ class ByteReader:
         least, most = int(decoded.min(initial=0)), int(decoded.max(initial=0))
         if not low <= least <= most <= high:
             raise FormatError(f"a record holds symbols outside {low} to {high}: the payload is damaged")
+        # Bytes stay bytes. Other symbols get the smallest signed type, as the entropy codec returns them.
         return decoded.astype(np.uint8 if dtype == np.uint8 else room_for(max(-least, most)))
 
     def one(self, value: int | None, model: Single) -> int:

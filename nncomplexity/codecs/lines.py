@@ -68,6 +68,7 @@ class DeadLines:
         known: for each number of lines, the lines that were dead in the last matrix with marks.
     """
 
+    # Part of the format: most matrices have no marks, and a line usually stays as it was.
     marked: Tally = field(default_factory=lambda: Tally(np.array([8, 1]), 2))
     alive: Tally = field(default_factory=lambda: Tally(np.array([8, 1]), 2))
     dead: Tally = field(default_factory=lambda: Tally(np.array([1, 8]), 2))
@@ -131,8 +132,11 @@ def _saved(marks: Marks, used: int, mean: float) -> float:
     cells, left = columns * rows, left_rows * left_columns
     by_table = _spread(cells, used) - _spread(left, used)
     starts, sizes = blocks_of(rows)
+    # A zero takes log₂(1 + μ) bits if the magnitude μ is expected, and μ falls with each zero that was read.
     a_column = float((sizes * np.log2(1 + 2 * BELIEF * mean / (starts + 2 * BELIEF))).sum())
+    # The dead columns are counted already, so a row counts only its living part.
     a_row = float(np.log2(1 + BELIEF * mean / (np.arange(columns) + BELIEF)).sum()) * left_columns / columns
+    # Without marks, the cheaper of the two models would be taken, so only its bits are saved.
     return min(by_table, (columns - left_columns) * a_column + (rows - left_rows) * a_row)
 
 

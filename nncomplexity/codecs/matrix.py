@@ -151,6 +151,7 @@ class Matrix:
     def write_cells(self, coder: Coder, symbols: Integers, peak: int) -> None:
         """Write the symbols that follow the peak and the marks, in the way with the fewest bits."""
         if isinstance(coder, Meter):
+            # The bits of the best way are counted in any case, so the symbols need not be coded for a meter.
             coder.bits += self._weigh(symbols, peak)[0]
             return
         kind = self._lightest(symbols, peak)[1] if self.known is None else self.known.kind
@@ -200,6 +201,7 @@ class Matrix:
         by_span.bits = by_list.bits = math.inf
         # A table with many more entries than there are symbols can't be the smallest, so its bits are not counted.
         limit = span_limit(self.count)
+        # bincount is faster, but takes memory in proportion to the span.
         distinct = np.count_nonzero(np.bincount(symbols - low)) if span < limit else np.unique(symbols).size
         if span < limit:
             by_span.bits = 0.0

@@ -18,6 +18,7 @@ from nncomplexity.codecs.learning import weigh_table
 from nncomplexity.errors import FormatError
 
 _WORD_BITS = 16
+"""The number of bits of a word in `wide_uniform`, by docs/format.md. A coder can't take more than 24 bits at once."""
 FIRST_BLOCK, FIRST_OF_OWN = 32, 4
 """The number of symbols in the first block, before a table adapts: for bytes and signs, and for the values of one matrix or list."""
 _AT_ONCE = 1 << 16
@@ -56,6 +57,7 @@ def length_tally(typical: int = 3) -> Tally:
 
 @functools.cache
 def _length_prior(typical: int) -> Integers:
+    # At least 1, because a length with frequency 0 could not be coded.
     prior: Integers = np.maximum(1, 64 >> np.abs(np.arange(LENGTHS) - typical))
     return prior
 
@@ -98,6 +100,7 @@ class Natural:
     def one(self, coder: Coder, value: int | None) -> int:
         """`code` for the number itself instead of an array."""
         length = coder.learned(None if value is None else value.bit_length(), self.tally.frequencies, self.tally.gain)
+        # The numbers 0 and 1 have the lengths 0 and 1, and no further bits.
         if length < 2:
             return length
         leading = 1 << length - 1
@@ -233,6 +236,7 @@ def naturals(coder: Coder, values: Integers | None, count: int, tally: Tally, fi
     given = None if values is None else np.frexp(values)[1].astype(np.int64)
     lengths = adaptive(coder, given, count, tally, first).astype(np.int64)
     decoded = np.where(lengths > 0, 1 << np.maximum(lengths - 1, 0), 0)
+    # 0 and 1 are known from their lengths, so only longer numbers have lower bits.
     for length in (np.flatnonzero(np.bincount(lengths, minlength=3)[2:]) + 2).tolist():
         chosen = lengths == length
         low = None if values is None else values[chosen] - decoded[chosen]

@@ -23,6 +23,7 @@ from nncomplexity.codecs.contract import SYMBOL_LIMIT, Coder, Frequencies, Integ
 from nncomplexity.codecs.learning import weigh_contexts
 from nncomplexity.codecs.models import Categorical, Tally, flat_tally, room_for, wide_uniform
 
+# The numbers up to LEVELS are part of the format (docs/format.md). A file doesn't contain them, so a decoder must have the same ones.
 _DIRECT = 16
 """A magnitude below this is its own token. Above, a token is the octave and the two leading mantissa bits."""
 _MANTISSA_BITS = 2
@@ -37,7 +38,7 @@ _PRIOR_TOTAL = 4096
 GAIN = 192
 """The increase of a symbol's entry in a table."""
 LEVELS = 44
-"""The number of grid values at which a matrix may begin."""
+"""The number of grid values at which a matrix may begin. The largest is about 23,000. A matrix with a larger mean begins there too."""
 _ROOT = 1.4142135623730951
 _HALF_ROOT = _ROOT / 2
 _GROUP = 1 << 16
@@ -66,7 +67,9 @@ MEANS = _means()
 """(contexts,) the expected magnitudes that contexts stand for."""
 _ABOVE_FIRST = MEANS[1:].tolist()
 _FLOORS = np.array([_token_floor(token) for token in range(_TOKENS + 1)], dtype=np.int64)
+"""(tokens + 1,) the smallest magnitude of each token, and the number after the last one."""
 _FLOOR_NUMBERS: list[int] = _FLOORS.tolist()
+"""The same as Python numbers, in which a single number is found faster."""
 WIDTHS = np.array(
     [max((low // _DIRECT).bit_length() + 1, 0) if low >= _DIRECT else 0 for low in _FLOORS[:-1].tolist()], dtype=np.int8
 )
@@ -86,6 +89,7 @@ def _geometric_tables() -> Integers:
         for bit in range(int(floor).bit_length()):
             if floor >> bit & 1:
                 tail[:, token] = tail[:, token] * powers[bit]
+    # At least 1, because the coder can't code a token of frequency 0.
     return 1 + np.floor(_PRIOR_TOTAL * (tail[:, :-1] - tail[:, 1:])).astype(np.int64)
 
 
@@ -282,6 +286,7 @@ def _tokens(coder: Coder, magnitudes: Integers | None, context: Integers, alphab
         rows = tables[:, :alphabet].take(context[part], axis=0)
         coded.append(coder.categorical(None if tokens is None else tokens[part], rows, len(rows)))
     tokens = coded[0] if len(coded) == 1 else np.concatenate(coded)
+    # Not `+=`, which would count a context and token only once if they occur several times.
     np.add.at(tables.reshape(-1), context * tables.shape[1] + tokens, float(GAIN))
     if alphabet <= _DIRECT:
         return tokens

@@ -145,6 +145,7 @@ def _weigh_fresh(symbols: Sequence[Integers]) -> Frequencies:
             lines.code(meter, one.T.shape, marks)
             matrices[index], symbols[index] = matrices[index].inner(marks), marks.part(one.T).T
             marked[index], bits[index] = 1, bits[index] + meter.bits
+    # No matrix learns from another one.
     nothing = np.zeros(chosen.size, dtype=np.bool_)
     batch = _Batch(matrices, _stacked(matrices, symbols, chosen), peaks, chosen)
     weights = np.stack([_ByScale(batch, state).bits(nothing), *batch.tables()])
@@ -175,6 +176,7 @@ def _without_dead_lines(
     for place in np.flatnonzero(partial[chosen]).tolist():
         index = int(chosen[place])
         grid = symbols[index].T
+        # The matrices between have no dead lines, so each of them was coded as one without marks.
         tally.frequencies[0] += tally.gain * (place - seen)
         marks, seen = state.lines.worthwhile(grid), place + 1
         tally.frequencies[int(marks is not None)] += tally.gain
@@ -198,6 +200,7 @@ class Ledger(Meter):
     def __init__(self, parts: int) -> None:
         super().__init__()
         self.parts, self.part = [0.0] * parts, -1
+        # By the id of the frequencies. An entry keeps them alive, so that no other table gets the same id.
         self._noted: dict[int, tuple[Frequencies, int, list[int], list[int]]] = {}
 
     def begin(self, part: int) -> None:
@@ -257,6 +260,7 @@ class _Batch:
         numbers = np.full(len(matrices), -1)
         numbers[chosen] = np.arange(chosen.size)
         for members, stack in stacks:
+            # A matrix of zeros is in a stack, but not among the chosen ones.
             kept = numbers[members] >= 0
             if kept.any():
                 self._lay(numbers[members][kept], stack[kept])
@@ -348,6 +352,7 @@ class _ByScale:
         batch, runs, totals = self._batch, self._runs, self._totals
         owners, contexts, tokens, counts = self._entries
         taken = counts * learned[owners]
+        # Running sums over all entries, less their values where the present context and token begin.
         before = (np.cumsum(taken) - taken) - _at_starts(np.cumsum(taken) - taken, (contexts, tokens))
         frequencies = self._state.tables[self._used[contexts], tokens] + GAIN * before
         logs = runs.counts * np.log2(frequencies[self._back][self._entry] + GAIN * runs.earlier)

@@ -99,6 +99,7 @@ class Arrivals:
 
 def _signature(path: Path) -> Signature:
     """The signature of a checkpoint. It is empty if the files have just disappeared."""
+    # The shards of an index are beside it, so all files in its folder count.
     folder = path if path.is_dir() else path.parent
     try:
         files = [path] if path.is_file() and not path.name.endswith(".index.json") else sorted(folder.iterdir())

@@ -110,6 +110,7 @@ class Background:
             while (one := self._head()) and one.future.done():
                 self._take(self._row(one))
                 with self._changed:
+                    # `close` may have emptied the queue meanwhile.
                     if self._pending and self._pending[0] is one:
                         self._pending.popleft()
                     self._changed.notify_all()

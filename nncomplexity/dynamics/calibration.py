@@ -23,6 +23,7 @@ def untrained(build: Function, seed: int) -> dict[str, Tensor]:
     >>> untrained(lambda: nn.Linear(2, 1), 0)["weight"].shape
     torch.Size([1, 2])
     """
+    # The caller restores the generators afterwards.
     torch.manual_seed(seed)
     with command_line_of(build):
         module = build()

@@ -79,15 +79,18 @@ class Delivery:
         else:
             atexit.unregister(self._finish)
             self._failed = False
+        # The run is chosen only when the row is written.
         row["run"] = mine["run"]
 
     def _write(self, patience: float) -> None:
         with ResultsFile(self._path, patience) as file:
+            # Earlier rows are checked already. Another process may have added some since.
             check_settings(self._path, file.rows[self._seen :], self._settings)
             while self._waiting:
                 row = self._waiting[0]
                 row["run"] = self._run = self._run_of(row, file.rows)
                 file.append(row)
+                # Only now, so that no row is lost if it can't be written.
                 del self._waiting[0]
                 self._begun, self._seen = True, len(file.rows)
 

@@ -169,18 +169,29 @@ def _reports(
     )
 
 
+def _as_text(progress: Progress | None, unit: str | None = None) -> Progress:
+    """The progress of work beside the search, as a text: the part of the row that is done is that of the search alone.
+
+    Args:
+        progress: the progress of the row.
+        unit: the unit in which the work is counted, such as "steps"; None leaves the count out.
+    """
+
+    def told(done: float, total: float, what: str) -> None:
+        if progress:
+            progress(0, 1, f"{what}, {done:,.0f} of {total:,.0f} {unit}" if unit else what)
+
+    return told
+
+
 def learning_coefficient(
     settings: TrackSettings, loss_fn: LossFn, network: ModuleOrTensors, seed: int, progress: Progress | None = None
 ) -> LearningCoefficient | None:
     """The local learning coefficient, if the settings ask for it. Its progress is reported as a text, not as a part of the row."""
     if settings.llc is None or settings.n is None:
         return None
-
-    def sampled(done: float, total: float, what: str) -> None:
-        if progress:
-            progress(0, 1, f"{what}, {done:,.0f} of {total:,.0f} steps")
-
-    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=sampled)
+    told = _as_text(progress, unit="steps")
+    return local_learning_coefficient(network, loss_fn, settings.n, sampler=settings.llc, seed=seed, progress=told)
 
 
 def critical_keys(
@@ -193,13 +204,8 @@ def critical_keys(
     """The critical bits of the original weights at each ε of the reports, if the settings ask for them."""
     if not settings.critical_bits:
         return {}
-
-    def tried(_done: float, _total: float, what: str) -> None:
-        if progress:
-            progress(0, 1, what)
-
-    eps = [report.eps for report in reports]
-    found = critical_bits(network, loss_fn, eps, include=settings.include, exclude=settings.exclude, progress=tried)
+    eps, told = [report.eps for report in reports], _as_text(progress)
+    found = critical_bits(network, loss_fn, eps, include=settings.include, exclude=settings.exclude, progress=told)
     return {f"critical_bits@{name_of(given)}": bits for given, bits in zip(settings.eps, found, strict=True)}
 
 

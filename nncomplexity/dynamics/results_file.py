@@ -81,6 +81,7 @@ class ResultsFile:
         self.check_there()
         before = self._file.seek(0, os.SEEK_END)
         try:
+            # The file has no buffer, so a write may take only a part of the line.
             if (self._file.write(line) or 0) < len(line):
                 raise OSError(0, "the disk is full")
             os.fsync(self._file.fileno())
@@ -265,6 +266,7 @@ def _row(line: bytes, path: str, number: int) -> Row | None:
         row = json.loads(text)
     except (ValueError, RecursionError):
         row = None
+        # A line may be cut at any place, so it may also be shorter than the usual start.
         if text[: len(_BEGINNING)] == _BEGINNING[: len(text)]:
             return None
     if not isinstance(row, dict) or "status" not in row or row.get("schema") != 1:

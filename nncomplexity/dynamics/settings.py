@@ -279,6 +279,7 @@ def _check_sampler(llc: object, n: int | None) -> None:
     if not isinstance(llc, Langevin):
         raise InputError(f"llc: expected an nncomplexity.Langevin, got {llc!r}")
     check_examples(n)
+    # Only checks that the package of the sampler is installed.
     langevin_dynamics()
 
 

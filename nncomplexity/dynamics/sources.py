@@ -165,6 +165,7 @@ def _matches(pattern: str, left_out: dict[str, str]) -> list[str]:
     """The paths of checkpoints that match a pattern, without shards. Other matches are added to `left_out`, with the reason."""
     if Path(pattern).is_dir() and not _is_model(pattern):
         pattern = os.path.join(glob.escape(pattern), "*")  # noqa: PTH118 -- keeps what was typed, './' included
+    # A name that exists is not a pattern, even if it has a bracket or a star.
     if os.path.lexists(pattern):
         return _without_shards([pattern], {})
     if not glob.has_magic(pattern):

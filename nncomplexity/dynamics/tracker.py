@@ -133,6 +133,7 @@ class Tracker:
             KeyboardInterrupt: the user pressed Ctrl-C.
         """
         step = _number(step)
+        # `due` is asked first, because it remembers the last step and must see every one.
         if not self._schedule.due(step) or step in self._measured:
             return None
         about = {"kind": "checkpoint", "status": "measured", "run": self._run, "checkpoint": None, "sha256": None}

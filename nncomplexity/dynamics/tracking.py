@@ -112,6 +112,7 @@ def track(
         raise InputError("untrained: expected a model function, which initialises the network, got none; give model")
     surroundings = Surroundings.here()
     patterns, steps = patterns_of(checkpoints), StepRule(step_pattern, step_key)
+    # A training that is followed may not have written its first checkpoint yet.
     sources = find_sources(patterns, least=0 if follow else 1, steps=steps, on_note=on_note)
     if out is not None and os.path.realpath(path_of(out, "out")) in {source.identity for source in sources}:
         raise InputError(f"{os.fspath(out)}: it would be written into a checkpoint; choose another file for `out`")
@@ -188,6 +189,7 @@ class Tracking:
                     self.add_calibration("constant", path=path)
                     constant = False
             while self._waiting and workers.free:
+                # In this process, `submit` returns only when the job is done, so the job is counted before.
                 self._tell(workers.running + 1)
                 workers.submit(self._waiting.popleft())
             if self._waiting or workers.running:

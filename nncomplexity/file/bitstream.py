@@ -23,6 +23,7 @@ from nncomplexity.words import is_number, path_of, python_number
 
 MAGIC = b"\x89COARSE\n"
 _HEAD = struct.Struct("<8sHIQ")
+"""The magic bytes, the version, and the lengths of the skeleton and of the payload."""
 _DIGEST = hashlib.sha256().digest_size
 _EXTENTS = 1 << 48
 """A shape with an extent of this or more is refused."""
@@ -161,7 +162,8 @@ def _read(content: bytes, *, limit: float, checked: bool) -> CoarseFile:
     if hashlib.sha256(body).digest() != content[-_DIGEST:]:
         raise FormatError(".coarse file is damaged: its checksum does not match; fetch it again")
     skeleton, base_sha256 = _parse_skeleton(body[_HEAD.size : _HEAD.size + skeleton_length])
-    # The symbols of a tensor with 8 or 16 bits take more memory than the tensor.
+    # The symbols of a tensor with 8 or 16 bits take more memory than the tensor. An extent of 0 counts as 1, because empty tensors
+    # with other large extents take time too.
     size = sum(prod(max(extent, 1) for extent in spec.shape) * max(spec.dtype.itemsize, _LEAST) for spec in skeleton.tensors)
     # Checked before anything is decoded: a few bytes can describe terabytes of zeros.
     if size > limit:
@@ -195,6 +197,7 @@ def load(
     try:
         return file.on(given).weights()
     except InputError as error:
+        # Of the same class, because a damaged file is a FormatError.
         raise type(error)(f"{path}: {error}") from error
 
 

@@ -219,7 +219,9 @@ def _multiplied(group: Sequence[tuple[TensorSpec, LowRank]], device: torch.devic
     A, B = (_doubles(np.stack(sides), device) for sides in zip(*((coarse.A, coarse.B) for _, coarse in group), strict=True))
     steps = [coarse.step(one) for one, coarse in group]
     if A.shape[2] * float((A.abs().amax((1, 2)) * B.abs().amax((1, 2))).max()) >= EXACT_LIMIT:  # some product may not be exact
+        # Alone, each tensor is checked, and an error names the one at fault.
         return {one.name: coarse.decode(one, device) for one, coarse in group}
+    # Adding 0.0 makes every zero positive, as in `LowRank.decode`.
     products = torch.matmul(A, B).add_(0.0).mul_(torch.tensor(steps, dtype=torch.float64, device="cpu").to(device)[:, None, None])
     values = round_once(products.reshape(-1, *spec.shape), spec.dtype)
     return {one.name: value for (one, _), value in zip(group, values.unbind(), strict=True)}

@@ -69,6 +69,7 @@ ESCAPE = 0xFF
 _ZERO, _DENSE, _LOW_RANK, _ONE, _LOSSLESS, _PIECES = range(6)
 # The priors are part of the format. Each is a guess of how often a form occurs; the tallies adapt to the file.
 _FORM_PRIOR = np.array([64, 64, 64, 32, 32, 1])
+# Tensors that are kept as they are have no pieces, so there is no frequency for this form.
 _OTHER_FORM_PRIOR = np.array([8, 32, 1, 8, 16])
 _NO_BASIS, _LAST_BASIS, _NEW_BASIS = range(3)
 _BASIS_PRIOR = np.array([48, 4, 4])
@@ -102,8 +103,11 @@ class _Walk:
     other_forms: Categorical = field(default_factory=lambda: Categorical(Tally(_OTHER_FORM_PRIOR, 8)))
     bases: Categorical = field(default_factory=lambda: Categorical(Tally(_BASIS_PRIOR, 8)))
     period: int = 0
+    """The last period of a basis."""
     unlike: Categorical = field(default_factory=lambda: Categorical(Tally(np.array([8, 8]), 8)))
+    """Whether the two factors have different steps."""
     margins: Natural = field(default_factory=lambda: Natural(length_tally()))
+    """The difference between the number of rows and a new period."""
     layouts: Categorical = field(default_factory=lambda: Categorical(Tally(np.array([8, 8, 8]), 8)))
     layout_numbers: Natural = field(default_factory=lambda: Natural(length_tally(2)))
     exponents: Signed = field(default_factory=lambda: Signed(length_tally(2)))
@@ -138,6 +142,7 @@ class _Walk:
         form = self.form(coarse, spec)
         if form != _PIECES:
             assert coarse is None or not isinstance(coarse, Pieces)
+            # Constants take almost no bits, so even a short payload may have many of them.
             if coarse is None and form not in (_ZERO, _ONE):
                 self.count(1, spec)
             return self.piece(form, coarse, spec)
@@ -268,6 +273,7 @@ def lengths(skeleton: Skeleton, tensors: Sequence[CoarseTensor], codecs: Sequenc
                 writer = codec.writer()
                 _walk(_Walk(writer), skeleton, tensors)
                 data = writer.data
+            # Two bytes for the escape and the number of the codec.
             found.append(2 + len(codec.compress(data)))
         else:
             found.append(len(encode(skeleton, tensors, codec)))
@@ -291,6 +297,7 @@ def decode(skeleton: Skeleton, payload: bytes, version: int = VERSION, *, checke
     """
     codec, length = CODECS[0], len(payload)
     if payload[:1] == bytes([ESCAPE]):
+        # No payload names codec 0, so a payload that ends after the escape is refused.
         number = payload[1] if len(payload) > 1 else 0
         codec, payload = codec_numbered(number), payload[2:]
     reader: Reader
@@ -366,6 +373,7 @@ class _BitCounter:
         """Add a matrix (rows, columns) to those that wait."""
         self._waiting.append((self._ledger.part, symbols, model))
         self._symbols += model.count
+        # The next small matrix might no longer fit.
         if model.count > LARGEST or self._symbols > MOST - LARGEST:
             self._weigh_deferred()
 
@@ -478,6 +486,7 @@ def _precision(tensors: Sequence[CoarseTensor]) -> int:
             elif isinstance(coarse, LowRank):
                 steps |= {coarse.step_a, coarse.step_b}
     mantissas = {split_step(step)[0] for step in steps} - {0}
+    # The lowest bit that is set in a mantissa is the last one that is needed.
     return max((_MANTISSA_BITS - ((mantissa & -mantissa).bit_length() - 1) for mantissa in mantissas), default=0)
 
 
@@ -507,6 +516,7 @@ def _layout(layout: Layout | None) -> tuple[int, int] | tuple[None, None]:
 
 def _profile(A: Integers) -> Frequencies:
     """(k,) the mean magnitude of each component in the first factor, relative to the mean of all. Those of the second factor are similar."""
+    # One more than each sum, so that no mean is 0.
     sums = np.abs(A).sum(axis=0, dtype=np.int64) + 1  # integer sums don't depend on the order of summation
     profile: Frequencies = sums.astype(np.float64) * (A.shape[1] / float(sums.sum()))
     return profile

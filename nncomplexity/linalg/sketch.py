@@ -50,6 +50,7 @@ class Sketch:
         else:
             S, V = self._decomposed()
             V = V[:, :rank].double()
+            # W·v is zero for a singular value of zero, so any divisor but zero gives a column of zeros.
             U = product(self._tall, V) / S[:rank].clamp(min=1e-300)
         U, S, V = U[:, :rank], S[:rank], V[:, :rank]
         return (V, S, U.T) if self._wide else (U, S, V.T)

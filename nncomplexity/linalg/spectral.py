@@ -123,5 +123,6 @@ def _moderate(matrices: Tensor) -> Tensor:
     exponents = [math.frexp(size)[1] for size in largest]
     if all(abs(exponent) <= _EXTREME for exponent in exponents):
         return matrices
+    # 2^1024 would overflow. The smallest numbers then stay small, but no longer near the limit.
     scales = [2.0 ** min(1000, -exponent) if abs(exponent) > _EXTREME else 1.0 for exponent in exponents]
     return matrices * torch.tensor(scales, dtype=matrices.dtype, device="cpu").to(matrices.device)[:, None, None]

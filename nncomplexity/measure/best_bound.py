@@ -178,6 +178,7 @@ def best_bound(
         check_left_out([name for name in distortion.left_out if getattr(name, "numbers", True)], left_out_is_architecture)
         original_risk = _risk(distortion, risk, None)
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
+        # `test.examples` comes second, because a user's function shows the number of examples only when it was called.
         tested = None if test is None else holdout_bound(distortion.shown("holdout", test.errors), test.examples, delta)
         before = None if fresh is None else distortion.shown("outputs", lambda network: _answers(outputs, network, fresh))
         grid = default_grid(distortion.original, constant_loss(distortion)) if asked is None else asked
@@ -226,6 +227,7 @@ def _measured(
     found: list[tuple[Bound, Report]] = []
     least = 1.0
     # From small to large: the best possible bound of a file follows from its bits alone. When it is not good enough, no later file's is.
+    # Several ε often have one file, and the bound is the file's.
     for report in sorted({id(one.file): one for one in reports}.values(), key=lambda one: one.bits):
         if found and promise(report, least=True).value >= least:
             break  # all larger files have a larger bound too, even without any error

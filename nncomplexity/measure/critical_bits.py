@@ -16,7 +16,8 @@ from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, Patterns, 
 from nncomplexity.search import Progress, unseen
 
 _PER_OCTAVE, _FINEST = 4, 16
-"""Numbers of levels that are tried for each factor of two, and the bits of the finest quantizer."""
+"""Numbers of levels that are tried for each factor of two, so the answer is exact to a quarter of a bit, and the bits of the finest
+quantizer."""
 
 
 def critical_bits(
@@ -85,4 +86,5 @@ def _quantized(tensor: Tensor, k: int) -> Tensor:
     if k == 0 or largest == 0:
         return tensor.new_zeros(tensor.shape)
     step = largest / k
+    # In float64, because a float16 can't hold the step of a fine quantizer.
     return (tensor.double() / step).round().mul_(step).to(tensor.dtype)

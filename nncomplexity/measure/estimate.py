@@ -198,6 +198,7 @@ def _searched(
 ) -> tuple[Report, ...]:
     """The reports of one search, in the order of the ε."""
     clock = _Clock()
+    # Each search makes its own TimeLimit, because its clock starts when it is made.
     limit = None if request.time_limit is None else TimeLimit(request.time_limit)
     with (
         preserved_random_state(),
@@ -301,6 +302,7 @@ def _choose(prepared: _Prepared, found: Mapping[float, Found]) -> list[_Answer]:
         # A file within a smaller ε is also within this one. With all files in the pool, a larger ε never has a larger file.
         pool = [entry.best for entry in found.values() if entry.best and problem.feasible(entry.best, value)]
         best = min((one for one in pool if one.bits <= lossless.bits), key=lambda candidate: candidate.bits, default=None)
+        # A file of exactly the lossless size counts as found, but the lossless file is then the better answer.
         smaller = best is not None and best.bits < lossless.bits
         withins.append(value == 0 or prepared.nothing_new or best is not None)
         chosen.append(best if best is not None and smaller and value > 0 else lossless.candidate)
@@ -318,6 +320,7 @@ def _report(
 ) -> Report:
     """The report of an answer. `share` is this ε's part of the wall and processor time that belongs to no single ε."""
     candidate, limit, method = answer.candidate, prepared.limit, prepared.request.method
+    # For ε = 0, and for a network that equals its base, there was no search.
     effort = found.get(answer.eps, Found(None, 0.0, 0.0, 0.0))
     stopped = prepared.watched.stopped and effort.stopped
     twice = prepared.values.count(answer.eps)  # an ε that is given more than once is searched once, so its effort is divided

@@ -159,6 +159,7 @@ def local_learning_coefficient(
         rises = [
             [
                 loss - distortion.original
+                # The chains of successive seeds have different noise.
                 for loss in islice(walk.losses(step, sampler.chains * seed + chain), sampler.burn_in, length)
             ]
             for chain in range(sampler.chains)

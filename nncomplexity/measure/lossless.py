@@ -29,6 +29,7 @@ class LosslessFile:
         self._tensors: Sequence[CoarseTensor] = Originals(problem)
         self.bits_by_codec: dict[str, int | None] = dict.fromkeys(codec.name for codec in CODECS)
         if large_network(problem.skeleton.parameters):
+            # The first codec is entropy coding. Its bits are known without coding, rounded up here to whole bytes as in a payload.
             self._codec: Codec = CODECS[0]
             bits = {self._codec: 8 * math.ceil(sum(weigh(problem.distortion.stored, self._tensors)) / 8)}
         else:

@@ -238,6 +238,7 @@ def _network_claims(book: _Book, found: Evidence) -> None:
     elif about.get("relative_to") is None:
         book.done("relative_to")
     else:
+        # The report names a base without its hash, and the file has no base, so this claim fails.
         book.same(about, "relative_to", None)
     if file.base is not None and isinstance(about.get("relative_to"), Mapping):
         without = tuple(spec.name for spec in file.skeleton.tensors if spec.base is None)
@@ -246,6 +247,7 @@ def _network_claims(book: _Book, found: Evidence) -> None:
                 said = about["relative_to"][key]
                 names = sorted(map(str, said)) if isinstance(said, list) else said
                 book.add(same(f"reported {key}", sorted(value), names), f"relative_to.{key}")
+    # Only a module has names that are left out, so both calls must have had a module, or both none.
     if "left_out" in about and (about.get("model") is None) == (found.task.build is None):
         network = found.task.network(found.weights)
         book.same(about, "left_out", list(left_out(network)) if isinstance(network, nn.Module) else [])

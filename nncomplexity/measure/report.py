@@ -15,7 +15,7 @@ from nncomplexity.measure.spread import Spread
 from nncomplexity.network import Agreement, Faithfulness
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import LayerBits, report_html
-from nncomplexity.words import Relative, duration_in_words, listed
+from nncomplexity.words import Relative, duration_in_words, listed, shape_in_words
 
 SCHEMA = 1
 
@@ -57,6 +57,7 @@ class Subject:
     @property
     def numbers_left_out(self) -> tuple[str, ...]:
         """The names in `left_out` whose content has numbers, which may have been learned."""
+        # `left_out` marks each name. A name without the mark, such as one from a results file, may stand for numbers.
         return tuple(name for name in self.left_out if getattr(name, "numbers", True))
 
     @property
@@ -92,10 +93,9 @@ class Layer(LayerBits):
 
     def __repr__(self) -> str:
         """The name, form and bits in one line; the rest are attributes."""
-        shape = "×".join(map(str, self.shape)) or "scalar"
         rank = "" if self.rank is None else f", rank {self.rank}"
         step = "" if self.step is None else f", step {self.step:.3g}"
-        return f"Layer({self.name!r}, {shape}, {self.form}{rank}{step}, {self.bits:,.1f} bits)"
+        return f"Layer({self.name!r}, {shape_in_words(self.shape)}, {self.form}{rank}{step}, {self.bits:,.1f} bits)"
 
 
 @dataclass(frozen=True)

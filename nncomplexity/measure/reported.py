@@ -73,10 +73,12 @@ def bound_of(bits: int, promise: Mapping[str, Any]) -> Any:
 
 def _best_of(document: Mapping[str, Any], file: str | os.PathLike[str]) -> list[Mapping[str, Any]]:
     best = (document.get("curve") or {}).get("mdl") or {}
+    # An ε that was given twice has two results for one file.
     return [result for result in document["results"] if result["eps"] == best["eps"]][:1] if _is_named(best, file) else []
 
 
 def _is_named(entry: Mapping[str, Any], file: str | os.PathLike[str]) -> bool:
+    # Without folders, because report and file may have been moved together.
     return Path(entry.get("file") or "").name == Path(file).name
 
 

@@ -26,6 +26,7 @@ class Spread:
     @classmethod
     def of(cls, bits: Sequence[int]) -> "Spread":
         """The spread of the sizes that several searches of one ε ended with, in bits."""
+        # A file of 0 bits has no logarithm, and counts as one of 1 bit.
         logs = [math.log(max(one, 1)) for one in bits]
         mean = sum(logs) / len(logs)
         variance = sum((one - mean) ** 2 for one in logs) / max(1, len(logs) - 1)

@@ -114,12 +114,15 @@ def _checked(
     """`check_claims`. `typed` has the ε of the caller."""
     weights = file.weights()
     with_outputs = partial(_with_outputs, task, against, faithfulness)
+    # A divergence computes the original's outputs now, so this is then the first call of the user's code.
     task, outputs = threads.decide(with_outputs) if isinstance(task.loss_fn, Divergence) else with_outputs()
+    # The first call of the user's loss, whose work decides the number of threads for the calls after it.
     coarse_loss = threads.decide(partial(task.loss, weights))
     faith = None if outputs is None else _faithfulness(task, outputs, weights)
     risk = task.risk(weights) if task.risk_fn else None
     on_base = "" if file.base_sha256 is None else f" on the base {file.base_sha256[:12]}…"
     claims = [
+        # True, because a file that can't be decoded was refused when it was read.
         Claim("bits", True, f"{file.bits:,} in the payload, which decodes to {file.skeleton.parameters:,} parameters{on_base}"),
         Claim("loss", math.isfinite(coarse_loss), f"{coarse_loss:.6g} of the decoded weights"),
     ]

@@ -110,6 +110,7 @@ class Distortion:
 
     def __enter__(self) -> "Distortion":
         self._borrowed = ExitStack()
+        # First, because it has the lock: the others change the state of the whole process.
         self._borrowed.enter_context(preserved_random_state())
         self._borrowed.enter_context(usual_switches())
         self._borrowed.enter_context(collected_each_few_evaluations(len(self.skeleton.tensors)))
@@ -128,6 +129,7 @@ class Distortion:
                 )
             self.sound.begin(drawn=not is_same(random_state(), self._random))
         except BaseException:
+            # If `__enter__` raises, Python doesn't call `__exit__`.
             self.__exit__()
             raise
         return self
@@ -150,6 +152,7 @@ class Distortion:
 
     def _count(self, cost: float) -> None:
         """Add to the evaluations. The sum is rounded down to nine decimals, so rounding errors of many shares never exceed a budget."""
+        # 1e-3, because a sum that is a whole number of billionths may come out slightly below it.
         self.evaluations = math.floor((self.evaluations + cost) * 1e9 + 1e-3) / 1e9
 
     def _share(self, rows: Tensor | None) -> float:
@@ -167,6 +170,7 @@ class Distortion:
         other = copy.copy(self)
         other.arrangement = Arrangement(self.skeleton, layouts)
         other.skeleton, other.weights = other.arrangement.skeleton, other.arrangement.apart(self.weights)
+        # Without a base, both are the same tensors. They stay the same, to save memory.
         same = all(self.coded[name] is weight for name, weight in self.weights.items())
         other.coded = other.weights if same else other.arrangement.apart(self.coded)
         return other
@@ -272,6 +276,7 @@ class Distortion:
             if grad is not None
         ]
         for (name, _), parts in zip(found, _numbers([parts for _, parts in found]), strict=True):
+            # Two parameters with one storage are one tensor here, and its gradient is the sum of theirs.
             summed[name] = summed[name] + parts if name in summed else parts
         if summed:
             self._warn_of_unreached({name: name in summed for name, leaf in leaves if leaf.numel()})
@@ -368,6 +373,7 @@ class Distortion:
 def _numbers(gradients: Sequence[Tensor]) -> list[Tensor]:
     """The gradients with NaN and infinity replaced by 0, and at least 16 bits wide."""
     # Nearly all gradients are finite. One check for all small ones of a dtype is much faster than a check for each.
+    # PyTorch has no arithmetic for floats of 8 bits.
     wide = [gradient if gradient.dtype.itemsize > 1 else gradient.float() for gradient in gradients]
     together: dict[torch.dtype, list[int]] = {}
     for place, gradient in enumerate(wide):

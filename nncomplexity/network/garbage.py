@@ -1,7 +1,7 @@
 """How often Python looks for garbage in cycles during a search.
 
-Python looks after every 700 new objects, which are all the tensors of an ordinary network over some evaluations. Each evaluation of a network
-with thousands of tensors would have many such collections, and these take a fifth of the time of its search.
+Python looks after every 700 new objects. An ordinary network makes that many tensors in some evaluations. A network with thousands of tensors
+makes many times as many in each evaluation, and the collections would then take a fifth of the time of its search.
 """
 
 import gc

@@ -17,7 +17,7 @@ from torch import Tensor
 from nncomplexity.network.weights import Skeleton, TensorSpec
 
 MOST_BLOCKS = 64
-"""The largest number of blocks of a tensor."""
+"""The largest number of blocks of a tensor. It is part of the format: a decoder uses it to limit the memory for a file."""
 
 
 class Layout(Protocol):

@@ -53,6 +53,7 @@ def _is_own(part: nn.Module, method: str) -> bool:
 
 def _hooked(part: nn.Module) -> bool:
     hooks = [*part._load_state_dict_pre_hooks.values(), *part._load_state_dict_post_hooks.values()]
+    # PyTorch puts some hooks into an object of its own, which has the user's function as `hook`.
     return any(not str(getattr(getattr(hook, "hook", hook), "__module__", None)).startswith("torch.") for hook in hooks)
 
 

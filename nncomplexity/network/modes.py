@@ -49,6 +49,7 @@ def evaluating(parts: Iterable[nn.Module]) -> Iterator[None]:
 
 def modules_named_in(function: Callable[..., Any]) -> list[nn.Module]:
     """The modules in the variables around a function, in the object of a method, or in a callable object."""
+    # A MeanLoss and a Divergence have the user's function in these attributes.
     function = getattr(function, "per_example", getattr(function, "outputs", function))
     owner = getattr(function, "__self__", function)
     held = [owner, *vars(owner).values()] if hasattr(owner, "__dict__") else []

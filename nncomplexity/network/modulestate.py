@@ -158,6 +158,7 @@ def put_back(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Non
     for name, value in values.items():
         tensor = tensors[name].detach()
         if not torch.equal(tensor, value.to(tensor.device)):
+            # A tensor that was made in inference mode can be changed only in this mode.
             with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                 tensor.copy_(value)
 

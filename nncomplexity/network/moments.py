@@ -157,6 +157,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # V must be a slice of the weight as an (m, k) matrix, transposed, or of the weight as a (k, m) matrix. Its strides say which.
         for name, weight in self._near(V):
             count, offset = weight.numel(), V.storage_offset() - weight.storage_offset()
+            # For k = 1, the stride along the only row means nothing, so the two cases below look the same.
             if k < 2 or count % k or not 0 <= offset < count or not weight.is_contiguous():
                 continue
             m = count // k
@@ -218,6 +219,7 @@ def patches(x: Tensor, sides: Sequence[int], how: Convolution) -> Tensor:
     >>> patches(x, (2, 2), Convolution((1, 2), (0, 0), (1, 1))).tolist()[0]
     [0.0, 1.0, 4.0, 5.0]
     """
+    # F.pad takes the last axis first, and each amount twice.
     padding = [amount for side in reversed(how.padding) for amount in (side, side)]
     windows = F.pad(x, padding)
     for axis, (side, stride, dilation) in enumerate(zip(sides, how.stride, how.dilation, strict=True), start=2):

@@ -89,6 +89,7 @@ def namings(given: Iterable[str], tensors: Sequence[Sequence[str]], *, whole: bo
         return [unchanged(names)]
     found: list[Naming] = []
     most = len(tensors) if whole else 1
+    # The prefixes come with the most frequent first. After one that fits, only others with as many names are of interest.
     for prefix, count in _counted(names, tensors).most_common():
         if count < most:
             break
@@ -117,6 +118,7 @@ def adapter_naming(given: Iterable[str], tensors: Sequence[Sequence[str]]) -> Na
         for place in range(1, len(parts)):
             # peft saves an adapter's tensors without the adapter's name, and inserts the name when it loads the file.
             if _ADAPTS.match(parts[place - 1]):
+                # The file's names don't have the part `modules_to_save` either.
                 outside = [*parts[: place - (parts[place - 1] == _SAVED)], *parts[place + 1 :]]
                 inside_of.setdefault(parts[place], {})[".".join(outside)] = group[0]
                 break
@@ -212,4 +214,5 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
     start = 0
     while start >= 0:
         yield name[:start], name[start:]
+        # After the last dot, `find` gives -1, and the loop ends.
         start = name.find(".", start) + 1 or -1

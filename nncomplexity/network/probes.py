@@ -54,6 +54,7 @@ def random(tensor: Tensor, generator: torch.Generator) -> Tensor:
 
     If the tensor has no negative numbers, they are not negative either, because the tensor may contain variances.
     """
+    # A tensor of zeros, such as a new bias, changes too: it gets numbers with a root mean square of 1.
     scale = float(torch.linalg.vector_norm(tensor)) / math.sqrt(tensor.numel()) or 1.0
     noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device="cpu").mul_(scale)
     return noise if bool(tensor.amin() < 0) else noise.abs_()

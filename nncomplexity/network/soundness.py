@@ -37,6 +37,7 @@ _NOISE = 4.0
 
 def margin(eps: float, original: float) -> float:
     """The margin by which a distortion must be below ε. It is larger than the rounding error of a float32 mean."""
+    # At most half of ε. Otherwise no distortion would be allowed for a large loss and a small ε.
     return min(eps / 2, 1e-6 * (abs(original) + eps))
 
 
@@ -121,6 +122,7 @@ class Soundness:
             InputError: a loss differs from the one that the search used.
         """
         found = [loss for _, loss in answers]
+        # Nothing was searched. The lossless file was compared with the original when it was made.
         if self.eps == 0:
             return found
         if self.target.renewable:
@@ -185,6 +187,7 @@ class Soundness:
         for _ in range(count):
             loss = self._fresh(self.measured.weights)
             self.check(self.measured.original, loss)
+            # The call with `_DRAWS` doesn't call itself again.
             if count < _DRAWS and loss != self.measured.original:
                 self._repeat(_DRAWS)
 

@@ -225,6 +225,7 @@ def find_device(name: str) -> torch.device:
     """The device of that name. Raises InputError if this machine doesn't have it."""
     try:
         device = torch.device(name)
+        # The copy to the CPU fails on the meta device, whose tensors have no values.
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         raise InputError(f"device: expected a device of this machine, such as cpu, cuda or cuda:1, got {name!r}") from None
@@ -276,6 +277,7 @@ def _import(name: str, option: str, folder: Path | None = None) -> ModuleType:
         sys.path.insert(0, here)
     importlib.invalidate_caches()  # the file may have been written a moment ago, for example by `nncomplexity init`
     if name not in sys.modules:
+        # The module will run again, and may now stay in this folder.
         _went_to.pop(name, None)
     try:
         with _command_line(name):

@@ -27,9 +27,10 @@ from nncomplexity.linalg import large_network
 T = TypeVar("T")
 
 SMALL_WORK = 10**8
-"""The largest number of multiplications and additions in pairs of a small loss: about five milliseconds of one core."""
+"""The largest work of a small loss, in pairs of a multiplication and an addition: about five milliseconds of one core."""
 _PER_ELEMENT = 10
-"""An element that other operations read or write counts as so many pairs: an addition waits for the memory, a product of matrices doesn't."""
+"""The pairs that an element counts as, if another operation reads or writes it. An addition waits for the memory, and a product of matrices
+doesn't."""
 _PRODUCTS = re.compile("mm|linear|conv|rnn|lstm|gru|attention|transformer")
 """Parts of the names of operations that multiply matrices. PyTorch's table lacks fused ones, such as a whole layer of a transformer."""
 
@@ -41,7 +42,7 @@ class Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
         exceeded: it is called once, when the work isn't small any more.
 
     Attributes:
-        pairs: multiplications and additions in pairs, and what other operations count as.
+        pairs: the work so far, in pairs of a multiplication and an addition. Other operations count as some pairs for each element.
         is_small: whether one thread is enough. It isn't for results that are not on the CPU.
         exact: whether the results are those of the same operations without this context, bit for bit. PyTorch takes another algorithm for
             some decompositions of matrices.

@@ -20,17 +20,17 @@ def spectral_entropy_penalty(
     reduction: Literal["mean", "sum"] = "mean",
     select: Callable[[str], bool] | None = None,
 ) -> Tensor:
-    """L_reg = β·H_svd (Eq. 16), a term to add to a loss: H_svd in nats (Eqs. 12 and 15), the mean over the matrices.
+    """L_reg = β·H_svd (Eq. 16), a term to add to a loss. H_svd is the mean over the matrices, in nats (Eqs. 12 and 15).
 
-    A zero matrix has entropy 0 and gradient 0; singular values below 10⁻⁷ or so of the largest get a gradient that fades to 0
-    (`nncomplexity.training.spectral_gradient`). In float16 a gradient that would leave the range is scaled down into it. A NaN or an
+    A zero matrix has entropy 0 and gradient 0. For singular values below about 10⁻⁷ of the largest, the gradient goes to 0
+    (`nncomplexity.training.spectral_gradient`). A gradient beyond the range of float16 is scaled down into this range. A NaN or an
     infinity in a matrix makes its entropy and its gradient NaN. The gradient can't be differentiated again, and
     `create_graph=True` raises an InputError.
 
     Args:
-        matrices: tensors of two dimensions or more, each seen as a matrix by `lowrank.matrix_view`; or a module's parameters or a
-            mapping's tensors, of which those with a matrix with both sides above 1 are used, because a vector or a single row has
-            no entropy. A module's tied parameter counts once.
+        matrices: tensors of two dimensions or more, each of which `lowrank.matrix_view` folds into a matrix. Or a module, or a mapping
+            of names to tensors. Of these, the tensors are used whose matrices have both sides above 1, because a vector or a single
+            row has no entropy. A module's tied parameter counts once.
         beta: the weight β in the loss.
         reduction: "mean", as in the paper's code, so that β has the same meaning for every depth; or "sum".
         select: a function of a name that says which parameters or tensors to use; the default is all.
@@ -39,8 +39,8 @@ def spectral_entropy_penalty(
         A 0-d tensor of the first matrix's dtype (float32 for 16-bit ones), on its device.
 
     Raises:
-        InputError: nothing is left to penalize, what is given is no tensor or, on its own, no floating-point matrix, `beta` isn't
-            a finite number, `reduction` is another word, or `select` is no function or comes with tensors that have no names.
+        InputError: there is nothing to penalize, an entry is no tensor, an entry of a list is no floating-point matrix, `beta` isn't a
+            finite number, `reduction` is another word, or `select` is no function or is given with tensors that have no names.
 
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     >>> loss = model(torch.ones(2, 8)).square().mean() + spectral_entropy_penalty(model, beta=0.1)
@@ -59,9 +59,9 @@ def spectral_entropy_penalty(
 
 @contextmanager
 def weight_noise(module: nn.Module, std: float, generator: torch.Generator | None = None) -> Iterator[None]:
-    """Inside the block, every floating-point parameter is θ̃ = θ + δ·N(0, 1), with new noise at each entry (Eq. 10).
+    """Inside the block, every floating-point parameter is θ̃ = θ + δ·N(0, 1) (Eq. 10). Each block draws new noise.
 
-    After the block it is exactly θ.
+    After the block, every parameter is exactly θ.
 
     A gradient inside the block is the gradient at θ̃. It is stored in the parameters, and applied to θ after the block:
 
@@ -70,8 +70,8 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
         optimizer.step()
 
     Both the forward and the backward pass must be inside. Autograd refuses a backward pass after the block, because its saved
-    weights are gone. θ is restored also if the block raises. Names with one storage get the same noise. Frozen parameters get noise
-    too; buffers don't.
+    weights are gone. θ is restored even if the block raises an exception. Names with one storage get the same noise. Frozen
+    parameters get noise too; buffers don't.
 
     Args:
         module: the network, changed in place inside the block.
@@ -79,8 +79,9 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
         generator: the generator of the noise, on the parameters' device; PyTorch's own by default.
 
     Raises:
-        InputError: `module` is none, or has a parameter without memory of its own, as quantized ones are; `std` isn't a finite number
-            of at least 0; or the block has changed a parameter, as `optimizer.step()` does: the change would be lost, as θ is put back.
+        InputError: `module` is no module, or it has a parameter without memory of its own, such as a quantized one; `std` isn't a finite
+            number of at least 0; or the block has changed a parameter, as `optimizer.step()` does, and the change was lost when θ was
+            restored.
 
     >>> layer = nn.Linear(3, 2)
     >>> before = layer.weight.detach().clone()
@@ -105,7 +106,7 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
             noise = [torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device) for p in parameters]
             torch._foreach_add_(parameters, noise, alpha=std)
         torch.clear_autocast_cache()  # a block of torch.autocast around this one may hold casts of θ, and then of θ̃
-        # An optimizer step inside the block would be undone without a word. The version counters of the tensors show it.
+        # An optimizer step inside the block is undone at its end. The version counters of the tensors show that there was one.
         versions = _versions(parameters)
         yield
         if versions != _versions(parameters):
@@ -154,12 +155,12 @@ def _chosen_matrices(
 
 
 def _versions(parameters: list[Tensor]) -> list[int | None]:
-    """How often each was written to; tensors made in inference mode don't count."""
+    """How often each parameter was changed in place. PyTorch does not count this for tensors that were made in inference mode."""
     return [None if p.is_inference() else p._version for p in parameters]
 
 
 def _stored_once(module: nn.Module) -> list[Tensor]:
-    """One floating-point parameter for each place in memory: tied weights may be one object, or several over one storage."""
+    """One floating-point parameter for each place in memory. Tied weights may be one object, or several objects with one storage."""
     for name, parameter in module.named_parameters():
         check_in_memory(name, parameter, "module")
     floating = [p for p in module.parameters() if p.is_floating_point()]

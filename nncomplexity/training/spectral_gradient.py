@@ -1,6 +1,6 @@
 """The spectral entropy of matrices and its gradient (DeMoss et al. 2025, Eqs. 12, 15).
 
-They are cheap enough for every step of a training loop.
+Both are fast enough for every step of a training loop.
 
 With σ_i the singular values of W (m, n), m ≥ n, and S = Σ σ_i, the entropy H = −Σ σ̄_i ln σ̄_i has
 
@@ -28,8 +28,7 @@ from torch import Tensor
 
 from nncomplexity.errors import InputError
 
-# Matrices with smaller or larger sides stay in the calling thread: small eigenproblems take less time than a change of thread, and
-# large
+# Matrices with smaller or larger sides stay in the calling thread. Small eigenproblems take less time than a change of thread, and large
 # ones use several threads themselves.
 WORKER_SIDES = range(48, 1024)
 
@@ -139,9 +138,9 @@ def _within_range(gradient: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _smallest_scale(dtype: torch.dtype) -> float:
-    """The smallest largest entry of a matrix that does not count as zero.
+    """A matrix counts as zero if its largest entry is below this number.
 
-    The gradient of a smaller matrix, up to 40 divided by the entry, would be out of range.
+    The gradient of such a matrix, which is up to 40 divided by the entry, would be out of range.
     """
     return 64 * torch.finfo(torch.promote_types(dtype, torch.float32)).tiny
 
@@ -155,7 +154,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     started = threading.Barrier(threads + 1)
 
     def start() -> None:
-        torch.get_num_threads()  # a thread takes the common number at its first request, and would undo an earlier setting
+        torch.get_num_threads()  # at the first request, a thread takes over the common number, which would replace the 1
         torch.set_num_threads(1)
         started.wait()
 

@@ -3,11 +3,11 @@
 - `text`: lists of names, counts and exceptions in messages, and forms in words
 - `durations`: durations, as they are typed and shown
 - `paths`: names of files as arguments
-- `numbers`: numbers as arguments, and those of NumPy and PyTorch as Python's own
+- `numbers`: numbers as arguments, and conversion of NumPy's and PyTorch's numbers to Python numbers
 - `progress`: progress as one line of text, in terminals and notebooks
-- `epsilon`: ε as people give it: a number in the loss's unit, or a share
+- `epsilon`: ε as users give it: a number in the loss's unit, or a share
 - `on_demand`: names of a package that are loaded when they are first used
-- `moved`: names of modules as they were before
+- `moved`: the earlier names of modules, which can still be imported
 - `units`: sizes on axes, with one unit for each axis
 """
 
@@ -36,7 +36,7 @@ from nncomplexity.words.numbers import (
 from nncomplexity.words.on_demand import load_on_demand
 from nncomplexity.words.paths import is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
-from nncomplexity.words.text import counted, error_line, form_in_words, listed, printable, text_of
+from nncomplexity.words.text import counted, error_line, form_in_words, listed, or_dash, printable, shape_in_words, text_of
 from nncomplexity.words.units import UNITS, number_in, unit_for
 
 __all__ = [
@@ -63,12 +63,14 @@ __all__ = [
     "number_in",
     "number_of_text",
     "of_results",
+    "or_dash",
     "path_of",
     "printable",
     "python_number",
     "python_numbers",
     "seconds_of",
     "serve_old_names",
+    "shape_in_words",
     "show_progress",
     "shown",
     "text_of",

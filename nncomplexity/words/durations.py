@@ -14,7 +14,7 @@ def seconds_of(text: str, argument: str) -> float:
     """Seconds of a duration: `90s`, `10m`, `1h`, `2d`, `1:30:00`, `5:00`, or seconds.
 
     Raises:
-        InputError: it is none, or zero; the message names the argument.
+        InputError: the text is no duration, or the duration is zero; the message names the argument.
 
     >>> [seconds_of(text, "--time-limit") for text in ("90s", "1.5h", "1:30:00", "5:00", "30")]
     [90.0, 5400.0, 5400.0, 300.0, 30.0]

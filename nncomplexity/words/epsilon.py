@@ -66,7 +66,7 @@ class Share(float):
     def __format__(self, form: str) -> str:
         return str(Relative(float(self)))
 
-    # 0.01 nats and 1 % are two ε, though both are 0.01: in a table of one file both may be keys.
+    # 0.01 nats and 1 % are two different ε, although both numbers are 0.01. A table of one file may have both as keys.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Share) and float(self) == float(other)
 

@@ -54,7 +54,7 @@ class _Finder(MetaPathFinder, Loader):
 
 def _now(name: str) -> str | None:
     """The present name of a module that was moved, alone or with its folder."""
-    for old, new in sorted(MOVED.items(), reverse=True):  # a module inside a folder before the folder
+    for old, new in sorted(MOVED.items(), reverse=True):  # the name of a module comes before the name of its folder
         if name == old or name.startswith(f"{old}."):
             return new + name.removeprefix(old)
     return None

@@ -1,7 +1,7 @@
-"""Numbers as arguments: one check for all callers, and numbers of NumPy and PyTorch as Python's own.
+"""Numbers as arguments: one check for all callers, and conversion of NumPy's and PyTorch's numbers to Python numbers.
 
-A number may come as an `int`, a `float`, a NumPy scalar, or a tensor or array of one element. A `bool` or a text is a mistake of the
-caller's. Every message has one form: "NAME: expected WHAT, got VALUE".
+A number may be an `int`, a `float`, a NumPy scalar, or a tensor or array with one element. A `bool` or a text is a mistake of the caller.
+Every message has one form: "NAME: expected WHAT, got VALUE".
 """
 
 import math
@@ -17,11 +17,11 @@ if TYPE_CHECKING:  # this wing is loaded by the command line, which must not wai
     from torch import Tensor
 
 _LONGEST = 60
-"""Characters of a value in a message."""
+"""The largest number of characters of a value in a message."""
 
 
 def python_number(value: Any) -> Any:
-    """A NumPy number as Python's own, and a whole number beyond the range of floats as an infinity; anything else as it is.
+    """A NumPy number as a Python number. A whole number beyond the range of floats becomes an infinity. Anything else does not change.
 
     >>> python_number(np.float32(0.5)), python_number(-(10**400)), python_number("8")
     (0.5, -inf, '8')
@@ -37,9 +37,10 @@ def python_number(value: Any) -> Any:
 
 
 def python_numbers(values: "Tensor") -> list[Any]:
-    """A row of numbers as Python's own.
+    """A row of numbers as Python numbers.
 
-    Off the CPU each is read by itself, as single numbers of a search are: nothing but its symbols is moved.
+    On another device than the CPU, each number is read separately, like the other single numbers of a search. So only symbols are copied
+    from the device as whole tensors.
 
     >>> import torch
     >>> python_numbers(torch.tensor([1, 2]))
@@ -49,7 +50,7 @@ def python_numbers(values: "Tensor") -> list[Any]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a Python number, an infinity at most: no truth value, and not NaN.
+    """Whether it is a Python number, finite or infinite. A truth value and a NaN are no numbers.
 
     >>> [is_number(value) for value in (3, math.inf, True, math.nan, "3")]
     [True, True, False, False, False]
@@ -58,7 +59,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def number_of_text(text: str) -> float:
-    """The number that a text is, NaN where it is none.
+    """The number that a text stands for; NaN if it is no number.
 
     >>> number_of_text("1e-3"), number_of_text("much")
     (0.001, nan)
@@ -73,10 +74,10 @@ def checked_number(name: str, value: object, expected: str, fits: Callable[[floa
     """The value as a finite float.
 
     Args:
-        name: of the argument, for the message.
-        value: what the caller gave.
-        expected: what a right value is, for the message.
-        fits: whether a finite number is one of them; None takes all.
+        name: the name of the argument, for the message.
+        value: the value that the caller gave.
+        expected: a description of correct values, for the message.
+        fits: whether a finite number is correct; None accepts all finite numbers.
 
     Returns:
         The number.
@@ -94,11 +95,11 @@ def checked_number(name: str, value: object, expected: str, fits: Callable[[floa
 
 
 def _float(value: Any) -> float:
-    """The value as a float, NaN where it is no number."""
+    """The value as a float; NaN if it is no number."""
     if isinstance(value, bool | str | bytes | complex):  # NumPy drops the imaginary part, with a warning
         return math.nan
     try:
-        # Arrays and tensors of one element have item(), whatever their number of dimensions.
+        # float() accepts only arrays without dimensions, and item() accepts all arrays and tensors with one element.
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return math.nan
@@ -108,17 +109,17 @@ def checked_count(name: str, value: object, least: int, most: int | None = None,
     """The value as a whole number.
 
     Args:
-        name: of the argument, for the message.
-        value: what the caller gave.
-        least: the smallest number that is right.
-        most: the largest; None takes all.
-        expected: what a right value is, for the message; None says it by the two.
+        name: the name of the argument, for the message.
+        value: the value that the caller gave.
+        least: the smallest correct number.
+        most: the largest correct number; None sets no limit.
+        expected: a description of correct values, for the message; None describes them by `least` and `most`.
 
     Returns:
         The number.
 
     Raises:
-        InputError: the value is no whole number, or too small or too large.
+        InputError: the value is no whole number, or it is too small or too large.
 
     >>> checked_count("jobs", np.int64(2), 1)
     2
@@ -131,7 +132,7 @@ def checked_count(name: str, value: object, least: int, most: int | None = None,
 
 
 def _index(value: Any) -> int | None:
-    """The value as an int, None where it is no whole number."""
+    """The value as an int; None if it is no whole number."""
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -139,7 +140,7 @@ def _index(value: Any) -> int | None:
 
 
 def shown(value: object) -> str:
-    """A value in a message: `repr` on one line, cut where it is long.
+    """A value as text for a message: its `repr` in one line, shortened if it is long.
 
     >>> shown(np.float64(0.5)), shown([0] * 100)[-6:]
     ('0.5', ' 0,...')

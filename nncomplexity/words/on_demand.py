@@ -25,7 +25,8 @@ class _OnDemand(ModuleType):
         return found
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # When a module was loaded, Python sets the package's attribute of that name. If it is also a function's, the function keeps it.
+        # When a module is loaded, Python sets the package's attribute of that name. If a function has this name, the attribute stays the
+        # function.
         if not (isinstance(value, ModuleType) and name in self._places):
             super().__setattr__(name, value)
 

@@ -32,7 +32,7 @@ def path_of(given: object, argument: str = "path") -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; False for a name that no system takes, at which `Path.is_file` raises.
+    """Whether there is such a file. It is False for a name that no system accepts, for which `Path.is_file` raises an exception.
 
     >>> is_file(Path("x" * 5000)), is_file(Path(__file__))
     (False, True)

@@ -8,7 +8,9 @@ from typing import TextIO
 from nncomplexity.words.durations import duration_in_words
 
 BAR = 24
+"""The number of characters of the bar."""
 EACH_SECONDS = 0.2
+"""The seconds between two updates of the line."""
 
 
 class TimeLeft:
@@ -31,6 +33,7 @@ class TimeLeft:
         if done < self._done:  # the next ε begins
             self._first = now
         self._done = done
+        # The search ends when its evaluations or its time are used up, whichever comes first.
         times = [(now - self._first) * (total - done) / done] if done > 0 and now > self._first else []
         times += [] if self._end is None else [max(0.0, self._end - now)]
         return f"{duration_in_words(min(times))} left" if times else ""

@@ -1,4 +1,4 @@
-"""Lists of names, which stay short, counts of things, exceptions, and forms of tensors as text."""
+"""Lists of names, which stay short, counts of things, exceptions, and forms and shapes of tensors as text."""
 
 from collections.abc import Iterable
 
@@ -33,6 +33,24 @@ def form_in_words(form: str, layout: str | None) -> str:
     """
     words = form.replace("_", " ")
     return words if layout is None else layout if form == "blocks" else f"{words}, {layout}"
+
+
+def shape_in_words(shape: Iterable[int]) -> str:
+    """The shape of a tensor as text for tables and messages.
+
+    >>> shape_in_words((3, 32, 32)), shape_in_words(())
+    ('3×32×32', 'scalar')
+    """
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def or_dash(value: float | None, form: str, dash: str = "–") -> str:
+    """A number for a table, or a dash if there is none.
+
+    >>> or_dash(0.125, ".2f"), or_dash(None, ".2f")
+    ('0.12', '–')
+    """
+    return dash if value is None else format(value, form)
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ _MULTIPLES = {
 
 
 def unit_for(unit: str, top: float) -> tuple[str, float]:
-    """The unit for an axis that ends at `top`, and its size in bytes or bits. A larger unit is used from ten of it on.
+    """The unit for an axis that ends at `top`, and its size in bytes or bits. It is the largest unit of which the axis has at least ten.
 
     >>> unit_for("bytes", 9_999), unit_for("bytes", 21_896), unit_for("bits", 3e7)
     (('bytes', 1.0), ('kB', 1000.0), ('Mbit', 1000000.0))

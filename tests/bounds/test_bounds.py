@@ -1,4 +1,4 @@
-"""The front function: closed forms, properties, what it says of itself, and what it refuses."""
+"""`bound`: it agrees with closed forms, has the promised properties, describes itself in words, and refuses bad arguments."""
 
 import dataclasses
 import json
@@ -290,7 +290,7 @@ def test_the_least_vacuous_value_is_a_thousandth_below_chance(kind: Any, chance:
 
 
 def test_a_memorised_network_does_not_get_the_word() -> None:
-    """What was called not vacuous, at most 0.999998, and rounded to 1."""
+    """Such a bound was once called not vacuous, and rounded to 1."""
     text = bound(58_840, risk=0.249, n=2553, self_delimiting=False).sentence()
     assert text.startswith("Vacuous: ")
     assert "at most 1, no better than the worst possible (1)" in text
@@ -332,7 +332,7 @@ def test_a_constant_answer_stands_beside_the_bound() -> None:
 
 
 def test_a_file_that_a_constant_answer_beats_says_so() -> None:
-    """Nine of ten examples are of one class: guessing that one is wrong a tenth of the time."""
+    """Nine of ten examples are of one class, so a constant answer is wrong for a tenth of them."""
     result = bound(2_000, risk=0.02, n=2553, chance=0.9, constant_risk=0.1)
     assert not result.vacuous
     assert result.constant_bound < result.value

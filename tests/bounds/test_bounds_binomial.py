@@ -1,4 +1,4 @@
-"""The binomial tail inversion, the test-set bound and the bound to disagree: against exact sums, and by simulation."""
+"""The inversion of the binomial tail, the test-set bound and the bound by disagreement: against exact sums, and by simulation."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ DRAWS = 2_000
 
 
 def tail(k: int, n: int, p: float) -> Fraction:
-    """P[Bin(n, p) ≤ k], exactly, of a float p as it is."""
+    """P[Bin(n, p) ≤ k], exactly, for the value of the float p."""
     share = Fraction(p)
     return sum((math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k + 1)), Fraction(0))
 
@@ -29,7 +29,7 @@ def test_the_tail_at_the_limit_is_delta_and_never_above_it(n: int, delta: float)
         limit = binomial_upper_limit(k, n, delta)
         found = tail(k, n, limit)
         assert found <= Fraction(delta)
-        assert float(found) > delta * (1 - 1e-9) - n * 2.0**-48  # a float p near 1 is no nearer to it
+        assert float(found) > delta * (1 - 1e-9) - n * 2.0**-48  # for p near 1, floats are no closer together than this
     assert binomial_upper_limit(n, n, delta) == 1.0
 
 
@@ -61,7 +61,7 @@ def test_the_test_set_bound_fails_no_more_often_than_delta(true_risk: float) -> 
 
 
 def test_half_the_delta_would_be_too_tight_for_ten_times_as_many_draws() -> None:
-    # That the test above can fail: a limit for 2 δ fails more often than δ.
+    # This shows that the test above can fail: a limit for 2 δ fails more often than δ.
     n, delta, true_risk = 360, 0.05, 0.08
     errors = np.random.default_rng(1).binomial(n, true_risk, 10 * DRAWS)
     table = np.array([holdout_bound(k, n, 2 * delta).value for k in range(n + 1)])
@@ -70,8 +70,8 @@ def test_half_the_delta_would_be_too_tight_for_ten_times_as_many_draws() -> None
 
 @pytest.mark.parametrize(("disagree", "decoded_errs", "bits"), [(0.03, 0.05, 8), (0.2, 0.1, 8), (0.0, 0.3, 10)])
 def test_the_bound_to_disagree_fails_no_more_often_than_delta(disagree: float, decoded_errs: float, bits: int) -> None:
-    # The worst case: wherever they differ the decoded network is right and the original is wrong, and of all 2^bits files, each
-    # with training errors of its own, the one with the least bound is taken.
+    # The worst case: on all inputs on which the two differ, the decoded network is right and the original is wrong. Each of the
+    # 2^bits files has its own training errors, and the file with the smallest bound is taken.
     n, m, delta = 300, 200, 0.1
     rng = np.random.default_rng(2)
     true_risk = decoded_errs + disagree

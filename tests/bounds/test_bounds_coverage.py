@@ -23,7 +23,7 @@ def test_the_words_use_up_kraft() -> None:
 
 
 def failures(table: np.ndarray, counts: np.ndarray, true_risk: float) -> float:
-    """Share of draws in which some hypothesis has a true risk above the bound ``table[hypothesis, count]``."""
+    """The share of draws in which some hypothesis has a true risk above the bound ``table[hypothesis, count]``."""
     return float((true_risk > table[np.arange(len(WORDS)), counts]).any(axis=1).mean())
 
 
@@ -38,7 +38,7 @@ def test_errors(kind: Any, true_risk: float) -> None:
 
 
 def test_bits_left_unpaid_break_the_promise() -> None:
-    # That the test above can fail: at no bits each, eight hypotheses fail together more often than δ.
+    # This shows that the test above can fail: with no bits for each, eight hypotheses together fail more often than δ.
     counts = np.random.default_rng(0).binomial(N, 0.3, size=(DRAWS, len(WORDS)))
     row = [bound(0, risk=c / N, n=N, delta=DELTA, self_delimiting=True).value for c in range(N + 1)]
     assert failures(np.array([row] * len(WORDS)), counts, 0.3) > DELTA

@@ -18,7 +18,7 @@ costs = st.floats(1e-32, 60) | st.floats(1e-15, 1e-3) | st.just(0.0)
 
 
 def exact_kl(q: float, p: float) -> mpmath.mpf:
-    """kl(q‖p) in 700 digits, which a subnormal p needs; it uses nothing of the package."""
+    """kl(q‖p) in 700 digits, which a subnormal p needs. Nothing of the package is used."""
     with mpmath.workdps(700):
         total = mpmath.mpf(0)
         for a, b in ((mpmath.mpf(q), mpmath.mpf(p)), (1 - mpmath.mpf(q), 1 - mpmath.mpf(p))):
@@ -39,7 +39,7 @@ def test_divergence_agrees_with_mpmath(q: float, p: float) -> None:
     if exact == mpmath.inf:
         assert binary_kl(q, p) == math.inf
     else:
-        # Where q and p nearly meet the two terms, of size |p − q|, cancel.
+        # If q and p are nearly equal, the two terms, of size |p − q|, cancel.
         assert abs(binary_kl(q, p) - exact) <= 1e-14 * (exact + 2 * abs(p - q)) + 1e-322
 
 

@@ -24,7 +24,7 @@ def elias_delta(k: int) -> str:
 
 
 def decode_elias_delta(stream: str) -> tuple[int, str]:
-    """The integer at the head of a stream of bits, and the rest of the stream."""
+    """The integer at the beginning of a stream of bits, and the rest of the stream."""
     zeros = stream.index("1")
     length = int(stream[zeros : 2 * zeros + 1], 2)
     body, rest = stream[2 * zeros + 1 : 2 * zeros + length], stream[2 * zeros + length :]
@@ -45,7 +45,7 @@ def test_the_code_says_where_it_ends(k: int, tail: str) -> None:
 
 def test_no_word_begins_another() -> None:
     words = sorted(elias_delta(k) for k in range(1, 5000))
-    # In sorted order a word stands right before the words that it begins.
+    # In sorted order, a word comes right before the words that begin with it.
     assert not any(longer.startswith(word) for word, longer in itertools.pairwise(words))
 
 

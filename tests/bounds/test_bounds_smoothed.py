@@ -73,7 +73,7 @@ def test_a_grid_is_paid_for_and_searched_whole(kind: Any) -> None:
     p, grid = sample(), [0.5, 0.1, 0.02, 0.001]
     single = [smoothed_bound(500 + 2, probabilities=p, n_classes=10, alpha=a, kind=kind, self_delimiting=True) for a in grid]
     result = smoothed_bound(500, probabilities=p, n_classes=10, alphas=grid, kind=kind, self_delimiting=True)
-    # K + 2·log₂ K is not the same for 500 + 2 bits as for 500 and 2 beside them.
+    # K + 2·log₂ K is different for 500 + 2 bits, and for 500 bits with 2 bits added.
     tolerance = 1e-4 if kind == "paper" else 1e-12
     assert result.value == pytest.approx(min(b.value for b in single), rel=tolerance)
     assert result.alpha == grid[int(np.argmin([b.value for b in single]))]

@@ -1,4 +1,4 @@
-"""Description lengths are given for losses that are code lengths, and for no others."""
+"""There is a description length for a loss that is a code length, and for no other loss."""
 
 import json
 import math
@@ -192,7 +192,7 @@ def test_there_is_no_best_file_of_what_is_no_code_length(call: Callable[..., Any
 
 
 def test_the_network_is_the_original_again_once_its_loss_was_looked_at(call: Callable[..., Any]) -> None:
-    """A module holds the weights that it was given last, and all weights zero are among them."""
+    """A module has the weights that were loaded last, and all weights zero are loaded too."""
     task = Path("units.py").read_text(encoding="utf-8")
     module = (
         "\ndef build(): return torch.nn.Linear(6, 3, bias=False)\ndef of(network): return cross_entropy(network(inputs), labels)\n"

@@ -1,4 +1,4 @@
-"""Checkpoints: read as safetensors writes them, written as safetensors reads them, and bad ones named for what they are."""
+"""Checkpoints: we read what safetensors writes, safetensors reads what we write, and the message for a bad file says what is wrong."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from nncomplexity.network import skeleton_of
 
 
 class Tied(nn.Module):
-    """An embedding and its transpose's twin: two names, one tensor."""
+    """An embedding and an output layer that share one tensor under two names."""
 
     def __init__(self):
         super().__init__()
@@ -181,7 +181,7 @@ def test_the_content_tells_the_format_and_not_the_name(tmp_path):
 
 def test_the_length_of_a_header_may_look_like_json(tmp_path):
     path = tmp_path / "net.safetensors"
-    # The first byte of the file is the low byte of the header's length, made to be that of an opening brace.
+    # The first byte of the file is the lowest byte of the header's length. Here it is that of an opening brace.
     lengths = (safetensors.torch.save({"a" * count: torch.ones(1)}) for count in range(1, 300))
     path.write_bytes(next(content for content in lengths if content[0] == ord("x")))
     header = path.read_bytes()[8:-4] + b" " * 3

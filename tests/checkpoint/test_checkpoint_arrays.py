@@ -1,4 +1,4 @@
-"""Arrays of NumPy as checkpoints: what NumPy wrote is read, and nothing that a pickle names is called."""
+"""NumPy arrays as checkpoints: files that NumPy wrote are read, and no function that a pickle names is called."""
 
 import argparse
 import contextlib

@@ -30,7 +30,7 @@ def plain(tmp_path: Path) -> Path:
 
 
 def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes], form: int = zipfile.ZIP_STORED) -> Path:
-    """The same archive with other contents of its records."""
+    """The same archive with other content in its records."""
     with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "w", form) as made:
         for record in given.infolist():
             made.writestr(zipfile.ZipInfo(record.filename), change(record.filename, given.read(record)), form)
@@ -55,7 +55,7 @@ def test_a_record_that_is_shorter_than_its_tensor(plain: Path, tmp_path: Path) -
 
 
 def test_tensors_that_are_longer_than_the_records_of_their_file_are_refused(plain: Path) -> None:
-    """As a version of PyTorch gives them that doesn't look at a record's length."""
+    """The archive as a version of PyTorch reads it that doesn't check a record's length."""
     tensors = [tensor.clone() for tensor in WEIGHTS.values()]
     check_backed(plain, tensors, plain.read_bytes())
     for longer in ([torch.zeros(100_000), *tensors[1:]], [tensors[0], torch.zeros(11)], [*tensors, torch.zeros(1)]):
@@ -64,7 +64,7 @@ def test_tensors_that_are_longer_than_the_records_of_their_file_are_refused(plai
 
 
 def lengthened(content: bytes, name: bytes, size: int, *, sums: bool = True) -> bytes:
-    """The archive, whose directory says that a record is of another size; without `sums` all of its checksums are 0, as PyTorch may write."""
+    """An archive whose directory gives a record another size. Without `sums`, all checksums are 0, as PyTorch may write them."""
     made, at = bytearray(content), 0
     while (at := made.find(b"PK\x01\x02", at)) >= 0:
         length = struct.unpack_from("<H", made, at + 28)[0]
@@ -92,7 +92,7 @@ def test_a_record_that_is_said_to_begin_behind_the_end(plain: Path, offset: int)
     name, extra, _ = struct.unpack_from("<HHH", content, at + 28)
     made = bytearray(content)
     struct.pack_into("<I", made, at + 42, min(offset, 0xFFFFFFFF))
-    if offset > 0xFFFFFFFF:  # in a field of ZIP64, by which the directory grows
+    if offset > 0xFFFFFFFF:  # in a ZIP64 field, which makes the directory longer
         field = struct.pack("<HHQ", 1, 8, offset)
         struct.pack_into("<H", made, at + 30, extra + len(field))
         made[at + 46 + name + extra : at + 46 + name + extra] = field
@@ -118,7 +118,7 @@ def test_a_record_that_stands_there_twice(plain: Path) -> None:
 
 
 def bomb(path: Path, name: str, mebibytes: int) -> Path:
-    """An archive with a record of zeros, of a thousandth of their size."""
+    """An archive with a record of zeros, packed to a thousandth of its size."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as record:
         for _ in range(mebibytes):
             record.write(bytes(MIB))

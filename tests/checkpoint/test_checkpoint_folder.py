@@ -1,4 +1,4 @@
-"""A model's folder: the network in it is found, and where it isn't clear the folder's content is listed."""
+"""A model's folder: the network in it is found. If it isn't clear which file is the network, the message lists the files."""
 
 import pytest
 import torch

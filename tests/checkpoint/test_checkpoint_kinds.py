@@ -1,4 +1,4 @@
-"""Files that are no checkpoints: their first bytes tell what they are, and one line says what to do."""
+"""Files that are no checkpoints: their first bytes show what they are, and one line says what to do."""
 
 import bz2
 import gzip

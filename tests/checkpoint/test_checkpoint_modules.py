@@ -1,4 +1,4 @@
-"""Whole modules: their tensors under the names of their state dicts, without a line of their code."""
+"""Whole modules: their tensors have the names of their state dicts, and none of their code is run."""
 
 import contextlib
 import enum
@@ -42,7 +42,7 @@ class Slots:
 
 
 class Rich(nn.Module):
-    """Has what modules of the wild have: ties, buffers of all kinds, functions, options, and one module under two names."""
+    """A module with what real modules have: ties, all kinds of buffers, functions, options, and one module under two names."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Files of torch.save: read as they were written, no code of theirs run, and the network found in what training loops write."""
+"""Files of torch.save: the tensors are the written ones, no code of the file is run, and the network is found in a training loop's file."""
 
 import argparse
 import collections
@@ -316,7 +316,7 @@ def test_dictionaries_that_hold_themselves_or_are_very_deep(tmp_path):
 
 
 def _deep():
-    """A file whose pickle, made by hand since pickle itself recurses, has 5,000 dictionaries in one another."""
+    """A file whose pickle has 5,000 nested dictionaries. It is made by hand, because pickle itself recurses."""
     count = 5_000
     pickled = b"\x80\x02" + b"}X\x01\x00\x00\x00a" * count + b"}" + b"s" * count + b"."
     content = io.BytesIO()
@@ -456,7 +456,7 @@ def test_files_are_read_by_several_threads(tmp_path):
 
 
 class Reduced:
-    """Pickled as a call of `function` with `arguments`, and then the state."""
+    """An object that is pickled as a call of `function` with `arguments`, and then its state."""
 
     def __init__(self, function, *arguments, state=None):
         self.call = (function, arguments, *([state] if state is not None else []))
@@ -477,7 +477,7 @@ MULTIARRAY = np.float64(0).__reduce__()[0]
         Reduced(MULTIARRAY, "f8", b"12345678"),
         Reduced(MULTIARRAY),
         Reduced(np.dtype, {"names": ["a"], "formats": ["O"], "offsets": [1 << 40]}),
-        # A dtype that says of numbers that they are pointers, and an array that would follow them.
+        # A dtype that declares numbers to be pointers, and an array of such numbers.
         Reduced(
             MULTIARRAY, Reduced(np.dtype, "V8", state=(3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 27)), b"12345678"
         ),
@@ -496,7 +496,7 @@ def test_calls_that_a_file_makes_up_of_such_types_come_to_nothing(tmp_path, valu
 
 
 class Malicious:
-    """An object that makes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -506,7 +506,7 @@ class Malicious:
 
 
 class Config:
-    """A type of the user's own."""
+    """A type of the user."""
 
 
 class Level(enum.Enum):
@@ -514,7 +514,7 @@ class Level(enum.Enum):
 
 
 class Options(dict):
-    """A dictionary of the user's own, with attributes."""
+    """A dictionary of the user, with attributes."""
 
     def __init__(self, **given):
         super().__init__(given)
@@ -605,7 +605,7 @@ def test_other_types_are_read_as_plain_data_and_named(tmp_path, value, zipped):
     ids=str,
 )
 def test_types_with_parameters_in_structured_options_are_no_hindrance(tmp_path, kind, zipped):
-    """As OmegaConf's structured configurations keep them in the hyperparameters of a checkpoint of Lightning."""
+    """Values as OmegaConf's structured configurations keep them in the hyperparameters of a Lightning checkpoint."""
     content = {"state_dict": WEIGHTS, "hyper_parameters": {"cfg": Reduced(Config, kind)}, "global_step": 7}
     checkpoint = load_checkpoint(saved(tmp_path / "last.ckpt", content, zipped=zipped))
     same(checkpoint.tensors, WEIGHTS)
@@ -669,7 +669,7 @@ def test_every_cut_is_refused(tmp_path, zipped):
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        # Cut within a type's name, the pickle of the older format asks for a type that there is none.
+        # The file is cut within the name of a type, so the pickle of the older format asks for a type that doesn't exist.
         with pytest.raises(FormatError if zipped else InputError) as caught:
             load_checkpoint(path)
         assert "weights_only" not in str(caught.value)

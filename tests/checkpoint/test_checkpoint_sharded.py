@@ -1,4 +1,4 @@
-"""Shards and their index: together what was split, one digest, and each way in which they can disagree by its words."""
+"""Shards and their index: they are read as one network with one digest. If they disagree, the message says how."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def name_of(kind, number):
 
 
 def write(folder, kind="safetensors", *, shards=(FIRST, SECOND), weight_map=None, metadata=None):
-    """A folder as Hugging Face writes it; returns the index."""
+    """Write a folder as Hugging Face does. Returns the index."""
     for number, tensors in enumerate(shards, 1):
         path = folder / name_of(kind, number)
         save_file(tensors, path, {"format": "pt"}) if kind == "safetensors" else torch.save(tensors, path)

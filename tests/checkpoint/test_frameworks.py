@@ -1,4 +1,4 @@
-"""Checkpoints as training frameworks lay them out: the network in them is found, and the step that they say."""
+"""Checkpoints of training frameworks: the network and the training step in them are found."""
 
 import argparse
 import pathlib
@@ -18,13 +18,13 @@ OPTIMIZER = {"state": {0: {"step": torch.tensor(5.0), "exp_avg": torch.ones(3, 4
 
 
 class Attributes(dict):
-    """A dictionary with attributes, as frameworks keep their options in."""
+    """A dictionary with attributes, in which frameworks keep options."""
 
     __getattr__ = dict.__getitem__
 
 
 class Buffer:
-    """A history with arrays and functions in it."""
+    """A training history with arrays and functions in it."""
 
     def __init__(self) -> None:
         self.log, self.how = np.ones(3), {"mean": np.mean}

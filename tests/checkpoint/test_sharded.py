@@ -1,4 +1,4 @@
-"""Tensors and modules that hold a part of their values are refused, and the message says how to gather the whole."""
+"""Tensors and modules that have only a part of their values are refused, and the message says how to gather the whole."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ WORDS = (
 
 
 def of_distributed(name: str, base: type) -> type:
-    """A class as torch.distributed would have it."""
+    """A class that looks like one of torch.distributed."""
     return type(name, (base,), {"__module__": f"torch.distributed.{name.lower()}"})
 
 

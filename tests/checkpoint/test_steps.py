@@ -1,4 +1,4 @@
-"""Steps: from metadata before names, from the words that mean them, and from nothing that only looks like one."""
+"""Training steps: metadata counts more than names, only words that mean a step count, and similar numbers don't."""
 
 import re
 from pathlib import PurePath

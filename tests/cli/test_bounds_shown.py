@@ -58,7 +58,7 @@ def error(weights: dict[str, torch.Tensor]) -> float:
 
 
 CONSTANT = float((LABELS != 0).double().mean())
-"""The error of always saying the first class, as a network does that has all weights zero."""
+"""The error of a constant answer, the first class, as a network with all weights zero gives it."""
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ near = st.one_of(st.floats(0.9, 1.0), st.floats(0.0, 1.0), st.floats(0.9985, 0.9
 
 
 def not_near(text: str, value: float, chance: float) -> None:
-    """What holds for every text that shows a bound."""
+    """Check what must be true for every text that shows a bound."""
     word = re.search(r"(?i)\b(not vacuous|vacuous)\b", text)
     assert word
     if value >= chance - 0.001:
@@ -145,7 +145,7 @@ def test_nor_does_a_page_whatever_its_files_say(value: float, chance: float | No
 
 
 def read_point(document: dict[str, Any]) -> Measurement:
-    """The first point of a document, read as a file's would be."""
+    """The first point of a document, read as if it were in a file."""
     return network_of_report("r.json", document).points[0]
 
 

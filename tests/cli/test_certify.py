@@ -1,4 +1,4 @@
-"""`certify` writes what `verify` then checks from scratch: from the file, the functions and the original alone."""
+"""`verify` checks from scratch what `certify` writes: it needs only the file, the functions and the original."""
 
 import json
 import os

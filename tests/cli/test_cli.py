@@ -1,4 +1,4 @@
-"""The command line as its users meet it: figures on standard output, one line on standard error, and the exit codes."""
+"""The command line as its users see it: figures on standard output, one line on standard error, and the exit codes."""
 
 import hashlib
 import json
@@ -86,7 +86,7 @@ def folder(workplace):
     average = {name: value.clone() for name, value in weights.items()}
     torch.save({"epoch": 3, "model": weights, "ema": average, "optimizer": {"state": {}, "param_groups": []}}, "last.pt")
     save_file({**weights, "bias": torch.tensor([0.0, float("nan"), 0.0])}, "nan.safetensors")
-    Path("four.safetensors").write_bytes(  # a writer has no tensor of 4-bit floats to begin with
+    Path("four.safetensors").write_bytes(  # safetensors can't write tensors of 4-bit floats
         b"\x40\0\0\0\0\0\0\0" + b'{"w":{"dtype":"F4","shape":[4,4],"data_offsets":[0,8]}}'.ljust(64) + bytes(8)
     )
     torch.save({"w": torch.zeros(1).expand(10**12)}, "expanded.pt")
@@ -102,7 +102,7 @@ def folder(workplace):
 
 @pytest.fixture
 def run(request, capsys):
-    """Run a command line in the folder: its exit code, standard output and standard error."""
+    """Run a command line in the folder. Returns its exit code, standard output and standard error."""
     request.getfixturevalue("folder")
 
     def run(*argv):
@@ -118,7 +118,7 @@ measured: dict[str, bytes] = {}
 
 @pytest.fixture
 def coarse(run):
-    """model.coarse and report.json, as `measure` wrote them once for all tests."""
+    """model.coarse and report.json, which `measure` wrote once for all tests."""
     names = ("model.coarse", "report.json")
     if not measured:
         assert run(*MEASURE, "--eps", "0.1", "--save", names[0], "--json", names[1])[0] == 0
@@ -129,7 +129,7 @@ def coarse(run):
 
 
 def loss_of(tensors):
-    """The task's loss, written again."""
+    """The task's loss, written a second time."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(64, 6, generator=generator)
     logits = inputs @ tensors["weight"].T + tensors["bias"]
@@ -311,7 +311,7 @@ def test_a_module_that_keeps_what_it_computed_is_measured_and_verified_by_its_we
     code, out, _ = run("measure", "folding.safetensors", *functions, *few, "--save", "f.coarse", "--json", "f.json")
     assert code == 0, out
     found = json.loads(Path("f.json").read_text())["results"][0]
-    assert found["bits"] > 40  # all weights zero are a loss of ln 4
+    assert found["bits"] > 40  # with all weights zero, the loss is ln 4
     assert not any("follow" in warning for warning in found["warnings"])
     assert run("verify", "f.coarse", *functions, "--against", "folding.safetensors", "--eps", "0.05")[0] == 0
     assert run("verify", "f.coarse", *functions, "--claims", "f.json")[0] == 0
@@ -527,7 +527,7 @@ def test_the_prefix_of_a_wrapper_is_taken_off_for_a_module_and_said(run, prefix,
 
 
 def measuring(**changes):
-    """The arguments of `measure` with some replaced, left out (None) or added."""
+    """The arguments of `measure`, with some of them replaced, left out (None) or added."""
     options = {
         "checkpoint": "model.safetensors",
         "loss-fn": "mytask:loss",
@@ -544,7 +544,7 @@ def measuring(**changes):
 WRONG = [
     ([], "Missing command"),
     (["explode"], "No such command 'explode'"),
-    (["measure", "--help-me"], "No such option"),  # versions of typer go on in different words
+    (["measure", "--help-me"], "No such option"),  # versions of typer continue this message in different ways
     (measuring(checkpoint=None), "Missing argument 'CHECKPOINT'"),
     (measuring(eps=None), "Missing option '--eps'"),
     ([*measuring(), "more"], "unexpected extra argument"),
@@ -735,11 +735,11 @@ def test_as_a_program_interrupted(folder):
     ("package", "argv"), [("typer", ["--version"]), ("torch", ["decompress", "no.coarse", "--out", "no.safetensors"])]
 )
 def test_the_console_script_interrupted_while_it_loads(tmp_path, package, argv):
-    """The command line itself, or what its command needs."""
+    """The interrupt comes while `package` is imported, for the command line itself or for its command."""
     (tmp_path / f"{package}.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)")
     found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["nncomplexity"]
     module, function = found.split(":")
-    # As an installed script does, which has its own folder in front of the path.
+    # An installed script does this too: its own folder comes first in the path.
     path = [str(tmp_path), str(ROOT)]
     script = f"import sys; sys.path[:0] = {path!r}; from {module} import {function}; sys.exit({function}())"
     call = [sys.executable, "-c", script, *argv]
@@ -761,7 +761,7 @@ def test_as_a_program_whose_reader_leaves():
 
 
 def commands_of(document):
-    """The lines of a document's shell blocks, those that end in a backslash joined with the next."""
+    """The lines of a document's shell blocks. A line that ends with a backslash is joined with the next one."""
     blocks = re.findall(r"```sh\n(.*?)```", document, re.DOTALL)
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("nncomplexity ")]
 
@@ -770,7 +770,7 @@ def test_the_commands_of_the_reference_run(run):
     commands = commands_of((Path(__file__).parents[2] / "docs" / "cli.md").read_text())
     assert len(commands) > 6
     for command in commands:
-        # Few evaluations will do to see that the options are right.
+        # A few evaluations are enough to check the options.
         searches = re.match("nncomplexity (measure|curve|track) ", command) and "--budget" not in command
         argv = shlex.split(command)[1:] + (["--budget", "12"] if searches else [])
         code, _, err = run(*argv)

@@ -1,4 +1,4 @@
-"""`nncomplexity curve` as its users meet it."""
+"""`nncomplexity curve` as its users see it."""
 
 import json
 

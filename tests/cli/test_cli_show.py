@@ -1,4 +1,4 @@
-"""`plot` and `report` as their users meet them."""
+"""`plot` and `report` as their users see them."""
 
 from pathlib import Path
 

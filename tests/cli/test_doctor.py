@@ -1,4 +1,4 @@
-"""`doctor` tells what is installed; completion tells how a line may go on."""
+"""`doctor` says what is installed. Completion suggests how a line can continue."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""Options that several commands have are one option: the same names, kind and help wherever they stand."""
+"""An option that several commands have is the same option everywhere: it has the same names, type and help."""
 
 import inspect
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class _Pair:
 
 def test_groups_are_made_of_their_fields_and_handed_over() -> None:
     def command(name: str, pair: _Pair, last: bool = False) -> tuple[str, _Pair, bool]:
-        """What it does."""
+        """What the command does."""
         return name, pair, last
 
     run = grouped(command)

@@ -1,4 +1,4 @@
-"""`init` writes modules that run as they are, with the data and the network that it was told of."""
+"""`init` writes modules that run without a change, with the data and the network that the options name."""
 
 import importlib
 import io
@@ -19,7 +19,7 @@ from nncomplexity.cli.task_text import KINDS, Linear, TaskPlan, task_text
 
 
 def measured(command: str, checkpoint: str) -> int:
-    """The exit code of the call that `init` proposes, with few evaluations."""
+    """The exit code of the command that `init` prints, with few evaluations."""
     words = command.split()
     assert words[0] == "nncomplexity"
     return main([checkpoint if word == "CHECKPOINT" else "64" if word == "N" else word for word in words[1:]] + ["--budget", "20"])
@@ -125,7 +125,7 @@ def test_what_cannot_be_written_is_one_line(
 
 
 class Terminal(io.StringIO):
-    """What a person types."""
+    """Standard input on a terminal, with the answers that a person types."""
 
     def isatty(self) -> bool:
         return True

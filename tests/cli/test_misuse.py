@@ -1,4 +1,4 @@
-"""What people hand to the functions of the front doors by mistake: one clear line each time, before anything costs time."""
+"""Wrong arguments for the public functions: each one gives one clear line, before any work is done."""
 
 import json
 import math
@@ -245,7 +245,7 @@ def test_arguments_of_the_arithmetic_and_the_regularizers(call: Callable[[], obj
 
 @pytest.fixture
 def meta_by_default() -> Iterator[None]:
-    """As a notebook may have it that began by `torch.set_default_device`; "meta" shows every tensor that is made without a device."""
+    """A default device, as a notebook may have set it. On "meta", a tensor that is made without a device is noticed."""
     torch.set_default_device("meta")
     yield
     torch.set_default_device(None)

@@ -1,4 +1,4 @@
-"""`--relative-to` and `--base`, as their users meet them: in one process and across processes, with every kind of checkpoint."""
+"""`--relative-to` and `--base` as their users see them: in one process and in several, with every kind of checkpoint."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ TUNED = {"weight": BASE["weight"] + 3 * torch.eye(3, 6), "bias": BASE["bias"].cl
 
 @pytest.fixture
 def run(workplace, capsys):
-    """Run a command line in a folder with a base and a fine-tune of it: exit code, standard output and standard error."""
+    """Run a command line in a folder with a base and a fine-tuned network. Returns exit code, output and standard error."""
     Path("relativetask.py").write_text(TASK)
     save_file(BASE, "base.safetensors")
     save_file(TUNED, "tuned.safetensors")

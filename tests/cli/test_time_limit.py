@@ -21,7 +21,7 @@ WEIGHTS = {"w": torch.randn(96, 96, generator=torch.Generator().manual_seed(0)),
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock whose time passes only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,7 +31,7 @@ class Clock:
 
 
 class SlowLoss:
-    """Squared distance from the original, each of which takes a second of the clock."""
+    """The squared distance from the original. Each call takes a second of the clock."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.calls = clock, 0
@@ -96,7 +96,7 @@ def test_each_search_gets_an_even_share_of_what_is_left() -> None:
 def test_a_search_ends_with_the_best_file_so_far(clock: Clock, method: str) -> None:
     loss = SlowLoss(clock)
     report = estimate(WEIGHTS, loss, eps=0.01, method=method, time_limit=12)
-    assert loss.calls < 12 + 10  # what measures the original, and the answer, is not cut short
+    assert loss.calls < 12 + 10  # the measurements of the original and of the answer are not cut short
     assert report.time_is_up
     assert report.within
     assert report.distortion <= 0.01
@@ -112,7 +112,7 @@ def test_tight_has_an_answer_after_its_first_evaluations(clock: Clock) -> None:
 
 @pytest.mark.parametrize("seconds", [20, 40, 80])
 def test_a_search_is_planned_for_the_time_that_it_has(clock: Clock, seconds: float) -> None:
-    """A descent that is cut short hasn't arrived; a shorter one has. A gradient counts three, and takes a second here."""
+    """A descent that was cut short has not converged; a shorter one has. A gradient takes a second of the clock."""
     loss = SlowLoss(clock)
     report = estimate(WEIGHTS, loss, eps=0.5, time_limit=seconds)
     assert 0.5 * seconds < clock.now <= seconds + 5
@@ -122,7 +122,7 @@ def test_a_search_is_planned_for_the_time_that_it_has(clock: Clock, seconds: flo
 def test_several_eps_all_get_an_answer(clock: Clock) -> None:
     reports = estimate(WEIGHTS, SlowLoss(clock), eps=[0.1, 0.01, 0.001], time_limit=60)
     assert all(report.within for report in reports)
-    assert min(report.evaluations for report in reports) > 60 / 3 - 5  # a gradient counts three, and takes a second here
+    assert min(report.evaluations for report in reports) > 60 / 3 - 5  # a gradient counts as three evaluations, and takes a second
     assert clock.now < 60 + 10
 
 
@@ -145,7 +145,7 @@ def test_the_time_left_is_estimated_and_never_beyond_the_limit() -> None:
     assert left.in_words(0, 10) == "1 min 40 s left"
     clock.now = 20
     assert left.in_words(5, 10) == "20 s left"
-    assert left.in_words(1, 10) == "1 min 20 s left"  # the next ε begins; the limit is nearer than its end could be told
+    assert left.in_words(1, 10) == "1 min 20 s left"  # the next ε begins, with less time than its search would need
     assert TimeLeft(None, clock).in_words(0, 10) == ""
 
 
@@ -170,7 +170,7 @@ def test_the_table_and_the_json_say_that_the_time_ran_out(workplace: Path, capsy
 
 
 def test_a_curve_s_slow_start_is_not_taken_for_the_speed_of_what_follows(clock: Clock) -> None:
-    """The original's measurements take twenty seconds each, as a first call of a network does; there is time for some fifty more."""
+    """Each measurement of the original takes twenty seconds, like a network's first call. Then about fifty evaluations fit."""
 
     class SlowStart(SlowLoss):
         def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""`track` as its users meet it: exit codes, the table, kills at any moment, and calls that are wrong."""
+"""`track` as its users see it: exit codes, the table, kills at any moment, and wrong calls."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def test_follow_keeps_a_log_where_there_is_no_terminal(folder: Path, capsys: pyt
     ]
     assert main([*options, "--idle-timeout", "0.1"]) == 1
     told = capsys.readouterr().err
-    assert "seed 0: loss" not in told  # the rows that were there
+    assert "seed 0: loss" not in told  # the rows that the file already had
     assert f"nncomplexity: {waiting} 3" in told
 
 
@@ -190,7 +190,7 @@ def test_a_run_killed_at_any_moment_ends_as_an_undisturbed_one(folder: Path) -> 
 def test_no_process_outlives_a_killed_one(folder: Path) -> None:
     process = start(folder, "--jobs", "2", "--budget", "100000", "--method", "tight")
     children: set[str] = set()
-    while len(children) < 3 and process.poll() is None:  # two that measure, and multiprocessing's tracker of resources
+    while len(children) < 3 and process.poll() is None:  # two workers, and multiprocessing's resource tracker
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         children = set(listed.read_text().split()) if listed.exists() else set()
         time.sleep(0.02)

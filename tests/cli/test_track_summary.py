@@ -1,4 +1,4 @@
-"""The table that `track` prints: all of it legible on a page of 80 columns."""
+"""The table that `track` prints: all of it can be read on a page of 80 columns."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The contract that every codec keeps: whatever tensors go in come back, and whatever bytes go in decode or are refused."""
+"""The contract of every codec: all tensors come back unchanged, and all bytes are decoded or refused."""
 
 import bz2
 import contextlib
@@ -58,7 +58,7 @@ def symbols(*shape: int) -> st.SearchStrategy[np.ndarray]:
 
 @st.composite
 def coarse_tensors(draw: st.DrawFn, spec: TensorSpec) -> CoarseTensor:
-    """A tensor whole, and in one case of four, where it has other layouts, in pieces."""
+    """A whole tensor or, in one case of four and if it has other layouts, a tensor in pieces."""
     layouts = layouts_of(spec)
     if layouts and draw(st.sampled_from([True, False, False, False])):
         layout = draw(st.sampled_from(layouts))
@@ -92,7 +92,7 @@ def whole_tensors(draw: st.DrawFn, spec: TensorSpec) -> Piece:
             periods = tuple(
                 draw(st.sampled_from([0, extent, max(extent - 1, 2)])) if 1 < extent <= MOST_ROWS else 0 for extent in shape
             )
-            few = {"elements": st.integers(-30, 30), "fill": st.integers(-30, 30)}  # what a basis multiplies stays exact
+            few = {"elements": st.integers(-30, 30), "fill": st.integers(-30, 30)}  # products with a basis stay exact
             A, B = (
                 draw(hnp.arrays(np.int64, sides, **few) if any(periods) else symbols(*sides))
                 for sides in ((shape[0], rank), (rank, shape[1]))

@@ -71,7 +71,7 @@ def test_a_stream_is_as_long_as_its_information(drawn: list[tuple[np.ndarray, np
     encoder, meter = Encoder(), Meter()
     run(encoder, drawn)
     run(meter, drawn)
-    # 24-bit intervals leave a symbol at worst 2^-24 less than its share: felt only where that share is as small.
+    # With 24-bit intervals, a symbol gets at most 2^-24 less than its share. This matters only if the share is as small.
     assert 8 * len(encoder.finish()) <= meter.bits * 1.001 + 16
 
 
@@ -129,9 +129,9 @@ RUNS = st.lists(st.sampled_from([b"\0" * 9, b"\xff" * 9, b"\x80", b"\x7f"]) | st
 
 @given(RUNS, FREQUENCIES)
 def test_encoding_what_a_stream_decodes_to_gives_the_stream(payload: bytes, frequencies: list[int]) -> None:
-    """Long after its last byte only the stream itself is left in the interval: carries through runs of 00 and ff included."""
+    """The interval has only the stream itself, long after its last byte. This includes carries through runs of 00 and ff."""
     payload = payload.rstrip(b"\0")
-    model = np.array([*frequencies, sum(frequencies)], dtype=np.float64)  # each symbol takes a bit or more
+    model = np.array([*frequencies, sum(frequencies)], dtype=np.float64)  # each symbol takes at least one bit
     count = 8 * len(payload) + 100
     try:
         values = Decoder(payload).categorical(None, model, count)
@@ -178,7 +178,7 @@ def test_any_bytes_decode_or_are_refused(payload: bytes, frequencies: list[int])
 
 @given(st.lists(st.integers(1, 2**45), min_size=2, max_size=60))
 def test_intervals_are_those_of_exact_integer_sums(frequencies: list[int]) -> None:
-    """Sums of whole numbers below 2^53 are exact, so that only one division and one product round; both are written out here."""
+    """Sums of whole numbers below 2^53 are exact, so only one division and one product round. Both are written out here."""
     ratio = (2**24 - len(frequencies)) / sum(frequencies)
     for symbol in {0, len(frequencies) // 2, len(frequencies) - 1}:
         encoder = Encoder()

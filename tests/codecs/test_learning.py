@@ -1,4 +1,4 @@
-"""What is weighed all at once weighs what coding block after block does, whatever the size of the tables."""
+"""Counting the bits of many blocks at once gives the same as coding one block after another, for tables of any size."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,12 @@ def block_by_block(symbols: np.ndarray, contexts: np.ndarray, blocks: np.ndarray
 
 @pytest.mark.parametrize(("contexts", "alphabet"), [(3, 5), (2, 1 << 15), (3, 40_000)])
 def test_tables_of_any_size_are_weighed_as_they_learn(contexts: int, alphabet: int) -> None:
-    """Keys of few table entries are sorted as 16-bit integers, where more of them would be taken for others."""
+    """Keys for tables with few entries are sorted as 16-bit integers. With more entries, different keys would become equal."""
     generator = np.random.default_rng(0)
     used = generator.choice(alphabet, size=5, replace=False)
     used[0] = alphabet - 1  # the largest key of all
     if 0 < (apart := (1 << 16) - alphabet) < alphabet:
-        used[1:3] = 0, apart  # under the first context and the second, keys of one remainder
+        used[1:3] = 0, apart  # keys under the first and the second context with equal remainders
     symbols, blocks = used[generator.integers(0, 5, 60)], np.sort(generator.integers(0, 6, 60))
     contexts_ = generator.integers(0, contexts, 60)
     tables = np.ones((contexts, alphabet))

@@ -30,7 +30,7 @@ from nncomplexity.errors import FormatError
 
 @dataclass(frozen=True)
 class Case:
-    """Symbols (rows, columns) in column-major order, and the profile to expect of the columns."""
+    """Symbols (rows, columns) in column-major order, and the expected profile of the columns."""
 
     rows: int
     columns: int
@@ -56,7 +56,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def alike(seed: int) -> Case:
-    """A matrix such as a network has many of, of which some are best coded under tables of their own."""
+    """A matrix like the many small ones of a network. For some of these, tables of their own are best."""
     rng = np.random.default_rng(seed)
     symbols = np.rint(rng.normal(size=64) * 2.0 ** rng.uniform(-2, 6)).astype(np.int64)
     return Case(8, 8, symbols * 13 + 4 if seed % 5 == 0 else symbols)
@@ -127,7 +127,7 @@ def test_matrices_come_back(cases: list[Case]) -> None:
 @given(st.lists(cases(), min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_writer_reader_and_meter_learn_the_same(cases: list[Case]) -> None:
-    """The writer works contexts out for many blocks at once, the reader block by block, and the meter sorts instead of coding."""
+    """The writer computes contexts for many blocks at once, the reader for one at a time, and the meter sorts instead of coding."""
     encoder, writer = Encoder(), MatrixState()
     for case in cases:
         case.model(writer).code(encoder, case.symbols)
@@ -224,7 +224,7 @@ def test_tables_learned_from_one_matrix_serve_the_next() -> None:
 
 
 def table_record(low: int, span: int) -> bytes:
-    """A record (4, 1) that claims a table of its own from `low` to `low + span`."""
+    """A record (4, 1) with a table of its own from `low` to `low + span`."""
     encoder, state = Encoder(), MatrixState()
     Natural(state.peaks).code(encoder, single(9))
     Categorical(state.lines.marked).code(encoder, single(0))
@@ -244,7 +244,7 @@ def test_a_table_wider_than_it_may_be_is_refused() -> None:
 
 
 def list_record(low: int, gaps: list[int]) -> bytes:
-    """A record (4, 1) of zeros that claims a table of values with these gaps."""
+    """A record (4, 1) of zeros with a table of values that have these gaps."""
     encoder, state = Encoder(), MatrixState()
     Natural(state.peaks).code(encoder, single(9))
     Categorical(state.lines.marked).code(encoder, single(0))
@@ -284,7 +284,7 @@ def test_any_bytes_give_symbols_within_the_limit_or_are_refused(payload: bytes, 
 
 
 def alive(rows: int, columns: int, live_rows: list[int], live_columns: list[int]) -> np.ndarray:
-    """Symbols (columns, rows) that are 0 but where both lines are alive."""
+    """Symbols (columns, rows) that are 0 outside of the lines that are alive."""
     grid = np.zeros((columns, rows), dtype=np.int64)
     grid[np.ix_(live_columns, live_rows)] = np.random.default_rng(0).integers(1, 8, (len(live_columns), len(live_rows)))
     return grid
@@ -311,7 +311,7 @@ def test_dead_rows_and_columns_cost_next_to_nothing() -> None:
     first, second, third = (whole - part for whole, part in zip(bits, inside, strict=True))
     choices = [math.log2(math.comb(64, count)) for count in (5, 3)]
     assert first < choices[0] + 20
-    assert second < choices[1] + 32  # which columns are alive, the matrix before it has told
+    assert second < choices[1] + 32  # the matrix before it has shown which columns are alive
     assert third < 20
     decoder, state = Decoder(payload), MatrixState()
     for grid in grids:
@@ -350,7 +350,7 @@ def test_marks_that_leave_nothing_or_miss_a_dead_line_are_refused() -> None:
 
 
 def test_a_long_column_is_written_and_read_in_parts() -> None:
-    """Its last block has more symbols than are gathered at once, and fewer than two full parts."""
+    """The last block has more symbols than are processed at once, and fewer than two full parts."""
     magnitudes = np.abs(np.random.default_rng(0).integers(-9, 9, 13_000))
     model, encoder = Magnitudes(13_000, 1, 9), Encoder()
     model.code(encoder, magnitudes, fresh_tables(), fresh_levels())

@@ -1,4 +1,4 @@
-"""The models of small integers: round trips, what they learn, and their lengths worked out by hand."""
+"""The models of small integers: round trips, what they learn, and lengths that were calculated by hand."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ SIGNED = st.integers(-40, 40) | st.integers(-(2**31) + 1, 2**31 - 1)
 
 
 class Sum:
-    """A meter with nothing clever in it: one decision after the other."""
+    """A meter without optimizations, which counts one decision after another."""
 
     def __init__(self) -> None:
         self.bits = 0.0
@@ -59,7 +59,7 @@ class Sum:
 
 
 def check(models: Callable[[], list[Model]], records: list[list[int]]) -> float:
-    """Records through fresh models, written, read and weighed in two ways; returns their bits."""
+    """Write and read records with new models, and count their bits in two ways. Returns the bits."""
     encoder, meter, total = Encoder(), Meter(), Sum()
     for coder in (encoder, meter, total):
         for model, symbols in zip(models(), records, strict=True):

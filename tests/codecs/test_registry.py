@@ -1,4 +1,4 @@
-"""Codecs of users: registered by name and number, written to files and read back, and refused where they are unknown."""
+"""Codecs of users: they are registered by name and number, written to files and read back. Unknown ones are refused."""
 
 import re
 import zlib

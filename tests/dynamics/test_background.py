@@ -1,11 +1,9 @@
-"""A `Tracker` that measures elsewhere gives the rows that it would give here, in order, and nothing that fails there ends a training."""
+"""A `Tracker` that measures in another process gives the same rows in the same order, and no failure there ends the training."""
 
 import json
 import threading
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from nncomplexity.network import Snapshot, tensors_of, unwrapped
 from tests.cases import dying, to_zero
 from tests.executors import AtOnce, Later
 from tests.pages import run_section
+from tests.threads import one_thread
 from tests.training_run import untimed
 
 QUICK: dict[str, Any] = {"method": "quantize", "budget": 3}
@@ -32,7 +31,7 @@ def tracker(**options: Any) -> Tracker:
 
 
 def tied() -> nn.Sequential:
-    """Two layers with one object, a third with its storage alone, dropout, and a frozen bias."""
+    """A network in which two layers are one object, and a third one shares only their storage, with dropout and a frozen bias."""
     torch.manual_seed(3)
     one, two, three = (nn.Linear(6, 6) for _ in range(3))
     two.weight = one.weight
@@ -48,19 +47,9 @@ def train(live: Tracker, *steps: int, close: bool = False) -> None:
             live.close()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_another_process_gives_the_rows_of_this_one(workplace: Path) -> None:
     networks = [tied(), {"weight": torch.randn(6, 6)}]
-    with one_thread():  # sums over batches are rounded otherwise with two
+    with one_thread():  # as the other process copies it
         here = [tracker()(step, one) for step, one in enumerate(networks)]
     with tracker(background=True, out="live.jsonl") as there:
         before = torch.get_rng_state()
@@ -74,7 +63,7 @@ def test_another_process_gives_the_rows_of_this_one(workplace: Path) -> None:
 
 
 def stored(module: nn.Module) -> list[torch.Tensor]:
-    """One tensor for each place in memory."""
+    """One tensor for each storage."""
     return list({tensor.data_ptr(): tensor for tensor in tensors_of(module).values()}.values())
 
 
@@ -88,7 +77,7 @@ def test_a_process_that_dies_gives_failed_rows_and_is_started_no_more() -> None:
 
 def test_a_process_that_had_given_rows_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     class Dying(AtOnce):
-        """It dies with the second network; the next call starts a new process, as everywhere with a `LocalPool`."""
+        """A process that dies with the second network. The next call starts a new process, as a `LocalPool` always does."""
 
         calls = 0
 
@@ -144,14 +133,14 @@ def test_a_full_queue_leaves_networks_out_and_counts_them() -> None:
 
 
 class Gone(Executor):
-    """It has been shut down, or its scheduler can't be reached."""
+    """An executor that was shut down, or whose scheduler can't be reached."""
 
     def submit(self, *given: Any, **named: Any) -> Future[Any]:
         raise RuntimeError("cannot schedule new futures after shutdown")
 
 
 class Losing(Executor):
-    """Its scheduler died: its futures are cancelled without a word."""
+    """An executor whose scheduler died: its futures are cancelled without a message."""
 
     def submit(self, *given: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -225,7 +214,7 @@ def test_a_network_that_cannot_be_copied_is_a_failed_row(model: Any, reason: str
 
 
 class Method:
-    """A method of the user's that can't be sent anywhere."""
+    """A method of the user that can't be sent to another process."""
 
     name, codec, budget = "mine", "entropy", 3
 
@@ -271,7 +260,7 @@ def test_what_wraps_a_network_is_taken_off() -> None:
     compiled._orig_mod = layer
     assert unwrapped(nn.DataParallel(compiled)) is layer
     assert unwrapped({"weight": layer.weight}) == {"weight": layer.weight}
-    own = type("DataParallel", (nn.Module,), {"module": 3})()  # another class with the name
+    own = type("DataParallel", (nn.Module,), {"module": 3})()  # another class with the same name
     assert unwrapped(own) is own
 
 
@@ -299,7 +288,7 @@ def test_a_snapshot_shares_no_memory(network: Any) -> None:
 
 
 def test_complexity_relative_to_the_network_at_the_start() -> None:
-    """The base is the network that trains, so it must be kept as it was."""
+    """The base is the network that trains, so its values must be copied."""
     layer = nn.Linear(6, 2)
     start = {name: tensor.detach().clone() for name, tensor in layer.state_dict().items()}
     live = tracker(relative_to=layer)

@@ -1,4 +1,4 @@
-"""A worker of `track` ends with its parent from its first moment: before it imports PyTorch, which takes seconds."""
+"""A worker of `track` ends with its parent, also before it has imported PyTorch, which takes seconds."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Numbers of rows under names that every tracker takes. Their own rules are asked in the tests of the integrations."""
+"""Numbers of rows have names that every tracker accepts. The tests of the integrations check the trackers' own rules."""
 
 import re
 from typing import Any

@@ -103,7 +103,7 @@ def test_a_file_that_was_edited_while_it_was_open_is_gone_on_with(tmp_path: Path
         opened.append(row(1))
         opened.append(row(2))
         write_rows(tmp_path / "edited", [row(1)])
-        (tmp_path / "edited").replace(file)  # as editors save
+        (tmp_path / "edited").replace(file)  # editors save files like this
         opened.append(row(3))
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 3]
 

@@ -1,4 +1,4 @@
-"""Which steps of a training are measured, whichever steps the loop comes by."""
+"""Which steps of a training are measured, for any steps at which the loop calls."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_a_log_schedule_has_its_steps_in_each_power_of_ten(per_decade: int) -> N
 
 
 def test_a_step_is_due_once_and_a_loop_may_begin_anywhere() -> None:
-    assert due(10, [0, 0, 1, 10, 10, 11]) == [0, 10]  # batches whose gradients are added up
+    assert due(10, [0, 0, 1, 10, 10, 11]) == [0, 10]  # several batches whose gradients are added
     assert due(10, [14, 15, 20, 21]) == [20]
     assert due(10, [20, 5, 10]) == [20, 10]
 

@@ -1,4 +1,4 @@
-"""How rows are measured is declared once, and what isn't declared is refused."""
+"""The settings of rows are declared in one place, and an option that isn't declared is refused."""
 
 from dataclasses import fields
 

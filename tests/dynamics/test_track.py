@@ -1,4 +1,4 @@
-"""`track`: rows that depend on their own checkpoint alone, whoever measures them and whatever fails beside them."""
+"""`track`: a row depends only on its own checkpoint. It doesn't depend on the process that measures it, or on failures of others."""
 
 import contextlib
 import functools
@@ -99,7 +99,7 @@ OF_THE_PROCESS = (
     "arguments",
     "environment",
 )
-"""Functions of the task that tell of the process in which they are called."""
+"""Functions of the task that report about the process in which they are called."""
 
 
 @pytest.mark.parametrize("usual", [True, False])
@@ -118,7 +118,7 @@ def test_another_process_is_like_this_one(usual: bool, monkeypatch: pytest.Monke
                 stack.callback(torch.set_default_dtype, torch.get_default_dtype())
                 torch.set_default_dtype(torch.float64)
                 stack.enter_context(np.errstate(under="raise"))
-                del metrics["by_a_loader"]  # a lambda goes to no process that is started so
+                del metrics["by_a_loader"]  # a lambda can't be sent to a process that is started in this way
             others = quick("run/step_2.safetensors", "mytask:small", 1, metrics=metrics, jobs=2)
             assert multiprocessing.get_start_method(allow_none=True) == (None if usual else "forkserver")
             rows = quick("run/step_2.safetensors", "mytask:small", 1, metrics=metrics)
@@ -315,7 +315,7 @@ def late(folder: Path, write: Callable[[Path], None]) -> threading.Timer:
 
 def test_follow_waits_for_checkpoints_until_a_step(folder: Path) -> None:
     whole = Path("run/step_10.safetensors").read_bytes()
-    Path("run/step_10.safetensors").write_bytes(whole[:-9])  # as if it was still being written
+    Path("run/step_10.safetensors").write_bytes(whole[:-9])  # as if it were still being written
     Path("run/step_2.safetensors").unlink()
 
     def write(folder: Path) -> None:

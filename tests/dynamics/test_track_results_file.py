@@ -1,4 +1,4 @@
-"""The results.jsonl that grows by whole lines: cut lines, locks, and files that are something else."""
+"""The results.jsonl, to which whole lines are added: cut lines, locks, and files of another kind."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 @contextmanager
 def no_larger_than(size: int) -> Iterator[None]:
-    """Files of this process can't grow beyond a size, as on a disk that is full."""
+    """Files of this process can't grow beyond a size, as on a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -125,7 +125,7 @@ def test_a_file_is_taken_when_another_process_is_done_with_it(file: Path) -> Non
 
 
 def test_a_file_that_another_process_removed_while_it_was_waited_for_is_made_anew(file: Path) -> None:
-    """Whoever opens it and writes nothing removes it; rows must not go where nobody finds them."""
+    """A process that opens the file and writes nothing removes it. Rows of another process must not be lost with it."""
     first = ResultsFile(file)
     done = threading.Timer(0.2, lambda: first.__exit__(None, None, None))
     done.start()
@@ -136,7 +136,7 @@ def test_a_file_that_another_process_removed_while_it_was_waited_for_is_made_ane
 
 
 def test_a_fork_that_has_the_file_open_does_not_keep_it(file: Path) -> None:
-    """A worker of a DataLoader that is started within a loss inherits all that is open, and may live on."""
+    """A worker of a DataLoader that a loss starts inherits all open files, and may outlive the loss."""
     with ResultsFile(file) as opened:
         opened.append(row(1))
         inherited = os.dup(opened._file.fileno())
@@ -155,7 +155,7 @@ def test_a_device_is_refused() -> None:
 
 
 def test_many_writers_lose_no_row(file: Path) -> None:
-    """Locks keep threads apart as they do processes: each opens the file for itself."""
+    """Locks separate threads as well as processes, because each one opens the file itself."""
 
     def write(run: str) -> None:
         for step in range(20):
@@ -188,7 +188,7 @@ def test_rows_are_read_beside_another_process(file: Path) -> None:
 
 
 def test_one_process_at_a_time_where_the_file_itself_cannot_be_locked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows: a file beside it is locked."""
+    """As on Windows: another file is locked."""
     monkeypatch.setattr(results_file, "_fcntl", None)
     monkeypatch.setattr(results_file, "FileLock", FileLock, raising=False)
     with ResultsFile(file) as first:
@@ -206,7 +206,7 @@ def test_one_process_at_a_time_where_the_file_itself_cannot_be_locked(file: Path
 
 
 def test_where_the_system_has_neither_locks_nor_pread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows."""
+    """A file system as on Windows."""
     monkeypatch.setattr(results_file, "_fcntl", None)
     monkeypatch.setattr(results_file, "FileLock", FileLock, raising=False)
     monkeypatch.delattr(os, "pread", raising=False)

@@ -1,4 +1,4 @@
-"""Patterns to checkpoints: order, runs, folders, shards, and what is no checkpoint."""
+"""From patterns to checkpoints: order, runs, folders, shards, and files that are no checkpoints."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Steps and runs of `track`: where they are from is said, options name them, and what is no network is left out."""
+"""Steps and runs of `track`: the table says where they were found, options change them, and files without a network are left out."""
 
 import functools
 import json
@@ -31,7 +31,7 @@ def folder(workplace: Path) -> Path:
 
 
 def write(name: str, scale: float = 1.0, **beside: Any) -> None:
-    """A checkpoint, with what stands beside the weights."""
+    """A checkpoint with further content in addition to the weights."""
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     weights = {"w": scale * torch.linspace(-1, 1, 64).reshape(8, 8)}
     torch.save({"model": weights, **beside} if beside else weights, name)
@@ -123,7 +123,7 @@ def test_networks_their_averages_and_optimizers_of_one_folder(capsys: pytest.Cap
         write(f"run/model{step:06d}.pt", 1 + 1 / step)
         write(f"run/ema_0.9999_{step:06d}.pt", 1.01)
         write_optimizer(f"run/opt{step:06d}.pt")
-        write_optimizer(f"run/adam{step:06d}.pt")  # whose name doesn't say it
+        write_optimizer(f"run/adam{step:06d}.pt")  # the name doesn't show it
     assert main(["track", "run", *CALL]) == 0
     printed = capsys.readouterr()
     assert "left out files that trainers write with a network: opt000100.pt, opt000200.pt" in printed.err

@@ -1,4 +1,4 @@
-"""A `Tracker` within a training loop: training goes on whatever happens, no row is lost, and no two trainings share a run."""
+"""A `Tracker` in a training loop: no failure stops the training, no row is lost, and two trainings never share a run."""
 
 import json
 import math
@@ -52,7 +52,7 @@ def places() -> list[tuple[str | None, float]]:
 
 
 class Normed(nn.Module):
-    """Its weight is computed and has a gradient of its own, so that `deepcopy` refuses it."""
+    """A module whose weight is computed and has its own gradient, so `deepcopy` refuses it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Normed(nn.Module):
 
 
 class Locked(nn.Module):
-    """Nothing can copy a lock."""
+    """A module with a lock, which can't be copied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -319,7 +319,7 @@ def test_a_run_may_go_back_to_earlier_steps() -> None:
 @pytest.mark.filterwarnings("ignore:.*this training's rows go to")
 @pytest.mark.parametrize("first", [0, 5])
 def test_processes_beside_each_other_have_runs_of_their_own(first: int) -> None:
-    """Ranks that were started together, whose steps may be the same or not."""
+    """Ranks that were started together. Their steps may be equal or not."""
     ranks = [tracker() for _ in range(3)]
     for step in (0, 10, 20):
         for number, rank in enumerate(ranks):

@@ -1,4 +1,4 @@
-"""Where no word says which number counts the training, it is the one in which files beside each other differ."""
+"""If no word in the names marks the training step, it is the number that differs between files of one folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The digits example: its task module, its training script, and the checkpoints and figures that it ships."""
+"""The digits example: its task module, its training script, and the checkpoints and figures in the repository."""
 
 import doctest
 import json
@@ -72,7 +72,7 @@ REFERENCE = {"mlp": mlp_logits, "convnet": convnet_logits}
 
 @pytest.fixture
 def empty_caches() -> Iterator[None]:
-    """Leave no tensor made under a test's conditions to the tests that follow."""
+    """Empty the caches, so that no tensor of a test reaches the tests that follow."""
     task.split.cache_clear()
     task._architecture.cache_clear()
     yield
@@ -145,7 +145,7 @@ def test_a_module_and_its_mapping_measure_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gradient_flows_through_the_mapping(name: str) -> None:
-    """Against a central difference along the gradient, in float64."""
+    """The gradient against a central difference along it, in float64."""
     weights = {key: tensor.double() if tensor.is_floating_point() else tensor for key, tensor in shipped(name).items()}
     parameters = dict(task.BUILDERS[name]().named_parameters())
     for key in parameters:
@@ -230,7 +230,7 @@ def test_a_mapping_of_neither_network_is_refused() -> None:
         task.loss(weights)
 
 
-# What ships
+# The files in the repository
 
 
 @pytest.mark.parametrize("name", NAMES)

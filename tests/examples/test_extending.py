@@ -1,4 +1,4 @@
-"""The examples of docs/extending: each page shows the file that is there, and the file prints what the page shows."""
+"""The examples of docs/extending: each page shows the program and its output, and the program still prints this output."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""The gallery: each page shows the program that is there and what it printed, and the program does this today, with a smaller budget."""
+"""The gallery: each page shows its program and the output. With a smaller budget, the program still runs and prints the same words."""
 
 import ast
 import json
@@ -19,10 +19,10 @@ PAGES = ROOT / "docs" / "gallery"
 NAMES = sorted(path.stem for path in (ROOT / "examples" / "gallery").glob("[!_]*.py"))
 MOST_LINES = 60
 BUDGETS = {"bound": 100}
-"""Where a smaller budget changes more than numbers: a bound would be vacuous, and say so."""
+"""Programs for which a smaller budget changes more than numbers: the bound would become vacuous, and the text would say so."""
 SMALL_BUDGET = 10
 METHODS = dict.fromkeys(("fine_tuning", "grokking", "pruning", "shuffled_labels", "simplest"), "quantize")
-"""Where there are many networks or large ones, for which the default search takes seconds before its first evaluation."""
+"""Programs with many or large networks, for which the default search takes seconds before its first evaluation."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -40,7 +40,7 @@ def block(name: str, language: str) -> str:
 
 
 def without_numbers(printed: str) -> list[str]:
-    """The lines of an output but for their numbers, which depend on the budget and on the machine."""
+    """The lines of an output without their numbers, which depend on the budget and on the machine."""
     return [NUMBER.sub("#", line) for line in printed.splitlines()]
 
 
@@ -81,6 +81,6 @@ def test_the_program_prints_what_the_page_shows_and_draws(
 
 
 def words(picture: str) -> set[str]:
-    """The texts of an SVG picture but for numbers."""
+    """The texts of an SVG picture without numbers."""
     texts = re.findall(r"<text [^>]*>([^<]*)</text>", picture)
     return {text for text in texts if text.strip() and not re.fullmatch(r"[-−\d.,\s]+", text)}

@@ -1,4 +1,4 @@
-"""The grokking example's figures: their data against hand-made runs, and the pictures that come of them."""
+"""The grokking example's figures: their data against runs made by hand, and the pictures made from them."""
 
 import math
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_each_figure_shows_what_its_caption_says(make: Make) -> None:
 def test_rate_distortion_curves_are_fitted_by_logarithms(make: Make) -> None:
     (panel,) = panels(4, [make("a", eps=("4", "1", "0.25"))])
     assert panel.curves[0].x == (0.25, 1.0, 4.0)
-    # 1000 · 4 · (2 − ln ε) bits, less what rounding to whole bits does.
+    # 1000 · 4 · (2 − ln ε) bits, except for the rounding to whole bits.
     assert panel.fits[0].label == "-500·ln ε + 1,000, R² = 1.000"
 
 

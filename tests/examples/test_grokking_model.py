@@ -15,7 +15,7 @@ def decoder(**settings: object) -> Decoder:
 
 
 def reference(weights: dict[str, np.ndarray], tokens: np.ndarray, *, layers: int, heads: int, attention: str) -> np.ndarray:
-    """Logits of every position by the definition: all positions, all layers, nothing skipped."""
+    """The logits of every position by the definition, with all positions and layers."""
 
     def dense(name: str, x: np.ndarray) -> np.ndarray:
         return np.einsum("oi,bti->bto", weights[f"{name}.weight"], x) + weights[f"{name}.bias"]
@@ -34,7 +34,7 @@ def reference(weights: dict[str, np.ndarray], tokens: np.ndarray, *, layers: int
         query, key, value = (by_head(dense(f"{block}.attention.{name}", x)) for name in ("query", "key", "value"))
         scores = np.exp(np.einsum("bhqd,bhkd->bhqk", query, key) / np.sqrt(query.shape[-1]))
         shares = scores / scores.sum(-1, keepdims=True)
-        # The released code names the last index of the values "v": nothing is matched, and both indices are summed over.
+        # The released code names the last index of the values "v", so no index is matched, and both are summed over.
         mixed = np.einsum("bhqk,bhkd->bhqd" if attention == "proper" else "bhqk,bhvd->bhqd", shares, value)
         mixed = mixed.transpose(0, 2, 1, 3).reshape(*x.shape)
         x = norm(f"{block}.norm1", x + dense(f"{block}.attention.out", mixed))
@@ -63,7 +63,7 @@ def gradients(model: Decoder) -> dict[str, Tensor | None]:
 
 
 def test_every_parameter_matters_under_proper_attention() -> None:
-    # Keys see no difference when the same is added to all scores of a query, so their bias never matters.
+    # If the same number is added to all scores of a query, the softmax does not change. So the bias of the keys has no effect.
     dead = {name for name, gradient in gradients(decoder(layers=2)).items() if gradient is None or gradient.abs().max() < 1e-9}
     assert dead == {"blocks.0.attention.key.bias", "blocks.1.attention.key.bias"}
 

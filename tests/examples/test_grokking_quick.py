@@ -1,23 +1,15 @@
-"""The quick preset of the grokking example, in a still shorter form: complexity rises with memorization and falls with the rule."""
+"""The quick preset of the grokking example, made even shorter: complexity rises with memorization, and falls when the rule is learned."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from examples.grokking.complexity import Settings
 from examples.grokking.config import preset
 from examples.grokking.folder import RunFolder, read_lines
 from examples.grokking.recording import train_run
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("computing_with_one_thread")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The grokking example's loss and error against a direct computation, and the checkpoints that it ships."""
+"""The grokking example's loss and error against a direct computation, and the checkpoints in the repository."""
 
 import doctest
 from pathlib import Path

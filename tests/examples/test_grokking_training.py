@@ -1,4 +1,4 @@
-"""The grokking example's training: its mathematics, its determinism, and runs that a kill does not change."""
+"""The grokking example's training: its mathematics, its determinism, and runs that give the same result after a kill."""
 
 import json
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from nncomplexity import InputError
 
 KEYS = ["epoch", "step", "train_loss", "test_loss", "train_accuracy", "test_accuracy", "l2_norm", "effective_rank", "seconds"]
 CHEAP = Settings(("1", "0.50"), "quantize", budget=4)
+pytestmark = pytest.mark.usefixtures("computing_with_one_thread")
 
 
 def tiny(**changes: Any) -> Config:
@@ -28,20 +29,12 @@ def tiny(**changes: Any) -> Config:
     return preset("quick", **(settings | changes))
 
 
-@pytest.fixture(scope="module", autouse=True)  # the module's, so that it comes before the run the tests compare with
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def weights_of(trainer: Trainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
 
 def test_an_update_is_that_of_adamw_on_the_stated_objective() -> None:
-    """One update by hand: noise on the weights, cross-entropy plus β·mean spectral entropy, decoupled decay."""
+    """One update, calculated by hand: noise on the weights, cross-entropy plus β·mean spectral entropy, decoupled decay."""
     config = tiny(batch_size=100, weight_decay=0.7, noise=0.05, beta=0.3)
     trainer = Trainer(config)
     model = config.decoder()
@@ -59,7 +52,7 @@ def test_an_update_is_that_of_adamw_on_the_stated_objective() -> None:
             share = share / share.sum()
             entropies.append(-(share * share.log()).sum())
     gradients = torch.autograd.grad(loss + 0.3 * torch.stack(entropies).mean(), list(model.parameters()))
-    # In the first update Adam's corrected moments are g and g², so that it moves every weight by the learning rate.
+    # In the first update, Adam's corrected moments are g and g², so each weight moves by the learning rate.
     expected = [w * (1 - 0.01 * 0.7) - 0.01 * g / (g.abs() + 1e-8) for w, g in zip(originals, gradients, strict=True)]
 
     trainer.updates_per_epoch = 3
@@ -68,7 +61,7 @@ def test_an_update_is_that_of_adamw_on_the_stated_objective() -> None:
     trainer.train_epoch()
     assert len(steps) == 3
     for got, want, gradient in zip(steps[0], expected, gradients, strict=True):
-        certain = gradient.abs() > 1e-5  # where the gradient is rounding, so is its sign
+        certain = gradient.abs() > 1e-5  # if a gradient is only a rounding error, its sign is one too
         torch.testing.assert_close(got[certain], want[certain], rtol=1e-3, atol=1e-5)
 
 
@@ -175,7 +168,7 @@ def test_a_run_leaves_the_stated_files(uninterrupted: RunFolder) -> None:
 
 
 class KilledError(Exception):
-    """Stands for a kill: nothing of the run's own handles it."""
+    """An exception in place of a kill: no code of the training handles it."""
 
 
 def kill_when_trained(epoch: int) -> Watcher:
@@ -306,7 +299,7 @@ def test_wrong_ways_to_measure_are_refused(settings: dict[str, Any], message: st
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_trains_the_same_network() -> None:
-    config = tiny(noise=0.0)  # the noise is drawn on the device, from another generator
+    config = tiny(noise=0.0)  # the noise is drawn on the device, by another generator
     trainers = [Trainer(config, device) for device in ("cpu", "cuda")]
     for trainer in trainers:
         trainer.train_epoch()

@@ -1,4 +1,4 @@
-"""The file: golden ones, damage of every kind by name, hostile ones with a sound checksum, and the same weights everywhere."""
+"""The file: golden files, each kind of damage, hostile files with a correct checksum, and the same weights on every machine."""
 
 import hashlib
 import json
@@ -88,7 +88,7 @@ def test_the_tensors_of_a_file_weigh_what_it_takes_in_its_version(folder: Path) 
 def test_golden_files_are_what_is_written_today(codec: Codec) -> None:
     content = (LATEST / f"{codec.name}.coarse").read_bytes()
     file = read(content)
-    if codec.name == "entropy":  # how hard a compressor searches may change with its version
+    if codec.name == "entropy":  # the results of a compressor may change with its version
         assert write(file.skeleton, file.tensors, codec).content == content
     skeleton, tensors = make.content()
     assert skeleton == file.skeleton
@@ -99,7 +99,7 @@ def test_golden_files_are_what_is_written_today(codec: Codec) -> None:
 
 @every_codec
 def test_decoded_tensors_lie_row_by_row(codec: Codec) -> None:
-    """A loss may add up in another order over another layout: candidates and files have to have the same."""
+    """A loss may add in another order if the layout in memory is another. So candidates and files must have the same layout."""
     file = write(*make.content(), codec)
     assert all(tensor.is_contiguous() for tensor in file.weights().values())
 
@@ -142,7 +142,7 @@ def test_weights_are_the_same_in_another_process_under_another_number_of_threads
 
 
 def test_the_skeleton_in_a_file_depends_on_no_value() -> None:
-    """Other weights of the same network: other payloads behind the same first bytes, but for the payload's length."""
+    """With other weights of the same network, the bytes before the payload are the same, except for the payload's length."""
 
     def start(seed: int, value: int) -> bytes:
         rng = np.random.default_rng(seed)
@@ -223,7 +223,7 @@ def test_a_newer_version_is_named() -> None:
     )
 
 
-# --- hostile files: the checksum is right, the rest is not
+# --- hostile files: the checksum is correct, and the rest is not
 
 WRITER = "skeleton is not what a writer makes"
 SPELLED = "it is spelled otherwise, which could hide something"
@@ -313,7 +313,7 @@ def test_many_empty_tensors_take_time_in_proportion_to_their_text() -> None:
 
 
 def test_a_short_payload_for_many_elements_decodes_within_bounds() -> None:
-    """The decoder reads zeros beyond the end: few bytes may stand for many symbols, as many as the limit lets pass."""
+    """The decoder reads zeros beyond the end. So a few bytes may stand for many symbols, as many as the limit allows."""
     for payload in (b"\x30", b"\x50\x80", b"\x7f" * 40):
         content = framed([[["w"], "float32", [300, 200]]], payload)
         tracemalloc.start()

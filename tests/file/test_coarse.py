@@ -1,4 +1,4 @@
-"""The forms of a coarse tensor against exact arithmetic, and lossless ones bit for bit."""
+"""The forms of a coarse tensor: against exact arithmetic, and the lossless ones bit for bit."""
 
 import math
 import struct
@@ -139,7 +139,7 @@ def test_what_exceeds_the_dtype_becomes_infinite_without_a_warning(dtype: torch.
 
 
 def test_sixteen_bits_are_not_rounded_by_way_of_float32() -> None:
-    # 1 + 2^-11 + 2^-40 lies just above the middle of two float16 numbers; as a float32 it is the middle itself.
+    # 1 + 2^-11 + 2^-40 is just above the middle of two float16 numbers. As a float32, it is exactly the middle.
     symbols, step = np.array([2**30 + 2**19 + 1]), 2.0**-30
     assert Dense(symbols, step).decode(spec(1, dtype=torch.float16)).item() == 1 + 2**-10
     assert torch.tensor(2**30 + 2**19 + 1, dtype=torch.float64).mul(step).to(torch.float16).item() == 1

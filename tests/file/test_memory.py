@@ -1,4 +1,4 @@
-"""What decoding takes of memory, measured in a process of its own: at most four times the allowance and 200 MiB beside what it starts with."""
+"""The memory that decoding needs, measured in another process: at most four times the limit, plus 200 MiB."""
 
 import subprocess
 import sys
@@ -50,6 +50,6 @@ def test_decoding_takes_what_is_promised(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(file.content)
     paths = [str(tmp_path / name) for name in HOSTILE]
     ran = subprocess.run([sys.executable, "-c", DECODE, str(ALLOWANCE), *paths], capture_output=True, text=True, check=True)
-    for line in ran.stdout.splitlines():  # the peak of all so far, of which the weights are one allowance
+    for line in ran.stdout.splitlines():  # the peak so far, of which the weights take the limit once
         assert 1024 * int(line.split()[-1]) < 4 * ALLOWANCE + ALWAYS, line
     assert len(ran.stdout.splitlines()) == len(HOSTILE)

@@ -1,4 +1,4 @@
-"""A tensor in pieces is beyond its dtype's range where one of its pieces is."""
+"""A tensor in pieces is beyond the range of its dtype if one of its pieces is."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The payload: what tensors cost, how steps are split, and what a decoder refuses in a range-coded one."""
+"""The payload: the bits of tensors, the two parts of a step, and what a decoder of an entropy-coded payload refuses."""
 
 import contextlib
 import itertools
@@ -37,19 +37,19 @@ def test_a_tensor_of_zeros_or_ones_costs_at_most_a_byte(value: int, shape: tuple
     for dtype in (torch.float32, torch.bfloat16, torch.int64, torch.bool):
         spec = skeleton(shape, dtype=dtype)
         assert weigh(spec, [Constant(value)])[0] <= 8
-        assert len(encode(spec, [Constant(value)], ENTROPY)) <= 2  # the precision of steps beside it
+        assert len(encode(spec, [Constant(value)], ENTROPY)) <= 2  # in addition to the precision of steps
     spec = skeleton(shape)
     assert len(encode(spec, [Constant(value)], ENTROPY)) <= 1
 
 
 def test_zeros_among_many_tensors_cost_a_fraction_of_a_bit() -> None:
     spec = skeleton(*[(3, 3)] * 200)
-    in_order = sorted(range(200), key=lambda index: spec.tensors[index].name)  # in which they are coded
+    in_order = sorted(range(200), key=lambda index: spec.tensors[index].name)  # the order of coding
     weighed = weigh(spec, [Constant(0)] * 200)
     bits = [weighed[index] for index in in_order]
     assert all(later <= earlier for earlier, later in itertools.pairwise(bits))
     assert sum(bits) < 25
-    assert len(encode(spec, [Constant(0)] * 200, ENTROPY)) == 0  # the likeliest file of all
+    assert len(encode(spec, [Constant(0)] * 200, ENTROPY)) == 0  # the most likely file of all
 
 
 def test_tensors_and_what_they_share_add_up() -> None:
@@ -63,11 +63,11 @@ def test_tensors_and_what_they_share_add_up() -> None:
     layers, total = weigh(spec, tensors), 8 * len(encode(spec, tensors, ENTROPY))
     assert len(layers) == 4
     assert all(bits > 0 for bits in layers)
-    assert -8 < total - sum(layers) < 32  # the end may be cut to a byte that still names the interval
+    assert -8 < total - sum(layers) < 32  # the end may be cut to a byte that still identifies the interval
 
 
 def test_many_dense_tensors_weigh_the_same_at_once_and_one_by_one() -> None:
-    """A tensor kept as bytes, coded last, lets all fields be walked through."""
+    """The last tensor that is coded is kept as bytes, so the test goes through all fields."""
     rng = np.random.default_rng(5)
     shapes = [(8, 8), (3, 12), (5,), (), (0, 4), (70, 70), (4, 3, 2)] * 9
     tensors: list[CoarseTensor] = [
@@ -158,7 +158,7 @@ def test_the_sliver_between_entropy_and_escape_is_refused() -> None:
 
 
 class Forger:
-    """Writes an entropy-coded payload decision by decision, sound or not."""
+    """Writes an entropy-coded payload one decision after another, correct or not."""
 
     def __init__(self, precision: int = 0) -> None:
         self.encoder = Encoder()
@@ -256,7 +256,7 @@ def test_pieces_of_what_is_no_matrix_are_refused(shape: tuple[int, ...]) -> None
         (ROW_BLOCKS, 3, "3 blocks along axis 0"),  # 10 rows
         (ROW_BLOCKS, 1, "1 blocks along axis 0"),
         (ROW_BLOCKS, 0, "0 blocks along axis 0"),
-        (COLUMN_BLOCKS, 390, "390 blocks along axis 1"),  # more than there may be
+        (COLUMN_BLOCKS, 390, "390 blocks along axis 1"),  # more than is allowed
         (FOLDING, 3, "folding 3"),
         (FOLDING, 2**31 - 1, "folding 2147483647"),
     ],
@@ -276,7 +276,7 @@ def test_pieces_in_pieces_are_refused() -> None:
 
 
 def test_blocks_cost_a_few_bits_beside_what_is_in_them() -> None:
-    """Whole, the tensor's bits are those of its two blocks; apart they come with a layout and a second form."""
+    """As one tensor, it takes the bits of its two blocks. In pieces, it also takes a layout and a second form."""
     top, spec = LowRank(laplace(60, 4, scale=9), laplace(4, 50, scale=9), 0.5, 0.5), skeleton((120, 50))
     apart = Pieces(Blocks(0, 2), (top, Constant(0)))
     below = np.concatenate([top.A, np.zeros_like(top.A)])
@@ -312,7 +312,7 @@ def test_any_bytes_decode_to_tensors_or_are_refused(payload: bytes, tensors: lis
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_damaged_payloads_decode_or_are_refused(data: st.DataObject) -> None:
-    """Damage behind sound beginnings, which random bytes seldom have."""
+    """The damage comes after a correct beginning, which random bytes seldom have."""
     spec = skeleton((40, 12), (30, 8), (6,))
     tensors = [
         LowRank(laplace(40, 3), laplace(3, 12), 0.5, 0.5),
@@ -327,7 +327,7 @@ def test_damaged_payloads_decode_or_are_refused(data: st.DataObject) -> None:
             assert coarse.decode(one).shape == one.shape
 
 
-# --- what a writer may not choose
+# --- what a writer must not choose
 
 
 def test_nothing_may_follow_a_payload_or_stand_in_the_place_of_its_end() -> None:
@@ -337,7 +337,7 @@ def test_nothing_may_follow_a_payload_or_stand_in_the_place_of_its_end() -> None
     for longer in (payload + b"\1", payload + bytes(range(1, 21)), payload[:-1] + bytes([payload[-1] ^ 1]) + b"\1"):
         with pytest.raises(FormatError, match="payload goes on or ends otherwise than its decisions do"):
             decode(spec, longer)
-        decode(spec, longer, version=1)  # which didn't say where its payloads end
+        decode(spec, longer, version=1)  # this version didn't mark the end of its payloads
 
 
 def test_the_order_of_tensors_says_nothing() -> None:
@@ -351,7 +351,7 @@ def test_the_order_of_tensors_says_nothing() -> None:
 
 
 def test_factors_may_not_ask_for_more_work_than_a_payload_pays_for() -> None:
-    side = 1750  # whose cube is beyond what is free
+    side = 1750  # the cube of this number is more than the free work
     spec = skeleton((side, side))
     ones = np.ones((side, side), dtype=np.int8)
     payload = encode(spec, [LowRank(ones, ones, 1.0, 1.0)], ENTROPY)

@@ -1,4 +1,4 @@
-"""That no information about the weights goes unpaid: payloads with their lengths are a prefix code, and nothing beside them is free."""
+"""Every bit of information about the weights is counted: payloads with their lengths are a prefix code, and nothing else in a file is free."""
 
 import itertools
 import math
@@ -38,7 +38,7 @@ def all_payloads(length: int) -> itertools.chain[bytes]:
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_all_short_payloads_and_their_lengths_keep_krafts_inequality(skeleton: Skeleton) -> None:
-    """Every payload of a byte is tried, and of two bytes one in twelve; that the sum holds without a gap is the next test's."""
+    """All payloads of one byte are tried, and one in twelve of two bytes. The next test shows that the sum has no gap."""
     found = accepted(skeleton, all_payloads(1))
     found |= accepted(skeleton, (bytes([first, second]) for first in range(0, 256, 12) for second in range(256)))
     assert b"" in found

@@ -1,4 +1,4 @@
-"""Files that change while they are read: what is measured is of one moment, or it is said that there was none."""
+"""Files that change while they are read: the content is that of one moment, or the reader says that there was none."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ FORMATS = pytest.mark.parametrize("form", ["safetensors", "zip", "legacy", "npz"
 
 
 def content_of(form: str, value: float, folder: Path, size: int = SIZE) -> bytes:
-    """A checkpoint of one tensor of equal values."""
+    """A checkpoint with one tensor, whose values are all equal."""
     tensor, file = torch.full((size,), value), folder / "made"
     if form == "safetensors":
         return save({"w": tensor})
@@ -48,7 +48,7 @@ def test_what_was_read_stays_whatever_becomes_of_the_file(tmp_path: Path, form: 
     file = tmp_path / "net.ckpt"
     file.write_bytes(before := content_of(form, 1.0, tmp_path))
     checkpoint = load_checkpoint(file)
-    file.write_bytes(b"")  # a mapped file would now end the process with SIGBUS
+    file.write_bytes(b"")  # if the file were mapped, SIGBUS would end the process now
     assert bool((checkpoint.tensors["w"] == 1).all())
     assert checkpoint.sha256 == hashlib.sha256(before).hexdigest()
     if Path("/proc/self/maps").exists():
@@ -57,7 +57,7 @@ def test_what_was_read_stays_whatever_becomes_of_the_file(tmp_path: Path, form: 
 
 @pytest.fixture
 def written_all_the_time(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Path, dict[str, float]]]:
-    """A file that a thread writes anew, in place, as fast as it can, and the value that it has at each digest."""
+    """A file that a thread overwrites in place as fast as it can, and the value that the file has at each digest."""
     contents = [content_of(request.param, value, tmp_path) for value in (1.0, 2.0)]
     file, ended = tmp_path / "last.pt", threading.Event()
     file.write_bytes(contents[0])

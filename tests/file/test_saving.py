@@ -1,4 +1,4 @@
-"""Files that are written whole, on the disk, and without a trace of processes that were killed over it."""
+"""Files are written completely and are on the disk, and killed processes leave nothing behind."""
 
 import os
 import subprocess

@@ -1,9 +1,9 @@
-"""Kills at random moments of `measure`, `curve` and `track --jobs 2`: no result is lost, none is half-written, no process is left.
+"""Kills `measure`, `curve` and `track --jobs 2` at random moments: no result is lost or incomplete, and no process is left.
 
     python -m tests.fuzz.kills --kills 200
 
-Each program is a fork of this one, so that none begins with seconds of imports; the workers of `track` are processes of their own and do.
-The figures go to standard output as JSON; the exit code is 1 where something fell.
+Each program is a fork of this one, so it begins without the seconds that imports take. The workers of `track` are new processes, which do
+import. Standard output has the figures as JSON. The exit code is 1 if there was a fault.
 """
 
 import argparse
@@ -35,11 +35,11 @@ CALLS: dict[str, list[str]] = {
 }
 SHARES = {"measure": 0.4, "curve": 0.4, "track": 0.2}
 PATIENCE = 10.0
-"""Seconds after which a process whose parent was killed counts as left."""
+"""A process that still exists this number of seconds after its parent was killed counts as left."""
 
 
 def started(argv: Sequence[str], folder: Path) -> int:
-    """The process that runs the command line in that folder, and says nothing."""
+    """The id of a new process that runs the command line in that folder, without output."""
     process = os.fork()
     if process:
         return process
@@ -47,7 +47,7 @@ def started(argv: Sequence[str], folder: Path) -> int:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nowhere, stream)
-    # The console script's main module is as light: workers would else import this one before they do anything.
+    # Workers import the main module of their parent first. Like the console script's, it must be light, so it isn't this module.
     vars(sys.modules["__main__"]).update(__spec__=None, __file__=None)
     try:
         os._exit(command_line(argv))
@@ -56,12 +56,12 @@ def started(argv: Sequence[str], folder: Path) -> int:
 
 
 def ended(process: int) -> int:
-    """Its exit code, once it has ended."""
+    """Wait until the process has ended. Returns its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def children(process: int) -> list[int]:
-    """Its children and theirs, where the system has /proc."""
+    """The ids of a process's children and their descendants. Empty on a system without /proc."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -85,7 +85,7 @@ def is_alive(process: int) -> bool:
 
 
 class Kills:
-    """What was killed, and what was found afterwards, in one folder."""
+    """The kills in one folder, and the faults that were found after them."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
         self._folder, self._chance = folder, chance
@@ -97,17 +97,17 @@ class Kills:
         make_training(folder)
 
     def begin(self, names: Sequence[str]) -> None:
-        """Run each once to its end: how long it takes, and what results there are to lose."""
+        """Run each program once to its end. This measures its time, and makes the results that a kill could damage."""
         for name in names:
             began = time.monotonic()
             if (code := ended(started(CALLS[name], self._folder))) != 0:
-                raise SystemExit(f"{name} ends with exit code {code} where nobody kills it")
+                raise SystemExit(f"{name} ends with exit code {code} without a kill")
             self._seconds[name] = time.monotonic() - began
         self._whole = self._tracked() if "track" in names else []
         self._forget_rows()
 
     def kill(self, name: str) -> None:
-        """Start a program, kill it at a random moment of its time, and look at what it left."""
+        """Start a program, kill it at a random moment, and check the files and processes that it left."""
         process = started(CALLS[name], self._folder)
         time.sleep(self._chance.uniform(0.0, 1.05 * self._seconds[name]))
         below = children(process)
@@ -123,7 +123,7 @@ class Kills:
         self._look(name)
 
     def end(self, names: Sequence[str]) -> None:
-        """Run each to its end once more: all results are there, as if nobody had killed anything, and no temporary file is left."""
+        """Run each program to its end once more. All results must be the same as without kills, and no temporary file may be left."""
         for name in names:
             if (code := ended(started(CALLS[name], self._folder))) != 0:
                 self.faults.append(f"{name}: exit code {code} after the kills")
@@ -164,7 +164,7 @@ class Kills:
         return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else self._whole
 
     def figures(self) -> dict[str, object]:
-        """Plain values."""
+        """The counts, faults and times as plain values."""
         return {
             "kills": dict(self.kills),
             "faults": self.faults,
@@ -174,14 +174,16 @@ class Kills:
 
 
 def main() -> int:
-    """Parse the command line and kill."""
-    parser = argparse.ArgumentParser(description="Kills of measure, curve and track at random moments.")
-    parser.add_argument("--kills", type=int, default=200, help="how many in all")
-    parser.add_argument("--seed", type=int, default=None, help="for the same moments again; else others each time")
-    parser.add_argument("--only", choices=[*CALLS], action="append", help="only this program; repeat it")
+    """Parse the command line, and make the kills."""
+    parser = argparse.ArgumentParser(description="Kill measure, curve and track at random moments.")
+    parser.add_argument("--kills", type=int, default=200, help="the number of kills")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="the same seed gives the same moments; without it, they are new each time"
+    )
+    parser.add_argument("--only", choices=[*CALLS], action="append", help="only this program; can be repeated")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)  # a fork has none of the threads that the arithmetic would wait for
+    torch.set_num_threads(1)  # with more threads, arithmetic in a fork would wait for threads that the fork doesn't have
     seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
     chance = random.Random(seed)
     names = [name for name in CALLS if not given.only or name in given.only]

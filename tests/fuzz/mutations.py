@@ -1,4 +1,4 @@
-"""Damage of every kind: to bytes, to values of JSON, and to what stands behind a checksum, which is then made good."""
+"""Damages files in every way: bytes, values of JSON, and content under a checksum, which is then corrected."""
 
 import copy
 import hashlib
@@ -19,7 +19,7 @@ _HEAD = struct.Struct("<8sHIQ")
 
 
 def bytes_damaged(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """The bytes with one to four changes; `other` is another file to take parts of."""
+    """The bytes with one to four changes. Some changes insert parts of `other`, another file."""
     made = bytearray(content)
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
         if not made:
@@ -53,7 +53,7 @@ def bytes_damaged(content: bytes, other: bytes, chance: random.Random) -> bytes:
 
 
 def json_damaged(content: bytes, chance: random.Random) -> bytes:
-    """The document with one to three of its values exchanged, its keys dropped or renamed; now and then with bytes damaged."""
+    """The document with one to three changes: replaced values, and dropped or renamed keys. Sometimes bytes are damaged instead."""
     if chance.random() < 0.15:
         return bytes_damaged(content, content, chance)
     document = json.loads(content)
@@ -66,7 +66,7 @@ def json_damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def lines_damaged(content: bytes, chance: random.Random) -> bytes:
-    """Lines of JSON, one of them damaged, cut, or there twice."""
+    """Lines of JSON. One of them is damaged, cut, or repeated."""
     lines = content.splitlines()
     at = chance.randrange(len(lines))
     match chance.randrange(8):
@@ -82,7 +82,7 @@ def lines_damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def coarse_damaged(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """A .coarse file with damage behind its checksum, which is made good; now and then with damage that it shows."""
+    """A damaged .coarse file with a corrected checksum. Sometimes the checksum is not corrected."""
     if chance.random() < 0.1:
         return bytes_damaged(content, other, chance)
     magic, version, names, _ = _HEAD.unpack_from(content)
@@ -98,7 +98,7 @@ def coarse_damaged(content: bytes, other: bytes, chance: random.Random) -> bytes
 
 
 def zip_damaged(content: bytes, other: bytes, chance: random.Random) -> bytes:
-    """An archive with damage in a record, whose checksum is made good; now and then with damage that it shows."""
+    """An archive with a damaged record and a corrected checksum. Sometimes the checksum is not corrected."""
     if chance.random() < 0.3:
         return bytes_damaged(content, other, chance)
     records = seeds.records(content)
@@ -144,7 +144,7 @@ def _skeleton_damaged(text: bytes, chance: random.Random) -> bytes:
 
 
 def _changed(document: Any, chance: random.Random) -> Any:
-    """The document with a value of it exchanged."""
+    """The document with one change."""
     places = list(_places(document))
     if not places:
         return chance.choice(_VALUES)
@@ -168,7 +168,7 @@ def _changed(document: Any, chance: random.Random) -> Any:
 
 
 def _places(value: Any) -> Any:
-    """Where values stand in a document: each as its holder and its key there."""
+    """The places of all values in a document: for each, the list or dictionary that contains it, and its key there."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(inside):
         yield value, key

@@ -1,4 +1,4 @@
-"""Every reader of files, and what the program then does with what was read: nothing but the package's own exceptions may come out."""
+"""All readers of files, and what the program does with the content. They may raise only the package's own exceptions."""
 
 import random
 import tempfile
@@ -34,7 +34,7 @@ from nncomplexity.show import (
 from tests.fuzz import mutations, seeds
 
 LIMIT = 1 << 24
-"""Bytes of weights that a .coarse file may decode to."""
+"""The largest number of bytes of weights to which a .coarse file may decode."""
 Read = Callable[[bytes, Path], None]
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
@@ -44,11 +44,12 @@ class Reader:
     """One kind of file.
 
     Attributes:
-        name: of the kind.
-        seeds: honest files.
-        damage: makes a damaged file of an honest one and another one.
-        read: reads the bytes of a file, in a folder that it may write to, and uses what it read.
-        share: of the time, beside those of the others. What draws pictures takes most of it: an input takes ten times as long there.
+        name: the name of the kind.
+        seeds: valid files.
+        damage: makes a damaged file from a valid file and another one.
+        read: reads the bytes of a file and uses the content. It may write to the given folder.
+        share: the reader's part of the time, relative to the other readers. Readers that draw pictures have the largest parts, because
+            an input takes ten times as long there.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Reader:
 
 
 def outcome(reader: Reader, content: bytes, folder: Path) -> BaseException | None:
-    """What came out besides results and the package's own exceptions."""
+    """The exception of a fault; None if the reader gives a result or raises one of the package's own exceptions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

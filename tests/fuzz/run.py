@@ -1,9 +1,10 @@
-"""The fuzzer: damaged files for every reader, for as long as one likes.
+"""The fuzzer: it gives damaged files to every reader, for a chosen time.
 
     python -m tests.fuzz.run --seconds 600
 
-An input that ends in anything but a result or the package's own exceptions, that takes longer than an honest one, or more memory, is kept
-in tests/fuzz/corpus, where the tests find it from then on; the exit code is then 1. The figures go to standard output as JSON.
+An input is a fault if it gives neither a result nor one of the package's own exceptions, if it takes much longer than a valid file, or if it
+takes too much memory. Such an input is kept in tests/fuzz/corpus, where the tests read it from then on, and the exit code is 1. Standard
+output has the figures as JSON.
 """
 
 import argparse
@@ -25,16 +26,16 @@ from tests.fuzz.seeds import CORPUS
 MIB = 1 << 20
 SECONDS_ALWAYS, SECONDS_A_MIB = 1.0, 0.01
 MEMORY_ALWAYS, MEMORY_TIMES = 200 * MIB, 4
-"""What an input may take: seconds beside those of an honest file of its length, and bytes beside those of the limit of a .coarse file."""
+"""The limits for an input: seconds in addition to those of a valid file of its length, and bytes in addition to the limit of a .coarse file."""
 
 
 def peak() -> int:
-    """The most bytes that this process ever had in memory."""
+    """The largest number of bytes that this process has had in memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Run:
-    """What was tried so far."""
+    """Counts and times of the inputs so far."""
 
     def __init__(self, corpus: Path) -> None:
         self.corpus = corpus
@@ -44,7 +45,7 @@ class Run:
         self.faults: Counter[str] = Counter()
 
     def one(self, reader: Reader, content: bytes, folder: Path, seconds_a_byte: float) -> None:
-        """Read one input, and keep it where it isn't to be."""
+        """Read one input, and keep it if it is a fault."""
         before, began = peak(), time.process_time()
         error = outcome(reader, content, folder)
         took = time.process_time() - began
@@ -70,7 +71,7 @@ class Run:
             print(f"{name}: {what} {figures}", file=sys.stderr, flush=True)
 
     def figures(self) -> dict[str, object]:
-        """Plain values for people and for docs/reliability.md."""
+        """The counts and times as plain values, for people and for docs/reliability.md."""
         each = {
             name: {"inputs": count, "seconds": round(self.seconds[name], 1), "slowest": round(self.slowest[name], 3)}
             for name, count in self.tried.items()
@@ -79,7 +80,7 @@ class Run:
 
 
 def seconds_a_byte(reader: Reader, folder: Path) -> float:
-    """How long honest files take for each of their bytes."""
+    """The largest time for each byte of a valid file."""
     slowest = 0.0
     for content in reader.seeds():
         began = time.process_time()
@@ -91,25 +92,27 @@ def seconds_a_byte(reader: Reader, folder: Path) -> float:
 def main() -> int:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description="Damaged files for every reader.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long")
-    parser.add_argument("--seed", type=int, default=None, help="for the same inputs again; else another each time")
-    parser.add_argument("--reader", choices=[reader.name for reader in READERS], help="only this one")
-    parser.add_argument("--corpus", type=Path, default=CORPUS, help="where inputs are kept")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to run")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="the same seed gives the same inputs; without it, they are new each time"
+    )
+    parser.add_argument("--reader", choices=[reader.name for reader in READERS], help="only this reader")
+    parser.add_argument("--corpus", type=Path, default=CORPUS, help="the folder for inputs that are faults")
     given = parser.parse_args()
-    reading.PAUSES = (0.0,)  # a damaged file that is new is taken for one that is being written, and looked at again
+    reading.PAUSES = (0.0,)  # a reader takes a new damaged file for one that is being written, and reads it again
     seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
     chance, run = random.Random(seed), Run(given.corpus)
     readers = [reader for reader in READERS if given.reader in (None, reader.name)]
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name)
-        for reader in readers:  # their first inputs import what is needed
+        for reader in readers:  # the first inputs also import modules, which must not count as their time
             for content in reader.seeds():
                 reader.read(content, folder)
         rates = {reader.name: seconds_a_byte(reader, folder) for reader in readers}
         until = time.monotonic() + given.seconds
         try:
             while time.monotonic() < until:
-                # Each gets its share of the time, not of the inputs.
+                # A share is a part of the time, not of the inputs.
                 reader = min(readers, key=lambda one: run.seconds[one.name] / one.share)
                 for _ in range(20):
                     run.one(reader, reader.inputs(chance), folder, rates[reader.name])

@@ -1,4 +1,4 @@
-"""Honest files of every kind that the package reads, small ones, for a fuzzer to begin from."""
+"""Small valid files of every kind that the package reads. The fuzzer damages them."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from tests.rows import failed, row
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:
-    """Random numbers of a generator of their own."""
+    """Random numbers from a new generator with this seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -42,7 +42,7 @@ def error(network: Any) -> float:
 
 
 def coarse_files() -> list[bytes]:
-    """The golden files, in which each form, dtype and codec stands, and one of nothing but zeros."""
+    """The golden files, which have every form, dtype and codec, and a file that has only zeros."""
     files = [path.read_bytes() for path in sorted(GOLDEN.rglob("*.coarse"))]
     report = estimate(WEIGHTS, lambda weights: 1.0 + 0 * weights["bias"].sum(), 0.1, method="quantize")
     return [*files, honest_file(), report.file.content]
@@ -56,7 +56,7 @@ class Net(nn.Module):
 
 
 def checkpoints() -> dict[str, list[bytes]]:
-    """Files of each kind of checkpoint, by the kind."""
+    """Checkpoints of every kind, by kind."""
     state = {
         "model": {**WEIGHTS, "tied": WEIGHTS["weight"]},
         "epoch": 3,
@@ -78,7 +78,7 @@ def checkpoints() -> dict[str, list[bytes]]:
 
 @cache
 def shard() -> bytes:
-    """What the index names."""
+    """The shard that the index names."""
     return safetensors.torch.save(WEIGHTS, {"format": "pt", "tied": "weight", "step": "3"})
 
 
@@ -99,12 +99,12 @@ def reports() -> dict[str, list[bytes]]:
 
 
 def honest_file() -> bytes:
-    """The file that these reports are of."""
+    """The file that the reports describe."""
     return estimate(WEIGHTS, loss, 0.1, method="quantize").file.content
 
 
 def results() -> list[bytes]:
-    """Lines as `track` writes them, under the settings of `SETTINGS`, and others that were made by hand."""
+    """A results.jsonl that `track` wrote with `SETTINGS`, and one that was made by hand."""
     rows = [row(1), row(2, scale=0.5), row(None), failed(3), row(1, kind="untrained", checkpoint=None, run=None)]
     with tempfile.TemporaryDirectory() as folder:
         for step in (1, 10):
@@ -146,4 +146,4 @@ def archived(content: dict[str, bytes]) -> bytes:
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CORPUS = Path(__file__).parent / "corpus"
-"""Inputs that once ended in something else than the package's own exceptions: READER-DIGEST, whole."""
+"""Inputs that once caused a fault. The name of each file is READER-DIGEST."""

@@ -1,8 +1,8 @@
-"""Small files that say they are large, of each kind, each read in a process of its own: how much time and memory does it take?
+"""Measures the time and memory for reading small files that declare large contents, each in its own process.
 
     python -m tests.fuzz.sizes
 
-On Linux. It prints a line for each, and the exit code is 1 if one takes more than docs/reliability.md promises.
+It runs on Linux. It prints a line for each file. The exit code is 1 if a file takes more than docs/reliability.md promises.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import nncomplexity.file
 from nncomplexity import load
 from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
-def peak():  # not getrusage: its figure begins with that of the parent
+def peak():  # not getrusage, whose value begins with the parent's
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
@@ -50,7 +50,7 @@ print(took, peak() - before, size, said, sep="\\t")
 
 
 def coarse_files(folder: Path) -> Iterable[Path]:
-    """.coarse files: few bytes that decode to up to a GiB, and many tensors of few elements."""
+    """.coarse files of a few bytes that decode to up to a GiB, and files of many small tensors."""
 
     def written(name: str, shapes: dict[str, tuple[int, ...]], tensor: CoarseTensor) -> Path:
         skeleton = Skeleton(tuple(TensorSpec((one,), shape, torch.float32) for one, shape in shapes.items()))
@@ -70,7 +70,7 @@ def coarse_files(folder: Path) -> Iterable[Path]:
 
 
 def checkpoints(folder: Path) -> Iterable[Path]:
-    """Archives that unpack to a GiB, a tensor of one element that says it is a GiB, and a pipe."""
+    """Archives that unpack to a GiB, a tensor of one element that declares a GiB, and a pipe."""
     plain = folder / "plain"
     torch.save({"w": torch.zeros(GIB // 4)}, plain)
     yield _deflated(plain, folder / "a GiB of zeros, deflated.pt")
@@ -95,7 +95,7 @@ def _deflated(source: Path, target: Path) -> Path:
 
 
 def measured(path: Path) -> bool:
-    """Print what reading the file took. False if that is more than is promised."""
+    """Read the file, and print the time and the memory. Returns False if they are more than promised."""
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path), str(DEFAULT_LIMIT)], capture_output=True, text=True, check=True, timeout=120
     )
@@ -113,8 +113,8 @@ def measured(path: Path) -> bool:
 
 
 def main() -> int:
-    """Make and read them all."""
-    argparse.ArgumentParser(description="Small files that say they are large.").parse_args()
+    """Make and read all files."""
+    argparse.ArgumentParser(description="Read small files that declare large contents.").parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = [measured(path) for files in (coarse_files, checkpoints) for path in files(folder)]

@@ -1,4 +1,4 @@
-"""Damaged files of every kind end in results or in the package's own exceptions: a few here, as many as one likes by `make fuzz`."""
+"""Every damaged file gives a result or one of the package's own exceptions. A few are tried here; `make fuzz` tries more."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from tests.fuzz.seeds import CORPUS
 
 ROOT = Path(__file__).parents[2]
 INPUTS = {"report": 40, "curve": 20, "results": 40}
-"""Where a picture and a page are made of each."""
+"""The numbers of inputs for readers that make a picture and a page from each input, which takes longer."""
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)

@@ -1,4 +1,4 @@
-"""The callback of Lightning: rows of each measured step, once; numbers in the loggers at the step of their network; training undisturbed."""
+"""The callback of Lightning: one row for each measured step, numbers in the loggers at the right step, and the same training."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def examples() -> tuple[Tensor, Tensor]:
 
 
 class Classifier(pl.LightningModule):
-    """Batch norm and dropout, whose mode makes a difference. A part of it stays in eval mode."""
+    """A network with batch norm and dropout, whose mode makes a difference. A part of it stays in eval mode."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def steps() -> list[tuple[str, float]]:
 
 
 def logged(trainer: pl.Trainer) -> dict[int, float]:
-    """The bits in the file of the logger, by step."""
+    """The bits in the logger's file, by step."""
     with (Path(trainer.loggers[0].log_dir) / "metrics.csv").open() as file:  # type: ignore[arg-type]
         found = [
             (int(row["step"]), float(row["complexity/bits_at_0.1"]))
@@ -142,7 +142,7 @@ def test_a_late_row_is_logged_at_the_step_of_its_network() -> None:
     executor = Later()
 
     class Slow(pl.Callback):
-        """Another processor that has done its work at step 6, and again at the end."""
+        """A callback that stands for another process, which has finished its work at step 6, and again at the end."""
 
         def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
             if trainer.global_step == 6:
@@ -231,7 +231,7 @@ def test_the_program_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_regularizers_in_the_loop_of_the_page(folder: Path) -> None:
-    """Each pass sees weights of its own, the optimizer those without noise, and the penalty counts once for four batches."""
+    """Each pass has its own noise on the weights, the optimizer has none, and the penalty counts once for four batches."""
     found = run_section("In Lightning", folder)
     assert found["trainer"].global_step == 2
     seen: list[Tensor] = []
@@ -267,7 +267,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(os, "fork") or not torch.distributed.is_gloo_available(), reason="it needs gloo, and a fork")
 def test_two_processes_write_each_row_once() -> None:
-    """DistributedDataParallel of two processes, with batch norm, which would wait for the other rank in a forward pass."""
+    """Two processes of DistributedDataParallel, with batch norm. A forward pass of one rank would wait for the other."""
     Path("train.py").write_text(PROGRAM)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(

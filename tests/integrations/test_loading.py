@@ -1,4 +1,4 @@
-"""A package that isn't there is named."""
+"""The message names a package that isn't installed."""
 
 import sys
 

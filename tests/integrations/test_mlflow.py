@@ -1,4 +1,4 @@
-"""What MLflow has of a run in a local store: values at their steps under names that it takes, and artifacts."""
+"""The content of a run in a local MLflow store: values at their steps under accepted names, and artifacts."""
 
 from collections.abc import Iterator
 from pathlib import Path

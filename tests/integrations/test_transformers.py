@@ -1,4 +1,4 @@
-"""The callback of transformers' Trainer: numbers in its own log at the step of their network, killed and resumed, mixed precision."""
+"""The callback of transformers' Trainer: numbers in its log at the right step, a killed and resumed training, mixed precision."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def tracker(**options: Any) -> Tracker:
 
 
 class Log(TrainerCallback):
-    """What a reporter of the Trainer is given, with the step that it takes."""
+    """The values that the Trainer gives to a reporter, with their step."""
 
     def __init__(self, ends: list[str]) -> None:
         self.seen: list[tuple[int, dict[str, float]]] = []
@@ -227,7 +227,7 @@ def test_the_program_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_regularizers_in_the_loop_of_the_page(folder: Path) -> None:
-    """Each pass sees weights of its own, the optimizer those without noise, and the penalty counts once for four batches."""
+    """Each pass has its own noise on the weights, the optimizer has none, and the penalty counts once for four batches."""
     found = run_section("In the Trainer of transformers", folder)
     assert found["trainer"].state.global_step == 8
     seen: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""What W&B keeps of a run in offline mode, read from its file: no value is dropped, and rows have an axis of their own."""
+"""What W&B keeps of a run in offline mode, read from its file: no value is dropped, and rows have their own axis."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ BLOCK, HEAD = 32768, 7
 
 
 def records(folder: Path) -> Iterator[Any]:
-    """What is in the file of a run: records in pieces, of the format of LevelDB's logs."""
+    """The content of a run's file: records in pieces, in the format of LevelDB's logs."""
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     content, at, whole = path.read_bytes(), HEAD, b""
     while at + HEAD <= len(content):
@@ -28,7 +28,7 @@ def records(folder: Path) -> Iterator[Any]:
         _, length, kind = struct.unpack("<IHB", content[at : at + HEAD])
         at += HEAD + length
         whole += content[at - length : at]
-        if kind in (1, 4):  # the whole of one, or its last piece
+        if kind in (1, 4):  # a whole record, or its last piece
             record = Record()
             record.ParseFromString(whole)
             whole = b""
@@ -48,7 +48,7 @@ def test_rows_that_come_late_are_kept_on_their_own_axis(workplace: Path) -> None
             run.log({"loss": 20 - step}, step=step)
             writer.row({12: rows[0], 18: rows[1]}.get(step))
         writer.report(given, name="net", step=9)
-    wandb.teardown()  # a process of W&B's own writes the file, and the run doesn't wait for it
+    wandb.teardown()  # another process of W&B writes the file, and the run doesn't wait for it
     found = list(records(workplace))
     history = [
         {name_of(item): json.loads(item.value_json) for item in one.history.item} for one in found if one.HasField("history")

@@ -1,4 +1,4 @@
-"""The basis of waves: integers that every machine agrees on, columns of nearly one norm, nearly orthogonal."""
+"""The basis of waves: it has the same integers on every machine, columns of nearly the same norm, and nearly orthogonal columns."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_entries_are_the_waves_rounded_to_integers(rows: int, period: int) -> No
 
 
 def test_entries_are_exact_for_every_period() -> None:
-    """One wave of each period goes through all its angles, whose rounding at a tie would show in float32 angles: 68 periods had one."""
+    """One wave of each period goes through all its angles. With float32 angles, 68 periods would have an entry rounded at a tie."""
     for period in range(3, MOST_ROWS + 1):
         angles = np.arange(period) * (2 * math.pi / period)
         expected = np.stack([np.cos(angles), np.sin(angles)], 1) * math.sqrt(2) * 1024
@@ -48,7 +48,7 @@ def test_columns_have_nearly_one_norm_and_are_nearly_orthogonal(rows: int, perio
 
 
 def test_no_wave_of_any_period_comes_near_a_tie() -> None:
-    """So any cosine good to 1e-10 rounds to the same integers."""
+    """So every cosine with an error below 1e-10 rounds to the same integers."""
     nearest = 1.0
     for period in range(2, MOST_ROWS + 1):
         angles = np.arange(period) * (2 * math.pi / period)

@@ -50,7 +50,7 @@ def test_signs_do_not_depend_on_the_solver() -> None:
     found = svd(x)
     largest = found.U.abs().argmax(0, keepdim=True)
     assert (found.U.gather(0, largest) > 0).all()
-    # A matrix turned about gives the solver another problem, whose answer has the same columns.
+    # With other signs and reversed columns, the matrix is another problem for the solver, and U must be the same.
     turned = svd(-x.flip(1))
     torch.testing.assert_close(turned.U, found.U)
     torch.testing.assert_close(turned.Vh, -found.Vh.flip(1))
@@ -108,7 +108,7 @@ def test_both_pairs_of_factors_are_the_nearest_matrix(shape: tuple[int, int]) ->
         for A, B in (truncate(found, rank), balanced(found, rank)):
             assert A.shape == (shape[0], rank)
             assert B.shape == (rank, shape[1])
-            # Eckart and Young: what is left has the norm of the singular values that were dropped.
+            # Eckart and Young: the norm of the difference is that of the dropped singular values.
             assert torch.linalg.norm(x - A @ B).item() == pytest.approx(found.S[rank:].norm().item(), abs=1e-12)
 
 

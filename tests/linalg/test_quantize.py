@@ -25,7 +25,7 @@ ONE_HALF_ULP_AND_A_BIT = {
 def test_no_bin_is_nearer(values: list[float], step: float) -> None:
     x = torch.tensor(values, dtype=torch.float64)
     for value, index in zip(x.tolist(), symbols(x, step).tolist(), strict=True):
-        # The quotient is rounded once to float64, so a value may lie past the middle between two bins by that much.
+        # The quotient is rounded once to float64, so a value may be beyond the middle between two bins by this much.
         assert abs(Fraction(value) / Fraction(step) - index) <= Fraction(1, 2) + Fraction(abs(index) + 1, 2**52)
 
 
@@ -70,7 +70,7 @@ def test_gradients_are_left_out() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_narrow_dtypes_are_rounded_once(dtype: torch.dtype) -> None:
-    # A 16-bit float's bits, read as an integer, count the positive numbers upwards, and an even count has its last bit 0.
+    # Read as integers, the bits of consecutive positive 16-bit floats are consecutive, and an even one has a last bit of 0.
     last = torch.tensor(torch.finfo(dtype).max, dtype=dtype).view(torch.int16).item()
     for below in torch.randint(0, int(last), (500,), generator=torch.Generator().manual_seed(0)).tolist():
         low, high = torch.tensor([below, below + 1], dtype=torch.int16).view(dtype).double().tolist()
@@ -135,7 +135,7 @@ def test_wrong_dtypes_are_named() -> None:
 
 
 def test_what_is_beyond_the_range_of_eight_bits() -> None:
-    """float8_e4m3fn has no infinity, and PyTorch's versions differ in what they put there."""
+    """float8_e4m3fn has no infinity, and versions of PyTorch differ in the value that they use instead."""
     values = torch.tensor([448, 463, 480, -1e6, torch.inf, -torch.inf], dtype=torch.float64)
     assert round_once(values, torch.float8_e4m3fn).float().tolist() == [448, 448, 448, -448, 448, -448]
     assert round_once(values, torch.float8_e5m2).float().tolist() == [448, 448, 512, -torch.inf, torch.inf, -torch.inf]

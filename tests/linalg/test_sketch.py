@@ -1,4 +1,4 @@
-"""Large matrices and networks: what is worked out by way of the small side agrees with the whole, and files stay the same."""
+"""Large matrices and networks: results from the Gram matrix of the short side agree with those of the whole matrix, and files are the same."""
 
 import importlib
 

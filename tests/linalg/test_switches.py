@@ -1,4 +1,4 @@
-"""What a program has switched on around us: our arithmetic doesn't depend on it, a function of the user's finds it as it was."""
+"""The settings of the calling program: our arithmetic doesn't depend on them, and the user's functions find them unchanged."""
 
 import contextlib
 import functools
@@ -81,7 +81,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 @functools.cache
 def data() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Inputs, labels, and weights of a perceptron that has learned them."""
+    """Inputs, labels, and the weights of a perceptron that has learned them."""
     with usual_switches(), torch.inference_mode(False), torch.enable_grad():
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(96, 6, generator=generator)
@@ -97,7 +97,7 @@ def data() -> tuple[Tensor, Tensor, dict[str, Tensor]]:
 
 
 def logits(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-    # In float64, which autocast leaves alone and no precision of matrix products touches.
+    # In float64, which neither autocast nor the precision of matrix products changes.
     hidden = torch.relu(x.double() @ weights["a"].double().T + weights["b"].double())
     return hidden @ weights["c"].double().T
 
@@ -136,7 +136,7 @@ def parts() -> object:
 
 
 def denormals() -> object:
-    bits = torch.arange(1, 13, dtype=torch.int32, device="cpu")  # of the smallest numbers that float32 has
+    bits = torch.arange(1, 13, dtype=torch.int32, device="cpu")  # of the smallest float32 numbers
     reports = estimate({**data()[2], "tiny": bits.view(torch.float32)}, loss, [0.1, 0], budget=8, method="quantize")
     whole = reports[1].coarse_weights()["tiny"].view(torch.int32)
     assert whole.tolist() == bits.tolist()

@@ -1,4 +1,4 @@
-"""The smallest bound over all files of a search: no worse than the curve's, with the original's bound and the holdout's beside it."""
+"""The smallest bound of all files of a search: it is no larger than the curve's. The original's bound and the holdout's are given too."""
 
 import math
 from typing import Any
@@ -64,7 +64,7 @@ def test_files_that_cannot_be_better_are_not_measured() -> None:
         return error(weights)
 
     found = best_bound(network(), loss, risk=counted, n=N, eps=EPS, budget=60)
-    assert len(calls) == 2 + found.tried  # those of the original and of a constant answer first
+    assert len(calls) == 2 + found.tried  # first the measurements of the original and of a constant answer
     assert found.bound.constant_risk is not None
 
 
@@ -144,7 +144,7 @@ def test_chance_comes_from_the_labels_that_are_at_hand() -> None:
 def test_tokens_that_do_not_count_are_neither_errors_nor_disagreements() -> None:
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(9, 5, generator=generator, dtype=torch.float64)
-    # The loss doesn't depend on the row of the padding, so a file answers it differently.
+    # The loss doesn't depend on the padding's row of the embedding, so a file gives other answers there.
     table[0] = torch.tensor([0.0, 0.0, 0.0, 0.1, 0.2])
     weights = {"table": table}
 
@@ -153,7 +153,7 @@ def test_tokens_that_do_not_count_are_neither_errors_nor_disagreements() -> None
         ids = torch.randint(1, 9, mask.shape, generator=generator) * mask
         return {"input_ids": ids, "attention_mask": mask}, torch.where(mask.bool(), table[ids].argmax(-1), -100)
 
-    def loss(w: Any) -> Tensor:  # of all words but the padding
+    def loss(w: Any) -> Tensor:  # of all words except the padding
         return cross_entropy(w["table"][1:], table[1:].argmax(-1))
 
     def risk(w: Any) -> float:
@@ -221,7 +221,7 @@ def test_without_anything_to_say_it_says_so() -> None:
 
 
 def test_the_bound_holds_on_as_many_draws_as_it_promises() -> None:
-    # Six trainings by class means on few examples, each searched: the true risk, by 20,000 fresh examples, is never above the bound.
+    # Six trainings by class means on few examples, and a search for each: the true risk is never above the bound.
     big_x, big_y = drawn(20_000, 99)
     for seed in range(6):
         x, y = drawn(80, 100 + seed)

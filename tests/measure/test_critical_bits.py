@@ -1,4 +1,4 @@
-"""Critical bits against quantizers that are written out here, and as a column of `track`."""
+"""Critical bits: against quantizers that are written out here, and as a column of `track`."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def test_it_is_the_first_quantizer_within_eps_from_the_coarse_side() -> None:
     weights = {"a": drawn(30, 20), "b": 5 * drawn(7)}
 
     def change(k: int) -> float:
-        """The change of the loss with 2k + 1 levels, by NumPy's own rounding."""
+        """The change of the loss with 2k + 1 levels, rounded by NumPy."""
         total = 0.0
         for tensor in weights.values():
             w = tensor.double().numpy()

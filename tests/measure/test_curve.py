@@ -1,4 +1,4 @@
-"""A curve's points are measurements, and what is made of them follows from them alone."""
+"""The points of a curve are measurements, and everything else in the curve follows from them."""
 
 import itertools
 import json

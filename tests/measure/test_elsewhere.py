@@ -1,4 +1,4 @@
-"""Coarse-graining stays on the device where the weights are: nothing but symbols leaves it, and the files are the CPU's."""
+"""Weights are coarse-grained on their own device: only symbols leave it, and the files are the same as on the CPU."""
 
 import json
 import os
@@ -20,12 +20,12 @@ CASES = (
 )
 SYMBOLS = {"torch.int8", "torch.int16", "torch.int32"}
 WEIGHTS = {"torch.float32": 4 * (48 * 40 + 40 + 10 * 48), "torch.float64": 8 * 40, "torch.int64": 8 * 3}
-"""Bytes of the network, which the report's lossless file needs."""
+"""The bytes of the network, which must be copied for the report's lossless file."""
 
 
 @pytest.fixture(scope="module")
 def compared() -> dict[str, Any]:
-    # PyTorch takes a device that it doesn't know once in a process, and for good.
+    # PyTorch accepts one unknown device in a process, and keeps it until the process ends.
     environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(TESTS / "elsewhere_cases.py")]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -41,14 +41,14 @@ def test_every_case_is_looked_at(compared: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_files_are_those_of_the_cpu(case: str, compared: dict[str, Any]) -> None:
     assert compared[case]["same"]
-    assert min(compared[case]["sizes"]) > 100  # something is left to be the same
+    assert min(compared[case]["sizes"]) > 100  # there is something to compare
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_weights_leave_the_device_once_and_then_only_symbols(case: str, compared: dict[str, Any]) -> None:
     crossed = {dtype: count for dtype, count in compared[case]["crossed"].items() if dtype not in SYMBOLS}
-    # Bit allocation scans the weights on the CPU, on a base their differences in float64: they leave once more, however many evaluations
-    # there are.
+    # Bit allocation scans the weights on the CPU, with a base their differences in float64. They are copied once more for this, for
+    # any number of evaluations.
     assert set(crossed) == set(WEIGHTS)
     assert all(crossed[dtype] >= count for dtype, count in WEIGHTS.items())
     assert sum(crossed.values()) <= 3.1 * sum(WEIGHTS.values())

@@ -1,4 +1,4 @@
-"""The front door: what every method must hold, on networks small enough to search in a second."""
+"""`estimate`: what every method must guarantee, on networks that are searched in a second."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ METHODS: list[Method] = [Tight(budget=62), Bayes(budget=14), Quantize(budget=14)
 
 
 def examples() -> tuple[Tensor, Tensor]:
-    """Inputs, and what a rank-2 teacher says of them."""
+    """Inputs, and the answers of a teacher of rank 2."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(300, 16, generator=generator)
     return x, (x @ torch.randn(16, 2, generator=generator) @ torch.randn(2, 4, generator=generator)).argmax(1)
@@ -35,7 +35,7 @@ X, Y = examples()
 
 @pytest.fixture
 def model() -> nn.Module:
-    """A network trained for a moment on these examples."""
+    """A network that was trained briefly on these examples."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 4))
     optimizer = torch.optim.Adam(network.parameters(), 0.02)
@@ -214,7 +214,7 @@ def test_a_search_that_is_stopped_gives_its_best_file_so_far(model: nn.Module, m
 
 
 def test_a_search_ends_where_no_move_is_left() -> None:
-    """One unit of two inputs: at ε = 1 everything goes at once, and nothing is left to try."""
+    """One unit with two inputs: at ε = 1 everything becomes zero at once, and no move is left."""
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     weights = {"w": torch.ones(1, 2), "b": torch.zeros(1)}
     report = estimate(weights, lambda w: (x @ w["w"].T + w["b"]).tanh().square().mean(), 1.0, budget=400)
@@ -232,7 +232,7 @@ def test_quartimax_keeps_the_product_and_raises_the_fourth_powers() -> None:
 
 
 def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
-    """Rows 0 to 28 of 31 are 3 waves of period 29 in a rotated basis; a random matrix has no waves to find."""
+    """Rows 0 to 28 of 31 are 3 waves of period 29 in a rotated basis. A random matrix has no waves."""
     generator = torch.Generator().manual_seed(0)
     i = torch.arange(29) * (2 * torch.pi / 29)
     rows = torch.zeros(31, 6)
@@ -246,7 +246,7 @@ def test_a_start_finds_the_waves_that_rows_are_made_of() -> None:
     waves, noise = latents_at(Shape(6, 0.25), specs, weights, Factorizations(weights))
     assert (waves.periods, noise.periods) == ((29, 0), (0, 0))
     assert rounded(waves.parts[0]).any(1).sum() == 8  # a cosine and a sine for each frequency, and two rows beyond the period
-    # Rows that have much in common are no waves, though a basis of waves would hold that in its constant.
+    # Rows with much in common are no waves, although the constant of a basis of waves would contain what they share.
     common = {"w": torch.randn(31, 40, generator=generator) + 3 * torch.randn(40, generator=generator)}
     assert latents_at(Shape(6, 0.25), skeleton_of(common).tensors, common, Factorizations(common))[0].periods == (0, 0)
     error = (replace(waves, precision=6).coarse().decode(specs[0]) - weights["waves"]).norm() / weights["waves"].norm()

@@ -1,4 +1,4 @@
-"""Any model: networks of many families are measured, decoded and loaded back, and nothing of the original changes."""
+"""Networks of many families are measured, decoded and loaded back, and the original does not change."""
 
 import copy
 
@@ -13,7 +13,7 @@ from tests.families import FAMILIES, Family
 
 
 def made(family: Family) -> tuple[nn.Module, object, object]:
-    """The network, its batch, and the untouched outputs, always the same."""
+    """The network, its batch and the original outputs, which are always the same."""
     torch.manual_seed(3)
     network, batch = family.build(), family.inputs()
     if family.loss is None:
@@ -25,7 +25,7 @@ def made(family: Family) -> tuple[nn.Module, object, object]:
 
 
 def loss_of(family: Family, batch: object, reference: object):
-    """The loss as a function of a network; its random numbers are always the same ones."""
+    """The loss as a function of a network. Its random numbers are always the same."""
 
     def loss(network: nn.Module) -> Tensor | float:
         torch.manual_seed(5)
@@ -37,7 +37,7 @@ def loss_of(family: Family, batch: object, reference: object):
 
 
 def everything(network: nn.Module) -> list[object]:
-    """Whatever a measurement could disturb."""
+    """The state that a measurement could change."""
     tensors = [*network.parameters(), *network.buffers()]
     values = [tensor.detach().clone() for tensor in tensors]
     about = [(id(tensor), tensor.requires_grad, tensor.grad is None, tensor._version) for tensor in tensors]
@@ -72,7 +72,7 @@ def test_a_network_is_measured_decoded_and_loaded_back(name: str, tmp_path) -> N
     with torch.no_grad():
         assert float(loss(fresh)) == report.coarse_loss
 
-    # Every tensor is named with what became of it, and tied names come back tied.
+    # The report has every tensor and its form, and tied names are tied again.
     state = {key: value for key, value in network.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
     assert {key for layer in report.layers for key in layer.names} == set(state) == set(decoded)
     assert skeleton_of(decoded).tensors == skeleton_of(state).tensors

@@ -1,4 +1,4 @@
-"""What is written is what the published JSON Schemas say, to the last key."""
+"""The written JSON agrees with the published JSON Schemas, in every key."""
 
 import json
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ DIVERGENCE = ["--outputs", "mytask:logits", "--inputs", "mytask:inputs"]
 
 
 def strict(schema: Any) -> Any:
-    """The schema, with no key allowed that it doesn't name: of what this version writes it knows all."""
+    """The schema, made strict: it allows no further keys, because it knows all keys that this version writes."""
     if isinstance(schema, list):
         return [strict(one) for one in schema]
     if not isinstance(schema, dict):

@@ -26,7 +26,7 @@ def squares(network: Mapping[str, Tensor]) -> Tensor:
 
 
 def test_a_quadratic_minimum_has_what_the_dynamics_are_known_to_sample() -> None:
-    """The variance of such a chain in a direction of precision a is 1 / (a · (1 − s·a/4))."""
+    """In a direction of precision a, such a chain has the variance 1 / (a · (1 − s·a/4))."""
     h = torch.logspace(-1, 3, 20)
     found = local_learning_coefficient(
         {"w": torch.ones(20)}, lambda network: 0.5 * (h * (network["w"] - 1) ** 2).sum(), N, sampler=Langevin(4, 1000, 250)
@@ -39,7 +39,7 @@ def test_a_quadratic_minimum_has_what_the_dynamics_are_known_to_sample() -> None
     assert found.value == pytest.approx(exact, abs=0.05 * exact + 4 * found.error)
     assert abs(found.drift) < 4 * math.sqrt(4) * found.error
     assert found.value == pytest.approx(sum(found.chains) / 4)
-    # Each chain, the one that looks for a step with its looks, and the first gradient and losses of the original.
+    # Each chain, the one that chooses the step with its checks, and the first gradient and losses of the original.
     assert found.evaluations >= 3 * 4 * 1250
 
 
@@ -47,7 +47,7 @@ def test_a_singular_minimum_has_what_the_integral_says_and_less_than_a_regular_o
     sampler = Langevin(4, 1000, 200, localization=1.0)
     product = local_learning_coefficient({"w": torch.zeros(2)}, lambda x: (x["w"][0] * x["w"][1]) ** 2, N, sampler=sampler)
     assert product.error is not None
-    # Given x, y is normal with precision 1 + 2βx²: the integral over y is done, and the one over x is a sum.
+    # Given x, y is normal with precision 1 + 2βx². The integral over y is known, and the integral over x is a sum.
     x = np.linspace(0, 8, 20_001)
     coupling = 2 * INVERSE_TEMPERATURE * x**2
     density = np.exp(-(x**2) / 2) / np.sqrt(1 + coupling)
@@ -145,7 +145,7 @@ def test_without_devinterp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "devinterp.optim", None)
     with pytest.raises(InputError, match=re.escape("pip install 'nncomplexity[llc]'")):
         local_learning_coefficient({"w": torch.ones(2)}, squares, N)
-    with pytest.raises(InputError, match="expected the package devinterp"):  # before any row fails for it
+    with pytest.raises(InputError, match="expected the package devinterp"):  # before any row fails because of it
         Tracker(squares, 0.1, n=N, llc=FEW)
 
 

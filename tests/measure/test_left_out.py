@@ -1,4 +1,4 @@
-"""No bound on a network that has numbers that its file lacks, unless somebody says that they were not learned."""
+"""A network with numbers that its file lacks has no bound, unless the user says that they were not learned."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ WORDS = r"left_out: a bound needs a file with everything that was learned, and t
 
 
 class Packed(nn.Module):
-    """Its weights are in a state of its own, and what is in its state dict is a scale."""
+    """A module whose weights are in its extra state, and whose state dict has only a scale."""
 
     def __init__(self, extra: Any = None) -> None:
         super().__init__()

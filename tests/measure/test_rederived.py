@@ -1,4 +1,4 @@
-"""No key of a report may lie unseen: each is derived again and compared, or named as taken on trust."""
+"""Every key of a report is either computed again and compared, or named as taken on trust."""
 
 import copy
 import dataclasses
@@ -117,7 +117,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def falsified(document: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
-    """The document with another value there, of the same type where it has one."""
+    """The document with another value at this place, of the same type if there is one."""
     other = copy.deepcopy(document)
     holder: Any = other
     for part in path[:-1]:
@@ -150,7 +150,7 @@ def test_every_key_is_checked_or_named_as_taken_on_trust(case: Case, kind: str) 
     assert honest.holds, [claim for claim in honest.claims if not claim.holds]
     passed = set()
     for path in leaves(document):
-        if path in {("results", 0, "bound", "kind")}:  # which isn't among the kinds: the next test
+        if path in {("results", 0, "bound", "kind")}:  # which isn't among the kinds; the next test covers it
             continue
         try:
             found = case.verified(falsified(document, path))
@@ -275,7 +275,7 @@ def test_numbers_are_compared_as_their_kind_is_known() -> None:
 
 
 def test_lossless_bits_beside_a_file_of_version_1_are_taken_on_trust(case: Case) -> None:
-    """They are of files of that version, which is no longer written."""
+    """They are in files of a version that is no longer written."""
     file = dataclasses.replace(case.file, version=1)
     for of, on_trust in ((file, True), (case.file, False)):
         found = check_claims(of, TASK, against=case.original, eps=Relative(0.1), reported=reported_of(case.report))

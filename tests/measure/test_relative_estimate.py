@@ -1,4 +1,4 @@
-"""Measuring relative to a base: what fine-tuning added is found, nothing costs nothing, and the loss is that of the decoded weights."""
+"""Measuring relative to a base: fine-tuning is found, an unchanged network costs nothing, and the loss is that of the decoded weights."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 
 
 def nearness(target: dict[str, Tensor]):
-    """A loss that is least at the target: the mean squared error, in the target's own numbers."""
+    """A loss whose minimum is at the target: the mean squared error, computed in the target's dtype."""
 
     def loss(weights) -> Tensor:
         state = weights.state_dict(keep_vars=True) if isinstance(weights, nn.Module) else weights
@@ -65,13 +65,13 @@ def test_a_change_of_rank_one_is_found_and_is_far_smaller_than_the_network(metho
     assert layers["b"].form == "unchanged"
     if method.name != "quantize":
         assert (layers["w"].form, layers["w"].rank) == ("low_rank", 1)
-    assert layers["w"].effective_rank == pytest.approx(1.0, abs=1e-3)  # that of the difference
+    assert layers["w"].effective_rank == pytest.approx(1.0, abs=1e-3)  # the rank of the difference
     assert (relative.paper_bytes is None) == (method.name == "tight")
     assert loss(relative.coarse_weights()).item() == relative.coarse_loss
 
 
 def fine_tuned(name: str, steps: int) -> tuple[dict[str, Tensor], nn.Module]:
-    """A shipped network, and the same after some steps on a task in which 3 and 8 have changed names."""
+    """A network of the examples, and the same network after some steps on a task in which the labels 3 and 8 are exchanged."""
     base = load_file(f"examples/digits/checkpoints/{name}.safetensors")
     model = task.BUILDERS[name]()
     model.load_state_dict(base)
@@ -197,7 +197,7 @@ def test_what_is_excluded_is_kept_and_costs_what_differs() -> None:
     report = estimate(tuned, nearness(tuned), 0.01, budget=30, exclude="v", relative_to=base)
     layers = {layer.name: layer for layer in report.layers}
     assert layers["v"].form == "lossless"
-    assert layers["v"].bits < 3000  # of 19200: zeros but for one element, at the price of learning so
+    assert layers["v"].bits < 3000  # of 19200: only one element is not zero, and the models must learn this
     assert torch.equal(report.coarse_weights()["v"], tuned["v"])
 
 
@@ -217,7 +217,7 @@ def test_buffers_and_a_loss_without_a_gradient() -> None:
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
     model.load_state_dict(base.state_dict())
     x = normal(50, 6)
-    model.train()(x)  # moves the running statistics and the count of batches
+    model.train()(x)  # changes the running statistics and the count of batches
     with torch.no_grad():
         model[0].weight += 0.1
     model.eval()

@@ -1,4 +1,4 @@
-"""Results files as records, which pandas and polars make tables of in one line."""
+"""Results files as records, from which pandas and polars make tables in one line."""
 
 import json
 from pathlib import Path

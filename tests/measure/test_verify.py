@@ -1,4 +1,4 @@
-"""Verification: true claims hold, each kind of false one fails, and what can't be checked is refused."""
+"""Verification: true claims hold, each kind of false claim fails, and a claim that can't be checked is refused."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def original(tmp_path):
 
 
 def report_of(coarse, **changes):
-    """The part of a report.json that speaks of the file, as it ought to be but for the changes."""
+    """The part of a report.json about the file, with correct values except for the given changes."""
     true = {"eps": 1.0, "bits": coarse.bits, "file_bits": coarse.file_bits, "coarse_loss": COARSE_LOSS, "distortion": DISTORTION}
     return Reported({**true, "bound": promise_of(coarse), **changes}, loss=LOSS, sha256=None)
 
@@ -219,7 +219,7 @@ def test_the_table_says_holds_and_fails_within_80_columns(coarse, original):
 
 
 class Folding(torch.nn.Module):
-    """It keeps what it computed, and forgets that only when it is made anew."""
+    """A module that keeps a value that it computed. Only a new module computes it again."""
 
     memo: dict = {}  # noqa: RUF012 -- of all of its kind
 

@@ -1,4 +1,4 @@
-"""The counted loss, and that nothing of the user's is changed by measuring it."""
+"""The counted loss: its measurement changes nothing of the user's."""
 
 import gc
 import itertools
@@ -90,7 +90,7 @@ def test_a_module_that_cannot_be_copied_is_used_in_place_and_restored() -> None:
 
 @pytest.mark.parametrize("kind", [nn.Linear, Uncopiable])
 def test_what_autocast_keeps_of_other_weights_is_not_measured(kind: type[nn.Linear]) -> None:
-    """It keeps casts of parameters by tensor until its outermost context ends."""
+    """Autocast keeps the cast of each parameter until its outermost context ends."""
     model = kind(6, 3)
     with torch.no_grad():
         model.weight.copy_(torch.randn(3, 6, generator=torch.Generator().manual_seed(2)))

@@ -1,4 +1,4 @@
-"""Divergences against closed forms, autograd and properties; inputs in every form; how faithful a file is."""
+"""Divergences against closed forms, autograd and their properties; inputs in every form; how faithful a file is."""
 
 import math
 import pickle
@@ -26,7 +26,7 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 
 
 def identity(network: Any, x: Any) -> Tensor:
-    """Outputs that are the weights themselves: one row for each input."""
+    """The weights themselves as outputs: one row for each input."""
     rows = x["rows"] if isinstance(x, dict) else x
     return network["w"][rows]
 
@@ -276,7 +276,7 @@ def test_fresh_inputs_are_drawn_for_every_part_and_measured_on_a_set_that_stays(
     assert value == float(d.part(rows)(other).detach()) != float(d.part(rows + 1)(other).detach())
     assert float(d(other).detach()) == float(d(other).detach())
     with torch.no_grad():
-        net.weight.zero_()  # the search moves what it was given; the original's copy stays
+        net.weight.zero_()  # the search changes what it was given, and the original's copy stays the same
     assert float(d.part(rows)(other).detach()) == value
     faith = d.faithfulness(other)
     assert (faith.searched.inputs, faith.held_out and faith.held_out.inputs) == (200, 40)
@@ -314,7 +314,7 @@ def test_a_probe_may_be_drawn() -> None:
     assert found.held_out is not None
     assert (found.searched.inputs, found.held_out.inputs, found.held_out.right_to_wrong) == (50, 50, 0)
     assert len(set(seeds)) == 2  # the probe has other inputs than the search
-    # The mask of the inputs, one row for each, isn't that of the probe.
+    # The mask has one row for each input, so it doesn't fit the probe.
     masked = Divergence(lambda w, x: x[..., None] * w["w"][0], randn(4, 2), mask=torch.ones(4, 2), probe=lambda m, g: randn(m, 2))
     held_out = masked.against(network).faithfulness(network).held_out
     assert held_out is not None
@@ -479,7 +479,7 @@ def test_units_are_examples_or_tokens() -> None:
 
 
 def test_the_same_names_in_another_folder_are_another_divergence(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that serves several calls has modules of one name from several folders."""
+    """A worker that serves several calls has modules with one name from several folders."""
     named = NamedDivergence("outputs_here:logits", "outputs_here:inputs")
     found = []
     for width in (2, 3):

@@ -1,4 +1,4 @@
-"""Divergences at every front door: they stand where a loss does, and every file says how faithful it is."""
+"""Every public function takes a divergence instead of a loss, and then says how faithful each file is."""
 
 import json
 import math
@@ -190,7 +190,7 @@ def test_a_tracker_measures_each_step_by_its_own_outputs() -> None:
         assert row["distortion@0.1"] <= 0.1
         assert 0 <= row["held_out_agreement@0.1"] <= 1
     assert first["settings"]["divergence"] == "kl"
-    assert "300" not in first["settings"]["inputs"].split(",")[0]  # a fifth is kept back
+    assert "300" not in first["settings"]["inputs"].split(",")[0]  # a fifth is held out
 
 
 def test_rows_of_files_under_other_inputs_do_not_mix(folder: Path) -> None:

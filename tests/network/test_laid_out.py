@@ -1,4 +1,4 @@
-"""A distortion whose tensors are taken in pieces has the pieces of all that it had whole."""
+"""A distortion over tensors in pieces has, for each of its parts, the pieces of what it had for the whole tensors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Layouts: every element is in one piece, and comes back to its place."""
+"""Layouts: every element is in exactly one piece, and returns to its place."""
 
 import itertools
 from math import prod
@@ -38,7 +38,7 @@ def test_pieces_hold_every_element_once_and_give_the_tensor_again(extents: list[
 
 @given(SHAPES)
 def test_foldings_are_all_ways_to_part_the_axes(extents: list[int]) -> None:
-    """Against a count of the partitions themselves: of axes longer than 1 into two sides that have some, up to exchanging the sides."""
+    """The number of partitions of the axes longer than 1 into two nonempty sides. Exchanged sides count once."""
     shape = tuple(extents)
     long = [axis for axis, extent in enumerate(shape) if extent > 1]
     sides = {

@@ -1,4 +1,4 @@
-"""The user's own tensors: copied at the door, and as they were when a call is over, whatever its functions load into them."""
+"""The user's own tensors are copied at the beginning of a call. At its end they are as before, whatever the user's functions load into them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def network() -> nn.Sequential:
 
 
 class Live:
-    """A network in a training loop, and functions that load what they are given into it."""
+    """A network in a training loop, and functions that load their argument into it."""
 
     def __init__(self) -> None:
         self.model = network()
@@ -38,7 +38,7 @@ class Live:
         return cross_entropy(self.model(X), Y)
 
     def through_data(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """A change that a tensor's version doesn't tell."""
+        """A change that doesn't increase the tensor's version."""
         for name, parameter in self.model.named_parameters():
             parameter.data.copy_(weights[name].detach())
         return cross_entropy(self.model(X), Y)

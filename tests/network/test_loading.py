@@ -1,4 +1,4 @@
-"""Modules that keep what they computed from their weights: measured as if they were fresh, or refused."""
+"""Modules that keep values computed from their weights are measured like fresh modules, or refused."""
 
 import functools
 import threading
@@ -21,12 +21,12 @@ Y = X[:, :4].argmax(1)
 
 
 class Folding(nn.Module):
-    """Two factors, folded into one matrix in eval mode; how and where that is kept is for subclasses to say."""
+    """Two factors, which eval mode folds into one matrix. Subclasses define where the matrix is kept."""
 
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        # Together they are near what makes the labels out: 4 of the inputs, each for its own class.
+        # The product of the factors is nearly what gives the labels: 4 of the inputs, each for its own class.
         self.a = nn.Parameter(torch.randn(4, 6, generator=generator))
         self.b = nn.Parameter(4 * torch.linalg.pinv(self.a.detach()) @ torch.eye(4, 8))
 
@@ -41,7 +41,7 @@ class Folding(nn.Module):
 
 
 class InAttribute(Folding):
-    """Nothing clears it."""
+    """A module that never clears the folded matrix."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class CachedProperty(Folding):
 
 
 class OfTheProcess(Folding):
-    """Kept where no copy of the module has it."""
+    """A module that keeps the matrix in its class, where no copy of the module has its own."""
 
     memo: ClassVar[dict[str, Tensor]] = {}
 
@@ -174,7 +174,7 @@ def alone(kind: Callable[[], nn.Module]) -> nn.Module:
 
 
 def under_a_head(kind: Callable[[], nn.Module]) -> nn.Module:
-    """Beside a layer that follows its weights, so that the loss changes in any case."""
+    """The module and, after it, a layer that follows its weights. So the loss changes in any case."""
     head = nn.Linear(4, 4)
     with torch.no_grad():
         head.weight.copy_(torch.eye(4))
@@ -190,7 +190,7 @@ loss = cross_entropy_of(X, Y)
 
 
 def true_loss(weights: dict[str, Tensor]) -> float:
-    """Of the weights themselves, by no module."""
+    """The loss calculated from the weights, without a module."""
     a, b = (next(tensor for name, tensor in weights.items() if name.rpartition(".")[2] == one) for one in "ab")
     logits = linear(X, a @ b)
     if "1.weight" in weights:
@@ -224,7 +224,7 @@ def test_a_module_that_keeps_what_it_computed_has_the_loss_of_its_weights(
 def test_the_file_of_such_a_module_is_measured_in_a_fresh_one(within: Callable[[Callable[[], nn.Module]], nn.Module]) -> None:
     report = estimate(within(ClearedWhenLoaded).eval(), loss, 0.05, budget=30)
     assert report.coarse_loss == pytest.approx(true_loss(report.coarse_weights()), abs=1e-5)
-    assert report.bits > 100  # all weights zero are a loss of ln 4
+    assert report.bits > 100  # with all weights zero, the loss is ln 4
 
 
 @pytest.mark.parametrize("within", [alone, under_a_head])
@@ -242,7 +242,7 @@ def test_what_is_kept_by_a_module_s_identity_is_refused() -> None:
 
 
 class Held:
-    """What no copy of an attribute knows."""
+    """An object whose content a copy of an attribute doesn't have."""
 
     def __init__(self) -> None:
         self.folded: Tensor | None = None
@@ -302,7 +302,7 @@ class Adapter(nn.Module):
 
 
 class MergedForGood(Adapter):
-    """It merges in its first pass in eval mode, and never takes that back."""
+    """A module that merges the factors in its first pass in eval mode, and never reverses this."""
 
     def train(self, mode: bool = True) -> "MergedForGood":
         nn.Module.train(self, mode)
@@ -330,7 +330,7 @@ def test_adapters_that_merge_are_measured_as_weight_and_factors(
 
 
 def test_adapters_that_came_merged_stay_so() -> None:
-    """Their weight holds them already: what is in A and B has no part in the loss."""
+    """The weight contains the factors already, so A and B have no effect on the loss."""
     model = Adapter().eval()
     value = float(loss(model).detach())
     report = estimate(model, loss, 0.05, budget=30)
@@ -339,7 +339,7 @@ def test_adapters_that_came_merged_stay_so() -> None:
 
 
 class Renaming(nn.Linear):
-    """It saves its weight under another name, and loads it from there."""
+    """A module that saves its weight under another name, and loads it from there."""
 
     def __init__(self) -> None:
         super().__init__(8, 4)
@@ -350,7 +350,7 @@ class Renaming(nn.Linear):
 
 
 class Flipping(nn.Linear):
-    """It reads a layout that it doesn't write: loaded with its own state dict it is another network."""
+    """A module that reads another layout than it writes. After it loads its own state dict, it is another network."""
 
     def __init__(self) -> None:
         super().__init__(8, 4)

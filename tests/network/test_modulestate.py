@@ -1,4 +1,4 @@
-"""A module's tensors: found, exchanged and given back, whatever its hooks do."""
+"""The tensors of a module: they are found, replaced and restored, whatever its hooks do."""
 
 import threading
 
@@ -28,7 +28,7 @@ def test_state_that_is_no_tensor_and_buffers_that_are_not_in_it_are_named() -> N
 
 
 def test_copies_in_a_state_dict_are_loaded_by_the_module_itself() -> None:
-    """Copying into them would change nothing, so that all weights zero would seem to cost no loss."""
+    """Copying values into the copies would change nothing. Then all weights zero would seem to have the same loss."""
     module = Hooked()
     skeleton = skeleton_of(tensors_of(module))
     load_into(module, skeleton, {spec.name: torch.full(spec.shape, 0.5, dtype=spec.dtype) for spec in skeleton.tensors})
@@ -117,7 +117,7 @@ def test_a_module_that_cannot_be_copied_gets_everything_back() -> None:
 
 
 class Held(nn.Module):
-    """What can't be copied: it holds a lock."""
+    """A module that can't be copied, because it holds a lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -261,7 +261,7 @@ def test_modules_of_other_kinds_are_measured() -> None:
 
 
 class CopiedTwice(nn.Linear):
-    """As where memory is short by then."""
+    """A module that can be copied only once, as if memory were short afterwards."""
 
     copies = 0
 
@@ -284,7 +284,7 @@ def test_a_module_that_cannot_be_copied_again_is_refused() -> None:
 
 
 class MadeAnew(nn.Module):
-    """As networks of Keras, a copy of which is made from their configuration, with other names and other values."""
+    """A module like those of Keras: its copy is built from the configuration, with other names and other values."""
 
     def __init__(self, name: str = "sequential") -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The moments of what weights are multiplied by, against explicit sums over the inputs."""
+"""The moments of the inputs of weights, against explicit sums over the inputs."""
 
 import copy
 from collections.abc import Callable

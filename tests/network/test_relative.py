@@ -1,4 +1,4 @@
-"""Weights relative to a base: the exact arithmetic against the reference decoder, which base is which, and what is refused."""
+"""Weights relative to a base: exact arithmetic against the reference decoder, digests of bases, and what is refused."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def bits_of(tensors: dict[str, torch.Tensor]) -> dict[str, tuple[torch.dtype, tu
 
 
 def any_bits(rng: np.random.Generator, dtype: torch.dtype, *shape: int) -> torch.Tensor:
-    """A tensor of any dtype whose bits are random, but for its NaN, which are 0."""
+    """A tensor of any dtype with random bits. NaN are replaced by 0."""
     count = int(np.prod(shape))
     if dtype == torch.bool:
         return torch.from_numpy(rng.integers(0, 2, shape).astype(bool))
@@ -101,7 +101,7 @@ def test_decoding_agrees_with_the_reference_in_every_pair_of_dtypes(seed, step, 
 @given(seed=SEEDS, dtype=st.sampled_from(STORED), same=st.booleans(), near=st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_every_tensor_has_an_exact_form_on_every_base(seed, dtype, same, near) -> None:
-    """Bit for bit, float64 included, where θ₀ + fl(θ − θ₀) isn't θ; and an integer's difference may wrap around."""
+    """Bit for bit, also for float64, where θ₀ + fl(θ − θ₀) isn't θ. The difference of integers may wrap around."""
     rng = np.random.default_rng(seed)
     kinds = [FLOATS, (torch.complex64, torch.complex128)]
     others = next((kind for kind in kinds if dtype in kind), (dtype,))
@@ -135,14 +135,14 @@ def test_a_float64_need_not_come_back_from_its_difference_and_is_then_stored_oth
 
 
 def test_the_sum_is_rounded_once() -> None:
-    """By way of float32 the sum would come to a tie and go down."""
+    """If the sum were first rounded to float32, it would be a tie, and then be rounded down."""
     base, step = torch.tensor([1.0]), 2.0**-11 + 2.0**-40
     decoded = Dense(np.array([1]), step).decode(TensorSpec(("w",), (1,), torch.float16, base))
     assert decoded.item() == 1 + 2.0**-10
 
 
 def test_what_is_added_to_an_infinity_is_lost() -> None:
-    """Else −∞ + ∞ would be a NaN, whose bits are the processor's affair."""
+    """Otherwise −∞ + ∞ would be a NaN, whose bits depend on the processor."""
     base = torch.tensor([-float("inf"), 1e308], dtype=torch.float64)
     coarse = Dense(np.array([2**20, 2**20]), 2.0**1020)
     assert coarse.decode(TensorSpec(("w",), (2,), torch.float64, base)).tolist() == [-float("inf"), float("inf")]
@@ -285,7 +285,7 @@ def test_a_difference_that_is_not_finite_is_seen() -> None:
 
 
 def test_of_tied_names_the_first_in_the_alphabet_has_the_base() -> None:
-    """In whatever order a model names them: the order is no place to hide a choice in."""
+    """A model may name its tensors in any order. This order must not carry information."""
     base = base_of({"a": torch.zeros(3), "b": torch.ones(3)})
     for names in (("a", "b"), ("b", "a")):
         [spec] = base.under(Skeleton((TensorSpec(names, (3,), torch.float32),))).tensors

@@ -1,4 +1,4 @@
-"""Which tensors may change: by name, by dtype, and by what they hold."""
+"""Which tensors may change: by name, by dtype and by content."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is refused of a loss, and what is said of it: noise, random numbers, modes, gradients, and weights that it ignores."""
+"""Faults of a loss that are refused, and those that give a warning: noise, random numbers, modes, gradients, and ignored weights."""
 
 import html
 import itertools
@@ -30,7 +30,7 @@ Y = X[:, :3].argmax(1)
 
 
 def network(*, drop: float = 0.0, norm: bool = False) -> nn.Sequential:
-    """It knows the labels of X: its first layer passes the inputs on."""
+    """A network that knows the labels of X: its first layer passes the inputs on."""
     model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6) if norm else nn.Identity(), nn.Dropout(drop), nn.Linear(6, 3))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -318,7 +318,7 @@ def test_so_they_do_in_notebooks_curves_and_rows() -> None:
 
 
 class Evaluator:
-    """A loss as a method, with a network of its own in training mode."""
+    """A loss that is a method, with its own network in training mode."""
 
     def __init__(self) -> None:
         self.around = network(norm=True)

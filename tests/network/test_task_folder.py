@@ -1,4 +1,4 @@
-"""A task module that changes the current folder when it is imported: its functions are called there, names on the command line stay ours."""
+"""A task module that changes the current folder when it is imported: its functions are called there, and typed paths don't change."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The user's functions: found as typed from the current folder, called on what they take, and named when they fail."""
+"""The user's functions: they are found by their names from the current folder, get the right argument, and are named in errors."""
 
 import colorsys
 import sys
@@ -15,7 +15,7 @@ from nncomplexity.network.naming import adapter_naming
 
 
 class Net(nn.Module):
-    """Two names for one weight, and a buffer."""
+    """A module with two names for one weight, and a buffer."""
 
     def __init__(self):
         super().__init__()
@@ -377,7 +377,7 @@ def test_a_base_model_without_its_head_says_how_many_names_fit_with_a_prefix():
 
 
 class Inner(nn.Module):
-    """A module whose own names begin as a wrapper's do."""
+    """A module whose own names begin like those of a wrapper."""
 
     def __init__(self):
         super().__init__()
@@ -588,7 +588,7 @@ def test_an_adapter_is_loaded_by_the_names_of_its_file_and_measured_alone():
 
 @pytest.mark.parametrize("prefix", ["", "base_model.model."])
 def test_what_an_adapter_saves_whole_is_part_of_it(prefix):
-    """Networks that were given an adapter without peft's wrapper lack the prefix that its files have."""
+    """Networks with an adapter but without peft's wrapper don't have the prefix of its files."""
     names = [name.removeprefix("base_model.model.") for name in Adapted(saved=True).state_dict()]
     found = adapter_naming(
         [f"{prefix}{name}" for name in ("fc.lora_A.weight", "fc.lora_B.weight", "head.weight", "head.bias")],
@@ -601,7 +601,7 @@ def test_what_an_adapter_saves_whole_is_part_of_it(prefix):
     ("adapters", "names"),
     [
         (("default",), [*ADAPTER][:1]),  # one of its tensors is missing
-        (("default", "other"), [*ADAPTER]),  # whose are they?
+        (("default", "other"), [*ADAPTER]),  # it isn't clear which adapter they belong to
         (("default",), [*ADAPTER, "base_model.model.fc.lora_C.weight"]),
     ],
 )

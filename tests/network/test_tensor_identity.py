@@ -1,4 +1,4 @@
-"""Which tensors are one, which are two, and which have no memory of their own and are refused by name: quantized, fake, transformed."""
+"""Which names share one tensor, and which tensors have no memory of their own and are refused: quantized, fake, transformed."""
 
 import warnings
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ NO_MEMORY = "which has no memory of its own, like quantized and masked tensors; 
 
 
 class Scaled(Tensor):
-    """Small integers and a scale that behave as float32: a wrapper, whose own memory is at address 0."""
+    """Small integers and a scale that behave like float32: a wrapper, whose own memory is at address 0."""
 
     q: Tensor
     scale: Tensor
@@ -40,7 +40,7 @@ class Scaled(Tensor):
 
 
 class Closed(Scaled):
-    """One that stays what it is when detached, as torchao's do, and refuses all else."""
+    """A tensor that stays of its class when it is detached, like torchao's, and refuses all other operations."""
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +53,7 @@ class Closed(Scaled):
 
 
 class Refusing(Closed):
-    """One that refuses to be detached, and to say where it is."""
+    """A tensor that refuses to be detached, and has no address."""
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -64,7 +64,7 @@ class Refusing(Closed):
 
 
 class Logged(Tensor):
-    """Real memory, and a dispatch that gives its like back."""
+    """A tensor with real memory, whose operations return tensors of its class."""
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "Logged":
@@ -78,11 +78,11 @@ class Logged(Tensor):
 
 
 class Labelled(Tensor):
-    """A tensor with a class of its own and nothing else, as torchvision's images are."""
+    """A tensor with its own class and no other difference, like torchvision's images."""
 
 
 class Adapted(nn.Parameter):
-    """The same of a parameter."""
+    """The same for a parameter."""
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -121,7 +121,7 @@ def test_other_wrappers_are_refused_by_name(kind: type[Scaled]) -> None:
 
 
 class Holder(nn.Module):
-    """A module that holds a tensor as a parameter or a buffer."""
+    """A module with a tensor as a parameter or a buffer."""
 
     def __init__(self, held: Tensor, persistent: bool | None = None) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Holder(nn.Module):
 
 
 class InParts(Holder):
-    """One whose state dict shows the parts of its weight, as optimum-quanto's layers do."""
+    """A module whose state dict has the parts of its weight, like optimum-quanto's layers."""
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[f"{prefix}weight._data"], destination[f"{prefix}weight._scale"] = self.weight.q, self.weight.scale

@@ -1,4 +1,4 @@
-"""Errors of the user's functions: where they came from, and what may help."""
+"""Errors in the user's functions: the message has the place in the user's code, and what may help."""
 
 import sys
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def test_a_module_that_is_taken_for_a_dict_is_hinted_at() -> None:
 
 
 def residual(network: nn.Module) -> Tensor:
-    """How far the network is from a solution of du/dt = cos t: a derivative by its inputs."""
+    """The distance of the network from a solution of du/dt = cos t. It needs a derivative with respect to the inputs."""
     t = torch.linspace(0, 1, 16)[:, None].requires_grad_()
     (rate,) = torch.autograd.grad(network(t).sum(), t, create_graph=True)
     return (rate - torch.cos(t)).square().mean()
@@ -101,7 +101,7 @@ def test_one_that_has_none_even_so_is_told_what_it_is_called_under() -> None:
 
 
 class UnprintableError(BaseException):
-    """An exception whose message can't be made."""
+    """An exception that can't make its message."""
 
     def __str__(self) -> str:
         raise ValueError("no text")
@@ -116,7 +116,7 @@ def test_an_exception_without_a_text_is_named_by_its_class() -> None:
 
 
 def test_code_that_no_file_has_is_no_place() -> None:
-    # A dataclass writes its own __init__, which has no file.
+    # A dataclass has a generated __init__, which is in no file.
     @dataclass
     class Options:
         rate: float

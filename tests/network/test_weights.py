@@ -1,4 +1,4 @@
-"""Skeletons: what is tied, what is refused, and that nothing in them depends on values."""
+"""Skeletons: which names are tied, what is refused, and that a skeleton doesn't depend on values."""
 
 from collections.abc import Callable
 

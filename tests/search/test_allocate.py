@@ -1,4 +1,4 @@
-"""Bit allocation: its parts against closed forms, and known answers."""
+"""Bit allocation: its parts against closed forms, and networks with known answers."""
 
 from itertools import pairwise, product
 

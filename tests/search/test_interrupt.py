@@ -1,4 +1,4 @@
-"""Ctrl-C during a search: the first ends it with the best file so far, saved and said; the second ends the program at once."""
+"""Ctrl-C during a search: the first one ends the search with the best file so far, which is saved and shown. The second ends the program."""
 
 import json
 import signal

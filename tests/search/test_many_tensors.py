@@ -1,4 +1,4 @@
-"""Many small tensors: what is done to all of them at once is what would be done to each, in a number of operations that hardly grows."""
+"""Many small tensors: work on all of them at once gives the same as work on each, and hardly takes more operations for more tensors."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an answer comes from is said wherever it is shown, and where descents were lost, a warning says so."""
+"""The origin of an answer is shown wherever the answer is. If descents were lost, a warning says so."""
 
 import json
 import math

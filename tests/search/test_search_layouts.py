@@ -1,4 +1,4 @@
-"""Tensors that `tight` takes in pieces: only those that few numbers make up there, and to smaller files."""
+"""`tight` uses pieces of a tensor only if the pieces need few numbers. The files are then smaller."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Algorithms 1 and 2 of DeMoss et al. 2025, on networks small enough to say beforehand what they must find."""
+"""Algorithms 1 and 2 of DeMoss et al. 2025, on small networks for which the result is known in advance."""
 
 import math
 import sys

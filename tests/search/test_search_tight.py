@@ -1,4 +1,4 @@
-"""What `tight` owes its users beyond the contract of all searches."""
+"""What `tight` guarantees in addition to the contract of all searches."""
 
 import pytest
 import torch

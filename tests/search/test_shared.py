@@ -1,4 +1,4 @@
-"""Algorithm 1 shared by processes through an Optuna storage: one budget, no point twice, and each knows what the others found."""
+"""Algorithm 1 in several processes with one Optuna storage: they share one budget and all results, and no point is measured twice."""
 
 import json
 import math

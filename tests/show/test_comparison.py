@@ -14,7 +14,7 @@ from tests.rows import report, row, write_rows
 
 
 def seeds(tmp_path: Path, name: str, scales: list[float], step: float = 200, **more: object) -> Path:
-    """A results file with a first step, and a last one at which each seed has its own size."""
+    """A results file with a first step, and a last step at which each seed has its own size."""
     last = [row(step, scale=scale, seed=seed, **more) for seed, scale in enumerate(scales)]
     return write_rows(tmp_path / name, [row(100, **more), *last])
 
@@ -98,6 +98,6 @@ def test_the_command_at_a_step(workplace: Path, capsys: pytest.CaptureFixture[st
     seeds(workplace, "b.jsonl", [0.5])
     assert main(["compare", "a.jsonl", "b.jsonl", "--step", "100"]) == 0
     ratios = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.strip().startswith("b.jsonl, step 100")]
-    assert ratios[-2:] == ["1", "1"]  # its sizes at both ε beside those of a.jsonl
+    assert ratios[-2:] == ["1", "1"]  # its sizes at both ε, next to those of a.jsonl
     assert main(["compare", "a.jsonl", "b.jsonl", "--step", "7"]) == 2
     assert "nothing was measured at step 7" in capsys.readouterr().err

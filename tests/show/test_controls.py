@@ -1,4 +1,4 @@
-"""No control character of a name reaches a terminal or a page as such."""
+"""No control character of a name reaches a terminal or a page."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page in a browser: links that choose, a table that sorts, and no sideways scrolling on a phone."""
+"""The page in a browser: links that choose a checkpoint, a table that sorts, and no sideways scrolling on a phone."""
 
 import html
 import json
@@ -21,7 +21,7 @@ FLAGS = [
 NO_SCRIPTS = "sandbox='allow-same-origin'"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the path")
 
-# Acts as a reader does, then notes what the page shows.
+# The script acts like a reader, and then notes what the page shows.
 ACTS = """
 <script>
   const slider = document.getElementById("eps");
@@ -38,7 +38,7 @@ ACTS = """
 
 
 def dom(path: Path, folder: Path, *flags: str, address: str = "") -> str:
-    """The page's HTML once its scripts have run."""
+    """The page's HTML after its scripts have run."""
     assert CHROMIUM is not None
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", *flags, "--dump-dom", f"file://{path}{address}"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
@@ -91,7 +91,7 @@ def test_slider_headers_and_keys_work(path: Path, tmp_path: Path) -> None:
 
 
 def framed(folder: Path, width: int, wanted: str, sandbox: str = "") -> Any:
-    """What the script `wanted` finds in the page's document, shown in a frame of that width."""
+    """The result of the script `wanted` in the page's document, shown in a frame of this width."""
     note = f"document.body.dataset.found = JSON.stringify((page => {wanted})(this.contentDocument))"
     frame = folder / "frame.html"
     frame.write_text(
@@ -123,7 +123,7 @@ def test_text_in_charts_is_not_cut(path: Path, tmp_path: Path) -> None:
 def test_the_last_label_is_not_cut_on_a_phone(path: Path, tmp_path: Path) -> None:
     found = report(eps=(10.0, 1.0, 0.1, 0.01))
     for result, distortion in zip(found["results"], (1.9999e-4, 1.3e-4, 6e-5, 3e-5), strict=True):
-        result["distortion"] = distortion / 1.2995  # a label stands at the end of the axis
+        result["distortion"] = distortion / 1.2995  # a label is at the end of the axis
     (tmp_path / "curve.json").write_text(json.dumps(found), encoding="utf-8")
     path.write_text(page(read_results(tmp_path / "curve.json")), encoding="utf-8")
     assert framed(path.parent, 360, OUTSIDE) == []

@@ -1,4 +1,4 @@
-"""The page stands alone, escapes what comes from data, and says in plain HTML all that its pictures show."""
+"""The page needs no other file, escapes all text from the data, and has in plain HTML everything that its pictures show."""
 
 import json
 import re
@@ -146,7 +146,7 @@ def test_an_eps_without_steps_has_no_curve(tmp_path: Path) -> None:
 
 
 def test_work_on_a_page_grows_as_the_number_of_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where paths are taken apart, and where two rows are compared: a page of 500 networks once took half a minute."""
+    """Paths are split and rows are compared only a few times for each network. A page of 500 networks once took half a minute."""
     calls: list[str] = []
 
     def counting(module: ModuleType, name: str) -> None:

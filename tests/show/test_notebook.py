@@ -1,4 +1,4 @@
-"""What a notebook shows of a report, and of a search that runs."""
+"""What a notebook shows for a report and for a running search."""
 
 import io
 import re
@@ -94,7 +94,7 @@ def test_a_search_reports_to_it() -> None:
 
 
 def test_progress_in_a_notebook_stands_in_the_cells_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notebook's kernel has streams of its own in place of both, and shows what comes by standard error on red."""
+    """A notebook's kernel replaces both streams, and shows standard error on a red background."""
     kernels = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
     output, errors = kernels(), kernels()
     monkeypatch.setattr("sys.stdout", output)

@@ -1,4 +1,4 @@
-"""Charts hold the numbers of the results; pictures of them can be written, whole, in three formats."""
+"""Charts have the numbers of the results. Their pictures are written completely, in three formats."""
 
 import builtins
 import itertools
@@ -134,7 +134,7 @@ def test_description_length_is_drawn(one_run: Results) -> None:
 
 
 def measured(step: float, **more: Any) -> dict[str, Any]:
-    """A row with all that stands beside complexity."""
+    """A row with all other measures in addition to the complexity."""
     settings = {"n": 100, "metrics": {"test_error": "task:error", "test_loss": "task:test"}}
     others = {"settings": settings, "loss": step / 7, "test_loss": step / 2, "l2_norm": 3 * step, "effective_rank": 5 + step}
     return row(step, **{**others, "llc": 9 * step, "llc_error": step / 10, **more})

@@ -1,4 +1,4 @@
-"""Results files are read as docs/results.md has them; anything else is refused in one line."""
+"""Results files are read as docs/results.md describes them. Any other file is refused in one line."""
 
 import json
 import math
@@ -137,7 +137,7 @@ def test_methods_of_one_checkpoint_stand_beside_each_other(tmp_path: Path) -> No
 
 
 def test_other_weights_under_one_name_are_runs_of_their_own(tmp_path: Path) -> None:
-    """As runs have that were tracked from folders of their own; also where they begin at the same weights."""
+    """Such rows come from runs that were tracked from their own folders. The weights at the beginning may be the same."""
     files = []
     for name, sha256 in (("p", "cd"), ("q", "ef")):
         (tmp_path / name).mkdir()

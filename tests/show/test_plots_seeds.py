@@ -1,4 +1,4 @@
-"""Seeds of one checkpoint are one network with a band, in every kind of picture and on the page."""
+"""Several seeds of one checkpoint become one network with a band, in every kind of picture and on the page."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def trained(tmp_path: Path) -> Results:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Results:
-    """One network, measured by three seeds, in three report.json."""
+    """One network, measured with three seeds, in three report.json."""
     paths = []
     for seed, scale in enumerate(SCALES):
         content = report(eps=(1.0, 0.1, 0.01), seed=seed, lossless_bits={"bzip2": 1_000_000})

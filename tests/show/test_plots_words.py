@@ -1,4 +1,4 @@
-"""What pictures and pages say: units, names, what a step is, what marks mean; in any script."""
+"""The texts in pictures and pages: units, names, the word for a step, the meaning of marks; in any script."""
 
 import json
 import re

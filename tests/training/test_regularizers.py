@@ -1,4 +1,4 @@
-"""The penalty's gradient against finite differences and autograd through an SVD; the noise against the bits it must give back."""
+"""The penalty's gradient against finite differences and autograd through an SVD; the noise against the bits that it must return."""
 
 import math
 import os
@@ -84,7 +84,7 @@ def test_equal_singular_values_are_harmless(values: list[float]) -> None:
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 10**6))
 def test_scaling_a_matrix_changes_nothing(m: int, n: int, seed: int) -> None:
     x = gaussian(m, n, seed=seed)
-    # Euler: the gradient of a function that no scale changes is orthogonal to its argument.
+    # Euler: if the scale of the argument doesn't change a function, its gradient is orthogonal to the argument.
     assert (gradient(x) * x).sum().item() == pytest.approx(0, abs=1e-9)
     assert 0 <= entropy(x).item() <= math.log(min(m, n)) + 1e-12
     torch.testing.assert_close(entropy(3 * x), entropy(x))
@@ -158,7 +158,7 @@ def test_dtypes(dtype: torch.dtype) -> None:
 
 
 def test_the_gradient_of_a_small_float16_matrix_stays_within_the_range() -> None:
-    """It goes as 1 over the entries, and float16 ends at 65504: beyond that it keeps its direction; a small β brings it back."""
+    """The gradient grows as 1 over the entries, beyond the 65504 of float16. Its direction is kept, and a small β brings it back."""
     x = (1e-6 * gaussian(4, 3)).half()
     true = gradient(x.double())
     assert true.abs().max() > 1e5
@@ -367,7 +367,7 @@ def test_tied_weights_get_one_noise(how: str) -> None:
     with weight_noise(model, std=0.1, generator=torch.Generator().manual_seed(0)):
         seen = first.weight.detach().clone()
         assert torch.equal(second.weight, seen.T if how == "transposed" else seen)
-    # Whichever of the two names the noise was drawn for, it was added once.
+    # The noise was added once, no matter for which of the two names it was drawn.
     assert torch.equal(seen, once) or torch.allclose((seen - original).T, once - original, atol=1e-7)
     assert bits(model) == before
 

@@ -50,7 +50,7 @@ def cross_entropy(weights): return torch.nn.functional.cross_entropy(inputs @ we
 
 @pytest.fixture
 def call(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command on a regression that is nearly solved."""
+    """Run a command on a regression that is nearly exact."""
     (workplace / "shares.py").write_text(TASK, encoding="utf-8")
     weights, _ = regression()
     save_file(weights, "model.safetensors")
@@ -63,7 +63,7 @@ def call(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., t
 
 
 def regression(scale: float = 1.0) -> tuple[dict[str, torch.Tensor], Callable[[Any], torch.Tensor]]:
-    """The weights of a linear regression, off by a little, and its squared error times a scale."""
+    """The weights of a linear regression with small errors, and its squared error times a scale."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(64, 6, generator=generator)
     exact = torch.randn(6, 2, generator=generator).T.contiguous()
@@ -177,7 +177,7 @@ def test_a_loss_without_a_distance_says_so() -> None:
 
 
 def test_a_loss_that_fails_for_all_weights_zero_is_measured_all_the_same() -> None:
-    """As one that inverts a matrix of weights does."""
+    """A loss that inverts a matrix of weights is not finite there."""
     weights = {"w": torch.eye(6) + 0.1 * torch.randn(6, 6, generator=torch.Generator().manual_seed(0))}
     report = estimate(
         weights, lambda w: (torch.linalg.inv(w["w"]) - torch.eye(6)).square().mean(), 0.05, method="quantize", budget=20

@@ -1,4 +1,4 @@
-"""Text that people read and type: numbers survive the way there and back, and names of anyone's are harmless."""
+"""Text for people: numbers survive being written and read, and names from any source do no harm."""
 
 import math
 

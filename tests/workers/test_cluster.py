@@ -1,4 +1,4 @@
-"""A real Dask scheduler with three worker processes on loopback: the rows of one machine, whoever dies."""
+"""A real Dask scheduler with three worker processes on loopback: the rows are those of one machine, whichever process dies."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_rows_are_those_of_one_machine_and_a_dead_worker_loses_none_and_a_dead_s
     make_training(workplace, STEPS)
     alone = track("run/*", "mytask:slow", 1, **OPTIONS)
 
-    # Loss and data of this very function reach the workers by value.
+    # Loss and data of this function are sent to the workers by value.
     scale = {"of": 2.0}
     mine = lambda network: scale["of"] * (network["weight"] ** 2).mean()  # noqa: E731
     here = track("run/*", mine, 1, untrained=True, model="mytask:build", **OPTIONS)
@@ -59,7 +59,7 @@ def test_rows_are_those_of_one_machine_and_a_dead_worker_loses_none_and_a_dead_s
         one, other = (json.loads(Path(f"{name}{count}.json").read_text())["results"] for count in (0, 2))
         assert [(one["bits"], one["spread"]) for one in one] == [(one["bits"], one["spread"]) for one in other]
 
-    # A worker is killed with a row under way.
+    # A worker is killed while it measures a row.
     killed: list[int] = []
 
     def kill(row: dict[str, Any], known: bool) -> None:
@@ -72,7 +72,7 @@ def test_rows_are_those_of_one_machine_and_a_dead_worker_loses_none_and_a_dead_s
     assert killed
     assert untimed(rows) == untimed(rows_of("killed.jsonl")) == untimed(alone)
 
-    # The scheduler is killed: the rows until then are in the file, and nothing is said of the others.
+    # The scheduler is killed: the file has the rows that were finished before, and nothing about the others.
     ended: list[int] = []
 
     def end(row: dict[str, Any], known: bool) -> None:

@@ -1,4 +1,4 @@
-"""Tasks on executors of all kinds: nothing is lost with a worker, and what can't be sent or is gone is one line."""
+"""Tasks on executors of all kinds: no task is lost with its worker, and a failure to send or to reach is one line."""
 
 import sys
 import threading
@@ -30,7 +30,7 @@ quick = partial(track, eps=1, method="quantize", budget=12)
 
 @dataclass
 class SentThrough(Executor):
-    """An executor to which everything goes as bytes, as to another process; it may fail, by the number of the call."""
+    """An executor that sends everything as bytes, as to another process. It can fail at calls with given numbers."""
 
     fails: Callable[[int], BaseException | None] = lambda call: None
     calls: int = 0
@@ -47,7 +47,7 @@ class SentThrough(Executor):
 
 
 class Polled:
-    """A future of another library, of which one can only ask."""
+    """A future of another library, which can only be asked whether it is done."""
 
     def __init__(self, future: Future[Any], error: BaseException | None) -> None:
         self._future, self._error, self._asked = future, error, 0
@@ -182,10 +182,10 @@ def test_a_folder_that_a_worker_lacks_fails_only_what_needs_it(training: Path) -
 
 def test_a_function_that_only_this_program_knows_is_sent_by_value(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main: dict[str, Any] = {"__name__": "__main__", "scale": 2.0}
-    exec("def loss(network):\n    return scale * (network['weight'] ** 2).mean()", main)  # as a notebook defines it
+    exec("def loss(network):\n    return scale * (network['weight'] ** 2).mean()", main)  # as if a notebook had defined it
     monkeypatch.setattr(sys.modules["__main__"], "loss", main["loss"], raising=False)
     content = packed(main["loss"])
-    monkeypatch.delattr(sys.modules["__main__"], "loss")  # a worker has another main
+    monkeypatch.delattr(sys.modules["__main__"], "loss")  # the main module of a worker is another one
     assert unpacked(content)({"weight": torch.ones(2)}).item() == 2.0
 
 
@@ -270,7 +270,7 @@ def test_curves_and_bounds_are_the_same_on_an_executor() -> None:
     one, other = (rate_distortion(weights, loss, [1, 0.1], executor=executor, **options) for executor in (None, SentThrough()))
     assert [report.bits for report in one.reports] == [report.bits for report in other.reports]
     assert one.bounds == other.bounds
-    # Threads would wait for a bound that held what they need.
+    # Threads would wait for `best_bound` if it held the lock that they need.
     bounds = [
         best_bound(weights, loss, eps=[1, 0.1], executor=executor, **options)
         for executor in (None, SentThrough(), ThreadPoolExecutor(1))

@@ -27,7 +27,7 @@ def test_examples_for_clusters_are_python_and_name_what_exists(block: str) -> No
 
 
 def test_the_executor_for_ray_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for Ray: what it is asked for is a task of a function, and the future of the task's reference."""
+    """A substitute for Ray: it is asked for a task of a function, and for the future of the task's reference."""
 
     def remote(function: Any) -> Any:
         def task(*given: Any) -> Any:

@@ -286,6 +286,7 @@ class DivergenceFrom:
                 )
             sums.append(divergences.sum())
             number += len(rows)
+        # A part of the examples may have no token that counts. Its mean is then 0.
         return torch.stack(sums).sum() / (max(number, 1) * self._scale)
 
     def _fidelity(self, network: Any, batches: Sequence[Batch], references: Sequence[Tensor]) -> Fidelity:
@@ -348,6 +349,7 @@ def _share(mask: Tensor) -> float:
 
 def _generator(rows: Tensor) -> torch.Generator:
     """A generator seeded by these row numbers, so that the inputs of a step depend only on the seed of the search."""
+    # Seven bytes, so that every digest is within the range of seeds.
     digest = hashlib.blake2b(rows.cpu().numpy().tobytes(), digest_size=7).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest))
 

@@ -1,14 +1,14 @@
-"""Control characters made visible: names come from files of anyone's, and a page may be read in a terminal."""
+"""Makes control characters visible. Names come from files that anyone may have written, and a page may be read in a terminal."""
 
 import re
 
 _CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")
 _PICTURES, _DELETE = 0x2400, 0x2421
-"""Unicode has a picture of each of the first 32, and one of DEL."""
+"""The pictures that Unicode has: one for each of the first 32 characters, from the first number on, and one for DEL."""
 
 
 def inert(html: str) -> str:
-    """The page without control characters but for line feeds and tabs: their pictures in place of those that have one.
+    """The page with pictures instead of control characters. Line feeds and tabs stay. A character without a picture becomes �.
 
     >>> inert("a\\x1b[2Jb\\x9b")
     'a␛[2Jb�'

@@ -4,19 +4,18 @@ import json
 from typing import Any
 
 from nncomplexity.show.html.sections import promise
-from nncomplexity.show.html.summary import key_figures, name_of, verdict
+from nncomplexity.show.html.summary import key_figures, name_of, run_labels, verdict
 from nncomplexity.show.plots.bounds import chance_of
 from nncomplexity.show.plots.elements import Axis, Chart
 from nncomplexity.show.plots.results import LayerBits, Measurement, Results
-from nncomplexity.show.plots.runs import runs_of
-from nncomplexity.words import form_in_words
+from nncomplexity.words import form_in_words, shape_in_words
 
 
 def page_data(results: Results, charts: dict[str, Chart], *, eps: float, network: int) -> dict[str, Any]:
     """All networks with their layers at each ε, the points of the charts, and the first choice."""
     names: dict[str, int] = {}
-    labels = {id(one): run.label for run in runs_of(results) for one in run.networks}
-    networks, chance = [], chance_of(results)
+    labels, chance = run_labels(results), chance_of(results)
+    networks = []
     for one in results.networks:
         points = {
             f"{point.eps:g}": _point(point, names) | {"key": key_figures(one, point), "promise": promise(point, chance)}
@@ -39,8 +38,9 @@ def embedded(data: dict[str, Any]) -> str:
     >>> embedded({"a": "</script>"})
     '{"a":"\\\\u003c/script\\\\u003e"}'
     """
+    # A browser can't parse NaN, so it is an error here, and not on the page.
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    # U+2028 and U+2029 end a line for older scripts.
+    # < and > could end the element or begin a comment. U+2028 and U+2029 end a line for older scripts.
     for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
         text = text.replace(sign, code)
     return text
@@ -51,9 +51,10 @@ def _point(point: Measurement, names: dict[str, int]) -> dict[str, Any]:
 
 
 def _layer(layer: LayerBits, names: dict[str, int]) -> list[Any]:
-    shape = "×".join(str(extent) for extent in layer.shape) or "scalar"
+    # A page has each layer at each ε of each network. So it has each name once, and the layers have its number.
     number = names.setdefault(layer.name, len(names))
     form = form_in_words(layer.form, layer.layout)
+    shape = shape_in_words(layer.shape)
     return [number, _rounded(layer.bits), shape, form, layer.rank, _rounded(layer.effective_rank), _rounded(layer.step)]
 
 
@@ -67,6 +68,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
                 "x": [_rounded(x) for x in line.x],
                 "y": [_rounded(y - low) for y, low in zip(line.y, line.base or (0.0,) * len(line.y), strict=True)],
             }
+            # Lines without a label, such as hulls, only accompany others, and the box at the pointer has no name for them.
             for line in panel.lines
             if line.label
         ]
@@ -81,4 +83,5 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{float(value):.6g}")  # a share is written as a percentage
+    # float(value), because a `Share` would be written as a percentage.
+    return None if value is None else float(f"{float(value):.6g}")

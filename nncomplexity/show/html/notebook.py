@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from nncomplexity.show.html.controls import inert
-from nncomplexity.words import Relative, form_in_words
+from nncomplexity.words import Relative, form_in_words, or_dash, shape_in_words
 
 ROW, WIDTH, NAMES = 20, 560, 190
 """In pixels: the height of a row of the picture, the width of the picture, and the width of its names."""
@@ -70,9 +70,9 @@ def _picture(layers: list[Mapping[str, Any]]) -> str:
 def _table(result: Mapping[str, Any]) -> str:
     rows = []
     for layer in result["layers"]:
-        shape = "×".join(str(extent) for extent in layer["shape"]) or "scalar"
+        shape = shape_in_words(layer["shape"])
         words = (" = ".join(layer["names"] or (layer["name"],)), shape, form_in_words(layer["form"], layer["layout"]))
-        figures = (_or_dash(layer["rank"], ","), _or_dash(layer["effective_rank"], ".1f"), _or_dash(layer["step"], ".3g"))
+        figures = (or_dash(layer["rank"], ","), or_dash(layer["effective_rank"], ".1f"), or_dash(layer["step"], ".3g"))
         cells = "".join(f"<td{_WORD}>{escape(word)}</td>" for word in words)
         cells += "".join(f"<td{_CELL}>{figure}</td>" for figure in (*figures, f"{layer['bits']:,.0f}"))
         rows.append(f"<tr>{cells}</tr>")
@@ -88,7 +88,3 @@ def _short(name: str, most: int = 28) -> str:
 
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "–"
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)

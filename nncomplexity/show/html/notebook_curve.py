@@ -69,6 +69,7 @@ def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str
         _Point(one["eps"], one["distortion"], one["bits"] / 8, one["eps"] in hull) for one in results if one["distortion"] > 0
     ]
     points.sort(key=lambda point: point.distortion)
+    # The axis needs two different ends.
     if len({point.distortion for point in points}) < 2:
         return ""
     low, high = math.log10(points[0].distortion), math.log10(points[-1].distortion)
@@ -85,8 +86,10 @@ def _picture(results: Sequence[Mapping[str, Any]], hull: Sequence[float]) -> str
     parts = [f'<path d="M{LEFT} {2 * MARGIN}V{foot}H{WIDTH - MARGIN}" fill="none" {axis}/>']
     every = math.ceil((math.floor(high) - math.ceil(low) + 1) / 6) or 1
     places = range(math.ceil(low), math.floor(high) + 1, every)
+    # An axis with fewer than two powers of ten has labels at its ends instead.
     for value in [10.0**power for power in places] if len(places) > 1 else [points[0].distortion, points[-1].distortion]:
         parts.append(f'<text x="{across(value):.1f}" y="{foot + 16}" text-anchor="middle">{value:.3g}</text>')
+    # 0, half of the largest size, and the largest: `top` is 1.06 times as large.
     for value in (0.0, top / 2.12, top / 1.06):
         parts.append(f'<text x="{LEFT - 6}" y="{down(value) + 4:.1f}" text-anchor="end">{number_in(value / size)}</text>')
     corners = dict.fromkeys((point.distortion, point.size) for point in points if point.on_hull)

@@ -21,7 +21,7 @@ from nncomplexity.show.html.summary import first_eps, first_network, name_of, pa
 from nncomplexity.show.plots.bounds import bounds
 from nncomplexity.show.plots.description_length import description_length
 from nncomplexity.show.plots.dynamics import dynamics
-from nncomplexity.show.plots.elements import Chart, Panel, with_limits
+from nncomplexity.show.plots.elements import Chart, Panel
 from nncomplexity.show.plots.layers import layers
 from nncomplexity.show.plots.measures import other_measures
 from nncomplexity.show.plots.rate_distortion import rate_distortion
@@ -104,7 +104,7 @@ def _with_shared_limits(each: Sequence[tuple[float, Chart]]) -> list[tuple[float
     high = max(high for _, high in limits)
     found = []
     for eps, chart in each:
-        axis = replace(with_limits(chart.panels[0].y, low, high), log=log)
+        axis = replace(chart.panels[0].y, limits=(low, high), log=log)
         panels: tuple[Panel, ...] = (replace(chart.panels[0], y=axis), *chart.panels[1:])
         found.append((eps, replace(chart, panels=panels)))
     return found

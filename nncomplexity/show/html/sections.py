@@ -12,7 +12,7 @@ from nncomplexity.show.plots.bounds import chance_of
 from nncomplexity.show.plots.elements import Chart
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.runs import networks_at, runs_of, trained
-from nncomplexity.words import form_in_words
+from nncomplexity.words import counted, form_in_words, or_dash, shape_in_words
 
 WIDE, NARROW = 820, 336
 COLUMNS = (("layer", "text"), ("bits", ""), ("shape", "text"), ("form", "text"), ("rank", ""), ("eff. rank", ""), ("step", ""))
@@ -61,8 +61,8 @@ def layers_table(point: Measurement, name: str, eps: float) -> str:
     total = max((layer.bits for layer in point.layers), default=0.0) or 1.0
     rows = []
     for layer in point.layers:
-        shape = "×".join(str(extent) for extent in layer.shape) or "scalar"
-        cells = (f"{layer.rank or '–'}", _or_dash(layer.effective_rank, ".1f"), _or_dash(layer.step, ".3g"))
+        shape = shape_in_words(layer.shape)
+        cells = (f"{layer.rank or '–'}", or_dash(layer.effective_rank, ".1f"), or_dash(layer.step, ".3g"))
         figures = "".join(f"<td>{cell}</td>" for cell in cells)
         rows.append(
             f'<tr><th scope="row">{_breakable(layer.name)}</th><td class="bar" style="--share:{layer.bits / total:.3f}">{layer.bits:,.0f}</td>'
@@ -151,9 +151,7 @@ def failures(results: Results) -> str:
         f'<th scope="col" class="text">checkpoint</th><th scope="col">{escape(results.step_name)}</th>'
         f'<th scope="col" class="text">error</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
-    cut = (
-        f"<p>{results.cut_lines} cut line{'s' if results.cut_lines > 1 else ''} left out; an interrupted run leaves such lines.</p>"
-    )
+    cut = f"<p>{counted(results.cut_lines, 'cut line')} left out; an interrupted run leaves such lines.</p>"
     return f'<section id="failed"><h2>Not measured</h2>{table if rows else ""}{cut if results.cut_lines else ""}</section>'
 
 
@@ -209,7 +207,3 @@ def _said(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {one}" for name, one in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)

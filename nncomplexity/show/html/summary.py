@@ -57,14 +57,15 @@ def verdict(results: Results, eps: float) -> str:
 
 def name_of(network: Network, results: Results, *, seed: bool = True) -> str:
     """The name of a network on a page: its run if there are several, its step or its file, and its seed if there are several."""
-    several, run = len(runs_of(results)) > 1, _labels(results)[id(network)]
+    several, run = len(runs_of(results)) > 1, run_labels(results)[id(network)]
     own = f"{results.step_name} {network.step:,.10g}" if network.step is not None else network_name(network)
     which = f", seed {network.seed}" if seed and _searches(results)[_place(network)] > 1 else ""
     return f"{run}, {own}{which}" if several and own != run else f"{own}{which}"
 
 
 @lru_cache(maxsize=8)
-def _labels(results: Results) -> dict[int, str]:
+def run_labels(results: Results) -> dict[int, str]:
+    """The label of each network's run, by the network's `id`."""
     return {id(one): run.label for run in runs_of(results) for one in run.networks}
 
 

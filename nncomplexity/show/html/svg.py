@@ -10,10 +10,12 @@ from html import escape
 
 from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Key, Line, Panel, place, spread, ticks
 from nncomplexity.show.plots.lettering import breadth, shortened
+from nncomplexity.show.plots.palette import LIGHT
 
 PANEL = 210
 """Height of a panel's axes in pixels."""
 LEFT, TOP, BETWEEN, BOTTOM = 50, 26, 42, 40
+"""Space in pixels: left of the axes, above the first panel, between two panels, and below the last."""
 ROOM_PER_LETTER = 7.6
 """In the widest common font."""
 LONGEST_LABEL = 17
@@ -27,6 +29,7 @@ def svg(chart: Chart, width: int, *, name: str = "") -> str:
     pointer.
     """
     labels = [line.label for panel in chart.panels for line in panel.lines if line.label]
+    # A narrow picture has no room for labels beside the axes, and many labels would cover each other.
     labelled_ends = width >= 420 and len(labels) <= 9 and all(breadth(label) <= LONGEST_LABEL for label in labels)
     levels = [level.label for panel in chart.panels for level in panel.levels]
     written = [*labels, *levels] if labelled_ends else levels
@@ -57,6 +60,7 @@ def _summary(chart: Chart) -> str:
         for line in panel.lines:
             if line.label and line.y:
                 said.append(f"{line.label}: {line.y[0]:.4g} to {line.y[-1]:.4g}")
+    # A screen reader reads all of this aloud, so it has only the first lines.
     return f"{chart.title}. {chart.panels[0].y.label}{unit and f', {unit}'}, by {chart.x.label}. {'; '.join(said[:8])}"
 
 
@@ -75,6 +79,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
         parts.append(f'<path class="level {_colour(level.colour)}" d="M{left} {y:.1f}H{right:.1f}"/>')
     for line in panel.lines:
         parts.append(_line(line, x, panel, across, down))
+        # Lines of one run, such as its accuracies, have one label, which is drawn once.
         if line.label and labelled_ends and line.label not in [label for _, label, _ in ends]:
             height = line.y[-1] if not line.base else (line.y[-1] + line.base[-1]) / 2
             ends.append((_y(panel.y, height, down), line.label, line.colour))
@@ -87,6 +92,7 @@ def _panel(panel: Panel, x: Axis, across: tuple[float, float], down: tuple[float
 
 def _heading(panel: Panel) -> str:
     label = panel.y.heading
+    # The title of the accuracies begins with the axis's own label.
     return f"{label}, {panel.title}" if panel.title and not panel.title.startswith("accuracy") else panel.title or label
 
 
@@ -113,6 +119,7 @@ def _line(line: Line, x: Axis, panel: Panel, across: tuple[float, float], down: 
     shade = _colour(line.colour)
     ends = [
         (at, _y(panel.y, value - error, down), _y(panel.y, value + error, down))
+        # `error` is empty for a line without a band.
         for (at, _), value, error in zip(points, line.y, line.error, strict=False)
     ]
     if line.base:
@@ -188,13 +195,16 @@ def _path(points: list[tuple[float, float]]) -> str:
 
 
 def _x(axis: Axis, value: float, across: tuple[float, float]) -> float:
+    # 6 pixels are left free at both ends, so that a mark there is not on the vertical axis.
     return across[0] + 6 + place(axis, value) * (across[1] - across[0] - 12)
 
 
 def _y(axis: Axis, value: float, down: tuple[float, float]) -> float:
+    # A value outside of the axis is drawn just beyond its end, so that it doesn't reach into another panel.
     share = min(max(place(axis, value), -0.05), 1.05)
     return down[1] - share * (down[1] - down[0])
 
 
 def _colour(index: int) -> str:
-    return "cn" if index == NEUTRAL else f"c{index % 7}"
+    # page.css has a class for each colour of the palette.
+    return "cn" if index == NEUTRAL else f"c{index % len(LIGHT)}"

@@ -1,11 +1,11 @@
 """The bound on the risk on unseen data over training, or over ε (Fig. 6 of DeMoss et al. 2025)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.elements import NEUTRAL, Axis, Chart, Level, Line, Panel, heights
-from nncomplexity.show.plots.results import Measurement, Network, Results
+from nncomplexity.show.plots.results import Network, Results
 from nncomplexity.show.plots.runs import by_eps, eps_of, keys_of, lines_of, over_eps, runs_note, runs_of, steps_of, trained
 
 TITLE = "Bound on the error on unseen data"
@@ -14,8 +14,8 @@ TITLE = "Bound on the error on unseen data"
 def bounds(results: Results, *, eps: Sequence[float] = (), mean: bool = False) -> Chart:
     """The bound from the bits at each ε, with the value from which it is vacuous, and the test error if it is known.
 
-    With several runs, the least bound over the ε, a choice that costs nothing: a prefix code's bound holds for all its files at once.
-    Where no run has several steps, bounds stand against ε.
+    With several runs, the smallest bound over all ε is drawn. This choice costs nothing, because a prefix code's bound holds for all its
+    files at once. If no run has several steps, bounds are drawn against ε.
 
     Raises:
         InputError: no bound was measured.
@@ -53,11 +53,7 @@ def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart
     if tests and len(results.networks) == 1:
         name = tests[0]
 
-        def error(point: Measurement) -> float | None:
-            found = point.metrics.get(name)
-            return found if found is None or name.endswith("error") else 1 - found
-
-        for line in over_eps(results, error, eps=eps, mean=False)[:1]:
+        for line in over_eps(results, lambda point: _error_in(point.metrics, name), eps=eps, mean=False)[:1]:
             lines.append(replace(line, label="test error", colour=NEUTRAL, dash="dashed"))
     panel = _panel(results, lines)
     notes = (*_held(results), *runs_note(results, mean=mean))
@@ -65,6 +61,7 @@ def _against_eps(results: Results, *, eps: Sequence[float], mean: bool) -> Chart
 
 
 def _panel(results: Results, lines: Sequence[Line]) -> Panel:
+    # All possible error rates are on the axis, and bounds may be larger.
     top = max([1.0, *heights(lines)])
     return Panel(Axis("error on unseen data", limits=(0, 1.08 * top)), tuple(lines), (Level(chance_of(results), "vacuous"),))
 
@@ -84,17 +81,17 @@ def test_errors(results: Results, *, mean: bool) -> list[Line]:
     names = sorted({name for network in results.networks for name in network.metrics if "test" in name})
     if not names:
         return []
-    name = names[0]
+    return lines_of(results, lambda network: _error_in(network.metrics, names[0]), mean=mean)
 
-    def value(network: Network) -> float | None:
-        found = network.metrics.get(name)
-        return found if found is None or name.endswith("error") else 1 - found
 
-    return lines_of(results, value, mean=mean)
+def _error_in(metrics: Mapping[str, float], name: str) -> float | None:
+    """The metric of this name as an error rate; None if it is missing. A metric that is no error is an accuracy."""
+    found = metrics.get(name)
+    return found if found is None or name.endswith("error") else 1 - found
 
 
 def chance_of(results: Results) -> float:
-    """The value from which a bound is vacuous: chance from the files, or else 1."""
+    """The value from which a bound is vacuous: the smallest chance in the files, or 1 if they have none."""
     points = [point for network in results.networks for point in network.points]
     return min((point.bound.chance for point in points if point.bound and point.bound.chance is not None), default=1.0)
 

@@ -68,6 +68,7 @@ class Side:
         if len(points) == 1 and points[0].spread and points[0].searches:
             mean, sd = points[0].spread
             return Size(mean, sd, points[0].searches, within)
+        # An empty file has 0 bits, which have no logarithm.
         logs = [math.log(max(point.bits, 1)) for point in points]
         return Size(statistics.fmean(logs), statistics.stdev(logs) if len(logs) > 1 else 0.0, len(logs), within)
 
@@ -124,8 +125,7 @@ def comparison(results: Results, *, eps: Sequence[float] = (), steps: Sequence[f
 
     Bands are ± one standard error over seeds, or over the searches of a report.
     """
-    trained = all(len({network.step for network in run.networks} - {None}) > 1 for run in runs_of(results))
-    if trained and not steps:
+    if all(run.trained for run in runs_of(results)) and not steps:
         return dynamics(results, eps=eps, unit=unit)
     found = rate_distortion(results, eps=eps, steps=steps, unit=unit, fits=False)
     averaged = any(point.searches for network in results.networks for point in network.points)

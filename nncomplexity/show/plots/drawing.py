@@ -25,9 +25,11 @@ FORMATS = ("png", "svg", "pdf")
 WIDTH_INCHES = 3.5
 """The width of one column of a paper, in inches."""
 LONGEST_LABEL, MOST_LABELS = 16, 7
-"""The largest number and length of labels next to the curves. Otherwise the labels are in a legend below."""
+"""The largest length and number of labels next to the curves. Longer or more labels are in a legend below."""
 NOTE = 70
 """Letters in a line of the notes."""
+SMALL = FONT - 1.5
+"""The size of the legend's and the notes' letters, in points."""
 HEADING = 42
 """Letters in a line of the title."""
 LONGEST_ENTRY = 58
@@ -61,7 +63,9 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
     fonts = fonts_for(_texts(chart, heading))
     with rc_context({**_STYLE, "font.family": list(fonts.families)}), _quiet():
         heights = [panel.share for panel in chart.panels]
+        # 0.75 inches are for the title and the labels of the horizontal axis.
         figure = Figure(figsize=(WIDTH_INCHES, PANEL_INCHES * sum(heights) + 0.75), layout="constrained")
+        # matplotlib's own margins are for larger figures.
         figure.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.04)  # type: ignore[union-attr, call-arg]
         if heading:
             figure.suptitle("\n".join(wrapped(one_line(heading), HEADING)), fontsize=FONT + 1, fontweight="bold", x=0.02, ha="left")
@@ -71,6 +75,7 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
         inches = _across(chart, labelled_ends=labelled_ends)
         for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
             found = draw_panel(axes, panel, chart.x, labelled_ends=labelled_ends)
+            # `ticks` limits the number of round values, but a tick at each given value may leave its label no room.
             if chart.x.names or chart.x.marks:
                 shown = with_room(ticks(chart.x), chart.x, inches)
                 axes.set_xticks([tick.value for tick in shown], [tick.label for tick in shown])
@@ -84,7 +89,7 @@ def draw(chart: Chart, *, title: str | None = None) -> "Figure":
 def save(chart: Chart, path: str | os.PathLike[str], *, title: str | None = None, made_by: str = "") -> str | None:
     """Write the chart as PNG, SVG or PDF, according to the name's ending, completely or not at all.
 
-    Its metadata name the version that drew it, and `made_by`, the versions that measured. Returns a sentence on characters that no
+    Its metadata say which version drew it, and which versions measured (`made_by`). Returns a sentence on characters that no
     font of the machine has, or None. For an SVG it is None: its texts are stored as text, and the reader's fonts are used.
 
     Raises:
@@ -136,7 +141,7 @@ def _quiet() -> Iterator[None]:
 
 
 def picture_format(path: str | os.PathLike[str]) -> str:
-    """The format that a file's ending names. Raises InputError where it is none of png, svg, pdf."""
+    """The format that a file's ending names. Raises InputError if it is not png, svg or pdf."""
     form = Path(path).suffix.removeprefix(".").lower()
     if form not in FORMATS:
         raise InputError(f"{path}: expected a name that ends in .png, .svg or .pdf; choose such a name")
@@ -159,6 +164,7 @@ def _across(chart: Chart, *, labelled_ends: bool) -> float:
     """The approximate length of the horizontal axis."""
     levels = [level.label for panel in chart.panels for level in panel.levels]
     labels = [*levels, *(line.label for panel in chart.panels for line in panel.lines if labelled_ends)]
+    # 0.55 inches are for the labels of the vertical axis.
     return WIDTH_INCHES - 0.55 - max((_length(label) for label in labels), default=0.0)
 
 
@@ -178,10 +184,12 @@ def _labels_fit(chart: Chart) -> bool:
 def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) -> None:
     """The legend and the notes, in small print below the axes. The figure becomes higher for their lines."""
     widest = max(map(breadth, handles), default=0)
+    # The columns of the legend must fit beside each other into the width of the figure.
     columns = 1 if widest > 30 else 2 if widest > 11 else 4
     rows = -(-len(handles) // columns)
     lines = [part for note in notes for part in wrapped(one_line(note), NOTE)]
-    legend, text = rows * (FONT - 1.5) * 1.42 / 72, len(lines) * FONT * 1.15 / 72
+    # In inches; a point is 1/72 inch. The factors are the heights of a line of the legend and of a note, relative to the font.
+    legend, text = rows * SMALL * 1.42 / 72, len(lines) * FONT * 1.15 / 72
     below = legend + text + (0.1 if legend else 0.0) + (0.08 if text else 0.0)
     if not below:
         return
@@ -192,6 +200,6 @@ def _add_below(figure: "Figure", handles: dict[str, Any], notes: Sequence[str]) 
         names = [shortened(one_line(name), LONGEST_ENTRY) for name in handles]
         figure.legend(
             list(handles.values()), names, loc="lower left", bbox_to_anchor=(0.01, (text + 0.06) / whole), ncols=columns, frameon=False,
-            fontsize=FONT - 1.5, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
+            fontsize=SMALL, handlelength=2.0, columnspacing=1.2, labelspacing=0.35, borderpad=0,
         )  # fmt: skip
-    figure.text(0.02, 0.04 / whole, "\n".join(lines), fontsize=FONT - 1.5, color="#4B5563", va="bottom", linespacing=1.25)
+    figure.text(0.02, 0.04 / whole, "\n".join(lines), fontsize=SMALL, color="#4B5563", va="bottom", linespacing=1.25)

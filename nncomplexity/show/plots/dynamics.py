@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nncomplexity.show.plots.elements import LOW, Axis, Chart, Line, Panel, heights
+from nncomplexity.show.plots.elements import DASHES, LOW, Axis, Chart, Line, Panel, heights
 from nncomplexity.show.plots.over_training import over_training
 from nncomplexity.show.plots.results import Network, Results
 from nncomplexity.show.plots.runs import lines_of, runs_of, styled
@@ -12,7 +12,7 @@ from nncomplexity.show.plots.runs import lines_of, runs_of, styled
 def dynamics(results: Results, *, eps: Sequence[float] = (), mean: bool = False, unit: str = "bytes") -> Chart:
     """Bits of the smallest file at each ε against training steps, and below them the accuracies of the original weights.
 
-    Step 0 stands left of the first other step.
+    Step 0 is drawn to the left of the first other step.
 
     Raises:
         InputError: the networks have no steps.
@@ -40,18 +40,16 @@ def accuracies(results: Results, *, mean: bool = False) -> Panel | None:
     alone = len(found) == 1
     single = mean or (len(runs_of(results)) == 1 and all(len(some) == 1 for _, some in found))
     for index, (name, some) in enumerate(found):
-        dash = ("solid", "dashed", "dotted")[index % 3]
+        dash = DASHES[index % len(DASHES)]
         if single:
             lines += [replace(styled(line, index), label=_said(name), dash=dash) for line in some]
         elif alone:
             lines += some
         else:
             lines += [replace(line, dash=dash) for line in some]
-    title = (
-        ""
-        if single
-        else f"accuracy: {', '.join(f'{_said(name)} {dash}' for (name, _), dash in zip(found, ('solid', 'dashed', 'dotted'), strict=False))}"
-    )
+    dashes = (f"{_said(name)} {dash}" for (name, _), dash in zip(found, DASHES, strict=False))
+    title = "" if single else f"accuracy: {', '.join(dashes)}"
+    # All accuracies from 0 to 1 are shown, with room for a line at either end.
     every = [*heights(lines), -0.03, 1.03]
     return Panel(
         Axis("accuracy", limits=(min(every), max(every))), tuple(lines), title="" if alone and single else title, share=LOW

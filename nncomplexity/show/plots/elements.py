@@ -31,7 +31,7 @@ class Line:
     dash: str = "solid"
     marks: bool = False
     hollow: tuple[bool, ...] = ()
-    """The hollow marks; none by default. They are drawn also on a line without other marks."""
+    """The hollow marks; none by default. They are drawn even on a line without other marks."""
     drawn: bool = True
     """False for marks without a line."""
     faint: bool = False
@@ -140,6 +140,7 @@ def steps_axis(lines: Iterable[Line], label: str = "training step") -> Axis:
         low, high = min(steps, default=0.0), max(steps, default=1.0)
         return Axis(label, limits=(low, high) if high > low else (0.0, 2 * high or 1.0), marks=marks)
     first, last = positive[0], positive[-1]
+    # At least 6 % of the axis, so that the label of 0 doesn't overlap the next one.
     gap = max((last / first) ** 0.06, 1.6)
     zero = first / gap if steps[0] <= 0 else None
     return Axis(label, log=True, limits=(zero or first, last), zero_at=zero, marks=marks)
@@ -173,17 +174,13 @@ def in_one_unit(panels: Sequence[Panel]) -> list[Panel]:
     return [replace(panel, y=replace(panel.y, largest=largest)) if panel.y.unit else panel for panel in panels]
 
 
-def with_limits(axis: Axis, low: float, high: float) -> Axis:
-    """The axis from `low` to `high`."""
-    return replace(axis, limits=(low, high))
-
-
 def place(axis: Axis, value: float) -> float:
     """The position of a value on the axis, from 0 to 1 between its limits."""
     low, high = axis.limits or (0.0, 1.0)
     if not axis.log:
         return (value - low) / (high - low)
-    at = axis.zero_at if value <= 0 and axis.zero_at else max(value, low * 1e-3) or low  # of the least floats that share is 0
+    # Zero and negative values have no logarithm, and are far below the axis. If `low` is one of the smallest floats, a thousandth of it is 0.
+    at = axis.zero_at if value <= 0 and axis.zero_at else max(value, low * 1e-3) or low
     return (math.log(at) - math.log(low)) / (math.log(high) - math.log(low))
 
 
@@ -208,10 +205,13 @@ def ticks(axis: Axis, most: int = 6) -> list[Tick]:
     _, size = axis.scale
     if not axis.log:
         return [Tick(value, _said(value, axis)) for value in _linear(low / size, high / size, most, size)]
+    # A label very close to that of 0 would overlap it.
     floor = low if axis.zero_at is None else low * 1.3
+    # A power of ten may have a logarithm slightly below a whole number.
     decades = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high) + 1e-9) + 1)]
     every = math.ceil(len(decades) / most) if decades else 1
     values = [value for value in decades[::every] if value >= floor]
+    # Few powers of ten don't show the scale, so 2 and 5 times each of them are added.
     if len(values) < 3:
         fine = [
             digit * 10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high))) for digit in (1, 2, 5)
@@ -226,6 +226,7 @@ def _linear(low: float, high: float, most: int, size: float) -> list[float]:
     """Round multiples of `size` between `low` and `high`."""
     rough = (high - low) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
+    # The tolerances here and below are for rounding: a step that just fits is taken, and a limit at a multiple of it has a tick.
     step = next(digit * power for digit in (1, 2, 2.5, 5, 10) if digit * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [step * index * size for index in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -242,6 +243,7 @@ def short(value: float) -> str:
     ['0', '0.25', '1.5k', '20k', '3M', '10⁻⁵', '2e-05']
     """
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # A little below the unit, because four digits would round 999.99 to 1000.
         if abs(value) >= unit * 0.9999:
             return f"{value / unit:.4g}{sign}"
     if 0 < abs(value) < 1e-3 and value > 0 and abs(math.log10(value) - round(math.log10(value))) < 1e-9:
@@ -266,12 +268,14 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     >>> spread([0.5, 0.5, 0.1], 0.1, 0.0, 1.0)
     [0.45, 0.55, 0.1]
     """
+    # Labels that would overlap become one group around the mean of their positions. Two groups that would overlap become one.
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     groups: list[tuple[float, list[int]]] = []
     for index in order:
         groups.append((wanted[index], [index]))
         while len(groups) > 1:
             (below, lower), (above, upper) = groups[-2:]
+            # Groups that are exactly `gap` apart must stay apart in spite of rounding.
             if above - below >= gap * (len(lower) + len(upper)) / 2 - 1e-12:
                 break
             members = lower + upper

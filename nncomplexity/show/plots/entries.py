@@ -36,20 +36,20 @@ _SETTINGS = (
     "torch",
 )
 _NUMBERS = ("budget", "seed", "n", "delta", "chance")
-"""Those of them that are numbers."""
+"""The settings that are numbers."""
 
 
 def network_of_row(name: str, row: JsonObject) -> Network | Failure:
     """The content of a line of the results.jsonl with this name.
 
     Raises:
-        KeyError: it is not a row, as for the other three.
+        KeyError: it is not a row.
         TypeError: it is not a row.
-        ValueError: it is not a row, or one of a kind that this version does not know.
+        ValueError: it is not a row, or this version does not know its kind.
         AttributeError: it is not a row.
     """
     _check_schema(row)
-    # A Tracker's rows have no file and perhaps no run: the results file stands for it.
+    # A Tracker's rows have no file, and may have no run. The name of the results file is then used for the run.
     run, checkpoint = str(row.get("run") or name), str(row.get("checkpoint") or "")
     step, seed = _at_least_0(row, "step"), _whole(row.get("seed"))
     kind = str(row.get("kind", "checkpoint"))
@@ -129,6 +129,7 @@ def network_of_report(name: str, report: JsonObject) -> Network:
         raise ValueError("no result for any ε")
     settings = _settings({**report, "method": results[0].get("method"), "codec": results[0].get("codec")})
     for result in results:
+        # A report has n and δ only in its bounds. A row has them in its settings.
         if bound := result.get("bound"):
             settings |= {key: bound[key] for key in ("n", "delta") if bound.get(key) is not None}
     return Network(
@@ -194,6 +195,7 @@ def _curve(curve: JsonObject, results: Sequence[JsonObject]) -> CurveSummary:
         for kind, fit in (curve.get("fits") or {}).items()
         if kind in ("log", "power") and fit
     )
+    # The hull has ε in the loss's unit, and `Measurement.eps` may be a share.
     asked = {result["eps"]: _eps(result["eps"], result.get("eps_relative")) for result in results}
     hull = tuple(asked.get(eps, _eps(eps)) for eps in curve.get("hull") or ())
     least = _number((curve.get("mdl") or {}).get("eps"))
@@ -257,6 +259,7 @@ def _metrics(row: JsonObject, at: str) -> Iterator[tuple[str, float]]:
         name = key.removesuffix(at) if at else key
         number = _number(value)
         metric = name.endswith(METRIC_ENDINGS) and name not in NO_METRICS
+        # Without `at`, the metrics of the decoded weights are left out: their keys end with @ and an ε.
         if key.endswith(at) and "@" not in name and metric and number is not None:
             yield name, number
 
@@ -274,7 +277,7 @@ def _step_name(entry: JsonObject, checkpoint: str, step: float | None) -> str | 
     word = entry.get("step_name")
     if isinstance(word, str) and word.strip():
         return word.strip()
-    # Eighteen digits are as many as an int64 has for sure.
+    # Every number of eighteen digits fits into an int64.
     numbers = re.findall(r"epochs?[^a-z0-9]*([0-9]{1,18})", "/".join(PurePath(checkpoint).parts[-2:]).lower())
     return "epoch" if step is not None and any(int(number) == step for number in numbers) else None
 
@@ -316,7 +319,7 @@ def _number(value: object) -> float | None:
     """A finite number that can be drawn; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         return None
-    # A larger whole number isn't exact as a float, which drawing would make of it only later.
+    # Drawing would convert a whole number to a float. A larger one is not exact as a float, so it is converted here, once for all uses.
     return value if isinstance(value, float) or abs(value) < 1 << 53 else float(value)
 
 

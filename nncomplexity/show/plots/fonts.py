@@ -39,6 +39,7 @@ def fonts_for(texts: Iterable[str]) -> Fonts:
         fonts = fonts_of() if missing else {}
         characters = {family: _characters(path) for family, path in fonts.items()}
         while missing and fonts:
+            # The font with most of the missing characters comes first, so that few fonts are needed.
             family = max(fonts, key=lambda one: len(characters[one] & missing))
             covered, path = characters[family] & missing, fonts.pop(family)
             if not covered:

@@ -34,9 +34,9 @@ def layers(
 ) -> Chart:
     """Bits by layer, stacked, against training steps; for networks without steps, against ε.
 
-    A panel for each run, or each network without a step, or with `mean` one of the mean over runs at the steps they share. `run`
-    chooses one. Over training, the first of `eps` is drawn, by default the smallest. Means over seeds or runs have the standard error
-    of their sum.
+    There is a panel for each run, or for each network without a step. With `mean`, there is one panel, of the mean over runs at the steps
+    that they share. `run` chooses one run. Over training, the largest of `eps` is drawn; without `eps`, the smallest that was measured. Means
+    over seeds or runs have the standard error of their sum.
 
     Raises:
         InputError: the file has no layers.
@@ -44,7 +44,7 @@ def layers(
     chosen = results.chosen_eps(tuple(eps))
     usual = results.chosen_eps(tuple(eps), over_training=True)
     runs = [one for one in runs_of(results) if run in (None, one.label)]
-    over_steps = any(len({network.step for network in one.networks if network.step is not None}) > 1 for one in runs)
+    over_steps = any(one.trained for one in runs)
     one_eps = usual[0] if eps else usual[-1]
     if over_steps:
         tables = [(one.label, _by_step(one, one_eps)) for one in runs]
@@ -70,6 +70,7 @@ def layers(
     axis = values_axis("complexity", [0.0, *heights(line for stack in stacks for line in stack)], log=False, unit=unit)
     notes = [f"At ε = {one_eps:g}."] if over_steps else []
     if any(stack.error for _, table in tables for stack in table.values()):
+        # The first half of that note says what is averaged.
         over = f"Mean of {several}; the" if mean and several else f"{averaged_note(results).split(';')[0]}; the"
         notes.append(f"{over} {'grey band' if over_steps else 'bar'} is ± one standard error of the sum.")
     if over_steps:
@@ -132,6 +133,7 @@ def _average(several: Sequence[Parts]) -> Stack:
 
 def _stack(table: Table, names: Sequence[str], unit: str) -> tuple[Line, ...]:
     """Areas, from the largest layer at the bottom to the rest at the top."""
+    # A single further layer takes as much room in the legend as "1 others", so it is named.
     own = names if len(names) <= MOST + 1 else names[:MOST]
     x = tuple(sorted(table))
     base = (0.0,) * len(x)

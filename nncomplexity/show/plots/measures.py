@@ -31,6 +31,7 @@ def other_measures(results: Results, *, mean: bool = False, unit: str = "bytes")
         if not lines:
             continue
         if label == LLC and not any(line.error for line in lines):
+            # A standard error over seeds is drawn instead, if there is one.
             lines = _with_chains(lines, results)
             title = CHAINS if any(line.error for line in lines) else ""
         levels = levels_of(results, value)

@@ -42,8 +42,10 @@ def draw_panel(axes: "Axes", panel: Panel, x: Axis, *, labelled_ends: bool) -> d
         _draw_level(axes, level)
         ends.append((place(panel.y, level.value), level.label, level.colour))
     if not labelled_ends:
+        # Levels are not in the legend, so they are named here in any case.
         ends = ends[len(ends) - len(panel.levels) :]
     if ends:
+        # The height of a line of text, as a part of the panel's height.
         gap = FONT * 1.25 / (72 * PANEL_INCHES * panel.share)
         for at, (_, label, index) in zip(spread([end[0] for end in ends], gap, 0.02, 0.98), ends, strict=True):
             axes.annotate(
@@ -65,11 +67,13 @@ def _frame(axes: "Axes", panel: Panel, x: Axis) -> None:
             getattr(axes, f"set_{which}scale")("log")
         low, high = axis.limits or (0.0, 1.0)
         margin = (high / low) ** 0.02 if axis.log else (high - low) * 0.02
+        # The limits of the vertical axis, and those of bars, include a margin already.
         if which == "x" and not axis.names:
             low, high = (low / margin, high * margin) if axis.log else (low - margin, high + margin)
         getattr(axes, f"set_{which}lim")(low, high)
         found = ticks(axis, most)
         getattr(axes, f"set_{which}ticks")([tick.value for tick in found], [tick.label for tick in found])
+        # matplotlib would also label minor ticks on a logarithmic axis shorter than a decade.
         getattr(axes, f"{which}axis").set_minor_locator(_no_ticks())
 
 

@@ -22,10 +22,10 @@ def rate_distortion(
 ) -> Chart:
     """Bits of the smallest file against its distortion, for each run's last network or for those at `steps`.
 
-    Filled marks stand on the lower convex hull, which the line follows, hollow ones above it; the dotted line is the better of the two
-    fits. The hull's pieces are straight where both axes are linear, so that on this logarithmic one they are curves. Of several seeds
-    the means are drawn, with a band of ± one standard error of the bits. Points without a distortion, such as lossless files, have no
-    place on the axis and are left out.
+    Filled marks are on the lower convex hull, and hollow marks are above it. The line follows the hull. Its pieces would be straight on
+    linear axes, and are curves on this logarithmic axis. The dotted line is the better of the two fits. If there are several seeds, their
+    means are drawn, with a band of ± one standard error of the bits. Points with a distortion of 0, such as lossless files, have no place
+    on a logarithmic axis, and are left out.
 
     Raises:
         InputError: nothing is left.
@@ -36,6 +36,7 @@ def rate_distortion(
     notes: list[str] = []
     for index, (label, seeds) in enumerate(networks):
         network = mean_over(seeds)
+        # A distortion of 0 has no logarithm.
         points = sorted((point for point in network.points if point.eps in chosen and point.distortion), key=_distortion)
         if not points:
             continue
@@ -67,6 +68,7 @@ def _marks(label: str, network: Network, points: Sequence[Measurement], size: fl
     error = tuple(point.bits_error / size for point in points)
     hollow = tuple(point.eps not in on_hull for point in points)
     marks = Line(label, x, y, error=error if any(error) else (), marks=True, hollow=hollow, drawn=False)
+    # Several ε may have the same file. `along_hull` needs different corners.
     corners = dict.fromkeys((at, bits) for at, bits, above in zip(x, y, hollow, strict=True) if not above)
     if not corners:
         return marks, []
@@ -106,6 +108,7 @@ def hull_of(network: Network) -> tuple[float, ...]:
     if network.bzip2_bits is not None and 0.0 not in eps:
         points.append((0.0, network.bzip2_bits))
         eps.append(0.0)
+    # Compared as points, because several ε may have the same file, of which `lower_hull` names only one.
     corners = {points[index] for index in lower_hull(points)}
     return tuple(value for value, point in zip(eps, points, strict=True) if point in corners)
 
@@ -116,5 +119,5 @@ def best_fit(network: Network) -> Fit | None:
 
 
 def fits_of(points: Sequence[Measurement]) -> tuple[Fit, ...]:
-    """The formulas, fitted to the same points as in curve.json; None with fewer than three different distortions."""
+    """The formulas, fitted to the same points as in curve.json; none with fewer than three different distortions."""
     return fitted(list(dict.fromkeys((point.distortion or 0.0, point.bits) for point in points if point.within)))

@@ -20,10 +20,10 @@ _EXPECTED = "expected a results.jsonl, report.json or curve.json, as track --out
 def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Results:
     """The results of one or several files together.
 
-    A cut line of a results.jsonl is only counted. Of two lines with the same checkpoint, seed and method, the last one counts; if
-    the weights are the same, points at other ε are kept from both. A failure is dropped if a later line has a result. Two files may
-    have other weights or losses with one name, for example runs in different folders. Their runs are then named after the files
-    too.
+    Cut lines of a results.jsonl are counted and not read. If two lines have the same checkpoint, seed and method, the last one counts. If
+    they also have the same weights, the points of the first one at other ε are kept. A failure is dropped if there is a result for the
+    same network. Two files may use one name for different weights or losses, for example for runs in different folders. The names of
+    their runs then begin with the names of the files.
 
     Args:
         paths: one or several results.jsonl, report.json and curve.json files.
@@ -32,7 +32,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         The networks with their results, each once, and what failed.
 
     Raises:
-        InputError: in one line, where a file can't be read, is something else, or nothing in them was measured.
+        InputError: a file can't be read or is no results file, or no checkpoint was measured in them.
     """
     names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not names:
@@ -54,12 +54,12 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
             before = earlier[_place(one)]
             for key in [key for key in before if key in found]:
                 other = found[key]
-                if _made_good(other, one) if isinstance(other, Failure) else _restepped(other, one):
+                if _of_one_network(other, one) if isinstance(other, Failure) else _restepped(other, one):
                     del found[key]
             before.setdefault(_key(one))
             if isinstance(one, Network):
                 found[_key(one)] = _with_others(one, found.get(_key(one)))
-            elif not any(_made_good(one, old) for key in before if isinstance(old := found.get(key), Network)):
+            elif not any(_of_one_network(one, old) for key in before if isinstance(old := found.get(key), Network)):
                 found[_key(one)] = one
     networks = _one_for_each([one for one in found.values() if isinstance(one, Network)])
     failures = tuple(one for one in found.values() if isinstance(one, Failure))
@@ -72,7 +72,7 @@ def read_results(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 
 def _place(one: Network | Failure) -> tuple[object, ...]:
-    """What entries that can replace each other have in common (`_made_good`, `_restepped`)."""
+    """What entries that can replace each other have in common (`_of_one_network`, `_restepped`)."""
     return one.source, one.kind, one.checkpoint if one.kind == "checkpoint" else None
 
 
@@ -99,7 +99,7 @@ def _with_others(network: Network, before: Network | Failure | None) -> Network:
     if not others:
         return network
     points = sorted((*network.points, *others), key=lambda point: -point.eps)
-    return replace(network, points=tuple(points), curve=None)  # that belonged to its own points
+    return replace(network, points=tuple(points), curve=None)  # a summary of its own points does not fit the others
 
 
 def _one_for_each(networks: list[Network]) -> list[Network]:
@@ -115,13 +115,14 @@ def _one_for_each(networks: list[Network]) -> list[Network]:
     found: dict[tuple[object, ...], Network] = {}
     for one in networks:
         if one.run in several:
+            # Without its anchor, because joining a path with an absolute one would drop the first.
             run = PurePath(one.run)
             one = replace(one, run=str(PurePath(one.source, run.relative_to(run.anchor))))
         found[_name(one)] = _with_others(one, found.get(_name(one)))
     return list(found.values())
 
 
-def _made_good(failure: Failure, other: Network | Failure) -> bool:
+def _of_one_network(failure: Failure, other: Network | Failure) -> bool:
     """Whether the two entries are of the same network. The step of an unreadable checkpoint may be unknown."""
     same = (failure.source, failure.run, failure.kind, failure.seed) == (other.source, other.run, other.kind, other.seed)
     if failure.kind != "checkpoint":
@@ -130,7 +131,10 @@ def _made_good(failure: Failure, other: Network | Failure) -> bool:
 
 
 def _restepped(old: Network, new: Network | Failure) -> bool:
-    """Whether a row repeats an older row of the same weights with another step."""
+    """Whether a row repeats an older row of the same weights with another step.
+
+    A call with another --step-pattern writes such rows.
+    """
     return (
         isinstance(new, Network)
         and old.step != new.step
@@ -160,6 +164,7 @@ def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], s
     entries: list[tuple[str, JsonObject]] = []
     cut = 0
     # A line that can't be parsed is usually the end of a file whose writer was killed, or is still writing.
+    # Not `splitlines`, which would also break at U+2028 and similar characters in a JSON string.
     for number, line in enumerate(text.split("\n") if whole is None else [text], start=1):
         if not line.strip():
             continue

@@ -13,7 +13,7 @@ from nncomplexity.linalg import Fit
 class LayerBits:
     """How one tensor was coded; `bits` may be a fraction."""
 
-    # `nncomplexity.measure.Layer` has these fields, too: they are what a report says of a tensor.
+    # `nncomplexity.measure.Layer` adds further fields to these.
 
     name: str
     shape: tuple[int, ...]
@@ -85,9 +85,9 @@ class Measurement:
     others: Mapping[str, float] = field(default_factory=dict)
     """Other metrics of the decoded weights, such as losses."""
     eps_in_units: float | None = None
-    """ε in the loss's unit, also where it was given as a share; None where that isn't known."""
+    """ε in the loss's unit, even if it was given as a share; None if this value isn't known."""
     seconds: float | None = None
-    """Of this ε alone; None where only the time of all ε together is known."""
+    """The time for this ε alone; None if only the time for all ε together is known."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class ResultsSource:
 class Results:
     """The content of one or several files. If a network appears twice, the last one counts.
 
-    Two are equal only if they are one object, so that what follows from one can be remembered (`runs_of`).
+    Two are equal only if they are one object. So a cache can use them as keys (`runs_of`).
     """
 
     networks: tuple[Network, ...]
@@ -211,7 +211,7 @@ class Results:
         return tuple(eps for eps in self.eps if 2 * counts[eps] >= max(counts.values()))
 
     def chosen_eps(self, wanted: tuple[float, ...], *, over_training: bool = False) -> tuple[float, ...]:
-        """`wanted` from large to small, or every ε if none is given. Raises InputError where one was not measured."""
+        """`wanted` from large to small, or every ε if none is given. Raises InputError if one was not measured."""
         for eps in wanted:
             if eps not in self.eps:
                 raise InputError(f"eps: {eps:g} was not measured; choose among {', '.join(f'{one:g}' for one in self.eps)}")

@@ -10,12 +10,11 @@ from nncomplexity.checkpoint import labels, path_parts, place_of_step
 from nncomplexity.errors import InputError
 from nncomplexity.show.plots.elements import DASHES, NEUTRAL, Axis, Key, Level, Line, Panel, heights, steps_axis, values_axis
 from nncomplexity.show.plots.names import name_of_path, short_names
+from nncomplexity.show.plots.palette import LIGHT
 from nncomplexity.show.plots.results import Measurement, Network, Results
 from nncomplexity.show.plots.seeds import by_checkpoint, standard_error
 
 Quantity = Callable[[Network], float | None]
-PALETTE = 7
-"""The number of different colours. Further runs have different dashes."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,13 @@ class Run:
         stepped = [network for network in self.networks if network.step is not None]
         return max(stepped, key=lambda network: network.step or 0.0) if stepped else self.networks[-1]
 
+    @property
+    def trained(self) -> bool:
+        """Whether the run has networks at several steps."""
+        return len({network.step for network in self.networks} - {None}) > 1
 
-@lru_cache(maxsize=8)  # a page asks for each of its networks
+
+@lru_cache(maxsize=8)  # a page calls this for each of its networks
 def runs_of(results: Results) -> tuple[Run, ...]:
     """The runs in the order of the files. Their names are the shortest different ends of their folders' names.
 
@@ -81,7 +85,7 @@ def _apart(networks: Iterable[Network]) -> dict[tuple[str, str], str]:
 
 def trained(results: Results) -> bool:
     """Whether some run has networks at several steps."""
-    return any(len({network.step for network in run.networks if network.step is not None}) > 1 for run in runs_of(results))
+    return any(run.trained for run in runs_of(results))
 
 
 def line_of(run: Run, value: Quantity) -> Line:
@@ -115,8 +119,8 @@ def lines_of(results: Results, value: Quantity, *, mean: bool) -> list[Line]:
 
 
 def styled(line: Line, index: int) -> Line:
-    """The line in the style of the run or ε with this index."""
-    return replace(line, colour=index % PALETTE, dash=DASHES[index // PALETTE % len(DASHES)])
+    """The line in the style of the run or ε with this index: when all colours are used, they are used again with other dashes."""
+    return replace(line, colour=index % len(LIGHT), dash=DASHES[index // len(LIGHT) % len(DASHES)])
 
 
 def levels_of(results: Results, value: Quantity) -> list[Level]:
@@ -285,6 +289,7 @@ def _with_lossless(lines: Sequence[Line], results: Results, eps: float) -> list[
         lossless[run.label] = {step for step, point in points if point is not None and not point.within}
     of_all = set().union(*lossless.values())
     return [
+        # The label of a mean is the name of no run. It is hollow if any of its runs is.
         replace(line, hollow=tuple(step in there for step in line.x)) if (there := lossless.get(line.label, of_all)) else line
         for line in lines
     ]

@@ -30,6 +30,7 @@ def mean_over(seeds: Sequence[Network]) -> Network:
         return seeds[0]
     eps = sorted({point.eps for network in seeds for point in network.points}, reverse=True)
     found = [[point for network in seeds if (point := network.at(one))] for one in eps]
+    # The summary of a curve is of one seed's points.
     return replace(seeds[-1], seed=None, curve=None, points=tuple(_mean(points) for points in found))
 
 
