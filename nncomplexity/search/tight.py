@@ -3,8 +3,8 @@
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at a few ε.
-3. If a low rank of the matrices costs little, as many steps from their factors. If no descent has found the smallest file by then, as many
+2. Cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
+3. If a low rank of the matrices costs a few ε, as many steps from their factors. If no descent has found the smallest file by then, as many
    from the weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
@@ -25,15 +25,15 @@ from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import FARTHEST, at_an_answer, at_the_weights, jittered, lowest_rank, near
+from nncomplexity.search.initial import NEAREST, at_an_answer, at_the_weights, jittered, lowest_rank, near
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
-_TRIED = 2
-"""The steps for which every start is tried, in lengths of the first cycle."""
+_TRIED = 4
+"""The steps for which every start is tried, in lengths of the first cycle. Factors are often behind after half as many and ahead in the end."""
 _JUDGED = 8
 """The least number of steps of a search that has converged, in lengths of the first cycle. Before, a doubling that saves nothing is often
 followed by one that saves half."""
@@ -175,15 +175,15 @@ class Search:
         return best
 
     def _of_allocation(self) -> Start | None:
-        """The weights in the forms and step sizes that bit allocation chooses at a few ε."""
+        """The weights in the forms and step sizes that bit allocation chooses at about ε."""
         if self._allocation is None:
             return None
-        coarse = self._allocation.coarser(self._eps, FARTHEST * self._trials.limit(self._eps))
+        coarse = self._allocation.coarser(self._eps, NEAREST * self._trials.limit(self._eps))
         return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
 
     def _of_low_rank(self) -> Start | None:
         """Factors of one rank in the coarsest steps that cost a few ε."""
-        rank = lowest_rank(self._trials, self._fixed, self._eps) if self._trials.tensors.factored else 0
+        rank = lowest_rank(self._trials, self._fixed, self._eps)
         return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
 
     def _dense(self) -> Start | None:
