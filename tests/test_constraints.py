@@ -59,7 +59,7 @@ def test_what_these_packages_ask_for_is_pinned_too() -> None:
     assert {name for name in missing if not re.match(r"nvidia-|triton|cuda-|setuptools$|pip$", name)} == set()
 
 
-def test_the_oldest_versions_are_the_floors() -> None:
+def test_the_oldest_versions_are_exactly_the_floors() -> None:
     """`make test-oldest` installs constraints-oldest.txt, and runs the tests with it."""
     text = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8")
     oldest = dict(line.split("==") for line in text.splitlines() if line and not line.startswith("#"))
