@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 MEASURING := $(VENV)/.measuring
 INSTALL = bin/pip install --disable-pip-version-check --quiet
 
-.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz test-oldest wheel audit docs clean
+.PHONY: setup demo test lint types unit doctests shuffled mutants fuzz test-oldest test-newest wheel audit docs clean
 
 setup: $(STAMP)
 
@@ -81,6 +81,14 @@ $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(OLDEST)/$(INSTALL) --constraint constraints-oldest.txt --editable '.[test]'
 	touch $@
 
+# The newest versions on the package index, as users get them: without constraints.txt, in an environment of its own.
+NEWEST := .venv-newest
+
+test-newest:
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/$(INSTALL) --upgrade --upgrade-strategy eager --editable '.[test]'
+	$(NEWEST)/bin/pytest -n 2 $(addprefix --ignore ,$(OF_EXTRAS))
+
 # Wheel and sdist, each installed without extras in a new environment, and measured with.
 wheel: setup
 	tests/packaging/distributions.sh $(BIN)/python
@@ -94,4 +102,4 @@ audit: setup
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -35,11 +35,14 @@ class Display(Watcher):
         self._left = TimeLeft(epochs)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if not self._progress.disable:
+            self._progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
+        # Older releases of rich write an empty line at the end of a display that is switched off.
+        if not self._progress.disable:
+            self._progress.stop()
 
     def resumed(self, epoch: int) -> None:
         if epoch:

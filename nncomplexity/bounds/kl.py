@@ -11,7 +11,7 @@ import math
 
 from nncomplexity.bounds.hoeffding import hoeffding_bound
 from nncomplexity.errors import InputError
-from nncomplexity.words import checked_number
+from nncomplexity.words import checked_number, shown
 
 # The inverse grows with the risk. So a risk below this one may be replaced by it: the bound stays valid, and every ratio is finite.
 _LEAST_RISK = 1e-300
@@ -62,7 +62,7 @@ def kl_inverse(risk: float, nats: float) -> float:
     """
     checked_number("risk", risk, "a number in [0, 1], the scale of the divergence", lambda share: 0 <= share <= 1)
     if not nats >= 0:
-        raise InputError(f"nats: expected a number of nats per example >= 0, got {nats!r}")
+        raise InputError(f"nats: expected a number of nats per example >= 0, got {shown(nats)}")
     # kl(0‖p) = −ln(1 − p), so this case has a closed form. One step upwards covers the rounding of expm1.
     if risk == 0:
         return min(1.0, math.nextafter(-math.expm1(-nats), math.inf))

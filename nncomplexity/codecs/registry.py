@@ -13,6 +13,7 @@ from nncomplexity.codecs.gzip import GZIP
 from nncomplexity.codecs.xz import XZ
 from nncomplexity.codecs.zstd import ZSTD
 from nncomplexity.errors import FormatError, InputError
+from nncomplexity.words import shown
 
 CODECS: tuple[Codec, ...] = (Entropy(), BZIP2, XZ, GZIP, ZSTD)
 FIRST_OF_USERS, LAST = 128, 255
@@ -35,7 +36,7 @@ def register_codec(codec: Codec, number: int) -> None:
         InputError: the number is outside this range, or the name or the number belongs to another codec.
     """
     if isinstance(number, bool) or not isinstance(number, int) or not FIRST_OF_USERS <= number <= LAST:
-        raise InputError(f"number: expected a whole number from {FIRST_OF_USERS} to {LAST}, got {number!r}")
+        raise InputError(f"number: expected a whole number from {FIRST_OF_USERS} to {LAST}, got {shown(number)}")
     missing = [part for part in ("name", "writer", "reader") if not hasattr(codec, part)]
     if missing:
         raise InputError(f"codec: expected an object with name, writer and reader, got {codec!r} without {', '.join(missing)}")

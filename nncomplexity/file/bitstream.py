@@ -19,7 +19,7 @@ from nncomplexity.file.payload import decode, encode
 from nncomplexity.file.reading import read_settled
 from nncomplexity.linalg import usual_switches
 from nncomplexity.network import DIMENSIONS, STORED, Base, Skeleton, TensorSpec, base_of, complex_view
-from nncomplexity.words import is_number, path_of, python_number
+from nncomplexity.words import is_number, path_of, python_number, shown
 
 MAGIC = b"\x89COARSE\n"
 _HEAD = struct.Struct("<8sHIQ")
@@ -138,7 +138,7 @@ def read(content: bytes, *, limit: int = DEFAULT_LIMIT) -> CoarseFile:
     """
     limit = python_number(limit)
     if not is_number(limit) or limit < 0:
-        raise InputError(f"limit: expected a number of bytes, at least 0, got {limit!r}")
+        raise InputError(f"limit: expected a number of bytes, at least 0, got {shown(limit)}")
     return _read(content, limit=limit, checked=True)
 
 

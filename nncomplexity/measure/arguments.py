@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nncomplexity.errors import InputError
 from nncomplexity.search import Method, method_named
-from nncomplexity.words import Eps, Relative, checked_count, is_number, python_number
+from nncomplexity.words import Eps, Relative, checked_count, is_number, python_number, shown
 
 LARGEST_SEED = 2**32 - 1
 """The largest seed of NumPy's generators."""
@@ -36,7 +36,7 @@ def checked_eps(eps: object) -> list[Eps]:
             continue
         if not is_number(value) or not 0 <= value < math.inf:
             share = "; a share is Relative(0.01)" if isinstance(value, str) and value.strip().endswith("%") else ""
-            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {value!r}{share}")
+            raise InputError(f"eps: expected a finite number of at least 0, in the loss's unit, got {shown(value)}{share}")
         checked.append(float(value))
     return checked
 

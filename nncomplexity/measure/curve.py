@@ -28,7 +28,7 @@ from nncomplexity.network import (
     tensors_of,
 )
 from nncomplexity.show import curve_html
-from nncomplexity.words import GRID, Eps, default_grid
+from nncomplexity.words import GRID, Eps, default_grid, shown
 
 DEFAULT_EPS = GRID
 """The default ε for a loss on the scale of a cross-entropy (`default_eps`)."""
@@ -188,7 +188,7 @@ def rate_distortion(
         if eps is None:
             eps = default_eps(network, loss_fn)
         if not isinstance(python_eps(eps), Sequence):
-            raise InputError(f"eps: expected a sequence of numbers, got {eps!r}; estimate takes a single one")
+            raise InputError(f"eps: expected a sequence of numbers, got {shown(eps)}; estimate takes a single one")
         reports = estimate(network, loss_fn, checked_eps(eps), **shared)
         return curve_of(reports, risk=risk, n=n, delta=delta, chance=chance, loss_unit=loss_unit)
 

@@ -11,7 +11,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.linalg import matrix_view
 from nncomplexity.network import check_in_memory, storage_place
 from nncomplexity.training.spectral_gradient import SpectralEntropies
-from nncomplexity.words import checked_number
+from nncomplexity.words import checked_number, shown
 
 
 def spectral_entropy_penalty(
@@ -50,7 +50,7 @@ def spectral_entropy_penalty(
     """
     checked_number("beta", beta, "a finite number")
     if reduction not in ("mean", "sum"):
-        raise InputError(f'reduction: expected "mean" or "sum", got {reduction!r}')
+        raise InputError(f'reduction: expected "mean" or "sum", got {shown(reduction)}')
     chosen = _chosen_matrices(matrices, select)
     entropies: tuple[Tensor, ...] = SpectralEntropies.apply(*chosen)  # type: ignore[no-untyped-call]
     total = torch.stack([entropy.to(entropies[0]) for entropy in entropies])
@@ -122,7 +122,7 @@ def weight_noise(module: nn.Module, std: float, generator: torch.Generator | Non
 
 def _checked_tensor(given: Tensor) -> Tensor:
     if not isinstance(given, Tensor):
-        raise InputError(f"matrices: expected tensors, a module or a mapping of names to tensors, got {given!r}")
+        raise InputError(f"matrices: expected tensors, a module or a mapping of names to tensors, got {shown(given)}")
     return given
 
 
@@ -131,7 +131,7 @@ def _chosen_matrices(
 ) -> list[Tensor]:
     """The tensors to penalize, each folded into a matrix (m, n)."""
     if select is not None and not callable(select):
-        raise InputError(f"select: expected a function of a name, as lambda name: 'head' not in name, got {select!r}")
+        raise InputError(f"select: expected a function of a name, as lambda name: 'head' not in name, got {shown(select)}")
     if isinstance(matrices, (nn.Module, Mapping)):
         named = matrices.named_parameters() if isinstance(matrices, nn.Module) else matrices.items()
         tensors = [x for name, x in named if _checked_tensor(x).is_floating_point() and (select is None or select(name))]

@@ -140,13 +140,15 @@ def _index(value: Any) -> int | None:
 
 
 def shown(value: object) -> str:
-    """A value as text for a message: its `repr` in one line, shortened if it is long.
+    """A value as text for a message: its `repr` in one line, shortened if it is long. Numbers of NumPy are written as Python's.
 
-    >>> shown(np.float64(0.5)), shown([0] * 100)[-6:]
-    ('0.5', ' 0,...')
+    >>> shown(np.float64(0.5)), shown(np.complex64(1)), shown([0] * 100)[-6:]
+    ('0.5', '(1+0j)', ' 0,...')
     """
     try:
-        text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+        # item() doesn't convert long doubles.
+        text = str(value) if isinstance(value, np.inexact) else repr(value.item() if isinstance(value, np.generic) else value)
+        text = " ".join(text.split())
     except ValueError:  # Python refuses to print an integer of many thousand digits
         text = f"{type(value).__name__} too long to print"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import nncomplexity
 from nncomplexity.cli import main
@@ -36,7 +35,7 @@ def test_versions_devices_and_extras_are_told(monkeypatch: pytest.MonkeyPatch, c
     out = capsys.readouterr().out
     words = " ".join(out.split())
     assert f"nncomplexity {nncomplexity.__version__}, Python {sys.version.split()[0]}" in words
-    assert f"torch {torch.__version__} >= 2.4" in words
+    assert f"torch {importlib.metadata.version('torch')} >= 2.4" in words
     assert "no-such-package is missing: pip install 'no-such-package>=1.5'" in words
     assert "Devices: cpu (" in words
     assert "Extra plots: installed." in words

@@ -77,7 +77,7 @@ EVERYWHERE = [
     ({"eps": "0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got '0.1'"),
     ({"eps": b"0.1"}, "eps: expected a finite number of at least 0, in the loss's unit, got b'0.1'"),
     ({"eps": [10**400]}, "eps: expected a finite number of at least 0, in the loss's unit, got inf"),
-    ({"eps": [np.complex64(1)]}, r"eps: expected a finite number of at least 0, in the loss's unit, got np\.complex64"),
+    ({"eps": [np.complex64(1)]}, r"eps: expected a finite number of at least 0, in the loss's unit, got \(1\+0j\)"),
     ({"budget": math.inf}, "budget: expected a number of loss evaluations, at least 1, got inf"),
     ({"budget": "9"}, "budget: expected a number of loss evaluations, at least 1, got '9'"),
     ({"budget": np.int64(0)}, "budget: expected a number of loss evaluations, at least 1, got 0"),

@@ -32,7 +32,10 @@ def test_a_table_that_fits_stays_one_and_a_long_name_is_folded_to_half_the_page(
     assert tracked([one, one | {"step": 10}]).count("loss") == 1
     name = "runs/a/" + "x" * 70 + ".safetensors"
     lines = tracked([one | {"step": None, "checkpoint": name}]).splitlines()
-    assert "".join(line[:40].strip() for line in lines[5:]).startswith(name)
+    # Rich 13.0 gives the first column a blank less than later ones.
+    parts = [line.split()[0] for line in lines[5:] if line]
+    assert "".join(parts).startswith(name)
+    assert max(map(len, parts[:3])) in (39, 40, 41)
     assert max(map(len, lines)) <= 80
 
 

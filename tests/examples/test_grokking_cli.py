@@ -45,7 +45,7 @@ def test_the_same_command_goes_on_and_another_one_is_refused(tmp_path: Path, cap
     ("arguments", "message"),
     [
         ([], "Missing option '--out'"),
-        (["--out", "run", "--speed", "9"], "No such option: --speed"),
+        (["--out", "run", "--speed", "9"], "No such option"),  # versions of typer go on in different words
         (["--out", "run", "--preset", "slow"], "--preset: expected one of quick, paper, got 'slow'"),
         (["--out", "run", "--task", "modulo"], "--operation: expected one of addition, multiplication"),
         (["--out", "run", "--prime", "12"], "--prime: expected a prime of at least 3, got 12"),

@@ -15,7 +15,7 @@ from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
 from nncomplexity.network.divergence.inputs import USUAL_MASK, Batch, Mask, count, digest, guess_error, read, split, taken
 from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
-from nncomplexity.words import checked_count, is_number, python_number
+from nncomplexity.words import checked_count, is_number, python_number, shown
 
 OutputsFn = Callable[[Any, Any], Any]
 """outputs(network, inputs) -> (m, ...): the network is a module or a mapping of tensors, as for a loss."""
@@ -140,7 +140,7 @@ class Divergence:
         probe = python_number(self.probe)
         share = probe if is_number(probe) else 0.0
         if not 0 <= share < 1:
-            raise InputError(f"probe: expected inputs, or a share of the inputs from 0 up to 1, got {probe!r}")
+            raise InputError(f"probe: expected inputs, or a share of the inputs from 0 up to 1, got {shown(probe)}")
         if self.fresh:
             _check_draws("inputs", self.inputs)
             if self.labels is not None:

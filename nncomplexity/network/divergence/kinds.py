@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import shown
 
 Between = Callable[[Tensor, Tensor], Tensor]
 """between(the original's outputs (u, ...), outputs (u, ...)) -> (u,) divergences of at least 0."""
@@ -54,7 +55,7 @@ def kind_of(given: "str | Between") -> Kind:
         return _KINDS[given]
     if callable(given):
         return Kind(getattr(given, "__name__", type(given).__name__), given, None)
-    raise InputError(f"kind: expected {', '.join(_KINDS)}, or a function of two outputs, got {given!r}")
+    raise InputError(f"kind: expected {', '.join(_KINDS)}, or a function of two outputs, got {shown(given)}")
 
 
 def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
