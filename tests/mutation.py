@@ -6,11 +6,19 @@ A fault (a mutant) is one changed operator, constant, condition or call. First t
 which functions each of them calls. A fault is then put to the tests that call its function, the fastest first, and to the other tests of their
 files where none of those fails. It is caught if a test fails or takes far too long. What survives is listed with its line, to be looked at by
 a person: some faults change nothing that anybody could see.
+
+With `--seconds`, a fault is put to the fastest tests only, as many as take so long together. What survives them is put to all tests with
+`--again`, also to those that were written since:
+
+    python tests/mutation.py --count 200 --seconds 40 --record calls.json --out verdicts.json
+    python tests/mutation.py --again verdicts.json --record calls.json --out verdicts-again.json
 """
 
 import argparse
 import ast
+import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -22,8 +30,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -36,7 +44,7 @@ TARGETS = {
     f"{PACKAGE}/codecs": ["tests/codecs", "tests/file"],
     f"{PACKAGE}/bounds": ["tests/bounds"],
     f"{PACKAGE}/file": ["tests/file", "tests/codecs"],
-    f"{PACKAGE}/network/distortion.py": ["tests/network/test_distortion.py", "tests/network/test_soundness.py"],
+    f"{PACKAGE}/network/distortion.py": ["tests/network"],
     f"{PACKAGE}/dynamics": ["tests/dynamics"],
     f"{PACKAGE}/search": ["tests/search"],
 }
@@ -47,8 +55,8 @@ ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "//", ast.FloorDiv: "*", ast
 ARITHMETIC |= {ast.LShift: ">>", ast.RShift: "<<", ast.BitOr: "&", ast.BitAnd: "|", ast.BitXor: "|"}
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "floor": "ceil", "ceil": "floor"}
 ARGUMENTS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:random_order"]
-PATIENCE = 5.0
-"""Tests are taken to hang after so many times the seconds that they took on the unchanged package, and half a minute."""
+PATIENCE, GRACE = 5.0, 20
+"""A test is taken to hang after so many times the seconds that it took on the unchanged package, and so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +69,30 @@ class Mutant:
     end: int
     old: str
     new: str
-    function: int = 0
-    """The first line of the function that it is in; 0 for code that runs when the module is imported."""
+    text: str = ""
+    """The line that it is in, without the spaces around it."""
+    function: str = ""
+    """The qualified name of the function that it is in; empty for code that runs when the module is imported."""
 
 
 def mutants_of(path: str, root: Path = ROOT) -> Iterator[Mutant]:
     """Every fault that a file may be given. Docstrings, annotations, messages and imports have none."""
     text = (root / path).read_text(encoding="utf-8")
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    functions = list(functions_of(ast.parse(text)))
     for mutant in faults_of(path, text):
-        inside = [node for node in functions if node.body[0].lineno <= mutant.line <= (node.end_lineno or 0)]
-        innermost = max(inside, key=lambda node: node.lineno, default=None)
-        # Python counts a function from its first decorator.
-        begins = [] if innermost is None else [innermost.lineno, *(one.lineno for one in innermost.decorator_list)]
-        yield replace(mutant, function=min(begins, default=0))
+        inside = [(node.lineno, name) for name, node in functions if node.body[0].lineno <= mutant.line <= (node.end_lineno or 0)]
+        _, innermost = max(inside, default=(0, ""))
+        yield replace(mutant, text=text.splitlines()[mutant.line - 1].strip(), function=innermost)
+
+
+def functions_of(tree: ast.AST, within: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    """The functions of a tree, with the qualified names that Python gives them."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef):
+            yield within + node.name, node
+            yield from functions_of(node, f"{within}{node.name}.<locals>.")
+        else:
+            yield from functions_of(node, f"{within}{node.name}." if isinstance(node, ast.ClassDef) else within)
 
 
 def faults_of(path: str, text: str) -> Iterator[Mutant]:
@@ -147,11 +165,27 @@ def chosen(count: int, seed: int, targets: Sequence[str], root: Path) -> list[tu
     return random.Random(seed).sample(every, min(count, len(every)))
 
 
+def again(file: Path, root: Path) -> list[tuple[Mutant, list[str]]]:
+    """The faults that survive in a file of verdicts, found by function and line where the code around them has changed since."""
+    found: list[tuple[Mutant, list[str]]] = []
+    for row in json.loads(file.read_text(encoding="utf-8")):
+        if row.pop("verdict") != "survives":
+            continue
+        was = Mutant(**row)
+        same = [one for one in mutants_of(was.path, root) if replace(one, line=was.line, begin=was.begin, end=was.end) == was]
+        if same:
+            now = min(same, key=lambda one: abs(one.begin - was.begin))
+            found.append((now, next(tests for target, tests in TARGETS.items() if was.path.startswith(target))))
+        else:
+            print(f"gone     {was.path}:{was.line}  {was.text}", flush=True)
+    return found
+
+
 class Recorder:
     """A plugin of pytest that records how long each test takes, and which functions of the package it calls."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.seconds, self.calls = str(folder / PACKAGE), dict[str, float](), dict[str, list[str]]()
+        self.folder, self.tests = str(folder / PACKAGE), dict[str, dict[str, Any]]()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -168,65 +202,87 @@ class Recorder:
         finally:
             sys.settrace(None)
             threading.settrace(None)
-            self.seconds[item.nodeid] = time.monotonic() - before
-            ours = (code for code in reached.values() if code.co_filename.startswith(self.folder))
-            self.calls[item.nodeid] = sorted(
-                {f"{PACKAGE}{code.co_filename.removeprefix(self.folder)}:{code.co_firstlineno}" for code in ours}
-            )
+            ours = [code for code in reached.values() if code.co_filename.startswith(self.folder)]
+            calls = {f"{PACKAGE}{code.co_filename.removeprefix(self.folder)}:{code.co_qualname}" for code in ours}
+            self.tests[item.nodeid] = {"seconds": time.monotonic() - before, "calls": sorted(calls)}
 
 
-def recorded(folders: Sequence[str], root: Path) -> dict[str, Any]:
-    """The seconds and the calls of every test of these folders. Ends the program where one of them fails."""
+def recorded(folders: Sequence[str], root: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """For every file of tests its digest, and the seconds and the calls of its tests; only files that have changed since `known` run.
+
+    Ends the program where a test fails.
+    """
+    paths = [
+        path
+        for folder in folders
+        for path in ([root / folder] if folder.endswith(".py") else sorted((root / folder).rglob("test_*.py")))
+    ]
+    digests = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    changed = [file for file, digest in digests.items() if known.get(file, {}).get("digest") != digest]
     into = root / "recorded.json"
 
     def record() -> int:
         recorder = Recorder(root)
-        status = int(pytest.main([*ARGUMENTS, *folders], plugins=[recorder]))
-        into.write_text(json.dumps({"seconds": recorder.seconds, "calls": recorder.calls}), encoding="utf-8")
+        status = int(pytest.main([*ARGUMENTS, *changed], plugins=[recorder]))
+        into.write_text(json.dumps(recorder.tests), encoding="utf-8")
         return status
 
-    if in_a_copy(record, root, 3 * 3600) != 0:
-        sys.exit(f"{' '.join(folders)}: expected tests that pass before anything is changed; mend them first")
-    found: dict[str, Any] = json.loads(into.read_text(encoding="utf-8"))
-    return found
+    if changed and in_a_copy(record, root) != 0:
+        sys.exit(f"{' '.join(changed)}: expected tests that pass before anything is changed; mend them first")
+    tests: dict[str, Any] = json.loads(into.read_text(encoding="utf-8")) if changed else {}
+    news = {file: {"digest": digests[file], "tests": {}} for file in changed}
+    for test, what in tests.items():
+        news[test.split("::")[0]]["tests"][test] = what
+    return known | news
 
 
-def tests_for(mutant: Mutant, folders: Sequence[str], record: dict[str, Any]) -> list[list[str]]:
-    """The tests to run on a fault, in two parts: those that call its function, then the others of their files.
+def tests_for(mutant: Mutant, folders: Sequence[str], record: dict[str, Any], seconds: float) -> dict[str, float]:
+    """The tests to run on a fault with the seconds that each takes: those that call its function, then the others of their files.
 
     A result may be kept between tests, so that the test that calls the function isn't the one that looks at the result.
     """
-    seconds: dict[str, float] = record["seconds"]
-    known = [test for test in seconds if test.startswith(tuple(folders))]
-    place = f"{mutant.path}:{mutant.function}" if mutant.function else f"{mutant.path}:"
-    calling = [
-        test
-        for test in known
-        if any(call == place or (not mutant.function and call.startswith(place)) for call in record["calls"][test])
-    ]
+    known = {test: what for file, one in record.items() if file.startswith(tuple(folders)) for test, what in one["tests"].items()}
+    place = f"{mutant.path}:{mutant.function}"
+
+    def reaches(what: dict[str, Any]) -> bool:
+        return any(call == place or (not mutant.function and call.startswith(place)) for call in what["calls"])
+
+    calling = {test for test, what in known.items() if reaches(what)}
     files = {test.split("::")[0] for test in calling}
-    others = [test for test in known if test not in calling and (not calling or test.split("::")[0] in files)]
-    return [sorted(part, key=seconds.__getitem__) for part in (calling, others) if part]
+    others = {test for test in known if test not in calling and (not calling or test.split("::")[0] in files)}
+    chosen: dict[str, float] = {}
+    for part in (calling, others):
+        for test in sorted(part, key=lambda test: known[test]["seconds"]):
+            if sum(chosen.values()) + known[test]["seconds"] <= seconds:
+                chosen[test] = known[test]["seconds"]
+    return chosen
 
 
-def verdict(mutant: Mutant, parts: Sequence[list[str]], root: Path, seconds: dict[str, float]) -> str:
+class Alarm:
+    """A plugin of pytest that has the process killed where a test hangs."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        signal.alarm(GRACE + math.ceil(PATIENCE * self.seconds[item.nodeid]))
+
+
+def verdict(mutant: Mutant, tests: dict[str, float], root: Path) -> str:
     """What becomes of a fault: "caught", "hangs", or "survives"."""
     file = root / mutant.path
     original = file.read_bytes()
     file.write_bytes(original[: mutant.begin] + mutant.new.encode() + original[mutant.end :])
     try:
-        for tests in parts:
-            patience = PATIENCE * sum(seconds[test] for test in tests) + 30
-            status = in_a_copy(partial(pytest.main, [*ARGUMENTS, *tests]), root, patience)
-            if status != 0:
-                return "hangs" if status is None else "caught"
-        return "survives"
+        status = in_a_copy(lambda: pytest.main([*ARGUMENTS, *tests], plugins=[Alarm(tests)]), root, GRACE * 3)
     finally:
         file.write_bytes(original)
+    return {0: "survives", -signal.SIGALRM: "hangs"}.get(status, "caught")
 
 
-def in_a_copy(call: Callable[[], int], root: Path, seconds: float) -> int | None:
-    """The exit status that `call` gives in a copy of this process, which has PyTorch already; None where it hangs."""
+def in_a_copy(call: Callable[[], int], root: Path, seconds: int = 0) -> int:
+    """The exit status that `call` gives in a copy of this process, which has PyTorch already; it is killed after so many seconds, if any."""
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -235,16 +291,16 @@ def in_a_copy(call: Callable[[], int], root: Path, seconds: float) -> int | None
         os.dup2(silence, 1)
         os.dup2(silence, 2)
         sys.path.insert(0, str(root))
-        os._exit(int(call()))
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+        signal.alarm(seconds)
+        status = 1
+        try:
+            status = int(call())
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what the tests had started
+    return os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
@@ -255,7 +311,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no further mutant after so long")
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this; can be repeated")
     parser.add_argument(
-        "--record", type=Path, help="a JSON file for what tests call: read where it is there, and written where not"
+        "--seconds", type=float, default=math.inf, help="put each fault to the fastest tests, of so many seconds together"
+    )
+    parser.add_argument("--again", type=Path, help="a JSON file of verdicts: what survives in it is tried again, and nothing else")
+    parser.add_argument(
+        "--record", type=Path, help="a JSON file of what tests call, kept for later runs; delete it when the package has changed"
     )
     parser.add_argument("--out", type=Path, help="a JSON file for the verdicts")
     options = parser.parse_args()
@@ -269,19 +329,18 @@ def main() -> None:
             shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         for part in ("pyproject.toml", "nncomplexity_launch.py", "README.md"):
             shutil.copy(ROOT / part, root / part)
-        sample = chosen(options.count, options.seed, targets, root)
-        if options.record and options.record.exists():
-            record = json.loads(options.record.read_text(encoding="utf-8"))
-        else:
-            record = recorded(sorted({test for target in targets for test in TARGETS[target]}), root)
-            print(f"{len(record['seconds'])} tests, {sum(record['seconds'].values()):.0f} s", flush=True)
-            if options.record:
-                options.record.write_text(json.dumps(record), encoding="utf-8")
-        for mutant, tests in sample:
+        sample = again(options.again, root) if options.again else chosen(options.count, options.seed, targets, root)
+        known = json.loads(options.record.read_text(encoding="utf-8")) if options.record and options.record.exists() else {}
+        record = recorded(sorted({test for _, tests in sample for test in tests}), root, known)
+        if options.record:
+            options.record.write_text(json.dumps(record), encoding="utf-8")
+        for mutant, folders in sample:
             if time.monotonic() - began > 60 * options.minutes:
                 break
-            verdicts.append((mutant, verdict(mutant, tests_for(mutant, tests, record), root, record["seconds"])))
-            print(f"{verdicts[-1][1]:9}{mutant.path}:{mutant.line}  {mutant.old!r} -> {mutant.new!r}", flush=True)
+            verdicts.append((mutant, verdict(mutant, tests_for(mutant, folders, record, options.seconds), root)))
+            print(
+                f"{verdicts[-1][1]:9}{mutant.path}:{mutant.line}  {mutant.old!r} -> {mutant.new!r}  in  {mutant.text}", flush=True
+            )
             if options.out:
                 rows = [{**asdict(one), "verdict": word} for one, word in verdicts]
                 options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
