@@ -22,6 +22,7 @@ import math
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -57,6 +58,8 @@ CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list
 ARGUMENTS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:random_order"]
 PATIENCE, GRACE = 5.0, 20
 """A test is taken to hang after so many times the seconds that it took on the unchanged package, and so many seconds."""
+MEMORY = 6 << 30
+"""The largest number of bytes that tests may allocate, because a fault may make a loop that fills a list for ever."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +295,7 @@ def in_a_copy(call: Callable[[], int], root: Path, seconds: int = 0) -> int:
         os.dup2(silence, 2)
         sys.path.insert(0, str(root))
         signal.alarm(seconds)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         status = 1
         try:
             status = int(call())
