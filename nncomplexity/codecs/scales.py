@@ -337,7 +337,7 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
     used = np.ascontiguousarray(tables[:, :alphabet])
     for j, column in enumerate(decoded):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
-        mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
+        mean, prior, belief = overall * profile[j], BELIEF * overall, overall * (j + BELIEF)
         # Rows with the same sum so far have the same context, so it is computed once for each different sum.
         places = {seen: bisect_right(_ABOVE_FIRST, mean * ((seen + prior) / belief)) for seen in set(sums)}
         context = [places[seen] for seen in sums]

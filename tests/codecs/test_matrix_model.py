@@ -262,6 +262,15 @@ def test_a_list_longer_than_the_record_is_refused() -> None:
         Matrix(4, 1, MatrixState()).code(Decoder(list_record(-2, [1, 1, 1, 1])), None)
 
 
+def test_a_list_has_as_many_values_as_the_format_allows_and_no_more() -> None:
+    symbols = 3 * np.arange(2**16)
+    encoder, model = Encoder(), Matrix(2**16, 1, MatrixState())
+    model.by_list(encoder, symbols)
+    assert (model.by_list(Decoder(encoder.finish()), None) == symbols).all()
+    with pytest.raises(FormatError, match="the length of a list of symbols is 65536, outside 0 to 65535"):
+        Matrix(80_000, 1, MatrixState()).code(Decoder(list_record(-2, [1] * 2**16)), None)
+
+
 def test_a_list_beyond_the_largest_symbol_is_refused() -> None:
     with pytest.raises(FormatError, match="a list's largest symbol is 2147483648, outside -2147483647 to 2147483647"):
         Matrix(4, 1, MatrixState()).code(Decoder(list_record(-1, [2**31 - 1, 2])), None)

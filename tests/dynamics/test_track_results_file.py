@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from nncomplexity.dynamics import results_file
-from nncomplexity.dynamics.results_file import ResultsFile, rows_of
+from nncomplexity.dynamics.results_file import ResultsFile, line_of, rows_of
 from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
 from tests.rows import row, write_rows
@@ -60,6 +60,13 @@ def test_another_file_is_left_as_it_is(file: Path, content: str) -> None:
     with pytest.raises(InputError, match=r"expected a results.jsonl that track wrote, or no file yet, got .* in line 1"):
         ResultsFile(file)
     assert file.read_text() == content
+
+
+def test_names_can_be_read_in_the_file_and_those_that_are_no_text_read_back() -> None:
+    given = {"checkpoint": "größe/ε=0.1/\udcff.pt"}
+    line = line_of(given)
+    assert "größe/ε=0.1/".encode() in line
+    assert json.loads(line) == given
 
 
 def test_one_process_at_a_time(file: Path) -> None:
