@@ -108,6 +108,26 @@ def test_each_matrix_weighs_what_it_weighs_alone_in_a_file(drawn: list[Case]) ->
     np.testing.assert_allclose(weigh_each([case.symbols.reshape(case.columns, case.rows).T for case in drawn]), alone, rtol=1e-9)
 
 
+def test_matrices_with_dead_lines_weigh_together_what_they_weigh_one_after_another() -> None:
+    """Some have so few dead lines that the marks of earlier matrices decide whether theirs pay."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(150):
+        grid = rng.integers(-3, 4, (6, 16))
+        grid[:, rng.random(16) < rng.choice([0.0, 0.06, 0.15])] = 0
+        drawn.append(Case(16, 6, grid.reshape(-1)))
+    singly, together, bits = MatrixState(), MatrixState(), []
+    for case in drawn:
+        meter = Meter()
+        case.model(singly).code(meter, case.symbols)
+        bits.append(meter.bits)
+    matrices = [case.symbols.reshape(6, 16).T for case in drawn]
+    found = weigh_together([case.model(together) for case in drawn], matrices, together, keep=True)
+    np.testing.assert_allclose(found.bits, bits, rtol=1e-9)
+    assert together.lines.marked.frequencies.tolist() == singly.lines.marked.frequencies.tolist()
+    assert len({one.whole for one in found.known}) == 2
+
+
 def entropy_and_table(symbols: np.ndarray) -> tuple[float, float]:
     """Bits of the symbols under their own frequencies, and of a plain table of these: log₂ n for each symbol that occurs."""
     counts = np.unique(symbols, return_counts=True)[1]
