@@ -44,7 +44,7 @@ PACKAGE = "nncomplexity"
 TARGETS = {
     f"{PACKAGE}/codecs": ["tests/codecs", "tests/file"],
     f"{PACKAGE}/bounds": ["tests/bounds"],
-    f"{PACKAGE}/file": ["tests/file", "tests/codecs"],
+    f"{PACKAGE}/file": ["tests/file", "tests/codecs", "tests/network/test_relative.py"],
     f"{PACKAGE}/network/distortion.py": ["tests/network"],
     f"{PACKAGE}/dynamics": ["tests/dynamics"],
     f"{PACKAGE}/search": ["tests/search"],

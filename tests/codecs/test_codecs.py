@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from math import prod
 
@@ -275,6 +276,31 @@ def test_a_bomb_is_not_unpacked(codec: General) -> None:
 def test_no_byte_more_than_asked_for_is_unpacked(codec: General) -> None:
     most = AT_ONCE + 10
     assert len(codec.decompress(codec.compress(bytes(3 * AT_ONCE)), most)) == most
+
+
+def test_an_xz_stream_that_needs_more_than_128_mib_is_refused() -> None:
+    stream = codec_named("xz").compress(bytes(100))
+    first, last = 12, 12 + 4 * (stream[12] + 1)  # the header of the block, which ends with its checksum
+    assert stream[first + 2 : first + 4] == b"\x21\x01"  # LZMA2, with one byte that says how large its window is
+
+    def with_window(code: int) -> bytes:
+        header = stream[first : first + 4] + bytes([code]) + stream[first + 5 : last - 4]
+        return stream[:first] + header + zlib.crc32(header).to_bytes(4, "little") + stream[last:]
+
+    assert codec_named("xz").decompress(with_window(29), 1000) == bytes(100)  # 96 MiB
+    with pytest.raises(FormatError, match="payload is no xz stream"):
+        codec_named("xz").decompress(with_window(30), 1000)  # 128 MiB, besides what the decoder itself needs
+
+
+def test_a_zstandard_frame_with_a_window_above_128_mib_is_refused() -> None:
+    def frame(exponent: int, eighths: int) -> bytes:
+        """100 zeros in one raw block of a frame whose window is 2^exponent · (1 + eighths / 8) bytes (RFC 8878, section 3.1.1)."""
+        block = (100 << 3 | 1).to_bytes(3, "little") + bytes(100)
+        return b"\x28\xb5\x2f\xfd\0" + bytes([exponent - 10 << 3 | eighths]) + block
+
+    assert codec_named("zstd").decompress(frame(27, 0), 1000) == bytes(100)
+    with pytest.raises(FormatError, match="payload is no zstandard stream"):
+        codec_named("zstd").decompress(frame(27, 1), 1000)
 
 
 def forged(data: bytes) -> bytes:
