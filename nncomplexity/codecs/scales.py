@@ -116,7 +116,7 @@ class Magnitudes:
     level: int | None = None
     """The level, if a writer knows it already."""
     known: Integers | None = None
-    """(n,) the contexts of all symbols, if a writer knows them already."""
+    """(n,) the contexts of all symbols, if a writer knows them already; only for matrices of at most `_GROUP` symbols."""
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, and then the magnitudes column by column. Tables and levels learn from them."""
@@ -136,7 +136,7 @@ class Magnitudes:
             if self.known is None:
                 contexts = scales.contexts(part)
             else:
-                contexts = self.known[first * self.rows : (first + group) * self.rows].reshape(part.shape).astype(np.int64)
+                contexts = self.known.reshape(part.shape).astype(np.int64)
             if isinstance(coder, Meter):
                 coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
                 continue

@@ -144,6 +144,14 @@ def test_matrices_come_back(cases: list[Case]) -> None:
         assert decoded.tolist() == case.symbols.tolist()
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(32, 8), (33, 2), (64, 4), (65, 3), (256, 1), (257, 1)])
+def test_small_matrices_come_back_whatever_number_of_blocks_a_column_has(rows: int, columns: int) -> None:
+    magnitudes = np.random.default_rng(0).geometric(0.3, rows * columns).clip(max=10) - 1
+    model, encoder = Magnitudes(rows, columns, int(magnitudes.max())), Encoder()
+    model.code(encoder, magnitudes, fresh_tables(), fresh_levels())
+    assert (model.code(Decoder(encoder.finish()), None, fresh_tables(), fresh_levels()) == magnitudes).all()
+
+
 @given(st.lists(cases(), min_size=1, max_size=3))
 @settings(max_examples=60, deadline=None)
 def test_writer_reader_and_meter_learn_the_same(cases: list[Case]) -> None:
