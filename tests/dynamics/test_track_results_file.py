@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,20 @@ def test_one_process_at_a_time(file: Path) -> None:
             ResultsFile(file, patience=0)
     with ResultsFile(file) as second:
         assert len(second.rows) == 1
+
+
+def test_every_row_is_synced_to_the_disk_and_the_name_of_a_new_file_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = [], os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else file.read_bytes().count(b"\n"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with ResultsFile(file) as opened:
+        for step in (1, 2, 3):
+            opened.append(row(step))
+    assert synced == [1, "folder", 2, 3]
 
 
 def test_a_file_to_which_nothing_was_written_is_not_left_behind(file: Path) -> None:
