@@ -197,6 +197,7 @@ class Recorder:
         def trace(frame: FrameType, _event: str, _given: object) -> None:
             reached[id(frame.f_code)] = frame.f_code
 
+        forget_results()
         before = time.monotonic()
         threading.settrace(trace)
         sys.settrace(trace)
@@ -208,6 +209,13 @@ class Recorder:
             ours = [code for code in reached.values() if code.co_filename.startswith(self.folder)]
             calls = {f"{PACKAGE}{code.co_filename.removeprefix(self.folder)}:{code.co_qualname}" for code in ours}
             self.tests[item.nodeid] = {"seconds": time.monotonic() - before, "calls": sorted(calls)}
+
+
+def forget_results() -> None:
+    """Clear the caches of the package's functions, so that a test calls each function whose result it uses."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE]
+    for function in {id(one): one for module in modules for one in vars(module).values() if hasattr(one, "cache_clear")}.values():
+        function.cache_clear()
 
 
 def recorded(folders: Sequence[str], root: Path, known: dict[str, Any]) -> dict[str, Any]:
