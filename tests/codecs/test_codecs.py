@@ -158,6 +158,7 @@ def test_records_of_every_model_come_back(codec: Codec) -> None:
         (np.array([3]), lambda: Categorical(flat_tally(9))),
         (np.array([-70_000]), lambda: Signed(length_tally())),
         (np.array([2**51 + 1]), lambda: Bits(52)),
+        *((np.array([2**bits]), lambda: Bits(52)) for bits in (7, 8, 15, 16, 31, 32)),
         (np.array([200]), lambda: Bits(9)),
         (np.zeros(0, dtype=np.int64), lambda: Planes(0, 4)),
         (rng.integers(0, 256, 60), lambda: Planes(60, 4)),

@@ -128,6 +128,15 @@ def test_matrices_with_dead_lines_weigh_together_what_they_weigh_one_after_anoth
     assert len({one.whole for one in found.known}) == 2
 
 
+@pytest.mark.parametrize("low", [0, -1])
+def test_values_as_far_apart_as_a_list_may_have_weigh_together_what_they_weigh_alone(low: int) -> None:
+    """Up to the largest symbol apart, a list of them is the best way; one farther, there can be none."""
+    case = Case(30, 30, np.where(np.random.default_rng(0).random(900) < 0.5, low, SYMBOL_LIMIT))
+    (bits,) = weigh_each([case.symbols.reshape(30, 30).T])
+    assert bits == pytest.approx(weighed([case])[0], rel=1e-9)
+    assert (bits < 1200) == (low == 0)
+
+
 def entropy_and_table(symbols: np.ndarray) -> tuple[float, float]:
     """Bits of the symbols under their own frequencies, and of a plain table of these: log₂ n for each symbol that occurs."""
     counts = np.unique(symbols, return_counts=True)[1]
