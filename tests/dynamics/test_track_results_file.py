@@ -1,6 +1,7 @@
 """The results.jsonl that grows by whole lines: cut lines, locks, and files that are something else."""
 
 import json
+import math
 import os
 import stat
 import threading
@@ -68,6 +69,12 @@ def test_names_can_be_read_in_the_file_and_those_that_are_no_text_read_back() ->
     line = line_of(given)
     assert "größe/ε=0.1/".encode() in line
     assert json.loads(line) == given
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_json_does_not_have_is_no_line(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        line_of({"loss": value})
 
 
 def test_one_process_at_a_time(file: Path) -> None:
