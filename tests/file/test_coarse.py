@@ -3,7 +3,9 @@
 import math
 import struct
 import warnings
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape
+from nncomplexity.file import coarse as coarse_module
 from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless, overflows
 from nncomplexity.linalg import waves
 from nncomplexity.network import TensorSpec
@@ -43,6 +46,31 @@ def test_dense_symbols_times_the_step_are_rounded_once(symbols: list[int], step:
     decoded = Dense(np.array(symbols, dtype=np.int64), step).decode(spec(len(symbols), dtype=dtype))
     assert decoded.dtype == dtype
     assert data(decoded) == expected
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(10, 5), (3, 30), (50, 1), (1, 50)])
+@pytest.mark.parametrize("with_base", [False, True])
+def test_only_a_part_of_a_large_tensor_is_in_float64_at_once(
+    rows: int, columns: int, with_base: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    one = replace(spec(rows, columns), base=torch.randn(rows, columns, generator=generator) if with_base else None)
+    several = (
+        Dense(rng.integers(-9, 10, (rows, columns)), 0.3),
+        LowRank(*(rng.integers(-9, 10, s) for s in ((rows, 2), (2, columns))), 0.3, 0.7),
+    )
+    whole = [coarse.decode(one) for coarse in several]
+    sizes, rounding = [], coarse_module._rounded
+
+    def noted(values: torch.Tensor, *more: Any) -> torch.Tensor:
+        sizes.append(values.numel())
+        return rounding(values, *more)
+
+    monkeypatch.setattr(coarse_module, "_AT_ONCE", 12)
+    monkeypatch.setattr(coarse_module, "_rounded", noted)
+    assert all(torch.equal(coarse.decode(one), expected) for coarse, expected in zip(several, whole, strict=True))
+    assert sum(sizes) == 2 * rows * columns
+    assert max(sizes) <= 12
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.data(), STEPS, STEPS, st.sampled_from(DTYPES))
