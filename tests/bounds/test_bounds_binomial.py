@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -99,6 +100,12 @@ def test_the_bound_to_disagree_is_its_parts() -> None:
 def test_the_bound_to_disagree_is_never_above_one() -> None:
     found = disagreement_bound(8_000, risk=0.1, n=100, disagreements=300, m=360)
     assert (found.value, found.vacuous) == (1.0, True)
+
+
+def test_the_least_vacuous_bound_to_disagree_is_a_thousandth_below_chance() -> None:
+    found = disagreement_bound(500, risk=0.0, n=10_000, disagreements=0, m=10_000, chance=0.9)
+    assert replace(found, value=0.899).vacuous
+    assert not replace(found, value=math.nextafter(0.899, 0.0)).vacuous
 
 
 @pytest.mark.parametrize(

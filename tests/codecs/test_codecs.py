@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import math
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -148,6 +149,20 @@ def test_the_reference_decoder_gives_the_same_weights(codec: Codec, content: tup
     weights = file.weights()
     assert list(weights) == list(expected)
     assert all(lossless(tensor).data.tobytes() == expected[name] for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 20), (20, 3), (8, 8), (1, 25)])
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40)])
+def test_the_reference_decoder_gives_the_same_weights_of_matrices_with_dead_lines(
+    rows: int, columns: int, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    symbols = np.zeros(shape, dtype=np.int64)
+    living = np.ix_(rng.permutation(shape[0])[:rows], rng.permutation(shape[1])[:columns])
+    symbols[living] = rng.integers(1, 6, (rows, columns))
+    file = write(Skeleton((TensorSpec(("w",), shape, torch.float32),)), [Dense(symbols, 0.5)], codec_named("entropy"))
+    assert file.bits < 70 + 3 * rows * columns + math.log2(math.comb(shape[0], rows)) + math.log2(math.comb(shape[1], columns))
+    assert reference.decode(file.content) == {"w": (0.5 * symbols).astype("<f4").tobytes()}
 
 
 @every_codec

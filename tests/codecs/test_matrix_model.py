@@ -23,6 +23,7 @@ from nncomplexity.codecs import (
     weigh_together,
 )
 from nncomplexity.codecs.coder import Decoder, Encoder
+from nncomplexity.codecs.matrix import KnownKind, span_limit
 from nncomplexity.codecs.models import adaptive, flat_tally, naturals
 from nncomplexity.codecs.scales import Magnitudes, fresh_levels, fresh_tables
 from nncomplexity.errors import FormatError
@@ -126,6 +127,14 @@ def test_matrices_with_dead_lines_weigh_together_what_they_weigh_one_after_anoth
     np.testing.assert_allclose(found.bits, bits, rtol=1e-9)
     assert together.lines.marked.frequencies.tolist() == singly.lines.marked.frequencies.tolist()
     assert len({one.whole for one in found.known}) == 2
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_values_as_far_apart_as_a_table_may_have_weigh_together_what_they_weigh_alone(more: int) -> None:
+    """Away from zero and all different, they are best coded under a table of all values between them, up to its largest span."""
+    symbols = 10**6 + np.append(np.random.default_rng(0).permutation(400)[:99], [span_limit(100) + more])
+    (bits,) = weigh_each([symbols[:, None]])
+    assert bits == pytest.approx(weighed([Case(100, 1, symbols)])[0], rel=1e-9)
 
 
 @pytest.mark.parametrize("low", [0, -1])
@@ -362,6 +371,24 @@ def test_dead_rows_and_columns_cost_next_to_nothing() -> None:
     decoder, state = Decoder(payload), MatrixState()
     for grid in grids:
         assert (Matrix(grid.shape[1], grid.shape[0], state).code(decoder, None) == grid.reshape(-1)).all()
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(8, 64), (30, 40)])
+@pytest.mark.parametrize("dead", [0.02, 0.05, 0.1])
+def test_marks_of_dead_lines_never_cost_many_bits_more_than_none(columns: int, rows: int, dead: float) -> None:
+    """Whether they pay is estimated."""
+    saved = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        grid = np.rint(rng.laplace(size=(columns, rows))).astype(np.int64)
+        grid[:, rng.random(rows) < dead] = 0
+        bits = []
+        for known in (None, KnownKind(0, whole=True)):
+            meter = Meter()
+            Matrix(rows, columns, MatrixState(), known=known).code(meter, grid.reshape(-1))
+            bits.append(meter.bits)
+        saved.append(bits[1] - bits[0])
+    assert min(saved) > -5
 
 
 @pytest.mark.parametrize(("live_rows", "live_columns"), [([7], [0, 1, 2, 3]), ([2, 3], [1, 5, 8]), (list(range(12)), [4])])
