@@ -1,6 +1,7 @@
 """The model of quantized matrices: round trips, and lengths against sources whose entropy is known."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -371,6 +372,16 @@ def test_dead_rows_and_columns_cost_next_to_nothing() -> None:
     decoder, state = Decoder(payload), MatrixState()
     for grid in grids:
         assert (Matrix(grid.shape[1], grid.shape[0], state).code(decoder, None) == grid.reshape(-1)).all()
+
+
+@pytest.mark.parametrize(("live_rows", "live_columns"), [(range(0, 24, 4), range(20)), (range(24), range(0, 20, 5)), ([7], [0, 1])])
+def test_each_matrix_with_dead_lines_weighs_what_it_weighs_alone_in_a_file(
+    live_rows: Iterable[int], live_columns: Iterable[int]
+) -> None:
+    grid = alive(24, 20, list(live_rows), list(live_columns))
+    (bits,) = weigh_each([grid.T])
+    assert bits == pytest.approx(coded([grid])[0][0], rel=1e-9)
+    assert bits < 500
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(8, 64), (30, 40)])
