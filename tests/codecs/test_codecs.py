@@ -179,6 +179,17 @@ def test_records_of_every_model_come_back(codec: Codec) -> None:
         (rng.integers(0, 256, 60), lambda: Planes(60, 4)),
         (rng.integers(-5, 6, 60), lambda: Matrix(20, 3, state)),
         (rng.integers(-500, 600, 60), lambda: Matrix(12, 5, state)),
+        *(
+            (np.array([0, sign * 2**bits - more]), lambda: Matrix(2, 1, state))
+            for bits in (7, 15)
+            for sign in (-1, 1)
+            for more in (-1, 0, 1)
+        ),
+        *(
+            (np.array([size - 1]), lambda size=size: Categorical(flat_tally(size)))
+            for bits in (8, 16)
+            for size in (2**bits, 2**bits + 1)
+        ),
         (rng.integers(-(2**31) + 1, 2**31, 60), lambda: Matrix(60, 1, state)),
         (np.zeros(0, dtype=np.int64), lambda: Matrix(0, 0, state)),
     ]
