@@ -105,10 +105,12 @@ def code_of(tree: ast.AST) -> Iterator[ast.AST]:
                 continue
             if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
                 continue
-            # NumPy takes any negative number for the -1 of a reshape, and `copy` changes no result.
+            # None of these changes a result: NumPy takes any negative number for the -1 of a reshape, `strict` of `zip` is a check.
             if isinstance(tree, ast.Call) and ast.unparse(tree.func).endswith(".reshape") and isinstance(child, ast.UnaryOp):
                 continue
-            if isinstance(child, ast.keyword) and child.arg == "copy":
+            if isinstance(child, ast.keyword) and child.arg in ("copy", "strict"):
+                continue
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
                 continue
             yield child
             yield from code_of(child)

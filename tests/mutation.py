@@ -43,9 +43,14 @@ PACKAGE = "nncomplexity"
 TARGETS = {
     f"{PACKAGE}/codecs": ["tests/codecs", "tests/file"],
     f"{PACKAGE}/bounds": ["tests/bounds"],
-    f"{PACKAGE}/file": ["tests/file", "tests/codecs", "tests/network/test_relative.py"],
+    f"{PACKAGE}/file": [
+        "tests/file",
+        "tests/codecs",
+        "tests/network/test_relative.py",
+        "tests/checkpoint/test_checkpoint_damaged.py",
+    ],
     f"{PACKAGE}/network/distortion.py": ["tests/network"],
-    f"{PACKAGE}/dynamics": ["tests/dynamics"],
+    f"{PACKAGE}/dynamics": ["tests/dynamics", "tests/measure/test_critical_bits.py"],
     f"{PACKAGE}/search": ["tests/search"],
 }
 """What is changed, and the tests that should notice."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nncomplexity.errors import FormatError
-from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape
+from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape, narrow
 from nncomplexity.file import coarse as coarse_module
 from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless, overflows
 from nncomplexity.linalg import waves
@@ -46,6 +46,17 @@ def test_dense_symbols_times_the_step_are_rounded_once(symbols: list[int], step:
     decoded = Dense(np.array(symbols, dtype=np.int64), step).decode(spec(len(symbols), dtype=dtype))
     assert decoded.dtype == dtype
     assert data(decoded) == expected
+
+
+@pytest.mark.parametrize("bits", [7, 15, 31])
+def test_narrow_symbols_are_the_same_numbers(bits: int) -> None:
+    for largest in (2**bits - 1, 2**bits):
+        for symbols in ([largest, 0], [0, -largest]):
+            narrowed = narrow(torch.tensor(symbols))
+            assert narrowed.tolist() == symbols
+            assert np.negative(narrowed).tolist() == [-symbol for symbol in symbols]
+            assert narrowed.itemsize == (bits + 1) // 8 * (1 if largest < 2**bits else 2)
+    assert narrow(torch.empty(0, 3)).shape == (0, 3)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(10, 5), (3, 30), (50, 1), (1, 50)])
