@@ -133,10 +133,7 @@ class Magnitudes:
         group = max(1, _GROUP // self.rows)
         for first in range(0, self.columns, group):
             part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
-            if self.known is None:
-                contexts = scales.contexts(part)
-            else:
-                contexts = self.known.reshape(part.shape).astype(np.int64)
+            contexts = scales.contexts(part) if self.known is None else self.known.reshape(part.shape).astype(np.int64)
             if isinstance(coder, Meter):
                 coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
                 continue
