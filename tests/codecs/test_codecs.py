@@ -33,7 +33,7 @@ from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Piece, Pieces, encode, matrix_shape, read, write
 from nncomplexity.file.coarse import INTEGERS, Lossless, lossless
-from nncomplexity.file.payload import decode
+from nncomplexity.file.payload import decode, lengths
 from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import Blocks, Folding, Layout, Skeleton, TensorSpec, foldings, pieces_of
 from tests.golden import reference
@@ -207,6 +207,11 @@ def test_records_of_every_model_come_back(codec: Codec) -> None:
 def test_the_same_content_gives_the_same_bytes(codec: Codec) -> None:
     skeleton, tensors = example()
     assert write(skeleton, tensors, codec).content == write(skeleton, tensors, codec).content
+
+
+def test_lengths_under_all_codecs_are_those_of_their_payloads() -> None:
+    skeleton, tensors = example()
+    assert lengths(skeleton, tensors, CODECS) == [len(encode(skeleton, tensors, codec)) for codec in CODECS]
 
 
 @every_codec
