@@ -433,6 +433,14 @@ def test_marks_that_leave_nothing_or_miss_a_dead_line_are_refused() -> None:
         Matrix(4, 2, MatrixState()).code(Decoder(marked_record([0, 1], [0, 0, 1, 1], [1, 0])), None)
 
 
+def test_a_large_matrix_is_written_in_groups_of_columns_and_read_column_by_column() -> None:
+    rng = np.random.default_rng(0)
+    magnitudes = rng.integers(0, 2 + rng.integers(0, 8, 30_000), (5, 30_000)).reshape(-1)  # rows of several scales
+    model, encoder = Magnitudes(30_000, 5, int(magnitudes.max())), Encoder()
+    model.code(encoder, magnitudes, fresh_tables(), fresh_levels())
+    assert (model.code(Decoder(encoder.finish()), None, fresh_tables(), fresh_levels()) == magnitudes).all()
+
+
 def test_a_long_column_is_written_and_read_in_parts() -> None:
     """Its last block has more symbols than are gathered at once, and fewer than two full parts."""
     magnitudes = np.abs(np.random.default_rng(0).integers(-9, 9, 13_000))

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape, narrow
 from nncomplexity.file import coarse as coarse_module
-from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless, overflows
+from nncomplexity.file.coarse import INTEGERS, Lossless, decoded_together, dense, lossless, overflows
 from nncomplexity.linalg import waves
 from nncomplexity.network import TensorSpec
 from tests.golden.reference import rounded
@@ -46,6 +46,16 @@ def test_dense_symbols_times_the_step_are_rounded_once(symbols: list[int], step:
     decoded = Dense(np.array(symbols, dtype=np.int64), step).decode(spec(len(symbols), dtype=dtype))
     assert decoded.dtype == dtype
     assert data(decoded) == expected
+
+
+def test_factors_whose_products_may_not_be_exact_are_refused_together_as_they_are_alone() -> None:
+    sure = LowRank(np.full((4, 3), 2**25), np.full((3, 4), 2**25), 1.0, 2.0**-50)
+    beyond = LowRank(np.full((4, 3), 2**26), np.full((3, 4), 2**26), 1.0, 2.0**-50)
+    specs = [replace(spec(4, 4), names=(name,)) for name in "ab"]
+    together = decoded_together(specs, [sure, sure])
+    assert all(torch.equal(together[one.names[0]], sure.decode(one)) for one in specs)
+    with pytest.raises(FormatError, match=r"b: factors reach 1.35e\+16, beyond 2\^53"):
+        decoded_together(specs, [sure, beyond])
 
 
 @pytest.mark.parametrize("bits", [7, 15, 31])
