@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nncomplexity.errors import FormatError
-from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape, narrow
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, exact, form_of, matrix_shape, narrow
 from nncomplexity.file import coarse as coarse_module
 from nncomplexity.file.coarse import INTEGERS, Lossless, decoded_together, dense, lossless, overflows
 from nncomplexity.linalg import waves
-from nncomplexity.network import TensorSpec
+from nncomplexity.network import Blocks, Folding, TensorSpec
 from tests.golden.reference import rounded
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -249,14 +249,16 @@ def test_truth_values_are_kept() -> None:
 
 def test_forms_have_names() -> None:
     symbols = np.zeros((1, 1), dtype=np.int64)
-    forms = [
+    forms: list[CoarseTensor] = [
         Constant(0),
         Constant(1),
         Dense(symbols, 1.0),
         LowRank(symbols, symbols, 1.0, 1.0),
         Lossless(np.zeros(0, dtype=np.uint8)),
+        Pieces(Blocks(0, 2), (Constant(0), Dense(symbols, 1.0))),
+        Pieces(Folding(1), (Dense(symbols, 1.0),)),
     ]
-    assert [form_of(form) for form in forms] == ["zero", "constant", "dense", "low_rank", "lossless"]
+    assert [form_of(form) for form in forms] == ["zero", "constant", "dense", "low_rank", "lossless", "blocks", "dense"]
 
 
 def test_only_what_has_two_extents_and_entries_is_a_matrix() -> None:
