@@ -87,6 +87,11 @@ def test_the_bound_to_disagree_fails_no_more_often_than_delta(disagree: float, d
     assert failed / DRAWS <= delta + 3 * math.sqrt(delta * (1 - delta) / DRAWS)
 
 
+@pytest.mark.parametrize("events", [0, 1, 2])
+def test_no_limit_is_above_one_however_small_delta_is(events: int) -> None:
+    assert binomial_upper_limit(events, events + 1, 1e-300) == 1.0
+
+
 def test_the_bound_to_disagree_is_its_parts() -> None:
     found = disagreement_bound(880, risk=0.1, n=1437, disagreements=4, m=360, delta=0.05, chance=0.9)
     assert found.decoded.value == pytest.approx(bound(880, risk=0.1, n=1437, delta=0.005).value, rel=1e-12)
