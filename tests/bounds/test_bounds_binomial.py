@@ -87,6 +87,12 @@ def test_the_bound_to_disagree_fails_no_more_often_than_delta(disagree: float, d
     assert failed / DRAWS <= delta + 3 * math.sqrt(delta * (1 - delta) / DRAWS)
 
 
+def test_the_risk_of_a_test_set_is_its_share_of_errors() -> None:
+    found = holdout_bound(9, 360)
+    assert found.risk == found.to_dict()["risk"] == 0.025
+    assert found.risk < found.value
+
+
 @pytest.mark.parametrize("events", [0, 1, 2])
 def test_no_limit_is_above_one_however_small_delta_is(events: int) -> None:
     assert binomial_upper_limit(events, events + 1, 1e-300) == 1.0
