@@ -52,7 +52,7 @@ doctests: setup
 shuffled: setup
 	$(BIN)/pytest -n 2 --random-order-bucket=global
 
-# Not part of `test`: some hours of one core. docs/testing.md says what was found.
+# Not part of `test`: about an hour of one core. docs/testing.md says what was found.
 mutants: setup
 	$(BIN)/python tests/mutation.py --count 200 --seconds 30
 
