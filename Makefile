@@ -52,9 +52,9 @@ doctests: setup
 shuffled: setup
 	$(BIN)/pytest -n 2 --random-order-bucket=global
 
-# Not part of `test`: some hours of one core. docs/testing.md says what was found.
+# Not part of `test`: about an hour of one core. docs/testing.md says what was found.
 mutants: setup
-	$(BIN)/python tests/mutation.py --count 200
+	$(BIN)/python tests/mutation.py --count 200 --seconds 30
 
 # Damaged files for every reader, as long as FUZZ_SECONDS, small files that say they are large, and KILLS kills at random moments (docs/reliability.md).
 FUZZ_SECONDS ?= 600

@@ -92,7 +92,7 @@ def is_code_length(unit: LossUnit | None, *, loss: float, zero_loss: float | Non
     if loss < 0 or unit is not None:
         return loss >= 0 and unit == "nats"
     # 0.5 more, so that the logarithm of the largest number itself is accepted in spite of rounding.
-    if zero_loss is None or not 0 < zero_loss < math.log(_MOST_CLASSES + 0.5):
+    if zero_loss is None or zero_loss >= math.log(_MOST_CLASSES + 0.5):
         return False
     classes = round(math.exp(zero_loss))
     return classes >= 2 and math.isclose(zero_loss, math.log(classes), rel_tol=_ROUNDING)

@@ -120,7 +120,7 @@ class Magnitudes:
     level: int | None = None
     """The level, if a writer knows it already."""
     known: Integers | None = None
-    """(n,) the contexts of all symbols, if a writer knows them already."""
+    """(n,) the contexts of all symbols, if a writer knows them already; only for matrices of at most `_GROUP` symbols."""
 
     def code(self, coder: Coder, magnitudes: Integers | None, tables: Frequencies, levels: Tally) -> Integers:
         """Code the level, and then the magnitudes column by column. Tables and levels learn from them."""
@@ -137,10 +137,7 @@ class Magnitudes:
         group = max(1, _GROUP // self.rows)
         for first in range(0, self.columns, group):
             part = magnitudes[first * self.rows : (first + group) * self.rows].reshape(-1, self.rows)
-            if self.known is None:
-                contexts = scales.contexts(part)
-            else:
-                contexts = self.known[first * self.rows : (first + group) * self.rows].reshape(part.shape).astype(np.int64)
+            contexts = scales.contexts(part) if self.known is None else self.known.reshape(part.shape).astype(np.int64)
             if isinstance(coder, Meter):
                 coder.bits += _weigh_tokens(part, contexts, alphabet, tables, scales.sizes)
                 continue
@@ -342,7 +339,7 @@ def _read_columns(coder: Coder, model: Magnitudes, expected: float, alphabet: in
     used = np.ascontiguousarray(tables[:, :alphabet])
     for j, column in enumerate(decoded):
         overall = _mean(total, j * model.rows, 8 * BELIEF, expected)
-        mean, prior, belief = _mean(0, 0, 2 * BELIEF, overall * profile[j]), BELIEF * overall, overall * (j + BELIEF)
+        mean, prior, belief = overall * profile[j], BELIEF * overall, overall * (j + BELIEF)
         # Rows with the same sum so far have the same context, so it is computed once for each different sum.
         places = {seen: bisect_right(_ABOVE_FIRST, mean * ((seen + prior) / belief)) for seen in set(sums)}
         context = [places[seen] for seen in sums]

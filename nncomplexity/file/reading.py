@@ -94,7 +94,8 @@ class Reading:
                     return bytes(content)
                 if not part and time.monotonic() > last:
                     raise InputError(f"{file}: it is a pipe to which nobody writes; name {self._expected}")
-                time.sleep(0 if part else _RETRY)
+                if not part:
+                    time.sleep(_RETRY)
         finally:
             os.close(pipe)
 

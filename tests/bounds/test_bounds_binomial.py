@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -86,6 +87,17 @@ def test_the_bound_to_disagree_fails_no_more_often_than_delta(disagree: float, d
     assert failed / DRAWS <= delta + 3 * math.sqrt(delta * (1 - delta) / DRAWS)
 
 
+def test_the_risk_of_a_test_set_is_its_share_of_errors() -> None:
+    found = holdout_bound(9, 360)
+    assert found.risk == found.to_dict()["risk"] == 0.025
+    assert found.risk < found.value
+
+
+@pytest.mark.parametrize("events", [0, 1, 2])
+def test_no_limit_is_above_one_however_small_delta_is(events: int) -> None:
+    assert binomial_upper_limit(events, events + 1, 1e-300) == 1.0
+
+
 def test_the_bound_to_disagree_is_its_parts() -> None:
     found = disagreement_bound(880, risk=0.1, n=1437, disagreements=4, m=360, delta=0.05, chance=0.9)
     assert found.decoded.value == pytest.approx(bound(880, risk=0.1, n=1437, delta=0.005).value, rel=1e-12)
@@ -99,6 +111,12 @@ def test_the_bound_to_disagree_is_its_parts() -> None:
 def test_the_bound_to_disagree_is_never_above_one() -> None:
     found = disagreement_bound(8_000, risk=0.1, n=100, disagreements=300, m=360)
     assert (found.value, found.vacuous) == (1.0, True)
+
+
+def test_the_least_vacuous_bound_to_disagree_is_a_thousandth_below_chance() -> None:
+    found = disagreement_bound(500, risk=0.0, n=10_000, disagreements=0, m=10_000, chance=0.9)
+    assert replace(found, value=0.899).vacuous
+    assert not replace(found, value=math.nextafter(0.899, 0.0)).vacuous
 
 
 @pytest.mark.parametrize(

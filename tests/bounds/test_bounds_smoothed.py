@@ -119,6 +119,13 @@ def test_the_default_grid_loses_little_to_a_fine_one() -> None:
         assert value <= best * 1.002
 
 
+def test_the_default_grid_is_evenly_spaced_in_log_odds() -> None:
+    log_odds = np.log2([alpha / (1 - alpha) for alpha in DEFAULT_ALPHAS])
+    assert len(DEFAULT_ALPHAS) == 80
+    assert np.allclose(np.diff(log_odds), -0.5)
+    assert math.isclose(max(DEFAULT_ALPHAS), 1 - 2**-16, rel_tol=1e-9)
+
+
 def test_the_extremes_of_alpha_stay_finite() -> None:
     for alpha in (1e-300, 1 - 1e-9):
         result = smoothed_bound(1e6, probabilities=[0.0, 1.0], n_classes=2**53, alpha=alpha)

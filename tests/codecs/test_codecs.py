@@ -2,7 +2,9 @@
 
 import bz2
 import contextlib
+import math
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from math import prod
 
@@ -31,7 +33,7 @@ from nncomplexity.codecs.models import flat_tally
 from nncomplexity.errors import FormatError, InputError
 from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Piece, Pieces, encode, matrix_shape, read, write
 from nncomplexity.file.coarse import INTEGERS, Lossless, lossless
-from nncomplexity.file.payload import decode
+from nncomplexity.file.payload import decode, lengths
 from nncomplexity.linalg import MOST_ROWS
 from nncomplexity.network import Blocks, Folding, Layout, Skeleton, TensorSpec, foldings, pieces_of
 from tests.golden import reference
@@ -149,6 +151,20 @@ def test_the_reference_decoder_gives_the_same_weights(codec: Codec, content: tup
     assert all(lossless(tensor).data.tobytes() == expected[name] for name, tensor in weights.items())
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(3, 20), (20, 3), (8, 8), (1, 25)])
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40)])
+def test_the_reference_decoder_gives_the_same_weights_of_matrices_with_dead_lines(
+    rows: int, columns: int, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    symbols = np.zeros(shape, dtype=np.int64)
+    living = np.ix_(rng.permutation(shape[0])[:rows], rng.permutation(shape[1])[:columns])
+    symbols[living] = rng.integers(1, 6, (rows, columns))
+    file = write(Skeleton((TensorSpec(("w",), shape, torch.float32),)), [Dense(symbols, 0.5)], codec_named("entropy"))
+    assert file.bits < 70 + 3 * rows * columns + math.log2(math.comb(shape[0], rows)) + math.log2(math.comb(shape[1], columns))
+    assert reference.decode(file.content) == {"w": (0.5 * symbols).astype("<f4").tobytes()}
+
+
 @every_codec
 def test_records_of_every_model_come_back(codec: Codec) -> None:
     rng = np.random.default_rng(0)
@@ -157,11 +173,23 @@ def test_records_of_every_model_come_back(codec: Codec) -> None:
         (np.array([3]), lambda: Categorical(flat_tally(9))),
         (np.array([-70_000]), lambda: Signed(length_tally())),
         (np.array([2**51 + 1]), lambda: Bits(52)),
+        *((np.array([2**bits]), lambda: Bits(52)) for bits in (7, 8, 15, 16, 31, 32)),
         (np.array([200]), lambda: Bits(9)),
         (np.zeros(0, dtype=np.int64), lambda: Planes(0, 4)),
         (rng.integers(0, 256, 60), lambda: Planes(60, 4)),
         (rng.integers(-5, 6, 60), lambda: Matrix(20, 3, state)),
         (rng.integers(-500, 600, 60), lambda: Matrix(12, 5, state)),
+        *(
+            (np.array([0, sign * 2**bits - more]), lambda: Matrix(2, 1, state))
+            for bits in (7, 15)
+            for sign in (-1, 1)
+            for more in (-1, 0, 1)
+        ),
+        *(
+            (np.array([size - 1]), lambda size=size: Categorical(flat_tally(size)))
+            for bits in (8, 16)
+            for size in (2**bits, 2**bits + 1)
+        ),
         (rng.integers(-(2**31) + 1, 2**31, 60), lambda: Matrix(60, 1, state)),
         (np.zeros(0, dtype=np.int64), lambda: Matrix(0, 0, state)),
     ]
@@ -179,6 +207,11 @@ def test_records_of_every_model_come_back(codec: Codec) -> None:
 def test_the_same_content_gives_the_same_bytes(codec: Codec) -> None:
     skeleton, tensors = example()
     assert write(skeleton, tensors, codec).content == write(skeleton, tensors, codec).content
+
+
+def test_lengths_under_all_codecs_are_those_of_their_payloads() -> None:
+    skeleton, tensors = example()
+    assert lengths(skeleton, tensors, CODECS) == [len(encode(skeleton, tensors, codec)) for codec in CODECS]
 
 
 @every_codec
@@ -275,6 +308,31 @@ def test_a_bomb_is_not_unpacked(codec: General) -> None:
 def test_no_byte_more_than_asked_for_is_unpacked(codec: General) -> None:
     most = AT_ONCE + 10
     assert len(codec.decompress(codec.compress(bytes(3 * AT_ONCE)), most)) == most
+
+
+def test_an_xz_stream_that_needs_more_than_128_mib_is_refused() -> None:
+    stream = codec_named("xz").compress(bytes(100))
+    first, last = 12, 12 + 4 * (stream[12] + 1)  # the header of the block, which ends with its checksum
+    assert stream[first + 2 : first + 4] == b"\x21\x01"  # LZMA2, with one byte that says how large its window is
+
+    def with_window(code: int) -> bytes:
+        header = stream[first : first + 4] + bytes([code]) + stream[first + 5 : last - 4]
+        return stream[:first] + header + zlib.crc32(header).to_bytes(4, "little") + stream[last:]
+
+    assert codec_named("xz").decompress(with_window(29), 1000) == bytes(100)  # 96 MiB
+    with pytest.raises(FormatError, match="payload is no xz stream"):
+        codec_named("xz").decompress(with_window(30), 1000)  # 128 MiB, besides what the decoder itself needs
+
+
+def test_a_zstandard_frame_with_a_window_above_128_mib_is_refused() -> None:
+    def frame(exponent: int, eighths: int) -> bytes:
+        """100 zeros in one raw block of a frame whose window is 2^exponent · (1 + eighths / 8) bytes (RFC 8878, section 3.1.1)."""
+        block = (100 << 3 | 1).to_bytes(3, "little") + bytes(100)
+        return b"\x28\xb5\x2f\xfd\0" + bytes([exponent - 10 << 3 | eighths]) + block
+
+    assert codec_named("zstd").decompress(frame(27, 0), 1000) == bytes(100)
+    with pytest.raises(FormatError, match="payload is no zstandard stream"):
+        codec_named("zstd").decompress(frame(27, 1), 1000)
 
 
 def forged(data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """The model of quantized matrices: round trips, and lengths against sources whose entropy is known."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from nncomplexity.codecs import (
     weigh_together,
 )
 from nncomplexity.codecs.coder import Decoder, Encoder
+from nncomplexity.codecs.matrix import KnownKind, span_limit
 from nncomplexity.codecs.models import adaptive, flat_tally, naturals
 from nncomplexity.codecs.scales import Magnitudes, fresh_levels, fresh_tables
 from nncomplexity.errors import FormatError
@@ -108,6 +110,43 @@ def test_each_matrix_weighs_what_it_weighs_alone_in_a_file(drawn: list[Case]) ->
     np.testing.assert_allclose(weigh_each([case.symbols.reshape(case.columns, case.rows).T for case in drawn]), alone, rtol=1e-9)
 
 
+def test_matrices_with_dead_lines_weigh_together_what_they_weigh_one_after_another() -> None:
+    """Some have so few dead lines that the marks of earlier matrices decide whether theirs pay."""
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(150):
+        grid = rng.integers(-3, 4, (6, 16))
+        grid[:, rng.random(16) < rng.choice([0.0, 0.06, 0.15])] = 0
+        drawn.append(Case(16, 6, grid.reshape(-1)))
+    singly, together, bits = MatrixState(), MatrixState(), []
+    for case in drawn:
+        meter = Meter()
+        case.model(singly).code(meter, case.symbols)
+        bits.append(meter.bits)
+    matrices = [case.symbols.reshape(6, 16).T for case in drawn]
+    found = weigh_together([case.model(together) for case in drawn], matrices, together, keep=True)
+    np.testing.assert_allclose(found.bits, bits, rtol=1e-9)
+    assert together.lines.marked.frequencies.tolist() == singly.lines.marked.frequencies.tolist()
+    assert len({one.whole for one in found.known}) == 2
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_values_as_far_apart_as_a_table_may_have_weigh_together_what_they_weigh_alone(more: int) -> None:
+    """Away from zero and all different, they are best coded under a table of all values between them, up to its largest span."""
+    symbols = 10**6 + np.append(np.random.default_rng(0).permutation(400)[:99], [span_limit(100) + more])
+    (bits,) = weigh_each([symbols[:, None]])
+    assert bits == pytest.approx(weighed([Case(100, 1, symbols)])[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("low", [0, -1])
+def test_values_as_far_apart_as_a_list_may_have_weigh_together_what_they_weigh_alone(low: int) -> None:
+    """Up to the largest symbol apart, a list of them is the best way; one farther, there can be none."""
+    case = Case(30, 30, np.where(np.random.default_rng(0).random(900) < 0.5, low, SYMBOL_LIMIT))
+    (bits,) = weigh_each([case.symbols.reshape(30, 30).T])
+    assert bits == pytest.approx(weighed([case])[0], rel=1e-9)
+    assert (bits < 1200) == (low == 0)
+
+
 def entropy_and_table(symbols: np.ndarray) -> tuple[float, float]:
     """Bits of the symbols under their own frequencies, and of a plain table of these: log₂ n for each symbol that occurs."""
     counts = np.unique(symbols, return_counts=True)[1]
@@ -122,6 +161,14 @@ def test_matrices_come_back(cases: list[Case]) -> None:
         decoded = case.model(state).code(decoder, None)
         assert decoded.dtype.kind == "i"
         assert decoded.tolist() == case.symbols.tolist()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 8), (33, 2), (64, 4), (65, 3), (256, 1), (257, 1)])
+def test_small_matrices_come_back_whatever_number_of_blocks_a_column_has(rows: int, columns: int) -> None:
+    magnitudes = np.random.default_rng(0).geometric(0.3, rows * columns).clip(max=10) - 1
+    model, encoder = Magnitudes(rows, columns, int(magnitudes.max())), Encoder()
+    model.code(encoder, magnitudes, fresh_tables(), fresh_levels())
+    assert (model.code(Decoder(encoder.finish()), None, fresh_tables(), fresh_levels()) == magnitudes).all()
 
 
 @given(st.lists(cases(), min_size=1, max_size=3))
@@ -262,6 +309,15 @@ def test_a_list_longer_than_the_record_is_refused() -> None:
         Matrix(4, 1, MatrixState()).code(Decoder(list_record(-2, [1, 1, 1, 1])), None)
 
 
+def test_a_list_has_as_many_values_as_the_format_allows_and_no_more() -> None:
+    symbols = 3 * np.arange(2**16)
+    encoder, model = Encoder(), Matrix(2**16, 1, MatrixState())
+    model.by_list(encoder, symbols)
+    assert (model.by_list(Decoder(encoder.finish()), None) == symbols).all()
+    with pytest.raises(FormatError, match="the length of a list of symbols is 65536, outside 0 to 65535"):
+        Matrix(80_000, 1, MatrixState()).code(Decoder(list_record(-2, [1] * 2**16)), None)
+
+
 def test_a_list_beyond_the_largest_symbol_is_refused() -> None:
     with pytest.raises(FormatError, match="a list's largest symbol is 2147483648, outside -2147483647 to 2147483647"):
         Matrix(4, 1, MatrixState()).code(Decoder(list_record(-1, [2**31 - 1, 2])), None)
@@ -318,6 +374,34 @@ def test_dead_rows_and_columns_cost_next_to_nothing() -> None:
         assert (Matrix(grid.shape[1], grid.shape[0], state).code(decoder, None) == grid.reshape(-1)).all()
 
 
+@pytest.mark.parametrize(("live_rows", "live_columns"), [(range(0, 24, 4), range(20)), (range(24), range(0, 20, 5)), ([7], [0, 1])])
+def test_each_matrix_with_dead_lines_weighs_what_it_weighs_alone_in_a_file(
+    live_rows: Iterable[int], live_columns: Iterable[int]
+) -> None:
+    grid = alive(24, 20, list(live_rows), list(live_columns))
+    (bits,) = weigh_each([grid.T])
+    assert bits == pytest.approx(coded([grid])[0][0], rel=1e-9)
+    assert bits < 500
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(8, 64), (30, 40)])
+@pytest.mark.parametrize("dead", [0.02, 0.05, 0.1])
+def test_marks_of_dead_lines_never_cost_many_bits_more_than_none(columns: int, rows: int, dead: float) -> None:
+    """Whether they pay is estimated."""
+    saved = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        grid = np.rint(rng.laplace(size=(columns, rows))).astype(np.int64)
+        grid[:, rng.random(rows) < dead] = 0
+        bits = []
+        for known in (None, KnownKind(0, whole=True)):
+            meter = Meter()
+            Matrix(rows, columns, MatrixState(), known=known).code(meter, grid.reshape(-1))
+            bits.append(meter.bits)
+        saved.append(bits[1] - bits[0])
+    assert min(saved) > -5
+
+
 @pytest.mark.parametrize(("live_rows", "live_columns"), [([7], [0, 1, 2, 3]), ([2, 3], [1, 5, 8]), (list(range(12)), [4])])
 def test_what_is_alive_may_be_of_any_shape(live_rows: list[int], live_columns: list[int]) -> None:
     grid = alive(12, 9, live_rows, live_columns)
@@ -347,6 +431,14 @@ def test_marks_that_leave_nothing_or_miss_a_dead_line_are_refused() -> None:
             Matrix(4, 2, MatrixState()).code(Decoder(marked_record(columns, rows, [])), None)
     with pytest.raises(FormatError, match="a row or column of a matrix is dead and not marked"):
         Matrix(4, 2, MatrixState()).code(Decoder(marked_record([0, 1], [0, 0, 1, 1], [1, 0])), None)
+
+
+def test_a_large_matrix_is_written_in_groups_of_columns_and_read_column_by_column() -> None:
+    rng = np.random.default_rng(0)
+    magnitudes = rng.integers(0, 2 + rng.integers(0, 8, 30_000), (5, 30_000)).reshape(-1)  # rows of several scales
+    model, encoder = Magnitudes(30_000, 5, int(magnitudes.max())), Encoder()
+    model.code(encoder, magnitudes, fresh_tables(), fresh_levels())
+    assert (model.code(Decoder(encoder.finish()), None, fresh_tables(), fresh_levels()) == magnitudes).all()
 
 
 def test_a_long_column_is_written_and_read_in_parts() -> None:

@@ -1,7 +1,9 @@
 """The results.jsonl, to which whole lines are added: cut lines, locks, and files of another kind."""
 
 import json
+import math
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from nncomplexity.dynamics import results_file
-from nncomplexity.dynamics.results_file import ResultsFile, rows_of
+from nncomplexity.dynamics.results_file import ResultsFile, line_of, rows_of
 from nncomplexity.dynamics.settings import settings_of
 from nncomplexity.errors import InputError
 from tests.rows import row, write_rows
@@ -62,6 +64,19 @@ def test_another_file_is_left_as_it_is(file: Path, content: str) -> None:
     assert file.read_text() == content
 
 
+def test_names_can_be_read_in_the_file_and_those_that_are_no_text_read_back() -> None:
+    given = {"checkpoint": "größe/ε=0.1/\udcff.pt"}
+    line = line_of(given)
+    assert "größe/ε=0.1/".encode() in line
+    assert json.loads(line) == given
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_json_does_not_have_is_no_line(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        line_of({"loss": value})
+
+
 def test_one_process_at_a_time(file: Path) -> None:
     with ResultsFile(file) as first:
         first.append(row(1))
@@ -69,6 +84,20 @@ def test_one_process_at_a_time(file: Path) -> None:
             ResultsFile(file, patience=0)
     with ResultsFile(file) as second:
         assert len(second.rows) == 1
+
+
+def test_every_row_is_synced_to_the_disk_and_the_name_of_a_new_file_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = [], os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else file.read_bytes().count(b"\n"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with ResultsFile(file) as opened:
+        for step in (1, 2, 3):
+            opened.append(row(step))
+    assert synced == [1, "folder", 2, 3]
 
 
 def test_a_file_to_which_nothing_was_written_is_not_left_behind(file: Path) -> None:

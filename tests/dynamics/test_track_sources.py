@@ -63,6 +63,13 @@ def test_what_trainers_write_beside_a_network_is_left_out() -> None:
     assert found("run/*.weights") == [("run/odd_1.weights", "run")]
 
 
+def test_data_that_may_be_checkpoints_are_taken_only_by_their_ending() -> None:
+    touch("run/step_1.pt")
+    Path("run/data_2.npz").write_bytes(b"PK\x03\x04")
+    assert found("run/*") == [("run/step_1.pt", "run")]
+    assert found("run/*.npz") == [("run/data_2.npz", "run")]
+
+
 @pytest.mark.parametrize(
     ("patterns", "words"),
     [

@@ -392,6 +392,21 @@ def test_nothing_is_left_where_nothing_was_measured() -> None:
     assert not Path(OUT).exists()
 
 
+def test_only_the_first_row_waits_for_a_file_that_another_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, open_file = [], delivery.ResultsFile
+    monkeypatch.setattr(delivery, "ResultsFile", lambda path, patience: waits.append(patience) or open_file(path, patience))
+    live = tracker()
+    with another_process_writes():
+        with pytest.warns(UserWarning, match="another process is writing it"):
+            live(0, NETWORK)
+        live(1, NETWORK)
+        live(2, NETWORK)
+    live(3, NETWORK)
+    live(4, NETWORK)
+    assert waits == [delivery.PATIENCE, 0, 0, 0, delivery.PATIENCE]
+    assert [step for _, step in places()] == [0, 1, 2, 3, 4]
+
+
 def test_a_file_that_stays_unwritable_gives_one_warning_and_loses_no_row(tmp_path: Path) -> None:
     out, weights = tmp_path / "results.jsonl", {"w": torch.linspace(-1, 1, 20)}
     tracker = Tracker(lambda tensors: (tensors["w"] ** 2).mean(), 0.1, out=out, method="quantize", budget=3)

@@ -217,6 +217,14 @@ def test_what_follows_a_file_is_noticed() -> None:
     assert refused(content + b"\0") == words
 
 
+def test_a_payload_that_goes_on_is_refused_though_the_checksum_is_sound() -> None:
+    file, names = small(), [[["w", "tied"], "float32", [6, 4]], [["b"], "float32", [3]]]
+    assert read(framed(names, file.payload, 2)).content == file.content
+    assert refused(framed(names, file.payload + b"\1", 2)) == (
+        "payload goes on or ends otherwise than its decisions do: it is damaged"
+    )
+
+
 def test_a_newer_version_is_named() -> None:
     assert (
         refused(framed([], version=7)) == ".coarse version 7: this program reads versions 1 and 2; use the one that wrote the file"
@@ -260,6 +268,10 @@ SKELETONS = {
     "a million dimensions": (
         b'[[["w"],"float32",[' + b",".join([b"9"] * 10**6) + b"]]]",
         f"{WRITER} (ValueError: a shape has 1000000 dim",
+    ),
+    "64 complex dimensions": (
+        f'[{ENTRY},[["z"],"complex64",['.encode() + b",".join([b"1"] * 64) + b"]]]",
+        f"{WRITER} (ValueError: a complex tensor has 64 dimensions, and its real and imaginary parts one more)",
     ),
     "white space": (f"[{ENTRY}] ".encode(), SPELLED),
     "escaped letter": (b'[[["\\u0077"],"float32",[2]]]', SPELLED),

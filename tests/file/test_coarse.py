@@ -3,7 +3,9 @@
 import math
 import struct
 import warnings
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nncomplexity.errors import FormatError
-from nncomplexity.file import Constant, Dense, LowRank, exact, form_of, matrix_shape
-from nncomplexity.file.coarse import INTEGERS, Lossless, dense, lossless, overflows
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, exact, form_of, matrix_shape, narrow
+from nncomplexity.file import coarse as coarse_module
+from nncomplexity.file.coarse import INTEGERS, Lossless, decoded_together, dense, lossless, overflows
 from nncomplexity.linalg import waves
-from nncomplexity.network import TensorSpec
+from nncomplexity.network import Blocks, Folding, TensorSpec
 from tests.golden.reference import rounded
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -43,6 +46,52 @@ def test_dense_symbols_times_the_step_are_rounded_once(symbols: list[int], step:
     decoded = Dense(np.array(symbols, dtype=np.int64), step).decode(spec(len(symbols), dtype=dtype))
     assert decoded.dtype == dtype
     assert data(decoded) == expected
+
+
+def test_factors_whose_products_may_not_be_exact_are_refused_together_as_they_are_alone() -> None:
+    sure = LowRank(np.full((4, 3), 2**25), np.full((3, 4), 2**25), 1.0, 2.0**-50)
+    beyond = LowRank(np.full((4, 3), 2**26), np.full((3, 4), 2**26), 1.0, 2.0**-50)
+    specs = [replace(spec(4, 4), names=(name,)) for name in "ab"]
+    together = decoded_together(specs, [sure, sure])
+    assert all(torch.equal(together[one.names[0]], sure.decode(one)) for one in specs)
+    with pytest.raises(FormatError, match=r"b: factors reach 1.35e\+16, beyond 2\^53"):
+        decoded_together(specs, [sure, beyond])
+
+
+@pytest.mark.parametrize("bits", [7, 15, 31])
+def test_narrow_symbols_are_the_same_numbers(bits: int) -> None:
+    for largest in (2**bits - 1, 2**bits):
+        for symbols in ([largest, 0], [0, -largest]):
+            narrowed = narrow(torch.tensor(symbols))
+            assert narrowed.tolist() == symbols
+            assert np.negative(narrowed).tolist() == [-symbol for symbol in symbols]
+            assert narrowed.itemsize == (bits + 1) // 8 * (1 if largest < 2**bits else 2)
+    assert narrow(torch.empty(0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(10, 5), (3, 30), (50, 1), (1, 50)])
+@pytest.mark.parametrize("with_base", [False, True])
+def test_only_a_part_of_a_large_tensor_is_in_float64_at_once(
+    rows: int, columns: int, with_base: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    one = replace(spec(rows, columns), base=torch.randn(rows, columns, generator=generator) if with_base else None)
+    several = (
+        Dense(rng.integers(-9, 10, (rows, columns)), 0.3),
+        LowRank(*(rng.integers(-9, 10, s) for s in ((rows, 2), (2, columns))), 0.3, 0.7),
+    )
+    whole = [coarse.decode(one) for coarse in several]
+    sizes, rounding = [], coarse_module._rounded
+
+    def noted(values: torch.Tensor, *more: Any) -> torch.Tensor:
+        sizes.append(values.numel())
+        return rounding(values, *more)
+
+    monkeypatch.setattr(coarse_module, "_AT_ONCE", 12)
+    monkeypatch.setattr(coarse_module, "_rounded", noted)
+    assert all(torch.equal(coarse.decode(one), expected) for coarse, expected in zip(several, whole, strict=True))
+    assert sum(sizes) == 2 * rows * columns
+    assert max(sizes) <= 12
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.data(), STEPS, STEPS, st.sampled_from(DTYPES))
@@ -200,14 +249,16 @@ def test_truth_values_are_kept() -> None:
 
 def test_forms_have_names() -> None:
     symbols = np.zeros((1, 1), dtype=np.int64)
-    forms = [
+    forms: list[CoarseTensor] = [
         Constant(0),
         Constant(1),
         Dense(symbols, 1.0),
         LowRank(symbols, symbols, 1.0, 1.0),
         Lossless(np.zeros(0, dtype=np.uint8)),
+        Pieces(Blocks(0, 2), (Constant(0), Dense(symbols, 1.0))),
+        Pieces(Folding(1), (Dense(symbols, 1.0),)),
     ]
-    assert [form_of(form) for form in forms] == ["zero", "constant", "dense", "low_rank", "lossless"]
+    assert [form_of(form) for form in forms] == ["zero", "constant", "dense", "low_rank", "lossless", "blocks", "dense"]
 
 
 def test_only_what_has_two_extents_and_entries_is_a_matrix() -> None:

@@ -277,6 +277,20 @@ def test_a_mean_loss_is_the_mean_and_its_parts_average_to_it() -> None:
         assert distortion.evaluations == pytest.approx(3 * 10 / 50)
 
 
+def test_the_loss_and_the_gradient_over_some_rows_are_those_of_these_rows_alone() -> None:
+    model, rows = nn.Linear(6, 3), torch.tensor([4, 11, 30])
+    expected = F.cross_entropy(model(X[rows]), Y[rows])
+    expected_grads = torch.autograd.grad(expected, [model.weight, model.bias])
+    whole = MeanLoss(lambda net, x, y: F.cross_entropy(net(x), y, reduction="none"), X, Y)
+    with Distortion(model, whole) as distortion:
+        assert distortion.loss(distortion.weights, rows) == pytest.approx(expected.item(), rel=1e-6)
+        assert distortion.evaluations == pytest.approx(3 / 50)
+        value, grads = distortion.gradient(distortion.weights, rows)
+    assert value == pytest.approx(expected.item(), rel=1e-6)
+    assert torch.allclose(grads["weight"], expected_grads[0], atol=1e-6)
+    assert torch.allclose(grads["bias"], expected_grads[1], atol=1e-6)
+
+
 def test_a_mean_loss_refuses_what_does_not_fit() -> None:
     def per_example(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(net(x), y)

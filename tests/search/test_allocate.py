@@ -224,6 +224,14 @@ def test_a_larger_budget_never_has_the_larger_file(seed: int) -> None:
     assert reports[-1].within
 
 
+def test_local_steps_make_the_file_smaller() -> None:
+    """Without a spread, they all have the sensitivities of the best choice, which is found already."""
+    weights, loss = perceptron(hidden=120)
+    alike, apart = (estimate(weights, loss, 0.01, method=Allocate(spread=spread)) for spread in (0.0, 0.35))
+    assert apart.bits < alike.bits
+    assert apart.evaluations > alike.evaluations
+
+
 def test_it_is_a_method_by_name_and_smaller_than_uniform_quantization() -> None:
     weights, loss = perceptron(hidden=60)
     found = estimate(weights, loss, 0.001, method="allocate")

@@ -1,0 +1,33 @@
+"""What a search does about tensors without a gradient: those that the loss doesn't use become zero, those that it needs are quantized."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nncomplexity.codecs import Entropy
+from nncomplexity.file import Constant, Dense
+from nncomplexity.network import Distortion
+from nncomplexity.search import Problem
+from nncomplexity.search.fallback import Fallback
+from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.trials import Trials
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_tensor_without_a_gradient_is_zero_if_the_loss_does_not_need_it(needed: bool) -> None:
+    weights = {name: torch.randn(8, 6, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate(("cut", "used"))}
+
+    def loss(given: dict[str, Tensor]) -> Tensor:
+        used = (given["used"] - weights["used"]).square().mean()
+        return used + (given["cut"].detach() - weights["cut"]).square().mean() if needed else used
+
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy())
+        trials = Trials(problem, Tensors(problem), [0.1], 100)
+        ((name, piece),) = Fallback(trials).without_gradient(0.1).items()
+    assert name == "cut"
+    if needed:
+        assert isinstance(piece, Dense)
+        assert 0 < (piece.decode(distortion.skeleton.tensors[0]) - weights["cut"]).square().mean() < 0.1
+    else:
+        assert piece == Constant(0)

@@ -1,0 +1,24 @@
+"""The starts of a search: coarse tensors near the weights, in whichever basis they are."""
+
+import math
+
+import pytest
+import torch
+
+from nncomplexity.file import LowRank
+from nncomplexity.network import TensorSpec
+from nncomplexity.search.start import Factorizations, Shape, latents_at
+
+
+@pytest.mark.parametrize("rows", [24, 29, 40, 97])
+def test_a_matrix_of_waves_begins_as_a_few_waves_at_the_weights(rows: int) -> None:
+    angles = 2 * math.pi * torch.arange(rows, dtype=torch.float64) / rows
+    columns = torch.randn(4, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weight = torch.stack([wave(k * angles) for k in (2, 5) for wave in (torch.cos, torch.sin)], 1) @ columns
+    spec, weights = TensorSpec(("w",), (rows, 12), torch.float64), {"w": weight}
+    (latent,) = latents_at(Shape(4, 0.01), [spec], weights, Factorizations(weights))
+    coarse = latent.coarse()
+    assert isinstance(coarse, LowRank)
+    assert coarse.periods[0] == rows
+    assert (coarse.A.any(1)).sum() <= 8
+    torch.testing.assert_close(coarse.decode(spec), weight, atol=0.05, rtol=0)
