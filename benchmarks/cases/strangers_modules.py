@@ -29,56 +29,24 @@ class PitchTracker(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """One of the three networks of MTCNN: convolutions with PReLU, perhaps a dense layer, and heads whose outputs are joined, (m, numbers).
+    """MTCNN's O-Net: images (m, 3, 48, 48) to two logits, a box and five landmarks, (m, 16)."""
 
-    Args:
-        channels: channels of the images and of the convolutions.
-        kernels: sizes of the convolutions' kernels.
-        pools: size of the max pooling after each convolution, with stride 2; 0 for none.
-        dense: inputs and outputs of the dense layer; empty for heads that are convolutions.
-        heads: names of the heads, and their numbers of outputs.
-    """
-
-    def __init__(
-        self, channels: list[int], kernels: list[int], pools: list[int], dense: tuple[int, ...], heads: dict[str, int]
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._pools, self._heads = pools, tuple(heads)
-        for layer, (inside, outside, kernel) in enumerate(zip(channels, channels[1:], kernels, strict=False), 1):
+        channels = [3, 32, 64, 64, 128]
+        for layer, (inside, outside, kernel) in enumerate(zip(channels, channels[1:], (3, 3, 3, 2), strict=False), 1):
             setattr(self, f"conv{layer}", nn.Conv2d(inside, outside, kernel))
             setattr(self, f"prelu{layer}", nn.PReLU(outside))
-        self._dense = len(kernels) + 1 if dense else 0
-        if dense:
-            setattr(self, f"dense{self._dense}", nn.Linear(*dense))
-            setattr(self, f"prelu{self._dense}", nn.PReLU(dense[1]))
-        for name, outputs in heads.items():
-            setattr(self, name, nn.Linear(dense[1], outputs) if dense else nn.Conv2d(channels[-1], outputs, 1))
+        self.dense5, self.prelu5 = nn.Linear(1152, 256), nn.PReLU(256)
+        self.dense6_1, self.dense6_2, self.dense6_3 = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer, pool in enumerate(self._pools, 1):
+        for layer, pool in enumerate((3, 3, 2, 0), 1):
             x = getattr(self, f"prelu{layer}")(getattr(self, f"conv{layer}")(x))
             x = F.max_pool2d(x, pool, 2, ceil_mode=True) if pool else x
-        if self._dense:
-            # The dense layer counts columns before rows before channels.
-            x = getattr(self, f"dense{self._dense}")(x.transpose(1, 3).flatten(1))
-            x = getattr(self, f"prelu{self._dense}")(x)
-        return torch.cat([getattr(self, name)(x).flatten(1) for name in self._heads], 1)
-
-
-def proposal_network() -> nn.Module:
-    """MTCNN's P-Net: for images of 12×12, two logits and a box."""
-    return FaceNetwork([3, 10, 16, 32], [3, 3, 3], [2, 0, 0], (), {"conv4_1": 2, "conv4_2": 4})
-
-
-def refinement_network() -> nn.Module:
-    """MTCNN's R-Net: for images of 24×24, two logits and a box."""
-    return FaceNetwork([3, 28, 48, 64], [3, 3, 2], [3, 3, 0], (576, 128), {"dense5_1": 2, "dense5_2": 4})
-
-
-def output_network() -> nn.Module:
-    """MTCNN's O-Net: for images of 48×48, two logits, a box and five landmarks."""
-    heads = {"dense6_1": 2, "dense6_2": 4, "dense6_3": 10}
-    return FaceNetwork([3, 32, 64, 64, 128], [3, 3, 3, 2], [3, 3, 2, 0], (1152, 256), heads)
+        # The dense layer counts columns before rows before channels.
+        x = self.prelu5(self.dense5(x.transpose(1, 3).flatten(1)))
+        return torch.cat([self.dense6_1(x), self.dense6_2(x), self.dense6_3(x)], 1)
 
 
 class DigitRecognizer(nn.Module):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from nncomplexity.file import CoarseTensor, Dense, LowRank
+from nncomplexity.file import CoarseTensor, Dense
 from nncomplexity.network import Moment
 from nncomplexity.search.compensated import Rounding
 from nncomplexity.search.contract import ALLOCATION, COMPENSATED, Found, Problem, UntilStopped, checked_budget
@@ -150,7 +150,7 @@ class Allocation:
             else:
                 beyond = scale
 
-    def of_low_rank(self, eps: float, distortion: float) -> dict[str, CoarseTensor] | None:
+    def coarser(self, eps: float, distortion: float) -> dict[str, CoarseTensor]:
         """The choice with the largest λ, not below that of the best one within ε, whose distortion is at most this one.
 
         Args:
@@ -158,14 +158,13 @@ class Allocation:
             distortion: the most.
 
         Returns:
-            Its tensors by first name; None where nothing is within ε, or where no tensor of the choice has a low rank.
+            Its tensors by first name; empty where nothing is within ε.
         """
         if eps not in self._best:
-            return None
+            return {}
         best, c = self._best[eps]
         choices = [self._lagrangian.choice(c, best.multiplier * 2.0**power) for power in _COARSER]
-        found = self._pieces(choices[first_that(lambda index: self._distortion(choices[index], c) <= distortion, len(choices))])
-        return found if any(isinstance(piece, LowRank) for piece in found.values()) else None
+        return self._pieces(choices[first_that(lambda index: self._distortion(choices[index], c) <= distortion, len(choices))])
 
     def _sensitivities(self, eps: float) -> Sensitivities:
         return Sensitivities(self._trials, self._specs, self._groups, self._trials.limit(eps))

@@ -17,8 +17,10 @@ _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start: enough for descents to part, so that seeds show their spread."""
 _INSIDE = 0.45
 """The largest distance of a number from the symbol to which it is to round."""
-FARTHEST = 4.0
-"""How far beyond ε, in ε, a start may be."""
+NEAREST = 2.0
+"""The largest distortion, in ε, of a start at bit allocation's choice. Its factors are so coarse that cycles from farther end beyond ε."""
+_FARTHEST = 4.0
+"""The largest distortion, in ε, of a start in step sizes or factors of the weights themselves."""
 
 
 def jittered(latents: list[Latent], seed: int) -> list[Latent]:
@@ -46,11 +48,11 @@ def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
 def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, rank: int = 0) -> float:
     """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the rank costs."""
     shapes = [(coarseness, rank) for coarseness in COARSENESS]
-    return _first_near(trials, fixed, eps, shapes, 2 * FARTHEST if rank else FARTHEST)[0]
+    return _first_near(trials, fixed, eps, shapes, 2 * _FARTHEST if rank else _FARTHEST)[0]
 
 
 def _first_near(
-    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = FARTHEST
+    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = _FARTHEST
 ) -> tuple[float, int]:
     """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within `cut` ε."""
     limit = cut * trials.limit(eps)

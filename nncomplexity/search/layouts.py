@@ -18,7 +18,7 @@ from nncomplexity.network import Blocks, Folding, Layout, TensorSpec, foldings, 
 from nncomplexity.search.contract import Problem
 from nncomplexity.words import python_numbers
 
-ESSENCE = 0.9
+_ESSENCE = 0.9
 """The share of a matrix's energy that its components must hold."""
 _CLEARLY = 0.6
 """Pieces are chosen if they need less than this share of the numbers of the whole tensor."""
@@ -86,7 +86,7 @@ def _affordable(layout: Layout, shape: Sequence[int]) -> Iterator[Layout]:
 
 
 def numbers(pieces: Sequence[Tensor]) -> int:
-    """The least number of numbers, in factors or whole pieces (m, n), that hold `ESSENCE` of the energy of all pieces together."""
+    """The least number of numbers, in factors or whole pieces (m, n), that hold `_ESSENCE` of the energy of all pieces together."""
     return _numbers([pieces])[0]
 
 
@@ -98,7 +98,7 @@ def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
     scaled = pieces / torch.where(largest > 0, largest, 1)
     energies = _energies(scaled)
     ordered = energies.flatten(1).sort(descending=True).values
-    kept = (ordered.cumsum(1) < ESSENCE * ordered.sum(1, keepdim=True)).sum(1, keepdim=True)
+    kept = (ordered.cumsum(1) < _ESSENCE * ordered.sum(1, keepdim=True)).sum(1, keepdim=True)
     least = ordered.gather(1, kept.clamp(max=ordered.shape[1] - 1))
     ranks = (energies >= least[:, :, None]).sum(2)
     m, n = pieces.shape[2:]

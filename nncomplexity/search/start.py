@@ -11,7 +11,6 @@ from torch import Tensor
 from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
 from nncomplexity.network import TensorSpec, stacked
 from nncomplexity.search.latent import Latent, scaled_basis, sums
-from nncomplexity.search.layouts import ESSENCE
 from nncomplexity.words import python_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
@@ -28,8 +27,6 @@ _MARGIN = 8
 """The most rows that a basis of waves may leave to unit vectors, such as tokens that are not numbers."""
 _GATHERED = 0.5
 """A basis of waves is considered if the entropy of a factor's energy over waves is lower than over rows by this much, in nats."""
-_NUMBERS = 0.22
-"""A network is of low rank if factors with this share of its numbers have `ESSENCE` of its energy."""
 
 
 @dataclass(frozen=True)
@@ -70,29 +67,6 @@ def ranks_that_pay(specs: Sequence[TensorSpec]) -> list[int]:
         # Steps in proportion: between ranks 100 and 101 the file hardly differs, between 1 and 2 it does.
         rank = max(rank * 1.25, round(rank) + 1)
     return [*ranks, 0]
-
-
-def of_low_rank(specs: Sequence[TensorSpec], factors: "Factorizations") -> bool:
-    """Whether factors of one rank keep nearly all energy Σσ² of all matrices in a small share of their numbers.
-
-    A descent should begin with factors only in this case. Otherwise the components that a low rank removes matter as much as those that it
-    keeps, and a descent would have to rebuild them from components that serve something else.
-    """
-    views = {spec: view for spec in specs if (view := matrix_view(spec.shape))}
-    factors.prepare([spec.name for spec in views])
-    values = {spec: factors.singular_values(spec.name) for spec in views}
-    largest = max((float(S[0]) for S in values.values()), default=0.0) or 1.0  # squares of large numbers overflow
-    energies = {spec: (S / largest).square() for spec, S in values.items()}
-    whole, numbers = sum(float(energy.sum()) for energy in energies.values()), sum(spec.count for spec in views)
-    for rank in ranks_that_pay(specs)[:-1]:
-        cut = {spec for spec in views if rank <= largest_rank(spec)}
-        held = sum(rank * sum(view) if spec in cut else spec.count for spec, view in views.items())
-        # Higher ranks need even more numbers, so the search for a rank ends here.
-        if held > _NUMBERS * numbers:
-            break
-        if sum(float(energy[: rank if spec in cut else None].sum()) for spec, energy in energies.items()) >= ESSENCE * whole:
-            return True
-    return False
 
 
 def first_that(holds: Callable[[int], bool], count: int) -> int:
@@ -198,14 +172,6 @@ class Factorizations:
         if any(name not in self._typical for name in names):
             self._typical |= zip(names, _typical(whole), strict=True)
         return [self._typical[name] for name in names]
-
-    def singular_values(self, name: str) -> Tensor:
-        """All singular values of a matrix, the largest first."""
-        return self._svds.singular_values(name)
-
-    def prepare(self, names: Sequence[str]) -> None:
-        """Decompose matrices that will be needed. Those of one shape share an operation."""
-        self._svds.prepare(names)
 
     def release(self) -> None:
         """Free the factors of a large network. A descent has its own copy, and two copies would double the memory."""

@@ -8,15 +8,13 @@ from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
 from nncomplexity.network import Moment, TensorSpec
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.start import Factorizations, of_low_rank
+from nncomplexity.search.start import Factorizations
 
 _STEEP = 1e15
 """If the product of a tensor's largest number and largest gradient is above this, a descent ignores the gradient.
 
 Such a tensor is a mask: the smallest change relative to its size changes the loss completely. Squares of larger products overflow in float32.
 """
-_MANY = 750_000
-"""Above this number of parameters a descent begins with factors, because the default budget has too few steps to move each one by itself."""
 
 
 class Tensors:
@@ -49,12 +47,6 @@ class Tensors:
     def large(self) -> bool:
         """Whether the network is so large that a candidate is decoded tensor by tensor, to save memory."""
         return large_network(sum(spec.count for spec in self.moving))
-
-    @functools.cached_property
-    def factored(self) -> bool:
-        """Whether a descent begins with factors: the network is of low rank, or has more than `_MANY` parameters."""
-        specs = self.with_gradient()
-        return sum(spec.count for spec in specs) > _MANY or of_low_rank(specs, self.factors)
 
     @functools.cached_property
     def moments(self) -> dict[str, Moment]:

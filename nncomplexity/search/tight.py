@@ -3,14 +3,14 @@
 It has an answer from the first evaluations on and makes it smaller until it has converged:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
-2. Cycles of descent (`nncomplexity.search.descent`) from the weights, in the coarsest step sizes that cost a few ε.
-3. If a low rank of the matrices costs little, as many steps from their factors. The start whose cycles have found the smaller file goes on
-   alone.
+2. Cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
+3. If a low rank of the matrices costs a few ε, as many steps from their factors. If no descent has found the smallest file by then, as many
+   from the weights, in the coarsest step sizes that cost a few ε. The start whose cycles have found the smallest file goes on alone.
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
-Without a budget the search stops after a doubling that saved less than `gain` of the bits, or after `most` steps. What it does doesn't
-depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is searched by uniform
+Without a budget the search stops after two doublings in a row that saved less than `gain` of the bits, or after `most` steps. What it does
+doesn't depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is searched by uniform
 quantization, bit allocation and single moves.
 """
 
@@ -18,22 +18,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from nncomplexity.file import CoarseTensor, Piece
+from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.allocate import Allocate, Allocation, curves_of
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import FARTHEST, at_an_answer, at_the_weights, jittered, lowest_rank, near
+from nncomplexity.search.initial import NEAREST, at_an_answer, at_the_weights, jittered, lowest_rank, near
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
-_TRIED = 2
-"""The steps for which every start is tried, in lengths of the first cycle."""
+_TRIED = 4
+"""The steps for which every start is tried, in lengths of the first cycle. Factors are often behind after half as many and ahead in the end."""
 _JUDGED = 8
 """The least number of steps of a search that has converged, in lengths of the first cycle. Before, a doubling that saves nothing is often
 followed by one that saves half."""
@@ -163,7 +163,7 @@ class Search:
         """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._dense, self._of_low_rank):
+        for make in (self._of_allocation, self._of_low_rank, self._dense):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
@@ -174,27 +174,29 @@ class Search:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
 
-    def _dense(self) -> Start:
-        """The weights, in the coarsest step sizes that cost a few ε."""
-        return self._weights(near(self._trials, self._fixed, self._eps))
-
-    def _of_low_rank(self) -> Start | None:
-        """Factors of one rank in the coarsest steps that cost a few ε; where there are none, those that bit allocation chooses."""
-        if not self._trials.tensors.factored:
-            return None
-        rank = lowest_rank(self._trials, self._fixed, self._eps)
-        if rank:
-            return self._weights(near(self._trials, self._fixed, self._eps, rank), rank)
+    def _of_allocation(self) -> Start | None:
+        """The weights in the forms and step sizes that bit allocation chooses at about ε."""
         if self._allocation is None:
             return None
-        coarse = self._allocation.of_low_rank(self._eps, FARTHEST * self._trials.limit(self._eps))
-        return None if coarse is None else self._at(coarse)
+        coarse = self._allocation.coarser(self._eps, NEAREST * self._trials.limit(self._eps))
+        return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
+
+    def _of_low_rank(self) -> Start | None:
+        """Factors of one rank in the coarsest steps that cost a few ε."""
+        rank = lowest_rank(self._trials, self._fixed, self._eps)
+        return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
+
+    def _dense(self) -> Start | None:
+        """The weights, in the coarsest step sizes that cost a few ε, if descents from other starts have not found the smallest file."""
+        return None if self._by_descent() else self._weights(near(self._trials, self._fixed, self._eps))
+
+    def _by_descent(self) -> bool:
+        """Whether a descent has found the smallest file."""
+        kept = self._trials.kept[self._eps]
+        return bool(kept) and kept[0].origin == DESCENT
 
     def _weights(self, coarseness: float, rank: int = 0) -> Start:
         return self._begin(lambda finer: at_the_weights(self._trials, finer * coarseness, rank))
-
-    def _at(self, coarse: dict[str, CoarseTensor]) -> Start:
-        return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer))
 
     def _allocate(self) -> Allocation | None:
         """Bit allocation, None where it isn't tried."""
@@ -220,10 +222,11 @@ class Search:
             feasible = self._cycle(start, steps)
             done += steps
             if math.isfinite(before):
-                self.last_gain = 1 - trials.best(self._eps) / before
-                by_descent = trials.kept[self._eps][0].origin == DESCENT  # else it has yet to come to what is known
-                self.converged = feasible and by_descent and done >= _JUDGED * settings.first and self.last_gain < settings.gain
-                if self.converged and settings.budget is None:
+                before_last, self.last_gain = self.last_gain, 1 - trials.best(self._eps) / before
+                # An answer of another stage is smaller than what the descent has come to yet.
+                idle = feasible and self._by_descent() and self.last_gain < settings.gain
+                self.converged = idle and done >= _JUDGED * settings.first
+                if self.converged and before_last is not None and before_last < settings.gain and settings.budget is None:
                     return
 
     def _cycle(self, start: Start, steps: int) -> bool:

@@ -6,9 +6,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nncomplexity import InputError, estimate
-from nncomplexity.network import skeleton_of
 from nncomplexity.search import Quantize, StopSearch, Sweep, Tight
-from nncomplexity.search.start import Factorizations, of_low_rank
 from tests.cases import MANY_EPS, two_layers
 
 
@@ -36,30 +34,6 @@ def test_algorithm_2_is_the_floor_where_the_search_finds_nothing_of_its_own():
     tight, quantize = (estimate(weights, loss, 0.5, method=method, budget=62) for method in ("tight", "quantize"))
     assert quantize.within
     assert tight.bits <= quantize.bits
-
-
-def spectrum(singular_values):
-    """A square matrix that has them, between random orthogonal ones."""
-    size, generator = len(singular_values), torch.Generator().manual_seed(0)
-    U, V = (torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))[0] for _ in range(2))
-    return ((U * singular_values) @ V.T).float()
-
-
-SLOW = torch.exp(-torch.arange(64, dtype=torch.float64) / 8)  # components 1 to k hold 1 - exp(-k / 4) of the energy
-FAST = torch.exp(-torch.arange(64, dtype=torch.float64) / 4)  # 1 - exp(-k / 2)
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.89, False), (0.91, True)])
-def test_a_network_of_low_rank_has_nine_tenths_of_its_energy_in_few_numbers(share, expected):
-    # Factors of rank 6 hold 768 of the 4,096 numbers, those of the next rank tried, 8, a quarter.
-    squares = torch.cat([torch.full((6,), share / 6), torch.full((58,), (1 - share) / 58)]).double()
-    weights = {"w": spectrum(squares.sqrt()), "b": torch.randn(64)}
-    for scale in (1e-30, 1.0, 1e30):
-        scaled = {name: weight * scale for name, weight in weights.items()}
-        assert of_low_rank(skeleton_of(scaled).tensors, Factorizations(scaled)) is expected
-    # Beside as many numbers that no rank cuts, what is kept is more, and so is what it takes.
-    more = weights | {"rest": torch.ones(1, 4096)}
-    assert not of_low_rank(skeleton_of(more).tensors, Factorizations(more))
 
 
 def test_zeros_and_ones_stay_as_they_are():
@@ -104,7 +78,7 @@ def test_a_search_without_a_budget_stops_once_a_doubling_saves_little():
     report = estimate(weights, loss, 0.1, method=Tight(gain=0.5))
     assert report.converged
     assert report.last_gain < 0.5
-    assert report.evaluations < 0.75 * 3 * Tight().most
+    assert report.evaluations < 0.75 * estimate(weights, loss, 0.1, method=Tight(gain=0.0)).evaluations
     assert report.outcome.endswith("; converged")
     # An effort that was cut short tells how much the last doubling saved.
     cut = estimate(weights, loss, 0.1, method=Tight(most=Tight().first * 4, gain=0.0))

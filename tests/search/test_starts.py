@@ -1,0 +1,148 @@
+"""The starts of descents, which of them goes on, and when a search stops."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from nncomplexity.codecs import Entropy
+from nncomplexity.network import Distortion
+from nncomplexity.search.contract import DESCENT, Problem
+from nncomplexity.search.initial import at_the_weights
+from nncomplexity.search.latent import candidate_of
+from nncomplexity.search.settings import Settings
+from nncomplexity.search.start import COARSENESS
+from nncomplexity.search.tensors import Tensors
+from nncomplexity.search.tight import Search, Start
+from nncomplexity.search.trials import Kept, Trials
+from tests.cases import two_layers
+
+EPS = 0.1
+
+
+class Scripted(Search):
+    """A search whose cycles find files of the sizes that are given for each start."""
+
+    def __init__(self, settings: Settings, trials: Trials, sizes: dict[str, Sequence[float]]) -> None:
+        super().__init__(settings, trials, EPS)
+        self._sizes = {name: iter(given) for name, given in sizes.items()}
+        self._names: dict[int, str] = {}
+        self.cycles: list[tuple[str, int]] = []
+
+    def _named(self, name: str) -> Start | None:
+        if name not in self._sizes:
+            return None
+        start = Start(lambda _: [], [])
+        self._names[id(start)] = name
+        return start
+
+    def _of_allocation(self) -> Start | None:
+        return self._named("allocation")
+
+    def _of_low_rank(self) -> Start | None:
+        return self._named("low rank")
+
+    def _dense(self) -> Start | None:
+        return None if self._by_descent() else self._named("dense")
+
+    def _cycle(self, start: Start, steps: int) -> bool:
+        name = self._names[id(start)]
+        self.cycles.append((name, steps))
+        size, kept = next(self._sizes[name]), self._trials.kept[EPS]
+        if not kept or size < kept[0].bits:
+            kept.insert(0, Kept(size, [], DESCENT))
+        return math.isfinite(size)
+
+
+@contextmanager
+def trials() -> Iterator[Trials]:
+    weights, loss = two_layers()
+    with Distortion(weights, loss) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        yield Trials(problem, Tensors(problem), [EPS], math.inf)
+
+
+def cycles(sizes: dict[str, Sequence[float]], **settings: float) -> tuple[list[tuple[str, int]], Search]:
+    """The starts and steps of all cycles, and the search. The known file has 1,000 bits, and is not one of a descent."""
+    with trials() as measured:
+        measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
+        search = Scripted(Settings(first=10, most=160, **settings), measured, sizes)
+        search._descend()
+    return search.cycles, search
+
+
+def test_each_start_has_as_many_steps_and_the_smaller_file_decides() -> None:
+    lost, won = [900, 800, 700, 600, 500], [990, 980, 550, 400, 300]
+    for sizes, best in (({"allocation": lost, "low rank": won}, "low rank"), ({"allocation": won, "low rank": lost}, "allocation")):
+        found, search = cycles(sizes)
+        assert found[:6] == [(name, steps) for name in ("allocation", "low rank") for steps in (10, 10, 20)]
+        assert found[6:] == [(best, 40), (best, 80)]
+        assert search.last_gain == pytest.approx(1 - 300 / 400)
+        assert not search.converged
+
+
+def test_the_weights_are_a_start_only_where_no_descent_has_found_the_smallest_file() -> None:
+    found, _ = cycles({"allocation": [900] * 5, "dense": [500] * 5})
+    assert {name for name, _ in found} == {"allocation"}
+    found, _ = cycles({"allocation": [1100] * 5, "dense": [500, 450, 400, 300, 200]})
+    assert [name for name, _ in found] == ["allocation"] * 3 + ["dense"] * 5
+    found, _ = cycles({"dense": [500] * 5})
+    assert {name for name, _ in found} == {"dense"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "steps", "converged"),
+    [
+        ([900, 800, 799, 798, 797], 80, True),  # two idle doublings, to 40 and to 80 steps
+        ([900, 800, 700, 699, 500], 160, False),  # one, then a half
+        ([900, 800, 700, 600, 599], 160, True),  # one, at the end
+        ([900, 899, 898, 600, 400], 160, False),  # two, but too early
+        ([900, 800, 700, math.inf, math.inf], 160, False),  # a cycle that ends beyond ε says nothing
+    ],
+)
+def test_a_search_stops_after_two_idle_doublings(sizes: list[float], steps: int, converged: bool) -> None:
+    found, search = cycles({"allocation": sizes}, gain=0.03)
+    assert sum(count for _, count in found) == steps
+    assert search.converged is converged
+
+
+def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() -> None:
+    found, search = cycles({"allocation": [1100] * 5})
+    assert sum(count for _, count in found) == 160
+    assert search.last_gain == 0
+    assert not search.converged
+
+
+def test_the_first_start_costs_about_eps() -> None:
+    with trials() as measured:
+        search = Search(Settings(), measured, EPS)
+        assert search._of_allocation() is None
+        search._allocation = search._allocate()
+        allocated = measured.best(EPS)
+        start = search._of_allocation()
+        assert start is not None
+        distortion = measured.measure(candidate_of(start.latents))
+        assert 0 < distortion <= 2.0 * measured.limit(EPS)
+        bits = measured.bits(measured.whole(candidate_of(start.latents)))
+        assert (
+            bits < 1.2 * allocated
+        )  # it rounds to the choice of bit allocation, which begins at a larger λ or without compensation
+        # Finer step sizes, as after a cycle that ended far beyond ε.
+        start.finer()
+        assert measured.measure(candidate_of(start.latents)) < distortion
+
+
+def test_the_last_start_is_the_weights_in_coarse_steps() -> None:
+    with trials() as measured:
+        search = Search(Settings(), measured, EPS)
+        start = search._dense()
+        assert start is not None
+        limit = 4.0 * measured.limit(EPS)
+        assert measured.measure(candidate_of(start.latents)) <= limit
+        scales = [latent.log_scale for latent in start.latents]
+        typical = [latent.log_scale for latent in at_the_weights(measured, 1.0)]
+        ratios = [math.exp(scale - one) for scale, one in zip(scales, typical, strict=True)]
+        assert ratios == pytest.approx([ratios[0]] * len(ratios))  # one step size for all, in typical weights
+        place = min(range(len(COARSENESS)), key=lambda index: abs(COARSENESS[index] - ratios[0]))
+        assert place == 0 or measured.measure(candidate_of(at_the_weights(measured, COARSENESS[place - 1]))) > limit
