@@ -1,6 +1,6 @@
 """The project's own search: rank, step and symbols of every tensor, found by descending bits and distortion together.
 
-It has an answer from the first evaluations on and makes it smaller until it has converged:
+It has an answer from the first evaluations on and makes it smaller:
 
 1. Uniform quantization, one step size for all weights; then bit allocation (`nncomplexity.search.allocate`).
 2. Cycles of descent (`nncomplexity.search.descent`) from the forms and step sizes that bit allocation chooses at about ε.
@@ -9,9 +9,9 @@ It has an answer from the first evaluations on and makes it smaller until it has
 4. Each of its cycles is as long as all before it together, so that it doubles the effort. It begins where the last cycle within ε has ended.
 5. Uniform quantization once more, for every step size whose file would be smaller.
 
-Without a budget the search stops after two doublings in a row that saved less than `gain` of the bits, or after `most` steps. What it does
-doesn't depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is searched by uniform
-quantization, bit allocation and single moves.
+Without a budget the search stops after `most` steps of a start, or earlier after two doublings in a row that saved less than `gain` of the
+bits. What it does doesn't depend on the budget but for where it ends: a larger one never gives a larger file. A loss without a gradient is
+searched by uniform quantization, bit allocation and single moves.
 """
 
 import math
@@ -34,9 +34,9 @@ from nncomplexity.search.trials import Trials
 
 _TRIED = 4
 """The steps for which every start is tried, in lengths of the first cycle. Factors are often behind after half as many and ahead in the end."""
-_JUDGED = 8
-"""The least number of steps of a search that has converged, in lengths of the first cycle. Before, a doubling that saves nothing is often
-followed by one that saves half."""
+_JUDGED = 16
+"""The least number of steps of a search that has converged, in lengths of the first cycle. Before, doublings that save nothing are often
+followed by one that saves a tenth to a half."""
 _WITHOUT_GRADIENT = 400.0
 """Evaluations of a search without a gradient and without a budget."""
 _SCANNED = 64

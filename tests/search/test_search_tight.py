@@ -1,5 +1,7 @@
 """What `tight` guarantees in addition to the contract of all searches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -75,10 +77,11 @@ def test_a_larger_budget_never_gives_a_larger_file(seed):
 
 def test_a_search_without_a_budget_stops_once_a_doubling_saves_little():
     weights, loss = two_layers()
-    report = estimate(weights, loss, 0.1, method=Tight(gain=0.5))
+    method = Tight(first=32, most=2048, gain=0.5)
+    report = estimate(weights, loss, 0.1, method=method)
     assert report.converged
     assert report.last_gain < 0.5
-    assert report.evaluations < 0.75 * estimate(weights, loss, 0.1, method=Tight(gain=0.0)).evaluations
+    assert report.evaluations < 0.75 * estimate(weights, loss, 0.1, method=replace(method, gain=0.0)).evaluations
     assert report.outcome.endswith("; converged")
     # An effort that was cut short tells how much the last doubling saved.
     cut = estimate(weights, loss, 0.1, method=Tight(most=Tight().first * 4, gain=0.0))

@@ -63,11 +63,11 @@ def trials() -> Iterator[Trials]:
         yield Trials(problem, Tensors(problem), [EPS], math.inf)
 
 
-def cycles(sizes: dict[str, Sequence[float]], **settings: float) -> tuple[list[tuple[str, int]], Search]:
+def cycles(sizes: dict[str, Sequence[float]], most: int = 160, **settings: float) -> tuple[list[tuple[str, int]], Search]:
     """The starts and steps of all cycles, and the search. The known file has 1,000 bits, and is not one of a descent."""
     with trials() as measured:
         measured.kept[EPS].append(Kept(1000.0, [], "bit allocation"))
-        search = Scripted(Settings(first=10, most=160, **settings), measured, sizes)
+        search = Scripted(Settings(first=10, most=most, **settings), measured, sizes)
         search._descend()
     return search.cycles, search
 
@@ -94,15 +94,15 @@ def test_the_weights_are_a_start_only_where_no_descent_has_found_the_smallest_fi
 @pytest.mark.parametrize(
     ("sizes", "steps", "converged"),
     [
-        ([900, 800, 799, 798, 797], 80, True),  # two idle doublings, to 40 and to 80 steps
-        ([900, 800, 700, 699, 500], 160, False),  # one, then a half
-        ([900, 800, 700, 600, 599], 160, True),  # one, at the end
-        ([900, 899, 898, 600, 400], 160, False),  # two, but too early
-        ([900, 800, 700, math.inf, math.inf], 160, False),  # a cycle that ends beyond ε says nothing
+        ([900, 800, 700, 699, 698], 160, True),  # two idle doublings, to 80 and to 160 steps
+        ([900, 800, 700, 600, 599, 300, 200], 640, False),  # one, then a half
+        ([900, 800, 700, 600, 500, 400, 399], 640, True),  # one, at the end
+        ([900, 800, 799, 798, 600, 400, 300], 640, False),  # two, but too early
+        ([900, 800, 700, 600, math.inf, math.inf, math.inf], 640, False),  # a cycle that ends beyond ε says nothing
     ],
 )
 def test_a_search_stops_after_two_idle_doublings(sizes: list[float], steps: int, converged: bool) -> None:
-    found, search = cycles({"allocation": sizes}, gain=0.03)
+    found, search = cycles({"allocation": sizes}, most=640, gain=0.03)
     assert sum(count for _, count in found) == steps
     assert search.converged is converged
 
