@@ -175,9 +175,9 @@ class Search:
         return best
 
     def _of_allocation(self) -> Start | None:
-        """The weights in the forms and step sizes that bit allocation chooses at about ε."""
+        """The weights in the forms and step sizes that bit allocation chooses at about ε; where it isn't tried, in coarse step sizes."""
         if self._allocation is None:
-            return None
+            return self._coarse()
         coarse = self._allocation.coarser(self._eps, NEAREST * self._trials.limit(self._eps))
         return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
 
@@ -187,8 +187,12 @@ class Search:
         return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
 
     def _dense(self) -> Start | None:
-        """The weights, in the coarsest step sizes that cost a few ε, if descents from other starts have not found the smallest file."""
-        return None if self._by_descent() else self._weights(near(self._trials, self._fixed, self._eps))
+        """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
+        return None if self._allocation is None or self._by_descent() else self._coarse()
+
+    def _coarse(self) -> Start:
+        """The weights, in the coarsest step sizes that cost a few ε."""
+        return self._weights(near(self._trials, self._fixed, self._eps))
 
     def _by_descent(self) -> bool:
         """Whether a descent has found the smallest file."""

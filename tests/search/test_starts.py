@@ -117,7 +117,6 @@ def test_a_search_has_not_converged_while_another_stage_has_the_smallest_file() 
 def test_the_first_start_costs_about_eps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        assert search._of_allocation() is None
         search._allocation = search._allocate()
         allocated = measured.best(EPS)
         start = search._of_allocation()
@@ -133,10 +132,11 @@ def test_the_first_start_costs_about_eps() -> None:
         assert measured.measure(candidate_of(start.latents)) < distortion
 
 
-def test_the_last_start_is_the_weights_in_coarse_steps() -> None:
+def test_without_bit_allocation_the_first_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        start = search._dense()
+        assert search._dense() is None
+        start = search._of_allocation()
         assert start is not None
         limit = 4.0 * measured.limit(EPS)
         assert measured.measure(candidate_of(start.latents)) <= limit
