@@ -1,8 +1,8 @@
 """Searches for the smallest file within ε, under one contract.
 
 Which one? `tight` is the default, and its files are the smallest. `allocate` needs no gradient, and at most 100 evaluations. `bayes` and
-`quantize` are the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with published ones. docs/search.md explains how `tight`
-works.
+`quantize` are the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with published ones. docs/search.md explains how
+`tight` works.
 
 - `contract`: what a search gets and must return; a candidate's distortion is compared with ε here (`Problem.feasible`)
 - `timing`: a limit on the time of a search
