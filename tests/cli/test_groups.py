@@ -45,4 +45,4 @@ def test_groups_are_made_of_their_fields_and_handed_over() -> None:
     assert list(inspect.signature(run).parameters) == ["name", "left", "right", "last"]
     assert inspect.signature(run).parameters["left"].default is inspect.Parameter.empty
     assert run(name="n", left=1, right="x", last=True) == ("n", _Pair(1, "x"), True)
-    assert run.__doc__ == "What it does."
+    assert run.__doc__ == command.__doc__
