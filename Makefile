@@ -29,8 +29,8 @@ demo: $(MEASURING)
 	cd examples/digits && ../../$(BIN)/nncomplexity measure checkpoints/mlp.safetensors --loss-fn task:loss \
 	    --eps 0.1 --eps 0.01 --risk-fn task:error --n 1437 --classes 10 --save mlp_{eps}.coarse
 	for network in memorised grokked; do \
-	    $(BIN)/nncomplexity measure examples/grokking/checkpoints/$$network.safetensors --loss-fn examples.grokking.task:loss \
-	        --eps 1 --budget 400 --risk-fn examples.grokking.task:error --n 2553 --classes 113 || exit; \
+	    $(BIN)/nncomplexity measure examples/grokking/checkpoints/$$network.safetensors --outputs examples.grokking.task:outputs \
+	        --inputs examples.grokking.task:inputs --eps 0.1 --budget 300 || exit; \
 	done
 
 test: lint types unit doctests
