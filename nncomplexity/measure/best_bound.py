@@ -39,6 +39,7 @@ from nncomplexity.network import (
     number_of,
     preserved_random_state,
     read,
+    with_numbers,
 )
 from nncomplexity.words import counted, default_grid
 
@@ -175,7 +176,7 @@ def best_bound(
     asked = None if eps is None else list(dict.fromkeys(checked_eps(eps)))
     shared = options_for_many_eps(options)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
-        check_left_out([name for name in distortion.left_out if getattr(name, "numbers", True)], left_out_is_architecture)
+        check_left_out(with_numbers(distortion.left_out), left_out_is_architecture)
         original_risk = _risk(distortion, risk, None)
         constant = constant_risk(lambda weights: _risk(distortion, risk, weights), distortion.weights)
         # `test.examples` comes second, because a user's function shows the number of examples only when it was called.

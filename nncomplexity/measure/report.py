@@ -12,7 +12,7 @@ from nncomplexity.bounds import Bound, DescriptionLength, Kind, LossUnit, bound,
 from nncomplexity.errors import InputError
 from nncomplexity.file import CoarseFile, save_bytes
 from nncomplexity.measure.spread import Spread
-from nncomplexity.network import Agreement, Faithfulness
+from nncomplexity.network import Agreement, Faithfulness, with_numbers
 from nncomplexity.search import LOSSLESS
 from nncomplexity.show import LayerBits, report_html
 from nncomplexity.words import Relative, duration_in_words, listed, shape_in_words
@@ -57,8 +57,7 @@ class Subject:
     @property
     def numbers_left_out(self) -> tuple[str, ...]:
         """The names in `left_out` whose content has numbers, which may have been learned."""
-        # `left_out` marks each name. A name without the mark, such as one from a results file, may stand for numbers.
-        return tuple(name for name in self.left_out if getattr(name, "numbers", True))
+        return with_numbers(self.left_out)
 
     @property
     def least_lossless(self) -> int:

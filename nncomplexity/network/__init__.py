@@ -43,7 +43,7 @@ from nncomplexity.network.divergence.inputs import USUAL_MASK, Batch, counting, 
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
-from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of
+from nncomplexity.network.modulestate import LeftOut, left_as_it_was, left_out, numbers_left_out, tensors_of, with_numbers
 from nncomplexity.network.moments import Moment
 from nncomplexity.network.namedoutputs import NamedDivergence, data_named, takes_arguments
 from nncomplexity.network.naming import namings, unchanged
@@ -172,4 +172,5 @@ __all__ = [
     "unchanged",
     "unwrapped",
     "value_of",
+    "with_numbers",
 ]

@@ -8,7 +8,7 @@ other tensors into a state dict, for instance copies in another dtype. New value
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +70,17 @@ def left_out(module: nn.Module) -> tuple[LeftOut, ...]:
     return (*others, *(LeftOut(name, _has_numbers(tensor)) for name, tensor in apart))
 
 
+def with_numbers(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of left-out content that has numbers, which may have been learned.
+
+    `left_out` marks each name. A name without the mark, such as one from a results file, may stand for numbers.
+    """
+    return tuple(name for name in names if getattr(name, "numbers", True))
+
+
 def numbers_left_out(network: object) -> tuple[str, ...]:
     """The names in `left_out` whose content has numbers; none for a mapping of tensors."""
-    return tuple(name for name in left_out(network) if name.numbers) if isinstance(network, nn.Module) else ()
+    return with_numbers(left_out(network)) if isinstance(network, nn.Module) else ()
 
 
 def _has_numbers(value: object) -> bool:

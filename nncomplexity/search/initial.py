@@ -17,7 +17,7 @@ _JITTER = 0.01
 """Standard deviation, in steps, by which seeds move a start: enough for descents to part, so that seeds show their spread."""
 _INSIDE = 0.45
 """The largest distance of a number from the symbol to which it is to round."""
-NEAREST = 2.0
+FARTHEST_CHOICE = 2.0
 """The largest distortion, in ε, of a start at bit allocation's choice. Its factors are so coarse that cycles from farther end beyond ε."""
 _FARTHEST = 4.0
 """The largest distortion, in ε, of a start in step sizes or factors of the weights themselves."""

@@ -25,7 +25,7 @@ from nncomplexity.search.batches import Batches
 from nncomplexity.search.contract import DESCENT, Found, Problem, UntilStopped
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
-from nncomplexity.search.initial import NEAREST, at_an_answer, at_the_weights, jittered, lowest_rank, near
+from nncomplexity.search.initial import FARTHEST_CHOICE, at_an_answer, at_the_weights, jittered, lowest_rank, near
 from nncomplexity.search.latent import Latent
 from nncomplexity.search.layouts import with_layouts
 from nncomplexity.search.settings import Settings
@@ -163,7 +163,7 @@ class Search:
         """Try each start, and go on from the one that has led to the smallest file."""
         best: Start | None = None
         tried = _TRIED * self._settings.first
-        for make in (self._of_allocation, self._of_low_rank, self._dense):
+        for make in (self._first, self._of_low_rank, self._last):
             before, start = self._trials.best(self._eps), make()
             if start is None:
                 continue
@@ -174,11 +174,11 @@ class Search:
             self._cycles(best, tried, self._settings.most if self._settings.budget is None else None)
         return best
 
-    def _of_allocation(self) -> Start | None:
+    def _first(self) -> Start | None:
         """The weights in the forms and step sizes that bit allocation chooses at about ε; where it isn't tried, in coarse step sizes."""
         if self._allocation is None:
             return self._coarse()
-        coarse = self._allocation.coarser(self._eps, NEAREST * self._trials.limit(self._eps))
+        coarse = self._allocation.coarser(self._eps, FARTHEST_CHOICE * self._trials.limit(self._eps))
         return self._begin(lambda finer: at_an_answer(self._trials, coarse, finer)) if coarse else None
 
     def _of_low_rank(self) -> Start | None:
@@ -186,7 +186,7 @@ class Search:
         rank = lowest_rank(self._trials, self._fixed, self._eps)
         return self._weights(near(self._trials, self._fixed, self._eps, rank), rank) if rank else None
 
-    def _dense(self) -> Start | None:
+    def _last(self) -> Start | None:
         """The weights in coarse step sizes, if neither bit allocation nor a low rank has led a descent to the smallest file."""
         return None if self._allocation is None or self._by_descent() else self._coarse()
 

@@ -37,13 +37,13 @@ class Scripted(Search):
         self._names[id(start)] = name
         return start
 
-    def _of_allocation(self) -> Start | None:
+    def _first(self) -> Start | None:
         return self._named("allocation")
 
     def _of_low_rank(self) -> Start | None:
         return self._named("low rank")
 
-    def _dense(self) -> Start | None:
+    def _last(self) -> Start | None:
         return None if self._by_descent() else self._named("dense")
 
     def _cycle(self, start: Start, steps: int) -> bool:
@@ -119,7 +119,7 @@ def test_the_first_start_costs_about_eps() -> None:
         search = Search(Settings(), measured, EPS)
         search._allocation = search._allocate()
         allocated = measured.best(EPS)
-        start = search._of_allocation()
+        start = search._first()
         assert start is not None
         distortion = measured.measure(candidate_of(start.latents))
         assert 0 < distortion <= 2.0 * measured.limit(EPS)
@@ -135,8 +135,8 @@ def test_the_first_start_costs_about_eps() -> None:
 def test_without_bit_allocation_the_first_start_is_the_weights_in_coarse_steps() -> None:
     with trials() as measured:
         search = Search(Settings(), measured, EPS)
-        assert search._dense() is None
-        start = search._of_allocation()
+        assert search._last() is None
+        start = search._first()
         assert start is not None
         limit = 4.0 * measured.limit(EPS)
         assert measured.measure(candidate_of(start.latents)) <= limit
