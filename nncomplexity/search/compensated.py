@@ -59,12 +59,13 @@ class Compensation:
             matrix: (m, k) a weight in units of its step.
             alive: (m, k) 0 where an element is to be zero, and 1 elsewhere.
         """
+        if self._moves is None:
+            nearest = matrix.double().round()
+            nearest[:, self._order[self._used :]] = 0
+            return nearest if alive is None else nearest.mul_(alive)
         left = self._columns(matrix)
         mask = None if alive is None else self._columns(alive)
         found = torch.zeros(matrix.T.shape, dtype=torch.float64)
-        if self._moves is None:
-            found[self._order[: self._used]] = left.round() if mask is None else left.round() * mask
-            return found.T
         for first in range(0, self._used, _TOGETHER):
             last = min(first + _TOGETHER, self._used)
             errors = left[first:last]  # each row is a column of the weight; after rounding it holds the column's error
