@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from nncomplexity import estimate
 from nncomplexity.network import LossFn, ModuleOrTensors
-from nncomplexity.search import tight
+from nncomplexity.search import Tight, tight
 from nncomplexity.search.blocks import Block
 from nncomplexity.search.descent import Cycle, Ended
 
@@ -57,8 +57,8 @@ class Trace:
         }
 
 
-def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float) -> Trace:
-    """The trace of the default search with seed 0."""
+def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight | None = None) -> Trace:
+    """The trace of a search with seed 0, by default the default search."""
     trace = Trace(eps)
     begun: list[object] = []
 
@@ -84,7 +84,7 @@ def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float) -> Trace:
             return distortion
 
     with patch.object(tight, "Cycle", Traced):
-        estimate(network, loss, eps, seed=0)
+        estimate(network, loss, eps, method=method or Tight(), seed=0)
     return trace
 
 
