@@ -17,7 +17,8 @@ SCRIPT = Path(__file__).parents[1] / "docs" / "images" / "trace.py"
 @pytest.fixture
 def trace(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("trace_of_a_search", SCRIPT)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
