@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.linalg import vector_norm
 
 from nncomplexity.errors import FormatError
 from nncomplexity.file import Piece
 from nncomplexity.network import GRADIENT_COST
 from nncomplexity.search.average import Average
 from nncomplexity.search.batches import Batches, Minibatch
-from nncomplexity.search.blocks import Block, blocks_of, norm
+from nncomplexity.search.blocks import Block, blocks_of
 from nncomplexity.search.contract import DESCENT
 from nncomplexity.search.dual import Dual
 from nncomplexity.search.latent import Latent, candidate_of
@@ -145,10 +146,10 @@ class Cycle:
         for block in blocks:
             pull, along = block.pulls(gradients)
             pressure = block.pressure()
-            norms.append((norm(pull), norm(pressure)))
+            norms.append((float(vector_norm(pull)), float(vector_norm(pressure))))
             if step:  # the first step tells the norms, and moves nothing
-                block.move(pull.mul_(outside), pressure.mul_(value), rate)
-                block.scale(along.mul_(outside), rate * settings.scale_rate / settings.learning_rate)
+                block.move([(pull, outside), (pressure, value)], rate)
+                block.scale([(along, outside)], rate * settings.scale_rate / settings.learning_rate)
         self._dual.observe(*(math.hypot(*(pair[side] for pair in norms)) for side in (0, 1)))
 
     def _gradient(self, blocks: Sequence[Block], batch: Minibatch) -> tuple[float, dict[str, torch.Tensor]]:

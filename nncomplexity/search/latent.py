@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from nncomplexity.codecs import SYMBOL_LIMIT, Integers
 from nncomplexity.file import Constant, Dense, LowRank, Piece, narrow, overflows
@@ -151,10 +152,18 @@ def sums(values: Tensor) -> list[float]:
     return [float(values.sum())] if len(values) == 1 else values.sum(tuple(range(1, values.dim()))).tolist()
 
 
+def for_each(numbers: Sequence[float], like: Tensor) -> Tensor | float:
+    """T numbers in a shape that multiplies or divides a tensor (T, ...). One number stays a number, which is the quickest."""
+    if len(numbers) == 1:
+        return numbers[0]
+    return torch.tensor(numbers, dtype=like.dtype, device="cpu").to(like.device).reshape(-1, *[1] * (like.dim() - 1))
+
+
 def rounded(u: Tensor, bias: float = 0.0) -> Tensor:
     """Q(u), the symbols as floats. A bias > 0 is subtracted from the magnitudes first, which gives smaller symbols and more zeros."""
-    symbols = u.sign() * (u.abs() - bias).round() if bias else u.round()
-    return symbols.masked_fill_(u.abs() < DEAD_ZONE + bias, 0.0)
+    # Comparisons of elements would take several times as long as this.
+    shown = hardshrink(u, DEAD_ZONE + bias)
+    return shown.sign() * (shown.abs() - bias).round_() if bias else shown.round_()
 
 
 def _factors(latent: Latent, A: Integers, B: Integers) -> Piece:

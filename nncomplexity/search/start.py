@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
 from nncomplexity.network import TensorSpec, stacked
-from nncomplexity.search.latent import Latent, scaled_basis, sums
+from nncomplexity.search.latent import Latent, for_each, scaled_basis, sums
 from nncomplexity.words import python_numbers
 
 COARSENESS = tuple(2.0 ** (-half / 2) for half in range(-2, 14))
@@ -193,7 +193,7 @@ class _Factored:
         """Σ ln(1 + |u|) of each row: roughly proportional to the bits of its factors' symbols."""
         of_parts = []
         for part, sizes in zip(self._parts, self._sizes, strict=True):
-            scaled = part / _steps([coarseness * size for size in sizes], part)
+            scaled = part / for_each([coarseness * size for size in sizes], part)
             of_parts.append(sums(scaled.abs().log1p()))
         return {row: sum(part[place] for part in of_parts) for row, place in self._places.items()}
 
@@ -210,14 +210,7 @@ class _Factored:
 
 
 def _divided(part: Tensor, steps: Sequence[float]) -> Tensor:
-    return (part / _steps(steps, part)).float()
-
-
-def _steps(steps: Sequence[float], part: Tensor) -> Tensor | float:
-    """The steps of T tensors in a shape that divides (T, ...)."""
-    return (
-        steps[0] if len(steps) == 1 else torch.tensor(steps, dtype=part.dtype).to(part.device).reshape(-1, *[1] * (part.dim() - 1))
-    )
+    return (part / for_each(steps, part)).float()
 
 
 def _factored_large(A: Tensor, B: Tensor) -> list[Tensor]:
