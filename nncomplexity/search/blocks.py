@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
-from nncomplexity.network import TensorSpec, added, stacked
-from nncomplexity.search.latent import Latent, alike, for_each, rounded, scaled_basis, sums
+from nncomplexity.network import TensorSpec, added
+from nncomplexity.search.latent import Alike, Latent, alike, rounded, scaled_basis
 from nncomplexity.search.rate import Rate
 
 _MEAN, _SQUARES = 0.95, 0.99
@@ -46,6 +46,74 @@ class Adam:
         self._square.copy_(square)
 
 
+class Group:
+    """T latents of one shape and form.
+
+    The numbers of a part are one tensor (T, ...), or (...) if T is 1: for small tensors, the number of operations counts.
+    """
+
+    def __init__(self, alike: Alike) -> None:
+        self.latents, self._spec, self._alone = list(alike.latents), alike.latents[0].spec, len(alike.latents) == 1
+        self.shapes = [part.shape[1:] if self._alone else part.shape for part in alike.parts]
+        self._matrix = (*self.shapes[0][:-1], *self.shapes[-1][-1:])
+        self._bases = [
+            scaled_basis(side, period, alike.parts[0].device) if period else None
+            for side, period in zip(self._matrix[-2:], self.latents[0].periods, strict=False)
+        ]
+        spec, scales = self._spec, [latent.scale for latent in self.latents]
+        usual = _SCALES[0] < min(scales) and max(scales) < min(_SCALES[1], spec.room / SYMBOL_LIMIT)
+        # Products that may overflow in float32 or in the tensor's dtype, or that are rounded only later.
+        self._wide = not usual or spec.base is not None or spec.dtype == torch.float64
+
+    def hold(self, values: Sequence[Tensor]) -> None:
+        """Make the latents views of these tensors."""
+        for latent, parts in zip(self.latents, [values] if self._alone else zip(*values, strict=True), strict=True):
+            latent.parts = list(parts)
+
+    def factors(self, scales: Tensor) -> Tensor:
+        """A vector of T scales in a shape that multiplies `product`."""
+        return scales.view(()) if self._alone else scales.view(-1, *[1] * (len(self._matrix) - 1))
+
+    def product(self, values: Sequence[Tensor]) -> Tensor:
+        """The tensors without their scales, in the shape of matrices."""
+        left, *right = self._sides(values)
+        product = left @ right[0] if right else left
+        return product.double() if self._wide else product
+
+    def weights(self, scaled: Tensor, device: torch.device) -> Sequence[Tensor]:
+        """Each of the T tensors as the loss gets it, from `product` times the scales."""
+        spec = self._spec
+        if spec.base is not None:
+            return [added(spec.base.to(device), scaled.reshape(spec.shape).to(device), spec.dtype)]
+        # Out of its range a number would be infinite, and the loss would tell nothing about the others.
+        scaled = (scaled.clamp_(-spec.room, spec.room) if self._wide else scaled).to(device, spec.dtype)
+        return [scaled.reshape(spec.shape)] if self._alone else scaled.reshape(-1, *spec.shape).unbind()
+
+    def gradient(self, gradients: Mapping[str, Tensor], device: torch.device) -> Tensor:
+        """∂d/∂W by first name as one tensor, in the shape of `product`. A tensor without a gradient has zeros."""
+        found = [gradients.get(latent.spec.name) for latent in self.latents]
+        given = [torch.zeros(self._spec.shape, dtype=torch.float32, device=device) if one is None else one for one in found]
+        together = given[0] if self._alone else torch.stack(given)
+        return together.to(device, torch.float64 if self._wide else torch.float32).reshape(self._matrix)
+
+    def pulls(self, scaled: Tensor, values: Sequence[Tensor]) -> list[Tensor]:
+        """∂d/∂u of each part, from `gradient` times the scales."""
+        pull = scaled.to(values[0].dtype)
+        left, *right = self._sides(values)
+        if not right:
+            return [pull]
+        of_left, of_right = pull @ right[0].mT, left.mT @ pull
+        F_a, F_b = self._bases
+        return [of_left if F_a is None else F_a.T @ of_left, of_right if F_b is None else of_right @ F_b]
+
+    def _sides(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """F_A·A (..., m, k) and B·F_Bᵀ (..., k, n) of factors; dense numbers as they are."""
+        if len(values) == 1:
+            return values
+        (A, B), (F_a, F_b) = values, self._bases
+        return A if F_a is None else F_a @ A, B if F_b is None else B @ F_b.T
+
+
 class Block:
     """Some latents. From now on they are views of the block's vector.
 
@@ -59,45 +127,53 @@ class Block:
     """
 
     def __init__(self, latents: Sequence[Latent], lean: bool) -> None:
-        groups = alike(latents)
-        self._groups = [group.latents for group in groups]
-        self.latents = [latent for group in self._groups for latent in group]
+        together = alike(latents)
+        self._groups = [Group(one) for one in together]
+        self.latents = [latent for group in self._groups for latent in group.latents]
         self._lean, self.firmness = lean, 1.0
-        self._shapes = [[part.shape for part in group.parts] for group in groups]
-        self._sizes = [part.numel() for group in groups for part in group.parts]
-        self._u = torch.cat([part.float().reshape(-1) for group in groups for part in group.parts])
-        for group, parts in zip(self._groups, self._views(self._u), strict=True):
-            for latent, own in zip(group, zip(*parts, strict=True), strict=True):
-                latent.parts = list(own)
-        moments = torch.bfloat16 if lean else torch.float32
-        self._adam = Adam(self._u, moments)
+        self._u = torch.cat([part.float().reshape(-1) for one in together for part in one.parts])
+        self._stacks = [part.shape for one in together for part in one.parts]
+        self._sizes = [math.prod(shape) for shape in self._stacks]
+        for group, values in zip(self._groups, self._views(self._u), strict=True):
+            group.hold(values)
+        self._scales = torch.ones(len(latents), dtype=torch.float64, device=self._u.device)
+        self._counts = [len(group.latents) for group in self._groups]
+        self._factors = [group.factors(own) for group, own in zip(self._groups, torch.split(self._scales, self._counts), strict=True)]
+        self._adam = Adam(self._u, torch.bfloat16 if lean else torch.float32)
         self._adam_scale = Adam(torch.zeros(len(latents), dtype=torch.float32, device="cpu"), torch.float32)
         self._rate = Rate()
         self._kept: Tensor | None = None
 
     def weigh(self) -> None:
         """Compute the slopes of the rate for the present symbols."""
-        self._rate.update([part for parts in self._views(rounded(self._u)) for part in parts])
+        parts = torch.split(rounded(self._u), self._sizes)
+        self._rate.update([part.view(shape) for part, shape in zip(parts, self._stacks, strict=True)])
 
     def forget(self) -> None:
-        """Discard the rounded numbers, because the latents or the firmness have changed."""
+        """Discard the rounded numbers, because the latents, their scales or the firmness have changed."""
         self._kept = None
 
     def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
         """The weights of each tensor, in its dtype."""
-        for latents, values in zip(self._groups, self._views(self._values()), strict=True):
-            yield from zip([latent.spec for latent in latents], _weights(latents, values, device), strict=True)
+        products = [group.product(own) for group, own in zip(self._groups, self._views(self._values()), strict=True)]
+        # One call for all tensors, because for small ones a call takes longer than its arithmetic.
+        scaled = torch._foreach_mul(products, self._factors)
+        for group, one in zip(self._groups, scaled, strict=True):
+            yield from zip([latent.spec for latent in group.latents], group.weights(one, device), strict=True)
 
     def pulls(self, gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """∂d/∂u, flat, and ∂d/∂log s of each latent, from ∂d/∂W by first name. A tensor without a gradient has zeros."""
-        pulls, scales = list[Tensor](), list[float]()
-        for latents, values in zip(self._groups, self._views(self._values()), strict=True):
-            found = _pulls(latents, values, gradients)
-            pulls += found
-            # W is linear in its scale and in each of its parts, so that s·∂d/∂s = Σ u·∂d/∂u over one part.
-            scales += sums(found[0] * values[0])
-        flat = torch.cat([pull.reshape(-1) for pull in pulls]).nan_to_num_(0.0, 0.0, 0.0)
-        return flat, torch.tensor(scales, dtype=torch.float32, device="cpu").nan_to_num_(0.0, 0.0, 0.0)
+        flat = self._values()
+        values = self._views(flat)
+        scaled = torch._foreach_mul([group.gradient(gradients, flat.device) for group in self._groups], self._factors)
+        found = [group.pulls(one, own) for group, one, own in zip(self._groups, scaled, values, strict=True)]
+        pull = torch.cat([part.reshape(-1) for parts in found for part in parts]).nan_to_num_(0.0, 0.0, 0.0)
+        # W is linear in the scale and in each part, so that ∂d/∂log s is Σ u·∂d/∂u over one part.
+        along = [
+            torch.linalg.vecdot(one[0].reshape(count, -1), own[0].reshape(count, -1))
+            for one, own, count in zip(found, values, self._counts, strict=True)
+        ]
+        return pull, torch.cat(along).cpu().nan_to_num_(0.0, 0.0, 0.0)
 
     def pressure(self) -> Tensor:
         """∂R/∂u, flat."""
@@ -114,11 +190,13 @@ class Block:
         self._adam_scale.move(change, gradients, rate)
         for latent, one in zip(self.latents, change.tolist(), strict=True):
             latent.log_scale += one
+        self.forget()
 
     def _values(self) -> Tensor:
-        """u + f·(Q(u) − u), flat."""
+        """u + f·(Q(u) − u), flat. The scales are brought up to date, too."""
         flat = self._kept
         if flat is None:
+            self._scales.copy_(torch.tensor([latent.scale for latent in self.latents], dtype=torch.float64, device="cpu"))
             flat = rounded(self._u)
             if self.firmness < 1:
                 flat = self._u.lerp(flat, self.firmness)
@@ -126,53 +204,9 @@ class Block:
         return flat
 
     def _views(self, flat: Tensor) -> list[list[Tensor]]:
-        """The parts (T, ...) of each group of T latents, as views of a vector."""
+        """The parts of each group as views of a vector."""
         pieces = iter(torch.split(flat, self._sizes))
-        return [[next(pieces).view(shape) for shape in shapes] for shapes in self._shapes]
-
-
-def _weights(latents: Sequence[Latent], values: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
-    """The tensors that are decoded from numbers (T, ...) in the places of T latents of one shape and form."""
-    spec, scales = latents[0].spec, [latent.scale for latent in latents]
-    left, right, _, _ = _sides(latents[0], values)
-    product = (left if right is None else left @ right).to(_precision(spec, scales))
-    weights = (product * for_each(scales, product)).reshape(-1, *spec.shape).to(device)
-    if spec.base is not None:  # alone in its group
-        return [added(spec.base.to(device), weights[0], spec.dtype)]
-    # Out of its range a number would be infinite, and the loss would tell nothing about the others.
-    return (weights.clamp_(-spec.room, spec.room) if weights.dtype == torch.float64 else weights).to(spec.dtype).unbind()
-
-
-def _pulls(latents: Sequence[Latent], values: Sequence[Tensor], gradients: Mapping[str, Tensor]) -> list[Tensor]:
-    """∂d/∂u of each part (T, ...) of T latents of one shape and form, from ∂d/∂W by first name."""
-    spec, scales = latents[0].spec, [latent.scale for latent in latents]
-    left, right, F_a, F_b = _sides(latents[0], values)
-    nothing = torch.zeros(spec.shape, dtype=left.dtype, device=left.device)
-    whole = stacked([gradients.get(latent.spec.name, nothing) for latent in latents]).to(left.device, _precision(spec, scales))
-    pull = (whole * for_each(scales, whole)).to(left.dtype)
-    if right is None:
-        return [pull.reshape(left.shape)]
-    pull = pull.reshape(len(latents), left.shape[1], right.shape[2])
-    pull_a, pull_b = pull @ right.mT, left.mT @ pull
-    return [pull_a if F_a is None else F_a.T @ pull_a, pull_b if F_b is None else pull_b @ F_b]
-
-
-def _sides(latent: Latent, values: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """F_A·A (T, m, k), B·F_Bᵀ (T, k, n), and the bases of the sides, None where there is none. A dense tensor has only the first."""
-    if len(values) == 1:
-        return values[0], None, None, None
-    A, B = values
-    F_a, F_b = (
-        scaled_basis(side, period, A.device) if period else None
-        for side, period in zip((A.shape[1], B.shape[2]), latent.periods, strict=True)
-    )
-    return A if F_a is None else F_a @ A, B if F_b is None else B @ F_b.T, F_a, F_b
-
-
-def _precision(spec: TensorSpec, scales: Sequence[float]) -> torch.dtype:
-    """The dtype of products with these scales: float64 where they may overflow in float32 or in the tensor's dtype, or are rounded once more."""
-    usual = _SCALES[0] < min(scales) and max(scales) < min(_SCALES[1], spec.room / SYMBOL_LIMIT)
-    return torch.float32 if usual and spec.base is None and spec.dtype != torch.float64 else torch.float64
+        return [[next(pieces).view(shape) for shape in group.shapes] for group in self._groups]
 
 
 def blocks_of(latents: Sequence[Latent], large: bool) -> list[Block]:

@@ -27,16 +27,17 @@ class Rate:
     """
 
     def __init__(self) -> None:
-        self.slopes = torch.zeros(0)
+        self.slopes = self._with_sign = torch.zeros(0)
 
     def update(self, symbols: Sequence[Tensor]) -> None:
         """Compute the slopes from the present symbols."""
         self.slopes = torch.cat([_expected(part.abs()).reciprocal_().add_(1).log2_().reshape(-1) for part in symbols])
+        self._with_sign = self.slopes + 1
 
     def gradient(self, latents: Tensor) -> Tensor:
         """∂R/∂u of all parts one after another. It points away from zero. Below magnitude 1 it is one bit larger: a zero needs no sign."""
         # The second term is sign(u) from magnitude 1 on. A comparison of elements would take several times as long.
-        return latents.sign().mul_(self.slopes + 1).sub_(latents.clamp(-1, 1).trunc_())
+        return latents.sign().mul_(self._with_sign).sub_(latents.clamp(-1, 1).trunc_())
 
 
 def _expected(magnitudes: Tensor) -> Tensor:
