@@ -138,7 +138,9 @@ class Block:
             group.hold(values)
         self._scales = torch.ones(len(latents), dtype=torch.float64, device=self._u.device)
         self._counts = [len(group.latents) for group in self._groups]
-        self._factors = [group.factors(own) for group, own in zip(self._groups, torch.split(self._scales, self._counts), strict=True)]
+        self._factors = [
+            group.factors(own) for group, own in zip(self._groups, torch.split(self._scales, self._counts), strict=True)
+        ]
         self._adam = Adam(self._u, torch.bfloat16 if lean else torch.float32)
         self._adam_scale = Adam(torch.zeros(len(latents), dtype=torch.float32, device="cpu"), torch.float32)
         self._rate = Rate()
