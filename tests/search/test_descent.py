@@ -25,7 +25,7 @@ from nncomplexity.search.latent import DEAD_ZONE, Latent, coarse_of, rounded
 from nncomplexity.search.rate import Rate
 from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
-from nncomplexity.search.tight import Search
+from nncomplexity.search.tight import Search, Tight
 from nncomplexity.search.trials import Trials
 
 CPU = torch.device("cpu")
@@ -309,6 +309,23 @@ def test_a_start_goes_on_from_where_a_cycle_is_nearly_within_eps(ended_at, goes_
         assert not search._cycle(start, 10)
         assert (start.latents is latents) is (start.factor == 1.0) is goes_on
         assert start.integral == (0.7 if goes_on else 0.0)
+
+
+def test_the_evaluations_that_a_search_may_take_include_those_of_all_starts(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    low_rank = torch.randn(24, 2, generator=generator) @ torch.randn(2, 24, generator=generator)
+    steps = []
+
+    def run(cycle: Cycle, _: float) -> Ended:
+        steps.append(cycle._steps)
+        return Ended(False, 0.03, 0.0)
+
+    monkeypatch.setattr(Cycle, "run", run)
+    with Distortion({"w": low_rank}, lambda w: (w["w"] - low_rank).square().mean()) as distortion:
+        problem = Problem(distortion, Entropy(), 0)
+        Tight().search(problem, [0.02])
+        assert sum(steps) == 4096 + 2 * 1024  # of the start that goes on, and of two others
+        assert 0 <= Tight().expected(problem) - GRADIENT_COST * sum(steps) <= 250
 
 
 def test_candidates_are_those_of_the_file() -> None:
