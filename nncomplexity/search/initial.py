@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
-from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
+from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
 _TYPICAL = 1.5
@@ -35,8 +35,7 @@ def jittered(latents: list[Latent], seed: int) -> list[Latent]:
 
 def at_the_weights(trials: Trials, coarseness: float, rank: int = 0) -> list[Latent]:
     """Latents of all tensors with a gradient, in step sizes of `coarseness` typical weights; matrices in factors of a rank where that pays."""
-    tensors = trials.tensors
-    return latents_at(Shape(rank, coarseness), tensors.with_gradient(), tensors.weights, tensors.factors)
+    return trials.tensors.latents(trials.tensors.with_gradient(), coarseness, rank)
 
 
 def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, large_network, matrix_view
+from nncomplexity.linalg import MOST_ROWS, SMALL, SVDCache, large_matrix, matrix_view
 from nncomplexity.network import TensorSpec, stacked
 from nncomplexity.search.latent import Latent, for_each, scaled_basis, sums
 from nncomplexity.words import python_numbers
@@ -116,7 +116,7 @@ def _latents(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, Te
         return factors.latents(specs, shape.rank, shape.coarseness)
     view = matrix_view(specs[0].shape) or (specs[0].count,)
     whole = stacked([weights[spec.name] for spec in specs]).double().reshape(len(specs), *view)
-    steps = [shape.coarseness * size for size in factors.typical([spec.name for spec in specs], whole)]
+    steps = [shape.coarseness * size for size in _typical(whole)]
     return [
         Latent(spec, [part], math.log(step)) for spec, part, step in zip(specs, _divided(whole, steps).unbind(), steps, strict=True)
     ]
@@ -127,9 +127,7 @@ class Factorizations:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._svds = SVDCache(weights)
-        self._parameters = sum(weight.numel() for weight in weights.values())
         self._last: dict[tuple[str, ...], tuple[int, list[_Factored]]] = {}
-        self._typical: dict[str, float] = {}
 
     def latents(self, specs: Sequence[TensorSpec], rank: int, coarseness: float) -> list[Latent]:
         """Latents of the factors of matrices of one shape.
@@ -163,20 +161,7 @@ class Factorizations:
         # Singular values are divided evenly between the factors, so that errors of both cost about the same.
         root = S[:, :rank].sqrt()
         A, B = U[:, :, :rank] * root[:, None], root[:, :, None] * Vh[:, :rank]
-        if large_matrix((A.shape[1], B.shape[2])):
-            return [_Factored((0, 0), [part[None] for part in _factored_large(A[0], B[0])], [0])]
-        return _in_bases(A, B)
-
-    def typical(self, names: Sequence[str], whole: Tensor) -> list[float]:
-        """The typical size of the numbers in each of T tensors (T, ...), computed once for each name."""
-        if any(name not in self._typical for name in names):
-            self._typical |= zip(names, _typical(whole), strict=True)
-        return [self._typical[name] for name in names]
-
-    def release(self) -> None:
-        """Free the factors of a large network. A descent has its own copy, and two copies would double the memory."""
-        if large_network(self._parameters):
-            self._last.clear()
+        return [_of_large(A, B)] if large_matrix((A.shape[1], B.shape[2])) else _in_bases(A, B)
 
 
 class _Factored:
@@ -213,20 +198,20 @@ def _divided(part: Tensor, steps: Sequence[float]) -> Tensor:
     return (part / for_each(steps, part)).float()
 
 
-def _factored_large(A: Tensor, B: Tensor) -> list[Tensor]:
-    """The factors of a large matrix in float32. If there are few components, they are rotated by `quartimax` of some of the rows.
+def _of_large(A: Tensor, B: Tensor) -> _Factored:
+    """The factors (1, m, k) and (1, k, n) of a large matrix. If there are few components, they are rotated by `quartimax` of some of the rows.
 
     Bases of waves are not tried, because they are for sides of at most `MOST_ROWS` rows. Many components are not rotated, because a rotation
     takes time in proportion to the cube of their number.
     """
-    rank = A.shape[1]
-    if 1 < rank <= _ROTATED:
-        found = [[A, B]]
-        for side in (A, B.T):
-            R = quartimax(side[:: max(1, len(side) // _SAMPLED)])
-            found.append([(A @ R), (B.T @ R).T])
-        A, B = min(found, key=lambda pair: sum(_price(factor, FIRST_COARSENESS) for factor in pair))
-    return [A.float(), B.float()]
+    found = [(A, B)]
+    for side in (A, B.mT) if 1 < A.shape[2] <= _ROTATED else ():
+        R = quartimax(side[:, :: max(1, side.shape[1] // _SAMPLED)])
+        found.append((A @ R, R.mT @ B))
+    # In float32, which takes half of the memory.
+    return min(
+        (_Factored((0, 0), [part.float() for part in pair], [0]) for pair in found), key=lambda one: one.prices(FIRST_COARSENESS)[0]
+    )
 
 
 def _in_bases(A: Tensor, B: Tensor) -> list[_Factored]:
@@ -283,11 +268,6 @@ def _in_basis(factors: Tensor, period: int) -> Tensor:
     F = scaled_basis(factors.shape[1], period, factors.device).double()
     found: Tensor = F.T @ factors / F.square().sum(0)[:, None]
     return found
-
-
-def _price(factor: Tensor, coarseness: float) -> float:
-    """Σ ln(1 + |u|): roughly proportional to the bits of a factor's symbols."""
-    return float((factor / (coarseness * _typical(factor[None])[0])).abs().log1p().sum())
 
 
 def largest_rank(spec: TensorSpec) -> int:

@@ -1,6 +1,7 @@
 """What the searches of one network have in common: which tensors may change, which have a gradient, and their decompositions."""
 
 import functools
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -8,7 +9,8 @@ from nncomplexity.file import Constant, Piece
 from nncomplexity.linalg import large_network
 from nncomplexity.network import Moment, TensorSpec
 from nncomplexity.search.contract import Problem
-from nncomplexity.search.start import Factorizations
+from nncomplexity.search.latent import Latent
+from nncomplexity.search.start import Factorizations, Shape, latents_at
 
 _STEEP = 1e15
 """If the product of a tensor's largest number and largest gradient is above this, a descent ignores the gradient.
@@ -56,6 +58,10 @@ class Tensors:
         """
         names = {spec.name for spec in self.moving}
         return {name: moment for name, moment in self._distortion.moments().items() if name in names}
+
+    def latents(self, specs: Sequence[TensorSpec], coarseness: float, rank: int = 0) -> list[Latent]:
+        """The latents of some tensors in relative step sizes; matrices in factors of a rank where that pays, if it is above 0."""
+        return latents_at(Shape(rank, coarseness), specs, self.weights, self.factors)
 
     def with_gradient(self) -> tuple[TensorSpec, ...]:
         """The moving tensors with a gradient that a descent can follow; none if the loss has no gradient.
