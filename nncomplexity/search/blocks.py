@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nncomplexity.codecs import SYMBOL_LIMIT
 from nncomplexity.network import TensorSpec, added
-from nncomplexity.search.latent import Alike, Latent, alike, rounded, scaled_basis
+from nncomplexity.search.latent import Latent, alike, rounded, scaled_basis, stacks
 from nncomplexity.search.rate import Rate
 
 _MEAN, _SQUARES = 0.95, 0.99
@@ -52,15 +52,15 @@ class Group:
     The numbers of a part are one tensor (T, ...), or (...) if T is 1: for small tensors, the number of operations counts.
     """
 
-    def __init__(self, alike: Alike) -> None:
-        self.latents, self._spec, self._alone = list(alike.latents), alike.latents[0].spec, len(alike.latents) == 1
-        self.shapes = [part.shape[1:] if self._alone else part.shape for part in alike.parts]
+    def __init__(self, latents: Sequence[Latent], parts: Sequence[Tensor]) -> None:
+        self.latents, self._spec, self._alone = latents, latents[0].spec, len(latents) == 1
+        self.shapes = [part.shape[1:] if self._alone else part.shape for part in parts]
         self._matrix = (*self.shapes[0][:-1], *self.shapes[-1][-1:])
         self._bases = [
-            scaled_basis(side, period, alike.parts[0].device) if period else None
-            for side, period in zip(self._matrix[-2:], self.latents[0].periods, strict=False)
+            scaled_basis(side, period, parts[0].device) if period else None
+            for side, period in zip(self._matrix[-2:], latents[0].periods, strict=False)
         ]
-        spec, scales = self._spec, [latent.scale for latent in self.latents]
+        spec, scales = self._spec, [latent.scale for latent in latents]
         usual = _SCALES[0] < min(scales) and max(scales) < min(_SCALES[1], spec.room / SYMBOL_LIMIT)
         # Products that may overflow in float32 or in the tensor's dtype, or that are rounded only later.
         self._wide = not usual or spec.base is not None or spec.dtype == torch.float64
@@ -128,11 +128,12 @@ class Block:
 
     def __init__(self, latents: Sequence[Latent], lean: bool) -> None:
         together = alike(latents)
-        self._groups = [Group(one) for one in together]
+        parts = [stacks(group) for group in together]
+        self._groups = [Group(*one) for one in zip(together, parts, strict=True)]
         self.latents = [latent for group in self._groups for latent in group.latents]
         self._lean, self.firmness = lean, 1.0
-        self._u = torch.cat([part.float().reshape(-1) for one in together for part in one.parts])
-        self._stacks = [part.shape for one in together for part in one.parts]
+        self._u = torch.cat([part.float().reshape(-1) for of_group in parts for part in of_group])
+        self._stacks = [part.shape for of_group in parts for part in of_group]
         self._sizes = [math.prod(shape) for shape in self._stacks]
         for group, values in zip(self._groups, self._views(self._u), strict=True):
             group.hold(values)
