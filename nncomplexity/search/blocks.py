@@ -42,8 +42,9 @@ class Adam:
             square.addcmul_(gradient, gradient, value=(1 - _SQUARES) * factor**2)
         unbiased = math.sqrt(1 - _SQUARES**self._count) / (1 - _MEAN**self._count)
         vector.addcdiv_(mean, square.sqrt().add_(_TINY), value=-rate * unbiased)
-        self._mean.copy_(mean)  # nothing is copied where they are the same tensors
-        self._square.copy_(square)
+        if mean is not self._mean:
+            self._mean.copy_(mean)
+            self._square.copy_(square)
 
 
 class Group:
@@ -105,6 +106,12 @@ class Group:
         of_left, of_right = pull @ right[0].mT, left.mT @ pull
         F_a, F_b = self._bases
         return [of_left if F_a is None else F_a.T @ of_left, of_right if F_b is None else of_right @ F_b]
+
+    def sums(self, one: Tensor, other: Tensor) -> Tensor:
+        """The inner products (T,) of the numbers of a part with others in their places."""
+        if self._alone:
+            return torch.dot(one.reshape(-1), other.reshape(-1))[None]
+        return (one * other).flatten(1).sum(1)
 
     def _sides(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
         """F_A·A (..., m, k) and B·F_Bᵀ (..., k, n) of factors; dense numbers as they are."""
@@ -172,10 +179,7 @@ class Block:
         found = [group.pulls(one, own) for group, one, own in zip(self._groups, scaled, values, strict=True)]
         pull = torch.cat([part.reshape(-1) for parts in found for part in parts]).nan_to_num_(0.0, 0.0, 0.0)
         # W is linear in the scale and in each part, so that ∂d/∂log s is Σ u·∂d/∂u over one part.
-        along = [
-            torch.linalg.vecdot(one[0].reshape(count, -1), own[0].reshape(count, -1))
-            for one, own, count in zip(found, values, self._counts, strict=True)
-        ]
+        along = [group.sums(one[0], own[0]) for group, one, own in zip(self._groups, found, values, strict=True)]
         return pull, torch.cat(along).cpu().nan_to_num_(0.0, 0.0, 0.0)
 
     def pressure(self) -> Tensor:

@@ -84,6 +84,7 @@ class Cycle:
         self._dual = Dual(settings, eps, steps)
         self._large = trials.tensors.large
         specs = trials.problem.skeleton.tensors
+        # Decoded once, because no step changes them.
         self._held = {
             spec.name: piece.decode(spec, trials.distortion.device)
             for spec in specs
@@ -133,9 +134,10 @@ class Cycle:
     def _step(self, blocks: Sequence[Block], step: int) -> None:
         settings, share = self._settings, min(1.0, step / self._steps)
         for block in blocks:
+            # From none to all: rounded at once, most weights would be zero before the others could make up for them.
             block.firmness = min(1.0, share / settings.soft) if settings.soft else 1.0
             block.forget()
-            if step % _REWEIGH == 0:
+            if step % _REWEIGH == 0:  # slopes are means over rows and columns, which change slowly
                 block.weigh()
         batch = self._batches.next()
         distortion, gradients = self._gradient(blocks, batch)
@@ -164,6 +166,7 @@ class Cycle:
     def _averaged(self, distortion: float) -> float:
         """The running mean over a few batches."""
         window = 1.0 if self._batches.share == 1 else _WINDOW
+        # One batch far beyond ε would otherwise rule the mean for many steps.
         distortion = min(distortion, _FAR * self._eps)
         self._mean = distortion if self._mean is None else self._mean + (distortion - self._mean) / window
         return self._mean
@@ -187,7 +190,7 @@ class Cycle:
         latents = self._latents if self._average is None else self._average.latents
         try:
             distortion = self._trials.measure(self._fixed | candidate_of(latents, bias), DESCENT)
-        except FormatError:
+        except FormatError:  # a candidate that no file can hold; later ones may be fine
             distortion = math.inf
         self._within |= self._is_within(distortion)
         return distortion

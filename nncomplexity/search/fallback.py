@@ -52,6 +52,7 @@ class Fallback:
             decoded = distortion.weights | decoded_together(silent, [coarse[spec.name] for spec in silent], distortion.device)
             return abs(distortion.loss(decoded) - distortion.original) <= share * limit
 
+        # Most of them, such as counters and unused buffers, don't change the loss at all.
         gone: dict[str, Piece] = {spec.name: Constant(0) for spec in silent}
         if not silent or holds(gone, _FREE):
             return gone
@@ -102,6 +103,7 @@ class Fallback:
             return [Plan(spec, Shape(0, COARSENESS[index])) for spec in self.tensors.moving]
 
         def holds(index: int) -> bool:
+            # A quarter of ε, so that moves have the rest to spend.
             return measured({plan.spec.name: self.coarsen(plan) for plan in start(index)}) <= limit / 4
 
         def measured(coarse: dict[str, Piece]) -> float:

@@ -50,6 +50,7 @@ class Latent:
     def step(self) -> float:
         """The step of each part: √s for two factors."""
         low, high = _LOGARITHMS
+        # Both factors have one step. Only the product matters, and a difference between the two would have to be learned, too.
         step = math.exp(min(max(self.log_scale, low), high) / len(self.parts))
         return step if self.precision is None else snapped(step, self.precision)
 

@@ -44,8 +44,9 @@ def _expected(magnitudes: Tensor) -> Tensor:
     """μ of magnitudes, in their shape."""
     matrices = magnitudes.flatten(2) if magnitudes.dim() > 2 else magnitudes.reshape(len(magnitudes), -1, 1)
     _, rows, columns = matrices.shape
+    # An empty matrix would otherwise have an infinite slope, and nothing could become nonzero again.
     mean = matrices.mean((1, 2), keepdim=True).clamp(min=0.01 / max(rows * columns, 1))
-    if rows == 1 or columns == 1:
+    if rows == 1 or columns == 1:  # the mean of a line of one element would be that element itself
         return mean.clamp(min=_LEAST).expand_as(matrices).clone()
     by_row = (matrices.sum(2, keepdim=True) + _BELIEF * mean) / (columns + _BELIEF)
     by_column = (matrices.sum(1, keepdim=True) + _BELIEF * mean) / (rows + _BELIEF)

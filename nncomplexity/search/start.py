@@ -51,7 +51,7 @@ def latents_at(shape: Shape, specs: Sequence[TensorSpec], weights: Mapping[str, 
     """
     groups: dict[object, list[TensorSpec]] = {}
     for spec in specs:
-        small = spec.count <= SMALL
+        small = spec.count <= SMALL  # a large one fills a processor by itself, and a stack would double its memory
         groups.setdefault((spec.shape, weights[spec.name].dtype) if small else spec.name, []).append(spec)
     found = {latent.spec.name: latent for group in groups.values() for latent in _latents(shape, group, weights, factors)}
     return [found[spec.name] for spec in specs]
@@ -143,6 +143,7 @@ class Factorizations:
             The latents of all matrices, grouped by basis.
         """
         names = tuple(spec.name for spec in specs)
+        # Bisections over step sizes ask for the same rank many times.
         kept, found = self._last.get(names, (0, []))
         if kept != rank:
             found = self._factored(names, rank)
@@ -242,6 +243,7 @@ def _likely_periods(factors: Tensor) -> list[list[int]]:
         return [[0]] * len(factors)
     factors = factors - factors.mean(1, keepdim=True)
     periods = range(rows, rows - 1 - min(_MARGIN, rows // 2), -1)
+    # The last rows may be special tokens, which are on no circle. So periods a little shorter than the side are tried as well.
     spreads = torch.stack([_spread(factors, period) for period in periods])
     best = python_numbers(spreads.argmin(0))
     gathered = python_numbers(spreads.amin(0) < _entropy(factors.square().sum(2)) - _GATHERED)
@@ -283,7 +285,7 @@ def _typical(parts: Tensor) -> list[float]:
     """
     within = tuple(range(1, parts.dim()))
     largest = parts.abs().amax(within, keepdim=True)
-    squares = (parts / largest).square()
+    squares = (parts / largest).square()  # divided first, because fourth powers leave the range of floats soon
     fourths = squares.square().sum(within) / (3 * squares.sum(within))
     sizes = largest.flatten() * fourths.sqrt()
     return [size if size > 0 else 1.0 for size in python_numbers(sizes)]  # NaN for a tensor of zeros

@@ -71,6 +71,7 @@ class Tensors:
         if self._gradient_names is None:
             measured = self._distortion.gradient(self._distortion.weights)
             grads = measured[1] if measured else {}
+            # A descent can't follow them, and their gradients would hide those of the others.
             steep = {spec.name for spec in self.moving if spec.name in grads and self._steepness(spec, grads[spec.name]) > _STEEP}
             self._gradient_names = frozenset(grads) - steep
         return tuple(spec for spec in self.moving if spec.name in self._gradient_names)
