@@ -25,13 +25,13 @@ from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.reporting.markdown import table
 from nncomplexity.codecs import Entropy
 from nncomplexity.network import Distortion
+from nncomplexity.search import Tight
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.blocks import Block
 from nncomplexity.search.contract import Problem
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.initial import at_the_weights
-from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
@@ -61,7 +61,7 @@ def timed(function: Callable[..., Any], times: list[float]) -> Callable[..., Any
 def measured(case: Case, rank: int, steps: int) -> Row:
     """The median seconds of a step and of its parts."""
     times: dict[str, list[float]] = {name: [] for _, name in TIMED}
-    settings = Settings()
+    settings = Tight()
     with Distortion(case.weights, case.loss_fn) as distortion, ExitStack() as patches:
         problem = Problem(distortion, Entropy(), 0)
         trials = Trials(problem, Tensors(problem), [EPS], math.inf)
