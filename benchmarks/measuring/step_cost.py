@@ -25,10 +25,9 @@ from benchmarks.cases.record import Record, Row, record_options
 from benchmarks.reporting.markdown import table
 from nncomplexity.codecs import Entropy
 from nncomplexity.network import Distortion
-from nncomplexity.search import Tight
+from nncomplexity.search import Problem, Tight
 from nncomplexity.search.batches import Batches
 from nncomplexity.search.blocks import Block
-from nncomplexity.search.contract import Problem
 from nncomplexity.search.descent import Cycle
 from nncomplexity.search.fallback import Fallback
 from nncomplexity.search.initial import at_the_weights
