@@ -152,7 +152,7 @@ class Block:
         self._adam = Adam(self._u, torch.bfloat16 if lean else torch.float32)
         self._adam_scale = Adam(torch.zeros(len(latents), dtype=torch.float32, device="cpu"), torch.float32)
         self._rate = Rate()
-        self._kept: Tensor | None = None
+        self._kept: list[list[Tensor]] | None = None
 
     def weigh(self) -> None:
         """Compute the slopes of the rate for the present symbols."""
@@ -165,7 +165,7 @@ class Block:
 
     def weights(self, device: torch.device) -> Iterator[tuple[TensorSpec, Tensor]]:
         """The weights of each tensor, in its dtype."""
-        products = [group.product(own) for group, own in zip(self._groups, self._views(self._values()), strict=True)]
+        products = [group.product(own) for group, own in zip(self._groups, self._values(), strict=True)]
         # One call for all tensors, because for small ones a call takes longer than its arithmetic.
         scaled = torch._foreach_mul(products, self._factors)
         for group, one in zip(self._groups, scaled, strict=True):
@@ -173,9 +173,8 @@ class Block:
 
     def pulls(self, gradients: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """∂d/∂u, flat, and ∂d/∂log s of each latent, from ∂d/∂W by first name. A tensor without a gradient has zeros."""
-        flat = self._values()
-        values = self._views(flat)
-        scaled = torch._foreach_mul([group.gradient(gradients, flat.device) for group in self._groups], self._factors)
+        values, device = self._values(), self._u.device
+        scaled = torch._foreach_mul([group.gradient(gradients, device) for group in self._groups], self._factors)
         found = [group.pulls(one, own) for group, one, own in zip(self._groups, scaled, values, strict=True)]
         pull = torch.cat([part.reshape(-1) for parts in found for part in parts]).nan_to_num_(0.0, 0.0, 0.0)
         # W is linear in the scale and in each part, so that ∂d/∂log s is Σ u·∂d/∂u over one part.
@@ -199,16 +198,15 @@ class Block:
             latent.log_scale += one
         self.forget()
 
-    def _values(self) -> Tensor:
-        """u + f·(Q(u) − u), flat. The scales are brought up to date, too."""
-        flat = self._kept
-        if flat is None:
-            self._scales.copy_(torch.tensor([latent.scale for latent in self.latents], dtype=torch.float64, device="cpu"))
-            flat = rounded(self._u)
-            if self.firmness < 1:
-                flat = self._u.lerp(flat, self.firmness)
-            self._kept = None if self._lean else flat
-        return flat
+    def _values(self) -> list[list[Tensor]]:
+        """u + f·(Q(u) − u), the parts of each group. The scales are brought up to date, too."""
+        if self._kept is not None:
+            return self._kept
+        self._scales.copy_(torch.tensor([latent.scale for latent in self.latents], dtype=torch.float64, device="cpu"))
+        flat = rounded(self._u)
+        values = self._views(self._u.lerp(flat, self.firmness) if self.firmness < 1 else flat)
+        self._kept = None if self._lean else values
+        return values
 
     def _views(self, flat: Tensor) -> list[list[Tensor]]:
         """The parts of each group as views of a vector."""
