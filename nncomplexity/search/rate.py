@@ -12,9 +12,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 _BELIEF = 4.0
 """The weight of the prior, as in the coder: the mean of a row or column includes so many entries with the mean of the matrix."""
+_BELOW_ONE = 1 - 2.0**-24
+"""The largest number of float32 below 1."""
 _LEAST = 1e-4
 """The smallest expected magnitude."""
 
@@ -37,7 +40,7 @@ class Rate:
     def gradient(self, latents: Tensor) -> Tensor:
         """∂R/∂u of all parts one after another. It points away from zero. Below magnitude 1 it is one bit larger: a zero needs no sign."""
         # The second term is sign(u) from magnitude 1 on. A comparison of elements would take several times as long.
-        return latents.sign().mul_(self._with_sign).sub_(latents.clamp(-1, 1).trunc_())
+        return latents.sign().mul_(self._with_sign).sub_(hardshrink(latents, _BELOW_ONE).sign_())
 
 
 def _expected(magnitudes: Tensor) -> Tensor:

@@ -190,6 +190,10 @@ def test_the_rate_pulls_towards_zero_most_where_a_row_is_nearly_empty() -> None:
     assert (gradient[3] > gradient[:3]).all()
     assert torch.equal(rate.gradient(-latent.reshape(-1)).reshape(8, 8), -gradient)
     torch.testing.assert_close(rate.gradient(latent.reshape(-1) - 1).reshape(8, 8), gradient + 1)  # the sign goes too
+    one = torch.ones(64)
+    torch.testing.assert_close(rate.gradient(one), gradient.reshape(-1))
+    torch.testing.assert_close(rate.gradient(torch.nextafter(one, 0 * one)), gradient.reshape(-1) + 1)
+    assert not rate.gradient(0 * one).any()
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=60), st.floats(1e-6, 1e3))
