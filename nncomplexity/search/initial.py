@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
-from nncomplexity.search.start import COARSENESS, FINEST, Shape, first_that, latents_at, ranks_that_pay
+from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
 _TYPICAL = 1.5
@@ -25,7 +25,7 @@ _FARTHEST = 4.0
 
 def jittered(latents: list[Latent], seed: int) -> list[Latent]:
     """The latents a hundredth of a step away for every seed but 0."""
-    if seed:
+    if seed:  # seed 0 begins at the weights themselves, so that the usual answer is that of the undisturbed start
         generator = torch.Generator().manual_seed(seed)
         for part in (part for latent in latents for part in latent.parts):
             noise = torch.randn(part.shape, generator=generator, dtype=torch.float32, device="cpu")
@@ -35,8 +35,7 @@ def jittered(latents: list[Latent], seed: int) -> list[Latent]:
 
 def at_the_weights(trials: Trials, coarseness: float, rank: int = 0) -> list[Latent]:
     """Latents of all tensors with a gradient, in step sizes of `coarseness` typical weights; matrices in factors of a rank where that pays."""
-    tensors = trials.tensors
-    return latents_at(Shape(rank, coarseness), tensors.with_gradient(), tensors.weights, tensors.factors)
+    return trials.tensors.latents(trials.tensors.with_gradient(), coarseness, rank)
 
 
 def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
@@ -82,12 +81,14 @@ def at_an_answer(trials: Trials, given: Mapping[str, CoarseTensor], finer: float
 def _at(start: Latent, coarse: CoarseTensor, weight: Tensor, finer: float) -> Latent:
     spec = start.spec
     if isinstance(coarse, LowRank) and coarse.step_a > 0 and coarse.step_b > 0:
+        # At the symbols, because the numbers that they were rounded from are not known here.
         parts = [torch.from_numpy(symbols).to(weight.device, torch.float32) for symbols in (coarse.A, coarse.B)]
         scale = math.log(coarse.step_a) + math.log(coarse.step_b)
+        # Half of the finer step in each factor, so that the product stays the same.
         return Latent(spec, [part / math.sqrt(finer) for part in parts], scale + math.log(finer), coarse.periods)
     if isinstance(coarse, Dense) and coarse.step > 0:
         step = finer * coarse.step
-        exact = (weight.double() / step).float()
+        exact = (weight.double() / step).float()  # steps of float64 tensors may be beyond float32
         if finer == 1.0:
             symbols = torch.from_numpy(coarse.symbols).to(weight.device, torch.float32).reshape(weight.shape)
             exact = _rounded_to(symbols, exact)

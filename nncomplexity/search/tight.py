@@ -32,6 +32,8 @@ from nncomplexity.search.settings import Settings
 from nncomplexity.search.tensors import Tensors
 from nncomplexity.search.trials import Trials
 
+_STARTS = 3
+"""The most starts of a search: at bit allocation's choice, at factors, and at the weights."""
 _TRIED = 4
 """The steps for which every start is tried, in lengths of the first cycle. Factors are often behind after half as many and ahead in the end."""
 _JUDGED = 16
@@ -80,7 +82,9 @@ class Tight(Settings):
     def expected(self, problem: Problem) -> float:
         """Evaluations that a search without a budget may take."""
         share = Batches(problem.distortion, self.batch, problem.seed).share
-        return GRADIENT_COST * share * self.most + 4 * self.checks + _for_allocation(self, share)
+        # One start goes on. The others have been tried for as many steps as it had before.
+        steps = self.most + (_STARTS - 1) * _TRIED * self.first
+        return GRADIENT_COST * share * steps + 4 * self.checks + _for_allocation(self, share)
 
 
 @dataclass
