@@ -67,7 +67,7 @@ def measured(case: Case, rank: int, steps: int) -> Row:
         batches = Batches(distortion, settings.batch, 0)
         moved = [spec.name for spec in trials.tensors.with_gradient()]
         alone = [autograd_seconds(case, moved, batches) for _ in range(steps)]
-        latents = at_the_weights(trials, COARSENESS, rank)
+        latents = at_the_weights(trials, COARSENESS, dict.fromkeys(moved, rank))
         for owner, name in TIMED:
             patches.enter_context(patch.object(owner, name, timed(getattr(owner, name), times[name])))
         fixed = Fallback(trials).without_gradient(trials.limit(EPS))

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from nncomplexity.file import CoarseTensor, Dense, LowRank, Piece, matrix_shape
+from nncomplexity.network import TensorSpec
 from nncomplexity.search.latent import DEAD_ZONE, Latent, candidate_of
+from nncomplexity.search.sensitivity import groups_of
 from nncomplexity.search.start import COARSENESS, FINEST, first_that, ranks_that_pay
 from nncomplexity.search.trials import Trials
 
@@ -21,6 +23,12 @@ FARTHEST_CHOICE = 2.0
 """The largest distortion, in ε, of a start at bit allocation's choice. Its factors are so coarse that cycles from farther end beyond ε."""
 _FARTHEST = 4.0
 """The largest distortion, in ε, of a start in step sizes or factors of the weights themselves."""
+_ROLES = 8
+"""The most groups of matrices with a rank of their own. To find one takes about four evaluations."""
+
+Ranks = Mapping[str, int]
+"""The ranks of matrices by first name. All other tensors are dense."""
+DENSE: Ranks = {}
 
 
 def jittered(latents: list[Latent], seed: int) -> list[Latent]:
@@ -33,26 +41,39 @@ def jittered(latents: list[Latent], seed: int) -> list[Latent]:
     return latents
 
 
-def at_the_weights(trials: Trials, coarseness: float, rank: int = 0) -> list[Latent]:
-    """Latents of all tensors with a gradient, in step sizes of `coarseness` typical weights; matrices in factors of a rank where that pays."""
-    return trials.tensors.latents(trials.tensors.with_gradient(), coarseness, rank)
+def at_the_weights(trials: Trials, coarseness: float, ranks: Ranks = DENSE) -> list[Latent]:
+    """Latents of all tensors with a gradient in step sizes of `coarseness` typical weights, some of them in factors of these ranks."""
+    specs, of_rank = trials.tensors.with_gradient(), dict[int, list[TensorSpec]]()
+    for spec in specs:
+        of_rank.setdefault(ranks.get(spec.name, 0), []).append(spec)
+    found = {one.spec.name: one for rank, some in of_rank.items() for one in trials.tensors.latents(some, coarseness, rank)}
+    return [found[spec.name] for spec in specs]
 
 
-def lowest_rank(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> int:
-    """The lowest rank of all matrices whose distortion is within a few ε, by bisection; 0 where there is none that pays."""
-    ranks = ranks_that_pay(trials.tensors.with_gradient())
-    return _first_near(trials, fixed, eps, [(FINEST, rank) for rank in ranks])[1]
+def lowest_ranks(trials: Trials, fixed: Mapping[str, Piece], eps: float) -> dict[str, int]:
+    """The lowest ranks of matrices that cost a few ε together, each by a bisection. A matrix without such a rank that pays is left out.
+
+    Matrices that play one role have one rank, if there are many. In a large network all have one, because its evaluations take long.
+    """
+    specs = [spec for spec in trials.tensors.with_gradient() if len(ranks_that_pay([spec])) > 1]
+    groups = groups_of(specs, 1 if trials.tensors.large else _ROLES) if specs else []
+    found: dict[str, int] = {}
+    for group in ([specs[index] for index in places] for places in groups):
+        shapes = [(FINEST, {spec.name: rank for spec in group if rank}) for rank in ranks_that_pay(group)]
+        # Small distortions of different tensors add up, so each group has an equal share.
+        found |= _first_near(trials, fixed, eps, shapes, _FARTHEST / len(groups))[1]
+    return found
 
 
-def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, rank: int = 0) -> float:
-    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the rank costs."""
-    shapes = [(coarseness, rank) for coarseness in COARSENESS]
-    return _first_near(trials, fixed, eps, shapes, 2 * _FARTHEST if rank else _FARTHEST)[0]
+def near(trials: Trials, fixed: Mapping[str, Piece], eps: float, ranks: Ranks = DENSE) -> float:
+    """The coarsest step sizes, in typical weights, whose rounding costs a few ε, by bisection; of factors, twice as many as the ranks cost."""
+    shapes = [(coarseness, ranks) for coarseness in COARSENESS]
+    return _first_near(trials, fixed, eps, shapes, 2 * _FARTHEST if ranks else _FARTHEST)[0]
 
 
 def _first_near(
-    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, int]], cut: float = _FARTHEST
-) -> tuple[float, int]:
+    trials: Trials, fixed: Mapping[str, Piece], eps: float, shapes: Sequence[tuple[float, Ranks]], cut: float
+) -> tuple[float, Ranks]:
     """Of step sizes and ranks, in falling order of their distortions, the first pair whose distortion is within `cut` ε."""
     limit = cut * trials.limit(eps)
 
