@@ -96,7 +96,7 @@ class FollowGroup:
 
 def track(
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="CHECKPOINT...", help="Files, folders, or patterns such as 'run/*.safetensors'.")
+        list[str], typer.Argument(metavar="CHECKPOINT", help="Files, folders, or patterns such as 'run/*.safetensors'.")
     ],
     rows: RowsGroup,
     distortion: DistortionGroup,
