@@ -139,6 +139,9 @@ def _root(
     \b
     An example. mytask.py has loss(weights), which returns the training loss:
       nncomplexity measure model.safetensors --loss-fn mytask:loss --eps 0.01
+    \b
+    A first mytask.py, with comments that say what to change:
+      nncomplexity init mytask.py
     """
 
 
