@@ -302,7 +302,8 @@ class Distortion:
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε.
 
-        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss.
+        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss. `Problem.feasible` in `search/contract`
+        compares it with the distortion of a candidate.
         """
         return self.sound.tolerance(eps)
 
