@@ -264,18 +264,28 @@ class Soundness:
         if near(loss, self.measured.original):
             return filled
         if len(some) == 1:
-            self._warn_of_old_value(filled, loss)
+            self._check_old_value(filled, loss)
             return []
         half = len(some) // 2
         return [one for part in (some[:half], some[half:]) for one in self._computed_again(part, known)]
 
-    def _warn_of_old_value(self, computed: Sequence[Cache], loss: float) -> None:
-        """Warn if a module has computed an attribute again, and its loss is another one with it."""
+    def _check_old_value(self, computed: Sequence[Cache], loss: float) -> None:
+        """Check the loss with an attribute that the module has computed again.
+
+        Raises:
+            InputError: it is another loss, and the attribute has tensors. A number may be a setting, so it only gives a warning.
+        """
         for one in computed if math.isfinite(loss) else ():
-            self.warnings["old"] = (
-                f"A part ({one.kind.__name__}) keeps {one.name!r}, perhaps from other weights than it has now: the loss is "
-                f"{self.measured.original:.7g}, and {loss:.7g} if it is computed again. If it depends on weights, clear it first."
+            said = (
+                f"a part ({one.kind.__name__}) keeps {one.name!r}, perhaps from other weights than it has now: with it the loss is "
+                f"{self.measured.original:.7g}, and {loss:.7g} if it is computed again"
             )
+            if not one.number:
+                raise InputError(
+                    f"model: its loss doesn't depend on its weights alone: {said}; clear it before the measurement, and in "
+                    "_load_from_state_dict()"
+                )
+            self.warnings["old"] = f"{said[0].upper()}{said[1:]}. If it depends on weights, clear it before the measurement."
 
     def _check_depends_on_weights(self) -> None:
         """Raises InputError if a module gives the same results for all weights. Warns if only the loss is the same for all weights."""
