@@ -250,7 +250,7 @@ def caches(module: nn.Module) -> list[Cache]:
             continue
         own = any(parameter is not None for parameter in part._parameters.values())
         for name, value in _all_besides(part).items():
-            number = own and type(value) is float and not value.is_integer()
+            number = own and name in vars(part) and type(value) is float and not value.is_integer()
             if number or _has_floats(value):
                 found.append(Cache(type(part), name, number=number))
     return list(dict.fromkeys(found))

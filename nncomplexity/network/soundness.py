@@ -244,7 +244,9 @@ class Soundness:
             return
         self._trials = _TRIALS
         for way in Emptying:
-            found += self._computed_again([replace(one, way=way) for one in left], found)
+            # A number has no shape: without one, it would be None as before.
+            tried = [replace(one, way=way) for one in left if not (one.number and way == Emptying.SHAPELESS)]
+            found += self._computed_again(tried, found)
             left = [one for one in left if all((one.kind, one.name) != (other.kind, other.name) for other in found)]
         self.target.empty(found)
         self._loss_or_none(self.measured.weights, fresh=True)
