@@ -168,6 +168,7 @@ def test_a_current_folder_that_is_gone_ends_no_training(folder: Path) -> None:
     try:
         with pytest.warns(UserWarning, match="metric bad: raising raised RuntimeError: no such layer"):
             live(1, NETWORK)
+        assert tracker(out=None)(1, NETWORK)["status"] == "measured"
     finally:
         os.chdir(folder)
 
