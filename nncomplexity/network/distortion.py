@@ -8,7 +8,7 @@ import math
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.garbage import collected_each_few_evaluations
 from nncomplexity.network.layout import Arrangement, Layout
+from nncomplexity.network.loading import Cache
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.moments import Moment, Watch, slow_attention
@@ -305,6 +306,11 @@ class Distortion:
         It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss.
         """
         return self.sound.tolerance(eps)
+
+    @property
+    def emptied(self) -> Collection[Cache]:
+        """The attributes of a module that hold values computed from weights, and are emptied whenever weights are loaded."""
+        return self._target.emptied
 
     def against(self, divergence: Divergence) -> DivergenceFrom:
         """The divergence from the original network. It is not counted as an evaluation."""

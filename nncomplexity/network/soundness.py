@@ -88,10 +88,11 @@ class Soundness:
         renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
         if self.eps == 0 or not renewable:
             self._repeat(1)
+        # Also if nothing is searched: the risks and outputs of other weights may be asked for.
+        self._empty_caches()
         # A dictionary is new for each evaluation, so only modules need the first check. A dictionary that the loss ignores matters only
         # if there is a search.
         if self.eps or (renewable and self.eps is None):
-            self._empty_caches()
             seen = self._loss_or_none(other)
             if renewable:
                 again = self._loss_or_none(other, fresh=True)
