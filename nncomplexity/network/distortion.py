@@ -106,6 +106,8 @@ class Distortion:
         """The checks of the loss, and their warnings."""
         self.divergence: DivergenceFrom | None = None
         """The loss, if it is a divergence from the original. It is set on entering."""
+        self.unreached: frozenset[str] = frozenset()
+        """The tensors that could have a gradient and had none in the last one, by first name."""
         self._derives = False
         """Whether the loss computes derivatives itself, so that gradients must be on."""
 
@@ -287,6 +289,7 @@ class Distortion:
 
     def _warn_of_unreached(self, reached: Mapping[str, bool]) -> None:
         missed = [name for name, with_gradient in reached.items() if not with_gradient]
+        self.unreached = frozenset(missed)
         if missed and "some" not in self.sound.warnings:
             self.warn(
                 "some",
