@@ -57,7 +57,7 @@ def read_index(path: Path, content: bytes) -> Index:
         FormatError: it is not an index, or it names a shard outside its folder.
     """
     try:
-        document: Any = json.loads(content.decode("utf-8"))
+        document: Any = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         what = what_it_is(content)
         detail = f"{error}); fetch it again" if "JSON" in what else f"it is {what})"

@@ -185,7 +185,9 @@ def _behind(name: str, tokens: Sequence[_Token], index: int, clear: Clear) -> _T
     if not numbers or not _is_number(numbers[0], clear):
         return None
     first = numbers[0]
-    groups = re.match(r"[0-9]{1,3}(?:_[0-9]{3})+(?![0-9])", name[first.start :]) if clear == Clear.STEP else None
+    if re.fullmatch(r"[_=. ]+-", name[tokens[index].end : first.start]):
+        return None  # step=-1 is no step
+    groups = re.match(r"[0-9]{1,3}(?:([_,])[0-9]{3})(?:\1[0-9]{3})*(?![0-9])", name[first.start :]) if clear == Clear.STEP else None
     if groups:
         return replace(first, text=groups[0], end=first.start + groups.end())
     last = 0
@@ -261,7 +263,7 @@ def _masked(name: str, numbers: Iterable[_Token | Count]) -> str:
 
 
 def _count(name: str, number: _Token, clear: Clear, unit: int = 1, *, context: Sequence[_Token] = ()) -> Count:
-    digits = number.text.replace("_", "")
+    digits = re.sub("[_,]", "", number.text)
     value = float(digits) if number.kind == "decimal" else int(digits)
     ends = (number, *context)
     said = name[min(one.start for one in ends) : max(one.end for one in ends)]

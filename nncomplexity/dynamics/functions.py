@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nncomplexity.errors import InputError
 from nncomplexity.network import Divergence, Function, NamedDivergence, find_function, folder_of
+from nncomplexity.words import in_folder
 from nncomplexity.workers import CannotPackError, sent
 
 
@@ -33,7 +34,7 @@ class UserFunction:
     def in_place(self) -> Iterator[Function]:
         """The function. Within the block, the current folder is the one to which the function's module changed, if it did."""
         function = self.get()
-        with chdir((None if self.function else folder_of(self.name)) or "."):
+        with in_folder(None if self.function else folder_of(self.name)):
             yield function
 
 

@@ -18,6 +18,8 @@ from nncomplexity.dynamics.settings import Row, TrackSettings
 from nncomplexity.errors import InputError
 from nncomplexity.measure import estimate
 from nncomplexity.network import (
+    Distortion,
+    LossFn,
     MappingTarget,
     ModuleOrTensors,
     ModuleTarget,
@@ -118,34 +120,39 @@ def _measured(start: Row, model: ModuleOrTensors, settings: TrackSettings) -> Ro
     with keeping as tensors:
         network = model if isinstance(model, nn.Module) else tensors
         norm = l2_norm(tensors)
-        (original,) = _values(settings, network, [tensors])
+        (original,) = _values(settings, network, loss_fn, [tensors])
         llc = learning_coefficient(settings, loss_fn, network, seed)
         reports = estimate(network, loss_fn, settings.eps, **settings.options(seed))
-        coarse = _values(settings, network, [report.coarse_weights() for report in reports])
-        with _lent(network) as lent:
+        coarse = _values(settings, network, loss_fn, [report.coarse_weights() for report in reports])
+        with _lent(network, loss_fn) as lent:
             nothing = zero_risk(settings, lent, tensors)
         critical = critical_keys(settings, loss_fn, network, reports)
         return measured_row(start, settings, norm, reports, original, coarse, llc, nothing) | critical
 
 
-def _values(settings: TrackSettings, model: ModuleOrTensors, several: Sequence[Mapping[str, Tensor]]) -> list[UserValues]:
+def _values(
+    settings: TrackSettings, model: ModuleOrTensors, loss_fn: LossFn, several: Sequence[Mapping[str, Tensor]]
+) -> list[UserValues]:
     """Risk and metrics of the network with each of these weights."""
     if settings.risk_fn is None and not settings.metrics:
         return [UserValues() for _ in several]
-    with _lent(model) as network:
+    with _lent(model, loss_fn) as network:
         return [user_values(settings, partial(network, weights)) for weights in several]
 
 
 @contextlib.contextmanager
-def _lent(model: ModuleOrTensors) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
+def _lent(model: ModuleOrTensors, loss_fn: LossFn) -> Iterator[Callable[[Mapping[str, Tensor]], ModuleOrTensors]]:
     """Use the network with other weights. It is a fresh copy, or the network itself if it can't be copied.
 
-    The network's own weights are restored at the end.
+    The network's own weights are restored at the end. The loss tells which values a module keeps that belong to other weights.
 
     Yields:
         A function that returns the network with the weights that it is given.
     """
     target = ModuleTarget(model) if isinstance(model, nn.Module) else MappingTarget(model)
+    if target.caches():
+        with Distortion(model, loss_fn, eps=0.0) as distortion:
+            target.empty(distortion.emptied)
 
     def network(weights: Mapping[str, Tensor]) -> ModuleOrTensors:
         target.renew()

@@ -7,13 +7,13 @@ learning coefficient.
 """
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor
 
-from nncomplexity.errors import InputError
-from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, Patterns, is_running_statistic, kept_exactly
+from nncomplexity.measure.arguments import SeveralEps, check_function, checked_eps
+from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, Patterns, constant_loss, is_running_statistic, kept_exactly
 from nncomplexity.search import Progress, unseen
+from nncomplexity.words import Eps, Relative
 
 _PER_OCTAVE, _FINEST = 4, 16
 """Numbers of levels that are tried for each factor of two, so the answer is exact to a quarter of a bit, and the bits of the finest
@@ -23,7 +23,7 @@ quantizer."""
 def critical_bits(
     target: ModuleOrTensors,
     loss_fn: LossFn,
-    eps: Sequence[float],
+    eps: Eps | SeveralEps,
     *,
     include: Patterns = None,
     exclude: Patterns = None,
@@ -36,7 +36,7 @@ def critical_bits(
     Args:
         target: a module, or a mapping of names to tensors. It does not change.
         loss_fn: the loss, or a `Divergence`, as in `estimate`.
-        eps: one or several ε in the loss's own unit, each at least 0.
+        eps: one or several ε, as in `estimate`.
         include: the tensors to quantize, as in `estimate`.
         exclude: the tensors to keep, as in `estimate`. Running statistics, integers and tensors with infinities are kept too.
         progress: called as `progress(done, total, what)`.
@@ -54,11 +54,12 @@ def critical_bits(
     >>> critical_bits(weights, lambda network: ((network["w"] - weights["w"]) ** 2).sum(), [0.1, 3.0])
     (1.584962500721156, 0.0)
     """
-    if any(not value >= 0 for value in eps):
-        raise InputError(f"eps: expected numbers of at least 0, got {list(eps)!r}")
-    tried = _levels()
+    asked, tried = checked_eps(eps), _levels()
+    check_function("progress", progress)
     found: dict[float, float] = {}
     with Distortion(target, loss_fn) as distortion:
+        zero_loss = constant_loss(distortion) if any(isinstance(one, Relative) for one in asked) else None
+        values = [one.of(loss=distortion.original, zero_loss=zero_loss) if isinstance(one, Relative) else one for one in asked]
         kept = kept_exactly(distortion.skeleton, distortion.weights, include, exclude)
         moving = [
             spec.name
@@ -66,13 +67,13 @@ def critical_bits(
             if spec.quantizable and spec.count and spec.name not in kept and not is_running_statistic(spec.name)
         ]
         for done, k in enumerate(tried):
-            if len(found) == len(set(eps)):
+            if len(found) == len(set(values)):
                 break
             (progress or unseen)(done, len(tried), f"quantizing to {2 * k + 1:,} levels")
             candidate = {name: _quantized(distortion.weights[name], k) for name in moving}
             change = abs(distortion.loss(distortion.weights | candidate) - distortion.original)
-            found |= {value: math.log2(2 * k + 1) for value in eps if change <= value and value not in found}
-    return tuple(found.get(value) for value in eps)
+            found |= {value: math.log2(2 * k + 1) for value in values if change <= value and value not in found}
+    return tuple(found.get(value) for value in values)
 
 
 def _levels() -> list[int]:

@@ -11,7 +11,7 @@ Gradients use all examples, so there is no noise from batches.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from statistics import fmean, stdev
@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from nncomplexity.errors import InputError
 from nncomplexity.linalg import usual_switches
 from nncomplexity.measure.arguments import check_function, checked_seed
-from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, is_running_statistic, preserved_random_state
+from nncomplexity.network import Distortion, LossFn, ModuleOrTensors, Probe, is_running_statistic, preserved_random_state, random
 from nncomplexity.search import Progress, unseen
-from nncomplexity.words import checked_count, checked_number
+from nncomplexity.words import checked_count, checked_number, listed
 
 _POWER_ITERATIONS, _EVERY = 8, 4
 """Power iterations at θ for the largest curvature, and the number of steps of the chain from one later iteration to the next."""
@@ -192,6 +192,21 @@ class _LangevinChains:
         self._names = [name for name in found[1] if not is_running_statistic(name)]
         if not self._names:
             raise InputError("llc: expected a loss that depends on the weights, got one that does not")
+        self._check_unreached([name for name in distortion.unreached if not is_running_statistic(name)])
+
+    def _check_unreached(self, missed: Sequence[str]) -> None:
+        """Raises InputError if the loss uses tensors that no gradient reaches. They would not be sampled, and λ̂ would be too small."""
+        weights, others = self._distortion.weights, Probe(self._distortion.weights, random)
+
+        def matter(names: Iterable[str]) -> bool:
+            return self._distortion.again({**weights, **{name: others[name] for name in names}}) != self._distortion.original
+
+        if missed and matter(missed):
+            used = [name for name in sorted(missed) if matter([name])] or sorted(missed)
+            raise InputError(
+                f"llc: expected a gradient for each tensor that the loss uses, got none for {listed(used)}; let it use them as they are, not "
+                "under no_grad(), detached or copied"
+            )
 
     def losses(self, step: float, seed: int) -> Iterator[float]:
         """An endless chain: the loss at each of its points, starting with θ."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nncomplexity.checkpoint import Checkpoint
 from nncomplexity.errors import InputError
@@ -15,6 +15,7 @@ from nncomplexity.measure.claims import Claim
 from nncomplexity.measure.rederived import Evidence, Typed, reported_claims
 from nncomplexity.measure.reported import Reported
 from nncomplexity.network import (
+    Distortion,
     Divergence,
     DivergenceFrom,
     Faithfulness,
@@ -23,6 +24,7 @@ from nncomplexity.network import (
     Task,
     Threads,
     architecture_of,
+    caches,
     constant_loss_of,
     random,
     result_of,
@@ -76,6 +78,8 @@ def check_claims(
 ) -> Verification:
     """Measure a decoded file again, and check the claims about it.
 
+    A module that keeps numbers outside its weights is checked, too: its loss must be that of the weights that were loaded into it.
+
     The bits of the payload need no further check: the decoder had only the skeleton and the payload, and it used every byte of the
     payload. The skeleton could still hide learned numbers. Only a comparison with the original shows that it is the architecture and nothing
     more.
@@ -99,7 +103,9 @@ def check_claims(
         InputError: the loss or the risk can't be measured. (A loss that is not finite is no error, but a claim that fails.)
     """
     with Threads(file.skeleton.parameters, [task.device]) as threads:
-        return _checked(file, task, against, reported, faithfulness, replace(typed or Typed(), eps=eps), threads)
+        found = _checked(file, task, against, reported, faithfulness, replace(typed or Typed(), eps=eps), threads)
+    reason = _not_of_its_weights(task, file.weights())
+    return found if reason is None else replace(found, claims=(*found.claims, Claim("weights", False, reason)))
 
 
 def _checked(
@@ -193,6 +199,18 @@ def _is_same_for_others(task: Task, weights: Mapping[str, Tensor], loss: float) 
         return any(map(others.moves, others)) and task.loss(skeleton.expand(others)) == loss
     except InputError:  # the loss of random weights can't be measured, so it is not the same
         return False
+
+
+def _not_of_its_weights(task: Task, weights: Mapping[str, Tensor]) -> str | None:
+    """Why the loss of a module isn't that of its weights, if it keeps numbers outside of them. None if it is, or if it keeps none."""
+    network = task.network(weights)
+    if not isinstance(network, nn.Module) or not caches(network):
+        return None
+    try:
+        with task.place(), Distortion(network, task.loss_fn):
+            return None
+    except InputError as error:
+        return str(error).removeprefix("model: ")
 
 
 def _same_architecture(coarse: Skeleton, original: Skeleton) -> tuple[bool, str]:

@@ -8,7 +8,7 @@ import math
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from nncomplexity.network.divergence.faithfulness import Faithfulness
 from nncomplexity.network.divergence.function import Divergence, DivergenceFrom
 from nncomplexity.network.garbage import collected_each_few_evaluations
 from nncomplexity.network.layout import Arrangement, Layout
+from nncomplexity.network.loading import Cache
 from nncomplexity.network.losses import Divisible, number_of
 from nncomplexity.network.modes import modules_named_in
 from nncomplexity.network.moments import Moment, Watch, slow_attention
@@ -105,6 +106,8 @@ class Distortion:
         """The checks of the loss, and their warnings."""
         self.divergence: DivergenceFrom | None = None
         """The loss, if it is a divergence from the original. It is set on entering."""
+        self.unreached: frozenset[str] = frozenset()
+        """The tensors that could have a gradient and had none in the last one, by first name."""
         self._derives = False
         """Whether the loss computes derivatives itself, so that gradients must be on."""
 
@@ -286,6 +289,7 @@ class Distortion:
 
     def _warn_of_unreached(self, reached: Mapping[str, bool]) -> None:
         missed = [name for name, with_gradient in reached.items() if not with_gradient]
+        self.unreached = frozenset(missed)
         if missed and "some" not in self.sound.warnings:
             self.warn(
                 "some",
@@ -306,6 +310,11 @@ class Distortion:
         compares it with the distortion of a candidate.
         """
         return self.sound.tolerance(eps)
+
+    @property
+    def emptied(self) -> Collection[Cache]:
+        """The attributes of a module that hold values computed from weights, and are emptied whenever weights are loaded."""
+        return self._target.emptied
 
     def against(self, divergence: Divergence) -> DivergenceFrom:
         """The divergence from the original network. It is not counted as an evaluation."""

@@ -219,11 +219,13 @@ class Cache:
         kind: the class of the parts.
         name: the name of the attribute, with dots if it belongs to an object in an attribute.
         way: how it is emptied.
+        number: whether its value is a Python number.
     """
 
     kind: type
     name: str
     way: Emptying = Emptying.NONE
+    number: bool = False
 
     def values(self, module: nn.Module) -> Iterator[tuple[Any, str, Any]]:
         """For each part that has the attribute: the object that it belongs to, its name there, and its value."""
@@ -248,8 +250,9 @@ def caches(module: nn.Module) -> list[Cache]:
             continue
         own = any(parameter is not None for parameter in part._parameters.values())
         for name, value in _all_besides(part).items():
-            if _has_floats(value) or (own and type(value) is float and not value.is_integer()):
-                found.append(Cache(type(part), name))
+            number = own and name in vars(part) and type(value) is float and not value.is_integer()
+            if number or _has_floats(value):
+                found.append(Cache(type(part), name, number=number))
     return list(dict.fromkeys(found))
 
 

@@ -5,6 +5,7 @@ The names can be sent to another process, which makes the divergence again.
 
 import functools
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from nncomplexity.network.divergence import Divergence
 from nncomplexity.network.divergence.function import draws
 from nncomplexity.network.taskmodule import find_function
 from nncomplexity.network.usercode import called
+from nncomplexity.words import number_of_text
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def takes_arguments(function: Any) -> bool:
 
 
 def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--probe: expected MODULE:FUNCTION of held-out inputs, or a share such as 0.2, got {text!r}") from None
+    number, percent = number_of_text(text.strip().removesuffix("%")), text.strip().endswith("%")
+    if math.isnan(number):
+        raise InputError(f"--probe: expected MODULE:FUNCTION of held-out inputs, or a share such as 0.2 or 20%, got {text!r}")
+    return number / 100 if percent else number

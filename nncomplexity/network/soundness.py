@@ -88,10 +88,11 @@ class Soundness:
         renewable, other = self.target.renewable, Probe(self.measured.weights, changed)
         if self.eps == 0 or not renewable:
             self._repeat(1)
+        # Also if nothing is searched: the risks and outputs of other weights may be asked for.
+        self._empty_caches()
         # A dictionary is new for each evaluation, so only modules need the first check. A dictionary that the loss ignores matters only
         # if there is a search.
         if self.eps or (renewable and self.eps is None):
-            self._empty_caches()
             seen = self._loss_or_none(other)
             if renewable:
                 again = self._loss_or_none(other, fresh=True)
@@ -244,7 +245,9 @@ class Soundness:
             return
         self._trials = _TRIALS
         for way in Emptying:
-            found += self._computed_again([replace(one, way=way) for one in left], found)
+            # A number has no shape: without one, it would be None as before.
+            tried = [replace(one, way=way) for one in left if not (one.number and way == Emptying.SHAPELESS)]
+            found += self._computed_again(tried, found)
             left = [one for one in left if all((one.kind, one.name) != (other.kind, other.name) for other in found)]
         self.target.empty(found)
         self._loss_or_none(self.measured.weights, fresh=True)
@@ -264,18 +267,28 @@ class Soundness:
         if near(loss, self.measured.original):
             return filled
         if len(some) == 1:
-            self._warn_of_old_value(filled, loss)
+            self._check_old_value(filled, loss)
             return []
         half = len(some) // 2
         return [one for part in (some[:half], some[half:]) for one in self._computed_again(part, known)]
 
-    def _warn_of_old_value(self, computed: Sequence[Cache], loss: float) -> None:
-        """Warn if a module has computed an attribute again, and its loss is another one with it."""
+    def _check_old_value(self, computed: Sequence[Cache], loss: float) -> None:
+        """Check the loss with an attribute that the module has computed again.
+
+        Raises:
+            InputError: it is another loss, and the attribute has tensors. A number may be a setting, so it only gives a warning.
+        """
         for one in computed if math.isfinite(loss) else ():
-            self.warnings["old"] = (
-                f"A part ({one.kind.__name__}) keeps {one.name!r}, perhaps from other weights than it has now: the loss is "
-                f"{self.measured.original:.7g}, and {loss:.7g} if it is computed again. If it depends on weights, clear it first."
+            said = (
+                f"a part ({one.kind.__name__}) keeps {one.name!r}, perhaps from other weights than it has now: with it the loss is "
+                f"{self.measured.original:.7g}, and {loss:.7g} if it is computed again"
             )
+            if not one.number:
+                raise InputError(
+                    f"model: its loss doesn't depend on its weights alone: {said}; clear it before the measurement, and in "
+                    "_load_from_state_dict()"
+                )
+            self.warnings["old"] = f"{said[0].upper()}{said[1:]}. If it depends on weights, clear it before the measurement."
 
     def _check_depends_on_weights(self) -> None:
         """Raises InputError if a module gives the same results for all weights. Warns if only the loss is the same for all weights."""

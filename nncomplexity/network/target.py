@@ -51,6 +51,8 @@ class Target:
     """Whether the argument is a copy of a module, which can be replaced by a fresh copy."""
     opaque = False
     """Whether the state dict has entries that are not tensors, such as packed weights."""
+    emptied: Collection[Cache] = ()
+    """The attributes that are emptied whenever weights are loaded."""
     load_methods: tuple[LoadMethod, ...] = (COPY_VALUES,)
     """The ways to load weights. The first is used unless `renew` is given another."""
 
@@ -127,7 +129,6 @@ class ModuleTarget(Target):
                     "model: it can't be copied, and its tensors can be changed only in torch.inference_mode; pass a mapping"
                 )
             self._given = module
-            self._emptied: Collection[Cache] = ()
             self._caches = caches(module)
             self._pristine = None if copy is None else copy_without_tensors(module)
             self._module = module if copy is None else self._prepared(copy)
@@ -170,7 +171,7 @@ class ModuleTarget(Target):
         """The module with these weights, by first name."""
         if self._attributes is not None:
             self._attributes.restore()
-        empty(self._module, self._emptied)
+        empty(self._module, self.emptied)
         # A forward pass may have replaced buffers, so the state is looked up again.
         load_into(self._module, self.skeleton, weights, self._load_method)
         return self._module
@@ -193,7 +194,7 @@ class ModuleTarget(Target):
 
     def empty(self, found: Collection[Cache]) -> None:
         """From now on, empty these attributes whenever weights are loaded."""
-        self._emptied = found
+        self.emptied = found
 
     def is_filled(self, cache: Cache) -> bool:
         """Whether a part of the module has a value in the attribute now."""

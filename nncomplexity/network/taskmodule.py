@@ -27,7 +27,7 @@ from nncomplexity.network.modulestate import copied, load_into, settle, show_onl
 from nncomplexity.network.naming import Naming, adapter_naming, namings, unchanged, unfit, unfitness
 from nncomplexity.network.usercode import called, hint, needs_derivatives, raised
 from nncomplexity.network.weights import ModuleOrTensors, Private, Skeleton, skeleton_of
-from nncomplexity.words import is_file, listed
+from nncomplexity.words import in_folder, is_file, listed
 
 Function = Callable[..., Any]
 
@@ -51,8 +51,8 @@ class Task:
     """The folder in which the functions are called; None is the current folder."""
 
     def place(self) -> contextlib.AbstractContextManager[None]:
-        """A context manager in which this folder is the current one."""
-        return contextlib.chdir(self.folder or ".")
+        """A context manager in which this folder is the current one. Without one, the current folder stays the same."""
+        return in_folder(self.folder)
 
     @property
     def files(self) -> tuple[str, ...]:

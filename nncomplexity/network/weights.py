@@ -144,8 +144,10 @@ def skeleton_of(weights: Mapping[str, Tensor], argument: str = "weights") -> Ske
     for name, tensor in weights.items():
         if not isinstance(name, str):
             raise InputError(f"{argument}: expected names as texts, got {name!r} ({type(name).__name__}); use str({name!r})")
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(tensor).__name__}; leave other values out")
+        given: object = tensor  # the user may have given anything
+        if not isinstance(given, Tensor):
+            remedy = "use torch.as_tensor" if isinstance(given, np.ndarray | np.generic) else "leave other values out"
+            raise InputError(f"{argument}: expected a tensor under {name!r}, got {type(given).__name__}; {remedy}")
         check_dense(name, tensor, argument)
         names.setdefault(storage_key(name, tensor), []).append(name)
     return Skeleton(

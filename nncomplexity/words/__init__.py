@@ -34,7 +34,7 @@ from nncomplexity.words.numbers import (
     shown,
 )
 from nncomplexity.words.on_demand import load_on_demand
-from nncomplexity.words.paths import is_file, path_of
+from nncomplexity.words.paths import current_folder, in_folder, is_file, path_of
 from nncomplexity.words.progress import TimeLeft, show_progress
 from nncomplexity.words.text import counted, error_line, form_in_words, listed, or_dash, printable, shape_in_words, text_of
 from nncomplexity.words.units import UNITS, number_in, unit_for
@@ -49,11 +49,13 @@ __all__ = [
     "checked_count",
     "checked_number",
     "counted",
+    "current_folder",
     "default_grid",
     "duration_in_words",
     "eps_named",
     "error_line",
     "form_in_words",
+    "in_folder",
     "is_file",
     "is_number",
     "listed",

@@ -1,5 +1,6 @@
 """Names of files as arguments."""
 
+import contextlib
 import errno
 import os
 import re
@@ -35,6 +36,22 @@ def path_of(given: object, argument: str = "path") -> Path:
                 f"{argument}: expected the name of a file, got one too long for this system, {name[:60]!r}…"
             ) from error
     return Path(name)
+
+
+def current_folder() -> str:
+    """The current folder; empty if it was deleted."""
+    try:
+        return os.getcwd()  # noqa: PTH109 -- a text
+    except OSError:
+        return ""
+
+
+def in_folder(folder: str | None = None) -> contextlib.AbstractContextManager[None]:
+    """A context in which this folder is the current one, and at whose end the folder before it is. None stays in the current folder.
+
+    If the current folder was deleted, there is none to come back to, and it stays the current one.
+    """
+    return contextlib.chdir(folder or ".") if current_folder() else contextlib.nullcontext()
 
 
 def is_file(path: Path) -> bool:

@@ -14,6 +14,7 @@ import torch
 
 from nncomplexity.linalg import Switches
 from nncomplexity.network import RandomState, random_state, set_random_state
+from nncomplexity.words import current_folder, in_folder
 
 _THREADS = "OMP_NUM_THREADS"
 
@@ -38,18 +39,22 @@ class Surroundings:
     def here(cls) -> "Surroundings":
         """The state of this process."""
         start_method = multiprocessing.get_start_method(allow_none=True)
-        return cls(os.getcwd(), random_state(), Switches.now(), start_method)  # noqa: PTH109
+        return cls(current_folder(), random_state(), Switches.now(), start_method)
 
     @property
     def lacking(self) -> str:
         """What this process lacks of the state, as the end of a message; empty if it has all."""
-        return "" if Path(self.folder).is_dir() else f" (the worker on {platform.node()} has no folder {self.folder})"
+        return (
+            ""
+            if not self.folder or Path(self.folder).is_dir()
+            else f" (the worker on {platform.node()} has no folder {self.folder})"
+        )
 
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
         """A context manager in which this process has this state."""
         # Most tasks need nothing from the folder: functions sent by value, networks that are sent, checkpoints with an absolute path.
-        with contextlib.chdir(self.folder if Path(self.folder).is_dir() else "."), self.switches.on():
+        with in_folder(self.folder if Path(self.folder).is_dir() else None), self.switches.on():
             self.set_random()
             yield
 
@@ -67,8 +72,8 @@ class Surroundings:
 def module_folders() -> tuple[str, ...]:
     """The folders from which this process imports modules, without those of Python and of installed packages."""
     installed = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-    here = os.getcwd()  # noqa: PTH109
-    return tuple(dict.fromkeys(path or here for path in sys.path if not path.startswith(installed)))
+    here = current_folder()
+    return tuple(dict.fromkeys(path or here for path in sys.path if (path or here) and not path.startswith(installed)))
 
 
 @contextlib.contextmanager

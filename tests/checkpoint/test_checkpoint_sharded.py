@@ -44,6 +44,12 @@ def test_shards_are_one_checkpoint(tmp_path, kind):
     assert (checkpoint.key, checkpoint.notes) == (None, ())
 
 
+def test_an_index_that_an_editor_saved_with_a_byte_order_mark(tmp_path):
+    index = write(tmp_path)
+    index.write_text(index.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load_checkpoint(index).tensors.keys() == {**FIRST, **SECOND}.keys()
+
+
 @KINDS
 def test_the_digest_is_that_of_the_digests(tmp_path, kind):
     index = write(tmp_path, kind)

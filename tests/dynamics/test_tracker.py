@@ -168,6 +168,7 @@ def test_a_current_folder_that_is_gone_ends_no_training(folder: Path) -> None:
     try:
         with pytest.warns(UserWarning, match="metric bad: raising raised RuntimeError: no such layer"):
             live(1, NETWORK)
+        assert tracker(out=None)(1, NETWORK)["status"] == "measured"
     finally:
         os.chdir(folder)
 
@@ -421,3 +422,43 @@ def test_a_file_that_stays_unwritable_gives_one_warning_and_loses_no_row(tmp_pat
     out.rmdir()
     tracker(3, weights)
     assert [json.loads(line)["step"] for line in out.read_text().splitlines()] == [1, 2, 3]
+
+
+class Keeping(nn.Linear):
+    """A module that goes on with the weight of its first call."""
+
+    def __init__(self) -> None:
+        super().__init__(16, 8, bias=False)
+        self.kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = self.weight.detach().clone()
+        return x @ self.kept.T
+
+
+def test_risk_and_metrics_of_a_file_are_not_those_of_values_that_the_network_keeps() -> None:
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    model = Keeping()
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(8, 16, generator=torch.Generator().manual_seed(1)))
+        before = model(x)
+
+    def loss_of(network: nn.Module) -> Tensor:
+        return (network(x) - before).square().mean()
+
+    found = Tracker(
+        loss_of,
+        0.5,
+        method="quantize",
+        budget=8,
+        risk_fn=lambda net: min(1.0, float(loss_of(net))),
+        n=64,
+        metrics={"again": loss_of},
+    )(1, model)
+    assert found is not None
+    assert found["distortion@0.5"] > 0
+    assert found["again@0.5"] == pytest.approx(found["distortion@0.5"], rel=1e-5)
+    assert found["risk@0.5"] == pytest.approx(found["distortion@0.5"], rel=1e-5)
+    assert (found["again"], found["risk"]) == (0, 0)
+    assert torch.equal(model.kept, model.weight)

@@ -311,6 +311,41 @@ def test_a_decoded_network_whose_outputs_are_no_numbers_disagrees() -> None:
     assert found.original.disagreements == 50
 
 
+class Keeping(nn.Linear):
+    """A module that goes on with the weight of its first call."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 3, bias=False)
+        self.kept: Tensor | None = None
+        with torch.no_grad():
+            self.weight.copy_(network()["w"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = self.weight.detach().clone()
+        return x @ self.kept.T
+
+
+def test_what_a_module_keeps_from_before_is_no_part_of_a_bound() -> None:
+    def answers(net: Any, x: Tensor) -> Tensor:
+        found: Tensor = net(x)
+        return found
+
+    model = Keeping()
+    fresh = drawn(300, 8)[0]
+    before = model(fresh).argmax(1)
+    options: dict[str, Any] = {"n": N, "eps": [0.8], "method": "quantize", "unlabelled": fresh, "outputs": answers}
+    found = best_bound(
+        model, lambda net: cross_entropy(net(X), Y), risk=lambda net: float((net(X).argmax(1) != Y).double().mean()), **options
+    )
+    assert found.original is not None
+    assert found.original_report is not None
+    weight = found.report.coarse_weights()["weight"]
+    assert found.bound.risk == float(((X @ weight.T).argmax(1) != Y).double().mean()) > 0
+    weight = found.original_report.coarse_weights()["weight"]
+    assert found.original.disagreements == int(((fresh @ weight.T).argmax(1) != before).sum()) > 0
+
+
 def test_tokens_without_a_label_are_no_errors() -> None:
     x, y = drawn(40, 8)[0].reshape(20, 2, 8), drawn(40, 8)[1].reshape(20, 2)
     right = torch.stack([y[:, 0], torch.full((20,), -100)], 1)

@@ -83,7 +83,7 @@ def test_none_where_no_quantizer_is_within_eps() -> None:
 
 @pytest.mark.parametrize("eps", [-1.0, math.nan])
 def test_an_eps_below_0_is_refused(eps: float) -> None:
-    with pytest.raises(InputError, match="eps: expected numbers of at least 0, got"):
+    with pytest.raises(InputError, match="eps: expected a finite number of at least 0, in the loss's unit, got"):
         critical_bits({"w": drawn(3)}, lambda network: network["w"].sum(), [eps])
 
 
@@ -110,3 +110,11 @@ def test_a_live_network_has_it_too() -> None:
     assert row is not None
     assert row["critical_bits@0.1"] == math.log2(3)
     assert "critical_bits@0.1" not in (Tracker(distance(weights), 0.1, method="quantize", budget=12)(1, weights) or {})
+
+
+def test_one_eps_may_be_given_alone_and_as_a_share() -> None:
+    weights = {"w": drawn(40)}
+    loss = distance(weights)
+    whole = float(loss({"w": torch.zeros(40)}))
+    (expected,) = critical_bits(weights, loss, [0.1 * whole])
+    assert critical_bits(weights, loss, 0.1 * whole) == critical_bits(weights, loss, Relative(0.1)) == (expected,)

@@ -141,6 +141,15 @@ def test_what_cannot_be_sampled_is_refused() -> None:
         local_learning_coefficient(weights, lambda network: (network["w"] ** 4).sum(), N, sampler=Langevin(step=1.0))
 
 
+def test_tensors_that_are_used_without_a_gradient_are_refused() -> None:
+    weights = {"w": torch.ones(4), "detached": torch.ones(3), "unused": torch.ones(2)}
+    with pytest.raises(
+        InputError, match=r"llc: expected a gradient for each tensor .*, got none for detached; let it use them as they are"
+    ):
+        local_learning_coefficient(weights, lambda w: squares(w) + w["detached"].detach().square().sum(), N, sampler=FEW)
+    assert local_learning_coefficient(weights, squares, N, sampler=FEW).value > 0
+
+
 def test_without_devinterp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "devinterp.optim", None)
     with pytest.raises(InputError, match=re.escape("pip install 'nncomplexity[llc]'")):

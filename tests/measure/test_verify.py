@@ -43,6 +43,35 @@ def original(tmp_path):
     return load_checkpoint(tmp_path / "net.safetensors")
 
 
+class Keeping(torch.nn.Module):
+    """A module that keeps what it computed from its weight."""
+
+    def __init__(self, called):
+        super().__init__()
+        self.w, self.shift = torch.nn.Parameter(torch.zeros(3, 4)), torch.nn.Parameter(torch.zeros(3))
+        self.kept = None
+        if called:
+            self()
+
+    def forward(self):
+        if self.kept is None:
+            self.kept = 2 * self.w.detach()
+        return self.kept.double().abs().sum() + self.shift.double().sum()
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_a_module_that_keeps_numbers_of_other_weights_is_found(called):
+    weights = {"w": torch.from_numpy(SYMBOLS * STEP).float(), "shift": torch.full((3,), STEP)}
+    coded = [Dense(SYMBOLS, STEP), Dense(np.ones(3, int), STEP)]
+    file = bitstream.write(skeleton_of(weights), coded, codec_named("entropy"))
+    found = check_claims(file, Task(lambda module: module(), build=lambda: Keeping(called)))
+    assert found.holds == (not called)
+    assert found.coarse_loss == 3 * STEP + (0 if called else 2 * COARSE_LOSS)
+    if called:
+        (claim,) = [one for one in found.claims if one.name == "weights"]
+        assert claim.figures.startswith("its loss doesn't depend on its weights alone: a part (Keeping) keeps 'kept', perhaps from")
+
+
 def report_of(coarse, **changes):
     """The part of a report.json about the file, with correct values except for the given changes."""
     true = {"eps": 1.0, "bits": coarse.bits, "file_bits": coarse.file_bits, "coarse_loss": COARSE_LOSS, "distortion": DISTORTION}

@@ -15,7 +15,8 @@ from nncomplexity.checkpoint import save_safetensors
 from nncomplexity.cli import main
 from nncomplexity.errors import InputError
 from nncomplexity.measure.spread import Spread
-from nncomplexity.network import most_frequent_error
+from nncomplexity.network import NamedDivergence, most_frequent_error
+from nncomplexity.network.divergence.inputs import count
 
 TASK = """
 import torch
@@ -242,6 +243,14 @@ def test_under_a_loss_with_a_probe_of_other_inputs(folder: Path) -> None:
     assert result["faithfulness"]["held_out"]["inputs"] == 200
     assert result["faithfulness"]["searched"]["right_to_wrong"] is not None
     assert result["faithfulness"]["held_out"]["right_to_wrong"] is None
+
+
+@pytest.mark.parametrize(("probe", "held_out"), [("0.5", 0.5), ("50%", 0.5), ("0", 0), ("0 %", 0)])
+def test_a_probe_is_a_share_in_either_form(folder: Path, probe: str, held_out: float) -> None:
+    named_divergence = NamedDivergence.of(named(folder, "logits"), named(folder, "inputs"), None, probe)
+    assert named_divergence is not None
+    found = named_divergence.make()
+    assert count(found._held_out) == held_out * (count(found._held_out) + count(found._searched))
 
 
 def test_an_own_divergence_and_inputs_that_are_drawn_by_names(folder: Path) -> None:

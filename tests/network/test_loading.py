@@ -347,7 +347,7 @@ def test_a_loss_that_takes_a_module_apart_is_told_so() -> None:
         estimate(nn.Sequential(nn.utils.weight_norm(nn.Linear(8, 4))), unnormed, 0.05)
 
 
-def filled_before_training(kind: type[InAttribute]) -> nn.Sequential:
+def filled_before_training(kind: type[Folding]) -> nn.Sequential:
     """A module that keeps the matrix of weights that it had before."""
     model = under_a_head(kind).eval()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -358,12 +358,36 @@ def filled_before_training(kind: type[InAttribute]) -> nn.Sequential:
     return model
 
 
-def test_values_kept_from_other_weights_are_said() -> None:
-    (warning,) = estimate(filled_before_training(InAttribute), loss, 0.05, method="quantize").warnings
-    assert re.match(
-        r"A part \(InAttribute\) keeps 'folded', .*: the loss is 1\.386294, and 0\.\d+ if it is computed again\.", warning
+def test_values_kept_from_other_weights_are_refused() -> None:
+    words = (
+        r"model: its loss doesn't depend on its weights alone: a part \(InAttribute\) keeps 'folded', perhaps from other weights than it has "
+        r"now: with it the loss is 1\.386294, and 0\.\d+ if it is computed again; clear it before the measurement"
     )
+    with pytest.raises(InputError, match=words):
+        estimate(filled_before_training(InAttribute), loss, 0.05, method="quantize")
     assert not estimate(filled_before_training(ClearedWhenLoaded), loss, 0.05, method="quantize").warnings
+
+
+class Scaled(nn.Linear):
+    """A module with a setting that has a default value."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+        self.scale: float | None = 2.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scale is None:
+            self.scale = 0.5
+        return super().forward(x) * self.scale
+
+
+def test_a_number_that_may_be_a_setting_is_kept_and_said() -> None:
+    model = Scaled()
+    report = estimate(model, loss, 0.05, method="quantize")
+    assert report.loss == pytest.approx(float(loss(model).detach()), abs=1e-6)
+    assert re.match(
+        r"A part \(Scaled\) keeps 'scale', .*if it is computed again\. If it depends on weights, clear it", report.warnings[0]
+    )
 
 
 class Clipping(nn.Linear):

@@ -218,7 +218,7 @@ def test_a_build_that_fails_or_makes_something_else():
 
 
 def test_a_wrapper_around_the_network_of_the_checkpoint_is_told_so():
-    words = "with 'module.' before them 3 of its 3 names fit; return its part 'module' alone, which these names are of$"
+    words = "with 'module.' before them 3 of its 3 names fit; let the function return only the part 'module' of its module$"
     with pytest.raises(InputError, match=f"model: the checkpoint does not fit the module: {words}"):
         Task(total, build=lambda: nn.DataParallel(Net())).network(WEIGHTS)
 

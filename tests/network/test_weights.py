@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -133,6 +134,8 @@ def test_an_empty_mapping_is_refused() -> None:
 def test_values_other_than_tensors_are_refused() -> None:
     with pytest.raises(InputError, match="weights: expected a tensor under 'epoch', got int; leave other values out"):
         skeleton_of({"w": torch.zeros(1), "epoch": 3})
+    with pytest.raises(InputError, match=r"weights: expected a tensor under 'w', got ndarray; use torch.as_tensor$"):
+        skeleton_of({"w": np.zeros(1)})  # type: ignore[dict-item]
 
 
 def test_names_that_are_no_texts_are_refused() -> None:

@@ -50,6 +50,16 @@ def test_failed_rows_and_cut_lines_are_left_out_and_counted(tmp_path: Path) -> N
     assert (len(results.networks), results.failures[0].error, results.cut_lines) == (1, "loss: it is nan", 1)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_texts_as_shells_redirect_them_are_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(report()), encoding=encoding)
+    (tmp_path / "plain.json").write_text(json.dumps(report()), encoding="utf-8")
+    found, plain = (read_results(tmp_path / name).networks[0] for name in ("report.json", "plain.json"))
+    assert found.points == plain.points
+    (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(row(step))}\r\n" for step in (1, 2)), encoding=encoding)
+    assert [network.step for network in read_results(tmp_path / "r.jsonl").networks] == [1, 2]
+
+
 def test_the_last_row_on_a_checkpoint_counts(tmp_path: Path) -> None:
     rows = [failed(100), row(100, checkpoint="runs/a/step_100.safetensors"), row(100, scale=2.0), failed(100)]
     results = read_results(write_rows(tmp_path / "r.jsonl", rows))

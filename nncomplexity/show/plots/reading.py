@@ -154,7 +154,8 @@ def _bytes(name: str) -> bytes:
 
 def _entries(name: str, content: bytes) -> tuple[list[tuple[str, JsonObject]], str, int]:
     """The objects in a file, each with its place; the type of the file; and the number of cut lines."""
-    text = content.decode("utf-8", errors="replace")
+    # Some shells, such as PowerShell, redirect text as UTF-16, or put a byte order mark before it. A cut file may end in half a character.
+    text = content.decode(json.detect_encoding(content), errors="replace")
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
