@@ -123,7 +123,7 @@ def measured(size: str, method: str, budget: int, eps: float) -> dict[str, Any]:
     for owner, name in (
         (FRONT, "LosslessFile"),
         (FRONT, "layers_of"),
-        (contract, "weigh"),
+        (contract, "count_bits"),
         *((bitstream, name) for name in ("encode", "decode")),
     ):
         watch.wrap(owner, name, "coding")

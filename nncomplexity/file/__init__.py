@@ -1,7 +1,7 @@
 """What is in a `.coarse` file. docs/format.md is the specification.
 
 - `coarse`: the forms of a tensor (zero, constant, dense, low rank, blocks, lossless), and the exact arithmetic that decodes them
-- `payload`: encodes and decodes all tensors, and counts the bits of each tensor (`weigh`)
+- `payload`: encodes and decodes all tensors, and counts the bits of each tensor (`count_bits`)
 - `bitstream`: the file: skeleton, payload, checksum
 - `paper_bytes`: the size of the same tensors by the recipe of the paper's authors
 - `reading`: reads files completely and in one consistent state
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         united,
     )
     from nncomplexity.file.paper_bytes import paper_bytes
-    from nncomplexity.file.payload import encode, lengths, weigh
+    from nncomplexity.file.payload import count_bits, encode, lengths
     from nncomplexity.file.reading import Reading, read_settled
     from nncomplexity.file.saving import save_bytes, sync_folder
 else:
@@ -81,7 +81,7 @@ else:
             "payload": (
                 "encode",
                 "lengths",
-                "weigh",
+                "count_bits",
             ),
             "reading": (
                 "Reading",
@@ -107,6 +107,7 @@ __all__ = [
     "Piece",
     "Pieces",
     "Reading",
+    "count_bits",
     "decoded_together",
     "dense",
     "dense_of",
@@ -125,6 +126,5 @@ __all__ = [
     "save_bytes",
     "sync_folder",
     "united",
-    "weigh",
     "write",
 ]

@@ -3,7 +3,8 @@
 The order is: the precision of the step sizes, and then for each tensor its form and the content of the form. Complex tensors are coded as
 pairs of real ones, so coarse tensors are always those of `Skeleton.real`. docs/format.md is the specification.
 
-To *weigh* tensors is to count their bits without writing them: `weigh` adds up −log₂ of the probabilities under which symbols would be coded.
+To *weigh* symbols is to count their bits without writing them. `count_bits` adds up −log₂ of the probabilities under which symbols would
+be coded.
 """
 
 import functools
@@ -318,7 +319,7 @@ def _allowed(skeleton: Skeleton, length: int) -> tuple[int, int]:
     return work, _FREE_PARTS + _PARTS_PER_BYTE * length
 
 
-def weigh(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION) -> list[float]:
+def count_bits(skeleton: Skeleton, tensors: Sequence[CoarseTensor], version: int = VERSION) -> list[float]:
     """The bits of each tensor: −log₂ of the probabilities under which the entropy codec codes it.
 
     Fields that tensors share, and the end of the payload, belong to no tensor. Apart from these, the bits add up to the bits of the file, for

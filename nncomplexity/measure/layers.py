@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nncomplexity.codecs import Entropy
-from nncomplexity.file import CoarseFile, LowRank, Pieces, form_of, weigh
+from nncomplexity.file import CoarseFile, LowRank, Pieces, count_bits, form_of
 from nncomplexity.linalg import (
     RANKED,
     SMALL,
@@ -60,7 +60,7 @@ def layers_of(file: CoarseFile, ranks: Mapping[str, float | None]) -> tuple[tupl
     A byte codec codes all tensors as one string. Its bits are divided in proportion to the bits of each tensor with the entropy
     codec's models.
     """
-    weights = weigh(file.skeleton, file.tensors, file.version)
+    weights = count_bits(file.skeleton, file.tensors, file.version)
     total = sum(weights)
     # With the entropy codec, the difference to the file's bits belongs to no layer: lengths of tables and the padding of the last byte.
     scale = 1.0 if total <= file.bits and isinstance(file.codec, Entropy) else file.bits / total if total else 0.0

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import overload
 
 from nncomplexity.codecs import CODECS, Codec
-from nncomplexity.file import CoarseTensor, Constant, lengths, weigh, write
+from nncomplexity.file import CoarseTensor, Constant, count_bits, lengths, write
 from nncomplexity.linalg import large_network
 from nncomplexity.search import LOSSLESS, Candidate, Problem
 
@@ -31,7 +31,7 @@ class LosslessFile:
         if large_network(problem.skeleton.parameters):
             # The first codec is entropy coding. Its bits are known without coding, rounded up here to whole bytes as in a payload.
             self._codec: Codec = CODECS[0]
-            bits = {self._codec: 8 * math.ceil(sum(weigh(problem.distortion.stored, self._tensors)) / 8)}
+            bits = {self._codec: 8 * math.ceil(sum(count_bits(problem.distortion.stored, self._tensors)) / 8)}
         else:
             self._tensors = list(self._tensors)
             sizes = lengths(problem.distortion.stored, self._tensors, CODECS)

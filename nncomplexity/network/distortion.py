@@ -306,10 +306,13 @@ class Distortion:
     def tolerance(self, eps: float) -> float:
         """The largest distortion that is accepted at ε.
 
-        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss. `Problem.feasible` in `search/contract`
-        compares it with the distortion of a candidate.
+        It is ε minus a margin, which covers the rounding of a float32 mean and the noise of the loss.
         """
         return self.sound.tolerance(eps)
+
+    def is_within(self, distortion: float, eps: float) -> bool:
+        """Whether a distortion d(θ, θ̃) is within ε (Eq. 7), less the margin of `tolerance`. False if it is NaN."""
+        return distortion <= self.tolerance(eps)
 
     @property
     def emptied(self) -> Collection[Cache]:

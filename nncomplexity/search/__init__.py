@@ -4,7 +4,7 @@ Which one? `tight` is the default, and its files are the smallest. `allocate` ne
 `quantize` are the paper's Algorithms 1 and 2, unchanged, so that figures can be compared with published ones. docs/search.md explains how
 `tight` works.
 
-- `contract`: what a search gets and must return; a candidate's distortion is compared with ε here (`Problem.feasible`)
+- `contract`: what a search gets and must return; whether a candidate is within ε (`Problem.feasible`)
 - `timing`: a limit on the time of a search
 - `points`: a point (τ, Δ) of the paper's searches, and the record of measured points
 - `quantize`: Algorithm 2

@@ -82,7 +82,9 @@ class Bayes:
                 problem.deadline.share(len(eps) - done)
             tolerance = problem.distortion.tolerance(value)
             # Many points just beyond this ε, measured for another ε, would draw the optimiser there.
-            useful = known + [point for point in points.measured[len(known) :] if point.distortion <= tolerance]
+            useful = known + [
+                point for point in points.measured[len(known) :] if problem.distortion.is_within(point.distortion, value)
+            ]
             optimizer, part = Optimizer(self.steps, problem.seed + turns.joined, tolerance, useful), f"eps {value!r}"
             hear = partial(_hear, turns, points, optimizer, part)
             with UntilStopped(problem.progress) as search:

@@ -18,13 +18,13 @@ from nncomplexity.file import (
     CoarseTensor,
     Decoded,
     Piece,
+    count_bits,
     dense,
     dense_of,
     exact,
     narrow,
     overflows,
     united,
-    weigh,
     write,
 )
 from nncomplexity.linalg import LARGEST_SYMBOL, SMALL, large_network, symbols
@@ -158,9 +158,9 @@ class Problem:
             found.append(next(rest) if layout is None else united(layout, list(islice(rest, layout.count)), spec.shape))
         return found
 
-    def weigh(self, tensors: Sequence[CoarseTensor]) -> float:
+    def count_bits(self, tensors: Sequence[CoarseTensor]) -> float:
         """Bits of coarse tensors of `skeleton` in a file, without the bits that belong to no single tensor."""
-        return sum(weigh(self.distortion.stored, self.whole(tensors)))
+        return sum(count_bits(self.distortion.stored, self.whole(tensors)))
 
     def exact(self, spec: TensorSpec) -> Piece:
         """A tensor of the original, bit for bit."""
@@ -260,7 +260,7 @@ class Problem:
 
     def feasible(self, candidate: Candidate, eps: float) -> bool:
         """Whether d(θ, θ̃) ≤ ε (Eq. 7), less a margin for floating-point rounding. False if the distortion is NaN."""
-        return candidate.distortion <= self.distortion.tolerance(eps)
+        return self.distortion.is_within(candidate.distortion, eps)
 
 
 @dataclass(frozen=True)

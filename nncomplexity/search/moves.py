@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from nncomplexity.file import Constant, Piece, weigh
+from nncomplexity.file import Constant, Piece, count_bits
 from nncomplexity.network import Skeleton, TensorSpec
 from nncomplexity.search.latent import candidate_of
 from nncomplexity.search.start import Factorizations, Shape, largest_rank, latents_at
@@ -96,4 +96,4 @@ def improve(
 
 
 def _bits(spec: TensorSpec, coarse: Piece) -> float:
-    return weigh(Skeleton((spec,)), [coarse])[0]
+    return count_bits(Skeleton((spec,)), [coarse])[0]

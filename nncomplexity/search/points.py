@@ -145,8 +145,7 @@ class Points:
         time there. Among points of one size, the largest bin size wins, because its symbols are the smallest. If the loss is not quite
         deterministic, the file may be beyond ε. Then the next smallest point is tried.
         """
-        tolerance = self._problem.distortion.tolerance(eps)
-        within = [point for point in self.measured if point.distortion <= tolerance]
+        within = [point for point in self.measured if self._problem.distortion.is_within(point.distortion, eps)]
         if self._problem.codec.name != _RECIPE:
             within = _coarse(within)
         for point in sorted(within, key=lambda point: (point.paper_bytes, -point.step))[:_FILES]:

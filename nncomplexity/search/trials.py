@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from nncomplexity.errors import FormatError
-from nncomplexity.file import CoarseTensor, Decoded, decoded_together, overflows, weigh
+from nncomplexity.file import CoarseTensor, Decoded, count_bits, decoded_together, overflows
 from nncomplexity.search.contract import DESCENT, ROUNDING, UNIFORM, Candidate, Found, Problem
 from nncomplexity.search.tensors import Tensors
 
@@ -89,8 +89,8 @@ class Trials:
         return [coarse[spec.name] for spec in self.problem.skeleton.tensors]
 
     def bits(self, tensors: Sequence[CoarseTensor]) -> float:
-        """Bits of coarse tensors, as `Problem.weigh` counts them."""
-        return self.problem.weigh(tensors)
+        """Bits of coarse tensors, as `Problem.count_bits` counts them."""
+        return self.problem.count_bits(tensors)
 
     def measure(self, moving: Mapping[str, CoarseTensor], origin: str = ROUNDING, bits: float | Weigh | None = None) -> float:
         """Measure a candidate, and keep it for each ε that it is within.
@@ -127,7 +127,7 @@ class Trials:
             origin: see `Candidate`.
             bits: an estimate of its bits, or a function that counts them; None counts them.
         """
-        within = [eps for eps in self.kept if distortion <= self.limit(eps)]
+        within = [eps for eps in self.kept if self.distortion.is_within(distortion, eps)]
         # Its loss may be fine, such as with −∞ in a mask. But the original has a finite number there.
         if within and any(map(overflows, tensors, self.problem.skeleton.tensors)):
             return
@@ -147,7 +147,9 @@ class Trials:
             weighed: dict[int, Kept] = {}
             for kept in self.kept.values():
                 for place, one in enumerate(kept):
-                    weighed[id(one)] = weighed.get(id(one)) or one._replace(bits=sum(weigh(self.distortion.stored, one.tensors)))
+                    weighed[id(one)] = weighed.get(id(one)) or one._replace(
+                        bits=sum(count_bits(self.distortion.stored, one.tensors))
+                    )
                     kept[place] = weighed[id(one)]
 
     def found(self, stopped: bool = False) -> list[Found]:

@@ -23,12 +23,12 @@ from nncomplexity.file import (
     Constant,
     Dense,
     LowRank,
+    count_bits,
     encode,
     load,
     read,
     read_file,
     save_bytes,
-    weigh,
     write,
 )
 from nncomplexity.file.coarse import lossless
@@ -81,7 +81,7 @@ def test_golden_files_decode_to_the_weights_beside_them(codec: Codec, folder: Pa
 @pytest.mark.parametrize("folder", [GOLDEN, LATEST], ids=["version 1", "version 2"])
 def test_the_tensors_of_a_file_weigh_what_it_takes_in_its_version(folder: Path) -> None:
     file = read((folder / "entropy.coarse").read_bytes())
-    assert sum(weigh(file.skeleton, file.tensors, file.version)) == pytest.approx(file.bits, abs=16)
+    assert sum(count_bits(file.skeleton, file.tensors, file.version)) == pytest.approx(file.bits, abs=16)
 
 
 @every_codec

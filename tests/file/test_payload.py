@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nncomplexity.codecs import CODECS, Bits, Categorical, Natural, Signed, Tally, codec_named, length_tally, single
 from nncomplexity.codecs.coder import Encoder
 from nncomplexity.errors import FormatError
-from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, encode, weigh
+from nncomplexity.file import CoarseTensor, Constant, Dense, LowRank, Pieces, count_bits, encode
 from nncomplexity.file.coarse import Lossless, lossless, multiplications
 from nncomplexity.file.payload import _Walk, decode, split_step
 from nncomplexity.network import Blocks, Skeleton, TensorSpec
@@ -36,7 +36,7 @@ def laplace(*shape: int, scale: float = 2.0) -> np.ndarray:
 def test_a_tensor_of_zeros_or_ones_costs_at_most_a_byte(value: int, shape: tuple[int, ...]) -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.int64, torch.bool):
         spec = skeleton(shape, dtype=dtype)
-        assert weigh(spec, [Constant(value)])[0] <= 8
+        assert count_bits(spec, [Constant(value)])[0] <= 8
         assert len(encode(spec, [Constant(value)], ENTROPY)) <= 2  # in addition to the precision of steps
     spec = skeleton(shape)
     assert len(encode(spec, [Constant(value)], ENTROPY)) <= 1
@@ -45,7 +45,7 @@ def test_a_tensor_of_zeros_or_ones_costs_at_most_a_byte(value: int, shape: tuple
 def test_zeros_among_many_tensors_cost_a_fraction_of_a_bit() -> None:
     spec = skeleton(*[(3, 3)] * 200)
     in_order = sorted(range(200), key=lambda index: spec.tensors[index].name)  # the order of coding
-    weighed = weigh(spec, [Constant(0)] * 200)
+    weighed = count_bits(spec, [Constant(0)] * 200)
     bits = [weighed[index] for index in in_order]
     assert all(later <= earlier for earlier, later in itertools.pairwise(bits))
     assert sum(bits) < 25
@@ -60,7 +60,7 @@ def test_tensors_and_what_they_share_add_up() -> None:
         lossless(torch.randn(5, generator=torch.Generator().manual_seed(0))),
     ]
     spec = skeleton((60, 50), (30, 20), (9,), (5,))
-    layers, total = weigh(spec, tensors), 8 * len(encode(spec, tensors, ENTROPY))
+    layers, total = count_bits(spec, tensors), 8 * len(encode(spec, tensors, ENTROPY))
     assert len(layers) == 4
     assert all(bits > 0 for bits in layers)
     assert -8 < total - sum(layers) < 32  # the end may be cut to a byte that still identifies the interval
@@ -76,14 +76,14 @@ def test_many_dense_tensors_weigh_the_same_at_once_and_one_by_one() -> None:
     ]
     alone = Skeleton(tuple(TensorSpec((f"{index:02}",), shape, torch.float32) for index, shape in enumerate(shapes)))
     with_bytes = Skeleton((*alone.tensors, TensorSpec(("z",), (3,), torch.float32)))
-    one_by_one = weigh(with_bytes, [*tensors, lossless(torch.tensor([0.1, 0.2, 0.3]))])
-    np.testing.assert_allclose(weigh(alone, tensors), one_by_one[:-1], rtol=1e-12)
+    one_by_one = count_bits(with_bytes, [*tensors, lossless(torch.tensor([0.1, 0.2, 0.3]))])
+    np.testing.assert_allclose(count_bits(alone, tensors), one_by_one[:-1], rtol=1e-12)
 
 
 def test_a_tensors_bits_are_what_it_adds_to_the_file() -> None:
     tensors: list[CoarseTensor] = [Dense(laplace(100, 80), 0.5) for _ in range(3)]
     spec = skeleton(*[(100, 80)] * 3)
-    bits = weigh(spec, tensors)
+    bits = count_bits(spec, tensors)
     for count in range(1, 4):
         part = Skeleton(spec.tensors[:count])
         assert 8 * len(encode(part, tensors[:count], ENTROPY)) == pytest.approx(sum(bits[:count]), abs=32)
@@ -281,9 +281,9 @@ def test_blocks_cost_a_few_bits_beside_what_is_in_them() -> None:
     apart = Pieces(Blocks(0, 2), (top, Constant(0)))
     below = np.concatenate([top.A, np.zeros_like(top.A)])
     whole = LowRank(below, top.B, 0.5, 0.5)
-    alone = weigh(skeleton((60, 50)), [top])[0]
-    assert 0 < weigh(spec, [apart])[0] - alone < 24
-    assert weigh(spec, [apart])[0] < weigh(spec, [whole])[0]
+    alone = count_bits(skeleton((60, 50)), [top])[0]
+    assert 0 < count_bits(spec, [apart])[0] - alone < 24
+    assert count_bits(spec, [apart])[0] < count_bits(spec, [whole])[0]
 
 
 def test_truth_values_other_than_0_and_1_are_refused() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nncomplexity import estimate
 from nncomplexity.codecs import codec_named
-from nncomplexity.file import Dense, LowRank, encode, narrow, weigh
+from nncomplexity.file import Dense, LowRank, count_bits, encode, narrow
 from nncomplexity.file.payload import decode
 from nncomplexity.linalg import Sketch, SVDCache, balanced, lowrank, sizes, sketch, svd
 from nncomplexity.network import skeleton_of
@@ -89,7 +89,7 @@ def test_narrow_symbols_make_the_same_payload(codec: str) -> None:
     skeleton = skeleton_of({"a": torch.zeros(20, 30), "b": torch.zeros(20, 30)})
     payload = encode(skeleton, wide, codec_named(codec))
     assert encode(skeleton, slim, codec_named(codec)) == payload
-    assert weigh(skeleton, slim) == weigh(skeleton, wide)
+    assert count_bits(skeleton, slim) == count_bits(skeleton, wide)
     for coarse, spec, found in zip(slim, skeleton.tensors, decode(skeleton, payload)[1], strict=True):
         assert torch.equal(coarse.decode(spec), found.decode(spec))
 

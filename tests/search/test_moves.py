@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nncomplexity.file import Constant, Dense, LowRank, Piece, weigh
+from nncomplexity.file import Constant, Dense, LowRank, Piece, count_bits
 from nncomplexity.network import Skeleton, TensorSpec
 from nncomplexity.search.moves import Plan, improve
 from nncomplexity.search.start import Factorizations, Shape
@@ -21,7 +21,7 @@ def coarsener() -> Callable[[Plan], Piece]:
 
 
 def bits(piece: Piece) -> float:
-    return weigh(Skeleton((SPECS["used"],)), [piece])[0]
+    return count_bits(Skeleton((SPECS["used"],)), [piece])[0]
 
 
 def error(piece: Piece) -> float:
