@@ -46,13 +46,23 @@ def made_up() -> dict[str, Any]:
 
 def test_the_table_says_how_much_of_each_quantity_the_coefficient_explains() -> None:
     lines = reporting.learning_coefficient(made_up()).splitlines()[2:]
-    assert lines[0] == "| bits, loss | perceptron | 4 | 1.00 | 1.00 | 1.00 |"
-    assert lines[1] == "| bits, loss | recurrent | 2 | 1.00 | 1.00 | -1.00 |"
+    assert lines[0] == "| bits, loss | perceptron | 4 | 1.00 | 1.00 | 4 | 1.00 |"
+    assert lines[1] == "| bits, loss | recurrent | 2 | 1.00 | -1.00 | 2 | 1.00 |"
     assert lines[2].startswith("| bits, loss | all | 6 | ")
-    # The file of no bits has no logarithm: 10, 1,000, 100 against 2, 3, 4.
-    assert lines[3].startswith("| bits, outputs (KL) | perceptron | 3 | 0.01 | ")
-    assert lines[3].endswith("| 0.50 |")
-    assert lines[9].startswith("| critical bits, outputs (KL) | perceptron | 3 | 1.00 | ")
+    # The file of no bits has no logarithm, but it is a checkpoint: 0, 10, 1,000, 100 against 1, 2, 3, 4; then three of them.
+    assert lines[3] == "| bits, outputs (KL) | perceptron | 4 | 0.12 | 0.80 | 3 | 0.34 |"
+    # A checkpoint without critical bits is left out.
+    assert lines[9] == "| critical bits, outputs (KL) | perceptron | 3 | 1.00 | -1.00 | 3 | 0.98 |"
+
+
+def test_a_coefficient_below_zero_counts_where_no_logarithm_is_taken() -> None:
+    content = made_up()
+    content["rows"][0]["llc"] = -1.0
+    line = reporting.learning_coefficient(content).splitlines()[2]
+    assert line == "| bits, loss | perceptron | 4 | 0.91 | 1.00 | 3 | 1.00 |"
+
+
+def test_a_row_of_the_table_of_checkpoints() -> None:
     told = reporting.checkpoints(made_up()).splitlines()[2]
     assert told == "| perceptron | 10% | 0.5000 | 100 | 0 | 3 | – | 1.0 ± 0.2 | -0.5 |"
 

@@ -88,7 +88,7 @@ def test_a_row_is_measured_again_by_another_process(
 ) -> None:
     monkeypatch.setattr(mnist, "estimate", partial(estimate, method="quantize"))
     files, output = folder / "files", folder / "out.json"
-    plan = Namespace(distortions=["loss"], eps=[0.02], seeds=[0], examples=200, budget=8.0, output=output, files=files)
+    plan = Namespace(distortions=["loss"], eps=[0.02], seeds=[0], examples=200, budget=8.0, output=output, files=files, methods=["tight"])
     measuring = mnist.Measuring.read(archive, folder, 200, 8.0)
     cases = networks(folder, measuring.searched, ("lenet300",))
     record = mnist.run(measuring, cases, plan)

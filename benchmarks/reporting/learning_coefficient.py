@@ -26,25 +26,31 @@ ALL = "all"
 
 
 def learning_coefficient(content: Content) -> str:
-    """How well λ explains each quantity, by architecture: R², R² of the logarithms, and the correlation of the ranks."""
+    """How well λ explains each quantity, by architecture: R², the correlation of the ranks, and R² of the logarithms.
+
+    A λ that isn't above 0, or a file of no bits, has no logarithm. The others have all checkpoints.
+    """
     rows = content["rows"]
     groups = {name: [row for row in rows if row["network"] == name] for name in dict.fromkeys(row["network"] for row in rows)}
     lines = []
     for key, told in QUANTITIES.items():
         for name, these in {**groups, ALL: rows}.items():
             values, coefficients = _pairs(these, key)
-            logs = ([math.log(value) for value in side] for side in (values, coefficients))
+            positive = _positive(values, coefficients)
+            logs = ([math.log(value) for value in side] for side in positive)
             lines.append(
                 [
                     told,
                     name,
                     str(len(values)),
                     f"{correlation(values, coefficients) ** 2:.2f}",
-                    f"{correlation(*logs) ** 2:.2f}",
                     f"{spearmanr(values, coefficients).statistic:.2f}",
+                    str(len(positive[0])),
+                    f"{correlation(*logs) ** 2:.2f}",
                 ]
             )
-    return table(["quantity", "architecture", "checkpoints", "R² with λ", "R² of logarithms", "Spearman's ρ"], lines)
+    header = ["quantity", "architecture", "checkpoints", "R² with λ", "Spearman's ρ", "with logarithms", "R² of logarithms"]
+    return table(header, lines)
 
 
 def checkpoints(content: Content) -> str:
@@ -71,7 +77,7 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
             for name, (colour, mark) in STYLES.items():
                 these = [row for row in content["rows"] if row["network"] == name]
                 if these:
-                    values, coefficients = _pairs(these, key)
+                    values, coefficients = _positive(*_pairs(these, key))
                     axis.plot(coefficients, values, c=colour, marker=mark, linewidth=0.6, label=name)
             axis.set_xscale("log")
             axis.set_yscale("log")
@@ -86,8 +92,14 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
 
 
 def _pairs(rows: Sequence[Row], key: str) -> tuple[list[float], list[float]]:
-    """A quantity and λ of the checkpoints where both are above 0, so that they have logarithms."""
-    pairs = [(float(row[key]), row["llc"]) for row in rows if (row[key] or 0) > 0 and row["llc"] > 0]
+    """A quantity and λ of the checkpoints that have both."""
+    pairs = [(float(row[key]), row["llc"]) for row in rows if row[key] is not None]
+    return [value for value, _ in pairs], [coefficient for _, coefficient in pairs]
+
+
+def _positive(values: Sequence[float], coefficients: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The pairs that have logarithms."""
+    pairs = [pair for pair in zip(values, coefficients, strict=True) if min(pair) > 0]
     return [value for value, _ in pairs], [coefficient for _, coefficient in pairs]
 
 

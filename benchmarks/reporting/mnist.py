@@ -18,8 +18,18 @@ from benchmarks.cases.record import Content, Row
 from benchmarks.reporting.markdown import table
 
 TITLES = {"mnist/lenet300": "LeNet-300-100", "mnist/lenet5": "LeNet-5-Caffe", "mnist/small": "convnet of 5,994 parameters"}
-STYLES = {("tight", "loss"): ("#D55E00", "o"), ("tight", "kl"): ("#0072B2", "s"), ("nncodec", "loss"): ("#009E73", "^")}
-LABELS = {("tight", "loss"): "tight, loss", ("tight", "kl"): "tight, outputs (KL)", ("nncodec", "loss"): "NNCodec, loss"}
+STYLES = {
+    ("tight", "loss"): ("#D55E00", "o"),
+    ("tight", "kl"): ("#0072B2", "s"),
+    ("nncodec", "loss"): ("#009E73", "^"),
+    ("nncodec", "kl"): ("#CC79A7", "v"),
+}
+LABELS = {
+    ("tight", "loss"): "tight, loss",
+    ("tight", "kl"): "tight, outputs (KL)",
+    ("nncodec", "loss"): "NNCodec, loss",
+    ("nncodec", "kl"): "NNCodec, outputs (KL)",
+}
 PUBLISHED = "#555555"
 
 
@@ -177,10 +187,11 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
         for axis, case in zip(axes[0], cases, strict=True):
             for key, (colour, mark) in STYLES.items():
                 ours = [point for point in points(content) if (point.method, point.distortion) == key and point.case == case]
-                for budget in dict.fromkeys(point.budget for point in ours):
-                    these = [point for point in ours if point.budget == budget]
+                for images, budget in dict.fromkeys((point.examples, point.budget) for point in ours):
+                    these = [point for point in ours if (point.examples, point.budget) == (images, budget)]
                     x, y = [point.test_error for point in these], [point.bytes for point in these]
                     more = "" if budget is None else f", {budget:,g} evaluations"
+                    more += "" if images is None else f", {images:,} images"
                     filled = {} if budget is None else {"markerfacecolor": "none"}
                     axis.plot(x, y, c=colour, marker=mark, label=f"{LABELS[key]}{more}", zorder=3, linewidth=0.8, **filled)
             for method, mark in zip(dict.fromkeys(size.method for size in SIZES), ("D", "P", "X"), strict=True):
