@@ -77,6 +77,13 @@ def test_the_second_implementation_computes_the_same_logits(shapes: dict[str, tu
     np.testing.assert_allclose(again, logits(weights, x).numpy(), rtol=1e-4, atol=1e-4)
 
 
+def test_the_convnet_computes_the_same_with_and_without_a_gradient() -> None:
+    weights, x = drawn(SHAPES_5), torch.rand(30, 784, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        without = logits(weights, x)
+    assert torch.equal(without, logits(weights, x))
+
+
 def test_a_folder_without_networks_is_refused(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected lenet300\.safetensors or lenet5\.safetensors"):
         networks(tmp_path / "none", Images.read(archive, "train"))
@@ -88,7 +95,9 @@ def test_a_row_is_measured_again_by_another_process(
 ) -> None:
     monkeypatch.setattr(mnist, "estimate", partial(estimate, method="quantize"))
     files, output = folder / "files", folder / "out.json"
-    plan = Namespace(distortions=["loss"], eps=[0.02], seeds=[0], examples=200, budget=8.0, output=output, files=files, methods=["tight"])
+    plan = Namespace(
+        distortions=["loss"], eps=[0.02], seeds=[0], examples=200, budget=8.0, output=output, files=files, methods=["tight"]
+    )
     measuring = mnist.Measuring.read(archive, folder, 200, 8.0)
     cases = networks(folder, measuring.searched, ("lenet300",))
     record = mnist.run(measuring, cases, plan)
