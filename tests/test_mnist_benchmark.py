@@ -119,6 +119,13 @@ def test_a_row_is_measured_again_by_another_process(
     assert "test_error" in capsys.readouterr().out
 
 
+def test_searches_on_other_images_or_with_other_budgets_have_files_of_their_own() -> None:
+    plans = [Namespace(examples=examples, budget=budget) for examples in (None, 600) for budget in (None, 600.0)]
+    names = [mnist.file_name("lenet5", "kl", 0.01, 2, plan) for plan in plans]
+    assert len(set(names)) == len(plans)
+    assert names[0] == "lenet5-kl-0.01-2.coarse"
+
+
 def test_the_divergence_of_a_file_is_measured_again(archive: Path, folder: Path) -> None:
     measuring = mnist.Measuring.read(archive, folder)
     case = networks(folder, measuring.searched, ("lenet5",))[0]
