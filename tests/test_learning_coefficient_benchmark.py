@@ -28,9 +28,12 @@ def made_up() -> dict[str, Any]:
             "bits_kl": other,
             "critical_bits_loss": 2.0 + llc,
             "critical_bits_kl": None if share == 0.1 else 9.0 - llc,
-            "llc": llc,
-            "llc_error": 0.25,
-            "llc_drift": -0.5,
+            "llc_1000": llc,
+            "llc_1000_error": 0.25,
+            "llc_1000_drift": -0.5,
+            "llc_100": 2 * llc,
+            "llc_100_error": 0.5,
+            "llc_100_drift": 1.5,
         }
         for name, share, bits, other, llc in (
             ("perceptron", 0.1, 100, 0, 1.0),
@@ -46,15 +49,25 @@ def made_up() -> dict[str, Any]:
 
 def test_the_table_says_how_much_of_each_quantity_the_coefficient_explains() -> None:
     lines = reporting.learning_coefficient(made_up()).splitlines()[2:]
-    assert lines[0] == "| bits, loss | perceptron | 4 | 1.00 | 1.00 | 1.00 |"
-    assert lines[1] == "| bits, loss | recurrent | 2 | 1.00 | 1.00 | -1.00 |"
-    assert lines[2].startswith("| bits, loss | all | 6 | ")
-    # The file of no bits has no logarithm: 10, 1,000, 100 against 2, 3, 4.
-    assert lines[3].startswith("| bits, outputs (KL) | perceptron | 3 | 0.01 | ")
-    assert lines[3].endswith("| 0.50 |")
-    assert lines[9].startswith("| critical bits, outputs (KL) | perceptron | 3 | 1.00 | ")
+    assert lines[0] == "| bits, loss | perceptron | 1.00, 1.00 (4) | 1.00, 1.00 (4) | 1.00, 1.00 (4) | 1.00, 1.00 (4) |"
+    assert lines[1] == "| bits, loss | recurrent | 1.00, -1.00 (2) | 1.00, -1.00 (2) | 1.00, -1.00 (2) | 1.00, -1.00 (2) |"
+    assert lines[2].startswith("| bits, loss | all | 0.58, 0.94 (6) | ")
+    # 0, 10, 1,000, 100 against 1, 2, 3, 4.
+    assert lines[3].startswith("| bits, outputs (KL) | perceptron | 0.12, 0.80 (4) | ")
+    # A checkpoint without critical bits is left out.
+    assert lines[9].startswith("| critical bits, outputs (KL) | perceptron | 1.00, -1.00 (3) | ")
+
+
+def test_coefficients_below_zero_are_told_apart() -> None:
+    content = made_up()
+    content["rows"][0]["llc_1000"] = -1.0
+    line = reporting.learning_coefficient(content).splitlines()[2]
+    assert line == "| bits, loss | perceptron | 0.91, 1.00 (4) | 1.00, 1.00 (3) | 1.00, 1.00 (4) | 1.00, 1.00 (4) |"
+
+
+def test_a_row_of_the_table_of_checkpoints() -> None:
     told = reporting.checkpoints(made_up()).splitlines()[2]
-    assert told == "| perceptron | 10% | 0.5000 | 100 | 0 | 3 | – | 1.0 ± 0.2 | -0.5 |"
+    assert told == "| perceptron | 10% | 0.5000 | 100 | 0 | 3 | – | 1.0 ± 0.2 | -0.5 | 2.0 ± 0.5 | +1.5 |"
 
 
 def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
@@ -62,4 +75,4 @@ def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
         reporting.draw(made_up(), tmp_path / f"{name}.svg", made_by="nncomplexity 0.1.0")
     text = (tmp_path / "one.svg").read_text(encoding="utf-8")
     assert text == (tmp_path / "two.svg").read_text(encoding="utf-8")
-    assert all(word in text for word in ("critical bits, outputs (KL)", "recurrent", "measured by nncomplexity 0.1.0"))
+    assert all(word in text for word in ("critical bits, outputs (KL)", "recurrent", "γ = 100", "measured by nncomplexity 0.1.0"))

@@ -77,6 +77,13 @@ def test_the_second_implementation_computes_the_same_logits(shapes: dict[str, tu
     np.testing.assert_allclose(again, logits(weights, x).numpy(), rtol=1e-4, atol=1e-4)
 
 
+def test_the_convnet_computes_the_same_with_and_without_a_gradient() -> None:
+    weights, x = drawn(SHAPES_5), torch.rand(30, 784, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        without = logits(weights, x)
+    assert torch.equal(without, logits(weights, x))
+
+
 def test_a_folder_without_networks_is_refused(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"expected lenet300\.safetensors or lenet5\.safetensors"):
         networks(tmp_path / "none", Images.read(archive, "train"))
@@ -88,7 +95,9 @@ def test_a_row_is_measured_again_by_another_process(
 ) -> None:
     monkeypatch.setattr(mnist, "estimate", partial(estimate, method="quantize"))
     files, output = folder / "files", folder / "out.json"
-    plan = Namespace(distortions=["loss"], eps=[0.02], seeds=[0], examples=200, budget=8.0, output=output, files=files)
+    plan = Namespace(
+        distortions=["loss"], eps=[0.02], seeds=[0], examples=200, budget=8.0, output=output, files=files, methods=["tight"]
+    )
     measuring = mnist.Measuring.read(archive, folder, 200, 8.0)
     cases = networks(folder, measuring.searched, ("lenet300",))
     record = mnist.run(measuring, cases, plan)
@@ -108,6 +117,13 @@ def test_a_row_is_measured_again_by_another_process(
         output.write_text(json.dumps(content), encoding="utf-8")
         assert mnist_check.main() == 1
     assert "test_error" in capsys.readouterr().out
+
+
+def test_searches_on_other_images_or_with_other_budgets_have_files_of_their_own() -> None:
+    plans = [Namespace(examples=examples, budget=budget) for examples in (None, 600) for budget in (None, 600.0)]
+    names = [mnist.file_name("lenet5", "kl", 0.01, 2, plan) for plan in plans]
+    assert len(set(names)) == len(plans)
+    assert names[0] == "lenet5-kl-0.01-2.coarse"
 
 
 def test_the_divergence_of_a_file_is_measured_again(archive: Path, folder: Path) -> None:

@@ -87,11 +87,19 @@ def lenet300(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
 
 def lenet5(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Logits of LeNet-5-Caffe: 20 and 50 kernels of 5 × 5, each followed by max pooling, then 500 units with ReLU."""
-    x = F.max_pool2d(F.conv2d(x.reshape(-1, 1, 28, 28), weights["conv1.weight"], weights["conv1.bias"]), 2)
-    x = F.max_pool2d(F.conv2d(x, weights["conv2.weight"], weights["conv2.bias"]), 2)
+    x = _pooled(F.conv2d(x.reshape(-1, 1, 28, 28), weights["conv1.weight"], weights["conv1.bias"]))
+    x = _pooled(F.conv2d(x, weights["conv2.weight"], weights["conv2.bias"]))
     return F.linear(
         F.relu(F.linear(x.flatten(1), weights["fc1.weight"], weights["fc1.bias"])), weights["fc2.weight"], weights["fc2.bias"]
     )
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """Max pooling, two by two. On a processor, slices take a third less time of the network than `max_pool2d`, but more with a gradient."""
+    if torch.is_grad_enabled():
+        return F.max_pool2d(x, 2)
+    x = torch.maximum(x[..., ::2], x[..., 1::2])
+    return torch.maximum(x[..., ::2, :], x[..., 1::2, :])
 
 
 def small(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ OUTPUT = ROOT / "benchmarks" / "results" / "mnist.json"
 EPS = (0.2, 0.1, 0.05, 0.02)
 SEEDS = (0, 1, 2)
 DISTORTIONS = ("loss", "kl")
+METHODS = ("tight", "nncodec")
 DELTA = 0.05
 
 
@@ -139,9 +140,8 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
         for distortion in plan.distortions:
             for eps in plan.eps:
                 key = {"case": case.name, "sha256": case.sha256, "distortion": distortion, "eps": eps, "examples": plan.examples}
-                for seed in plan.seeds:
-                    effort = "" if plan.budget is None else f"-{plan.budget:g}"
-                    path = plan.files / f"{case.name.removeprefix('mnist/')}-{distortion}-{eps:g}-{seed}{effort}.coarse"
+                for seed in plan.seeds if "tight" in plan.methods else ():
+                    path = plan.files / file_name(case.name.removeprefix("mnist/"), distortion, eps, seed, plan)
                     row = record.row(
                         {**key, "method": "tight", "budget": plan.budget, "seed": seed},
                         lambda case=case, distortion=distortion, eps=eps, seed=seed, path=path: measuring.tight(
@@ -149,7 +149,7 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
                         ),
                     )
                     print(as_line(row), flush=True)
-                if not missing:
+                if "nncodec" in plan.methods and not missing:
                     row = record.row(
                         {**key, "method": "nncodec"},
                         lambda case=case, distortion=distortion, eps=eps: measuring.nncodec(case, distortion, eps),
@@ -157,6 +157,13 @@ def run(measuring: Measuring, cases: list[Case], plan: argparse.Namespace) -> Re
                     print(as_line(row), flush=True)
     record.save()
     return record
+
+
+def file_name(network: str, distortion: str, eps: float, seed: int, plan: argparse.Namespace) -> str:
+    """The name of a found file. Searches on other images or with other budgets have other names."""
+    images = "" if plan.examples is None else f"-{plan.examples}images"
+    effort = "" if plan.budget is None else f"-{plan.budget:g}"
+    return f"{network}-{distortion}-{eps:g}-{seed}{images}{effort}.coarse"
 
 
 def as_line(row: Row) -> str:
@@ -178,6 +185,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--examples", type=int, help="training images of the search; all where it isn't given")
     parser.add_argument("--budget", type=float, help="evaluations of a search; without it, it goes on until it has converged")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--files", type=Path, default=OUTPUT.with_suffix(""), help="the folder of the files that are found")

@@ -18,8 +18,18 @@ from benchmarks.cases.record import Content, Row
 from benchmarks.reporting.markdown import table
 
 TITLES = {"mnist/lenet300": "LeNet-300-100", "mnist/lenet5": "LeNet-5-Caffe", "mnist/small": "convnet of 5,994 parameters"}
-STYLES = {("tight", "loss"): ("#D55E00", "o"), ("tight", "kl"): ("#0072B2", "s"), ("nncodec", "loss"): ("#009E73", "^")}
-LABELS = {("tight", "loss"): "tight, loss", ("tight", "kl"): "tight, outputs (KL)", ("nncodec", "loss"): "NNCodec, loss"}
+STYLES = {
+    ("tight", "loss"): ("#D55E00", "o"),
+    ("tight", "kl"): ("#0072B2", "s"),
+    ("nncodec", "loss"): ("#009E73", "^"),
+    ("nncodec", "kl"): ("#CC79A7", "v"),
+}
+LABELS = {
+    ("tight", "loss"): "tight, loss",
+    ("tight", "kl"): "tight, outputs (KL)",
+    ("nncodec", "loss"): "NNCodec, loss",
+    ("nncodec", "kl"): "NNCodec, outputs (KL)",
+}
 PUBLISHED = "#555555"
 
 
@@ -173,16 +183,17 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
     """Write the picture, bytes against test error with the published points. It doesn't depend on the time or the machine."""
     cases = list(dict.fromkeys(size.case for size in SIZES))
     with plt.rc_context({"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}):
-        drawing, axes = plt.subplots(1, len(cases), figsize=(4.4 * len(cases) + 0.6, 3.8), squeeze=False, layout="constrained")
+        drawing, axes = plt.subplots(1, len(cases), figsize=(4.4 * len(cases) + 0.6, 5.2), squeeze=False, layout="constrained")
         for axis, case in zip(axes[0], cases, strict=True):
             for key, (colour, mark) in STYLES.items():
                 ours = [point for point in points(content) if (point.method, point.distortion) == key and point.case == case]
-                for budget in dict.fromkeys(point.budget for point in ours):
-                    these = [point for point in ours if point.budget == budget]
+                for limited in sorted({point.budget is not None for point in ours}):
+                    these = [point for point in ours if (point.budget is not None) == limited]
                     x, y = [point.test_error for point in these], [point.bytes for point in these]
-                    more = "" if budget is None else f", {budget:,g} evaluations"
-                    filled = {} if budget is None else {"markerfacecolor": "none"}
-                    axis.plot(x, y, c=colour, marker=mark, label=f"{LABELS[key]}{more}", zorder=3, linewidth=0.8, **filled)
+                    # Points with different budgets or images are no curve.
+                    style = {"markerfacecolor": "none", "linestyle": ""} if limited else {"linewidth": 0.8}
+                    label = LABELS[key] + (", with a budget" if limited else "")
+                    axis.plot(x, y, c=colour, marker=mark, label=label, zorder=3, **style)
             for method, mark in zip(dict.fromkeys(size.method for size in SIZES), ("D", "P", "X"), strict=True):
                 known = [size for size in SIZES if size.case == case and size.method == method]
                 if known:
@@ -207,7 +218,7 @@ def draw(content: Content, path: Path, *, made_by: str) -> None:
             axis.set_ylabel("bytes")
             axis.grid(axis="both", which="both", linewidth=0.4, alpha=0.5)
             axis.spines[["top", "right"]].set_visible(False)
-            axis.legend(frameon=False, fontsize=8)
+            axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
         path.parent.mkdir(parents=True, exist_ok=True)
         drawing.savefig(path, metadata={"Date": None, "Creator": None, "Description": f"measured by {made_by}"})
         plt.close(drawing)

@@ -27,6 +27,7 @@ PICTURES = {
     "docs/images/dynamics.svg": "docs/images/dynamics.json",
     "docs/images/search.svg": "docs/images/search.json",
     "docs/images/mnist.svg": "benchmarks/results/mnist.json",
+    "docs/images/learning_coefficient.svg": "benchmarks/results/learning_coefficient.json",
     "docs/images/measures.svg": "benchmarks/results/measures.json",
     "docs/images/tight_vs_peers.svg": "benchmarks/results/tight_vs_peers.json",
     **{path.with_suffix(".svg").as_posix(): path.as_posix() for path in (found.relative_to(ROOT) for found in GALLERY)},
