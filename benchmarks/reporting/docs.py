@@ -12,9 +12,11 @@ from pathlib import Path
 
 from benchmarks.cases.networks import ROOT
 from benchmarks.reporting import (
+    before,
     comparison,
     convergence,
     curve,
+    curve_agreement,
     disagreement,
     families,
     foldings,
@@ -23,8 +25,11 @@ from benchmarks.reporting import (
     measures,
     mnist,
     paper,
+    paper_dynamics,
     rate_aware_rounding,
     scale,
+    settings,
+    shipped,
     stale,
     strangers,
 )
@@ -68,6 +73,13 @@ def sections() -> dict[str, str]:
         ("projection", "scale", scale.projection),
         ("known_answers", "known_answers", known_answers.known_answers),
         ("convergence", "convergence", convergence.convergence),
+        ("shipped", "shipped", shipped.repeats),
+        ("before", "before", before.before),
+        ("curve_agreement", "curve_agreement", curve_agreement.agreement),
+        ("settings", "settings", settings.settings),
+        ("paper_dynamics_scan", "paper_dynamics", paper_dynamics.scan),
+        ("paper_dynamics", "paper_dynamics", paper_dynamics.efforts),
+        ("shipped_efforts", "shipped", shipped.efforts),
         ("rate_aware_rounding", "rate_aware_rounding", rate_aware_rounding.rate_aware_rounding),
         ("measures_best", "measures", measures.best),
         ("measures", "measures", measures.against_known),
