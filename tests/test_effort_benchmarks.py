@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from benchmarks.cases import subjects, trained
 from benchmarks.cases.networks import ROOT
+from benchmarks.cases.record import Record
 from benchmarks.cases.subjects import Subject
 from benchmarks.measuring import before, curve_agreement, paper_dynamics, settings, shipped
 from benchmarks.peers.earlier import Source, source
@@ -63,8 +64,8 @@ def test_an_unknown_subject_is_refused(network: str, distortion: str, words: str
 def test_a_worker_measures_with_the_source_of_its_folder() -> None:
     with source("HEAD") as process:
         answer = process.measured(network="digits/convnet", distortion="loss", eps=1.0, budget=2, seed=0)
-    assert answer["reached"] <= 1.0
     assert answer["bits"] > 0
+    assert answer["evaluations"] <= 2
 
 
 def test_a_worker_that_has_ended_is_an_error(tmp_path: Path) -> None:
@@ -82,11 +83,26 @@ def test_a_worker_that_has_ended_is_an_error(tmp_path: Path) -> None:
 def test_a_second_run_measures_only_what_is_missing_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted()
     monkeypatch.setattr(Source, "measured", counted)
+    monkeypatch.setattr(before, "RECORDS", ())
     subject = [Subject("perceptron", "loss", 0.1)]
     before.run(subject, ["today"], 1, tmp_path / "record.json")
     record = before.run(subject, ["today"], 2, tmp_path / "record.json")
     assert counted.calls == [("perceptron", "loss", 0.1, budget, seed) for seed in (0, 1) for budget in (400, None)]
     assert [row["bits"] for row in record.rows] == [100, 200, 300, 400]
+
+
+def test_a_search_that_another_benchmark_measured_with_the_same_source_is_taken(tmp_path: Path) -> None:
+    record = Record.open(tmp_path / "record.json", {})
+    subject = Subject("perceptron", "loss", 0.1)
+    row = record.row(
+        {**subject._asdict(), "effort": "400", "seed": 1}, lambda: {"bits": 8, "evaluations": 399.0, "cpu_seconds": 2.0}
+    )
+    found = before.measured_already([record.path], *subject, 400, 1)
+    assert found == {"bits": 8, "evaluations": 399.0, "cpu_seconds": 2.0, "measured_by": row["source"]}
+    assert before.measured_already([record.path], *subject, None, 1) is None
+    row["source"] = "older"
+    record.save()
+    assert before.measured_already([record.path], *subject, 400, 1) is None
 
 
 def test_sizes_before_are_compared_by_means_over_seeds() -> None:
@@ -105,10 +121,10 @@ def test_sizes_before_are_compared_by_means_over_seeds() -> None:
 
 def test_the_unchanged_settings_are_measured_once_for_all(tmp_path: Path, counted: Counted) -> None:
     settings.run(["batch", "checks"], 2, 3, tmp_path / "record.json")
-    assert len(counted.calls) == 6 * (1 + 2 * 2)
+    assert len(counted.calls) == 6 * (1 + 2 * 2 + 1)
     record = settings.run(["batch", "checks"], 2, 3, tmp_path / "record.json")
-    assert len(counted.calls) == len(record.rows) == 30
-    assert [method.batch for _, method, _ in counted.calls[::6]] == [256, 128, 512, 256, 256]
+    assert len(counted.calls) == len(record.rows) == 36
+    assert [method.batch for _, method, _ in counted.calls[::6]] == [256, 128, 512, 256, 256, 1200]
 
 
 def test_a_setting_has_an_effect_if_it_exceeds_the_spread() -> None:
@@ -122,6 +138,7 @@ def test_a_setting_has_an_effect_if_it_exceeds_the_spread() -> None:
                 *rows("none", 1.0, (200, 220)),
                 *rows("batch", 0.5, (100, 110)),
                 *rows("batch", 2.0, (200, 220)),
+                *rows("batch", 0.0, (400, 440)),
                 *rows("soft", 0.5, (190, 215)),
                 *rows("soft", 2.0, (205, 225)),
             ]
@@ -129,9 +146,10 @@ def test_a_setting_has_an_effect_if_it_exceeds_the_spread() -> None:
     )
     lines = found.splitlines()
     spread = f"{math.log(1.1) / math.sqrt(2):.3f}"
-    assert lines[2] == f"| batch | 0.50 | 1.00 | 0.50 | 2.00 | {spread} | {spread} | yes |"
+    assert lines[2] == f"| batch | 0.50 | 1.00 | 2.00 | 0.50 | 2.00 | {spread} | {spread} | yes |"
     assert lines[3].endswith(" | no |")
-    assert lines[4].startswith("| none | 1.00 | 1.00 | ")
+    assert lines[4].startswith("| none | 1.00 | 1.00 | – | ")
+    assert "soft" not in report_settings.settings({"rows": [*rows("none", 1.0, (200, 220)), *rows("soft", 0.5, (1, 2))]})
 
 
 def test_the_spread_of_one_seed_is_none() -> None:

@@ -1,4 +1,4 @@
-"""The effect of each setting of `tight`: the sizes with it halved and doubled, over seeds, on networks on which it was not chosen.
+"""The effect of each setting of `tight`: the sizes with it halved, doubled and off, over seeds, on networks on which it was not chosen.
 
     python -m benchmarks.measuring.settings [--networks 3] [--seeds 5] [--settings learning_rate …]     # half an hour of one core
     python -m benchmarks.measuring.settings --table                                                       # the table of what was measured
@@ -26,15 +26,20 @@ from nncomplexity.search import Tight
 
 OUTPUT = ROOT / "benchmarks" / "results" / "settings.json"
 FACTORS = (0.5, 2.0)
+OFF = {"first": 1024, "batch": 1200, "scale_rate": 0.0, "soft": 0.0, "response": 0.0, "integral": 0.0}
+"""Values that switch a part off: one cycle of all steps, all examples in a step, step sizes that aren't learned, rounding that is complete from
+the first step on, and the two parts of the controller."""
 EPS, EFFORT = 0.05, 1024
 """ε, and the steps of a search, a quarter of the default."""
 SETTINGS = tuple(field.name for field in fields(Tight) if field.name not in ("budget", "most", "gain"))
 
 
 def changed(name: str, factor: float) -> Tight:
-    """`tight` with one setting multiplied by a factor, within the setting's range; with none changed for the setting `UNCHANGED`."""
+    """`tight` with one setting multiplied by a factor, within the setting's range, or off for the factor 0; unchanged for `UNCHANGED`."""
     if name == UNCHANGED:
         return Tight(most=EFFORT)
+    if factor == 0:
+        return replace(Tight(most=EFFORT), **{name: OFF[name]})
     value = getattr(Tight(), name) * factor
     if isinstance(getattr(Tight(), name), int):
         value = max(1, round(value))
@@ -87,7 +92,8 @@ def measured(number: int, method: Tight, seed: int) -> Row:
 def run(settings: Sequence[str], networks: int, seeds: int, output: Path) -> Record:
     """Measure the rows that the file at `output` doesn't have yet."""
     record = Record.open(output, {"eps": EPS, "steps": EFFORT, "networks": networks, "seeds": seeds})
-    for name, factor in [(UNCHANGED, 1.0), *product(settings, FACTORS)]:
+    off = [(name, 0.0) for name in settings if name in OFF]
+    for name, factor in [(UNCHANGED, 1.0), *product(settings, FACTORS), *off]:
         for number, seed in product(range(networks), range(seeds)):
             key = {"setting": name, "factor": factor, "network": number, "seed": seed}
             record.row(key, partial(measured, number, changed(name, factor), seed))

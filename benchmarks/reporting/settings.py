@@ -14,23 +14,31 @@ UNCHANGED = "none"
 def settings(content: Content) -> str:
     """For each setting, halved and doubled: the geometric mean of the sizes and the mean of the times, relative to those without a change.
 
-    The spread is the standard deviation of ln(bits) over seeds, in the mean over networks. An effect on the size is called clear if the
-    mean of ln of the ratios exceeds that spread, in either direction; below it one search can't tell the setting from its neighbour.
+    If the setting has a value that switches its part off, the size without it is told, too. The spread is the standard deviation of ln(bits) over
+    seeds, in the mean over networks. An effect is above the spread if the mean of the logarithms of the ratios is, in either direction:
+    one search then tells the setting from its neighbour.
     """
     rows = content["rows"]
     base = [row for row in rows if row["setting"] == UNCHANGED]
     lines = []
     for name in dict.fromkeys(row["setting"] for row in rows if row["setting"] != UNCHANGED):
-        own = {factor: [row for row in rows if (row["setting"], row["factor"]) == (name, factor)] for factor in (0.5, 2.0)}
-        effects = [_logs(some) - _logs(base) for some in own.values()]
-        spreads = [spread(base), *(spread(some) for some in own.values())]
-        clear = max(map(abs, effects)) > max(spreads)
-        times = [mean(row["cpu_seconds"] for row in some) / mean(row["cpu_seconds"] for row in base) for some in own.values()]
+        halved, doubled, off = (
+            [row for row in rows if (row["setting"], row["factor"]) == (name, factor)] for factor in (0.5, 2.0, 0.0)
+        )
+        if not halved or not doubled:
+            continue
+        effects = [_effect(some, base) for some in (halved, doubled)]
+        spreads = [spread(some) for some in (base, halved, doubled)]
+        times = [mean(row["cpu_seconds"] for row in some) / mean(row["cpu_seconds"] for row in base) for some in (halved, doubled)]
         numbers = [f"{value:.2f}" for value in (*map(math.exp, effects), *times)]
-        lines.append([name, *numbers, *(f"{value:.3f}" for value in spreads[1:]), "yes" if clear else "no"])
-    lines.append([UNCHANGED, "1.00", "1.00", "1.00", "1.00", *[f"{spread(base):.3f}"] * 2, ""])
-    head = ["setting", "size, halved", "size, doubled", "time, halved", "time, doubled", "sd of ln, halved", "sd of ln, doubled"]
-    return table([*head, "effect on the size above the spread"], lines)
+        above = "yes" if max(map(abs, effects)) > max(spreads) else "no"
+        without = f"{math.exp(_effect(off, base)):.2f}" if off else "–"
+        lines.append([name, *numbers[:2], without, *numbers[2:], *(f"{value:.3f}" for value in spreads[1:]), above])
+    lines.append([UNCHANGED, "1.00", "1.00", "–", "1.00", "1.00", *[f"{spread(base):.3f}"] * 2, ""])
+    sizes = [
+        f"{what}, {how}" for what, hows in (("size", ("halved", "doubled", "off")), ("time", ("halved", "doubled"))) for how in hows
+    ]
+    return table(["setting", *sizes, "sd of ln, halved", "sd of ln, doubled", "effect above the spread"], lines)
 
 
 def spread(rows: Sequence[Row]) -> float:
@@ -42,5 +50,7 @@ def spread(rows: Sequence[Row]) -> float:
     return mean(stdev(some) if len(some) > 1 else 0.0 for some in logs)
 
 
-def _logs(rows: Sequence[Row]) -> float:
-    return mean(math.log(row["bits"]) for row in rows)
+def _effect(rows: Sequence[Row], base: Sequence[Row]) -> float:
+    """The mean of ln(bits), beyond that of the searches without a change for the same networks and seeds."""
+    alike = {(row["network"], row["seed"]): row["bits"] for row in base}
+    return mean(math.log(row["bits"] / alike[row["network"], row["seed"]]) for row in rows)
