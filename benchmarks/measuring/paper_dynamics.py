@@ -15,6 +15,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -73,15 +74,15 @@ def run(folder: Path, seeds: int, output: Path) -> Record:
         print(*key.values(), found["bits"], flush=True)
         return found
 
-    spent = row(end, "default", 0, None)["evaluations"]
+    quarter = row(end, "default", 0, None)["evaluations"] / 4
     for epoch in (*(epoch for epoch in checkpoints if epoch in EPOCHS), end):
-        row(epoch, "scan", 0, spent / 4)
+        row(epoch, "scan", 0, quarter)
     peak = peak_of(record.rows)
-    for seed in range(seeds):
-        for epoch in (peak, end):
-            spent = row(epoch, "default", seed, None)["evaluations"]
-            row(epoch, "quarter", seed, spent / 4)
-            row(epoch, "twice", seed, spent * 2)
+    searches = list(product(range(seeds), (peak, end)))
+    spent = {(seed, epoch): row(epoch, "default", seed, None)["evaluations"] for seed, epoch in searches}
+    for effort, factor in {"quarter": 0.25, "twice": 2}.items():
+        for seed, epoch in searches:
+            row(epoch, effort, seed, factor * spent[seed, epoch])
     return record
 
 
