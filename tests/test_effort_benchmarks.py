@@ -129,7 +129,7 @@ def test_the_unchanged_settings_are_measured_once_for_all(tmp_path: Path, counte
 
 def test_a_setting_has_an_effect_if_it_exceeds_the_spread() -> None:
     def rows(setting: str, factor: float, pair: tuple[int, int]) -> list[dict[str, Any]]:
-        key = {"setting": setting, "factor": factor, "network": 0, "cpu_seconds": 2.0 * factor}
+        key = {"setting": setting, "factor": factor, "network": 0, "evaluations": 2.0 * factor}
         return [{**key, "seed": seed, "bits": bits} for seed, bits in enumerate(pair)]
 
     found = report_settings.settings(

@@ -12,7 +12,7 @@ UNCHANGED = "none"
 
 
 def settings(content: Content) -> str:
-    """For each setting, halved and doubled: the geometric mean of the sizes and the mean of the times, relative to those without a change.
+    """For each setting, halved and doubled: the geometric mean of the sizes and the mean of the evaluations, relative to those without a change.
 
     If the setting has a value that switches its part off, the size without it is told, too. The spread is the standard deviation of
     ln(bits) over seeds, in the mean over networks. An effect is above the spread if the mean of the logarithms of the ratios is, in
@@ -29,14 +29,16 @@ def settings(content: Content) -> str:
             continue
         effects = [_effect(some, base) for some in (halved, doubled)]
         spreads = [spread(some) for some in (base, halved, doubled)]
-        times = [mean(row["cpu_seconds"] for row in some) / mean(row["cpu_seconds"] for row in base) for some in (halved, doubled)]
-        numbers = [f"{value:.2f}" for value in (*map(math.exp, effects), *times)]
+        costs = [mean(row["evaluations"] for row in some) / mean(row["evaluations"] for row in base) for some in (halved, doubled)]
+        numbers = [f"{value:.2f}" for value in (*map(math.exp, effects), *costs)]
         above = "yes" if max(map(abs, effects)) > max(spreads) else "no"
         without = f"{math.exp(_effect(off, base)):.2f}" if off else "–"
         lines.append([name, *numbers[:2], without, *numbers[2:], *(f"{value:.3f}" for value in spreads[1:]), above])
     lines.append([UNCHANGED, "1.00", "1.00", "–", "1.00", "1.00", *[f"{spread(base):.3f}"] * 2, ""])
     sizes = [
-        f"{what}, {how}" for what, hows in (("size", ("halved", "doubled", "off")), ("time", ("halved", "doubled"))) for how in hows
+        f"{what}, {how}"
+        for what, hows in (("size", ("halved", "doubled", "off")), ("evaluations", ("halved", "doubled")))
+        for how in hows
     ]
     return table(["setting", *sizes, "sd of ln, halved", "sd of ln, doubled", "effect above the spread"], lines)
 
