@@ -12,7 +12,7 @@ UNCHANGED = "none"
 
 
 def settings(content: Content) -> str:
-    """For each setting, halved and doubled: the geometric mean of the sizes and the mean of the evaluations, relative to those without a change.
+    """For each setting, halved and doubled: the geometric mean of the sizes and the mean of the evaluations, relative to the unchanged ones.
 
     If the setting has a value that switches its part off, the size without it is told, too. The spread is the standard deviation of
     ln(bits) over seeds, in the mean over networks. An effect is above the spread if the mean of the logarithms of the ratios is, in
