@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import product
@@ -22,7 +23,8 @@ import torch
 
 from benchmarks.cases.networks import ROOT
 from benchmarks.cases.record import Record, Row, record_options
-from benchmarks.reporting.paper_dynamics import efforts, peak_of, scan
+from benchmarks.reporting.paper_dynamics import efforts as efforts_table
+from benchmarks.reporting.paper_dynamics import peak_of, scan
 from examples.grokking.config import Config
 from examples.grokking.data import equations
 from examples.grokking.task import Task, task_for
@@ -35,6 +37,8 @@ TRAIN = ROOT / "examples" / "grokking" / "train.py"
 SEED = 3
 """Of the training."""
 EPS = 0.1
+FACTORS = {"quarter": 0.25, "twice": 2}
+"""Of the default's evaluations."""
 EPOCHS = range(50, 251)
 """Where the peak is looked for."""
 
@@ -60,7 +64,7 @@ def measured(task: Task, checkpoint: Path, method: Tight, seed: int) -> Row:
     }
 
 
-def run(folder: Path, seeds: int, output: Path) -> Record:
+def run(folder: Path, seeds: int, output: Path, efforts: Sequence[str] = tuple(FACTORS)) -> Record:
     """Measure the rows that the file at `output` doesn't have yet, for a run that is trained."""
     task = task_for(Config.of_run(folder))
     checkpoints = {int(path.stem.rpartition("_")[2]): path for path in sorted((folder / "checkpoints").glob("*.safetensors"))}
@@ -80,9 +84,8 @@ def run(folder: Path, seeds: int, output: Path) -> Record:
     peak = peak_of(record.rows)
     searches = list(product(range(seeds), (peak, end)))
     spent = {(seed, epoch): row(epoch, "default", seed, None)["evaluations"] for seed, epoch in searches}
-    for effort, factor in {"quarter": 0.25, "twice": 2}.items():
-        for seed, epoch in searches:
-            row(epoch, effort, seed, factor * spent[seed, epoch])
+    for effort, (seed, epoch) in product(efforts, searches):
+        row(epoch, effort, seed, FACTORS[effort] * spent[seed, epoch])
     return record
 
 
@@ -104,10 +107,10 @@ def main() -> None:
     if not arguments.table:
         with tempfile.TemporaryDirectory() if arguments.run is None else nullcontext(arguments.run) as folder:
             train(Path(folder))
-            run(Path(folder), arguments.seeds, arguments.output)
+            run(Path(folder), arguments.seeds, arguments.output, arguments.efforts)
     record = Record.open(arguments.output, {})
     content = {"rows": record.rows, "cases": record.cases}
-    print(scan(content), efforts(content), sep="\n\n")
+    print(scan(content), efforts_table(content), sep="\n\n")
 
 
 if __name__ == "__main__":
