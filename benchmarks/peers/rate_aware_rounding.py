@@ -135,7 +135,8 @@ def _candidate(problem: Problem, moments: Mapping[str, Moment], levels: int, mul
             symbols = (weight.double() / step).round()
         else:
             W = moment.matrix(weight).double()
-            H = moment.H / float(moment.H.diagonal().sum())  # so that the outputs of each layer have the same weight
+            H = moment.H if moment.H.dim() == 2 else torch.diag(moment.H)
+            H = H / float(H.diagonal().sum())  # so that the outputs of each layer have the same weight
             energy = float(((W @ H) * W).sum()) / W.numel()
             symbols = moment.back(Layer(W, H).rounded(step, multiplier * energy), spec.shape)
         tensors.append(dense(narrow(symbols), step))

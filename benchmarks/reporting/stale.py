@@ -25,6 +25,7 @@ GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.json"))
 PICTURES = {
     "docs/images/sizes.svg": "docs/images/sizes.json",
     "docs/images/dynamics.svg": "docs/images/dynamics.json",
+    "docs/images/search.svg": "docs/images/search.json",
     "docs/images/mnist.svg": "benchmarks/results/mnist.json",
     "docs/images/measures.svg": "benchmarks/results/measures.json",
     "docs/images/tight_vs_peers.svg": "benchmarks/results/tight_vs_peers.json",

@@ -1,8 +1,9 @@
-"""Measures and draws the README's pictures, and writes a file for each with the version and source that measured it.
+"""Measures and draws the pictures of README and docs/search.md, and writes a file for each with the version and source that measured it.
 
-    python docs/images/make.py                both: some five minutes on one core
+    python docs/images/make.py                all: some fifteen minutes on one core
     python docs/images/make.py sizes          the digits networks at several ε by every method: sizes.json, sizes.svg
     python docs/images/make.py dynamics       the grokking example's quick run, trained again and tracked: dynamics.json, .jsonl, .svg
+    python docs/images/make.py search         the course of one search: search.json, search.svg
     python docs/images/make.py --draw         draw what was measured, without measuring
 
 Floating-point sums differ between machines, so a size may change by a few per cent. `python -m benchmarks.reporting.stale` says whether the
@@ -26,6 +27,8 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from trace import draw, trace_of
+
 from benchmarks.cases.networks import ROOT
 from benchmarks.cases.source import made_by
 from benchmarks.reporting.stale import made
@@ -38,7 +41,7 @@ from nncomplexity import estimate
 from nncomplexity.show import chart, read_results, save
 
 FOLDER = ROOT / "docs" / "images"
-SIZES, DYNAMICS = FOLDER / "sizes.json", FOLDER / "dynamics.json"
+SIZES, DYNAMICS, SEARCH = FOLDER / "sizes.json", FOLDER / "dynamics.json", FOLDER / "search.json"
 
 NETWORKS = {"mlp": "64-128-64-10 perceptron", "convnet": "convnet with batch norm"}
 EPS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -52,14 +55,14 @@ LOSSLESS = ("#555555", ":", "lossless, best codec")
 TRACKED_EPS = ("1", "0.1")
 FUNCTIONS = "examples.grokking.task"
 
-PICTURES = ("sizes", "dynamics")
+PICTURES = ("sizes", "dynamics", "search")
 
 Content = Mapping[str, Mapping[str, Any]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="which; both unless given")
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="which; all unless given")
     parser.add_argument("--draw", action="store_true", help="draw what was measured, without measuring")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -76,6 +79,12 @@ def main() -> None:
             _write(DYNAMICS, {"settings": settings(preset="quick", eps=TRACKED_EPS, seed=0)})
         results = read_results(DYNAMICS.with_suffix(".jsonl"))
         save(chart(results, "dynamics"), DYNAMICS.with_suffix(".svg"), made_by=made("docs/images/dynamics.json").as_text())
+    if "search" in chosen:
+        if not arguments.draw:
+            weights = load_file(ROOT / "examples" / "digits" / "checkpoints" / "mlp.safetensors")
+            _write(SEARCH, {"settings": settings(network="mlp", seed=0), **trace_of(weights, task.loss, 0.1).thinned()})
+        about = f"measured by {made('docs/images/search.json').as_text()}"
+        draw(json.loads(SEARCH.read_text(encoding="utf-8")), about, SEARCH.with_suffix(".svg"))
 
 
 def settings(**more: Any) -> dict[str, Any]:

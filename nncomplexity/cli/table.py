@@ -7,8 +7,9 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 import nncomplexity
 from nncomplexity.words import duration_in_words, form_in_words, listed, or_dash, printable, shape_in_words
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 WIDTH = 80
 _LISTED = 6
 """The largest number of names in a list."""
+_NARROWEST = 12
+"""A column of text may be folded to this width."""
+_GAP = 2
+"""The blanks between two columns."""
 BOUND_ON_BASE = "The bound holds only if the base was made without the examples of the bound."
 
 
@@ -215,15 +220,51 @@ def text_table(*columns: str, left: Sequence[str] = ()) -> Table:
 
 
 def page_of(parts: Sequence[str | Table], width: int) -> str:
-    """The parts, one below the other. Lines are broken at `width`, and have no trailing blanks."""
+    """The parts, one below the other. Lines are broken at `width`, and have no trailing blanks.
+
+    If a table is wider than the page, several tables with the same first column follow each other, so that no number is cut.
+    """
     # Console would guess these from the terminal, and take [ or : in a name for markup. A page must be the same everywhere.
     console = Console(
         file=StringIO(), width=width, color_system=None, force_terminal=False, highlight=False, markup=False, emoji=False
     )
     with console.capture() as captured:
         for part in parts:
-            console.print(printable(part) if isinstance(part, str) else part)
+            for piece in [printable(part)] if isinstance(part, str) else _fitting(part, width):
+                console.print(piece)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _fitting(table: Table, width: int) -> list[Table | str]:
+    """The table, or several tables with blank lines between them."""
+    first, *others = table.columns
+    groups: list[list[Column]] = [[first]]
+    for column in others:
+        if len(groups[-1]) > 1 and _narrowest([*groups[-1], column]) > width:
+            groups.append([first])
+        groups[-1].append(column)
+    if len(groups) == 1:
+        return [table]
+    pieces: list[Table | str] = []
+    for columns in groups:
+        piece = text_table()
+        for column in columns:
+            kept = {key: getattr(column, key) for key in ("overflow", "justify", "no_wrap", "min_width", "max_width")}
+            piece.add_column(column.header, **kept)
+        for row in zip(*(column.cells for column in columns), strict=True):
+            piece.add_row(*row)
+        pieces += [piece, ""]
+    return pieces[:-1]
+
+
+def _narrowest(columns: Sequence[Column]) -> int:
+    """The width that these columns need at least. Columns of text can be folded, and others can't."""
+    total = _GAP * (len(columns) - 1)
+    for column in columns:
+        lines = [line for cell in (column.header, *column.cells) for line in str(cell).split("\n")]
+        longest = max(map(cell_len, lines))
+        total += longest if column.no_wrap else column.min_width or min(longest, _NARROWEST)
+    return total
 
 
 def percent(part: float, whole: float) -> str:

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 import nncomplexity
@@ -25,8 +24,7 @@ _MOST_WARNINGS = 3
 def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
     """For each run, a table of its checkpoints: loss, bytes at each ε and metrics, with the standard deviation over several seeds.
 
-    If the columns don't fit on one page, another table with the same checkpoints follows. Below the tables are the sources of the steps, notes
-    on how checkpoints were read, and the failed rows with their errors.
+    Below the tables are the sources of the steps, notes on how checkpoints were read, and the failed rows with their errors.
     """
     measured = [row for row in rows if row["status"] == "measured"]
     failed = [row for row in rows if row["status"] != "measured"]
@@ -36,7 +34,7 @@ def tracked(rows: Sequence[Row], *, width: int = WIDTH) -> str:
             *([""] if parts else []),
             f"{run or 'To compare with'}:",
             "",
-            *_tables([row for row in measured if row["run"] == run], width),
+            _table(_columns([row for row in measured if row["run"] == run]), width),
         ]
     if any(not row[f"within@{eps}"] for row in measured for eps in names_in(row)):
         parts.append("* nothing within this ε was smaller than the lossless file; raise eps or the budget")
@@ -87,20 +85,6 @@ def row_in_words(row: Row) -> str:
 
 Column = tuple[str, list[str]]
 """A title, and one cell for each checkpoint."""
-
-
-def _tables(rows: Sequence[Row], width: int) -> list[str | Table]:
-    """One table. If it would be wider than the page, several tables with a blank line between them, so that no number is cut."""
-    first, *others = _columns(rows)
-    tables: list[str | Table] = []
-    columns_here: list[Column] = []
-    for column in others:
-        # A page that is wide enough for every column, so that the table is measured before anything is folded.
-        if columns_here and Console(width=10_000).measure(_table([first, *columns_here, column], width)).maximum > width:
-            tables += [_table([first, *columns_here], width), ""]
-            columns_here = []
-        columns_here.append(column)
-    return [*tables, _table([first, *columns_here], width)]
 
 
 def _table(columns: Sequence[Column], width: int) -> Table:

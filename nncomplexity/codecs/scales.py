@@ -304,7 +304,8 @@ def _read_block(
         tokens[part] = coder.categorical(None, rows, len(rows))
         block[part] = _FLOORS[tokens[part]]
     for part in parts:
-        np.add.at(tables.reshape(-1), contexts[part] * np.int64(tables.shape[1]) + tokens[part], float(GAIN))
+        # An index doesn't fit into the bytes of contexts and tokens, and NumPy 1 keeps these bytes if it multiplies them by a number.
+        np.add.at(tables.reshape(-1), contexts[part].astype(np.int64) * tables.shape[1] + tokens[part], float(GAIN))
     _add_low_bits(coder, None, tokens, block)
 
 

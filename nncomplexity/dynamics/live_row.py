@@ -80,8 +80,15 @@ def packed_settings(settings: TrackSettings, executor: Executor | None) -> bytes
 
 
 def packed_network(snapshot: Snapshot, settings: bytes, executor: Executor | None) -> bytes:
-    """A network for another process, as bytes. Sent as tensors, it would take shared memory, which is often small in containers."""
-    return sent((snapshot, Surroundings.here(), settings), executor)
+    """A network for another process, as bytes. Sent as tensors, it would take shared memory, which is often small in containers.
+
+    Raises:
+        InputError: the network can't be sent to another process.
+    """
+    try:
+        return sent((snapshot, Surroundings.here(), settings), executor)
+    except CannotPackError as error:
+        raise InputError(f"model: expected a network that can be pickled, because another process measures it ({error})") from None
 
 
 def row_of_copy(start: Row, copied: CopiedNetwork) -> Row:

@@ -152,13 +152,18 @@ class Tracker:
             rows.append(self._ready.popleft())
         return rows
 
-    def resume(self) -> None:
+    def resume(self) -> bool:
         """Say that this training continues from a checkpoint of the last run with this name in `out`.
 
         Steps that have a row in this run are not measured again, and later rows are added to this run.
+
+        Returns:
+            Whether these steps are known. Without `out`, they are not.
         """
-        if self._delivery is not None:
-            self._measured |= self._delivery.resume()
+        if self._delivery is None:
+            return False
+        self._measured |= self._delivery.resume()
+        return True
 
     def close(self, wait: bool = True) -> None:
         """Wait for the networks that are measured in the background, and end the measuring process. A later call starts it again.

@@ -37,12 +37,19 @@ class LoopHooks:
         self._epochs = checked_count("epochs", epochs, 1)
         self._warned = False
 
-    def begin(self, step: int, model: nn.Module) -> None:
-        """Training begins, or is resumed from a checkpoint if the step is above 0."""
+    def begin(self, step: int, model: nn.Module, epoch: int | None = None) -> None:
+        """Training begins, or is resumed from a checkpoint if the step is above 0.
+
+        If the network of this checkpoint has no row, it is measured now. The training may have been killed before its measurement ended.
+
+        Args:
+            step: the present step.
+            model: the module that trains.
+            epoch: the number of epochs that are done, if the checkpoint was written at the end of an epoch.
+        """
         with self._unharmed():
-            if step > 0:
-                self.tracker.resume()
-            elif self.tracker.every is not None:
+            known = step == 0 or self.tracker.resume()
+            if known and (self.tracker.every is not None or self._of_epoch(epoch)):
                 self._measure(step, model)
 
     def after_step(self, step: int, model: nn.Module, log: Log) -> None:
@@ -55,7 +62,7 @@ class LoopHooks:
     def after_epoch(self, epoch: int, step: int, model: nn.Module, log: Log) -> None:
         """This number of epochs is done."""
         with self._unharmed():
-            if self.tracker.every is None and epoch % self._epochs == 0:
+            if self.tracker.every is None and self._of_epoch(epoch):
                 self._measure(step, model)
             self._send(log)
 
@@ -64,6 +71,10 @@ class LoopHooks:
         with self._unharmed():
             self.tracker.close(wait)
             self._send(log)
+
+    def _of_epoch(self, epoch: int | None) -> bool:
+        """Whether the network after this number of epochs is to be measured."""
+        return epoch is not None and epoch > 0 and epoch % self._epochs == 0
 
     def _measure(self, step: int, model: nn.Module) -> None:
         network = model.get_submodule(self._part)

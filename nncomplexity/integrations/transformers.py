@@ -18,7 +18,8 @@ class TransformersCallback(TrainerCallback):
     `nncomplexity.dynamics.numbers`, such as `complexity/bits_at_0.1`. They go there as soon as they are known, and the last ones when
     training ends.
 
-    If training is resumed from a checkpoint, the run in the tracker's `out` continues, and no step of it is measured twice.
+    If training is resumed from a checkpoint, the run in the tracker's `out` continues, and no step of it is measured twice. The checkpoint's
+    own network is measured then, if its step is due and has no row.
 
     Args:
         tracker: an `nncomplexity.Tracker`. If it has no `every`, the network is measured at the end of an epoch, otherwise at these optimizer
@@ -47,7 +48,8 @@ class TransformersCallback(TrainerCallback):
         if self._trainer is None:
             warnings.warn("TransformersCallback: nothing is logged; call attach(trainer) instead of callbacks=[...]", stacklevel=2)
         if state.is_world_process_zero:
-            self._hooks.begin(state.global_step, given["model"])
+            epoch = float(state.epoch or 0)
+            self._hooks.begin(state.global_step, given["model"], int(epoch) if epoch.is_integer() else None)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:  # noqa: ARG002
         """Measure at a step of the schedule, and log the finished measurements."""

@@ -26,16 +26,19 @@ from nncomplexity.measure.arguments import SeveralEps, check_function, checked_e
 from nncomplexity.measure.estimate import Options, estimate, options_for_many_eps
 from nncomplexity.measure.report import Report, check_left_out
 from nncomplexity.network import (
+    NO_LABEL,
     USUAL_MASK,
     Batch,
     Distortion,
     Divergence,
     LossFn,
     ModuleOrTensors,
+    check_labels,
     constant_loss,
     constant_risk,
     counting,
     guess_error,
+    look_like_probabilities,
     number_of,
     preserved_random_state,
     read,
@@ -43,6 +46,8 @@ from nncomplexity.network import (
 )
 from nncomplexity.words import counted, default_grid
 
+_CLASSES = 2**31
+"""The number of classes if outputs are answers, which don't tell it."""
 _ROWS = 1024
 """The number of inputs in one forward pass."""
 
@@ -148,8 +153,8 @@ def best_bound(
         chance: the risk of a guess, at which a bound is vacuous. None takes the error of the most frequent label: of the holdout, else
             of the inputs of a divergence, else of `unlabelled`, if they have labels after all. Without labels it is 1.
         delta: failure probability δ of each bound.
-        outputs: `outputs(network, inputs)` -> (m, classes) logits, or (m,) numbers whose sign is the answer; for `unlabelled` and
-            `holdout`.
+        outputs: `outputs(network, inputs)` -> (m, classes) logits, (m,) logits whose sign is the answer, or answers as whole numbers or
+            truth values; for `unlabelled` and `holdout`.
         unlabelled: new inputs, in the forms that a `Divergence` takes. They give the bound on the original network.
         holdout: a pair (inputs, labels), a DataLoader of pairs, or a function of a network that returns (m,) truth values, which
             say for each of m labelled examples whether the network is wrong. The examples must be kept out of training. It gives
@@ -186,7 +191,7 @@ def best_bound(
     # Outside the `with` block: it holds a lock, for which the threads of an executor would wait, and workers copy the random state.
     reports = estimate(model, loss_fn, grid, **shared)
     with preserved_random_state(), Distortion(model, loss_fn, eps=0.0) as distortion:
-        m = None if before is None else sum(map(len, before))
+        m = None if before is None else sum(map(len, before.given))
 
         def promise(report: Report, least: bool = False) -> Bound:
             """The bound of a file, and its smallest possible value, without any error."""
@@ -207,12 +212,14 @@ def best_bound(
             # The file is chosen by the training examples alone. Only this file is compared on the unlabelled inputs, because the
             # bound on the disagreement holds for one file that was fixed before these inputs were used.
             file, other = min(measured, key=lambda one: _expected(one[0], original_risk, m))
-            after = distortion.shown("outputs", lambda network: _answers(outputs, network, fresh), other.coarse_weights())
+            after = distortion.shown(
+                "outputs", lambda network: _answers(outputs, network, fresh, decoded=True), other.coarse_weights()
+            )
             original = disagreement_bound(
                 other.bits,
                 risk=file.risk,
                 n=n,
-                disagreements=_differing(before, after),
+                disagreements=_differing(before.given, after.given),
                 m=m,
                 delta=delta,
                 chance=chance,
@@ -289,16 +296,23 @@ class _Test:
         batches = read(holdout, _ROWS, "holdout", mask=USUAL_MASK)
         if any(batch.labels is None for batch in batches):
             raise InputError(
-                "holdout: expected pairs of inputs and labels, got inputs alone; pass unlabelled inputs as `unlabelled`"
+                "holdout: expected pairs of inputs and labels of whole numbers, got inputs alone; pass unlabelled inputs as `unlabelled`"
             )
         labels = [counting(batch.labels, batch.mask) for batch in batches if batch.labels is not None]
+        if without := sum(int((one == NO_LABEL).all(1).sum()) for one in labels):
+            raise InputError(
+                f"holdout: expected a label for each example, got {NO_LABEL}, which means none, for {without:,}; leave them out"
+            )
 
         def errors(network: Any) -> int:
             answers = _answers(outputs, network, batches)
-            for one, right in zip(answers, labels, strict=True):
+            for one, right in zip(answers.given, labels, strict=True):
                 if one.shape != right.shape:
                     raise InputError(f"holdout: expected a label for each answer {tuple(one.shape)}, got {tuple(right.shape)}")
-            return _differing(answers, labels)
+                check_labels(right, answers.classes, "holdout")
+            # An answer without a label is right.
+            known = [torch.where(right == NO_LABEL, one, right) for one, right in zip(answers.given, labels, strict=True)]
+            return _differing(answers.given, known)
 
         return cls(errors, lambda: sum(map(len, labels)), guess_error(batches))
 
@@ -320,24 +334,50 @@ def _fresh(unlabelled: Any, outputs: Callable[[Any, Any], Any] | None) -> tuple[
     return read(unlabelled, _ROWS, "unlabelled", mask=USUAL_MASK)
 
 
-def _answers(outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch]) -> list[Tensor]:
-    """The answers (m, k) of a network on each batch: the class of the largest logit, or for a single logit its sign.
+@dataclass(frozen=True)
+class _Answers:
+    """The answers of a network."""
 
-    Tokens that don't count by the attention mask have the answer 0.
+    given: list[Tensor]
+    """(m, k) for each batch: classes from 0 on; −1 where the outputs have a NaN."""
+    classes: int
+
+
+def _answers(
+    outputs: Callable[[Any, Any], Any] | None, network: Any, batches: Sequence[Batch], *, decoded: bool = False
+) -> _Answers:
+    """The answers of a network on each batch: the class of the largest logit, or for a single logit its sign.
+
+    Outputs of whole numbers or truth values are answers already. Tokens that don't count by the attention mask have the answer 0. An output
+    of a decoded network with a NaN is an answer of its own, which is never right and never that of the original.
 
     Raises:
-        InputError: the outputs aren't a tensor with a row for each input.
+        InputError: the outputs aren't a tensor with a row for each input, are probabilities of one class, or, of the original, have a NaN.
     """
-    found = []
+    found, single, classes = [], [], 2
     for batch in batches:
         given: object = None if outputs is None else outputs(network, batch.inputs)
         if not isinstance(given, Tensor) or not given.dim() or len(given) != len(batch):
             came = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise InputError(f"outputs: expected a tensor with a row for each of {len(batch)} inputs, got {came}")
-        # A single logit belongs to the second of two classes: its sign is the answer.
-        several = given.dim() > 1 and given.shape[-1] > 1
-        found.append(counting(given.argmax(-1) if several else given > 0, batch.mask))
-    return found
+        if given.is_complex() or (given.is_floating_point() and not decoded and given.isnan().any()):
+            came = "complex ones" if given.is_complex() else "NaN"
+            raise InputError(f"outputs: expected real numbers from the original network, got {came}; check data and model")
+        lost = given.isnan()
+        if not given.is_floating_point():
+            answers, classes = given.long(), _CLASSES
+        elif given.dim() > 1 and given.shape[-1] > 1:
+            answers, lost, classes = given.argmax(-1), lost.any(-1), given.shape[-1]
+        else:  # a single logit belongs to the second of two classes: its sign is the answer
+            answers = (given > 0).long()
+            single.append(given)
+        found.append(counting(answers.masked_fill(lost, -1), batch.mask))
+    if single and not decoded and look_like_probabilities(single):
+        raise InputError(
+            "outputs: expected logits, whose sign is the answer, got numbers from 0 to 1 alone, as probabilities are; return logits, or the "
+            "truth values `probability > 0.5`"
+        )
+    return _Answers(found, classes)
 
 
 def _differing(answers: Sequence[Tensor], others: Sequence[Tensor]) -> int:

@@ -39,7 +39,17 @@ from nncomplexity.network.distortion import (
 )
 from nncomplexity.network.divergence import Divergence, DivergenceFrom
 from nncomplexity.network.divergence.faithfulness import Agreement, Faithfulness
-from nncomplexity.network.divergence.inputs import USUAL_MASK, Batch, counting, guess_error, most_frequent_error, read
+from nncomplexity.network.divergence.inputs import (
+    NO_LABEL,
+    USUAL_MASK,
+    Batch,
+    check_labels,
+    counting,
+    guess_error,
+    most_frequent_error,
+    read,
+)
+from nncomplexity.network.divergence.kinds import look_like_probabilities
 from nncomplexity.network.layout import MOST_BLOCKS, Blocks, Folding, Layout, foldings, pieces_of
 from nncomplexity.network.losses import Divisible, MeanLoss, loss_from, number_of
 from nncomplexity.network.modes import evaluating
@@ -89,6 +99,7 @@ __all__ = [
     "DIMENSIONS",
     "GRADIENT_COST",
     "MOST_BLOCKS",
+    "NO_LABEL",
     "STORED",
     "USUAL_MASK",
     "Agreement",
@@ -123,6 +134,7 @@ __all__ = [
     "architecture_of",
     "base_of",
     "check_in_memory",
+    "check_labels",
     "check_network",
     "check_numbers",
     "command_line_of",
@@ -147,6 +159,7 @@ __all__ = [
     "kept_exactly",
     "left_as_it_was",
     "left_out",
+    "look_like_probabilities",
     "loss_from",
     "most_frequent_error",
     "namings",

@@ -309,6 +309,8 @@ class Distortion:
     def against(self, divergence: Divergence) -> DivergenceFrom:
         """The divergence from the original network. It is not counted as an evaluation."""
         found: DivergenceFrom = self.shown("outputs", divergence.against)
+        if found.doubts is not None:
+            self.warn("outputs", found.doubts)
         return found
 
     def faithfulness(self, divergence: DivergenceFrom, weights: Mapping[str, Tensor]) -> Faithfulness:

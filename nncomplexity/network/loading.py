@@ -6,13 +6,17 @@ Many of these parts clear the old values when a state dict is loaded, or in `tra
 state dict.
 """
 
+import copy
 import functools
+import types
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from operator import is_
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,27 +80,40 @@ class Attributes:
     """A record of the attributes of a module's parts. Restoring it removes whatever a call of the loss left there.
 
     Modes aren't restored. Cached properties are computed again. Lists and dictionaries are replaced by copies until `give_back`, so
-    additions to them are removed too. Changes inside other objects aren't noticed.
+    additions to them are removed too. The same holds for the attributes of objects of the module's own package. Changes inside other
+    objects aren't noticed.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
         self._held: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._contents: list[tuple[dict[str, Any], str, Any]] = []
-        for part in parts:
+        self._not_saved: list[tuple[set[str], set[str]]] = []
+        seen: set[int] = set()
+        for part in module.modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                continue
+            # PyTorch forgets that a buffer isn't saved when the buffer is deleted.
+            self._not_saved.append((part._non_persistent_buffers_set, set(part._non_persistent_buffers_set)))
             # Cached properties are computed from weights, so they must not survive a change of the weights.
             cached = _cached_properties(part)
-            kept = {name: value for name, value in vars(part).items() if name not in cached}
+            for owner in owners(part).values():
+                attributes = vars(owner)
+                if id(attributes) not in seen:  # parts often share an object, such as a configuration
+                    seen.add(id(attributes))
+                    self._record(attributes, {name: value for name, value in attributes.items() if name not in cached})
             registered: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part._modules)
-            self._held += [(vars(part), kept), *((held, dict(held)) for held in registered)]
-            containers = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
-            self._contents += [(vars(part), name, kept[name].copy()) for name in containers]
+            self._held += [(held, dict(held)) for held in registered]
+
+    def _record(self, attributes: dict[str, Any], kept: dict[str, Any]) -> None:
+        self._held.append((attributes, kept))
+        containers = [name for name, value in kept.items() if type(value) in (dict, list) and name not in _PYTORCHS]
+        self._contents += [(attributes, name, _container_copy(kept[name])) for name in containers]
 
     def restore(self) -> None:
         """Restore the content of the parts."""
         self._put_back()
         for held, name, content in self._contents:
-            held[name] = content.copy()
+            held[name] = _container_copy(content)
 
     def give_back(self) -> None:
         """Give the parts the same objects as before, with their content."""
@@ -113,6 +130,42 @@ class Attributes:
             if len(held) != len(kept) or not all(map(is_, held.values(), kept.values())):
                 held.clear()
                 held.update(kept)
+        for names, before in self._not_saved:
+            names.clear()
+            names.update(before)
+
+
+def _container_copy(value: Any) -> Any:
+    """A copy of a list or a dictionary, and of those in it. Everything else in it is the same object."""
+    if type(value) is dict:
+        return {key: _container_copy(one) for key, one in value.items()}
+    return [_container_copy(one) for one in value] if type(value) is list else value
+
+
+def owners(part: nn.Module) -> dict[str, Any]:
+    """The objects whose attributes belong to a part: the part itself, and objects of its own package in its attributes.
+
+    Each has the beginning of its attributes' names as key: "" for the part, "memo." for the object in the attribute `memo`.
+    """
+    found: dict[str, Any] = {"": part}
+    package = _package(part)
+    waiting = [("", vars(part), _LEVELS)]
+    while waiting:
+        prefix, attributes, levels = waiting.pop()
+        for name, value in attributes.items() if levels else ():
+            plain = hasattr(value, "__dict__") and not isinstance(value, nn.Module | Tensor | type) and not callable(value)
+            if plain and (_package(value) == package or type(value) is types.SimpleNamespace) and _is_new(value, found):
+                found[f"{prefix}{name}."] = value
+                waiting.append((f"{prefix}{name}.", vars(value), levels - 1))
+    return found
+
+
+def _package(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _is_new(value: object, found: Mapping[str, object]) -> bool:
+    return not any(value is other for other in found.values())
 
 
 def forget_cached_properties(module: nn.Module) -> None:
@@ -131,65 +184,133 @@ def _of_class(part: nn.Module, name: str) -> object:
 
 
 _PYTORCHS = frozenset(vars(nn.Module()))
+_LEVELS = 2
+"""An object in an attribute of a part is looked into, and an object in it too."""
+_NESTED = 3
+"""The number of levels of lists, tuples and dictionaries that are looked into."""
 
 
 def retained_state(before: nn.Module, after: nn.Module) -> list[str]:
     """In words, the attributes that differ from an earlier copy of the module, except the tensors of the state dict."""
     found = []
     for (name, old), new in zip(before.named_modules(), after.modules(), strict=False):
-        olds, news = _besides(old), _besides(new)
+        olds, news = _all_besides(old), _all_besides(new)
         keys = [key for key in {**olds, **news} if _differ(olds.get(key), news.get(key))]
         found += [f"{name or 'it'} ({type(new).__name__}) keeps {key!r}" for key in keys]
     return found
+
+
+class Emptying(Enum):
+    """A way to empty an attribute, so that a part computes its value again."""
+
+    NONE = "none"
+    """It is set to None; a list or a dictionary is emptied."""
+    GONE = "gone"
+    """It is deleted."""
+    SHAPELESS = "shapeless"
+    """A tensor or an array gets no elements; a list or a dictionary is set to None."""
 
 
 @dataclass(frozen=True)
 class Cache:
     """An attribute of a class of parts that may hold values computed from weights.
 
-    To empty it means to set it to None, to set it to an empty container, or to delete it (`gone`).
+    Attributes:
+        kind: the class of the parts.
+        name: the name of the attribute, with dots if it belongs to an object in an attribute.
+        way: how it is emptied.
     """
 
     kind: type
     name: str
-    gone: bool = False
+    way: Emptying = Emptying.NONE
+
+    def values(self, module: nn.Module) -> Iterator[tuple[Any, str, Any]]:
+        """For each part that has the attribute: the object that it belongs to, its name there, and its value."""
+        prefix, _, name = self.name.rpartition(".")
+        for part in module.modules():
+            if type(part) is self.kind:
+                owner = owners(part).get(f"{prefix}.") if prefix else part
+                held = {} if owner is None else _besides(part) if owner is part else vars(owner)
+                if held.get(name) is not None:
+                    yield owner, name, held[name]
 
 
 def caches(module: nn.Module) -> list[Cache]:
     """Attributes that may be caches.
 
-    They hold floating-point tensors outside the state dict, in parts with weights that aren't PyTorch's own.
+    They hold floating-point numbers outside the state dict, in parts with weights that aren't PyTorch's own: tensors, arrays, containers of
+    these, and in parts with parameters of their own also a Python number.
     """
-    found = [
-        Cache(type(part), name)
-        for part in module.modules()
-        if not type(part).__module__.startswith("torch.") and next(part.parameters(), None) is not None
-        for name, value in _besides(part).items()
-        if any(isinstance(one, Tensor) and one.is_floating_point() for one in inside(value))
-    ]
+    found = []
+    for part in module.modules():
+        if type(part).__module__.startswith("torch.") or next(part.parameters(), None) is None:
+            continue
+        own = any(parameter is not None for parameter in part._parameters.values())
+        for name, value in _all_besides(part).items():
+            if _has_floats(value) or (own and type(value) is float and not value.is_integer()):
+                found.append(Cache(type(part), name))
     return list(dict.fromkeys(found))
 
 
 def empty(module: nn.Module, found: Collection[Cache]) -> None:
-    """Empty these attributes."""
-    for part in module.modules() if found else ():
-        for cache in found:
-            if type(part) is cache.kind and (value := _besides(part).get(cache.name)) is not None:
-                if cache.gone:
-                    delattr(part, cache.name)
-                else:
-                    setattr(part, cache.name, type(value)() if isinstance(value, dict | list) else None)
+    """Empty these attributes, each in its own way."""
+    for cache in found:
+        for owner, name, value in [*cache.values(module)]:
+            if cache.way == Emptying.GONE:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, _emptied(value, cache.way))
 
 
-def inside(value: object) -> list[Any]:
-    """The tensor, or the entries of a list or a dictionary."""
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _emptied(value: Any, way: Emptying) -> Any:
+    if isinstance(value, dict | list):
+        if way == Emptying.SHAPELESS:
+            return None
+        value = copy.copy(value)
+        value.clear()
+        return value
+    if way == Emptying.SHAPELESS and isinstance(value, Tensor):
+        return value.detach().new_empty(0)
+    return np.empty(0, value.dtype) if way == Emptying.SHAPELESS and isinstance(value, np.ndarray) else None
+
+
+def is_filled(module: nn.Module, cache: Cache) -> bool:
+    """Whether a part has a value in the attribute."""
+    return any(
+        bool(value.size if isinstance(value, np.ndarray) else value.numel())
+        if isinstance(value, np.ndarray | Tensor)
+        else bool(value) or not isinstance(value, dict | list)
+        for _, _, value in cache.values(module)
+    )
+
+
+def _has_floats(value: object) -> bool:
+    return any(
+        one.is_floating_point() or one.is_complex() if isinstance(one, Tensor) else one.dtype.kind in "fc"
+        for one in inside(value)
+        if isinstance(one, Tensor | np.ndarray)
+    )
+
+
+def inside(value: object, levels: int = _NESTED) -> list[Any]:
+    """The value itself, or the entries of a list, a tuple or a dictionary, and of those in it."""
+    if not levels or not isinstance(value, Mapping | list | tuple):
+        return [value]
+    entries = value.values() if isinstance(value, Mapping) else value
+    return [one for entry in entries for one in inside(entry, levels - 1)]
+
+
+def _all_besides(part: nn.Module) -> dict[str, Any]:
+    """The attributes of a part, and of objects of its package in them, that are neither PyTorch's own nor in the state dict."""
+    if isinstance(part, torch.jit.ScriptModule):
+        return {}
+    others = {f"{prefix}{name}": value for prefix, owner in owners(part).items() if prefix for name, value in vars(owner).items()}
+    return {**_besides(part), **others}
 
 
 def _besides(part: nn.Module) -> dict[str, Any]:
-    """The attributes of a part that are neither PyTorch's own nor in the state dict."""
+    """The attributes of a part itself that are neither PyTorch's own nor in the state dict."""
     if isinstance(part, torch.jit.ScriptModule):
         return {}
     held = {key: value for key, value in vars(part).items() if key not in _PYTORCHS}
@@ -201,6 +322,8 @@ def _differ(old: object, new: object) -> bool:
         return old.shape != new.shape or old.dtype != new.dtype or not torch.equal(old.detach(), new.detach().to(old.device))
     if isinstance(old, Tensor) or isinstance(new, Tensor) or type(old) is not type(new):
         return True
+    if isinstance(new, np.ndarray):
+        return not np.array_equal(old, new)  # type: ignore[arg-type]
     if isinstance(new, bool | int | float | str):
         return bool(old != new)
     return isinstance(old, dict | list | set | tuple) and isinstance(new, dict | list | set | tuple) and len(old) != len(new)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.weights import ModuleOrTensors
+from nncomplexity.words import checked_count
 
 
 def number_of(value: object, argument: str) -> float:
@@ -104,8 +105,11 @@ class MeanLoss:
             raise InputError(
                 f"targets: expected one row for each of the inputs and at least one, got {len(self.targets)} for {len(self.inputs)}"
             )
-        if self.batch < 1:
-            raise InputError(f"batch: expected at least 1 row, got {self.batch}")
+        checked_count("batch", self.batch, 1)
+        if not callable(self.per_example):
+            raise InputError(
+                f"per_example: expected a function of a network, inputs and targets, got {type(self.per_example).__name__}"
+            )
 
     @property
     def examples(self) -> int:

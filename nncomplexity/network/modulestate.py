@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, training_mode
+from nncomplexity.network.loading import COPY_VALUES, LoadMethod, inside, load_methods_of, owners, training_mode
 from nncomplexity.network.weights import Private, Skeleton, as_read, skeleton_of, storage_key, storage_place
 from nncomplexity.words import error_line, listed, text_of
 
@@ -273,7 +273,7 @@ def copy_without_tensors(module: nn.Module) -> nn.Module:
 
 def _results(module: nn.Module) -> dict[int, Tensor]:
     """A memo for `deepcopy`, with copies of computed tensors, which `deepcopy` refuses. The old weight_norm has such a weight."""
-    held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor | list | tuple | dict)]
+    held = [value for part in module.modules() for owner in owners(part).values() for value in vars(owner).values()]
     values = [one for value in held for one in inside(value) if isinstance(one, Tensor)]
     return {id(value): value.detach().clone() for value in values if not value.is_leaf}
 

@@ -1,4 +1,4 @@
-"""Second moments of the inputs that the weights of linear maps are multiplied by, recorded while a loss runs.
+"""Second moments of the inputs that the weights of linear maps and embeddings are multiplied by, recorded while a loss runs.
 
 A linear layer or a convolution multiplies a weight (m, k) by inputs x (k,). With H = Σ x·xᵀ over all inputs, the squared error of the layer's
 outputs that an error E (m, k) of the weight causes is tr(E·H·Eᵀ). This module records PyTorch's operations and not calls of modules. So it
@@ -28,13 +28,24 @@ _COPIES = {"aten::_to_copy", "aten::clone", "aten::copy_"}
 class Moment:
     """The second moment of the inputs that a weight is multiplied by.
 
+    To look rows up, as an embedding does, is to multiply by inputs with a single 1. Their H is diagonal: the number of times each row is used.
+
     Attributes:
-        H: (k, k) Σ x·xᵀ, float64, on the CPU.
+        H: (k, k) Σ x·xᵀ, float64, on the CPU; only its diagonal (k,) if the other elements are zero.
         last: whether the product sums over the last axes of the weight, which have k elements together, or over its first axes.
     """
 
     H: Tensor
     last: bool = True
+
+    @property
+    def diagonal(self) -> Tensor:
+        """(k,) the diagonal of H: the energy of each input."""
+        return self.H if self.H.dim() == 1 else self.H.diagonal()
+
+    def inner(self, A: Tensor, B: Tensor) -> Tensor:
+        """A·H·Bᵀ (r, s) of matrices A (r, k) and B (s, k)."""
+        return (A * self.H if self.H.dim() == 1 else A @ self.H) @ B.T
 
     def matrix(self, weight: Tensor) -> Tensor:
         """A weight in any shape as the matrix (m, k) of the linear map."""
@@ -124,11 +135,17 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if name is not None:
                 self._add(name, True, inputs.reshape(-1, inputs.shape[-1]))
 
-    def drop(self, weight: Tensor) -> None:
-        """Drop a weight that is used in another way than in a product. Its moments alone don't say what its errors cost."""
+    def lookup(self, weight: Tensor, rows: Tensor) -> None:
+        """Rows of a weight, by their numbers."""
         name = self._whole(weight)
-        if name is not None:
-            self._dropped.add(name)
+        if name is None or rows.is_floating_point() or rows.dtype in (torch.bool, torch.uint8):  # these are masks
+            return
+        used = torch.bincount(rows.reshape(-1) % len(weight), minlength=len(weight)).double()
+        before, last = self._sums.setdefault(name, (torch.zeros_like(used), False))
+        if before.shape == used.shape and not last:
+            before += used
+        else:
+            self._dropped.add(name)  # it is multiplied, too
 
     def _hold(self, name: str, weight: Tensor) -> None:
         if weight.layout == torch.strided and weight.numel() and weight.is_floating_point():
@@ -176,11 +193,12 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         k = x.shape[1]
         if name not in self._sums:
             if self._numbers + k * k > _MOST_NUMBERS:
+                self._dropped.add(name)
                 return
             self._numbers += k * k
             self._sums[name] = torch.zeros(k, k, dtype=torch.float64, device=x.device), last
         H, before = self._sums[name]
-        if len(H) != k or before != last:
+        if H.shape != (k, k) or before != last:
             self._dropped.add(name)
             return
         # Products of float32 parts are added up in float64: exact enough, and much faster than products in float64.
@@ -241,6 +259,8 @@ _PRODUCTS: Mapping[str, Callable[..., None]] = {
     "aten::mkldnn_rnn_layer": lambda watch, found, x, W, U, _, __, state, ___, reverse, *____: watch.recurrent(
         x, W, U, state, found[0], reverse
     ),
-    "aten::embedding": lambda watch, _, weight, *__: watch.drop(weight),
+    "aten::embedding": lambda watch, _, weight, rows, *__: watch.lookup(weight, rows),
+    "aten::index": lambda watch, _, weight, rows: watch.lookup(weight, rows[0]) if len(rows) == 1 and rows[0] is not None else None,
+    "aten::index_select": lambda watch, _, weight, axis, rows: None if axis else watch.lookup(weight, rows),
 }
 """How to record each operation, from its result and its arguments."""

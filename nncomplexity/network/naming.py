@@ -154,7 +154,9 @@ def unfitness(given: Collection[str], tensors: Sequence[Sequence[str]]) -> str:
     parts = [f"with {naming.added!r} before them {count}"] if naming.added else []
     parts += [f"without {naming.taken} {count}"] if naming.taken else []
     parts += unfit(naming, tensors)
-    if not any(part.startswith("missing") for part in parts):
+    if naming.added and not unfit(naming, tensors):
+        parts.append(f"return its part {naming.added.rstrip('.')!r} alone, which these names are of")
+    elif not any(part.startswith("missing") for part in parts):
         parts.append("register them as buffers of the module, or save a checkpoint without them")
     return "; ".join(parts)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.network.loading import Cache
+from nncomplexity.network.loading import Cache, Emptying
 from nncomplexity.network.modes import depends_on_mode, evaluating, of_torch
 from nncomplexity.network.probes import Probe, changed, random
 from nncomplexity.network.target import Target
@@ -29,8 +29,8 @@ _DRAWS = 3
 """More losses of the original, if two losses of the same weights differ."""
 _ROUNDING = 1e-5
 """The largest relative difference that another order of additions can cause."""
-_ONE_BY_ONE = 3
-"""If the module can't compute all its caches again, each is tried alone, provided that there are at most this many."""
+_TRIALS = 16
+"""The largest number of evaluations that find out which attributes of a module are caches."""
 _NOISE = 4.0
 """The loss in a used copy may differ from that in a fresh copy by at most this factor times the difference between two fresh copies."""
 
@@ -77,6 +77,7 @@ class Soundness:
     warnings: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
     probed: float | None = None
+    _trials: int = field(default=0, init=False)
 
     def begin(self, drawn: bool) -> None:
         """Check the loss after the original's loss has been measured. `drawn` says whether the loss drew random numbers.
@@ -238,22 +239,43 @@ class Soundness:
 
     def _empty_caches(self) -> None:
         """Empty the attributes that may be caches, if the module then computes them again and the loss is the same."""
-        held = [[one, replace(one, gone=True)] for one in self.target.caches()]
-        if not held:
+        left, found = list(self.target.caches()), list[Cache]()
+        if not left:
             return
-        together = [[ways[0] for ways in held], [ways[1] for ways in held]]
-        found = next((some for some in together if self._computes_again(some)), [])
-        if not found and 1 < len(held) <= _ONE_BY_ONE:
-            found = [one for ways in held for one in ways if self._computes_again([one])]
-        self.target.empty(list({(one.kind, one.name): one for one in found}.values()))
+        self._trials = _TRIALS
+        for way in Emptying:
+            found += self._computed_again([replace(one, way=way) for one in left], found)
+            left = [one for one in left if all((one.kind, one.name) != (other.kind, other.name) for other in found)]
+        self.target.empty(found)
         self._loss_or_none(self.measured.weights, fresh=True)
 
-    def _computes_again(self, found: Sequence[Cache]) -> bool:
-        self.target.empty(found)
+    def _computed_again(self, some: Sequence[Cache], known: Sequence[Cache]) -> list[Cache]:
+        """Those of some attributes, emptied together with known caches, that the module fills again for the same loss."""
+        if not some or not self._trials:
+            return []
+        self._trials -= 1
+        self.target.empty([*known, *some])
         try:
-            return near(self._fresh(self.measured.weights), self.measured.original)
-        except (InputError, AttributeError):  # the module may fail without the attribute
-            return False
+            loss = self._fresh(self.measured.weights)
+        except Exception:  # without the attribute, the module may fail in any way
+            loss = math.nan
+        # An attribute that stays empty isn't computed from weights. It may matter for other weights, so it keeps its value.
+        filled = [one for one in some if self.target.is_filled(one)]
+        if near(loss, self.measured.original):
+            return filled
+        if len(some) == 1:
+            self._warn_of_old_value(filled, loss)
+            return []
+        half = len(some) // 2
+        return [one for part in (some[:half], some[half:]) for one in self._computed_again(part, known)]
+
+    def _warn_of_old_value(self, computed: Sequence[Cache], loss: float) -> None:
+        """Warn if a module has computed an attribute again, and its loss is another one with it."""
+        for one in computed if math.isfinite(loss) else ():
+            self.warnings["old"] = (
+                f"A part ({one.kind.__name__}) keeps {one.name!r}, perhaps from other weights than it has now: the loss is "
+                f"{self.measured.original:.7g}, and {loss:.7g} if it is computed again. If it depends on weights, clear it first."
+            )
 
     def _check_depends_on_weights(self) -> None:
         """Raises InputError if a module gives the same results for all weights. Warns if only the loss is the same for all weights."""

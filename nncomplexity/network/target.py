@@ -21,6 +21,7 @@ from nncomplexity.network.loading import (
     caches,
     empty,
     forget_cached_properties,
+    is_filled,
     load_methods_of,
     retained_state,
 )
@@ -73,6 +74,10 @@ class Target:
 
     def empty(self, found: Collection[Cache]) -> None:
         """From now on, empty these attributes whenever weights are loaded."""
+
+    def is_filled(self, _: Cache) -> bool:
+        """Whether the attribute has a value now."""
+        return False
 
     def retained_state(self) -> Sequence[str]:
         """In words, how the attributes of parts differ from those of the user's module."""
@@ -189,6 +194,10 @@ class ModuleTarget(Target):
     def empty(self, found: Collection[Cache]) -> None:
         """From now on, empty these attributes whenever weights are loaded."""
         self._emptied = found
+
+    def is_filled(self, cache: Cache) -> bool:
+        """Whether a part of the module has a value in the attribute now."""
+        return is_filled(self._module, cache)
 
     def called_on(self) -> list[nn.Module]:
         """A list of the copy, or of the module itself."""

@@ -116,6 +116,11 @@ class Task:
 
     def _built(self, build: Function) -> nn.Module:
         # A module may contain random numbers outside its weights. The fixed random state makes them the same in every build.
+        if isinstance(build, nn.Module):
+            raise InputError(
+                f"model: expected a function that returns an nn.Module, got a module itself ({type(build).__name__}); define a function that "
+                "returns a new one"
+            )
         with preserved_random_state(), command_line_of(build), self.place():
             set_random_state(fixed_random_state())
             module = called("model", build, name=_name(build))

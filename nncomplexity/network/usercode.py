@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from nncomplexity.errors import InputError
-from nncomplexity.words import text_of
+from nncomplexity.words import listed, text_of
 
 _PACKAGE = str(Path(__file__).parents[1])
 _NO_FILES = ("<frozen", "<string>")
@@ -86,13 +86,28 @@ def hint(error: BaseException, given: object) -> str:
             "; it got a dict of tensors: if it takes a module, name the function that builds one by --model, or pass the module itself, "
             "not its state dict"
         )
-    if isinstance(given, nn.Module) and isinstance(error, TypeError | KeyError) and "not subscriptable" in text:
+    if isinstance(given, nn.Module) and _takes_it_for_a_dict(error, given):
         return "; it got a module: if it takes a dict of tensors, leave --model out, or pass the module's state dict"
+    if isinstance(given, Mapping) and isinstance(error, KeyError) and error.args and error.args[0] not in given:
+        return f"; the tensors are {listed(map(str, given))}" if isinstance(error.args[0], str) else ""
     if needs_derivatives(error):
         return "; it is called under torch.no_grad(): if it computes derivatives, wrap its body in torch.enable_grad()"
     if isinstance(error, ImportError) and "relative import" in text:
         return "; name it as part of its package, such as package.module:function, from the folder that holds the package"
     return ""
+
+
+def _takes_it_for_a_dict(error: BaseException, module: nn.Module) -> bool:
+    """Whether a function looked for a tensor in the module as in a dict."""
+    text = text_of(error)
+    if isinstance(error, KeyError):  # a ModuleDict
+        return bool(error.args) and error.args[0] in module.state_dict()
+    # A Sequential or a ModuleList has parts by number.
+    asked = "not subscriptable" in text or "cannot be interpreted as an integer" in text
+    methods = any(
+        f"{type(module).__name__!r} object has no attribute {name!r}" in text for name in ("items", "keys", "values", "get")
+    )
+    return (isinstance(error, TypeError) and asked) or (isinstance(error, AttributeError) and methods)
 
 
 def needs_derivatives(error: BaseException | None) -> bool:

@@ -125,6 +125,7 @@ class Allocation:
         moments = self._trials.tensors.moments if self._trials.left >= 1 else {}
         with self._trials.at_most(_NEAREST if moments else self._trials.left):
             sensitivities = self._sensitivities(eps)
+            # With equal sensitivities first, so that there is an answer if the budget ends while they are measured.
             self._bisect(eps, sensitivities.equal(), _ROUGH)
             with self._trials.at_most(_PROBED if moments else self._trials.left):
                 c = sensitivities.measured()
@@ -144,6 +145,7 @@ class Allocation:
         (best, c), limit = self._best[eps], self._trials.limit(eps)
         within, beyond = 1.0, _LARGEST_SCALE
         for _ in range(_FEW_SCALES if self._trials.tensors.large else _SCALES):
+            # The middle of the logarithms: what a step size costs depends on its ratio to the best one.
             scale = math.sqrt(within * beyond)
             if self._distortion(replace(best, scale=scale), c) <= limit:
                 within = scale
@@ -163,6 +165,7 @@ class Allocation:
         if eps not in self._best:
             return {}
         best, c = self._best[eps]
+        # From coarse to fine, so the first choice that is near enough is the coarsest.
         choices = [self._lagrangian.choice(c, best.multiplier * 2.0**power) for power in _COARSER]
         return self._pieces(choices[first_that(lambda index: self._distortion(choices[index], c) <= distortion, len(choices))])
 
@@ -186,6 +189,7 @@ class Allocation:
                     coarse = {curves[index].spec: curves[index].piece(points[index], _FINE) for index in factored}
                     over = {spec.name: piece.decode(spec, distortion.device) for spec, piece in coarse.items()}
                     cost = abs(distortion.loss(Overlaid(over, distortion.weights)) - distortion.original)
+                    # All tensors of a group get one cost, because they were measured together.
                     corrected[factored, 2] = max(min(cost, _HUGE), _LEAST * eps) / error
         return corrected
 
@@ -207,6 +211,7 @@ class Allocation:
             else:
                 beyond = place
                 place = beyond - leap if within == -1 else (within + beyond) // 2
+            # Growing steps leave a wrong prediction behind in a few evaluations.
             leap *= _LEAP
 
     def _smaller(self, c: Floats, multiplier: float, wanted: float) -> Choice | None:
@@ -284,6 +289,7 @@ class Allocation:
             best, c = self._best[eps]
             factors = np.ones((len(self._specs), 1))
             for group in self._groups:
+                # One factor for a group: its tensors have one sensitivity, and so one error of it.
                 factors[group] = math.exp(self._method.spread * generator.standard_normal())
             wanted = (1 - gain) * self._bits(best)
             choice = self._smaller(c * factors, best.multiplier, wanted)

@@ -33,13 +33,17 @@ class Compensation:
     """The order of a weight's columns, and how the error of one column moves the others.
 
     Args:
-        H: (k, k) the moment of the inputs. Columns whose inputs are all zero are rounded to zero, because they change nothing.
+        H: (k, k) the moment of the inputs, or its diagonal (k,) if the other elements are zero: then no error can be compensated. Columns
+            whose inputs are all zero are rounded to zero, because they change nothing.
     """
 
     def __init__(self, H: Tensor) -> None:
-        diagonal = H.diagonal()
+        diagonal = H if H.dim() == 1 else H.diagonal()
         self._order = torch.argsort(diagonal, descending=True, stable=True)
         self._used = int((diagonal > 0).sum())
+        self._moves: Tensor | None = None
+        if H.dim() == 1:
+            return
         kept = self._order[: self._used]
         damped = H[kept][:, kept]
         damped.diagonal().add_(DAMPING * diagonal[kept].mean())
@@ -55,6 +59,10 @@ class Compensation:
             matrix: (m, k) a weight in units of its step.
             alive: (m, k) 0 where an element is to be zero, and 1 elsewhere.
         """
+        if self._moves is None:
+            nearest = matrix.double().round()
+            nearest[:, self._order[self._used :]] = 0
+            return nearest if alive is None else nearest.mul_(alive)
         left = self._columns(matrix)
         mask = None if alive is None else self._columns(alive)
         found = torch.zeros(matrix.T.shape, dtype=torch.float64)
@@ -84,7 +92,7 @@ class Rounding:
     """
 
     def __init__(self, moments: Mapping[str, Moment]) -> None:
-        self._moments = {name: moment for name, moment in moments.items() if float(moment.H.diagonal().sum()) > _LEAST}
+        self._moments = {name: moment for name, moment in moments.items() if float(moment.diagonal.sum()) > _LEAST}
         self._compensations = {name: Compensation(moment.H) for name, moment in self._moments.items()}
 
     def piece(self, name: str, form: Form, weight: Tensor, precision: int, scale: float = 1.0) -> CoarseTensor:
@@ -130,11 +138,11 @@ class Rounding:
         B = B[B.any(1)]
         if not len(B):
             return form
-        inner = B @ moment.H @ B.T
+        inner = moment.inner(B, B)
         if not inner.diagonal().sum() > _LEAST:
             return form
         ridge = _RIDGE * inner.diagonal().mean() * torch.eye(len(B), dtype=torch.float64)
-        A = torch.linalg.solve(inner + ridge, B @ moment.H @ W.T).T
+        A = torch.linalg.solve(inner + ridge, moment.inner(B, W)).T
         A = Compensation(inner).rounded(A / (abs(given.scale) * scale))
         kept = A.any(0)
         found = Factors(A[:, kept], B[kept], abs(given.scale) * scale)

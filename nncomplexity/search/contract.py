@@ -249,6 +249,7 @@ class Problem:
         Raises:
             InputError: a loss is not the one that the search measured. Then something else than the weights changed it.
         """
+        # Several ε may have one file as their answer. It is measured once.
         distinct = {id(one.file): one for one in candidates}
         found = self.distortion.sound.end([(self.decoded(one.file), one.loss) for one in distinct.values()])
         losses = dict(zip(distinct, found, strict=True))

@@ -169,6 +169,7 @@ def rows_entropy_bits(symbols: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = symbols.min(axis=1), symbols.max(axis=1)
     spans = high - low + 1
     bits = np.empty(len(symbols))
+    # Counters for all values of a range would take too much memory if a few symbols are far apart.
     narrow_rows = spans <= 4 * count + 64
     narrow, starts = symbols[narrow_rows], np.cumsum(np.append(0, spans[narrow_rows])).astype(np.int64)
     if len(narrow):

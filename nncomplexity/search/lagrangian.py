@@ -64,6 +64,7 @@ class Lagrangian:
 
     def path(self, c: Floats) -> "Path":
         """The choices for all λ."""
+        # Relative to the λ at which all bits are worth the whole distortion, one range serves every loss and every unit of it.
         balance = max(float((c[:, 1] * self._energies).sum()), 1e-300) / sum(float(curve.bits.max()) for curve in self.curves)
         return Path(self, c, balance * np.geomspace(_FINEST, _COARSEST, _MULTIPLIERS))
 
@@ -76,6 +77,7 @@ class Lagrangian:
         """The best point with a low rank or in pieces for each tensor that has one, for one λ. Keys are indices of tensors."""
         found = {}
         for index, (one, curve) in enumerate(zip(c, self.curves, strict=True)):
+            # Only these points have an error of the third part.
             cut = np.flatnonzero(curve.errors[:, 2])
             if len(cut):
                 found[index] = int(cut[np.argmin((curve.bits + curve.errors @ one / multiplier)[cut])])

@@ -41,12 +41,14 @@ def lattice_basis(A: Tensor) -> Tensor | None:
     directions = (directions * (norms / directions.norm(dim=1, keepdim=True))).to(A)
     inverse = torch.linalg.pinv(scaled)
     for _ in range(_ITERATIONS):
+        # From A·d to the nearest integers, and back to the d that fits them best.
         directions = (inverse @ (scaled @ directions.T).round()).T
     points = scaled @ directions.T
     distances = (points - points.round()).square().mean(0).sqrt()
     lengths = points.round().square().mean(0).sqrt()
     found = (distances < _NEAR) & (lengths > _EMPTY)
     basis: list[Tensor] = []
+    # Short ones first: sums of basis vectors are near integers, too, but they are longer.
     for index in torch.argsort(lengths + 4 * distances).tolist():
         if found[index] and int(torch.linalg.matrix_rank(torch.stack([*basis, directions[index]]), rtol=1e-3)) > len(basis):
             basis.append(directions[index])

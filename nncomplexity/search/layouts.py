@@ -38,6 +38,7 @@ def with_layouts(problem: Problem) -> Problem:
 def layouts_of(problem: Problem) -> dict[str, Layout]:
     """The layouts of the tensors that need far fewer numbers in pieces, by first name. Pieces of a tensor are not divided again."""
     pieces = problem.distortion.arrangement.pieces
+    # The pieces of w are named w[0], w[1], …, which may be names of other tensors.
     taken = {name for spec in problem.skeleton.tensors for name in spec.names}
     groups: dict[object, list[TensorSpec]] = {}
     for spec in problem.skeleton.tensors:
@@ -98,6 +99,7 @@ def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
     scaled = pieces / torch.where(largest > 0, largest, 1)
     energies = _energies(scaled)
     ordered = energies.flatten(1).sort(descending=True).values
+    # Components of all pieces compete for the share of the energy. Those above one threshold are kept.
     kept = (ordered.cumsum(1) < _ESSENCE * ordered.sum(1, keepdim=True)).sum(1, keepdim=True)
     least = ordered.gather(1, kept.clamp(max=ordered.shape[1] - 1))
     ranks = (energies >= least[:, :, None]).sum(2)
@@ -108,6 +110,7 @@ def _numbers(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
 
 def _energies(matrices: Tensor) -> Tensor:
     """The squared singular values of matrices (T, pieces, m, n): (T, pieces, min(m, n))."""
+    # The smaller of the two Gram matrices has the same eigenvalues, apart from zeros.
     tall = matrices if matrices.shape[2] >= matrices.shape[3] else matrices.mT
     if tall[0, 0].numel() > SMALL:
         grams = torch.stack([torch.stack([gram(piece) for piece in pieces]) for pieces in tall])

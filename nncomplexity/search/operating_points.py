@@ -94,6 +94,7 @@ def _weighed(scan: Scan, matrix: Tensor, most: float) -> Points:
     widest = likely[np.argsort(-wins[likely], kind="stable")]
     shown = np.sort(widest[: min(int(most), _WEIGHINGS)]) if most >= FEW else likely[:0]
     exact = np.array(coded([scan.forms[index] for index in shown.tolist()], matrix))
+    # The ratio of counted to estimated bits changes slowly with the step size, so a few counts correct all estimates.
     corrected = scan.bits * (np.interp(np.arange(len(wins)), shown, (exact + 1) / (scan.bits[shown] + 1)) if len(shown) else 1.0)
     corrected[shown] = exact
     return [(scan.forms[index], _HEADER + float(corrected[index]), scan.errors[index].tolist()) for index in likely.tolist()]
@@ -109,6 +110,7 @@ def _wins(scan: Scan) -> NDArray[np.int64]:
         errors = scan.errors @ np.array([1.0, ratio, 1.0])
         highest = max(float(errors.max()), 1e-300)
         lowest = max(float(errors[errors > 0].min(initial=highest)), 1e-300)
+        # From a price at which zeros are the best to one at which the finest step size is.
         prices = np.geomspace(0.1 / highest, 10 * (1 + float(scan.bits.max())) / lowest, _PRICES)
         cost = scan.bits + prices[:, None] * errors
         falls = cost[:, 1:] <= cost[:, :-1]
@@ -146,6 +148,7 @@ def _in_pieces(layout: Layout, curves: Sequence[OperatingPoints]) -> Points:
     highest = max(float(curve.errors.sum(1).max()) for curve in curves) or 1.0
     prices = np.geomspace(0.1, 1e9, _PRICES)[:, None] / highest * np.ones(PARTS)
     found = []
+    # Only combinations that are the best for some price. All combinations would be far too many.
     for chosen in np.unique(np.stack([curve.best(prices) for curve in curves], axis=1), axis=0).tolist():
         points = list(zip(curves, chosen, strict=True))
         error = float(sum(curve.errors[point].sum() for curve, point in points))

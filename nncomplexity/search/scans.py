@@ -75,6 +75,7 @@ def dense_scan(matrix: Tensor, *, grids: bool = True) -> Scan:
     values, inflation = matrix.reshape(-1), 1.0
     values = values if values.dtype.itemsize > 1 else values.float()  # few operations take 8-bit floats
     if values.numel() > _SAMPLE:
+        # The same elements at each call, so that a search repeats.
         picked = torch.randint(values.numel(), (_SAMPLE,), generator=torch.Generator().manual_seed(0))
         inflation, values = values.numel() / _SAMPLE, values[picked.to(values.device)]
     steps = _steps(values, _GRID if grids and inflation == 1 else _SMOOTH)
@@ -95,6 +96,7 @@ def _steps(values: Tensor, ratio: float) -> list[float]:
     if not top:
         return []
     typical = float((values.double() / top).square().mean().sqrt()) * top
+    # At twice the largest number all numbers are rounded to zero.
     coarse = 2 * top * ratio ** -np.arange(math.log(2 * top / typical * 2**_GRID_OCTAVES) / math.log(ratio))
     beyond = max(ratio, _FINE)
     fine = coarse[-1] * beyond ** -np.arange(1, (_OCTAVES - _GRID_OCTAVES) / math.log2(beyond))
@@ -153,6 +155,7 @@ def low_rank_scan(matrix: Tensor, whole: Scan) -> Scan:
     pairs: list[tuple[Tensor, Tensor]] = []
     for rank in ranks_worth_trying(svds.singular_values("W"), W.shape, whole):
         A, B = balanced(svds.leading("W", rank), rank)
+        # Which of the two factors a rotation makes sparse is not known before.
         for target in (A, B.T):
             pairs += _rounded(W, A @ quartimax(target))
         for side, target in ((A, W), (B.T, W.T)):
@@ -177,6 +180,7 @@ def fitted(W: Tensor, A: Tensor, B: Tensor) -> Scan:
     """
     along = ((A.mT @ W) * B).sum((1, 2))
     energies = ((A.mT @ A) * (B @ B.mT)).sum((1, 2))
+    # The scale that fits best, by least squares.
     scales = torch.where(energies > 0, along / energies, 0.0)
     kept = torch.nonzero(scales)[:, 0]
     A, B = (sides if len(sides) < len(scales) else sides[kept] for sides in (A, B))
@@ -233,6 +237,7 @@ def _rounded(W: Tensor, A: Tensor) -> list[tuple[Tensor, Tensor]]:
     found = []
     for coarseness in _COARSENESS:
         symbols = (A / (coarseness * _size(A))).round()
+        # A component without a symbol would leave its part of the other factor undetermined.
         if bool(symbols.any(0).all()):
             other = torch.linalg.lstsq(symbols, W).solution
             found.append((symbols, (other / (coarseness * _size(other))).round()))

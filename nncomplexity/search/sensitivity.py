@@ -55,8 +55,10 @@ def groups_of(specs: Sequence[TensorSpec], most: int) -> list[list[int]]:
 
     groups = sorted(roles.values(), key=size, reverse=True)
     if len(groups) > most:
+        # The smallest groups share one sensitivity: they have few bits to save.
         groups[most - 1 :] = [sorted(index for group in groups[most - 1 :] for index in group)]
     while len(groups) < min(most, len(specs)):
+        # What is left of the allowed number tells layers of one role apart.
         largest = max((group for group in groups if len(group) > 1), key=size)
         place, half = groups.index(largest), len(largest) // 2
         groups[place : place + 1] = [largest[:half], largest[half:]]
@@ -82,6 +84,7 @@ class Sensitivities:
     def equal(self) -> NDArray[np.float64]:
         """c (tensors, 3) with one value for all tensors, from noise in all of them at once."""
         energy = sum(self._energies)
+        # Noise of this size in all tensors costs about the limit.
         c = self._limit / (self._noise**2 * energy) if energy else 1.0
         return np.full((len(self._specs), PARTS), c)
 
@@ -108,6 +111,7 @@ class Sensitivities:
 
     def _matters(self, group: Sequence[int], c: NDArray[np.float64]) -> bool:
         """Whether to measure the network without a group: the group is large, or its removal may cost little."""
+        # To remove a small group saves few bits, and a measurement costs an evaluation.
         share = sum(self._specs[index].count for index in group) / sum(spec.count for spec in self._specs)
         return share > _SMALL or sum(c[index, 0] * self._energies[index] for index in group) < _FAR * self._limit
 
@@ -144,6 +148,7 @@ class Sensitivities:
     def _probe(self, group: Sequence[int], noise: float) -> float:
         """The mean distortion of noise and of its negative."""
         signed = [self._distorted(group, sign * noise) for sign in (1, -1)]
+        # If the gradient's part is much larger than the mean, the mean is a small difference of large numbers, and may even be negative.
         return max(sum(signed) / 2, 0.05 * sum(abs(one) for one in signed) / 2)
 
     def _without(self, group: Sequence[int]) -> float:

@@ -50,12 +50,14 @@ class Sweep:
             return self.method.search(problem, eps)
         problem = with_layouts(problem)
         if problem.deadline:
+            # The searches for all ε are one search, with one limit on time.
             problem.deadline.share(1)
         efforts = 1 + self.share * (len(ordered) - 1)
         budget = math.inf if self.budget is None else efforts * self.budget
         trials = Trials(problem, Tensors(problem), ordered[::-1], budget, efforts * self.method.expected(problem))
         searches: list[Search] = []
         with UntilStopped(problem.progress) as until:
+            # From the finest ε on: its candidates are within every other ε, too.
             for value in ordered:
                 last = searches[-1] if searches else None
                 searches.append(Search(self._for(last is None), trials, value))

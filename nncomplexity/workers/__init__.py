@@ -1,6 +1,7 @@
 """Work that is spread over processes or machines, by any executor of `concurrent.futures`.
 
 - `packing`: functions, networks and results as bytes for another process
+- `parametrized`: modules with parametrizations, which PyTorch's own pickling refuses
 - `surroundings`: the state of the calling process, which workers take on
 - `local`: this process and new processes of this machine, as executors
 - `crew`: tasks on an executor: dead workers lose nothing, and an executor that is gone is one clear line

@@ -1,5 +1,6 @@
 """The executor of a Dask cluster, which is started on Slurm, on Kubernetes or by hand (docs/distributed.md)."""
 
+import contextlib
 import logging
 import sys
 import warnings
@@ -34,7 +35,6 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
         from distributed import Client  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise InputError(f"{option}: it needs Dask; install it with pip install 'nncomplexity[dask]'") from None
-    connect: Any = Client
     in_file = address.endswith(".json")
     # For these two, Dask would wait without a limit, or start its own cluster.
     if (in_file and not is_file(Path(address))) or not address:
@@ -43,9 +43,13 @@ def dask_executor(address: str, option: str = "scheduler") -> Iterator[Executor]
         )
     where = {"scheduler_file" if in_file else "address": address}
     with _quiet():
+        client: Any = Client.__new__(Client)
         try:
-            client = connect(**where, timeout=PATIENCE, set_as_default=False)
+            client.__init__(**where, timeout=PATIENCE, set_as_default=False)
         except Exception as error:  # of the address, the network, encryption, or another version of Dask
+            # Otherwise Python closes the client when the program ends. That takes ten seconds and prints a traceback.
+            with contextlib.suppress(Exception):
+                client.close(timeout=1)
             text = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
                 f"{option}: no Dask scheduler answers at {address} ({text}); start one, or correct the address"

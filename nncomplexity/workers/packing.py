@@ -15,6 +15,7 @@ from torch import UntypedStorage
 from torch.storage import TypedStorage
 
 from nncomplexity.words import error_line
+from nncomplexity.workers.parametrized import reduced
 
 _MAIN = b"__main__"
 
@@ -101,6 +102,9 @@ class _ByName(pickle.Pickler):
     def persistent_id(self, given: object) -> Any:
         return self._storages.place(given)
 
+    def reducer_override(self, given: object) -> Any:
+        return reduced(given)
+
 
 def _by_value() -> type[Any]:
     """The same with cloudpickle's pickler. Raises ImportError without that package."""
@@ -113,6 +117,10 @@ def _by_value() -> type[Any]:
 
         def persistent_id(self, given: object) -> Any:
             return self._storages.place(given)
+
+        def reducer_override(self, given: object) -> Any:
+            found = reduced(given)
+            return super().reducer_override(given) if found is NotImplemented else found
 
     return Pickler
 

@@ -45,6 +45,17 @@ def test_what_is_no_network_is_refused_with_what_to_pass(given: Any, words: str)
     assert expected in Tracker(lambda _: 0.0, 0.1)(1, given)["error"]
 
 
+@pytest.mark.parametrize(
+    "address", ["https://huggingface.co/gpt2/resolve/main/model.safetensors", "s3://bucket/net.pt", "HF://gpt2"]
+)
+def test_an_address_in_the_network_is_no_file(address: str) -> None:
+    words = rf"expected the name of a file, got an address, '{address}'; download it, and name the file$"
+    with pytest.raises(InputError, match=words):
+        load_checkpoint(address)
+    with pytest.raises(InputError, match=words):
+        track([address], loss, 0.1)
+
+
 @pytest.mark.parametrize("name", ["", 3, None, b"net", "a\0b"])
 def test_what_is_no_name_of_a_file(name: Any) -> None:
     weights = {"w": torch.ones(3)}

@@ -48,12 +48,12 @@ def train(live: Tracker, *steps: int, close: bool = False) -> None:
 
 
 def test_another_process_gives_the_rows_of_this_one(workplace: Path) -> None:
-    networks = [tied(), {"weight": torch.randn(6, 6)}]
+    networks = [tied(), {"weight": torch.randn(6, 6)}, nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))]
     with one_thread():  # as the other process copies it
         here = [tracker()(step, one) for step, one in enumerate(networks)]
     with tracker(background=True, out="live.jsonl") as there:
         before = torch.get_rng_state()
-        assert [there(step, one) for step, one in enumerate(networks)] == [None, None]
+        assert [there(step, one) for step, one in enumerate(networks)] == [None] * 3
         assert torch.equal(torch.get_rng_state(), before)
     rows = there.ready()
     assert untimed(rows) == untimed(here)
@@ -201,8 +201,27 @@ class Locked(nn.Module):
         self.layer, self.lock = nn.Linear(6, 2), threading.Lock()
 
 
+class Unsendable(nn.Linear):
+    """It can be copied, but not pickled."""
+
+    def __deepcopy__(self, memo: Any) -> "Unsendable":
+        return Unsendable(6, 2)
+
+    def __getstate__(self) -> Any:
+        raise TypeError("it holds a lock")
+
+
 @pytest.mark.parametrize(
-    ("model", "reason"), [(Locked(), "can't be copied"), ("no network", "expected a module"), ({}, "at least one tensor")]
+    ("model", "reason"),
+    [
+        (Locked(), "can't be copied"),
+        (
+            Unsendable(6, 2),
+            "model: expected a network that can be pickled, because another process measures it (TypeError: it holds",
+        ),
+        ("no network", "expected a module"),
+        ({}, "at least one tensor"),
+    ],
 )
 def test_a_network_that_cannot_be_copied_is_a_failed_row(model: Any, reason: str) -> None:
     live = tracker(executor=AtOnce())

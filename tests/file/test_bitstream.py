@@ -269,9 +269,9 @@ SKELETONS = {
         b'[[["w"],"float32",[' + b",".join([b"9"] * 10**6) + b"]]]",
         f"{WRITER} (ValueError: a shape has 1000000 dim",
     ),
-    "64 complex dimensions": (
-        f'[{ENTRY},[["z"],"complex64",['.encode() + b",".join([b"1"] * 64) + b"]]]",
-        f"{WRITER} (ValueError: a complex tensor has 64 dimensions, and its real and imaginary parts one more)",
+    "as many complex dimensions as there are": (
+        f'[{ENTRY},[["z"],"complex64",['.encode() + b",".join([b"1"] * DIMENSIONS) + b"]]]",
+        f"{WRITER} (ValueError: a complex tensor has {DIMENSIONS} dimensions, and its real and imaginary parts one more)",
     ),
     "white space": (f"[{ENTRY}] ".encode(), SPELLED),
     "escaped letter": (b'[[["\\u0077"],"float32",[2]]]', SPELLED),

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncomplexity import LogSchedule, Tracker
+from nncomplexity.checkpoint import load_checkpoint
 from nncomplexity.errors import InputError
 from nncomplexity.integrations import LightningCallback
 from tests.executors import AtOnce, Later
@@ -168,6 +169,37 @@ def test_a_training_that_is_killed_and_resumed_has_no_step_twice() -> None:
     resumed = fit(LightningCallback(tracker(every=2)), resume_from="kept/last.ckpt")
     assert steps() == [("mine", step) for step in (0, 2, 4, 6, 8)]
     assert list(logged(resumed)) == [6, 8]
+
+
+@pytest.mark.parametrize(
+    ("every", "saved", "expected"),
+    [(None, {"every_n_epochs": 1}, [4, 8]), (None, {"every_n_train_steps": 3}, [4, 8]), (4, {}, [4, 8])],
+)
+def test_the_network_of_a_checkpoint_is_measured_if_the_training_was_killed_before(
+    every: int | None, saved: dict[str, int], expected: list[int]
+) -> None:
+    saving = ModelCheckpoint("kept", filename="last", save_top_k=1, **(saved or {"every_n_train_steps": 4}))  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(LightningCallback(tracker(every=every, executor=Later())), saving, module=Classifier(stop_at=5))
+    assert not OUT.exists()
+    resumed = fit(LightningCallback(tracker(every=every)), resume_from="kept/last.ckpt")
+    assert steps() == [("mine", step) for step in expected]
+    assert list(logged(resumed)) == expected
+    assert load_checkpoint("kept/last.ckpt").step == (3 if "every_n_train_steps" in saved else 4)
+
+
+def test_a_trainer_may_have_several_callbacks() -> None:
+    both = [LightningCallback(tracker(run=name), part="model", prefix=f"{name}/") for name in ("one", "two")]
+    fit(*both, ModelCheckpoint("kept", every_n_epochs=1))
+    assert sorted(steps()) == [("one", 4), ("one", 8), ("two", 4), ("two", 8)]
+
+
+def test_a_resumed_training_without_a_file_measures_only_later_steps() -> None:
+    """Without rows in a file, the callback can't know whether the checkpoint's network was measured before."""
+    saving = ModelCheckpoint("kept", filename="last", every_n_epochs=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(LightningCallback(tracker(out=None)), saving, module=Classifier(stop_at=5))
+    assert list(logged(fit(LightningCallback(tracker(out=None)), resume_from="kept/last.ckpt"))) == [8]
 
 
 def raising(network: nn.Module) -> Tensor:

@@ -166,6 +166,21 @@ def test_a_training_that_is_killed_and_resumed_has_no_step_twice() -> None:
     assert [step for step, _ in log.bits()] == [6, 8]
 
 
+@pytest.mark.parametrize("saved", ["epoch", "steps"])
+def test_the_network_of_a_checkpoint_is_measured_if_the_training_was_killed_before(saved: str) -> None:
+    options = {"save_strategy": saved, "save_steps": 3, "save_total_limit": 1}
+    killed, _ = trainer(Tiny(TinyConfig(), stop_at=6), **options)
+    TransformersCallback(tracker(executor=Later())).attach(killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.train()
+    assert not OUT.exists()
+    resumed, log = trainer(**options)
+    TransformersCallback(tracker()).attach(resumed)
+    resumed.train(resume_from_checkpoint=True)
+    assert steps() == [4, 8]
+    assert [step for step, _ in log.bits()] == [4, 8]
+
+
 def test_mixed_precision_and_accumulated_gradients() -> None:
     training, log = trainer(bf16=True, gradient_accumulation_steps=2)
     TransformersCallback(tracker(every=2, executor=AtOnce()), part="net").attach(training)

@@ -252,16 +252,72 @@ def test_the_bound_holds_on_as_many_draws_as_it_promises() -> None:
         ({"risk": lambda w: 1 / 0}, "risk: it raised ZeroDivisionError"),
         ({"unlabelled": X}, "outputs: expected a function of a network and inputs, to compare the answers of two networks"),
         ({"holdout": (X, Y)}, "outputs: expected a function of a network and inputs, to compute answers on the holdout"),
-        ({"holdout": X, "outputs": outputs}, "holdout: expected pairs of inputs and labels, got inputs alone"),
+        ({"holdout": X, "outputs": outputs}, "holdout: expected pairs of inputs and labels of whole numbers, got inputs alone"),
         ({"holdout": (X, torch.zeros(N, 2).long()), "outputs": outputs}, "holdout: expected a label for each answer"),
         ({"holdout": lambda w: outputs(w, X)}, "holdout: expected a truth value for each labelled example"),
         ({"unlabelled": X, "outputs": lambda w, x: w["w"][:2]}, "outputs: expected a tensor with a row for each of 600 inputs"),
         ({"n": 0}, "n: expected a whole number of examples"),
+        ({"holdout": (X, Y + 1), "outputs": outputs}, "holdout: expected classes from 0 to 2, .*, got numbers from 1 to 3"),
+        ({"holdout": (X, Y - 1), "outputs": outputs}, "holdout: expected classes from 0 to 2, .*, got numbers from -1 to 1"),
+        (
+            {"holdout": (X, torch.where(Y == 0, -100, Y)), "outputs": outputs},
+            r"holdout: expected a label for each example, got -100, which means none, for \d+; leave them out",
+        ),
+        ({"unlabelled": X, "outputs": lambda w, x: outputs(w, x) * math.nan}, "outputs: expected real numbers .*, got NaN"),
+        ({"unlabelled": X, "outputs": lambda w, x: outputs(w, x) + 0j}, "outputs: expected real numbers .*, got complex ones"),
+        (
+            {"unlabelled": X, "outputs": lambda w, x: outputs(w, x)[:, 0].sigmoid()},
+            r"outputs: expected logits, whose sign is the answer, got numbers from 0 to 1 alone, .* `probability > 0\.5`",
+        ),
     ],
 )
 def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         best_bound(network(), loss, **{"risk": error, "n": N, "eps": [0.5], "budget": 20, **options})
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [lambda w, x: outputs(w, x).argmax(1), lambda w, x: outputs(w, x).softmax(1), lambda w, x: outputs(w, x).argmax(1)[:, None]],
+)
+def test_answers_are_as_good_as_logits(answers: Any) -> None:
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "method": "quantize", "unlabelled": drawn(300, 8)[0]}
+    of_logits, found = (best_bound(network(), loss, outputs=one, holdout=(X, Y), **options) for one in (outputs, answers))
+    assert of_logits.original is not None
+    assert of_logits.original.disagreements > 0
+    assert (found.original, found.holdout) == (of_logits.original, of_logits.holdout)
+
+
+def test_truth_values_and_signs_are_the_same_answers() -> None:
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "method": "quantize", "holdout": (X, (Y == 0).long())}
+
+    def score(weights: Any, x: Tensor) -> Tensor:
+        logits = outputs(weights, x)
+        return logits[:, 0] - logits[:, 1:].max(1).values
+
+    by_sign = best_bound(network(), loss, outputs=score, **options)
+    assert by_sign.holdout == best_bound(network(), loss, outputs=lambda w, x: score(w, x) > 0, **options).holdout
+
+
+def test_a_decoded_network_whose_outputs_are_no_numbers_disagrees() -> None:
+    original = network()
+
+    def broken(weights: Any, x: Tensor) -> Tensor:
+        return outputs(weights, x) if torch.equal(weights["w"], original["w"]) else outputs(weights, x) * math.nan
+
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "method": "quantize", "unlabelled": drawn(50, 8)[0]}
+    found = best_bound(original, loss, outputs=broken, **options)
+    assert found.original is not None
+    assert found.original.disagreements == 50
+
+
+def test_tokens_without_a_label_are_no_errors() -> None:
+    x, y = drawn(40, 8)[0].reshape(20, 2, 8), drawn(40, 8)[1].reshape(20, 2)
+    right = torch.stack([y[:, 0], torch.full((20,), -100)], 1)
+    options: dict[str, Any] = {"risk": error, "n": N, "eps": [0.5], "method": "quantize", "outputs": outputs}
+    found = best_bound(network(), loss, holdout=(x, right), **options)
+    assert found.holdout == best_bound(network(), loss, holdout=(x[:, 0], y[:, 0]), **options).holdout
+    assert found.bound.chance == best_bound(network(), loss, holdout=(x[:, 0], y[:, 0]), **options).bound.chance
 
 
 def test_the_sentence_rounds_upwards() -> None:

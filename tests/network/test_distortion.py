@@ -297,8 +297,12 @@ def test_a_mean_loss_refuses_what_does_not_fit() -> None:
 
     with pytest.raises(InputError, match="targets: expected one row for each of the inputs and at least one, got 4 for 50"):
         MeanLoss(per_example, X, Y[:4])
-    with pytest.raises(InputError, match="batch: expected at least 1 row, got 0"):
+    with pytest.raises(InputError, match="batch: expected a whole number of at least 1, got 0"):
         MeanLoss(per_example, X, Y, batch=0)
+    with pytest.raises(InputError, match="batch: expected a whole number of at least 1, got None"):
+        MeanLoss(per_example, X, Y, batch=None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="per_example: expected a function of a network, inputs and targets, got NoneType"):
+        MeanLoss(None, X, Y)  # type: ignore[arg-type]
     with pytest.raises(
         InputError, match=r"per_example: expected a tensor with one loss for each of 50 rows, got shape \(\); use reduction='none'"
     ):

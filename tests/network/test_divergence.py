@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 from torch.utils.data import DataLoader, TensorDataset
 
+from nncomplexity import estimate
 from nncomplexity.errors import InputError
 from nncomplexity.network import Divergence, NamedDivergence, read
 from nncomplexity.network.divergence import Faithfulness, Fidelity
@@ -339,6 +340,13 @@ def test_a_probe_may_be_drawn() -> None:
             r"inputs: expected inputs, or a function draw\(m, generator\) that draws m inputs, got the function <lambda>\(network\)",
         ),
         ({"probe": lambda network: rows_of(5)}, r"probe: expected inputs, or a function draw\(m, generator\) that draws"),
+        ({"mask": 1}, r"mask: expected a name, a function of the inputs, a tensor \(n, t\) or None, got 1"),
+        ({"mask": "mask"}, "mask: expected the name of a tensor of the inputs, got 'mask' and inputs that are one tensor"),
+        (
+            {"mask": "mask", "inputs": {"rows": rows_of(5)}},
+            "mask: expected the name of a tensor of the inputs, got 'mask' and inputs with rows; give",
+        ),
+        ({"inputs": TensorDataset(rows_of(5))}, r"got TensorDataset; wrap it: DataLoader\(dataset, batch_size=256\)"),
     ],
 )
 def test_arguments_that_are_unusable_are_refused(options: dict[str, Any], words: str) -> None:
@@ -443,6 +451,93 @@ def test_agreement_of_tokens_counts_those_that_are_not_masked() -> None:
 def test_labels_that_do_not_fit_show_before_a_search() -> None:
     with pytest.raises(InputError, match=r"labels: expected one for each answer, \(5,\) in all, got \(15,\)"):
         Divergence(identity, rows_of(5), labels=torch.zeros(5, 3), probe=0).against({"w": randn(5, 3)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "labels", "came"),
+    [
+        ("kl", 3, torch.arange(9) % 3 + 1, "from 0 to 2, .* got numbers from 1 to 3"),
+        ("kl", 3, torch.arange(9) % 3 + 0.5, r"from 0 to 2, .* got numbers from 0\.5 to 2\.5"),
+        ("bernoulli", 1, torch.arange(9)[:, None] % 2 * 2 - 1, "from 0 to 1, .* got numbers from -1 to 1"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(kind: str, classes: int, labels: Tensor, came: str) -> None:
+    with pytest.raises(InputError, match=f"labels: expected classes {came}; count classes from 0"):
+        Divergence(identity, rows_of(9), kind, labels=labels, probe=0).against({"w": randn(9, classes)})
+
+
+def test_examples_without_a_label_are_neither_right_nor_wrong() -> None:
+    g, f = torch.eye(3)[[0, 1, 2, 0]], torch.eye(3)[[0, 1, 0, 1]]
+    labels = torch.tensor([0, -100, 2, -100])
+    d = Divergence(identity, rows_of(4), labels=labels, probe=0)
+    found = d.against({"w": g}).faithfulness({"w": f}).searched
+    assert (found.agreement, found.right_to_wrong, found.wrong_to_right) == (0.5, 0.5, 0)
+    assert d.chance == 0.5
+    nothing = Divergence(identity, rows_of(4), labels=torch.full((4,), -100), probe=0)
+    assert nothing.against({"w": g}).faithfulness({"w": f}).searched.right_to_wrong is None
+    assert nothing.chance is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "words"),
+    [
+        ("kl", randn(9, 3).softmax(1), "outputs: expected logits, got probabilities: .* add"),
+        ("kl", randn(9, 3).softmax(1).half(), "outputs: expected logits, got probabilities"),
+        ("kl", randn(9, 3).long(), "outputs: expected logits, got torch.int64, as answers have; return the numbers before argmax"),
+        ("bernoulli", randn(9, 3) > 0, "outputs: expected logits, got torch.bool"),
+        ("mse", randn(9, 3) + 1j, r"outputs: expected real numbers, got complex ones; return torch.view_as_real\(outputs\)"),
+        ("kl", randn(9, 3) / 0, "outputs: expected finite numbers from the original network, got infinity"),
+        ("mse", -randn(9, 3).abs() / 0, "outputs: expected finite numbers from the original network, got infinity"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(kind: str, outputs: Tensor, words: str) -> None:
+    words = words.replace(".* add", "they are not negative, and each row adds up to 1; return the numbers before softmax")
+    with pytest.raises(InputError, match=words):
+        Divergence(identity, rows_of(9), kind, probe=0).against({"w": outputs})
+
+
+def test_logarithms_of_probabilities_are_logits() -> None:
+    g, f = randn(9, 3), randn(9, 3, seed=1)
+    d = Divergence(identity, rows_of(9), probe=0)
+    same = d.against({"w": g.log_softmax(1)})({"w": f.log_softmax(1)})
+    assert torch.allclose(same, d.against({"w": g})({"w": f}), rtol=1e-12)
+
+
+def test_yes_or_no_outputs_that_may_be_probabilities_are_worth_a_warning() -> None:
+    weights = {"w": randn(20, 2).sigmoid()}
+    (warning,) = estimate(weights, Divergence(identity, rows_of(20), "bernoulli", probe=0), 0.1, method="quantize").warnings[:1]
+    assert "All outputs are from 0 to 1, as probabilities are, and the divergence takes them for logits" in warning
+    logits = {"w": randn(20, 2)}
+    assert Divergence(identity, rows_of(20), "bernoulli", probe=0).against(logits).doubts is None
+
+
+def test_a_mask_that_is_added_to_scores_is_refused() -> None:
+    g = randn(4, 5, 3)
+    for mask, words in (
+        (
+            torch.where(torch.arange(5) < 3, 0.0, -1e9).expand(4, 5),
+            r"mask: expected 1 for each token .* got numbers from -1e\+09 to 0",
+        ),
+        (torch.ones(4, 1, 5, 5), r"mask: expected a row of tokens for each input, \(4, 5\), got \(4, 1, 5, 5\)"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Divergence(identity, masked(g, mask), probe=0).against({"w": g})
+        assert float(Divergence(identity, masked(g, mask), mask=None, probe=0).against({"w": g})({"w": g})) == 0
+
+
+def test_held_out_inputs_have_a_token_that_counts() -> None:
+    mask = torch.zeros(10, 5, dtype=torch.long)
+    mask[0] = 1
+    with pytest.raises(InputError, match="mask: expected at least one token that counts among the held-out inputs, got none"):
+        Divergence(identity, masked(randn(10, 5, 3), mask), probe=masked(randn(10, 5, 3), 0 * mask)).against({"w": randn(10, 5, 3)})
+
+
+def test_a_divergence_below_zero_is_refused() -> None:
+    d = Divergence(identity, rows_of(5), kind=lambda g, f: -(g - f).square().sum(1), probe=0).against({"w": randn(5, 3)})
+    with pytest.raises(
+        InputError, match=r"kind: expected divergences of at least 0, got -\d.*; let a larger number mean a larger difference"
+    ):
+        d({"w": randn(5, 3, seed=1)})
 
 
 def test_held_out_inputs_are_those_of_the_probe() -> None:

@@ -1,6 +1,7 @@
 """Modules that keep values computed from their weights are measured like fresh modules, or refused."""
 
 import functools
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -139,6 +140,73 @@ class CachedProperty(Folding):
         return self.folded
 
 
+class Held:
+    """An object with the matrix, in an attribute of a module."""
+
+    def __init__(self) -> None:
+        self.folded: Tensor | None = None
+
+
+class InAnObject(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = Held()
+
+    def kept(self) -> Tensor:
+        if self.held.folded is None:
+            self.held.folded = self.product()
+        return self.held.folded
+
+
+class AsAnArray(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folded: Any = None
+
+    def kept(self) -> Tensor:
+        if self.folded is None:
+            self.folded = self.product().detach().numpy().copy()
+        return torch.from_numpy(self.folded)
+
+
+class InATupleOfADictionary(Folding):
+    """As modules keep weights that they have cast, for each dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memo: dict[torch.dtype, tuple[Tensor, str]] = {}
+
+    def kept(self) -> Tensor:
+        if X.dtype not in self.memo:
+            self.memo[X.dtype] = (self.product().to(X.dtype), "folded")
+        return self.memo[X.dtype][0]
+
+
+class InABufferWithoutElements(Folding):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("folded", torch.zeros(0), persistent=False)
+
+    def kept(self) -> Tensor:
+        if not self.folded.numel():
+            self.folded = self.product().detach()
+        return self.folded
+
+
+class AsANumber(Folding):
+    """A module that keeps the norm of the matrix. With the norm of another matrix, its results have another scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm: float | None = None
+
+    def kept(self) -> Tensor:
+        product = self.product()
+        if self.norm is None:
+            self.norm = float(product.detach().norm())
+        return product / product.detach().norm().clamp(min=1e-12) * self.norm
+
+
 class OfTheProcess(Folding):
     """A module that keeps the matrix in its class, where no copy of the module has its own."""
 
@@ -165,7 +233,7 @@ class Uncopiable(nn.Module):
 
 FOLLOWING = (
     *(InAttribute, ClearedInTrain, ClearedWhenLoaded, ClearedByAHook, InATuple, InADictionary, ByAddress, ByVersion),
-    *(InABuffer, Missing, CachedProperty),
+    *(InABuffer, Missing, CachedProperty, InAnObject, AsAnArray, InATupleOfADictionary, InABufferWithoutElements, AsANumber),
 )
 
 
@@ -173,7 +241,7 @@ def alone(kind: Callable[[], nn.Module]) -> nn.Module:
     return kind()
 
 
-def under_a_head(kind: Callable[[], nn.Module]) -> nn.Module:
+def under_a_head(kind: Callable[[], nn.Module]) -> nn.Sequential:
     """The module and, after it, a layer that follows its weights. So the loss changes in any case."""
     head = nn.Linear(4, 4)
     with torch.no_grad():
@@ -241,30 +309,30 @@ def test_what_is_kept_by_a_module_s_identity_is_refused() -> None:
         estimate(ByItself().eval(), loss, 0.05, budget=30)
 
 
-class Held:
-    """An object whose content a copy of an attribute doesn't have."""
+class Slotted:
+    """An object whose attributes are not in a dictionary, so nothing finds them."""
+
+    __slots__ = ("folded",)
 
     def __init__(self) -> None:
         self.folded: Tensor | None = None
 
 
-class InAnObject(Folding):
+class InSlots(InAnObject):
     def __init__(self) -> None:
         super().__init__()
-        self.held, self.calls = Held(), 0
+        self.held, self.calls = Slotted(), 0  # type: ignore[assignment]
 
     def kept(self) -> Tensor:
         self.calls += 1
-        if self.held.folded is None:
-            self.held.folded = self.product().detach()
-        return self.held.folded
+        return super().kept()
 
 
 def test_a_refusal_names_what_a_part_keeps() -> None:
     with pytest.raises(
-        InputError, match=r"0 \(InAnObject\) keeps 'calls' between calls: compute it again in each call, or clear it in _load"
+        InputError, match=r"0 \(InSlots\) keeps 'calls' between calls: compute it again in each call, or clear it in _load"
     ):
-        estimate(under_a_head(InAnObject).eval(), loss, 0.05, budget=30)
+        estimate(under_a_head(InSlots).eval(), loss, 0.05, budget=30)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -277,6 +345,47 @@ def test_a_loss_that_takes_a_module_apart_is_told_so() -> None:
     words = r"none \(model: it has lost tensors, such as 0.weight_g, 0.weight_v; let the loss leave its parts as they are\)"
     with pytest.raises(InputError, match=words):
         estimate(nn.Sequential(nn.utils.weight_norm(nn.Linear(8, 4))), unnormed, 0.05)
+
+
+def filled_before_training(kind: type[InAttribute]) -> nn.Sequential:
+    """A module that keeps the matrix of weights that it had before."""
+    model = under_a_head(kind).eval()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        model[0].b.zero_()
+        loss(model)
+    model.load_state_dict(weights)
+    return model
+
+
+def test_values_kept_from_other_weights_are_said() -> None:
+    (warning,) = estimate(filled_before_training(InAttribute), loss, 0.05, method="quantize").warnings
+    assert re.match(
+        r"A part \(InAttribute\) keeps 'folded', .*: the loss is 1\.386294, and 0\.\d+ if it is computed again\.", warning
+    )
+    assert not estimate(filled_before_training(ClearedWhenLoaded), loss, 0.05, method="quantize").warnings
+
+
+class Clipping(nn.Linear):
+    """A module with a number that matters only for other weights. It isn't computed from weights, so it stays."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+        self.most: float | None = 2.5
+        with torch.no_grad():
+            self.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = super().forward(x)
+        return found if self.most is None else found.clamp(-self.most, self.most)
+
+
+def test_a_number_that_is_not_computed_again_keeps_its_value() -> None:
+    model = Clipping()
+    with Distortion(model, loss, eps=0.05) as distortion:
+        weights = {name: 100 * tensor for name, tensor in distortion.weights.items()}
+        logits = linear(X, weights["weight"], weights["bias"]).clamp(-2.5, 2.5)
+        assert distortion.loss(weights) == pytest.approx(float(cross_entropy(logits, Y)), abs=1e-5)
 
 
 class Adapter(nn.Module):

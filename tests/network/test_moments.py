@@ -154,7 +154,35 @@ def test_the_moments_of_shared_weights_are_summed() -> None:
     torch.testing.assert_close(moment.H, (both.T @ both).double(), rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_multiplied_along_two_axes_or_looked_up_has_no_moment() -> None:
+WORDS = torch.tensor([[0, 2, 2], [4, 2, 0]])
+LOOKUPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "embedding": lambda table: F.embedding(WORDS, table),
+    "padded": lambda table: F.embedding(WORDS, table, padding_idx=1),
+    "indices": lambda table: table[WORDS],
+    "from the end": lambda table: table[WORDS - 5],
+    "index_select": lambda table: table.index_select(0, WORDS.flatten()),
+    "twice": lambda table: torch.cat([table[WORDS[0]], F.embedding(WORDS[1], table)]),
+}
+
+
+@pytest.mark.parametrize("look_up", LOOKUPS.values(), ids=list(LOOKUPS))
+def test_a_table_has_the_number_of_times_that_each_row_is_looked_up(look_up: Callable[[Tensor], Tensor]) -> None:
+    moment = watched({"table": drawn(5, 3)}, lambda given: squares(look_up(given["table"])))["table"]
+    one_hot = F.one_hot(WORDS.flatten(), 5).double()
+    assert torch.equal(torch.diag(moment.H), one_hot.T @ one_hot)
+    A, B = drawn(2, 5, seed=1).double(), drawn(4, 5, seed=2).double()
+    torch.testing.assert_close(moment.inner(A, B), A @ (one_hot.T @ one_hot) @ B.T)
+    torch.testing.assert_close(moment.matrix(drawn(5, 3)), drawn(5, 3).T)
+
+
+@pytest.mark.parametrize(
+    "rows", [torch.tensor([True, False, True, True, False]), (slice(None), torch.tensor([0, 2]))], ids=["mask", "columns"]
+)
+def test_a_mask_and_columns_are_no_rows_that_are_looked_up(rows: Any) -> None:
+    assert watched({"table": drawn(5, 3)}, lambda given: squares(given["table"][rows])) == {}
+
+
+def test_what_is_multiplied_along_two_axes_or_also_looked_up_has_no_moment() -> None:
     both_ways = {"w": drawn(6, 6, seed=2)}
     assert watched(both_ways, lambda given: squares(F.relu(X @ given["w"]) @ given["w"].T)) == {}
     words = torch.arange(5)
@@ -162,7 +190,20 @@ def test_what_is_multiplied_along_two_axes_or_looked_up_has_no_moment() -> None:
     def tied(given: dict[str, Tensor]) -> Tensor:
         return squares(F.embedding(words, given["w"]) @ given["w"].T)
 
+    def tied_backwards(given: dict[str, Tensor]) -> Tensor:
+        return squares(drawn(2, 6) @ given["w"].T) + squares(F.embedding(words, given["w"]))
+
     assert watched({"w": drawn(5, 6, seed=3)}, tied) == {}
+    assert watched({"w": drawn(5, 6, seed=3)}, tied_backwards) == {}
+
+
+def test_a_moment_that_is_too_large_is_left_out_even_if_the_table_is_also_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "_MOST_NUMBERS", 20)
+
+    def loss(given: dict[str, Tensor]) -> Tensor:
+        return squares(drawn(2, 5) @ given["w"]) + squares(given["w"][WORDS])
+
+    assert watched({"w": drawn(5, 3, seed=3)}, loss) == {}
 
 
 def test_a_loss_without_products_shows_nothing_and_costs_nothing() -> None:

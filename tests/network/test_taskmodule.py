@@ -211,6 +211,16 @@ def test_a_build_that_fails_or_makes_something_else():
         Task(total, build=build).network(WEIGHTS)
     with pytest.raises(InputError, match=r"model: expected a function that returns an nn.Module, got type"):
         Task(total, build=lambda: Net).network(WEIGHTS)
+    with pytest.raises(
+        InputError, match=r"model: expected a function .*, got a module itself \(Net\); define a function that returns"
+    ):
+        Task(total, build=Net()).network(WEIGHTS)
+
+
+def test_a_wrapper_around_the_network_of_the_checkpoint_is_told_so():
+    words = "with 'module.' before them 3 of its 3 names fit; return its part 'module' alone, which these names are of$"
+    with pytest.raises(InputError, match=f"model: the checkpoint does not fit the module: {words}"):
+        Task(total, build=lambda: nn.DataParallel(Net())).network(WEIGHTS)
 
 
 def test_a_module_without_memory_or_that_does_not_move():

@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -64,11 +65,32 @@ def test_a_dict_that_is_taken_for_a_module_is_hinted_at(closure: object, words: 
         estimate(WEIGHTS, closure, 0.1)  # type: ignore[arg-type]
 
 
-def test_a_module_that_is_taken_for_a_dict_is_hinted_at() -> None:
-    with pytest.raises(
-        InputError, match=r"not subscriptable \(.*\); it got a module: .* leave --model out, or pass the module's state"
-    ):
-        estimate(nn.Linear(2, 2), lambda w: w["weight"].mean(), 0.1)
+@pytest.mark.parametrize(
+    ("module", "closure"),
+    [
+        (nn.Linear(2, 2), lambda w: w["weight"].mean()),
+        (nn.Sequential(nn.Linear(2, 2)), lambda w: w["0.weight"].mean()),
+        (nn.ModuleList([nn.Linear(2, 2)]), lambda w: w["0.weight"].mean()),
+        (nn.ModuleDict({"a": nn.Linear(2, 2)}), lambda w: w["a.weight"].mean()),
+        (nn.Linear(2, 2), lambda w: sum(one.sum() for one in w.values())),
+    ],
+)
+def test_a_module_that_is_taken_for_a_dict_is_hinted_at(module: nn.Module, closure: Any) -> None:
+    with pytest.raises(InputError, match=r" \(.*\); it got a module: .* leave --model out, or pass the module's state"):
+        estimate(module, closure, 0.1)
+
+
+def test_an_error_that_has_nothing_to_do_with_it_is_not() -> None:
+    def loss(module: nn.Module) -> float:
+        return {"a": 1.0}["b"]
+
+    with pytest.raises(InputError, match=r"raised KeyError: 'b' \(.*test_usercode.py, line \d+\)$"):
+        estimate(nn.Linear(2, 2), loss, 0.1)
+
+
+def test_a_name_that_no_tensor_has_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(InputError, match=r"raised KeyError: 'fc.weight' \(.*\); the tensors are w$"):
+        estimate(WEIGHTS, lambda w: w["fc.weight"].sum(), 0.1)
 
 
 def residual(network: nn.Module) -> Tensor:

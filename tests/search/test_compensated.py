@@ -73,6 +73,24 @@ def test_columns_whose_inputs_are_zero_become_zero() -> None:
     assert torch.equal(found[:, :4], Compensation(H[:4, :4]).rounded(drawn(9, 6)[:, :4]))
 
 
+@pytest.mark.parametrize("alive", [None, (drawn(9, 6, seed=3) > 0).double()], ids=["all", "some"])
+def test_a_diagonal_alone_rounds_as_the_whole_matrix_does(alive: Tensor | None) -> None:
+    used = torch.tensor([4.0, 0.0, 1.0, 9.0, 0.0, 2.0]).double()
+    found = Compensation(used).rounded(3 * drawn(9, 6), alive)
+    assert torch.equal(found, Compensation(torch.diag(used)).rounded(3 * drawn(9, 6), alive))
+    assert not found[:, used == 0].any()
+
+
+def test_rows_of_a_table_that_are_never_looked_up_become_zero() -> None:
+    tensors = {"table": drawn(40, 16).float(), "out": drawn(3, 16, seed=1).float()}
+    words = torch.arange(0, 40, 2)
+    divergence = Divergence(lambda given, x: given["table"][x] @ given["out"].T, words, probe=0)
+    report = estimate(tensors, divergence, 0.01, method=Allocate())
+    table = report.coarse_weights()["table"]
+    assert not table[1::2].any()
+    assert table[::2].any(1).all()
+
+
 def spec(*shape: int) -> TensorSpec:
     return TensorSpec(("w",), shape, torch.float32)
 
@@ -80,6 +98,18 @@ def spec(*shape: int) -> TensorSpec:
 def rounded(H: Tensor, form: object, weight: Tensor, last: bool = True, scale: float = 1.0) -> Tensor:
     piece = Rounding({"w": Moment(H, last)}).piece("w", form, weight, 20, scale)  # type: ignore[arg-type]
     return piece.decode(spec(*weight.shape)).double()
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_every_form_is_the_same_for_a_diagonal_alone(last: bool) -> None:
+    used = drawn(16, seed=1).square()
+    used[::4] = 0
+    weight = drawn(*((24, 16) if last else (16, 24)), seed=2).float()
+    alive = torch.ones(weight.shape)
+    alive[::3] = 0
+    A, B = (3 * drawn(len(weight), 3, seed=3)).round(), (3 * drawn(3, weight.shape[1], seed=4)).round()
+    for form in (Uniform(0.3), Pruned(0.3, alive), Factors(A, B, 0.02)):
+        assert torch.equal(rounded(used, form, weight, last), rounded(torch.diag(used), form, weight, last))
 
 
 def test_each_form_is_rounded_for_the_outputs() -> None:

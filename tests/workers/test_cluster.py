@@ -1,5 +1,6 @@
 """A real Dask scheduler with three worker processes on loopback: the rows are those of one machine, whichever process dies."""
 
+import gc
 import json
 import os
 import signal
@@ -135,3 +136,6 @@ def test_a_scheduler_that_cannot_be_reached_is_one_line(
         with pytest.raises(InputError, match=r"scheduler: expected the address of a Dask scheduler, such as .*, got '"):
             dask_executor(address).__enter__()
     assert not Path("rows.jsonl").exists()
+    # Python would close an open client when the program ends, and print a traceback after ten seconds.
+    clients = [one for one in gc.get_objects() if type(one).__name__ == "Client" and type(one).__module__ == "distributed.client"]
+    assert all(one.status == "closed" for one in clients)

@@ -232,6 +232,54 @@ def test_tensors_that_share_memory_share_it_when_they_arrive() -> None:
     assert base[0] == 0
 
 
+class Doubled(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return 2 * weight
+
+
+def twice_parametrized() -> nn.Module:
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
+    nn.utils.parametrize.register_parametrization(layer, "weight", Doubled())
+    nn.utils.parametrize.register_parametrization(layer, "bias", Doubled())
+    return layer
+
+
+def of_a_class_that_workers_lack() -> nn.Module:
+    class Mine(nn.Linear):
+        pass
+
+    layer = nn.utils.parametrizations.weight_norm(Mine(3, 2))
+    layer.__dict__["itself"] = layer
+    return layer
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)),
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2)),
+        lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 2)),
+        twice_parametrized,
+        of_a_class_that_workers_lack,
+    ],
+)
+def test_a_module_with_parametrizations_arrives_as_it_was(layer: Callable[[], nn.Module]) -> None:
+    """PyTorch itself refuses to pickle such a module."""
+    torch.manual_seed(0)
+    network = nn.Sequential(layer(), nn.ReLU()).eval()
+    found = unpacked(packed(network))
+    inputs = torch.randn(4, 3)
+    assert torch.equal(found(inputs), network(inputs))
+    assert {name: tensor.tolist() for name, tensor in found.state_dict().items()} == {
+        name: tensor.tolist() for name, tensor in network.state_dict().items()
+    }
+    assert type(found[0]).__name__ == type(network[0]).__name__
+    assert found[0].__dict__.get("itself", found[0]) is found[0]
+    with torch.no_grad():
+        next(found.parameters()).mul_(3)
+    assert not torch.equal(found(inputs), network(inputs))
+
+
 def tied_network() -> dict[str, torch.Tensor]:
     weight = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
     return {"in": weight, "out": weight.view(8, 6), "bias": torch.tensor([0.1, 0.2])}

@@ -13,8 +13,30 @@ from torch import Tensor, nn
 
 from nncomplexity.errors import InputError
 from nncomplexity.network.divergence.faithfulness import Faithfulness, Fidelity
-from nncomplexity.network.divergence.inputs import USUAL_MASK, Batch, Mask, count, digest, guess_error, read, split, taken
-from nncomplexity.network.divergence.kinds import Between, Kind, kind_of, top, total_variance, units
+from nncomplexity.network.divergence.inputs import (
+    NO_LABEL,
+    USUAL_MASK,
+    Batch,
+    Mask,
+    check_labels,
+    count,
+    digest,
+    guess_error,
+    read,
+    split,
+    taken,
+)
+from nncomplexity.network.divergence.kinds import (
+    Between,
+    Kind,
+    check_logits,
+    check_mask,
+    kind_of,
+    look_like_probabilities,
+    top,
+    total_variance,
+    units,
+)
 from nncomplexity.words import checked_count, is_number, python_number, shown
 
 OutputsFn = Callable[[Any, Any], Any]
@@ -79,6 +101,9 @@ class Divergence:
         labels: object = self.labels
         if not isinstance(labels, Tensor | None):
             raise InputError(f"labels: expected a tensor with a label for each input, got {type(labels).__name__}")
+        mask: object = self.mask
+        if not (isinstance(mask, str | Tensor | None) or callable(mask)):
+            raise InputError(f"mask: expected a name, a function of the inputs, a tensor (n, t) or None, got {shown(mask)}")
         searched, held_out = self._read()
         for name, value in (("_kind", kind_of(self.kind)), ("_searched", searched), ("_held_out", held_out)):
             object.__setattr__(self, name, value)
@@ -186,6 +211,11 @@ class DivergenceFrom:
         rows = torch.cat([self._units(one, of) for one, of in zip(self._references, self._searched, strict=True)])
         if not len(rows):
             raise InputError("mask: expected at least one token that counts, got none")
+        others = [self._units(one, of) for one, of in zip(self._held_out_references, self._held_out, strict=True)]
+        if others and not sum(map(len, others)):
+            raise InputError(
+                "mask: expected at least one token that counts among the held-out inputs, got none; give others as `probe`"
+            )
         self._shape = tuple(rows.shape[1:])
         self._scale = 1.0
         if self._kind.name == "mse":
@@ -203,6 +233,16 @@ class DivergenceFrom:
             )
         if self._searched[0].labels is not None:
             self.faithfulness(original)  # the result is not used: an error in the labels should appear before a search
+
+    @property
+    def doubts(self) -> str | None:
+        """A warning if the original's outputs are perhaps not what the kind expects."""
+        if self._kind.name != "bernoulli" or not look_like_probabilities(self._references):
+            return None
+        return (
+            "All outputs are from 0 to 1, as probabilities are, and the divergence takes them for logits. If they are probabilities, return "
+            "the numbers before the sigmoid, or torch.logit of these."
+        )
 
     @property
     def examples(self) -> int:
@@ -249,9 +289,9 @@ class DivergenceFrom:
     def _references_of(self, original: Any, batches: Sequence[Batch]) -> list[Tensor]:
         with torch.no_grad():
             references = [self._call(original, batch).detach().clone() for batch in batches]
-        for reference in references:
-            if reference.isnan().any():
-                raise InputError("outputs: expected numbers from the original network, got NaN; check data and model")
+        for reference, batch in zip(references, batches, strict=True):
+            check_mask(reference, batch.mask)
+        check_logits(references, self._kind)
         return references
 
     def _call(self, network: Any, batch: Batch) -> Tensor:
@@ -259,6 +299,10 @@ class DivergenceFrom:
         if not isinstance(outputs, Tensor):
             hint = "; return outputs.logits" if hasattr(outputs, "logits") else ""
             raise InputError(f"outputs: expected a tensor (m, ...), got {type(outputs).__name__}{hint}")
+        if outputs.is_complex():
+            raise InputError("outputs: expected real numbers, got complex ones; return torch.view_as_real(outputs)")
+        if self._kind.answers is not None and not outputs.is_floating_point():
+            raise InputError(f"outputs: expected logits, got {outputs.dtype}, as answers have; return the numbers before argmax")
         if not outputs.dim() or len(outputs) != len(batch):
             raise InputError(f"outputs: expected a row for each of {len(batch)} inputs, got shape {tuple(outputs.shape)}")
         if self._kind.last and (outputs.dim() < 2 or outputs.shape[-1] < 2):
@@ -283,6 +327,11 @@ class DivergenceFrom:
                 came = tuple(divergences.shape) if isinstance(divergences, Tensor) else type(divergences).__name__
                 raise InputError(
                     f"kind: expected a function that returns ({len(rows)},) divergences for {len(rows)} outputs, got {came}"
+                )
+            if self._kind.users and len(rows) and float(divergences.detach().min()) < -_ZERO:
+                raise InputError(
+                    f"kind: expected divergences of at least 0, got {float(divergences.detach().min()):.6g}; let a larger number mean a larger "
+                    "difference"
                 )
             sums.append(divergences.sum())
             number += len(rows)
@@ -311,7 +360,11 @@ class DivergenceFrom:
         labels = torch.cat([self._labels(batch, len(one)) for batch, one in zip(batches, before, strict=True)])
         if labels.shape != first.shape:
             raise InputError(f"labels: expected one for each answer, {tuple(first.shape)} in all, got {tuple(labels.shape)}")
-        right, still = first == labels, second == labels
+        check_labels(labels, int(choices), "labels")
+        known = labels != NO_LABEL
+        if not known.any():
+            return Fidelity(inputs, divergence, agreement, most_bits=most_bits)
+        right, still = first[known] == labels[known], second[known] == labels[known]
         return Fidelity(inputs, divergence, agreement, _share(right & ~still), _share(~right & still), most_bits)
 
     def _labels(self, batch: Batch, rows: int) -> Tensor:

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from nncomplexity.errors import InputError
+from nncomplexity.words import listed
 
 Data = Tensor | dict[str, Tensor]
 Mask = str | Callable[[Any], Tensor] | Tensor | None
 """Which tokens count: the key of a dict of tensors, a function of the inputs, or a tensor (n, t)."""
 USUAL_MASK = "attention_mask"
 """The key of the mask in the inputs of the package transformers."""
+NO_LABEL = -100
+"""The label of examples and tokens that have none, as in PyTorch's `cross_entropy`. They are neither right nor wrong."""
 _SPLIT_SEED = 0
 """Fixed, so that searches with different seeds hold out the same inputs, and their results can be compared."""
 
@@ -68,7 +71,13 @@ def read(given: object, batch: int, argument: str, *, labels: Tensor | None = No
     elif isinstance(given, Iterable) and not isinstance(given, str | bytes):
         batches = [one for one in (_batch(each, argument) for each in given) if len(one)]
     else:
-        raise InputError(f"{argument}: expected a tensor, a dict of tensors or a DataLoader of either, got {type(given).__name__}")
+        hint = (
+            "; wrap it: DataLoader(dataset, batch_size=256)" if hasattr(given, "__getitem__") and hasattr(given, "__len__") else ""
+        )
+        hint = "" if isinstance(given, str | bytes) else hint
+        raise InputError(
+            f"{argument}: expected a tensor, a dict of tensors or a DataLoader of either, got {type(given).__name__}{hint}"
+        )
     if not batches:
         raise InputError(f"{argument}: expected at least one example, got none")
     return tuple(_with_masks(_with_labels(batches, labels, argument), mask, argument))
@@ -107,11 +116,15 @@ def counting(answers: Tensor, mask: Tensor | None) -> Tensor:
 
     A mask (m, t) belongs to answers (m, t, ...). Answers with fewer axes, such as those of a classifier of whole texts, have no tokens.
 
+    Raises:
+        InputError: the mask has other numbers than 0 and 1.
+
     >>> counting(torch.tensor([[4, 5], [6, 7]]), torch.tensor([[1, 1], [1, 0]])).tolist()
     [[4, 5], [6, 0]]
     """
     answers = answers.detach().cpu().long()
     if mask is not None and _of_tokens(answers, mask):
+        check_zeros_and_ones(mask)
         answers = answers * mask.cpu().bool().reshape(*mask.shape, *[1] * (answers.dim() - mask.dim()))
     return answers.reshape(len(answers), -1)
 
@@ -119,16 +132,47 @@ def counting(answers: Tensor, mask: Tensor | None) -> Tensor:
 def guess_error(batches: Sequence["Batch"]) -> float | None:
     """The error of an answer that is always the most frequent label, of the examples or of the tokens that count.
 
-    It is None if a batch has no labels, or if all labels are equal.
+    It is None if a batch has no labels, or if all labels are equal. Labels of -100 are left out.
     """
     found = []
     for batch in batches:
         labels, mask = batch.labels, batch.mask
         if labels is None:
             return None
-        found.append(labels if mask is None or not _of_tokens(labels, mask) else labels[mask.to(labels.device).bool()])
+        if mask is not None and _of_tokens(labels, mask):
+            labels = labels[mask.to(labels.device).bool()]
+        known = labels != NO_LABEL
+        found.append(labels if bool(known.all()) else labels[known])
     # Rows of labels with different lengths, and no mask, are no answers of one kind.
     return most_frequent_error(torch.cat(found)) if found and len({one.shape[1:] for one in found}) == 1 else None
+
+
+def check_zeros_and_ones(mask: Tensor) -> None:
+    """Raises InputError if a mask has other numbers than 0 and 1, as one that is added to attention scores has."""
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(
+            f"mask: expected 1 for each token that counts and 0 for the others, got numbers from {float(mask.min()):.4g} to "
+            f"{float(mask.max()):.4g}; give the mask of the tokenizer, or name another one by `mask`"
+        )
+
+
+def check_labels(labels: Tensor, classes: int, argument: str) -> None:
+    """Check labels.
+
+    Raises:
+        InputError: they are neither classes from 0 on, nor -100 for no label.
+
+    >>> check_labels(torch.tensor([1, 2, 3]), 3, "labels")
+    Traceback (most recent call last):
+        ...
+    nncomplexity.errors.InputError: labels: expected classes from 0 to 2, or -100 for no label, got numbers from 1 to 3; count classes from 0
+    """
+    known = labels[labels != NO_LABEL].double()
+    if len(known) and not bool(((known >= 0) & (known < classes) & (known == known.floor())).all()):
+        ends = f"from {float(known.min()):.4g} to {float(known.max()):.4g}"
+        raise InputError(
+            f"{argument}: expected classes from 0 to {classes - 1}, or {NO_LABEL} for no label, got numbers {ends}; count classes from 0"
+        )
 
 
 def _of_tokens(answers: Tensor, mask: Tensor) -> bool:
@@ -138,11 +182,13 @@ def _of_tokens(answers: Tensor, mask: Tensor) -> bool:
 def most_frequent_error(labels: Tensor) -> float | None:
     """The error rate of an answer that is always the most frequent of the labels (n,) or (n, k).
 
-    It is None if all labels are equal, because then no answer is wrong.
+    It is None without labels, and if all labels are equal, because then no answer is wrong.
 
     >>> most_frequent_error(torch.tensor([0, 1, 1, 2]))
     0.5
     """
+    if not len(labels):
+        return None
     _, counts = torch.unique(labels.cpu().reshape(len(labels), -1), dim=0, return_counts=True)
     return (len(labels) - int(counts.max())) / len(labels) or None
 
@@ -233,7 +279,12 @@ def _mask_of(inputs: Data, mask: str | Callable[[Any], Tensor] | None) -> Tensor
         if not isinstance(found, Tensor):
             raise InputError(f"mask: expected a function that returns a tensor (m, t), got {type(found).__name__}")
         return found.detach()
-    return inputs.get(mask) if isinstance(inputs, dict) and mask is not None else None
+    if mask is None or (mask == USUAL_MASK and not isinstance(inputs, dict)):
+        return None
+    if mask != USUAL_MASK and (not isinstance(inputs, dict) or mask not in inputs):
+        came = f"inputs with {listed(inputs)}" if isinstance(inputs, dict) else "inputs that are one tensor"
+        raise InputError(f"mask: expected the name of a tensor of the inputs, got {mask!r} and {came}; give the name of one")
+    return inputs.get(mask) if isinstance(inputs, dict) else None
 
 
 def _cut(rows: Tensor, batches: Sequence[Batch]) -> Sequence[Tensor]:

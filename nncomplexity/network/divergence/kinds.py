@@ -11,7 +11,7 @@ kind           D of outputs f from the original's g                  answers
 `kl` and `bernoulli` are in nats. All kinds are computed in float64, if the device has it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
 from nncomplexity.errors import InputError
+from nncomplexity.network.divergence.inputs import check_zeros_and_ones
 from nncomplexity.words import shown
 
 Between = Callable[[Tensor, Tensor], Tensor]
@@ -26,6 +27,10 @@ Between = Callable[[Tensor, Tensor], Tensor]
 _NO_FLOAT64 = {"mps"}
 _SMALL = 1.0
 """For |d| below this, d + e^−d − 1 is computed by expm1. The direct sum would lose the digits of a small result."""
+_OFF_ONE = 1e-2
+"""The largest difference from 1 of a sum of probabilities. Those of 16 bits are rounded by this much."""
+_MANY = 8
+"""Fewer logits may look like probabilities by chance."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,14 @@ class Kind:
         between: the divergences (u,) of outputs (u, ...) from the original's.
         answers: the answers of outputs (u, ...), as whole numbers or truth values; None if outputs are numbers without classes.
         last: whether the last axis of the outputs has the classes, so that each position of the other axes is one token.
+        users: whether it is a user's function.
     """
 
     name: str
     between: Between
     answers: Callable[[Tensor], Tensor] | None
     last: bool = False
+    users: bool = False
 
 
 def kind_of(given: "str | Between") -> Kind:
@@ -54,7 +61,7 @@ def kind_of(given: "str | Between") -> Kind:
     if isinstance(given, str) and given in _KINDS:
         return _KINDS[given]
     if callable(given):
-        return Kind(getattr(given, "__name__", type(given).__name__), given, None)
+        return Kind(getattr(given, "__name__", type(given).__name__), given, None, users=True)
     raise InputError(f"kind: expected {', '.join(_KINDS)}, or a function of two outputs, got {shown(given)}")
 
 
@@ -80,6 +87,56 @@ def units(outputs: Tensor, mask: Tensor | None, kind: Kind) -> Tensor:
     if kind.last:
         return outputs.reshape(-1, outputs.shape[-1])
     return outputs.reshape(len(outputs), -1) if kind.name in _KINDS else outputs
+
+
+def check_mask(outputs: Tensor, mask: Tensor | None) -> None:
+    """Check the mask of outputs. It is called once for each batch, because it reads the mask's numbers.
+
+    Raises:
+        InputError: outputs of tokens have a mask of another shape than (m, t), or of other numbers than 0 and 1.
+    """
+    if mask is None:
+        return
+    if 2 < outputs.dim() <= mask.dim():
+        raise InputError(
+            f"mask: expected a row of tokens for each input, {tuple(outputs.shape[:2])}, got {tuple(mask.shape)}; name the one that says "
+            "which tokens count by `mask`, or give mask=None if all do"
+        )
+    if outputs.dim() > mask.dim() > 1 or outputs.shape == mask.shape:
+        check_zeros_and_ones(mask)
+
+
+def check_logits(outputs: Sequence[Tensor], kind: Kind) -> None:
+    """Check the original's outputs.
+
+    Raises:
+        InputError: they have a NaN or an infinity that the kind doesn't take, or are probabilities where logits are expected.
+    """
+    for one in outputs:
+        if one.isnan().any():
+            raise InputError("outputs: expected numbers from the original network, got NaN; check data and model")
+        # An infinitely negative logit rules a class out. `bernoulli` also has outputs that are sure.
+        if (kind.last and one.isposinf().any()) or (kind.name == "mse" and one.isinf().any()):
+            raise InputError("outputs: expected finite numbers from the original network, got infinity; check data and model")
+    if kind.last and sum(map(len, outputs)) >= _MANY and _are_probabilities(outputs):
+        raise InputError(
+            "outputs: expected logits, got probabilities: they are not negative, and each row adds up to 1; return the numbers before "
+            "softmax, or the logarithm of these"
+        )
+
+
+def _are_probabilities(outputs: Sequence[Tensor]) -> bool:
+    """Whether each row is not negative and adds up to 1, and some number is neither 0 nor 1."""
+    between = any(bool(((one > 0) & (one < 1)).any()) for one in outputs)
+    sums = (exact(one).sum(-1) for one in outputs if bool((one >= 0).all()))
+    near_one = [bool(((one - 1).abs() < _OFF_ONE).all()) for one in sums]
+    return between and len(near_one) == len(outputs) and all(near_one)
+
+
+def look_like_probabilities(outputs: Sequence[Tensor]) -> bool:
+    """Whether there are many numbers, and all are from 0 to 1, as for probabilities and hardly ever for logits."""
+    many = sum(one.numel() for one in outputs) >= _MANY
+    return many and all(one.is_floating_point() and bool(((one >= 0) & (one <= 1)).all()) for one in outputs)
 
 
 def exact(outputs: Tensor) -> Tensor:

@@ -1,0 +1,117 @@
+"""The course of one search, for the picture of docs/search.md: what each step and each candidate of its cycles came to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from nncomplexity import estimate
+from nncomplexity.network import LossFn, ModuleOrTensors
+from nncomplexity.search import Tight, tight
+from nncomplexity.search.blocks import Block
+from nncomplexity.search.descent import Cycle, Ended
+
+_POINTS = 600
+"""About the number of steps that the record keeps."""
+_LINE, _CANDIDATE, _MUTED = "#0072B2", "#D55E00", "#555555"
+
+
+@dataclass
+class Trace:
+    """What happened in the cycles of a search.
+
+    Attributes:
+        eps: ε.
+        bits: the estimated bits of the latents after each step.
+        distortions: the distortion on the last batches after each step, in ε.
+        candidates: the step after which each was measured, and its distortion on all examples, in ε.
+        best: the step after which each measurement was made, and the bits of the best file then.
+        cycles: the step at which each cycle ended.
+        starts: the step at which the cycles of each start began.
+    """
+
+    eps: float
+    bits: list[float] = field(default_factory=list)
+    distortions: list[float] = field(default_factory=list)
+    candidates: list[tuple[int, float]] = field(default_factory=list)
+    best: list[tuple[int, float]] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+
+    def thinned(self) -> dict[str, Any]:
+        """The trace with fewer steps, rounded, for a file."""
+        every = max(1, len(self.bits) // _POINTS)
+        return {
+            "eps": self.eps,
+            "steps": list(range(0, len(self.bits), every)),
+            "bits": [round(one) for one in self.bits[::every]],
+            "distortions": [round(one, 4) for one in self.distortions[::every]],
+            "candidates": [(step, round(one, 4)) for step, one in self.candidates],
+            "best": self.best,
+            "cycles": self.cycles,
+            "starts": self.starts,
+        }
+
+
+def trace_of(network: ModuleOrTensors, loss: LossFn, eps: float, method: Tight | None = None) -> Trace:
+    """The trace of a search with seed 0, by default the default search."""
+    trace = Trace(eps)
+    begun: list[object] = []
+
+    class Traced(Cycle):
+        def run(self, integral: float = 0.0) -> Ended:
+            # A start keeps one list of latents, unless it begins anew.
+            if not any(latents is self._latents for latents in begun):
+                begun.append(self._latents)
+                trace.starts.append(len(trace.bits))
+            ended = super().run(integral)
+            trace.cycles.append(len(trace.bits))
+            return ended
+
+        def _step(self, blocks: Sequence[Block], step: int) -> None:
+            super()._step(blocks, step)
+            trace.bits.append(sum(block.bits for block in blocks))
+            trace.distortions.append((self._mean or 0.0) / eps)
+
+        def _measure(self, bias: float = 0.0) -> float:
+            distortion = super()._measure(bias)
+            trace.candidates.append((len(trace.bits), distortion / eps))
+            trace.best.append((len(trace.bits), self._trials.best(eps)))
+            return distortion
+
+    with patch.object(tight, "Cycle", Traced):
+        estimate(network, loss, eps, method=method or Tight(), seed=0)
+    return trace
+
+
+def draw(trace: Mapping[str, Any], about: str, path: Path) -> None:
+    """Write the picture of a trace."""
+    with rc_context({"svg.hashsalt": "nncomplexity", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(8, 4.4), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True)
+        above.plot(trace["steps"], trace["bits"], color=_LINE, linewidth=0.9, label="bits of the latents, by the rate")
+        above.step(*zip(*trace["best"], strict=True), where="post", color=_CANDIDATE, label="bits of the best file")
+        below.plot(trace["steps"], trace["distortions"], color=_LINE, linewidth=0.9, label="distortion of batches")
+        within = [one for one in trace["candidates"] if one[1] <= 1]
+        beyond = [one for one in trace["candidates"] if one[1] > 1]
+        for some, face, label in ((within, _CANDIDATE, "candidate within ε"), (beyond, "none", "candidate beyond ε")):
+            if some:
+                below.scatter(
+                    *zip(*some, strict=True), s=9, facecolors=face, edgecolors=_CANDIDATE, linewidths=0.7, label=label, zorder=3
+                )
+        below.axhline(1, color=_MUTED, linewidth=0.8)
+        for axis in (above, below):
+            axis.set_yscale("log")
+            axis.spines[["top", "right"]].set_visible(False)
+            for end in trace["cycles"]:
+                axis.axvline(end, color=_MUTED, linestyle="--", linewidth=0.5)
+            for begin in trace["starts"][1:]:
+                axis.axvline(begin, color="black", linewidth=1.2)
+            axis.legend(loc="upper right", frameon=False, ncols=3, fontsize=8)
+        above.set_ylabel("bits")
+        below.set(ylabel="distortion / ε", xlabel="steps of all cycles", ylim=(0.05, 30))
+        figure.savefig(path, metadata={"Date": None, "Creator": None, "Description": about})
