@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from benchmarks.cases import subjects, trained
 from benchmarks.cases.networks import ROOT
-from benchmarks.cases.record import Record
 from benchmarks.cases.subjects import Subject
 from benchmarks.measuring import before, curve_agreement, paper_dynamics, settings, shipped
 from benchmarks.peers.earlier import Source, source
@@ -44,7 +43,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return counted
 
 
-@pytest.mark.parametrize("subject", {(*subject[:2],) for subject in before.SUBJECTS})
+@pytest.mark.parametrize("subject", sorted({subject[:2] for subject in before.SUBJECTS["before"]}))
 def test_a_subject_has_a_loss_of_its_distortion(subject: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subjects, "trained", trained.untrained)
     network, loss = subjects.given(*subject)
@@ -83,26 +82,25 @@ def test_a_worker_that_has_ended_is_an_error(tmp_path: Path) -> None:
 def test_a_second_run_measures_only_what_is_missing_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted()
     monkeypatch.setattr(Source, "measured", counted)
-    monkeypatch.setattr(before, "RECORDS", ())
-    subject = [Subject("perceptron", "loss", 0.1)]
-    before.run(subject, ["today"], 1, tmp_path / "record.json")
-    record = before.run(subject, ["today"], 2, tmp_path / "record.json")
-    assert counted.calls == [("perceptron", "loss", 0.1, budget, seed) for seed in (0, 1) for budget in (400, None)]
+    monkeypatch.setitem(before.SUBJECTS, "today", (Subject("digits/mlp", "loss", 0.1),))
+    before.run(["today"], 1, tmp_path / "record.json")
+    record = before.run(["today"], 2, tmp_path / "record.json")
+    assert counted.calls == [("digits/mlp", "loss", 0.1, budget, seed) for seed in (0, 1) for budget in (400, None)]
     assert [row["bits"] for row in record.rows] == [100, 200, 300, 400]
 
 
-def test_a_search_that_another_benchmark_measured_with_the_same_source_is_taken(tmp_path: Path) -> None:
-    record = Record.open(tmp_path / "record.json", {})
-    subject = Subject("perceptron", "loss", 0.1)
-    row = record.row(
-        {**subject._asdict(), "effort": "400", "seed": 1}, lambda: {"bits": 8, "evaluations": 399.0, "cpu_seconds": 2.0}
-    )
-    found = before.measured_already([record.path], *subject, 400, 1)
-    assert found == {"bits": 8, "evaluations": 399.0, "cpu_seconds": 2.0, "measured_by": row["source"]}
-    assert before.measured_already([record.path], *subject, None, 1) is None
-    row["source"] = "older"
-    record.save()
-    assert before.measured_already([record.path], *subject, 400, 1) is None
+def test_todays_sizes_come_from_the_records_that_have_them() -> None:
+    key = {"network": "a", "distortion": "kl", "eps": 0.1, "seed": 0, "cpu_seconds": 3}
+    own = [{**key, "search": "before", "budget": 400, "bits": 1000}]
+    efforts = {"default": 200, "400": 500, "quarter": 300, "four times": 100}
+    others = [{**key, "effort": effort, "bits": bits} for effort, bits in efforts.items()]
+    told = report_before.before({"rows": own}, {"rows": others})
+    assert told.splitlines()[2] == "| a | kl | 0.1 | 1,000 | 500 | 200 | 0.50 | 0.20 | 3 | 3 |"
+    assert report_before.before({"rows": own}, {"rows": others[:1]}).splitlines()[2:] == [
+        "| a | kl | 0.1 | 1,000 | – | 200 | – | 0.20 | 3 | 3 |",
+        "| geometric mean |  |  |  |  |  | – | 0.20 |  |  |",
+        "| worst |  |  |  |  |  | – | 0.20 |  |  |",
+    ]
 
 
 def test_sizes_before_are_compared_by_means_over_seeds() -> None:
@@ -211,7 +209,7 @@ def trained_run(tmp_path: Path) -> Path:
     config = preset("paper", seed=3)
     (folder / "config.json").write_text(json.dumps({"training": vars(config), "measuring": {}}), encoding="utf-8")
     with (folder / "metrics.jsonl").open("w", encoding="utf-8") as file:
-        for epoch in (10, 51, 112, 1000):
+        for epoch in (10, 66, 112, 1000):
             save_file({"w": torch.zeros(1)}, folder / "checkpoints" / f"epoch_{epoch:06d}.safetensors")
             about = {"train_loss": 1.0, "test_loss": 2.0, "train_accuracy": 0.5, "test_accuracy": 0.25}
             file.write(json.dumps({"epoch": epoch, **about}) + "\n")
@@ -220,8 +218,8 @@ def trained_run(tmp_path: Path) -> Path:
 
 def test_the_peak_is_found_by_a_scan_and_measured_at_three_efforts(trained_run: Path, tmp_path: Path, counted: Counted) -> None:
     record = paper_dynamics.run(trained_run, 2, tmp_path / "record.json")
-    assert [row["epoch"] for row in record.rows if row["effort"] == "scan"] == [51, 112, 1000]
-    assert {row["epoch"] for row in record.rows if row["effort"] == "twice"} == {1000}  # here the later rows are the larger ones
+    assert [row["epoch"] for row in record.rows if row["effort"] == "scan"] == [66, 112]
+    assert {row["epoch"] for row in record.rows if row["effort"] == "twice"} == {112, 1000}  # here the later row is the larger one
     done = len(counted.calls)
     paper_dynamics.run(trained_run, 2, tmp_path / "record.json")
     assert len(counted.calls) == done

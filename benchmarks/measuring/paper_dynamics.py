@@ -39,7 +39,7 @@ SEED = 3
 EPS = 0.1
 FACTORS = {"quarter": 0.25, "twice": 2}
 """Of the default's evaluations."""
-EPOCHS = range(50, 251)
+EPOCHS = range(60, 160)
 """Where the peak is looked for."""
 
 
@@ -79,7 +79,7 @@ def run(folder: Path, seeds: int, output: Path, efforts: Sequence[str] = tuple(F
         return found
 
     quarter = row(end, "default", 0, None)["evaluations"] / 4
-    for epoch in (*(epoch for epoch in checkpoints if epoch in EPOCHS), end):
+    for epoch in (epoch for epoch in checkpoints if epoch in EPOCHS):
         row(epoch, "scan", 0, quarter)
     peak = peak_of(record.rows)
     searches = list(product(range(seeds), (peak, end)))

@@ -74,7 +74,6 @@ def sections() -> dict[str, str]:
         ("known_answers", "known_answers", known_answers.known_answers),
         ("convergence", "convergence", convergence.convergence),
         ("shipped", "shipped", shipped.repeats),
-        ("before", "before", before.before),
         ("curve_agreement", "curve_agreement", curve_agreement.agreement),
         ("settings", "settings", settings.settings),
         ("paper_dynamics_scan", "paper_dynamics", paper_dynamics.scan),
@@ -94,6 +93,9 @@ def sections() -> dict[str, str]:
     for name, record, tell in tables:
         if (RESULTS / f"{record}.json").exists():
             found[name] = _signed(tell(read(RESULTS / f"{record}.json")), f"{record}.json")
+    if (RESULTS / "before.json").exists():
+        records = [path for name in ("before", "convergence", "shipped") if (path := RESULTS / f"{name}.json").exists()]
+        found["before"] = _signed(before.before(*map(read, records)), *(path.name for path in records))
     if "mnist" in found:
         bounds = read(RESULTS / "mnist_bound.json") if "mnist_bound" in found else None
         found["mnist_picture"] = _caption("mnist.json")
