@@ -41,13 +41,11 @@ def efforts(content: Content) -> str:
     bits = {(row["network"].split("/")[1], row["effort"], row["seed"]): row["bits"] for row in rows}
     lines = []
     for seed in sorted({row["seed"] for row in rows}):
-        pairs = [tuple(bits.get((name, effort, seed)) for name in ("memorised", "grokked")) for effort in EFFORTS]
-        if any(size is None for pair in pairs for size in pair):
-            continue
-        ratios = [memorised / grokked for memorised, grokked in pairs]
-        cells = [f"{value:,}" for pair in pairs for value in pair]
-        lines.append(
-            [str(seed), *cells[:2], f"{ratios[0]:.1f}", *cells[2:], f"{ratios[1]:.1f}", f"{max(ratios) / min(ratios) - 1:.0%}"]
-        )
+        cells, ratios = [], []
+        for effort in EFFORTS:
+            pair = [bits.get((name, effort, seed)) for name in ("memorised", "grokked")]
+            ratios += [pair[0] / pair[1]] if None not in pair else []
+            cells += [*("–" if size is None else f"{size:,}" for size in pair), "–" if None in pair else f"{ratios[-1]:.1f}"]
+        lines.append([str(seed), *cells, f"{max(ratios) / min(ratios) - 1:.0%}" if len(ratios) == len(EFFORTS) else "–"])
     head = [f"{name}, {effort}" for effort in ("a quarter", "default") for name in ("memorised", "grokked", "ratio")]
     return table(["seed", *head, "ratios apart"], lines)
